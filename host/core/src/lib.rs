@@ -1,1 +1,18 @@
-//! Placeholder.
+//! Decisions: verbs, plans, policy, idempotency, errors.
+//!
+//! Everything in Wharf points here, and this crate points at nothing: no files, no network, no processes, no environment, no
+//! clock, no async runtime (`clippy.toml` beside this crate's manifest bans them). What it needs from the world comes in through the
+//! ports in [`ports`]; front ends call [`controller::Controller`] and [`node::NodeService`].
+
+pub mod controller;
+pub mod error;
+mod inflight;
+pub mod node;
+mod observer;
+mod pacing;
+pub mod plan;
+pub mod policy;
+pub mod ports;
+pub mod types;
+
+pub use error::{Blame, Effect, Error, ErrorKind};

@@ -1,0 +1,189 @@
+//! What the decisions need from the world. Each port has one real implementation and one fake that keeps state; both pass the same
+//! conformance suite in `wharf-testing`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::policy::NodePolicy;
+use crate::types::{
+    Answer, AttachRequest, Attached, CapacityRange, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed,
+    NodeDescription, NodeExpandRequest, Observation, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest,
+    Validated, Volume, VolumeId,
+};
+
+/// Monotonic time since an arbitrary start.
+pub type Instant = Duration;
+
+/// Time. Monotonic; `sleep` returns early when the call is cancelled.
+pub trait Clock: Send + Sync {
+    /// Monotonic time.
+    fn now(&self) -> Instant;
+    /// Blocks this thread for so long, or until `call` is cancelled.
+    fn sleep(&self, duration: Duration, call: &Call);
+}
+
+/// One call of a front end: its deadline and whether anybody still waits for it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    deadline: Instant,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Call {
+    /// A call that must have answered by then.
+    pub fn until(deadline: Instant) -> Self {
+        Self { deadline, cancelled: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// When the caller stops waiting.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Time left; zero when it is over.
+    pub fn remaining(&self, now: Instant) -> Duration {
+        self.deadline.saturating_sub(now)
+    }
+
+    /// Says that nobody waits any more (the client hung up, or the server drains). Work stops at the next safe place.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Call::cancel`] was called on this call or a clone of it.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// A sandboxed backend: the contract's exports. Never waits for the cloud's slow states; every method may be repeated.
+///
+/// Each call runs on whatever generation is active when it starts.
+pub trait Backend: Send + Sync {
+    /// Static.
+    fn describe(&self, call: &Call) -> Result<Description, Error>;
+    /// One observation for each id, in any order; at most [`Description::observe_batch`] ids.
+    fn observe(&self, call: &Call, ids: &[String]) -> Result<Vec<Observation>, Error>;
+    /// `controller.create`.
+    fn create(&self, call: &Call, request: &CreateRequest, progress: &Progress) -> Result<Answer<Volume>, Error>;
+    /// `controller.delete`.
+    fn delete(&self, call: &Call, volume: &VolumeId, progress: &Progress) -> Result<Answer<()>, Error>;
+    /// `controller.attach`.
+    fn attach(&self, call: &Call, request: &AttachRequest, progress: &Progress) -> Result<Answer<Attached>, Error>;
+    /// `controller.detach`.
+    fn detach(&self, call: &Call, request: &DetachRequest, progress: &Progress) -> Result<Answer<()>, Error>;
+    /// `controller.expand`.
+    fn expand(&self, call: &Call, request: &ExpandRequest, progress: &Progress) -> Result<Answer<Expanded>, Error>;
+    /// `controller.validate`.
+    fn validate(&self, call: &Call, request: &ValidateRequest, observed: &[Observation]) -> Result<Validated, Error>;
+    /// `controller.list`. `max_entries` zero: no bound.
+    fn list(&self, call: &Call, max_entries: u32, starting_token: Option<&str>) -> Result<Listed, Error>;
+    /// `node.describe-node`.
+    fn describe_node(&self, call: &Call) -> Result<NodeDescription, Error>;
+    /// `node.plan-stage`. Pure.
+    fn plan_stage(&self, call: &Call, request: &StageRequest) -> Result<Plan, Error>;
+    /// `node.plan-publish`. Pure.
+    fn plan_publish(&self, call: &Call, request: &PublishRequest) -> Result<Plan, Error>;
+    /// `node.plan-expand`. Pure.
+    fn plan_expand(&self, call: &Call, request: &NodeExpandRequest) -> Result<Plan, Error>;
+    /// `legacy.translate`. Pure.
+    fn translate(&self, call: &Call, request: &TranslateRequest) -> Result<Translated, Error>;
+}
+
+/// What is known of a volume on this node: one small file per volume, in [`Node`]'s state folder. The mount table is the truth
+/// wherever the two differ.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StageRecord {
+    /// The CSI driver name.
+    pub driver: String,
+    /// The volume.
+    pub volume: VolumeId,
+    /// Where it is staged.
+    pub staging_path: PathBuf,
+    /// How it was asked for.
+    pub capability: crate::types::Capability,
+    /// What `create` returned, as the caller gave it. Holds no secret: front ends strip those.
+    pub context: crate::types::Parameters,
+    /// What `attach` returned.
+    pub publish_context: crate::types::Parameters,
+    /// The block device, where there is one (`/dev/…`, resolved).
+    pub device: Option<PathBuf>,
+    /// Whether every step of the plan was done. False: killed on the way, the next call goes through the plan again.
+    pub complete: bool,
+    /// Where it is published.
+    pub targets: Vec<PublishRecord>,
+}
+
+/// One published target of a staged (or stage-less) volume.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PublishRecord {
+    /// The path that was asked for.
+    pub target_path: PathBuf,
+    /// How it was asked for.
+    pub capability: crate::types::Capability,
+    /// Read-only.
+    pub read_only: bool,
+}
+
+/// Bytes and inodes of a mounted volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Whole size.
+    pub total_bytes: u64,
+    /// Free for an ordinary user.
+    pub available_bytes: u64,
+    /// In use.
+    pub used_bytes: u64,
+    /// All inodes; zero where the file system has no such number.
+    pub total_inodes: u64,
+    /// Free inodes.
+    pub free_inodes: u64,
+}
+
+/// The machine: the only way in which the host changes a node. Every method does nothing when its work is done already, and leaves the
+/// mount table as it was when it fails.
+pub trait Node: Send + Sync {
+    /// The record of a volume, if there is one. A record that cannot be read is an error, never "none".
+    fn record(&self, driver: &str, volume: &VolumeId) -> Result<Option<StageRecord>, Error>;
+    /// The record whose staging path or target path is this one.
+    fn record_of_path(&self, path: &Path) -> Result<Option<StageRecord>, Error>;
+    /// Every record of a driver.
+    fn records(&self, driver: &str) -> Result<Vec<StageRecord>, Error>;
+    /// Writes the record by atomic rename.
+    fn save(&self, record: &StageRecord) -> Result<(), Error>;
+    /// Removes the record; a missing one is fine.
+    fn forget(&self, driver: &str, volume: &VolumeId) -> Result<(), Error>;
+    /// Whether exactly this path is a mount point, according to the kernel's mount table.
+    fn is_mounted(&self, path: &Path) -> Result<bool, Error>;
+    /// Runs a plan whose mount or device lands on `destination`, creating that path when it is missing. Each step is checked against `policy`
+    /// before the first one runs. `staged` is what [`crate::plan::MountSource::Staged`] means: the staging path.
+    /// Returns the block device that the plan found, if it looked for one.
+    fn run(&self, call: &Call, plan: &Plan, policy: &NodePolicy, destination: &Path, staged: Option<&Path>) -> Result<Option<PathBuf>, Error>;
+    /// Runs only the `find-device` steps of a plan.
+    fn find_device(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<PathBuf, Error>;
+    /// Unmounts everything that is mounted on this path, then removes the path itself when `remove` says so (an empty folder, or the
+    /// file that held a device). Nothing else is ever deleted. Missing is fine.
+    fn unmount(&self, call: &Call, path: &Path, remove: RemovePath) -> Result<(), Error>;
+    /// Space of the mounted volume, or the size of the device at this path.
+    fn usage(&self, path: &Path) -> Result<Usage, Error>;
+    /// Bytes of the block device behind this path (a device, or a mount point), if there is one.
+    fn device_size(&self, path: &Path) -> Result<Option<u64>, Error>;
+}
+
+/// What [`Node::unmount`] leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemovePath {
+    /// The mount point is removed (CSI requires it of a target path).
+    Yes,
+    /// The caller owns the mount point (kubelet removes it itself).
+    No,
+}
+
+/// A capacity that satisfies a range and is a multiple of nothing in particular; used by front ends to read a range.
+pub fn is_within(range: CapacityRange, bytes: u64) -> bool {
+    range.required.is_none_or(|required| bytes >= required) && range.limit.is_none_or(|limit| bytes <= limit)
+}

@@ -1,0 +1,395 @@
+//! The nouns of the contract, as the host holds them. `wharf-runtime` converts them to and from the component's side.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// String pairs in the order given; a key appears at most once.
+pub type Parameters = Vec<(String, String)>;
+
+macro_rules! identifier {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes the identifier as the protocol gave it. Emptiness and length are the front end's to refuse.
+            pub fn new(value: impl Into<String>) -> Self {
+                Self(value.into())
+            }
+
+            /// The identifier as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+identifier!(
+    /// A volume handle: what `create` returned, or what an administrator wrote in a static PersistentVolume.
+    VolumeId
+);
+identifier!(
+    /// What `describe-node` called the node.
+    NodeId
+);
+
+/// How a workload reaches the volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccessType {
+    /// A mounted file system.
+    Mount {
+        /// Empty: the backend's default.
+        fs_type: String,
+        /// `mountOptions`, as given.
+        flags: Vec<String>,
+    },
+    /// The raw device.
+    Block,
+}
+
+/// CSI `VolumeCapability.AccessMode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccessMode {
+    /// One node, read and write.
+    SingleNodeWriter,
+    /// One node, read only.
+    SingleNodeReaderOnly,
+    /// Many nodes, read only.
+    MultiNodeReaderOnly,
+    /// Many nodes, one of them writes.
+    MultiNodeSingleWriter,
+    /// Many nodes write.
+    MultiNodeMultiWriter,
+    /// One workload on one node.
+    SingleNodeSingleWriter,
+    /// Many workloads on one node.
+    SingleNodeMultiWriter,
+}
+
+impl AccessMode {
+    /// Whether only reading is asked for.
+    pub fn is_read_only(self) -> bool {
+        matches!(self, Self::SingleNodeReaderOnly | Self::MultiNodeReaderOnly)
+    }
+
+    /// Whether more than one node may hold the volume at once.
+    pub fn is_multi_node(self) -> bool {
+        matches!(self, Self::MultiNodeReaderOnly | Self::MultiNodeSingleWriter | Self::MultiNodeMultiWriter)
+    }
+}
+
+/// How a volume is used by one workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capability {
+    /// File system or raw device.
+    pub access: AccessType,
+    /// Who else may use it.
+    pub mode: AccessMode,
+}
+
+/// Bytes; absent means unbounded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CapacityRange {
+    /// At least.
+    pub required: Option<u64>,
+    /// At most.
+    pub limit: Option<u64>,
+}
+
+/// Topology key to value: one place.
+pub type Segments = Parameters;
+
+/// Where a volume must be reachable from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TopologyRequirement {
+    /// In one of these.
+    pub requisite: Vec<Segments>,
+    /// Best in the earliest of these.
+    pub preferred: Vec<Segments>,
+}
+
+/// What a new volume starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// A snapshot's id.
+    Snapshot(String),
+    /// A volume's id.
+    Volume(String),
+}
+
+/// A volume as the cloud has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// The handle.
+    pub id: VolumeId,
+    /// Zero when unknown.
+    pub capacity_bytes: u64,
+    /// Immutable; handed to every node call.
+    pub context: Parameters,
+    /// Empty: reachable from everywhere.
+    pub topology: Vec<Segments>,
+    /// What it was made from.
+    pub source: Option<VolumeSource>,
+    /// Nodes that hold it, where the backend can tell.
+    pub attached_to: Vec<NodeId>,
+}
+
+/// What a backend saw of one resource; the host only carries it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// The resource.
+    pub id: String,
+    /// Whether the cloud has it.
+    pub found: bool,
+    /// The backend's own encoding.
+    pub state: Vec<u8>,
+}
+
+/// What a backend gets back on the next call of the same operation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Fresh observations of what was to be watched.
+    pub observed: Vec<Observation>,
+    /// The token of the last `pending`.
+    pub resume: Option<String>,
+}
+
+/// The operation goes on in the cloud.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// Not before this many milliseconds.
+    pub after_ms: u32,
+    /// What to observe first; empty: what was observed last.
+    pub watch: Vec<String>,
+    /// Comes back with the next call.
+    pub resume: Option<String>,
+    /// What is waited for.
+    pub reason: String,
+}
+
+/// A finished operation, or one that goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer<T> {
+    /// Finished, with this value.
+    Done(T),
+    /// Wait, observe, call again.
+    Pending(Pending),
+}
+
+/// One driver that a backend serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverName {
+    /// The CSI driver name.
+    pub name: String,
+    /// `vendor/driver` names of FlexVolume.
+    pub flexvolume: Vec<String>,
+}
+
+/// Who a backend is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// The component's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it serves.
+    pub drivers: Vec<DriverName>,
+    /// Words of the contract (`identity.description.capabilities`).
+    pub capabilities: Vec<String>,
+    /// Keys of its topology segments.
+    pub topology_keys: Vec<String>,
+    /// Ids in one `observe` call.
+    pub observe_batch: u32,
+}
+
+impl Description {
+    /// Whether the backend says that it can do this (`create`, `attach`, …: the words of the contract).
+    pub fn can(&self, word: &str) -> bool {
+        self.capabilities.iter().any(|capability| capability == word)
+    }
+}
+
+/// A node as `describe-node` sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeDescription {
+    /// The node's id.
+    pub node_id: NodeId,
+    /// Where it is.
+    pub topology: Segments,
+    /// How many volumes it can hold; absent: not known.
+    pub max_volumes: Option<u32>,
+}
+
+/// `create`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateRequest {
+    /// The caller's name: same name, same volume.
+    pub name: String,
+    /// Size.
+    pub capacity: CapacityRange,
+    /// Every way in which it will be used.
+    pub capabilities: Vec<Capability>,
+    /// StorageClass parameters.
+    pub parameters: Parameters,
+    /// VolumeAttributesClass parameters.
+    pub mutable_parameters: Parameters,
+    /// What to start from.
+    pub source: Option<VolumeSource>,
+    /// Where.
+    pub topology: Option<TopologyRequirement>,
+}
+
+/// `attach`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachRequest {
+    /// The volume.
+    pub volume: VolumeId,
+    /// The node that gets it.
+    pub node: NodeId,
+    /// How it will be used.
+    pub capability: Capability,
+    /// Attach read-only.
+    pub read_only: bool,
+    /// What `create` returned.
+    pub context: Parameters,
+}
+
+/// The result of `attach`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// What the node needs to find it.
+    pub publish_context: Parameters,
+}
+
+/// `detach`. No node: from every node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DetachRequest {
+    /// The volume.
+    pub volume: VolumeId,
+    /// The node that gives it up.
+    pub node: Option<NodeId>,
+}
+
+/// `expand`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpandRequest {
+    /// The volume.
+    pub volume: VolumeId,
+    /// The size asked for.
+    pub capacity: CapacityRange,
+    /// How it is used, where the caller says.
+    pub capability: Option<Capability>,
+}
+
+/// The result of `expand`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expanded {
+    /// The size that it has now.
+    pub capacity_bytes: u64,
+    /// Whether a node still has to grow something.
+    pub node_expansion_required: bool,
+}
+
+/// `validate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidateRequest {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Its context, as the caller has it.
+    pub context: Parameters,
+    /// Its parameters, as the caller has them.
+    pub parameters: Parameters,
+    /// What is asked about.
+    pub capabilities: Vec<Capability>,
+}
+
+/// The result of `validate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validated {
+    /// Whether everything asked about holds.
+    pub confirmed: bool,
+    /// Why not.
+    pub message: String,
+}
+
+/// One page of `list`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// The volumes.
+    pub volumes: Vec<Volume>,
+    /// Where the next page starts.
+    pub next_token: Option<String>,
+}
+
+/// `plan-stage`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageRequest {
+    /// The volume.
+    pub volume: VolumeId,
+    /// How it will be used.
+    pub capability: Capability,
+    /// What `create` returned.
+    pub context: Parameters,
+    /// What `attach` returned.
+    pub publish_context: Parameters,
+}
+
+/// `plan-publish`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishRequest {
+    /// The volume.
+    pub volume: VolumeId,
+    /// How it will be used.
+    pub capability: Capability,
+    /// This workload only reads.
+    pub read_only: bool,
+    /// What `create` returned.
+    pub context: Parameters,
+    /// What `attach` returned.
+    pub publish_context: Parameters,
+}
+
+/// `plan-expand`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeExpandRequest {
+    /// The volume.
+    pub volume: VolumeId,
+    /// How it is used, where known.
+    pub capability: Option<Capability>,
+    /// Bytes that the device must have; zero: as many as it has.
+    pub required_bytes: u64,
+    /// What `create` returned, where known.
+    pub context: Parameters,
+}
+
+/// `translate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TranslateRequest {
+    /// `vendor/driver`.
+    pub driver: String,
+    /// The options, without kubelet's own keys and without secrets.
+    pub options: Parameters,
+    /// PersistentVolume or inline volume name.
+    pub volume_name: String,
+}
+
+/// The result of `translate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Translated {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Its context.
+    pub context: Parameters,
+}
