@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::policy::NodePolicy;
 use crate::types::{
     Answer, AttachRequest, Attached, CapacityRange, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed,
-    NodeDescription, NodeExpandRequest, Observation, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest,
+    NodeDescription, NodeExpandRequest, NodeId, Observation, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest,
     Validated, Volume, VolumeId,
 };
 
@@ -68,6 +68,8 @@ pub trait Backend: Send + Sync {
     fn describe(&self, call: &Call) -> Result<Description, Error>;
     /// One observation for each id, in any order; at most [`Description::observe_batch`] ids.
     fn observe(&self, call: &Call, ids: &[String]) -> Result<Vec<Observation>, Error>;
+    /// The nodes that hold this volume, according to an observation. Pure.
+    fn holders(&self, call: &Call, observed: &Observation) -> Result<Vec<NodeId>, Error>;
     /// `controller.create`.
     fn create(&self, call: &Call, request: &CreateRequest, progress: &Progress) -> Result<Answer<Volume>, Error>;
     /// `controller.delete`.
