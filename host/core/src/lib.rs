@@ -7,6 +7,7 @@
 pub mod controller;
 pub mod error;
 mod inflight;
+pub mod manifest;
 pub mod node;
 mod observer;
 mod pacing;

@@ -32,7 +32,7 @@ impl EndpointGrant {
 }
 
 /// `Describe*` matches `DescribeDisks`; without a star only the same text matches.
-fn matches_pattern(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches_pattern(pattern: &str, text: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => text.starts_with(prefix),
         None => pattern == text,

@@ -1,0 +1,77 @@
+//! What a component says about itself and asks for, in the custom section [`SECTION`] of its file.
+//!
+//! A manifest grants nothing: a component gets what it asks for here *and* the operator grants in the configuration. `wharf-store` reads it from
+//! the file, `wharf-runtime` enforces it, the tool chain writes it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::matches_pattern;
+
+/// The name of the custom section; its content is JSON.
+pub const SECTION: &str = "wharf:manifest";
+
+/// A component's own account of itself. Fields of a newer tool chain are ignored: what is not understood is not granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The component's name, as in its `describe`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Which world of the contract it implements.
+    pub world: World,
+    /// The contract that it was built against (`0.1.0`).
+    pub contract: String,
+    /// Endpoints that it wants to reach.
+    #[serde(default)]
+    pub request: Vec<EndpointRequest>,
+    /// What its plans want to do on a node.
+    #[serde(default)]
+    pub node: NodeRequest,
+}
+
+/// The worlds of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum World {
+    /// A storage backend.
+    Backend,
+    /// A cloud's credentials and signatures.
+    CloudAuth,
+}
+
+impl World {
+    /// The world's name in the contract.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Backend => "backend",
+            Self::CloudAuth => "cloud-auth",
+        }
+    }
+}
+
+/// Actions that a component wants to ask of one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointRequest {
+    /// The endpoint's id in the operator's configuration.
+    pub endpoint: String,
+    /// Whether an account signs these requests.
+    #[serde(default)]
+    pub signed: bool,
+    /// As in [`crate::policy::EndpointGrant::actions`].
+    pub actions: Vec<String>,
+}
+
+impl EndpointRequest {
+    /// Whether this asks for the request.
+    pub fn covers(&self, endpoint: &str, signed: bool, action: &str) -> bool {
+        self.endpoint == endpoint && self.signed == signed && self.actions.iter().any(|pattern| matches_pattern(pattern, action))
+    }
+}
+
+/// What a component's plans want to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRequest {
+    /// Steps by [`crate::plan::Step::word`].
+    #[serde(default)]
+    pub steps: Vec<String>,
+}
