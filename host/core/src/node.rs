@@ -1,1 +1,331 @@
-//! Placeholder.
+//! Node verbs: what is already true is left alone, the rest is a plan from the backend, run by the [`Node`] port.
+//!
+//! Idempotency is decided here, once, from the stage record and the mount table; where the two differ the mount table wins. Unstage and
+//! unpublish make no backend call: they work after a crash, a swap, or the removal of the backend.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind};
+use crate::inflight::InFlight;
+use crate::policy::NodePolicy;
+use crate::ports::{Backend, Call, Node, PublishRecord, RemovePath, StageRecord, Usage};
+use crate::types::{
+    AccessMode, AccessType, Capability, Description, NodeDescription, NodeExpandRequest, PublishRequest, StageRequest, TranslateRequest, Translated, VolumeId,
+};
+
+/// The node verbs of one driver.
+pub struct NodeService {
+    driver: String,
+    backend: Arc<dyn Backend>,
+    node: Arc<dyn Node>,
+    policy: NodePolicy,
+    in_flight: InFlight,
+}
+
+impl NodeService {
+    /// `policy`: what the operator lets this backend's plans do.
+    pub fn new(driver: impl Into<String>, backend: Arc<dyn Backend>, node: Arc<dyn Node>, policy: NodePolicy) -> Self {
+        Self { driver: driver.into(), backend, node, policy, in_flight: InFlight::default() }
+    }
+
+    /// This node, as the backend sees it.
+    pub fn describe(&self, call: &Call) -> Result<NodeDescription, Error> {
+        self.backend.describe_node(call).map_err(|error| error.context("description of this node").context(&self.driver))
+    }
+
+    /// What the active backend says of itself.
+    pub fn backend_description(&self, call: &Call) -> Result<Description, Error> {
+        self.backend.describe(call)
+    }
+
+    /// FlexVolume options in the words of the contract.
+    pub fn translate(&self, call: &Call, request: &TranslateRequest) -> Result<Translated, Error> {
+        self.backend.translate(call, request)
+    }
+
+    /// Waits until the node sees the volume's device, and says which it is. Changes nothing.
+    pub fn await_attached(&self, call: &Call, request: &StageRequest) -> Result<PathBuf, Error> {
+        let plan = self.backend.plan_stage(call, request)?;
+        self.node.find_device(call, &plan, &self.policy).map_err(|error| self.explain(error, "device of", &request.volume))
+    }
+
+    /// Stages the volume. Staged already, the same way: nothing is done and no backend is asked.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when it is staged here for an incompatible use; `FailedPrecondition` when it is staged elsewhere on this node.
+    pub fn stage(&self, call: &Call, request: &StageRequest, staging_path: &Path) -> Result<(), Error> {
+        let _guard = self.in_flight.begin(request.volume.as_str(), "stage")?;
+        self.stage_held(call, request, staging_path).map_err(|error| self.explain(error, "stage of", &request.volume))
+    }
+
+    fn stage_held(&self, call: &Call, request: &StageRequest, staging_path: &Path) -> Result<(), Error> {
+        let known = self.node.record(&self.driver, &request.volume)?;
+        if let Some(record) = &known
+            && self.is_staged_as(record, request, staging_path)?
+        {
+            return Ok(());
+        }
+        let plan = self.backend.plan_stage(call, request)?;
+        let mut record = StageRecord {
+            driver: self.driver.clone(),
+            volume: request.volume.clone(),
+            staging_path: staging_path.to_owned(),
+            capability: request.capability.clone(),
+            context: request.context.clone(),
+            publish_context: request.publish_context.clone(),
+            device: None,
+            complete: false,
+            targets: known.as_ref().map(|record| record.targets.clone()).unwrap_or_default(),
+        };
+        self.node.save(&record)?;
+        match self.node.run(call, &plan, &self.policy, staging_path, None) {
+            Ok(device) => {
+                record.device = device;
+                record.complete = true;
+                self.node.save(&record)
+            }
+            Err(error) => {
+                if record.targets.is_empty() {
+                    self.node.forget(&self.driver, &request.volume)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether there is nothing left to do. An incomplete record, or one whose mount is gone, means that there is.
+    fn is_staged_as(&self, record: &StageRecord, request: &StageRequest, staging_path: &Path) -> Result<bool, Error> {
+        if !record.complete || record.staging_path.as_os_str().is_empty() {
+            return Ok(false);
+        }
+        let is_live = match record.capability.access {
+            AccessType::Mount { .. } => self.node.is_mounted(&record.staging_path)?,
+            AccessType::Block => record.staging_path == staging_path,
+        };
+        if !is_live {
+            return Ok(false);
+        }
+        if record.staging_path != staging_path {
+            return Err(Error::precondition(format!("it is staged on this node already, at {}", record.staging_path.display()))
+                .with_hint("unstage it there first"));
+        }
+        check_same_use(&record.capability, &request.capability)?;
+        // A raw device has no mount that proves anything: the plan runs again and finds the device, or says that it is gone.
+        Ok(matches!(record.capability.access, AccessType::Mount { .. }))
+    }
+
+    /// Undoes [`NodeService::stage`]. Not staged: nothing is done.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` while a workload still uses it.
+    pub fn unstage(&self, call: &Call, volume: &VolumeId, staging_path: &Path) -> Result<(), Error> {
+        let _guard = self.in_flight.begin(volume.as_str(), "unstage")?;
+        let record = self.node.record(&self.driver, volume).map_err(|error| self.explain(error, "unstage of", volume))?;
+        self.unstage_held(call, record, staging_path).map_err(|error| self.explain(error, "unstage of", volume))
+    }
+
+    /// [`NodeService::unstage`] by path alone, for a caller that knows nothing else. Works without a record.
+    pub fn unstage_path(&self, call: &Call, path: &Path) -> Result<(), Error> {
+        let record = self.node.record_of_path(path)?.filter(|record| record.staging_path == path);
+        let key = record.as_ref().map_or_else(|| path.to_string_lossy().into_owned(), |record| record.volume.to_string());
+        let _guard = self.in_flight.begin(&key, "unstage")?;
+        self.unstage_held(call, record, path).map_err(|error| error.context(format!("unstage of {}", path.display())))
+    }
+
+    fn unstage_held(&self, call: &Call, record: Option<StageRecord>, staging_path: &Path) -> Result<(), Error> {
+        if let Some(record) = &record {
+            self.check_unused(record)?;
+        }
+        self.node.unmount(call, staging_path, RemovePath::No)?;
+        match record {
+            Some(record) if record.staging_path == staging_path || !self.node.is_mounted(&record.staging_path)? => self.node.forget(&self.driver, &record.volume),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn check_unused(&self, record: &StageRecord) -> Result<(), Error> {
+        for target in &record.targets {
+            if self.node.is_mounted(&target.target_path)? {
+                return Err(Error::precondition(format!("it is still published at {}", target.target_path.display())).with_hint("unpublish it there first"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes the volume for one workload. Published already, the same way: nothing is done and no backend is asked.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when it is published there differently; `FailedPrecondition` when it is not staged, or belongs to one workload only.
+    pub fn publish(&self, call: &Call, request: &PublishRequest, target: &Path, staging: Option<&Path>) -> Result<(), Error> {
+        let _guard = self.in_flight.begin(request.volume.as_str(), "publish")?;
+        self.publish_held(call, request, target, staging).map_err(|error| self.explain(error, "publish of", &request.volume))
+    }
+
+    fn publish_held(&self, call: &Call, request: &PublishRequest, target: &Path, staging: Option<&Path>) -> Result<(), Error> {
+        let known = self.node.record(&self.driver, &request.volume)?;
+        if let Some(record) = &known {
+            if self.is_published_as(record, request, target)? {
+                return Ok(());
+            }
+            self.check_single_workload(record, request, target)?;
+        }
+        if let Some(staging) = staging {
+            self.check_staged(known.as_ref(), request, staging)?;
+        }
+        let plan = self.backend.plan_publish(call, request)?;
+        let mut record = known.unwrap_or_else(|| self.record_of_publish(request, staging));
+        record.targets.retain(|published| published.target_path != target);
+        let before = record.clone();
+        record.targets.push(PublishRecord { target_path: target.to_owned(), capability: request.capability.clone(), read_only: request.read_only });
+        self.node.save(&record)?;
+        match self.node.run(call, &plan, &self.policy, target, staging) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.save_or_forget(&before)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The record of a volume that was staged before there were records, or that needs no staging.
+    fn record_of_publish(&self, request: &PublishRequest, staging: Option<&Path>) -> StageRecord {
+        StageRecord {
+            driver: self.driver.clone(),
+            volume: request.volume.clone(),
+            staging_path: staging.map(Path::to_owned).unwrap_or_default(),
+            capability: request.capability.clone(),
+            context: request.context.clone(),
+            publish_context: request.publish_context.clone(),
+            device: None,
+            complete: true,
+            targets: Vec::new(),
+        }
+    }
+
+    fn is_published_as(&self, record: &StageRecord, request: &PublishRequest, target: &Path) -> Result<bool, Error> {
+        let Some(published) = record.targets.iter().find(|published| published.target_path == target) else {
+            return Ok(false);
+        };
+        if !self.node.is_mounted(target)? {
+            return Ok(false);
+        }
+        check_same_use(&published.capability, &request.capability)?;
+        if published.read_only != request.read_only {
+            return Err(Error::new(ErrorKind::AlreadyExists, crate::Blame::User, format!("it is published at {} with another read-only setting", target.display())));
+        }
+        Ok(true)
+    }
+
+    fn check_single_workload(&self, record: &StageRecord, request: &PublishRequest, target: &Path) -> Result<(), Error> {
+        let is_exclusive = |capability: &Capability| capability.mode == AccessMode::SingleNodeSingleWriter;
+        for other in record.targets.iter().filter(|other| other.target_path != target) {
+            if (is_exclusive(&other.capability) || is_exclusive(&request.capability)) && self.node.is_mounted(&other.target_path)? {
+                return Err(Error::precondition(format!("one workload only may use it, and it is published at {}", other.target_path.display())));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_staged(&self, record: Option<&StageRecord>, request: &PublishRequest, staging: &Path) -> Result<(), Error> {
+        let is_staged = match request.capability.access {
+            AccessType::Mount { .. } => self.node.is_mounted(staging)?,
+            AccessType::Block => record.is_some_and(|record| record.complete && record.staging_path == staging),
+        };
+        if is_staged {
+            return Ok(());
+        }
+        Err(Error::precondition(format!("it is not staged at {}", staging.display())).with_hint("it has to be staged there first"))
+    }
+
+    /// Undoes [`NodeService::publish`] and removes the target path. Not published: nothing is done.
+    pub fn unpublish(&self, call: &Call, volume: &VolumeId, target: &Path) -> Result<(), Error> {
+        let _guard = self.in_flight.begin(volume.as_str(), "unpublish")?;
+        let record = self.node.record(&self.driver, volume).map_err(|error| self.explain(error, "unpublish of", volume))?;
+        self.unpublish_held(call, record, target, RemovePath::Yes).map_err(|error| self.explain(error, "unpublish of", volume))
+    }
+
+    /// [`NodeService::unpublish`] by path alone; the folder itself stays. Works without a record.
+    pub fn unpublish_path(&self, call: &Call, path: &Path) -> Result<(), Error> {
+        let record = self.node.record_of_path(path)?.filter(|record| record.driver == self.driver);
+        let key = record.as_ref().map_or_else(|| path.to_string_lossy().into_owned(), |record| record.volume.to_string());
+        let _guard = self.in_flight.begin(&key, "unpublish")?;
+        self.unpublish_held(call, record, path, RemovePath::No).map_err(|error| error.context(format!("unpublish of {}", path.display())))
+    }
+
+    fn unpublish_held(&self, call: &Call, record: Option<StageRecord>, target: &Path, remove: RemovePath) -> Result<(), Error> {
+        self.node.unmount(call, target, remove)?;
+        let Some(mut record) = record else { return Ok(()) };
+        let count = record.targets.len();
+        record.targets.retain(|published| published.target_path != target);
+        if record.targets.len() == count { Ok(()) } else { self.save_or_forget(&record) }
+    }
+
+    /// A record that says nothing any more is removed.
+    fn save_or_forget(&self, record: &StageRecord) -> Result<(), Error> {
+        if record.targets.is_empty() && record.staging_path.as_os_str().is_empty() {
+            return self.node.forget(&self.driver, &record.volume);
+        }
+        self.node.save(record)
+    }
+
+    /// Makes a grown volume usable on this node, and says how large it is. Large enough already: nothing is done.
+    ///
+    /// # Errors
+    /// `NotFound` when this node has neither a record of the volume nor anything mounted at `path`.
+    pub fn expand(&self, call: &Call, request: &NodeExpandRequest, path: &Path) -> Result<u64, Error> {
+        let _guard = self.in_flight.begin(request.volume.as_str(), "node expansion")?;
+        self.expand_held(call, request, path).map_err(|error| self.explain(error, "node expansion of", &request.volume))
+    }
+
+    fn expand_held(&self, call: &Call, request: &NodeExpandRequest, path: &Path) -> Result<u64, Error> {
+        let record = self.known(&request.volume, path)?;
+        let request = NodeExpandRequest {
+            capability: request.capability.clone().or_else(|| record.as_ref().map(|record| record.capability.clone())),
+            context: if request.context.is_empty() { record.as_ref().map(|record| record.context.clone()).unwrap_or_default() } else { request.context.clone() },
+            ..request.clone()
+        };
+        let plan = self.backend.plan_expand(call, &request)?;
+        let device = self.node.run(call, &plan, &self.policy, path, None)?;
+        let measured = device.or(record.and_then(|record| record.device)).unwrap_or_else(|| path.to_owned());
+        self.node.device_size(&measured)?.ok_or_else(|| Error::internal(format!("{} has no block device behind it", measured.display())))
+    }
+
+    /// Space of a volume that is staged or published here.
+    pub fn usage(&self, _call: &Call, volume: &VolumeId, path: &Path) -> Result<Usage, Error> {
+        self.known(volume, path)?;
+        self.node.usage(path).map_err(|error| self.explain(error, "usage of", volume))
+    }
+
+    fn known(&self, volume: &VolumeId, path: &Path) -> Result<Option<StageRecord>, Error> {
+        let record = self.node.record(&self.driver, volume)?;
+        if record.is_none() && !self.node.is_mounted(path)? {
+            return Err(Error::not_found(format!("volume {volume} is not on this node")));
+        }
+        Ok(record)
+    }
+
+    /// Whether something is mounted at exactly this path.
+    pub fn is_staged(&self, path: &Path) -> Result<bool, Error> {
+        self.node.is_mounted(path)
+    }
+
+    fn explain(&self, error: Error, verb: &str, volume: &VolumeId) -> Error {
+        error.context(format!("{verb} volume {volume}")).context(&self.driver)
+    }
+}
+
+/// Two uses of one path agree when they are of the same kind with the same options; the mode may differ, the kernel does not see it.
+fn check_same_use(has: &Capability, wants: &Capability) -> Result<(), Error> {
+    let agree = match (&has.access, &wants.access) {
+        (AccessType::Block, AccessType::Block) => true,
+        (AccessType::Mount { fs_type: has, flags: has_flags }, AccessType::Mount { fs_type: wants, flags: wants_flags }) => {
+            (has == wants || wants.is_empty() || has.is_empty()) && has_flags == wants_flags
+        }
+        (AccessType::Block, AccessType::Mount { .. }) | (AccessType::Mount { .. }, AccessType::Block) => false,
+    };
+    if agree {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::AlreadyExists, crate::Blame::User, "it is in place already for an incompatible use (file system, raw device or mount options differ)"))
+}
