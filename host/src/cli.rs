@@ -1,0 +1,156 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Where the configuration is unless `--config` says otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/wharf/wharf.toml";
+
+/// Wharf serves volumes to kubelet over CSI and FlexVolume; what a cloud needs is decided by sandboxed WebAssembly backends that can be
+/// replaced while it runs.
+#[derive(Debug, Parser)]
+#[command(name = "wharf", version, arg_required_else_help = true, after_help = "Examples:
+  wharf csi --role node                        serve every configured driver to this node's kubelet
+  wharf backend install disk.wasm --activate   replace the disk backend; nothing restarts
+  wharf backend rollback disk                  go back to the one before
+  wharf flexvolume install --dir /usr/libexec/kubernetes/kubelet-plugins/volume/exec
+
+Exit codes: 0 done, 1 failed (the message says what to do), 2 the command line is wrong.")]
+pub struct Cli {
+    /// The configuration.
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub config: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve CSI until a signal: one socket for each driver.
+    Csi(Csi),
+    /// Look at and replace backends. A running server and every later FlexVolume call see the change at once.
+    #[command(subcommand)]
+    Backend(Backend),
+    /// Put FlexVolume drivers in place, or take them away.
+    #[command(subcommand)]
+    Flexvolume(Flexvolume),
+    /// Print a completion script for a shell.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Compile a component in a process with limits (used by `backend install`).
+    #[command(hide = true)]
+    CompileComponent {
+        /// The component.
+        input: PathBuf,
+        /// Where the code goes.
+        output: PathBuf,
+    },
+}
+
+/// `wharf csi`.
+#[derive(Debug, Args)]
+pub struct Csi {
+    /// Which services to offer.
+    #[arg(long, value_enum, default_value = "all")]
+    pub role: Role,
+    /// Only this driver.
+    #[arg(long, value_name = "NAME")]
+    pub driver: Option<String>,
+    /// The socket of that one driver, as `unix:///path/csi.sock`.
+    #[arg(long, value_name = "URL", requires = "driver")]
+    pub endpoint: Option<String>,
+    /// One JSON object per log line.
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+/// Which CSI services a process offers, besides Identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Create, delete, attach, detach, expand: one process for a cluster, beside the sidecars.
+    Controller,
+    /// Stage, publish, grow: one process on every node.
+    Node,
+    /// Both.
+    All,
+}
+
+/// `wharf backend`.
+#[derive(Debug, Subcommand)]
+pub enum Backend {
+    /// Check a component and put it into the store. It is compiled, instantiated and asked to describe itself first; a broken one is
+    /// refused and displaces nothing.
+    Install {
+        /// The component (`.wasm`).
+        file: PathBuf,
+        /// Make it active as well.
+        #[arg(long)]
+        activate: bool,
+        /// Text, or JSON for scripts.
+        #[arg(long, value_enum, default_value = "text")]
+        output: Output,
+    },
+    /// Every backend and its active generation.
+    List {
+        /// Text, or JSON for scripts.
+        #[arg(long, value_enum, default_value = "text")]
+        output: Output,
+    },
+    /// One backend: its generations, what it asks for and what it is granted.
+    Show {
+        /// Its name.
+        name: String,
+        /// Text, or JSON for scripts.
+        #[arg(long, value_enum, default_value = "text")]
+        output: Output,
+    },
+    /// Make a checked generation active. Calls under way end on the old one.
+    Activate {
+        /// Its name.
+        name: String,
+        /// Which; the newest checked one unless named.
+        generation: Option<u64>,
+        /// Text, or JSON for scripts.
+        #[arg(long, value_enum, default_value = "text")]
+        output: Output,
+    },
+    /// Make the generation before the active one active again.
+    Rollback {
+        /// Its name.
+        name: String,
+        /// Text, or JSON for scripts.
+        #[arg(long, value_enum, default_value = "text")]
+        output: Output,
+    },
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For scripts.
+    Json,
+}
+
+/// `wharf flexvolume`.
+#[derive(Debug, Subcommand)]
+pub enum Flexvolume {
+    /// Put every FlexVolume driver of the configuration in place, atomically. Repeating it changes nothing.
+    Install {
+        /// kubelet's plugin folder.
+        #[arg(long, value_name = "PLUGIN_DIR", default_value = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec")]
+        dir: PathBuf,
+    },
+    /// Take them away again.
+    Uninstall {
+        /// kubelet's plugin folder.
+        #[arg(long, value_name = "PLUGIN_DIR", default_value = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec")]
+        dir: PathBuf,
+    },
+}

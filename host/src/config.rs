@@ -1,0 +1,334 @@
+//! The operator's configuration: what there is, and what each backend may do with it. Parsed once, at the edge, into types that cannot
+//! contradict themselves. Reads no environment and no other file; secrets named here are read by [`crate::secrets`] when they are used.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use wharf_core::policy::{EndpointGrant, NodePolicy};
+
+/// A configuration is a page of text; a larger file is a mistake.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Why a configuration cannot be used: which file, what is wrong, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("the configuration {path} cannot be read: {source}; {fix}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+        /// What to do.
+        fix: &'static str,
+    },
+    /// It is not what it should be.
+    #[error("the configuration {path} is wrong: {what}")]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// What, and where.
+        what: String,
+    },
+}
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// One small file per volume, and what FlexVolume must remember.
+    #[serde(default = "default_state")]
+    pub state: PathBuf,
+    /// The component store.
+    #[serde(default = "default_store")]
+    pub store: PathBuf,
+    /// Staging and target paths lie below this.
+    #[serde(default = "default_kubelet_root")]
+    pub kubelet_root: PathBuf,
+    /// Further folders below which staging and target paths may lie.
+    #[serde(default)]
+    pub extra_roots: Vec<PathBuf>,
+    /// `<sockets>/<driver>/csi.sock`; unset: `<kubelet-root>/csi-plugins`.
+    #[serde(default)]
+    pub sockets: Option<PathBuf>,
+    /// This machine.
+    #[serde(default)]
+    pub node: NodeSection,
+    /// Where backends and accounts may send requests, by id.
+    #[serde(default)]
+    pub endpoint: BTreeMap<String, Endpoint>,
+    /// Who signs, by name.
+    #[serde(default)]
+    pub account: BTreeMap<String, Account>,
+    /// What each backend gets, by name.
+    #[serde(default)]
+    pub backend: BTreeMap<String, Backend>,
+    /// Which backend serves which driver, by CSI driver name.
+    #[serde(default)]
+    pub driver: BTreeMap<String, Driver>,
+    /// FlexVolume.
+    #[serde(default)]
+    pub flexvolume: FlexVolume,
+}
+
+/// This machine.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NodeSection {
+    /// Where udev names devices by their serial; unset: `/dev/disk/by-id`.
+    #[serde(default)]
+    pub device_links: Option<PathBuf>,
+}
+
+/// One place that requests may go to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Endpoint {
+    /// `https://host[:port]`.
+    pub url: String,
+    /// Private, loopback and link-local addresses are allowed. Needed for a metadata service.
+    #[serde(default)]
+    pub private: bool,
+}
+
+/// One identity in a cloud.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Account {
+    /// The `cloud-auth` component that obtains and signs.
+    pub component: String,
+    /// Endpoints that obtaining a credential may use.
+    #[serde(default)]
+    pub endpoints: Vec<String>,
+    /// Settings for the signer.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+    /// Where credentials come from; the first that has one is used.
+    pub source: Vec<Source>,
+}
+
+/// One place that a credential may come from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Source {
+    /// A kind that the component knows (`static`, `ecs-ram-role`, …: its documentation says).
+    pub kind: String,
+    /// What that kind needs.
+    #[serde(flatten)]
+    pub values: BTreeMap<String, SourceValue>,
+}
+
+/// A value, or where it is found. Files and environment are read anew whenever a credential is obtained.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+pub enum SourceValue {
+    /// Written here.
+    Plain(String),
+    /// Found elsewhere.
+    Found(Found),
+}
+
+/// Where a value is found.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Found {
+    /// Written here, and secret: the configuration must be readable by root only.
+    Value(String),
+    /// An environment variable.
+    Env(String),
+    /// A file; white space around its content is dropped.
+    File(PathBuf),
+}
+
+impl std::fmt::Debug for SourceValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Plain(_) | Self::Found(Found::Value(_)) => f.write_str("(value not shown)"),
+            Self::Found(Found::Env(name)) => write!(f, "env {name}"),
+            Self::Found(Found::File(path)) => write!(f, "file {}", path.display()),
+        }
+    }
+}
+
+/// What one backend gets.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Backend {
+    /// Its name in the store; unset: the section's name.
+    #[serde(default)]
+    pub component: Option<String>,
+    /// What its `config` import answers.
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
+    /// Where it may send requests.
+    #[serde(default)]
+    pub grant: Vec<EndpointGrant>,
+    /// What its plans may do.
+    #[serde(default)]
+    pub node: NodePolicy,
+}
+
+/// One driver.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Driver {
+    /// The section of the backend that serves it.
+    pub backend: String,
+    /// `vendor/driver` names of FlexVolume for the same volumes.
+    #[serde(default)]
+    pub flexvolume: Vec<String>,
+}
+
+/// FlexVolume.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FlexVolume {
+    /// Node names of the cluster to node ids of the cloud.
+    #[serde(default)]
+    pub nodes: BTreeMap<String, String>,
+    /// `any`: attach to this machine whatever node name is passed, as kubelets without controller attach need it.
+    #[serde(default)]
+    pub node_name: Option<String>,
+    /// Where an earlier plugin kept `<volume name>.conf`, by `vendor/driver`.
+    #[serde(default)]
+    pub legacy_state: BTreeMap<String, PathBuf>,
+    /// A folder for logs; unset: nothing is logged.
+    #[serde(default)]
+    pub log: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the file, the place in it, and the fix.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source: std::io::Error| ConfigError::Unreadable { path: path.to_owned(), fix: fix_of(&source), source };
+        let wrong = |what: String| ConfigError::Wrong { path: path.to_owned(), what };
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        if metadata.len() > MAX_BYTES {
+            return Err(wrong(format!("it has {} bytes, at most {MAX_BYTES} are read", metadata.len())));
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let config: Self = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        config.check().map_err(wrong)?;
+        if config.holds_secrets() && metadata.mode() & 0o077 != 0 {
+            return Err(wrong(format!("it holds secrets and others may read it; run `chmod 600 {}`, or name files with `{{ file = … }}`", path.display())));
+        }
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (name, driver) in &self.driver {
+            if !self.backend.contains_key(&driver.backend) {
+                return Err(format!("driver \"{name}\" names backend \"{}\", and there is no section [backend.{}]", driver.backend, driver.backend));
+            }
+        }
+        for (name, backend) in &self.backend {
+            for grant in &backend.grant {
+                self.check_endpoint(&grant.endpoint, &format!("a grant of backend \"{name}\""))?;
+                if let Some(account) = grant.account.as_ref().filter(|account| !self.account.contains_key(*account)) {
+                    return Err(format!("a grant of backend \"{name}\" names account \"{account}\", and there is no section [account.{account}]"));
+                }
+            }
+        }
+        for (name, account) in &self.account {
+            for endpoint in &account.endpoints {
+                self.check_endpoint(endpoint, &format!("account \"{name}\""))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_endpoint(&self, id: &str, who: &str) -> Result<(), String> {
+        if self.endpoint.contains_key(id) {
+            return Ok(());
+        }
+        Err(format!("{who} names endpoint \"{id}\", and there is no section [endpoint.{id}]"))
+    }
+
+    fn holds_secrets(&self) -> bool {
+        self.account.values().flat_map(|account| &account.source).flat_map(|source| source.values.values()).any(|value| matches!(value, SourceValue::Found(Found::Value(_))))
+    }
+
+    /// Where a driver's socket is, unless the command line says otherwise.
+    pub fn socket(&self, driver: &str) -> PathBuf {
+        self.sockets.clone().unwrap_or_else(|| self.kubelet_root.join("csi-plugins")).join(driver).join("csi.sock")
+    }
+
+    /// Folders below which staging and target paths lie.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        std::iter::once(self.kubelet_root.clone()).chain(self.extra_roots.iter().cloned()).collect()
+    }
+}
+
+fn fix_of(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "write one (the README has an example) or name another with --config",
+        std::io::ErrorKind::PermissionDenied => "run as root, or make the file readable for this user",
+        _ => "it must be a text file in TOML",
+    }
+}
+
+fn default_state() -> PathBuf {
+    "/var/lib/wharf/state".into()
+}
+
+fn default_store() -> PathBuf {
+    "/var/lib/wharf/store".into()
+}
+
+fn default_kubelet_root() -> PathBuf {
+    "/var/lib/kubelet".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
+        config.check()?;
+        Ok(config)
+    }
+
+    #[test]
+    fn an_empty_configuration_has_the_usual_folders_and_no_driver() {
+        let config = parse("").unwrap();
+        assert_eq!(config.socket("d"), PathBuf::from("/var/lib/kubelet/csi-plugins/d/csi.sock"));
+        assert!(config.driver.is_empty());
+    }
+
+    #[test]
+    fn a_misspelt_key_is_an_error_that_names_it() {
+        assert!(parse("stat = \"/x\"").unwrap_err().contains("stat"));
+    }
+
+    #[test]
+    fn what_is_named_must_exist() {
+        assert!(parse("[driver.d]\nbackend = \"x\"").unwrap_err().contains("[backend.x]"));
+        assert!(parse("[[backend.b.grant]]\nendpoint = \"e\"\nactions = []").unwrap_err().contains("[endpoint.e]"));
+    }
+
+    #[test]
+    fn values_of_a_source_are_never_shown() {
+        let config = parse("[[account.a.source]]\nkind = \"static\"\nkey = \"canary\"\nother = { value = \"canary\" }\n[account.a]\ncomponent = \"auth\"");
+        let config = config.unwrap();
+        assert!(!format!("{config:?}").contains("canary"));
+        assert!(config.holds_secrets());
+    }
+
+    #[test]
+    fn a_configuration_with_secrets_that_others_may_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let path = std::env::temp_dir().join(format!("wharf-config-{}.toml", std::process::id()));
+        std::fs::write(&path, "[account.a]\ncomponent = \"auth\"\n[[account.a.source]]\nkind = \"static\"\nkey = { value = \"x\" }\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(Config::load(&path).unwrap_err().to_string().contains("chmod 600"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(Config::load(&path).is_ok());
+        std::fs::remove_file(&path).unwrap();
+    }
+}
