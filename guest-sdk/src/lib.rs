@@ -1,4 +1,161 @@
-//! Placeholder.
-#![allow(missing_docs)]
-pub mod bindings { wit_bindgen::generate!({ path: "../wit", world: "backend", pub_export_macro: true, generate_all }); }
-pub mod auth_bindings { wit_bindgen::generate!({ path: "../wit", world: "cloud-auth", pub_export_macro: true, generate_all }); }
+//! Write a storage backend for Wharf.
+//!
+//! A backend is a WebAssembly component without files, sockets or root. It decides; the host does. There are two halves:
+//!
+//! - **in the cloud** ([`controller`]): the host *observes* the resources through you, and asks for one step at a time. You answer
+//!   [`Answer::Done`], [`Answer::Pending`] or an [`Error`], and never wait;
+//! - **on a node** ([`node`]): you return a [`Plan`](plan::Plan) of typed steps. The host checks each one against what the operator granted, skips
+//!   what is already true and undoes what it did when a later step fails.
+//!
+//! # A whole backend
+//!
+//! Volumes of this one are folders on the node, under a folder that the operator grants by the name `volumes`:
+//!
+//! ```
+//! use wharf_sdk::controller::{Controller, CreateRequest, DeleteRequest};
+//! use wharf_sdk::identity::{Description, Identity};
+//! use wharf_sdk::legacy::Legacy;
+//! use wharf_sdk::node::{Node, NodeDescription, PublishRequest};
+//! use wharf_sdk::plan::{Plan, Writing};
+//! use wharf_sdk::snapshots::Snapshots;
+//! use wharf_sdk::types::{Answer, Progress, Volume};
+//! use wharf_sdk::Error;
+//!
+//! struct Folders;
+//!
+//! impl Identity for Folders {
+//!     fn describe() -> Description {
+//!         Description::new("folders", "0.1.0").serves("folders.example.com", ["example/folders"]).can(["create"])
+//!     }
+//! }
+//!
+//! impl Controller for Folders {
+//!     fn create(request: CreateRequest, _: Progress) -> Result<Answer<Volume>, Error> {
+//!         if let Some((key, value)) = request.parameters.first() {
+//!             return Err(Error::unknown_key(key, value, "none"));
+//!         }
+//!         Ok(Answer::Done(Volume::new(&request.name, 0).with_context("path", &request.name)))
+//!     }
+//!
+//!     fn delete(_: DeleteRequest, _: Progress) -> Result<Answer<()>, Error> {
+//!         Ok(Answer::Done(()))
+//!     }
+//! }
+//!
+//! impl Node for Folders {
+//!     fn describe_node() -> Result<NodeDescription, Error> {
+//!         let name = wharf_sdk::config::get("node-name").ok_or_else(|| Error::misconfigured("setting `node-name` is missing"))?;
+//!         Ok(NodeDescription::new(name))
+//!     }
+//!
+//!     fn plan_publish(request: PublishRequest) -> Result<Plan, Error> {
+//!         Ok(Plan::new("a folder on this node")
+//!             .make_directory("volumes", &request.volume_id, 0o755)
+//!             .mount_directory("volumes", &request.volume_id, Writing::unless_read_only(request.read_only)))
+//!     }
+//! }
+//!
+//! impl Snapshots for Folders {}
+//! impl Legacy for Folders {}
+//!
+//! wharf_sdk::export_backend!(Folders);
+//!
+//! // A backend is ordinary Rust in a native build, and so are its tests.
+//! use wharf_sdk::types::VolumeCapability;
+//! let plan = Folders::plan_publish(PublishRequest::new("data", VolumeCapability::mount("")))?;
+//! assert_eq!(plan.steps.iter().map(|step| step.word()).collect::<Vec<_>>(), ["make-directory", "mount-directory"]);
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # Asking the cloud
+//!
+//! A request names an *endpoint* and an *account* of the operator's, never a URL and never a key. The host resolves, signs and sends it.
+//! Say honestly whether a request may change something: an unanswered `mutate` makes the outcome unknown, and the host never reports that
+//! as final.
+//!
+//! ```
+//! use wharf_sdk::http::{Request, Response};
+//! use wharf_sdk::testing::FakeHost;
+//!
+//! let host = FakeHost::install().answering("GetVolume", Response::new(200, r#"{"State":"free"}"#));
+//!
+//! #[derive(serde::Deserialize)]
+//! #[serde(rename_all = "PascalCase")]
+//! struct Answer { state: String }
+//!
+//! let request = Request::read("storage", "GET", "/").signed("cloud", "GetVolume").with_query("VolumeId", "v-1");
+//! let answer: Answer = request.send()?.json()?;
+//! assert_eq!(answer.state, "free");
+//! assert_eq!(host.actions(), ["GetVolume"]);
+//! # Ok::<(), wharf_sdk::Error>(())
+//! ```
+//!
+//! # Taking time
+//!
+//! What takes the cloud a minute takes several calls of yours. Each gets fresh observations, and what the last one left in
+//! [`Pending::resume`](types::Pending). Nothing else survives: every call runs in a new instance, perhaps of a newer build, perhaps on another machine.
+//!
+//! ```
+//! use wharf_sdk::types::{Answer, Observation, Pending, Progress};
+//!
+//! fn next(progress: Progress) -> Answer<()> {
+//!     match progress.of("v-1") {
+//!         Some(seen) if seen.state == b"free" => Answer::Done(()),
+//!         _ => Pending::after_ms(1000, "the cloud is still making v-1").watching("v-1").into(),
+//!     }
+//! }
+//!
+//! assert!(matches!(next(Progress::default()), Answer::Pending(_)));
+//! assert!(matches!(next(Progress::observed([Observation::found("v-1", *b"free")])), Answer::Done(())));
+//! ```
+//!
+//! # Building
+//!
+//! ```toml
+//! [lib]
+//! crate-type = ["cdylib", "rlib"]
+//! ```
+//!
+//! Beside `Cargo.toml`, `manifest.toml` says what the component asks for; the operator's grants cut it down:
+//!
+//! ```toml
+//! name = "folders"
+//! world = "backend"                  # or "cloud-auth"
+//! contract = "wharf:volume@0.1.0"
+//!
+//! [[request]]                        # one for each endpoint
+//! endpoint = "storage"
+//! signed = true                      # by an account; otherwise actions are `METHOD /path`
+//! actions = ["GetVolume"]
+//!
+//! [node]
+//! steps = ["make-directory", "mount-directory"]
+//! ```
+//!
+//! The target is `wasm32-unknown-unknown`, the profile `guest`. A panic becomes an error that carries its text; nothing else is lost with it,
+//! since every call has an instance of its own.
+
+pub mod auth;
+#[doc(hidden)]
+pub mod bindings;
+pub mod clock;
+#[doc(hidden)]
+pub mod component;
+pub mod config;
+pub mod controller;
+pub mod error;
+mod host;
+pub mod http;
+pub mod identity;
+pub mod legacy;
+pub mod log;
+pub mod node;
+pub mod plan;
+pub mod random;
+pub mod snapshots;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+pub mod types;
+
+pub use error::{Blame, Effect, Error, ErrorKind};
+pub use types::{Answer, Pairs, Progress};

@@ -1,0 +1,28 @@
+//! FlexVolume's option maps in the words of the contract.
+
+pub use crate::bindings::backend::exports::wharf::volume::legacy::{TranslateRequest, Translated};
+use crate::controller::unsupported;
+use crate::error::Error;
+use crate::types::Parameters;
+
+/// Translation of old option maps. A backend without FlexVolume names leaves it out.
+pub trait Legacy {
+    /// Which volume this map means. Pure; option keys are matched without regard to case.
+    fn translate(_request: TranslateRequest) -> Result<Translated, Error> {
+        Err(unsupported("serve FlexVolume"))
+    }
+}
+
+impl TranslateRequest {
+    /// A request, for tests.
+    pub fn new(driver: impl Into<String>, volume_name: impl Into<String>, options: Parameters) -> Self {
+        Self { driver: driver.into(), options, volume_name: volume_name.into(), extensions: Vec::new() }
+    }
+}
+
+impl Translated {
+    /// This volume, with this context.
+    pub fn new(volume_id: impl Into<String>, context: Parameters) -> Self {
+        Self { volume_id: volume_id.into(), context, extensions: Vec::new() }
+    }
+}

@@ -1,0 +1,41 @@
+//! Snapshots of one volume, and of several at one point in time. Same rules as [`controller`](crate::controller).
+
+pub use crate::bindings::backend::exports::wharf::volume::snapshots::{
+    CreateGroupRequest, CreateSnapshotRequest, Group, ListSnapshotsRequest, ListedSnapshots, Snapshot,
+};
+use crate::controller::unsupported;
+use crate::error::Error;
+use crate::types::{Answer, Progress};
+
+/// Snapshots. What a backend leaves out answers `unsupported`.
+pub trait Snapshots {
+    /// Cuts the snapshot of this name, or finds it. Done as soon as it is cut.
+    fn create_snapshot(_request: CreateSnapshotRequest, _progress: Progress) -> Result<Answer<Snapshot>, Error> {
+        Err(unsupported("take snapshots"))
+    }
+
+    /// Deletes the snapshot; a missing one is done.
+    fn delete_snapshot(_id: String, _progress: Progress) -> Result<Answer<()>, Error> {
+        Err(unsupported("delete snapshots"))
+    }
+
+    /// One page; a foreign token is `aborted`.
+    fn list_snapshots(_request: ListSnapshotsRequest) -> Result<ListedSnapshots, Error> {
+        Err(unsupported("list snapshots"))
+    }
+
+    /// Cuts all snapshots of the group at one point in time.
+    fn create_group(_request: CreateGroupRequest, _progress: Progress) -> Result<Answer<Group>, Error> {
+        Err(unsupported("take group snapshots"))
+    }
+
+    /// Deletes the group and these snapshots of it.
+    fn delete_group(_id: String, _snapshot_ids: Vec<String>, _progress: Progress) -> Result<Answer<()>, Error> {
+        Err(unsupported("delete group snapshots"))
+    }
+
+    /// Looks at a group.
+    fn get_group(_id: String, _snapshot_ids: Vec<String>) -> Result<Group, Error> {
+        Err(unsupported("look at group snapshots"))
+    }
+}

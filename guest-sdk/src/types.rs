@@ -1,0 +1,190 @@
+//! Words of the contract that every trait shares, with constructors that leave `extensions` empty.
+//!
+//! The records are frozen inside a contract version: a field never appears or goes away, so a struct expression in a backend keeps
+//! compiling. What is new travels in `extensions`.
+
+pub use crate::bindings::backend::wharf::volume::types::{
+    AccessMode, AccessType, CapacityRange, MountOptions, Observation, Parameters, Pending, Segments, TopologyRequirement, Volume,
+    VolumeCapability, VolumeSource,
+};
+
+/// A finished operation, or one that goes on in the cloud.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer<T> {
+    /// Finished, with this value.
+    Done(T),
+    /// The host waits, observes, and calls again.
+    Pending(Pending),
+}
+
+/// What comes with a call that may be one of several: fresh observations, and the token of the last [`Pending`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Progress {
+    /// Fresh; of the ids that were to be watched, or of the request's own volume. Empty on the first call of `create`.
+    pub observed: Vec<Observation>,
+    /// As this backend, or an older build of it, wrote it.
+    pub resume: Option<String>,
+}
+
+impl Progress {
+    /// Progress with these observations and no token.
+    pub fn observed(observed: impl Into<Vec<Observation>>) -> Self {
+        Self { observed: observed.into(), resume: None }
+    }
+
+    /// The same, with the token of an earlier call.
+    #[must_use]
+    pub fn with_resume(mut self, resume: impl Into<String>) -> Self {
+        self.resume = Some(resume.into());
+        self
+    }
+
+    /// The observation of this id, if there is one.
+    pub fn of(&self, id: &str) -> Option<&Observation> {
+        self.observed.iter().find(|observation| observation.id == id)
+    }
+}
+
+impl Pending {
+    /// Called again after so many milliseconds with the same observations and no token; `reason` is for people.
+    pub fn after_ms(after_ms: u32, reason: impl Into<String>) -> Self {
+        Self { after_ms, watch: Vec::new(), resume: None, reason: reason.into(), extensions: Vec::new() }
+    }
+
+    /// Observes these ids before the next call.
+    #[must_use]
+    pub fn watching(mut self, id: impl Into<String>) -> Self {
+        self.watch.push(id.into());
+        self
+    }
+
+    /// Comes back unchanged, also to a newer build. At most 4 KiB.
+    #[must_use]
+    pub fn with_resume(mut self, resume: impl Into<String>) -> Self {
+        self.resume = Some(resume.into());
+        self
+    }
+}
+
+impl<T> From<Pending> for Answer<T> {
+    fn from(pending: Pending) -> Self {
+        Self::Pending(pending)
+    }
+}
+
+impl Observation {
+    /// The cloud has it, and this is what it looks like, in the backend's own encoding.
+    pub fn found(id: impl Into<String>, state: impl Into<Vec<u8>>) -> Self {
+        Self { id: id.into(), found: true, state: state.into() }
+    }
+
+    /// The cloud says that there is no such resource.
+    pub fn missing(id: impl Into<String>) -> Self {
+        Self { id: id.into(), found: false, state: Vec::new() }
+    }
+}
+
+impl Volume {
+    /// A volume that is reachable from everywhere and attached to nothing.
+    pub fn new(id: impl Into<String>, capacity_bytes: u64) -> Self {
+        Self {
+            id: id.into(),
+            capacity_bytes,
+            context: Vec::new(),
+            topology: Vec::new(),
+            source: None,
+            attached_to: Vec::new(),
+            extensions: Vec::new(),
+        }
+    }
+
+    /// Adds a value that every node call gets.
+    #[must_use]
+    pub fn with_context(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.context.insert_pair(key, value);
+        self
+    }
+
+    /// Adds a place that the volume is reachable from.
+    #[must_use]
+    pub fn reachable_from(mut self, segments: Segments) -> Self {
+        self.topology.push(segments);
+        self
+    }
+}
+
+impl VolumeCapability {
+    /// A mounted file system of this type (empty: the backend's default), for one writer.
+    pub fn mount(fs_type: impl Into<String>) -> Self {
+        let access = AccessType::Mount(MountOptions { fs_type: fs_type.into(), flags: Vec::new() });
+        Self { access, mode: AccessMode::SingleNodeWriter, extensions: Vec::new() }
+    }
+
+    /// The raw device, for one writer.
+    pub fn block() -> Self {
+        Self { access: AccessType::Block, mode: AccessMode::SingleNodeWriter, extensions: Vec::new() }
+    }
+
+    /// The same, in another mode.
+    #[must_use]
+    pub fn in_mode(mut self, mode: AccessMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// What it says about mounting; `None` for a raw device.
+    pub fn mount_options(&self) -> Option<&MountOptions> {
+        match &self.access {
+            AccessType::Mount(options) => Some(options),
+            AccessType::Block => None,
+        }
+    }
+}
+
+impl AccessMode {
+    /// Whether more than one node may hold the volume at once.
+    pub fn is_multi_node(self) -> bool {
+        matches!(self, Self::MultiNodeReaderOnly | Self::MultiNodeSingleWriter | Self::MultiNodeMultiWriter)
+    }
+
+    /// Whether more than one node may write.
+    pub fn is_multi_node_writer(self) -> bool {
+        matches!(self, Self::MultiNodeSingleWriter | Self::MultiNodeMultiWriter)
+    }
+
+    /// Whether only reading is asked for.
+    pub fn is_read_only(self) -> bool {
+        matches!(self, Self::SingleNodeReaderOnly | Self::MultiNodeReaderOnly)
+    }
+}
+
+/// Look-up in the contract's string pairs.
+pub trait Pairs {
+    /// The value of this key, spelled exactly so.
+    fn value(&self, key: &str) -> Option<&str>;
+    /// The value of this key in any ASCII case.
+    fn value_in_any_case(&self, key: &str) -> Option<&str>;
+    /// Sets the key, replacing what it had.
+    fn insert_pair(&mut self, key: impl Into<String>, value: impl Into<String>);
+}
+
+impl Pairs for Parameters {
+    fn value(&self, key: &str) -> Option<&str> {
+        self.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    fn value_in_any_case(&self, key: &str) -> Option<&str> {
+        self.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value.as_str())
+    }
+
+    fn insert_pair(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        let key = key.into();
+        self.retain(|(name, _)| *name != key);
+        self.push((key, value.into()));
+    }
+}
+
+/// String pairs from anything that is shaped like them.
+pub fn pairs<K: Into<String>, V: Into<String>>(from: impl IntoIterator<Item = (K, V)>) -> Parameters {
+    from.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
+}
