@@ -233,3 +233,6 @@ impl Operation {
             .with_unknown_effect()
     }
 }
+
+#[cfg(test)]
+mod tests;

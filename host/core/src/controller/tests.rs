@@ -1,0 +1,217 @@
+//! The loop against a backend that follows a script, with time that passes only when somebody sleeps.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::inflight::lock;
+use crate::pacing::tests::SteppedClock;
+use crate::plan::Plan;
+use crate::types::{AccessMode, AccessType, Capability, NodeDescription, NodeExpandRequest, Observation, PublishRequest, StageRequest, TranslateRequest, Translated};
+
+type Script = VecDeque<Result<Answer<Attached>, Error>>;
+
+/// Answers `attach` from a script and remembers what it was handed.
+#[derive(Default)]
+struct Scripted {
+    script: Mutex<Script>,
+    handed: Mutex<Vec<Progress>>,
+    observe_calls: Mutex<Vec<Vec<String>>>,
+    observe_errors: Mutex<VecDeque<Error>>,
+    observing: AtomicUsize,
+}
+
+impl Scripted {
+    fn new(script: impl IntoIterator<Item = Result<Answer<Attached>, Error>>) -> Arc<Self> {
+        Arc::new(Self { script: Mutex::new(script.into_iter().collect()), ..Self::default() })
+    }
+}
+
+fn unsupported<T>() -> Result<T, Error> {
+    Err(Error::unsupported("not in this script"))
+}
+
+impl Backend for Scripted {
+    fn describe(&self, _: &Call) -> Result<Description, Error> {
+        Ok(Description { name: "scripted".into(), version: "1".into(), drivers: vec![], capabilities: vec![], topology_keys: vec![], observe_batch: 3 })
+    }
+    fn observe(&self, _: &Call, ids: &[String]) -> Result<Vec<Observation>, Error> {
+        assert_eq!(self.observing.fetch_add(1, Ordering::SeqCst), 0, "one observe call at a time");
+        lock(&self.observe_calls).push(ids.to_vec());
+        self.observing.fetch_sub(1, Ordering::SeqCst);
+        match lock(&self.observe_errors).pop_front() {
+            Some(error) => Err(error),
+            None => Ok(ids.iter().rev().map(|id| Observation { id: id.clone(), found: true, state: id.clone().into_bytes() }).collect()),
+        }
+    }
+    fn holders(&self, _: &Call, observed: &Observation) -> Result<Vec<NodeId>, Error> {
+        Ok(vec![NodeId::new(format!("node-of-{}", observed.id))])
+    }
+    fn create(&self, _: &Call, _: &CreateRequest, _: &Progress) -> Result<Answer<Volume>, Error> {
+        unsupported()
+    }
+    fn delete(&self, _: &Call, _: &VolumeId, _: &Progress) -> Result<Answer<()>, Error> {
+        Ok(Answer::Done(()))
+    }
+    fn attach(&self, _: &Call, _: &AttachRequest, progress: &Progress) -> Result<Answer<Attached>, Error> {
+        lock(&self.handed).push(progress.clone());
+        lock(&self.script).pop_front().unwrap_or(Ok(Answer::Done(Attached::default())))
+    }
+    fn detach(&self, _: &Call, _: &DetachRequest, _: &Progress) -> Result<Answer<()>, Error> {
+        unsupported()
+    }
+    fn expand(&self, _: &Call, _: &ExpandRequest, _: &Progress) -> Result<Answer<Expanded>, Error> {
+        unsupported()
+    }
+    fn validate(&self, _: &Call, _: &ValidateRequest, _: &[Observation]) -> Result<Validated, Error> {
+        unsupported()
+    }
+    fn list(&self, _: &Call, _: u32, _: Option<&str>) -> Result<Listed, Error> {
+        unsupported()
+    }
+    fn describe_node(&self, _: &Call) -> Result<NodeDescription, Error> {
+        unsupported()
+    }
+    fn plan_stage(&self, _: &Call, _: &StageRequest) -> Result<Plan, Error> {
+        unsupported()
+    }
+    fn plan_publish(&self, _: &Call, _: &PublishRequest) -> Result<Plan, Error> {
+        unsupported()
+    }
+    fn plan_expand(&self, _: &Call, _: &NodeExpandRequest) -> Result<Plan, Error> {
+        unsupported()
+    }
+    fn translate(&self, _: &Call, _: &TranslateRequest) -> Result<Translated, Error> {
+        unsupported()
+    }
+}
+
+fn attach_request(volume: &str) -> AttachRequest {
+    AttachRequest {
+        volume: VolumeId::new(volume),
+        node: NodeId::new("i-1"),
+        capability: Capability { access: AccessType::Block, mode: AccessMode::SingleNodeWriter },
+        read_only: false,
+        context: vec![],
+    }
+}
+
+fn pending(after_ms: u32, watch: &[&str], resume: &str) -> Result<Answer<Attached>, Error> {
+    Ok(Answer::Pending(Pending {
+        after_ms,
+        watch: watch.iter().map(ToString::to_string).collect(),
+        resume: Some(resume.to_owned()),
+        reason: "the disk is attaching".to_owned(),
+    }))
+}
+
+fn failure(kind: ErrorKind) -> Error {
+    Error::new(kind, Blame::Cloud, "scripted")
+}
+
+fn controller(backend: &Arc<Scripted>) -> (Controller, Arc<SteppedClock>) {
+    let clock = Arc::new(SteppedClock::default());
+    (Controller::new("driver", Arc::clone(backend) as Arc<dyn Backend>, Arc::clone(&clock) as Arc<dyn Clock>), clock)
+}
+
+#[test]
+fn a_pending_operation_is_observed_and_called_again_with_its_token() {
+    let backend = Scripted::new([pending(1000, &["d-1", "s-1"], "token"), pending(0, &[], "later")]);
+    let (controller, clock) = controller(&backend);
+    controller.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap();
+    let handed = lock(&backend.handed);
+    assert_eq!(handed.len(), 3);
+    assert_eq!(handed[0].resume, None);
+    assert_eq!(handed[1].resume.as_deref(), Some("token"));
+    let ids = |progress: &Progress| progress.observed.iter().map(|observed| observed.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&handed[1]), ["d-1", "s-1"], "observations come in the order asked for, whatever the backend's order");
+    assert_eq!(ids(&handed[2]), ["d-1", "s-1"], "an empty watch list means: what was watched last");
+    assert!(clock.now() >= Duration::from_secs(1), "never earlier than the backend said");
+}
+
+#[test]
+fn transient_failures_are_called_again_and_final_ones_are_returned() {
+    for kind in [ErrorKind::Throttled, ErrorKind::Unavailable, ErrorKind::Aborted] {
+        let backend = Scripted::new([Err(failure(kind)), Err(failure(kind))]);
+        let (controller, _) = controller(&backend);
+        controller.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap();
+        assert_eq!(lock(&backend.handed).len(), 3, "{kind:?}");
+    }
+    let backend = Scripted::new([Err(failure(ErrorKind::FailedPrecondition))]);
+    let error = controller(&backend).0.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::FailedPrecondition);
+    assert!(error.message.contains("d-1") && error.message.contains("i-1"), "{error}");
+}
+
+#[test]
+fn a_final_error_after_an_unanswered_change_is_not_reported_as_final() {
+    let backend = Scripted::new([Err(failure(ErrorKind::Unavailable).with_unknown_effect()), Err(failure(ErrorKind::InvalidArgument))]);
+    let error = controller(&backend).0.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap_err();
+    assert_eq!(error.effect, Effect::Unknown);
+}
+
+#[test]
+fn an_operation_that_outlives_its_caller_says_what_it_waits_for() {
+    let backend = Scripted::new([pending(5000, &[], "t")]);
+    let (controller, clock) = controller(&backend);
+    let error = controller.attach(&Call::until(Duration::from_secs(2)), &attach_request("d-1")).unwrap_err();
+    assert_eq!((error.kind, error.effect), (ErrorKind::DeadlineExceeded, Effect::Unknown));
+    assert!(error.message.contains("the disk is attaching"), "{error}");
+    assert!(clock.now() < Duration::from_secs(2), "it does not sleep for nothing");
+}
+
+#[test]
+fn a_backend_that_is_always_pending_is_bounded_by_the_deadline() {
+    let backend = Scripted::new((0..100_000).map(|_| pending(0, &[], "t")));
+    let (controller, _) = controller(&backend);
+    let error = controller.attach(&Call::until(Duration::from_secs(30)), &attach_request("d-1")).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::DeadlineExceeded);
+    assert!(lock(&backend.handed).len() <= 30 * 4 + 1, "no faster than the common tick: {}", lock(&backend.handed).len());
+}
+
+#[test]
+fn a_failed_observation_is_repeated_without_asking_the_backend_to_decide() {
+    let backend = Scripted::new([]);
+    lock(&backend.observe_errors).push_back(failure(ErrorKind::Throttled));
+    controller(&backend).0.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap();
+    assert_eq!(lock(&backend.handed).len(), 1);
+    assert_eq!(lock(&backend.observe_calls).len(), 2);
+}
+
+#[test]
+fn many_operations_share_their_observations() {
+    let backend = Scripted::new([]);
+    let (controller, _) = controller(&backend);
+    let barrier = std::sync::Barrier::new(30);
+    std::thread::scope(|scope| {
+        for volume in 0..30 {
+            let (controller, barrier) = (&controller, &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                controller.attach(&Call::until(Duration::from_secs(60)), &attach_request(&format!("d-{volume}"))).unwrap();
+            });
+        }
+    });
+    let calls = lock(&backend.observe_calls);
+    assert_eq!(calls.iter().map(Vec::len).sum::<usize>(), 30, "each id is asked for once");
+    assert!(calls.iter().all(|ids| ids.len() <= 3), "never more ids than the backend takes");
+}
+
+#[test]
+fn a_cancelled_call_stops_at_the_next_safe_place() {
+    let backend = Scripted::new((0..100).map(|_| pending(0, &[], "t")));
+    let (controller, _) = controller(&backend);
+    let call = Call::until(Duration::from_secs(60));
+    call.cancel();
+    assert!(controller.attach(&call, &attach_request("d-1")).is_err());
+    assert!(lock(&backend.handed).len() <= 1);
+}
+
+#[test]
+fn holders_answer_whether_a_node_has_the_volume() {
+    let (controller, _) = controller(&Scripted::new([]));
+    let call = Call::until(Duration::from_secs(60));
+    assert!(controller.is_attached(&call, &VolumeId::new("d-1"), &NodeId::new("node-of-d-1")).unwrap());
+    assert!(!controller.is_attached(&call, &VolumeId::new("d-1"), &NodeId::new("i-9")).unwrap());
+}
