@@ -1,0 +1,184 @@
+//! `cargo xtask build-backends`: every guest of the workspace becomes `target/wharf/<name>.wasm`, ready for `wharf backend install`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde::Deserialize;
+
+use crate::command::{self, announce};
+use crate::component::{self, componentize};
+use crate::guests::{self, Guest};
+use crate::wasm_target::Compiler;
+use crate::workspace::Workspace;
+
+/// Builds every backend and example into WebAssembly components.
+///
+/// A guest is a package with a `manifest.toml` beside its `Cargo.toml`. Adds the Wasm target to the tool chain when it is missing, compiles
+/// all guests with one cargo call, wraps each by the contract in `wit/`, embeds its manifest and writes it only if it changed.
+#[derive(Args)]
+pub struct Options {
+    /// Build quickly and keep symbol names, for readable backtraces; larger and slower.
+    #[arg(long)]
+    debug: bool,
+    /// Write here instead of to `target/wharf`.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Build `X` of the same version: adds `+X` to the version in the manifest and to the file's name.
+    #[arg(long, value_name = "X")]
+    version_suffix: Option<String>,
+    /// Compile with Debian's own packages even if the usual tool chain could.
+    #[arg(long)]
+    debian_compiler: bool,
+}
+
+/// Builds with the default options: what other commands need before they start.
+pub fn all(workspace: &Workspace) -> Result<PathBuf> {
+    build(workspace, &Options { debug: false, out: None, version_suffix: None, debian_compiler: false })
+}
+
+/// A newer build of every guest, beside the plain one.
+pub fn all_with_suffix(workspace: &Workspace, suffix: &str) -> Result<PathBuf> {
+    build(workspace, &Options { debug: false, out: None, version_suffix: Some(suffix.into()), debian_compiler: false })
+}
+
+/// The command.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    build(&Workspace::load()?, options)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn build(workspace: &Workspace, options: &Options) -> Result<PathBuf> {
+    let suffix = options.version_suffix.as_deref();
+    if let Some(suffix) = suffix {
+        check_suffix(suffix)?;
+    }
+    let guests = guests::find(workspace, suffix)?;
+    let out = options.out.clone().unwrap_or_else(|| workspace.components());
+    fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
+    if guests.is_empty() {
+        println!("no package has a manifest.toml: there is nothing to build");
+        return Ok(out);
+    }
+    let compiler = if options.debian_compiler { Compiler::debian()? } else { Compiler::find()? };
+    announce(&format!("compiling {} guests for WebAssembly", guests.len()));
+    let modules = compile(workspace, &compiler, &guests, options.debug)?;
+    for guest in &guests {
+        let module = modules.get(&guest.package).with_context(|| {
+            format!("cargo built no .wasm for {}: its Cargo.toml needs `[lib] crate-type = [\"cdylib\", \"rlib\"]`", guest.package)
+        })?;
+        write(guest, module, &out, suffix).with_context(|| format!("while making a component of {}", guest.package))?;
+    }
+    Ok(out)
+}
+
+/// Semantic versioning allows these after a plus sign, and file systems do too.
+fn check_suffix(suffix: &str) -> Result<()> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    ensure!(!suffix.is_empty() && suffix.bytes().all(plain), "--version-suffix {suffix:?}: use letters, digits, dashes and dots");
+    Ok(())
+}
+
+/// A line of cargo's JSON output, as far as it concerns us.
+#[derive(Deserialize)]
+struct CargoMessage {
+    reason: String,
+    #[serde(default)]
+    manifest_path: PathBuf,
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
+}
+
+/// Package name to the module that cargo made of it.
+fn compile(workspace: &Workspace, compiler: &Compiler, guests: &[Guest], debug: bool) -> Result<BTreeMap<String, PathBuf>> {
+    let mut cargo = compiler.build(&workspace.root);
+    cargo.args(["--lib", "--profile", if debug { "dev" } else { "guest" }, "--message-format", "json-render-diagnostics"]);
+    guests.iter().for_each(|guest| {
+        cargo.args(["--package", &guest.package]);
+    });
+    let printed = cargo_messages(&mut cargo)?;
+    let mut modules = BTreeMap::new();
+    for line in printed.lines() {
+        let message: CargoMessage = serde_json::from_str(line).context("cannot read what cargo printed")?;
+        let package = workspace.packages.iter().find(|package| package.manifest() == message.manifest_path);
+        let module = message.filenames.into_iter().find(|file| file.extension().is_some_and(|extension| extension == "wasm"));
+        if let (true, Some(package), Some(module)) = (message.reason == "compiler-artifact", package, module) {
+            modules.insert(package.name.clone(), module);
+        }
+    }
+    Ok(modules)
+}
+
+/// Cargo's progress and diagnostics go to the terminal, its messages come back.
+fn cargo_messages(cargo: &mut Command) -> Result<String> {
+    let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    ensure!(output.status.success(), "`{}` failed ({})", command::shown(cargo), output.status);
+    String::from_utf8(output.stdout).context("cargo printed something that is not text")
+}
+
+/// Writes the component unless the one that is there was made of the same input.
+fn write(guest: &Guest, module: &Path, out: &Path, suffix: Option<&str>) -> Result<()> {
+    let module = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
+    let manifest = serde_json::to_vec(&guest.manifest)?;
+    let name = suffix.map_or_else(|| guest.manifest.name.clone(), |suffix| format!("{}+{suffix}", guest.manifest.name));
+    let target = out.join(format!("{name}.wasm"));
+    let made_from = out.join(format!(".{name}.made-from"));
+    let input = component::digest(&[component::RECIPE.as_bytes(), &module, &manifest]);
+
+    let old = fs::read(&target).unwrap_or_default();
+    let mut record = format!("{input} {}\n", component::digest(&[&old]));
+    let known = fs::read_to_string(&made_from).is_ok_and(|text| text == record);
+    let component = if known { old } else { componentize(&module, &manifest)? };
+    let digest = component::digest(&[&component]);
+    if !known {
+        replace(&target, &component)?;
+        record = format!("{input} {digest}\n");
+        replace(&made_from, record.as_bytes())?;
+    }
+    let state = if known { "unchanged" } else { "written" };
+    let kilobytes = component.len().div_ceil(1024);
+    println!("    {name:<24} {:<14} {kilobytes:>5} KiB  sha256:{:.12}  {state}", guest.manifest.version, digest);
+    Ok(())
+}
+
+/// In one step, so that a reader (a watched folder, say) sees the old file or the new one; a file with the same content is left alone.
+fn replace(target: &Path, content: &[u8]) -> Result<()> {
+    if fs::read(target).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
+    let folder = target.parent().context("a file without a folder")?;
+    let name = target.file_name().context("a file without a name")?.to_string_lossy();
+    let partial = folder.join(format!(".{name}.{}.partial", std::process::id()));
+    fs::write(&partial, content).with_context(|| format!("cannot write {}", partial.display()))?;
+    fs::rename(&partial, target).with_context(|| format!("cannot put {} in place", target.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_the_same_content_is_not_written_again() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("disk.wasm");
+        replace(&file, b"one").unwrap();
+        let first = file.metadata().unwrap().ino();
+        replace(&file, b"one").unwrap();
+        assert_eq!(file.metadata().unwrap().ino(), first);
+        replace(&file, b"two").unwrap();
+        assert_ne!(file.metadata().unwrap().ino(), first);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_suffix_that_is_no_build_metadata_is_refused() {
+        assert!(check_suffix("demo-2").is_ok());
+        for bad in ["", "a/b", "a b", "a+b"] {
+            assert!(check_suffix(bad).is_err(), "{bad:?}");
+        }
+    }
+}

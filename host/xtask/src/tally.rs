@@ -1,0 +1,146 @@
+//! What came of a part: counts of passed, failed and skipped checks, each failure and skip by name. Reads the lines of `cargo test`, and
+//! prints the summary that ends `test` and `ci`.
+
+use std::time::Duration;
+
+/// Counts, and what is to be said about failures and skips. The counts are those of the lists.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Checks that passed.
+    pub passed: usize,
+    /// Checks that failed, one line each.
+    pub failures: Vec<String>,
+    /// Checks that did not run, one line each, with the reason.
+    pub skips: Vec<String>,
+}
+
+impl Tally {
+    /// A part that is one check, and passed.
+    pub fn passed() -> Self {
+        Self { passed: 1, ..Self::default() }
+    }
+
+    /// A part that failed as a whole.
+    pub fn failed(why: impl Into<String>) -> Self {
+        Self { failures: vec![why.into()], ..Self::default() }
+    }
+
+    /// A part that cannot run here.
+    pub fn skipped(why: impl Into<String>) -> Self {
+        Self { skips: vec![why.into()], ..Self::default() }
+    }
+
+    /// A part that is one check, with its complaints.
+    pub fn of_complaints(complaints: Vec<String>) -> Self {
+        if complaints.is_empty() { Self::passed() } else { Self { failures: complaints, ..Self::default() } }
+    }
+
+    /// Takes in one line of `cargo test`: results of single tests, and lines that a test prints itself when it cannot run
+    /// (`skipped: <what>: <why>`).
+    pub fn take_test_line(&mut self, line: &str) {
+        if let Some(reason) = line.strip_prefix("skipped: ") {
+            self.skips.push(reason.to_owned());
+        }
+        let Some((name, result)) = line.strip_prefix("test ").and_then(|line| line.rsplit_once(" ... ")) else { return };
+        match result.split(',').next().unwrap_or_default().trim() {
+            "ok" => self.passed += 1,
+            "FAILED" => self.failures.push(name.to_owned()),
+            "ignored" => self.skips.push(format!("{name}: {result}")),
+            _ => {}
+        }
+    }
+
+    /// Where every skip is a failure.
+    #[must_use]
+    pub fn with_skips_as_failures(mut self) -> Self {
+        self.failures.extend(self.skips.drain(..).map(|skip| format!("was skipped: {skip}")));
+        self
+    }
+
+    fn word(&self) -> &'static str {
+        match (self.failures.is_empty(), self.skips.is_empty(), self.passed) {
+            (false, _, _) => "FAILED",
+            (true, false, 0) => "skipped",
+            _ => "passed",
+        }
+    }
+}
+
+/// One part's line in the summary.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// The part.
+    pub name: &'static str,
+    /// What came of it.
+    pub tally: Tally,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// The whole summary. Its last line is `N passed, N failed, N skipped`.
+pub fn summary(parts: &[Finished]) -> String {
+    let mut text = String::from("\nSummary\n");
+    for Finished { name, tally, took } in parts {
+        let counts = format!("{} passed, {} failed, {} skipped", tally.passed, tally.failures.len(), tally.skips.len());
+        text += &format!("  {name:<16} {:<8} {:>7.1} s   {counts}\n", tally.word(), took.as_secs_f64());
+    }
+    let listed = |pick: fn(&Tally) -> &Vec<String>, heading: &str| {
+        let lines: String = parts.iter().flat_map(|part| pick(&part.tally).iter().map(move |line| format!("  {}: {line}\n", part.name))).collect();
+        if lines.is_empty() { lines } else { format!("\n{heading}\n{lines}") }
+    };
+    text += &listed(|tally| &tally.skips, "Skipped");
+    text += &listed(|tally| &tally.failures, "Failed");
+    let total = |count: fn(&Tally) -> usize| parts.iter().map(|part| count(&part.tally)).sum::<usize>();
+    text + &format!(
+        "\n{} passed, {} failed, {} skipped\n",
+        total(|tally| tally.passed),
+        total(|tally| tally.failures.len()),
+        total(|tally| tally.skips.len())
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally_of(lines: &[&str]) -> Tally {
+        let mut tally = Tally::default();
+        lines.iter().for_each(|line| tally.take_test_line(line));
+        tally
+    }
+
+    #[test]
+    fn results_of_cargo_test_are_counted_by_name() {
+        let tally = tally_of(&[
+            "running 4 tests",
+            "test a::b ... ok",
+            "test a::c - should panic ... ok",
+            "test a::d ... FAILED",
+            "test host/core/src/lib.rs - f (line 3) ... ignored",
+            "test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "skipped: node tests: not root",
+        ]);
+        assert_eq!(tally.passed, 2);
+        assert_eq!(tally.failures, ["a::d"]);
+        assert_eq!(tally.skips, ["host/core/src/lib.rs - f (line 3): ignored", "node tests: not root"]);
+    }
+
+    #[test]
+    fn the_summary_names_every_failure_and_skip_and_ends_with_the_counts() {
+        let parts = [
+            Finished { name: "fmt", tally: Tally::passed(), took: Duration::from_millis(1200) },
+            Finished { name: "tests", tally: tally_of(&["test a ... ok", "test b ... FAILED"]), took: Duration::from_secs(61) },
+            Finished { name: "csi-sanity", tally: Tally::skipped("go is missing"), took: Duration::ZERO },
+        ];
+        let text = summary(&parts);
+        assert!(text.contains("  tests: b\n") && text.contains("  csi-sanity: go is missing\n"), "{text}");
+        assert_eq!(text.lines().last(), Some("2 passed, 1 failed, 1 skipped"));
+    }
+
+    #[test]
+    fn a_skip_can_be_made_a_failure() {
+        let strict = Tally::skipped("not root").with_skips_as_failures();
+        assert_eq!((strict.failures.len(), strict.skips.len()), (1, 0));
+        assert_eq!(strict.word(), "FAILED");
+    }
+}
