@@ -1,0 +1,84 @@
+//! What each call-out does with the core's verbs.
+//!
+//! `controller` (the submodule) speaks to the cloud and may run on any machine of the control plane; `node` works on this machine. Both
+//! open the services when they first need them, and never for what can be answered without.
+
+mod controller;
+mod node;
+
+use std::cell::OnceCell;
+use std::time::Duration;
+
+use wharf_core::Error;
+use wharf_core::ports::Call;
+use wharf_core::types::{AccessMode, AccessType, Capability, Parameters, TranslateRequest, Translated};
+
+use crate::driver_file::DriverFile;
+use crate::names::Names;
+use crate::node_names::Machine;
+use crate::object_name::ObjectName;
+use crate::options::Options;
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::services::{Open, Services};
+
+/// One call-out under way.
+pub(crate) struct CallOuts<'a> {
+    driver: &'a DriverFile,
+    machine: &'a Machine,
+    names: Names,
+    open: &'a dyn Open,
+    bound: Duration,
+    opened: OnceCell<(Services, Call)>,
+}
+
+impl<'a> CallOuts<'a> {
+    /// `bound`: how long it may take from the moment the services are open.
+    pub(crate) fn new(driver: &'a DriverFile, machine: &'a Machine, open: &'a dyn Open, bound: Duration) -> Self {
+        Self { driver, machine, names: Names::of(driver), open, bound, opened: OnceCell::new() }
+    }
+
+    pub(crate) fn perform(&self, request: Request) -> Result<Reply, Error> {
+        match request {
+            Request::GetVolumeName { options } => Ok(Reply { volume_name: options.volume_name.as_str().to_owned(), ..Reply::success() }),
+            Request::Attach { options, node } => self.attach(&options, &node),
+            Request::WaitForAttach { device, options } => self.wait_for_attach(&device, &options),
+            Request::IsAttached { options, node } => self.is_attached(&options, &node),
+            Request::MountDevice { folder, options } => self.mount_device(&folder, &options),
+            Request::Mount { folder, options } => self.mount(&folder, &options),
+            Request::Unmount { folder } => self.unmount(&folder),
+            Request::UnmountDevice { folder } => self.unmount_device(&folder),
+            Request::Detach { name, node } => self.detach(&name, &node),
+            Request::ExpandVolume { options, bytes } => self.expand_volume(&options, bytes),
+            Request::ExpandFs { options, path, bytes } => self.expand_fs(&options, &path, bytes),
+        }
+    }
+
+    fn services(&self) -> Result<(&Services, &Call), Error> {
+        if self.opened.get().is_none() {
+            let services = self.open.open(self.driver)?;
+            let call = Call::until(services.clock.now() + self.bound);
+            // Nobody else sets it: this call-out runs on one thread.
+            let _ = self.opened.set((services, call));
+        }
+        let (services, call) = self.opened.get().ok_or_else(|| Error::internal("the services are not open"))?;
+        Ok((services, call))
+    }
+
+    fn translate(&self, name: &ObjectName, options: &Parameters) -> Result<Translated, Error> {
+        let (services, call) = self.services()?;
+        let request = TranslateRequest { driver: self.driver.driver.to_string(), options: options.clone(), volume_name: name.as_str().to_owned() };
+        services.node.translate(call, &request)
+    }
+
+    /// How the options say that the volume will be used. FlexVolume does not tell access modes: a disk is one node's, a share is everybody's.
+    fn capability(&self, options: &Options) -> Capability {
+        let mode = match (self.driver.attachable, options.is_read_only) {
+            (true, false) => AccessMode::SingleNodeWriter,
+            (true, true) => AccessMode::SingleNodeReaderOnly,
+            (false, false) => AccessMode::MultiNodeMultiWriter,
+            (false, true) => AccessMode::MultiNodeReaderOnly,
+        };
+        Capability { access: AccessType::Mount { fs_type: options.fs_type.clone(), flags: Vec::new() }, mode }
+    }
+}

@@ -1,0 +1,117 @@
+//! `attach`, `detach`, `isattached`, `expandvolume`.
+
+use wharf_core::Error;
+use wharf_core::types::{AttachRequest, CapacityRange, DetachRequest, ExpandRequest, NodeId, Translated, VolumeId};
+
+use super::CallOuts;
+use crate::device;
+use crate::names::AttachRecord;
+use crate::node_names::{self, Meant};
+use crate::object_name::ObjectName;
+use crate::options::Options;
+use crate::reply::Reply;
+
+impl CallOuts<'_> {
+    pub(super) fn attach(&self, options: &Options, node: &ObjectName) -> Result<Reply, Error> {
+        let name = &options.volume_name;
+        let (volume, node_id) = self.identify(options, node).inspect_err(|_| self.remember_refusal(name, node))?;
+        self.remember_attach(name, node, &volume.volume, &node_id)?;
+        let (services, call) = self.services()?;
+        let request =
+            AttachRequest { volume: volume.volume, node: node_id, capability: self.capability(options), read_only: false, context: volume.context };
+        let attached = services.controller.attach(call, &request)?;
+        Ok(Reply::device(device::encode(&request.volume, &attached.publish_context)))
+    }
+
+    fn identify(&self, options: &Options, node: &ObjectName) -> Result<(Translated, NodeId), Error> {
+        Ok((self.translate(&options.volume_name, &options.chosen)?, self.node_id(node)?))
+    }
+
+    /// Written before the cloud is asked, so that whatever was attached can be detached. Where the name says it all there is nothing to
+    /// write: a control plane without a disk of its own then needs none.
+    fn remember_attach(&self, name: &ObjectName, node: &ObjectName, volume: &VolumeId, node_id: &NodeId) -> Result<(), Error> {
+        let record = AttachRecord { volume: Some(volume.clone()), node: Some(node_id.clone()) };
+        let known = self.names.attached(name, node)?;
+        if known.as_ref() == Some(&record) {
+            return Ok(());
+        }
+        if volume.as_str() == name.as_str() && known.is_none() && self.names.legacy(name)?.is_none() {
+            return Ok(());
+        }
+        self.names.keep_attached(name, node, &record)
+    }
+
+    /// Kubernetes calls `detach` after an `attach` that failed. Without this it would ask for ever which volume is meant by a name that
+    /// never meant one. Losing this note costs nothing but that.
+    fn remember_refusal(&self, name: &ObjectName, node: &ObjectName) {
+        let is_unknown = self.names.attached(name, node).is_ok_and(|record| record.is_none()) && self.names.legacy(name).is_ok_and(|id| id.is_none());
+        if is_unknown && let Err(error) = self.names.keep_attached(name, node, &AttachRecord { volume: None, node: None }) {
+            tracing::warn!(%error, "the refused attach could not be noted");
+        }
+    }
+
+    pub(super) fn detach(&self, name: &ObjectName, node: &ObjectName) -> Result<Reply, Error> {
+        let record = self.names.attached(name, node)?;
+        if let Some((volume, known_node)) = self.attached_volume(name, record)? {
+            let node_id = known_node.map_or_else(|| self.node_id(node), Ok)?;
+            let (services, call) = self.services()?;
+            services.controller.detach(call, &DetachRequest { volume, node: Some(node_id) })?;
+            self.names.drop_legacy(name)?;
+        }
+        self.names.drop_attached(name, node)?;
+        Ok(Reply::success())
+    }
+
+    /// Which volume the name means, and the id of the node that got it: the record of `attach`, else what an older driver wrote down, else
+    /// the name itself when it is an id. `None`: nothing was ever asked of the cloud.
+    fn attached_volume(&self, name: &ObjectName, record: Option<AttachRecord>) -> Result<Option<(VolumeId, Option<NodeId>)>, Error> {
+        match record {
+            Some(AttachRecord { volume: Some(volume), node }) => return Ok(Some((volume, node))),
+            Some(AttachRecord { volume: None, .. }) => return Ok(None),
+            None => {}
+        }
+        let legacy = self.names.legacy(name)?;
+        let translated = self.translate(legacy.as_ref().unwrap_or(name), &Vec::new());
+        translated.map(|translated| Some((translated.volume, None))).map_err(|error| {
+            let hint = "it was attached by another machine, or the record is lost: detach the volume by hand; a PersistentVolume whose name is the volume's id needs no record";
+            error.context(format!("no record on this machine says which volume `{name}` is")).with_hint(hint)
+        })
+    }
+
+    pub(super) fn is_attached(&self, options: &Options, node: &ObjectName) -> Result<Reply, Error> {
+        let (volume, node_id) = self.identify(options, node)?;
+        let (services, call) = self.services()?;
+        let attached = services.controller.is_attached(call, &volume.volume, &node_id)?;
+        Ok(Reply { attached: Some(attached), ..Reply::success() })
+    }
+
+    pub(super) fn expand_volume(&self, options: &Options, bytes: u64) -> Result<Reply, Error> {
+        let volume = self.translate(&options.volume_name, &options.chosen)?.volume;
+        self.grow(&volume, options, bytes)?;
+        Ok(Reply::success())
+    }
+
+    /// Grows the volume in the cloud.
+    pub(super) fn grow(&self, volume: &VolumeId, options: &Options, bytes: u64) -> Result<(), Error> {
+        let (services, call) = self.services()?;
+        let request = ExpandRequest {
+            volume: volume.clone(),
+            capacity: CapacityRange { required: Some(bytes), limit: None },
+            capability: Some(self.capability(options)),
+        };
+        services.controller.expand(call, &request).map(|_| ())
+    }
+
+    fn node_id(&self, node: &ObjectName) -> Result<NodeId, Error> {
+        match node_names::resolve(node, &self.driver.nodes, self.machine)? {
+            Meant::Node(id) => Ok(id),
+            Meant::ThisMachine => self.own_node_id(),
+        }
+    }
+
+    /// The id of the machine that this process runs on.
+    pub(super) fn own_node_id(&self) -> Result<NodeId, Error> {
+        let (services, call) = self.services()?;
+        Ok(services.node.describe(call)?.node_id)
+    }
+}

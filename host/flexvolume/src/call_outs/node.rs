@@ -1,0 +1,154 @@
+//! `waitforattach`, `mountdevice`, `mount`, `unmount`, `unmountdevice`, `expandfs`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use wharf_core::ports::Call;
+use wharf_core::types::{AttachRequest, NodeExpandRequest, Parameters, PublishRequest, StageRequest, Translated};
+use wharf_core::{Error, ErrorKind};
+
+use super::CallOuts;
+use crate::device;
+use crate::names::FoundRecord;
+use crate::options::Options;
+use crate::paths::{GlobalMountDir, PodVolumeDir};
+use crate::reply::Reply;
+
+/// How long the cloud is asked for what `attach` answered before the node is searched without it: two requests and a retry.
+const ASK_BOUND: Duration = Duration::from_secs(20);
+
+impl CallOuts<'_> {
+    /// Called again for every further pod, and after a restart of kubelet; the device may be what `attach` answered, what this answered
+    /// before, what another driver found, or empty.
+    pub(super) fn wait_for_attach(&self, device: &str, options: &Options) -> Result<Reply, Error> {
+        let volume = self.translate(&options.volume_name, &options.chosen)?;
+        let (publish_context, doubt) = match self.publish_context(device, options, &volume) {
+            Ok(publish_context) => (publish_context, None),
+            // The cloud cannot be asked now. Many volumes are found without it, so that comes first.
+            Err(error) if error.kind.is_transient() || error.kind == ErrorKind::DeadlineExceeded => (Parameters::new(), Some(error)),
+            Err(error) => return Err(error),
+        };
+        let request = StageRequest {
+            volume: volume.volume.clone(),
+            capability: self.capability(options),
+            context: volume.context.clone(),
+            publish_context: publish_context.clone(),
+        };
+        let (services, call) = self.services()?;
+        let found = match (services.node.await_attached(call, &request), doubt) {
+            (Ok(found), Some(_)) => return Ok(Reply::device(found.to_string_lossy())),
+            (Ok(found), None) => found,
+            (Err(error), doubt) => return Err(doubt.unwrap_or(error)),
+        };
+        let record = FoundRecord { volume: volume.volume, options: options.chosen.clone(), context: volume.context, publish_context };
+        if self.names.found(&options.volume_name)?.as_ref() != Some(&record) {
+            self.names.keep_found(&options.volume_name, &record)?;
+        }
+        Ok(Reply::device(found.to_string_lossy()))
+    }
+
+    fn publish_context(&self, device: &str, options: &Options, volume: &Translated) -> Result<Parameters, Error> {
+        if let Some(publish_context) = device::decode(device, &volume.volume) {
+            return Ok(publish_context);
+        }
+        match self.names.found(&options.volume_name)? {
+            Some(found) if found.volume == volume.volume => Ok(found.publish_context),
+            Some(_) | None => self.ask_again(options, volume),
+        }
+    }
+
+    /// What `attach` would answer. Nothing is attached here: only a volume that this node holds already is asked about.
+    fn ask_again(&self, options: &Options, volume: &Translated) -> Result<Parameters, Error> {
+        let node = self.own_node_id()?;
+        let (services, _) = self.services()?;
+        let call = &Call::until(services.clock.now() + ASK_BOUND);
+        if !services.controller.is_attached(call, &volume.volume, &node)? {
+            return Err(Error::precondition(format!("volume {} is not attached to this node, {node}", volume.volume))
+                .with_hint("it has to be attached first; kubelet calls again"));
+        }
+        let request = AttachRequest {
+            volume: volume.volume.clone(),
+            node,
+            capability: self.capability(options),
+            read_only: false,
+            context: volume.context.clone(),
+        };
+        Ok(services.controller.attach(call, &request)?.publish_context)
+    }
+
+    pub(super) fn mount_device(&self, folder: &GlobalMountDir, options: &Options) -> Result<Reply, Error> {
+        let found = self.names.found(&folder.name)?;
+        let (services, call) = self.services()?;
+        let volume = match &found {
+            // Mounted already: what it was translated to then still holds, and the backend need not even be loaded.
+            Some(found) if found.options == options.chosen && services.node.is_staged(&folder.path)? => translated(found),
+            Some(_) | None => self.translate(&options.volume_name, &options.chosen)?,
+        };
+        let publish_context = context_of(found, &volume);
+        let request = StageRequest { volume: volume.volume, capability: self.capability(options), context: volume.context, publish_context };
+        services.node.stage(call, &request, &folder.path)?;
+        Ok(Reply::success())
+    }
+
+    pub(super) fn mount(&self, folder: &PodVolumeDir, options: &Options) -> Result<Reply, Error> {
+        let volume = self.translate(&options.volume_name, &options.chosen)?;
+        let found = self.names.found(&folder.name)?;
+        check_same(found.as_ref(), &volume)?;
+        let request = PublishRequest {
+            volume: volume.volume.clone(),
+            capability: self.capability(options),
+            read_only: options.is_read_only,
+            context: volume.context.clone(),
+            publish_context: context_of(found, &volume),
+        };
+        let staging = self.driver.attachable.then(|| folder.global(&self.driver.driver));
+        let (services, call) = self.services()?;
+        services.node.publish(call, &request, &folder.path, staging.as_deref())?;
+        Ok(Reply::success())
+    }
+
+    pub(super) fn unmount(&self, folder: &PodVolumeDir) -> Result<Reply, Error> {
+        let (services, call) = self.services()?;
+        services.node.unpublish_path(call, &folder.path)?;
+        Ok(Reply::success())
+    }
+
+    pub(super) fn unmount_device(&self, folder: &GlobalMountDir) -> Result<Reply, Error> {
+        let (services, call) = self.services()?;
+        services.node.unstage_path(call, &folder.path)?;
+        self.names.drop_found(&folder.name)?;
+        Ok(Reply::success())
+    }
+
+    /// The only call-out that says that a volume shall grow, so it grows the volume first and what is on it afterwards. "Not supported"
+    /// or plain success would make kubelet report a size that does not exist.
+    pub(super) fn expand_fs(&self, options: &Options, path: &Path, bytes: u64) -> Result<Reply, Error> {
+        let volume = self.translate(&options.volume_name, &options.chosen)?;
+        self.grow(&volume.volume, options, bytes)?;
+        let (services, call) = self.services()?;
+        // The PersistentVolume may name no file system; what is mounted has one.
+        let request = NodeExpandRequest { volume: volume.volume, capability: None, required_bytes: bytes, context: volume.context };
+        services.node.expand(call, &request, path)?;
+        Ok(Reply::success())
+    }
+}
+
+fn translated(found: &FoundRecord) -> Translated {
+    Translated { volume: found.volume.clone(), context: found.context.clone() }
+}
+
+fn context_of(found: Option<FoundRecord>, volume: &Translated) -> Parameters {
+    found.filter(|found| found.volume == volume.volume).map(|found| found.publish_context).unwrap_or_default()
+}
+
+/// Inline volumes are known by their name alone: two pods whose volume is called `data` share one global folder, whatever they ask for.
+fn check_same(found: Option<&FoundRecord>, volume: &Translated) -> Result<(), Error> {
+    match found {
+        Some(found) if found.volume != volume.volume => Err(Error::precondition(format!(
+            "volume {} has the same name and is in use on this node, so volume {} cannot be mounted",
+            found.volume, volume.volume
+        ))
+        .with_hint("give inline volumes names of their own, or use PersistentVolumes")),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,209 @@
+//! Which volume a name means, kept in small files: `detach` gets nothing but the name of a PersistentVolume and of a node, `waitforattach`
+//! after a restart of kubelet not even what `attach` answered.
+//!
+//! Below `<state>/flexvolume/<vendor>~<driver>/`: `attached/<node>/<name>.json`, written by `attach` before anything is asked of the
+//! cloud and removed by `detach`; `found/<name>.json`, written by `waitforattach` and removed by `unmountdevice`. One file per call's
+//! object, so that processes that run at once never write the same one. Written by rename, with fsync: killed anywhere, a file is there
+//! as a whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use wharf_core::Error;
+use wharf_core::types::{NodeId, Parameters, VolumeId};
+
+use crate::driver_file::DriverFile;
+use crate::object_name::ObjectName;
+
+/// An id of the cloud with its newline; more is no id.
+const MAX_LEGACY_BYTES: usize = 512;
+
+/// What `attach` knew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct AttachRecord {
+    /// Absent: the call was refused before anything was asked of the cloud, so there is nothing to detach.
+    pub(crate) volume: Option<VolumeId>,
+    /// The node's id, once it was known.
+    pub(crate) node: Option<NodeId>,
+}
+
+/// What `waitforattach` knew. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct FoundRecord {
+    pub(crate) volume: VolumeId,
+    /// The options that were translated to this volume and context.
+    pub(crate) options: Parameters,
+    pub(crate) context: Parameters,
+    pub(crate) publish_context: Parameters,
+}
+
+/// The files of one driver.
+#[derive(Debug)]
+pub(crate) struct Names {
+    folder: PathBuf,
+    legacy: Option<PathBuf>,
+}
+
+impl Names {
+    pub(crate) fn of(driver: &DriverFile) -> Self {
+        let folder = driver.state.join("flexvolume").join(driver.driver.folder());
+        Self { folder, legacy: driver.legacy_state.clone() }
+    }
+
+    pub(crate) fn attached(&self, name: &ObjectName, node: &ObjectName) -> Result<Option<AttachRecord>, Error> {
+        read(&self.attached_file(name, node))
+    }
+
+    pub(crate) fn keep_attached(&self, name: &ObjectName, node: &ObjectName, record: &AttachRecord) -> Result<(), Error> {
+        write(&self.attached_file(name, node), record)
+    }
+
+    /// Also removes the node's folder when this was the last file in it: nodes come and go.
+    pub(crate) fn drop_attached(&self, name: &ObjectName, node: &ObjectName) -> Result<(), Error> {
+        let file = self.attached_file(name, node);
+        remove(&file)?;
+        file.parent().map(fs::remove_dir);
+        Ok(())
+    }
+
+    pub(crate) fn found(&self, name: &ObjectName) -> Result<Option<FoundRecord>, Error> {
+        read(&self.found_file(name))
+    }
+
+    pub(crate) fn keep_found(&self, name: &ObjectName, record: &FoundRecord) -> Result<(), Error> {
+        write(&self.found_file(name), record)
+    }
+
+    pub(crate) fn drop_found(&self, name: &ObjectName) -> Result<(), Error> {
+        remove(&self.found_file(name))
+    }
+
+    /// The volume's id as an older driver of this name wrote it down when it attached the volume.
+    pub(crate) fn legacy(&self, name: &ObjectName) -> Result<Option<ObjectName>, Error> {
+        let Some(file) = self.legacy_file(name) else { return Ok(None) };
+        let text = match fs::read(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(broken(&file, error)),
+        };
+        let text = std::str::from_utf8(text.get(..MAX_LEGACY_BYTES).unwrap_or(&text)).map_err(|error| broken(&file, error))?;
+        ObjectName::parse("volume id", text.trim().as_ref()).map(Some).map_err(|error| broken(&file, error))
+    }
+
+    /// Forgets it once the volume is detached. The older driver kept a dated copy for ever; nothing ever read those.
+    pub(crate) fn drop_legacy(&self, name: &ObjectName) -> Result<(), Error> {
+        self.legacy_file(name).map_or(Ok(()), |file| remove(&file))
+    }
+
+    fn attached_file(&self, name: &ObjectName, node: &ObjectName) -> PathBuf {
+        self.folder.join("attached").join(node.as_str()).join(format!("{name}.json"))
+    }
+
+    fn found_file(&self, name: &ObjectName) -> PathBuf {
+        self.folder.join("found").join(format!("{name}.json"))
+    }
+
+    fn legacy_file(&self, name: &ObjectName) -> Option<PathBuf> {
+        Some(self.legacy.as_ref()?.join(format!("{name}.conf")))
+    }
+}
+
+fn read<T: for<'de> Deserialize<'de>>(file: &Path) -> Result<Option<T>, Error> {
+    match fs::read(file) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| broken(file, error)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(broken(file, error)),
+    }
+}
+
+fn broken(file: &Path, why: impl std::fmt::Display) -> Error {
+    Error::internal(format!("cannot read {}: {why}", file.display())).with_hint("look at what the file says, then repair or remove it")
+}
+
+fn write<T: Serialize>(file: &Path, record: &T) -> Result<(), Error> {
+    let refuse = |error: &dyn std::fmt::Display| {
+        Error::unavailable(format!("cannot write {}: {error}", file.display()))
+            .with_hint("the state folder must be writable and survive a restart, or the PersistentVolume must have the volume's id as its name")
+    };
+    let text = serde_json::to_vec(record).map_err(|error| refuse(&error))?;
+    // Twice: the folder may be removed, as empty, between its creation and its first file.
+    replace(file, &text).or_else(|_| replace(file, &text)).map_err(|error| refuse(&error))
+}
+
+fn replace(file: &Path, text: &[u8]) -> std::io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder)?;
+    // The process id makes it this call's own; what a killed call leaves is overwritten when the number comes round again.
+    let temporary = folder.join(format!(".{}.tmp", std::process::id()));
+    let mut written = File::create(&temporary)?;
+    written.write_all(text)?;
+    written.sync_all()?;
+    fs::rename(&temporary, file)?;
+    File::open(folder)?.sync_all()
+}
+
+fn remove(file: &Path) -> Result<(), Error> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::unavailable(format!("cannot remove {}: {error}", file.display()))),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    fn name(text: &str) -> ObjectName {
+        ObjectName::parse("name", OsStr::new(text)).unwrap()
+    }
+
+    fn names(folder: &Path) -> Names {
+        Names { folder: folder.join("state"), legacy: Some(folder.join("legacy")) }
+    }
+
+    #[test]
+    fn one_name_on_two_nodes_is_two_records() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = names(folder.path());
+        let record = |volume: &str| AttachRecord { volume: Some(VolumeId::new(volume)), node: None };
+        names.keep_attached(&name("data"), &name("n1"), &record("d-1")).unwrap();
+        names.keep_attached(&name("data"), &name("n2"), &record("d-2")).unwrap();
+        assert_eq!(names.attached(&name("data"), &name("n1")).unwrap(), Some(record("d-1")));
+        names.drop_attached(&name("data"), &name("n1")).unwrap();
+        names.drop_attached(&name("data"), &name("n1")).unwrap();
+        assert_eq!(names.attached(&name("data"), &name("n1")).unwrap(), None);
+        assert_eq!(names.attached(&name("data"), &name("n2")).unwrap(), Some(record("d-2")));
+        assert!(!folder.path().join("state/attached/n1").exists());
+    }
+
+    #[test]
+    fn a_damaged_record_is_an_error_and_never_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = names(folder.path());
+        let record = FoundRecord { volume: VolumeId::new("d-1"), options: vec![], context: vec![], publish_context: vec![] };
+        names.keep_found(&name("pv"), &record).unwrap();
+        assert_eq!(names.found(&name("pv")).unwrap(), Some(record));
+        fs::write(folder.path().join("state/found/pv.json"), "{").unwrap();
+        assert!(names.found(&name("pv")).unwrap_err().hint.is_some());
+    }
+
+    #[test]
+    fn what_the_older_driver_wrote_down_is_read_and_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = names(folder.path());
+        assert_eq!(names.legacy(&name("pv")).unwrap(), None);
+        fs::create_dir(folder.path().join("legacy")).unwrap();
+        fs::write(folder.path().join("legacy/pv.conf"), "d-2zeold\n").unwrap();
+        assert_eq!(names.legacy(&name("pv")).unwrap(), Some(name("d-2zeold")));
+        names.drop_legacy(&name("pv")).unwrap();
+        assert_eq!(names.legacy(&name("pv")).unwrap(), None);
+        fs::write(folder.path().join("legacy/pv.conf"), "").unwrap();
+        assert!(names.legacy(&name("pv")).is_err());
+    }
+}

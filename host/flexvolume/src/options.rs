@@ -1,0 +1,183 @@
+//! The option map that comes with most call-outs: one argument, a JSON object of strings.
+//!
+//! Nothing of its content ever gets into a message: it may hold secrets, and kubelet puts messages into events and logs.
+
+use std::ffi::OsStr;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use wharf_core::Error;
+use wharf_core::types::Parameters;
+
+use crate::object_name::ObjectName;
+
+/// The kernel bounds one argument to 128 KiB where kubelet runs; this is for whoever else calls.
+const MAX_BYTES: usize = 1 << 20;
+
+const FS_TYPE: &str = "kubernetes.io/fsType";
+const READ_WRITE: &str = "kubernetes.io/readwrite";
+const VOLUME_NAME: &str = "kubernetes.io/pvOrVolumeName";
+
+/// An option map, read.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Options {
+    /// `kubernetes.io/fsType`; empty when nobody chose one, and after a restart of kubelet.
+    pub(crate) fs_type: String,
+    /// `kubernetes.io/readwrite` is `ro`.
+    pub(crate) is_read_only: bool,
+    /// `kubernetes.io/pvOrVolumeName`.
+    pub(crate) volume_name: ObjectName,
+    /// What the PersistentVolume's author wrote, in the order of the JSON; without Kubernetes' own keys and without secrets.
+    pub(crate) chosen: Parameters,
+}
+
+impl Options {
+    /// `title` begins the message of a failure; `secret_options` are dropped, without regard to case.
+    pub(crate) fn parse(title: &str, text: &OsStr, secret_options: &[String]) -> Result<Self, Error> {
+        let pairs = read(text).map_err(|why| Error::invalid(format!("{title}: {why}")))?;
+        let mut options = Self { fs_type: String::new(), is_read_only: false, volume_name: name(title, &pairs)?, chosen: Vec::new() };
+        for (key, value) in pairs {
+            match key.as_str() {
+                FS_TYPE => options.fs_type = value,
+                READ_WRITE => options.is_read_only = is_read_only(title, &value)?,
+                _ if is_reserved(&key) || is_named(secret_options, &key) => {}
+                _ => options.chosen.push((key, value)),
+            }
+        }
+        options.check_distinct(title)?;
+        Ok(options)
+    }
+
+    /// Keys mean the same whatever their case: two spellings of one key must agree.
+    fn check_distinct(&mut self, title: &str) -> Result<(), Error> {
+        let mut kept: Parameters = Vec::with_capacity(self.chosen.len());
+        for (key, value) in std::mem::take(&mut self.chosen) {
+            match kept.iter().find(|(other, _)| other.eq_ignore_ascii_case(&key)) {
+                None => kept.push((key, value)),
+                Some((_, same)) if *same == value => {}
+                Some((other, _)) => return Err(Error::invalid(format!("{title}: `{other}` and `{key}` are the same option with two values"))),
+            }
+        }
+        self.chosen = kept;
+        Ok(())
+    }
+}
+
+fn name(title: &str, pairs: &[(String, String)]) -> Result<ObjectName, Error> {
+    let value = pairs.iter().find(|(key, _)| key == VOLUME_NAME).map(|(_, value)| value.as_str());
+    let value = value.ok_or_else(|| Error::invalid(format!("{title}: `{VOLUME_NAME}` is missing")))?;
+    ObjectName::parse("volume name", OsStr::new(value)).map_err(|error| error.context(title))
+}
+
+fn is_read_only(title: &str, value: &str) -> Result<bool, Error> {
+    match value {
+        "ro" => Ok(true),
+        "rw" | "" => Ok(false),
+        _ => Err(Error::invalid(format!("{title}: `{READ_WRITE}` is neither `ro` nor `rw`"))),
+    }
+}
+
+/// Keys that belong to Kubernetes, secrets and pod data among them. The API server refuses them in a PersistentVolume's options.
+fn is_reserved(key: &str) -> bool {
+    let Some((prefix, _)) = key.split_once('/') else { return false };
+    ["kubernetes.io", "k8s.io"].iter().any(|domain| {
+        let start = prefix.len().saturating_sub(domain.len());
+        prefix.get(start..).is_some_and(|end| end.eq_ignore_ascii_case(domain))
+    })
+}
+
+fn is_named(list: &[String], key: &str) -> bool {
+    list.iter().any(|name| name.eq_ignore_ascii_case(key))
+}
+
+fn read(text: &OsStr) -> Result<Parameters, String> {
+    let text = text.to_str().ok_or("not UTF-8")?;
+    if text.len() > MAX_BYTES {
+        return Err(format!("longer than {MAX_BYTES} bytes"));
+    }
+    let Pairs(pairs) =
+        serde_json::from_str(text).map_err(|error| format!("not a JSON object of strings (line {}, column {})", error.line(), error.column()))?;
+    Ok(pairs)
+}
+
+/// A JSON object of strings in its own order. Of a repeated key the last value counts, as in Go.
+struct Pairs(Parameters);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs: Parameters = Vec::new();
+                while let Some((key, value)) = map.next_entry::<String, String>()? {
+                    match pairs.iter_mut().find(|(known, _)| *known == key) {
+                        Some((_, known)) => *known = value,
+                        None => pairs.push((key, value)),
+                    }
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Options, Error> {
+        Options::parse("Mount Options illegal", OsStr::new(text), &["akSecret".to_owned()])
+    }
+
+    #[test]
+    fn what_belongs_to_kubernetes_is_taken_out_and_the_rest_is_kept_as_written() {
+        let options = parse(
+            r#"{"kubernetes.io/fsType":"xfs","kubernetes.io/pvOrVolumeName":"pv1","kubernetes.io/readwrite":"ro","kubernetes.io/pod.uid":"u","VolumeId":"d-1"}"#,
+        )
+        .unwrap();
+        assert_eq!(options.fs_type, "xfs");
+        assert!(options.is_read_only);
+        assert_eq!(options.volume_name.as_str(), "pv1");
+        assert_eq!(options.chosen, [("VolumeId".to_owned(), "d-1".to_owned())]);
+    }
+
+    #[test]
+    fn secrets_are_dropped_whatever_their_spelling() {
+        let options =
+            parse(r#"{"kubernetes.io/pvOrVolumeName":"pv1","kubernetes.io/secret/pw":"cA==","Kubernetes.IO/secret/pw":"cA==","AKSECRET":"s"}"#)
+                .unwrap();
+        assert_eq!(options.chosen, []);
+    }
+
+    #[test]
+    fn two_spellings_of_one_option_have_to_agree() {
+        let both = |a: &str, b: &str| format!(r#"{{"kubernetes.io/pvOrVolumeName":"pv1","VolumeId":"{a}","volumeId":"{b}"}}"#);
+        assert_eq!(parse(&both("d-1", "d-1")).unwrap().chosen.len(), 1);
+        assert!(parse(&both("d-1", "d-2")).err().unwrap().message.contains("two values"));
+    }
+
+    #[test]
+    fn a_message_never_shows_what_the_map_holds() {
+        for text in [r#"{"pw":hunter2}"#, r#"{"pw":42,"x":"hunter2"}"#, r#"["hunter2"]"#, "hunter2", r#"{"kubernetes.io/readwrite":"hunter2"}"#, ""] {
+            let message = parse(text).err().unwrap().to_string();
+            assert!(!message.contains("hunter2") && !message.contains("42"), "{message}");
+        }
+    }
+
+    #[test]
+    fn only_objects_of_strings_are_options() {
+        for text in ["{", "null", "[]", r#"{"a":1}"#, r#"{"a":null}"#, r#"{"a":{"b":"c"}}"#, r#"{} {}"#] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Where this process was executed: `<plugins>/<vendor>~<driver>/<driver>`, which is all that kubelet says about the driver.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::driver_name::DriverName;
+
+/// The folder of an installed driver, and its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) folder: PathBuf,
+    pub(crate) driver: DriverName,
+}
+
+impl Place {
+    /// Finds the place by `argv[0]`: kubelet executes by absolute path. A bare word says nothing, then `executable` decides.
+    pub(crate) fn find(argv0: &OsStr, executable: impl FnOnce() -> Option<PathBuf>) -> Option<Self> {
+        if argv0.as_bytes().contains(&b'/') {
+            return Self::of(&std::path::absolute(argv0).ok()?);
+        }
+        Self::of(&executable()?)
+    }
+
+    fn of(executable: &Path) -> Option<Self> {
+        let folder = executable.parent()?;
+        let driver = DriverName::of_folder(folder.file_name()?.to_str()?)?;
+        (executable.file_name()? == driver.driver()).then(|| Self { folder: folder.to_owned(), driver })
+    }
+}
+
+/// The file that this process runs from.
+pub(crate) fn own_executable() -> Option<PathBuf> {
+    std::env::current_exe().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(argv0: &str) -> Option<String> {
+        Place::find(OsStr::new(argv0), || None).map(|place| place.driver.to_string())
+    }
+
+    #[test]
+    fn the_driver_is_the_folder_that_the_executable_lies_in() {
+        assert_eq!(find("/usr/libexec/kubernetes/exec/alicloud~disk/disk").as_deref(), Some("alicloud/disk"));
+        assert_eq!(find("/exec/alicloud~disk/./disk").as_deref(), Some("alicloud/disk"));
+    }
+
+    #[test]
+    fn any_other_path_is_no_call_out() {
+        for path in ["/usr/bin/wharf", "/exec/alicloud~disk/nas", "/exec/disk/disk", "/exec/a~b~c/c", "/", "", "/exec/alicloud~disk/disk/"] {
+            assert_eq!(find(path).filter(|_| !path.ends_with('/')), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_bare_word_leaves_the_decision_to_the_file_that_runs() {
+        let place = Place::find(OsStr::new("disk"), || Some(PathBuf::from("/exec/acme~disk/disk"))).unwrap();
+        assert_eq!(place.folder, Path::new("/exec/acme~disk"));
+        assert_eq!(Place::find(OsStr::new("wharf"), || Some(PathBuf::from("/usr/bin/wharf"))), None);
+    }
+}
