@@ -1,0 +1,123 @@
+//! `DescribeDisks`: the filters and the shape of a disk.
+
+use serde_json::{Value, json};
+
+use super::{Page, carries, show_tags};
+use crate::answer::{Answer, ApiError};
+use crate::clock::iso8601;
+use crate::devices::serial;
+use crate::params::Params;
+use crate::state::{Attachment, Disk, Phase};
+use crate::world::World;
+
+/// `DescribeDisks`: newest first. Unknown ids are left out and are no error.
+pub(super) fn describe(world: &mut World, params: &Params) -> Answer {
+    params.required("RegionId")?;
+    let page = Page::of(params)?;
+    let filter = Filter::of(params)?;
+    let mut disks: Vec<&Disk> = world.state.disks.values().filter(|disk| filter.passes(disk)).collect();
+    disks.sort_by_key(|disk| std::cmp::Reverse(disk.number));
+    let region = &world.options.region;
+    Ok(page.answer(("Disks", "Disk"), &disks, |disk| show(disk, region)))
+}
+
+struct Filter<'a> {
+    ids: Option<Vec<String>>,
+    tags: Vec<(String, Option<String>)>,
+    status: Option<&'a str>,
+    encrypted: Option<bool>,
+    multi_attach: Option<bool>,
+    params: &'a Params,
+}
+
+impl<'a> Filter<'a> {
+    fn of(params: &'a Params) -> Result<Self, ApiError> {
+        let everything = |value: &&str| !value.eq_ignore_ascii_case("all");
+        Ok(Self {
+            ids: params.json_list("DiskIds", 100)?,
+            tags: params.tags()?,
+            status: params.get("Status").filter(everything),
+            encrypted: params.boolean("Encrypted")?,
+            multi_attach: params.get("MultiAttach").map(|value| value == "Enabled"),
+            params,
+        })
+    }
+
+    fn passes(&self, disk: &Disk) -> bool {
+        let is = |name: &str, value: &str| self.params.get(name).is_none_or(|wanted| wanted == value);
+        let in_category = self.params.get("Category").is_none_or(|wanted| wanted == "all" || wanted == disk.category);
+        let on_instance = |wanted: &str| disk.attachments.iter().any(|attachment| attachment.is_told() && attachment.instance == wanted);
+        self.ids.as_ref().is_none_or(|ids| ids.contains(&disk.id))
+            && carries(&disk.tags, &self.tags)
+            && self.status.is_none_or(|status| status.eq_ignore_ascii_case(disk.status()))
+            && self.encrypted.is_none_or(|encrypted| encrypted == disk.encrypted)
+            && self.multi_attach.is_none_or(|multi_attach| multi_attach == disk.multi_attach)
+            && self.params.get("InstanceId").is_none_or(on_instance)
+            && self.params.get("DiskType").is_none_or(|wanted| wanted != "system")
+            && in_category
+            && is("ZoneId", &disk.zone)
+            && is("DiskName", &disk.name)
+            && is("SnapshotId", &disk.snapshot)
+            && is("KMSKeyId", &disk.kms_key)
+            && is("ResourceGroupId", &disk.resource_group)
+    }
+}
+
+impl Attachment {
+    /// Whether `InstanceId` and `Attachments` name it: from the end of attaching to the end of detaching.
+    fn is_told(&self) -> bool {
+        match self.phase {
+            Phase::Attached | Phase::Detaching { .. } => true,
+            Phase::Attaching { .. } => false,
+        }
+    }
+}
+
+fn show(disk: &Disk, region: &str) -> Value {
+    let told: Vec<&Attachment> = disk.attachments.iter().filter(|attachment| attachment.is_told()).collect();
+    // A multi-attach disk names its instances in `Attachments` alone.
+    let only = told.first().filter(|_| !disk.multi_attach);
+    let attachments: Vec<Value> = told.iter().map(|attachment| show_attachment(attachment)).collect();
+    json!({
+        "DiskId": disk.id,
+        "SerialNumber": serial(&disk.id),
+        "DiskName": disk.name,
+        "Description": disk.description,
+        "RegionId": region,
+        "ZoneId": disk.zone,
+        "Type": "data",
+        "Category": disk.category,
+        "PerformanceLevel": disk.performance_level,
+        "Size": disk.size_gib,
+        "Status": disk.status(),
+        "InstanceId": only.map_or("", |attachment| &attachment.instance),
+        "Device": only.map_or("", |attachment| &attachment.device),
+        "Attachments": { "Attachment": attachments },
+        "MultiAttach": if disk.multi_attach { "Enabled" } else { "Disabled" },
+        "Portable": true,
+        "Encrypted": disk.encrypted,
+        "KMSKeyId": disk.kms_key,
+        "SourceSnapshotId": disk.snapshot,
+        "ResourceGroupId": disk.resource_group,
+        "StorageClusterId": disk.storage_cluster,
+        "ProvisionedIops": disk.provisioned_iops,
+        "BurstingEnabled": disk.bursting,
+        "DeleteWithInstance": disk.delete_with_instance,
+        "DeleteAutoSnapshot": disk.delete_auto_snapshot,
+        "EnableAutoSnapshot": disk.enable_auto_snapshot,
+        "EnableAutomatedSnapshotPolicy": false,
+        "DiskChargeType": "PostPaid",
+        "CreationTime": iso8601(disk.created),
+        "AttachedTime": disk.attached.map(iso8601).unwrap_or_default(),
+        "DetachedTime": disk.detached.map(iso8601).unwrap_or_default(),
+        "ExpiredTime": "2999-09-08T16:00Z",
+        "ImageId": "",
+        "ProductCode": "",
+        "OperationLocks": { "OperationLock": if disk.in_arrears { vec![json!({ "LockReason": "financial" })] } else { Vec::new() } },
+        "Tags": show_tags(&disk.tags),
+    })
+}
+
+fn show_attachment(attachment: &Attachment) -> Value {
+    json!({ "InstanceId": attachment.instance, "AttachedTime": iso8601(attachment.since), "Device": attachment.device })
+}

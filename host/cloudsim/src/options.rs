@@ -1,0 +1,170 @@
+//! What a region is made from. Every field has a default that suits a test; [`RegionOptions::new`] gives them all.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::faults::FaultRule;
+use crate::limits::RateLimits;
+
+/// What a region is made from.
+#[derive(Debug, Clone)]
+pub struct RegionOptions {
+    /// Where the region lives: state, disk images, journal, the instances' folders. A second start over the same folder goes on where the
+    /// first ended, killed or not.
+    pub directory: PathBuf,
+    /// The region id. Kept from the first start over a folder in so far as disks and instances name its zones.
+    pub region: String,
+    /// The zone ids; never empty.
+    pub zones: Vec<String>,
+    /// How many instances (nodes). A restart can add, never remove.
+    pub instances: usize,
+    /// The zone of the n-th instance. Missing entries mean the first zone, so that by default every disk can move to every instance.
+    pub instance_zones: Vec<String>,
+    /// The type of all instances.
+    pub instance_type: String,
+    /// `DiskQuantity` of that type: how many disks an instance takes, the system disk (which is not simulated) included.
+    pub disk_quantity: u32,
+    /// How long the asynchronous parts take.
+    pub delays: Delays,
+    /// Faults from the start on.
+    pub faults: Vec<FaultRule>,
+    /// Request rates above which calls are refused.
+    pub rate_limits: RateLimits,
+    /// Whether a wrong, missing, old or repeated signature is refused. Without it the access key id alone says who calls.
+    pub verify_signatures: bool,
+    /// How many disks the account may have (`QuotaExceed.PostPaidDisk`).
+    pub disk_quota: usize,
+    /// How many snapshots a disk may have (`QuotaExceed.Snapshot`).
+    pub snapshot_quota: usize,
+    /// Disk categories that a zone does not offer or has sold out.
+    pub shortages: Vec<Shortage>,
+    /// Whether the metadata service answers without a token (version 1).
+    pub metadata_v1: bool,
+    /// The RAM role that the instances carry; `None`: none, and the metadata service answers 404 for its credentials.
+    pub instance_role: Option<String>,
+    /// Identity providers that `AssumeRoleWithOIDC` knows.
+    pub oidc_providers: Vec<OidcProvider>,
+    /// Whether `/_region/…` answers on the `ecs` listener. It is on loopback and has no further lock; do not turn it on elsewhere.
+    pub admin_api: bool,
+    /// Whether attached disks become block devices.
+    pub devices: Devices,
+    /// Also link attached disks into the machine's own `/dev/disk/by-id`. Off, because a machine then sees the disks of all instances.
+    pub link_into_dev_disk: bool,
+    /// Ports to listen on; what is absent is taken from the last start over the same folder if still free, else chosen by the system.
+    pub ports: Ports,
+}
+
+impl RegionOptions {
+    /// Two instances and two zones, short delays, signatures checked, no faults, no limits.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            region: "cn-wharf-1".to_owned(),
+            zones: vec!["cn-wharf-1a".to_owned(), "cn-wharf-1b".to_owned()],
+            instances: 2,
+            instance_zones: Vec::new(),
+            instance_type: "ecs.g7.large".to_owned(),
+            disk_quantity: 17,
+            delays: Delays::default(),
+            faults: Vec::new(),
+            rate_limits: RateLimits::none(),
+            verify_signatures: true,
+            disk_quota: 500,
+            snapshot_quota: 256,
+            shortages: Vec::new(),
+            metadata_v1: false,
+            instance_role: Some("WharfNodeRole".to_owned()),
+            oidc_providers: Vec::new(),
+            admin_api: true,
+            devices: Devices::Loop,
+            link_into_dev_disk: false,
+            ports: Ports::default(),
+        }
+    }
+}
+
+/// How long, in milliseconds, the cloud takes for what it does not do at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delays {
+    /// `Creating` until `Available`.
+    pub create: u64,
+    /// `Attaching` until `In_use`.
+    pub attach: u64,
+    /// `In_use` until the node sees the device.
+    pub device: u64,
+    /// `Detaching` until `Available`; the device goes at its end.
+    pub detach: u64,
+    /// Snapshot `progressing` until `accomplished`.
+    pub snapshot: u64,
+    /// A change of category or performance level.
+    pub modify: u64,
+}
+
+impl Default for Delays {
+    fn default() -> Self {
+        Self { create: 20, attach: 50, device: 20, detach: 50, snapshot: 100, modify: 100 }
+    }
+}
+
+impl Delays {
+    /// Everything at once; the call that asks for it already sees it done.
+    pub fn none() -> Self {
+        Self { create: 0, attach: 0, device: 0, detach: 0, snapshot: 0, modify: 0 }
+    }
+
+    /// About what a real region takes on a good day.
+    pub fn real() -> Self {
+        Self { create: 2_000, attach: 2_500, device: 500, detach: 2_500, snapshot: 20_000, modify: 30_000 }
+    }
+}
+
+/// Whether attached disks become block devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Devices {
+    /// A loop device and a by-id link for each; needs root.
+    Loop,
+    /// Neither; the API alone is simulated.
+    Absent,
+}
+
+/// A disk category that cannot be had in a zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shortage {
+    /// In which zone.
+    pub zone: String,
+    /// Which category.
+    pub category: String,
+    /// Sold out (403 `OperationDenied.NoStock`) and not merely never offered there (403 `InvalidDataDiskCategory.NotSupported`).
+    #[serde(default)]
+    pub sold_out: bool,
+}
+
+/// An OIDC identity provider of the account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcProvider {
+    /// `acs:ram::<account>:oidc-provider/<name>`.
+    pub arn: String,
+    /// The token's `iss`.
+    pub issuer: String,
+    /// Accepted values of the token's `aud`.
+    pub audiences: Vec<String>,
+    /// Role ARNs and the token's `sub` that may have them (`system:serviceaccount:kube-system:wharf`). Empty: every role for every subject.
+    #[serde(default)]
+    pub subjects: BTreeMap<String, String>,
+}
+
+/// Ports of the listeners.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// ECS and `/_region`.
+    pub ecs: Option<u16>,
+    /// STS.
+    pub sts: Option<u16>,
+    /// Metadata services, in the order of the instances.
+    pub metadata: Vec<u16>,
+}
