@@ -1,1 +1,42 @@
-//! Placeholder.
+//! Components at work: the only crate that knows wasmtime.
+//!
+//! It plays the core's port `Backend` with a component ([`WasmBackend`]), signs with another ([`WasmAuthenticator`] behind [`Accounts`]), and is
+//! the way out for both ([`HttpEgress`]). It knows nothing of files beyond the code it is handed, of protocols, and of clouds: where
+//! components lie is `wharf-store`'s, and only the binary puts the two together.
+//!
+//! One call is one store and one instance, whatever the call; see [`guest`](self) for what that makes simple. All calls block the
+//! thread they come from.
+
+mod account;
+mod authenticator;
+mod backend;
+mod bindings;
+mod bounds;
+mod check;
+mod component_error;
+mod contract;
+mod convert;
+mod egress;
+mod engine;
+mod guest;
+mod guest_log;
+mod host;
+mod limits;
+mod observer;
+mod secret;
+mod ticker;
+mod wasi;
+
+pub use account::{Account, Accounts, AuthDescription, Authenticator, Credential, Reserved, Signature, Signer, Source, SourceReader, Unsigned};
+pub use authenticator::{AuthCode, AuthPorts, WasmAuthenticator};
+pub use backend::{BackendCode, BackendPorts, WasmBackend};
+pub use check::{Checked, check_component};
+pub use component_error::ComponentError;
+pub use contract::VERSION as CONTRACT_VERSION;
+pub use egress::{Author, Budget, Egress, Endpoint, EndpointError, Grants, HttpEgress, Request, RequestEffect, Response, Scope};
+pub use engine::{Engine, EngineMode, MEMORY_BYTES};
+pub use guest::CallPorts;
+pub use limits::Limits;
+pub use observer::{CallEvent, Observer, Outcome, RequestEvent};
+pub use secret::Secret;
+pub use wasmtime::component::Component;

@@ -1,0 +1,296 @@
+//! Accounts: where keys come from, who turns them into credentials, and how requests are signed with them.
+//!
+//! Keys live here and in the authenticator's memory during one call, and nowhere else: a backend names an account and gets signed requests.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use wharf_core::ports::{Call, Clock};
+use wharf_core::types::Parameters;
+use wharf_core::{Blame, Error, ErrorKind};
+
+use crate::host::{random_bytes, unix_millis};
+use crate::secret::Secret;
+
+/// A credential is renewed this long before it expires: longer than any call, and clouds hand out the next one by then.
+const RENEW_BEFORE: Duration = Duration::from_secs(300);
+/// A refused credential younger than this is not obtained again: then the refusal is about rights, and asking would never end.
+const YOUNGEST_RENEWAL: Duration = Duration::from_secs(60);
+/// How often a call that waits for another one's credential looks whether its own caller has gone.
+const CANCELLATION_CHECK: Duration = Duration::from_millis(50);
+/// Random bytes in a signature's nonce: as many as a UUID has.
+const NONCE_BYTES: usize = 16;
+
+/// One place where keys may be, read and ready for the authenticator.
+#[derive(Clone)]
+pub struct Source {
+    /// One of the authenticator's kinds.
+    pub kind: String,
+    /// Its values.
+    pub values: Vec<(String, Secret)>,
+}
+
+/// Reads a source anew each time a credential is obtained, so that rotated keys are found.
+pub trait SourceReader: Send + Sync {
+    /// # Errors
+    /// `NotFound` when this source is empty here (no such file, no such variable): the next one is tried.
+    fn read(&self) -> Result<Source, Error>;
+}
+
+impl<F: Fn() -> Result<Source, Error> + Send + Sync> SourceReader for F {
+    fn read(&self) -> Result<Source, Error> {
+        self()
+    }
+}
+
+/// What signs requests, until it expires.
+#[derive(Clone)]
+pub struct Credential {
+    /// Opaque to the host.
+    pub values: Vec<(String, Secret)>,
+    /// Milliseconds since 1970-01-01 UTC; absent: never.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// Who an authenticator is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthDescription {
+    /// The component's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What only it may set.
+    pub reserved: Reserved,
+    /// Kinds of [`Source`] that it knows.
+    pub source_kinds: Vec<String>,
+}
+
+/// Names that belong to a signer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reserved {
+    /// Headers, lower case; one that ends in `-` is a prefix.
+    pub headers: Vec<String>,
+    /// Query keys.
+    pub query: Vec<String>,
+}
+
+impl Reserved {
+    /// Whether a header (lower case) belongs to the signer.
+    pub fn has_header(&self, name: &str) -> bool {
+        self.headers.iter().any(|reserved| reserved == name || (reserved.ends_with('-') && name.starts_with(reserved.as_str())))
+    }
+
+    /// Whether a query key belongs to the signer. Case does not matter: it does not to every server.
+    pub fn has_query(&self, key: &str) -> bool {
+        self.query.iter().any(|reserved| reserved.eq_ignore_ascii_case(key))
+    }
+}
+
+/// Exactly what will be sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Unsigned<'a> {
+    /// The API action.
+    pub action: &'a str,
+    /// What the signer needs besides.
+    pub api: &'a Parameters,
+    /// Upper case.
+    pub method: &'a str,
+    /// As in the `Host` header.
+    pub host: &'a str,
+    /// Percent-encoded.
+    pub path: &'a str,
+    /// Decoded.
+    pub query: &'a Parameters,
+    /// The guest's headers.
+    pub headers: &'a Parameters,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// What is added to a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Signature {
+    /// Headers; they replace those of the same name.
+    pub headers: Parameters,
+    /// Query pairs; likewise.
+    pub query: Parameters,
+}
+
+/// A cloud's credentials and signatures: the world `cloud-auth`.
+pub trait Authenticator: Send + Sync {
+    /// Static.
+    fn describe(&self, call: &Call) -> Result<AuthDescription, Error>;
+    /// `NotFound`: this source has no credential.
+    fn obtain(&self, call: &Call, source: &Source, now_ms: u64) -> Result<Credential, Error>;
+    /// Pure.
+    fn sign(&self, call: &Call, request: &Unsigned<'_>, settings: &Parameters, credential: &Credential, now_ms: u64, nonce: &str) -> Result<Signature, Error>;
+}
+
+/// Signs requests of accounts.
+pub trait Signer: Send + Sync {
+    /// What only the account's signer may set.
+    fn reserved(&self, call: &Call, account: &str) -> Result<Reserved, Error>;
+    /// The signature of a request.
+    fn sign(&self, call: &Call, account: &str, request: &Unsigned<'_>) -> Result<Signature, Error>;
+    /// The cloud refused the account's credential. True: it was a temporary one and another is obtained at the next signature.
+    fn renew(&self, account: &str) -> bool;
+}
+
+/// One account of the operator's configuration.
+pub struct Account {
+    authenticator: Arc<dyn Authenticator>,
+    sources: Vec<Box<dyn SourceReader>>,
+    settings: Parameters,
+    state: Mutex<State>,
+    obtained: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    held: Option<Held>,
+    obtaining: bool,
+}
+
+#[derive(Clone)]
+struct Held {
+    credential: Arc<Credential>,
+    since: Instant,
+    renew_at_ms: Option<u64>,
+}
+
+impl Account {
+    /// `sources` are tried in this order; `settings` go to every signature.
+    pub fn new(authenticator: Arc<dyn Authenticator>, sources: Vec<Box<dyn SourceReader>>, settings: Parameters) -> Self {
+        Self { authenticator, sources, settings, state: Mutex::default(), obtained: Condvar::new() }
+    }
+
+    /// A credential that is good for a while. Several callers wait for one that is being obtained.
+    fn credential(&self, call: &Call, clock: &dyn Clock) -> Result<Arc<Credential>, Error> {
+        let mut state = self.lock();
+        loop {
+            if let Some(held) = state.held.as_ref().filter(|held| held.renew_at_ms.is_none_or(|at| unix_millis() < at)) {
+                return Ok(Arc::clone(&held.credential));
+            }
+            if !state.obtaining {
+                break;
+            }
+            if call.is_cancelled() || call.remaining(clock.now()).is_zero() {
+                return Err(Error::unavailable("the caller stopped waiting while a credential was obtained"));
+            }
+            state = self.obtained.wait_timeout(state, CANCELLATION_CHECK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.obtaining = true;
+        drop(state);
+        let _turn = ObtainingGuard { account: self };
+        self.renewed(call)
+    }
+
+    fn renewed(&self, call: &Call) -> Result<Arc<Credential>, Error> {
+        match self.obtain(call) {
+            Ok(credential) => {
+                let now = unix_millis();
+                let held = Held { renew_at_ms: credential.expires_at_ms.map(|at| renewal(now, at)), credential: Arc::new(credential), since: Instant::now() };
+                let credential = Arc::clone(&held.credential);
+                self.lock().held = Some(held);
+                Ok(credential)
+            }
+            Err(error) => {
+                let old = self.lock().held.as_ref().map(|held| Arc::clone(&held.credential));
+                match old.filter(|old| old.expires_at_ms.is_none_or(|at| unix_millis() < at)) {
+                    Some(old) => {
+                        tracing::warn!(%error, "no new credential yet; the old one is still good");
+                        Ok(old)
+                    }
+                    None => Err(error),
+                }
+            }
+        }
+    }
+
+    fn obtain(&self, call: &Call) -> Result<Credential, Error> {
+        let mut missing = Vec::new();
+        for source in &self.sources {
+            match source.read().and_then(|source| self.authenticator.obtain(call, &source, unix_millis())) {
+                Err(error) if error.kind == ErrorKind::NotFound => missing.push(error.message),
+                other => return other,
+            }
+        }
+        let reasons = if missing.is_empty() { "it has no sources".to_owned() } else { missing.join("; ") };
+        Err(Error::new(ErrorKind::Unauthenticated, Blame::User, format!("no credential: {reasons}")).with_hint("give the account a source that has keys"))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic in another thread leaves whole values here.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to obtain; it passes on however the holder ends.
+struct ObtainingGuard<'a> {
+    account: &'a Account,
+}
+
+impl Drop for ObtainingGuard<'_> {
+    fn drop(&mut self) {
+        self.account.lock().obtaining = false;
+        self.account.obtained.notify_all();
+    }
+}
+
+/// When to renew: [`RENEW_BEFORE`] the end, or in the last quarter of a short life.
+fn renewal(now_ms: u64, expires_at_ms: u64) -> u64 {
+    let life = expires_at_ms.saturating_sub(now_ms);
+    let early = u64::try_from(RENEW_BEFORE.as_millis()).unwrap_or(u64::MAX).min(life / 4);
+    expires_at_ms.saturating_sub(early)
+}
+
+/// Every account, by the operator's name.
+pub struct Accounts {
+    accounts: HashMap<String, Account>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Accounts {
+    /// From the operator's configuration.
+    pub fn new(accounts: impl IntoIterator<Item = (String, Account)>, clock: Arc<dyn Clock>) -> Self {
+        Self { accounts: accounts.into_iter().collect(), clock }
+    }
+
+    /// The account's credential, for a granted mount helper. Everything else signs instead.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for an unknown account, `Unauthenticated` when no source has a key.
+    pub fn credential(&self, call: &Call, account: &str) -> Result<Arc<Credential>, Error> {
+        self.get(account)?.credential(call, self.clock.as_ref()).map_err(|error| error.context(format!("account `{account}`")))
+    }
+
+    fn get(&self, account: &str) -> Result<&Account, Error> {
+        self.accounts.get(account).ok_or_else(|| {
+            Error::denied(format!("there is no account `{account}`")).with_hint("an administrator can add it to `accounts` in the configuration")
+        })
+    }
+}
+
+impl Signer for Accounts {
+    fn reserved(&self, call: &Call, account: &str) -> Result<Reserved, Error> {
+        Ok(self.get(account)?.authenticator.describe(call)?.reserved)
+    }
+
+    fn sign(&self, call: &Call, account: &str, request: &Unsigned<'_>) -> Result<Signature, Error> {
+        let credential = self.credential(call, account)?;
+        let account = self.get(account)?;
+        let nonce: String = random_bytes(NONCE_BYTES)?.iter().map(|byte| format!("{byte:02x}")).collect();
+        account.authenticator.sign(call, request, &account.settings, &credential, unix_millis(), &nonce)
+    }
+
+    fn renew(&self, account: &str) -> bool {
+        let Ok(account) = self.get(account) else { return false };
+        let mut state = account.lock();
+        let is_old = state.held.as_ref().is_some_and(|held| held.credential.expires_at_ms.is_some() && held.since.elapsed() >= YOUNGEST_RENEWAL);
+        if is_old {
+            state.held = None;
+        }
+        is_old
+    }
+}

@@ -1,0 +1,213 @@
+//! [`WasmAuthenticator`]: the port [`Authenticator`], played by a component of the world `cloud-auth`.
+//!
+//! It sees keys, so it has nowhere to send them: `obtain` reaches only what the operator granted to the account, `sign` has no import behind it
+//! but its log, and from that log and from errors the values that it was given are struck out.
+
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use wasmtime::Store;
+use wasmtime::component::{Component, HasSelf, Linker};
+use wharf_core::manifest::{Manifest, World};
+use wharf_core::policy::EndpointGrant;
+use wharf_core::ports::Call;
+use wharf_core::types::Parameters;
+use wharf_core::{Blame, Error, ErrorKind};
+
+use crate::account::{AuthDescription, Authenticator, Credential, Reserved, Signature, Source, Unsigned};
+use crate::bindings::auth::exports::wharf::volume::authenticator as wit;
+use crate::bindings::auth::{CloudAuth as Instance, CloudAuthPre};
+use crate::bindings::imports::types;
+use crate::component_error::ComponentError;
+use crate::contract;
+use crate::egress::{Author, Egress, Grants};
+use crate::engine::Engine;
+use crate::guest::{CallPorts, Entry, Guest, imports_wasi};
+use crate::host::{HostCtx, Outbound};
+use crate::secret::Secret;
+use crate::wasi;
+
+/// Values of one credential: an id, a key, a token and a few names.
+const CREDENTIAL_VALUES: usize = 32;
+/// All of a credential together: a security token has about 1 KiB.
+const CREDENTIAL_BYTES: usize = 16 << 10;
+/// Names in one list of a description, and headers or keys in one signature.
+const NAMES: usize = 64;
+
+/// A linked authenticator: one generation.
+pub struct AuthCode {
+    guest: Guest,
+    pre: CloudAuthPre<HostCtx>,
+    described: OnceLock<AuthDescription>,
+}
+
+impl AuthCode {
+    /// Links a component of the world `cloud-auth`.
+    ///
+    /// # Errors
+    /// [`ComponentError::Contract`] with every difference, in words.
+    pub fn link(engine: &Engine, component: &Component, manifest: Manifest, generation: u64) -> Result<Self, ComponentError> {
+        let differences = |error| ComponentError::Contract(contract::differences(engine.wasmtime(), component, World::CloudAuth, &error));
+        let pre = linker(engine, component).and_then(|linker| CloudAuthPre::new(linker.instantiate_pre(component)?)).map_err(differences)?;
+        Ok(Self { guest: Guest::new(engine, manifest, generation), pre, described: OnceLock::new() })
+    }
+
+    /// The generation's number in the store.
+    pub fn generation(&self) -> u64 {
+        self.guest.generation
+    }
+
+    /// The component's manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.guest.manifest
+    }
+
+    /// Calls so far, and how many of them trapped or broke a bound.
+    pub fn health(&self) -> (u64, u64) {
+        self.guest.health()
+    }
+}
+
+fn linker(engine: &Engine, component: &Component) -> wasmtime::Result<Linker<HostCtx>> {
+    let mut linker = Linker::new(engine.wasmtime());
+    Instance::add_to_linker::<_, HasSelf<HostCtx>>(&mut linker, |ctx| ctx)?;
+    if imports_wasi(engine, component) {
+        wasi::link(&mut linker)?;
+    }
+    Ok(linker)
+}
+
+/// What an authenticator is given by its operator.
+#[derive(Clone)]
+pub struct AuthPorts {
+    /// Clock, limits and observer.
+    pub calls: CallPorts,
+    /// The way out of `obtain`; absent: every request is refused.
+    pub egress: Option<Arc<dyn Egress>>,
+    /// What the operator grants to `obtain`: a metadata service, a token service.
+    pub grants: Vec<EndpointGrant>,
+}
+
+/// An authenticator that is a component.
+pub struct WasmAuthenticator {
+    ports: AuthPorts,
+    active: RwLock<Arc<AuthCode>>,
+}
+
+impl WasmAuthenticator {
+    /// An authenticator whose first generation is `code`.
+    pub fn new(ports: AuthPorts, code: Arc<AuthCode>) -> Self {
+        Self { ports, active: RwLock::new(code) }
+    }
+
+    /// Makes another generation the active one.
+    pub fn publish(&self, code: Arc<AuthCode>) {
+        *self.active.write().unwrap_or_else(PoisonError::into_inner) = code;
+    }
+
+    /// The active generation.
+    pub fn active(&self) -> Arc<AuthCode> {
+        Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn call<W, T>(
+        &self,
+        code: &AuthCode,
+        call: &Call,
+        entry: Entry,
+        invoke: impl FnOnce(&Instance, &mut Store<HostCtx>) -> wasmtime::Result<Result<W, types::Error>>,
+        convert: impl FnOnce(W) -> T,
+        check: impl FnOnce(&T) -> Result<(), Error>,
+    ) -> Result<T, Error> {
+        code.guest.call(&self.ports.calls, call, entry, |store| code.pre.instantiate(store), invoke, convert, check)
+    }
+}
+
+impl Authenticator for WasmAuthenticator {
+    fn describe(&self, call: &Call) -> Result<AuthDescription, Error> {
+        let code = self.active();
+        if let Some(described) = code.described.get() {
+            return Ok(described.clone());
+        }
+        let invoke = |it: &Instance, store: &mut Store<HostCtx>| it.wharf_volume_authenticator().call_describe(store);
+        let description = self.call(&code, call, entry("describe", None, Vec::new()), invoke, description_from_guest, check_description)?;
+        Ok(code.described.get_or_init(|| description).clone())
+    }
+
+    fn obtain(&self, call: &Call, source: &Source, now_ms: u64) -> Result<Credential, Error> {
+        let code = self.active();
+        let grants = Arc::new(Grants { operator: self.ports.grants.clone(), manifest: code.guest.manifest.request.clone() });
+        let outbound = self.ports.egress.clone().map(|egress| Outbound { egress, signer: None, grants, author: Author::Authenticator });
+        let secrets = source.values.iter().map(|(_, value)| value.clone()).collect();
+        let source = wit::Source { kind: source.kind.clone(), values: exposed(&source.values), extensions: Vec::new() };
+        let invoke = |it: &Instance, store: &mut Store<HostCtx>| it.wharf_volume_authenticator().call_obtain(store, &source, now_ms);
+        self.call(&code, call, entry("obtain", outbound, secrets), invoke, credential_from_guest, check_credential)
+    }
+
+    fn sign(&self, call: &Call, request: &Unsigned<'_>, settings: &Parameters, credential: &Credential, now_ms: u64, nonce: &str) -> Result<Signature, Error> {
+        let code = self.active();
+        let secrets = credential.values.iter().map(|(_, value)| value.clone()).collect();
+        let credential = wit::Credential { values: exposed(&credential.values), expires_at_ms: credential.expires_at_ms, extensions: Vec::new() };
+        let request = unsigned_to_guest(request, settings);
+        let invoke = |it: &Instance, store: &mut Store<HostCtx>| it.wharf_volume_authenticator().call_sign(store, &request, &credential, now_ms, nonce);
+        self.call(&code, call, entry("sign", None, secrets), invoke, signature_from_guest, check_signature)
+    }
+}
+
+fn entry(function: &'static str, outbound: Option<Outbound>, secrets: Vec<Secret>) -> Entry {
+    Entry { function, outbound, config: Arc::default(), secrets }
+}
+
+fn exposed(values: &[(String, Secret)]) -> Parameters {
+    values.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect()
+}
+
+fn unsigned_to_guest(request: &Unsigned<'_>, settings: &Parameters) -> wit::UnsignedRequest {
+    let Unsigned { action, api, method, host, path, query, headers, body } = *request;
+    wit::UnsignedRequest {
+        action: action.to_owned(),
+        api: api.clone(),
+        settings: settings.clone(),
+        method: method.to_owned(),
+        host: host.to_owned(),
+        path: path.to_owned(),
+        query: query.clone(),
+        headers: headers.clone(),
+        body: body.to_vec(),
+    }
+}
+
+fn description_from_guest(description: wit::AuthDescription) -> AuthDescription {
+    let wit::AuthDescription { name, version, reserved_headers, reserved_query, source_kinds, extensions: _ } = description;
+    AuthDescription { name, version, reserved: Reserved { headers: reserved_headers, query: reserved_query }, source_kinds }
+}
+
+fn credential_from_guest(credential: wit::Credential) -> Credential {
+    let wit::Credential { values, expires_at_ms, extensions: _ } = credential;
+    Credential { values: values.into_iter().map(|(key, value)| (key, Secret::new(value))).collect(), expires_at_ms }
+}
+
+fn signature_from_guest(signature: wit::Signature) -> Signature {
+    let wit::Signature { headers, query, extensions: _ } = signature;
+    Signature { headers, query }
+}
+
+fn check_description(it: &AuthDescription) -> Result<(), Error> {
+    let longest = [it.reserved.headers.len(), it.reserved.query.len(), it.source_kinds.len()].into_iter().max().unwrap_or(0);
+    bound("names in its description", longest, NAMES)
+}
+
+fn check_credential(it: &Credential) -> Result<(), Error> {
+    bound("values in its credential", it.values.len(), CREDENTIAL_VALUES)?;
+    bound("bytes in its credential", it.values.iter().map(|(key, value)| key.len() + value.expose().len()).sum(), CREDENTIAL_BYTES)
+}
+
+fn check_signature(it: &Signature) -> Result<(), Error> {
+    bound("headers and keys in its signature", it.headers.len().max(it.query.len()), NAMES)
+}
+
+fn bound(what: &str, length: usize, bound: usize) -> Result<(), Error> {
+    if length > bound {
+        return Err(Error::new(ErrorKind::Internal, Blame::Backend, format!("{length} {what}, at most {bound} are allowed")));
+    }
+    Ok(())
+}

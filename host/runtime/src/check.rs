@@ -1,0 +1,59 @@
+//! Whether a component works: linked, really instantiated under limits, and asked who it is. Some differences from the contract show only when
+//! it is instantiated, so nothing less is a check.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::Component;
+use wharf_core::manifest::{Manifest, World};
+use wharf_core::ports::{Backend, Call, Clock};
+use wharf_core::types::Description;
+
+use crate::account::{AuthDescription, Authenticator};
+use crate::authenticator::{AuthCode, AuthPorts, WasmAuthenticator};
+use crate::backend::{BackendCode, BackendPorts, WasmBackend};
+use crate::component_error::ComponentError;
+use crate::engine::Engine;
+use crate::guest::CallPorts;
+use crate::limits::Limits;
+
+/// `describe` is static: a Python guest answers in milliseconds, and nothing slower is fit for use.
+const DESCRIBE_TIME: Duration = Duration::from_secs(10);
+
+/// What a component that works says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked {
+    /// A storage backend.
+    Backend(Description),
+    /// A cloud's authenticator.
+    Auth(AuthDescription),
+}
+
+/// Links, instantiates and describes a component. It reaches no network and sees no configuration.
+///
+/// # Errors
+/// What differs from the contract, in words; a trap with the guest's own message; or a name that is not the manifest's.
+pub fn check_component(engine: &Engine, component: &Component, manifest: &Manifest, clock: &Arc<dyn Clock>) -> Result<Checked, ComponentError> {
+    let calls = CallPorts { clock: Arc::clone(clock), limits: Limits::default(), observer: None };
+    let call = Call::until(clock.now() + DESCRIBE_TIME);
+    let (checked, described) = match manifest.world {
+        World::Backend => {
+            let code = BackendCode::link(engine, component, manifest.clone(), 0)?;
+            let ports = BackendPorts { calls, egress: None, signer: None, grants: Vec::new(), config: Vec::new() };
+            let description = WasmBackend::new(ports, Arc::new(code)).describe(&call).map_err(ComponentError::Check)?;
+            let name = description.name.clone();
+            (Checked::Backend(description), name)
+        }
+        World::CloudAuth => {
+            let code = AuthCode::link(engine, component, manifest.clone(), 0)?;
+            let ports = AuthPorts { calls, egress: None, grants: Vec::new() };
+            let description = WasmAuthenticator::new(ports, Arc::new(code)).describe(&call).map_err(ComponentError::Check)?;
+            let name = description.name.clone();
+            (Checked::Auth(description), name)
+        }
+    };
+    if described != manifest.name {
+        return Err(ComponentError::Name { described, manifest: manifest.name.clone() });
+    }
+    Ok(checked)
+}

@@ -1,0 +1,201 @@
+//! Requests that leave the host on a guest's behalf: what a request is, what it may be, and who sends it.
+//!
+//! A guest names an endpoint, an account and an action; it never sees a URL or a key. [`HttpEgress`] is the one implementation that has a
+//! network; tests put their own behind [`Egress`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use wharf_core::Error;
+use wharf_core::manifest::EndpointRequest;
+use wharf_core::policy::EndpointGrant;
+use wharf_core::ports::Call;
+use wharf_core::types::Parameters;
+
+use crate::account::Signer;
+
+mod address;
+mod client;
+mod endpoint;
+mod headers;
+mod url;
+
+pub use client::HttpEgress;
+pub use endpoint::{Endpoint, EndpointError};
+pub use headers::Author;
+
+/// Whether an unanswered request may have changed something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestEffect {
+    /// It only looks.
+    Read,
+    /// It may change something.
+    Mutate,
+}
+
+/// One request, as the guest wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The endpoint's id.
+    pub endpoint: String,
+    /// Who signs; absent: nobody.
+    pub account: Option<String>,
+    /// What an unanswered one may have done.
+    pub effect: RequestEffect,
+    /// What is granted and signed; empty without an account.
+    pub action: String,
+    /// What the signer needs besides.
+    pub api: Parameters,
+    /// Upper case.
+    pub method: String,
+    /// Percent-encoded, in normal form.
+    pub path: String,
+    /// Decoded.
+    pub query: Parameters,
+    /// The guest's headers.
+    pub headers: Parameters,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// What grants speak of: the action of a signed request, `METHOD /path` of an unsigned one.
+    pub fn granted_action(&self) -> String {
+        match self.account {
+            Some(_) => self.action.clone(),
+            None => format!("{} {}", self.method, self.path),
+        }
+    }
+}
+
+/// An answer, of whatever status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Lower-case names; cookies and connection headers are left out.
+    pub headers: Parameters,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+/// What one component may ask for: what its manifest requests *and* what the operator grants.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// The operator's side.
+    pub operator: Vec<EndpointGrant>,
+    /// The manifest's side.
+    pub manifest: Vec<EndpointRequest>,
+}
+
+impl Grants {
+    /// Lets a request pass, or says which side refuses it and where to change that.
+    ///
+    /// # Errors
+    /// `PermissionDenied`.
+    pub fn check(&self, request: &Request) -> Result<(), Error> {
+        let (endpoint, account, action) = (request.endpoint.as_str(), request.account.as_deref(), request.granted_action());
+        let signed = account.map_or_else(|| "unsigned".to_owned(), |account| format!("signed by account `{account}`"));
+        if !self.manifest.iter().any(|asked| asked.covers(endpoint, account.is_some(), &action)) {
+            return Err(Error::denied(format!("`{action}` on endpoint `{endpoint}` ({signed}) is not in the component's manifest"))
+                .with_hint("the backend's author has to request it; a manifest that does not ask gets nothing"));
+        }
+        if !self.operator.iter().any(|grant| grant.permits(endpoint, account, &action)) {
+            return Err(Error::denied(format!("`{action}` on endpoint `{endpoint}` ({signed}) is not granted"))
+                .with_hint(format!("an administrator can add it to the grants of endpoint `{endpoint}` in the configuration")));
+        }
+        Ok(())
+    }
+}
+
+/// Under which rules requests are sent.
+pub struct Scope<'a> {
+    /// What may be asked.
+    pub grants: &'a Grants,
+    /// Who wrote the requests.
+    pub author: Author,
+    /// Who signs; absent: a request that names an account is refused.
+    pub signer: Option<&'a dyn Signer>,
+    /// Stops waiting when it is cancelled.
+    pub call: &'a Call,
+    /// Stops waiting then.
+    pub deadline: Instant,
+    /// Body bytes that this call may still receive.
+    pub bodies: Budget,
+}
+
+/// A number of bytes that several requests share.
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<AtomicUsize>);
+
+impl Budget {
+    /// So many bytes.
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(bytes)))
+    }
+
+    /// Takes bytes, if there are so many left.
+    pub fn take(&self, bytes: usize) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+    }
+}
+
+/// Sends requests.
+pub trait Egress: Send + Sync {
+    /// Sends all of them at once and answers in their order. The error of a mutating request that left the host and was not answered has
+    /// [`wharf_core::Effect::Unknown`]; every other error has [`wharf_core::Effect::None`].
+    fn send_all(&self, scope: &Scope<'_>, requests: Vec<Request>) -> Vec<Result<Response, Error>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(account: Option<&str>, action: &str) -> Request {
+        Request {
+            endpoint: "ecs".into(),
+            account: account.map(Into::into),
+            effect: RequestEffect::Read,
+            action: action.into(),
+            api: vec![],
+            method: "GET".into(),
+            path: "/latest/id".into(),
+            query: vec![],
+            headers: vec![],
+            body: vec![],
+        }
+    }
+
+    #[test]
+    fn a_request_needs_both_the_manifest_and_the_operator() {
+        let asked = EndpointRequest { endpoint: "ecs".into(), signed: true, actions: vec!["*".into()] };
+        let grant = EndpointGrant { endpoint: "ecs".into(), account: Some("main".into()), actions: vec!["Describe*".into()] };
+        let both = Grants { operator: vec![grant.clone()], manifest: vec![asked.clone()] };
+        assert!(both.check(&request(Some("main"), "DescribeDisks")).is_ok());
+        assert!(both.check(&request(Some("main"), "DeleteDisk")).unwrap_err().message.contains("not granted"));
+        assert!(both.check(&request(Some("other"), "DescribeDisks")).is_err());
+        let only_operator = Grants { operator: vec![grant], manifest: vec![] };
+        assert!(only_operator.check(&request(Some("main"), "DescribeDisks")).unwrap_err().message.contains("manifest"));
+        let only_manifest = Grants { operator: vec![], manifest: vec![asked] };
+        assert!(only_manifest.check(&request(Some("main"), "DescribeDisks")).is_err());
+    }
+
+    #[test]
+    fn an_unsigned_request_is_granted_by_its_method_and_path() {
+        let asked = EndpointRequest { endpoint: "ecs".into(), signed: false, actions: vec!["GET /latest/*".into()] };
+        let grant = EndpointGrant { endpoint: "ecs".into(), account: None, actions: vec!["GET /latest/id".into()] };
+        let grants = Grants { operator: vec![grant], manifest: vec![asked] };
+        assert!(grants.check(&request(None, "")).is_ok());
+        assert!(grants.check(&request(Some("main"), "GET /latest/id")).is_err());
+    }
+
+    #[test]
+    fn a_budget_is_shared_and_never_overdrawn() {
+        let budget = Budget::new(10);
+        let other = budget.clone();
+        assert!(budget.take(6));
+        assert!(!other.take(6));
+        assert!(other.take(4));
+    }
+}

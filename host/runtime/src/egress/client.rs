@@ -1,0 +1,344 @@
+//! The one place that has a network: HTTP/1 over pooled connections, no redirects, no proxy, no cookies, bounded in bytes and time.
+//!
+//! Nothing is set up before the first request: a process that never asks the cloud starts no async runtime and reads no certificates.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Response as Incoming};
+use tokio::runtime::{Builder, Handle, Runtime};
+use wharf_core::ports::Call;
+use wharf_core::{Blame, Error, ErrorKind};
+
+use super::address::{PrivateAddress, PublicResolver};
+use super::endpoint::Endpoint;
+use super::headers;
+use super::{Budget, Egress, Request, RequestEffect, Response, Scope, url};
+use crate::account::{Reserved, Unsigned};
+use crate::observer::{Observer, RequestEvent};
+
+/// A cloud's front is reached in tens of milliseconds or not at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Fronts close idle connections after about a minute; ours go first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections kept to one host: as many as one `send-all` uses.
+const IDLE_PER_HOST: usize = 16;
+/// How often a waiting request looks whether its caller has gone.
+const CANCELLATION_CHECK: Duration = Duration::from_millis(50);
+/// A request's body: a guest's memory bounds it too, and no API takes more.
+const REQUEST_BYTES: usize = 4 << 20;
+/// Methods that requests may have.
+const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+
+/// Sends requests to the operator's endpoints.
+pub struct HttpEgress {
+    endpoints: HashMap<String, Endpoint>,
+    handle: Option<Handle>,
+    own: OnceLock<Result<Runtime, String>>,
+    clients: Mutex<HashMap<ClientKind, Client>>,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+/// Clients differ in what they may connect to; a plain one reads no certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct ClientKind {
+    private: bool,
+    tls: bool,
+}
+
+impl HttpEgress {
+    /// `handle`: the process's async runtime, if it has one; calls then come from its blocking threads, never from its workers. Without one, a
+    /// runtime is made when the first request is sent.
+    pub fn new(endpoints: impl IntoIterator<Item = Endpoint>, handle: Option<Handle>) -> Self {
+        let endpoints = endpoints.into_iter().map(|endpoint| (endpoint.id.clone(), endpoint)).collect();
+        Self { endpoints, handle, own: OnceLock::new(), clients: Mutex::default(), observer: None }
+    }
+
+    /// Tells somebody about every request.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    fn runtime(&self) -> Result<&Handle, Error> {
+        if let Some(handle) = &self.handle {
+            return Ok(handle);
+        }
+        let own = self.own.get_or_init(|| Builder::new_multi_thread().worker_threads(1).thread_name("wharf-http").enable_all().build().map_err(|error| error.to_string()));
+        own.as_ref().map(Runtime::handle).map_err(|error| Error::internal(format!("no async runtime for requests: {error}")))
+    }
+
+    fn client(&self, kind: ClientKind) -> Result<Client, Error> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&kind) {
+            return Ok(client.clone());
+        }
+        let client = build_client(kind).map_err(|error| Error::internal(format!("no HTTP client: {}", chain(&error))))?;
+        clients.insert(kind, client.clone());
+        Ok(client)
+    }
+
+    /// Everything before the network. An error here means that nothing was sent.
+    fn prepare(&self, scope: &Scope<'_>, request: &Request) -> Result<Prepared, Error> {
+        check_shape(request)?;
+        let endpoint = self.endpoints.get(&request.endpoint).ok_or_else(|| {
+            Error::denied(format!("there is no endpoint `{}`", request.endpoint)).with_hint("an administrator can add it to `endpoints` in the configuration")
+        })?;
+        scope.grants.check(request)?;
+        if endpoint.is_refused_address() {
+            return Err(private_address(&endpoint.id));
+        }
+        let mut target = url::target(&endpoint.base, &request.path, &request.query)?;
+        let reserved = self.reserved(scope, request)?;
+        let mut headers = headers::checked(scope.author, &request.headers, &reserved)?;
+        if let Some((key, _)) = request.query.iter().find(|(key, _)| reserved.has_query(key)) {
+            return Err(Error::new(ErrorKind::PermissionDenied, Blame::Backend, format!("it sets the query key `{key}`, which only the account's signer may set")));
+        }
+        if let Some(account) = &request.account {
+            let signer = scope.signer.ok_or_else(|| no_signer(account))?;
+            let authority = endpoint.authority();
+            let unsigned = Unsigned {
+                action: &request.action,
+                api: &request.api,
+                method: &request.method,
+                host: &authority,
+                path: &request.path,
+                query: &request.query,
+                headers: &request.headers,
+                body: &request.body,
+            };
+            let signature = signer.sign(scope.call, account, &unsigned)?;
+            for (name, value) in &signature.headers {
+                headers::put_signed(&mut headers, name, value, &authority)?;
+            }
+            let mut query: Vec<_> = request.query.iter().filter(|(key, _)| !signature.query.iter().any(|(signed, _)| signed == key)).cloned().collect();
+            query.extend(signature.query);
+            target = url::target(&endpoint.base, &request.path, &query)?;
+        }
+        let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| Error::internal("a method that passed is none"))?;
+        let client = self.client(ClientKind { private: endpoint.private, tls: endpoint.is_tls() })?;
+        Ok(Prepared {
+            request: client.request(method, target).headers(headers).body(request.body.clone()),
+            endpoint: endpoint.id.clone(),
+            cap: endpoint.body_bytes,
+            mutates: request.effect == RequestEffect::Mutate,
+        })
+    }
+
+    fn reserved(&self, scope: &Scope<'_>, request: &Request) -> Result<Reserved, Error> {
+        match (&request.account, scope.signer) {
+            (Some(account), Some(signer)) => signer.reserved(scope.call, account),
+            (Some(account), None) => Err(no_signer(account)),
+            (None, _) => Ok(Reserved::default()),
+        }
+    }
+
+    /// Sends what could be prepared, all at once.
+    fn deliver(&self, scope: &Scope<'_>, prepared: Vec<Result<Prepared, Error>>) -> Vec<Result<Response, Error>> {
+        if prepared.iter().all(Result::is_err) {
+            return prepared.into_iter().filter_map(|result| result.err().map(Err)).collect();
+        }
+        let handle = match self.runtime() {
+            Ok(handle) => handle,
+            Err(error) => return prepared.into_iter().map(|result| Err(result.err().unwrap_or_else(|| error.clone()))).collect(),
+        };
+        let limits = Delivery { call: scope.call.clone(), deadline: scope.deadline, bodies: scope.bodies.clone() };
+        let tasks: Vec<_> = prepared.into_iter().map(|result| result.map(|prepared| handle.spawn(prepared.send(limits.clone())))).collect();
+        handle.block_on(async {
+            let mut answers = Vec::with_capacity(tasks.len());
+            for task in tasks {
+                answers.push(match task {
+                    Ok(task) => task.await.unwrap_or_else(|error| Err(Error::internal(format!("a request's task ended: {error}")).with_unknown_effect())),
+                    Err(error) => Err(error),
+                });
+            }
+            answers
+        })
+    }
+
+    /// A refused credential that may have been revoked before its time is obtained anew, once.
+    fn renew_refused(&self, scope: &Scope<'_>, requests: &[Request], answers: &mut [Result<Response, Error>]) {
+        let Some(signer) = scope.signer else { return };
+        for (request, answer) in requests.iter().zip(answers) {
+            let refused = answer.as_ref().is_ok_and(|response| matches!(response.status, 401 | 403));
+            if let Some(account) = request.account.as_deref().filter(|_| refused)
+                && signer.renew(account)
+                && let Some(again) = self.deliver(scope, vec![self.prepare(scope, request)]).pop()
+            {
+                *answer = again;
+            }
+        }
+    }
+}
+
+impl Egress for HttpEgress {
+    fn send_all(&self, scope: &Scope<'_>, requests: Vec<Request>) -> Vec<Result<Response, Error>> {
+        let start = Instant::now();
+        let prepared = requests.iter().map(|request| self.prepare(scope, request).map_err(|error| about(request, error))).collect();
+        let mut answers = self.deliver(scope, prepared);
+        self.renew_refused(scope, &requests, &mut answers);
+        if let Some(observer) = &self.observer {
+            for (request, answer) in requests.iter().zip(&answers) {
+                let outcome = answer.as_ref().map(|response| response.status).map_err(|error| error.kind);
+                observer.requested(&RequestEvent { endpoint: &request.endpoint, action: &request.granted_action(), duration: start.elapsed(), outcome });
+            }
+        }
+        answers
+    }
+}
+
+impl Drop for HttpEgress {
+    fn drop(&mut self) {
+        if let Some(Ok(runtime)) = self.own.take() {
+            // Dropping a runtime waits for its threads, which is not allowed where another runtime is running.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A request that only has to be sent.
+struct Prepared {
+    request: reqwest::RequestBuilder,
+    endpoint: String,
+    cap: usize,
+    mutates: bool,
+}
+
+#[derive(Clone)]
+struct Delivery {
+    call: Call,
+    deadline: Instant,
+    bodies: Budget,
+}
+
+impl Prepared {
+    async fn send(self, delivery: Delivery) -> Result<Response, Error> {
+        let Self { request, endpoint, cap, mutates } = self;
+        let lost = |error: Error| if mutates { error.with_unknown_effect() } else { error };
+        let exchange = async {
+            let incoming = request.send().await.map_err(|error| if error.is_connect() { unreached(&endpoint, &error) } else { lost(broken(&endpoint, &error)) })?;
+            receive(incoming, &endpoint, cap, &delivery.bodies).await.map_err(lost)
+        };
+        tokio::select! {
+            answer = exchange => answer,
+            () = tokio::time::sleep_until(delivery.deadline.into()) => Err(lost(late(&endpoint))),
+            () = cancelled(&delivery.call) => Err(lost(Error::unavailable(format!("endpoint `{endpoint}`: the caller stopped waiting")))),
+        }
+    }
+}
+
+async fn receive(mut incoming: Incoming, endpoint: &str, cap: usize, bodies: &Budget) -> Result<Response, Error> {
+    let (status, headers) = (incoming.status().as_u16(), headers::visible(incoming.headers()));
+    let mut body = Vec::new();
+    while let Some(chunk) = incoming.chunk().await.map_err(|error| broken(endpoint, &error))? {
+        if body.len() + chunk.len() > cap {
+            return Err(Error::new(ErrorKind::Unavailable, Blame::Cloud, format!("endpoint `{endpoint}`: the answer is longer than {cap} bytes")));
+        }
+        if !bodies.take(chunk.len()) {
+            return Err(Error::new(ErrorKind::Unavailable, Blame::Backend, format!("endpoint `{endpoint}`: the answers of this call are longer than one call may take")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Response { status, headers, body })
+}
+
+async fn cancelled(call: &Call) {
+    while !call.is_cancelled() {
+        tokio::time::sleep(CANCELLATION_CHECK).await;
+    }
+}
+
+fn build_client(kind: ClientKind) -> Result<Client, reqwest::Error> {
+    // A second installation fails, and then there is one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = Client::builder()
+        .http1_only()
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_PER_HOST)
+        .user_agent(concat!("wharf/", env!("CARGO_PKG_VERSION")));
+    if !kind.private {
+        builder = builder.dns_resolver(Arc::new(PublicResolver));
+    }
+    if kind.tls {
+        builder = builder.https_only(true);
+    } else {
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build()
+}
+
+fn check_shape(request: &Request) -> Result<(), Error> {
+    let defect = |message: String| Err(Error::new(ErrorKind::Internal, Blame::Backend, message));
+    if !METHODS.contains(&request.method.as_str()) {
+        return defect(format!("a request's method must be one of {}", METHODS.join(", ")));
+    }
+    if request.body.len() > REQUEST_BYTES {
+        return defect(format!("a request's body has {} bytes, at most {REQUEST_BYTES} are allowed", request.body.len()));
+    }
+    match (&request.account, request.action.is_empty()) {
+        (Some(_), true) => defect("a signed request must name its action".to_owned()),
+        (None, false) => defect("an unsigned request must not name an action; its method and path are what is granted".to_owned()),
+        (Some(_), false) | (None, true) => Ok(()),
+    }
+}
+
+fn about(request: &Request, error: Error) -> Error {
+    error.context(format!("request `{}` to endpoint `{}`", request.granted_action(), request.endpoint))
+}
+
+fn no_signer(account: &str) -> Error {
+    Error::denied(format!("there is no account `{account}` for this component")).with_hint("an administrator can add it to `accounts` in the configuration")
+}
+
+fn private_address(endpoint: &str) -> Error {
+    Error::denied(format!("endpoint `{endpoint}` leads to a private address")).with_hint("if that is meant, an administrator can set `private = true` for it")
+}
+
+/// Nothing was sent.
+fn unreached(endpoint: &str, error: &reqwest::Error) -> Error {
+    if find::<PrivateAddress>(error).is_some() {
+        return private_address(endpoint);
+    }
+    Error::new(ErrorKind::Unavailable, Blame::Cloud, format!("endpoint `{endpoint}` cannot be reached: {}", chain(error)))
+        .with_hint("check the network of this node and the endpoint's URL in the configuration")
+}
+
+/// Something may have been sent.
+fn broken(endpoint: &str, error: &reqwest::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, Blame::Cloud, format!("endpoint `{endpoint}`: the answer did not arrive whole: {}", chain(error)))
+}
+
+fn late(endpoint: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, Blame::Cloud, format!("endpoint `{endpoint}` did not answer in the time of this call"))
+}
+
+/// The causes, outermost first, without the URL: a signed query is in it.
+fn chain(error: &reqwest::Error) -> String {
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        causes.push(error.to_string());
+        cause = error.source();
+    }
+    if causes.is_empty() { "no further cause is known".to_owned() } else { causes.join(": ") }
+}
+
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}

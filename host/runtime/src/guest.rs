@@ -1,0 +1,222 @@
+//! One call of one guest: a fresh store, a fresh instance, the function, and both are gone. Whatever a guest does ends here, as a value or as
+//! an error that names the component, the function and what happened.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use wasmtime::component::Component;
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wharf_core::manifest::Manifest;
+use wharf_core::ports::{Call, Clock};
+use wharf_core::types::Parameters;
+use wharf_core::{Blame, Effect, Error, ErrorKind};
+
+use crate::bindings::imports::types;
+use crate::bounds::TEXT_BYTES;
+use crate::convert::error_from_guest;
+use crate::engine::Engine;
+use crate::guest_log::{GuestLog, cut};
+use crate::host::{HostCtx, Outbound};
+use crate::limits::{CROSSING_BYTES, Limits, Stop};
+use crate::observer::{CallEvent, Observer, Outcome};
+use crate::secret::Secret;
+use crate::wasi;
+
+/// What calls of any component need from the process.
+#[derive(Clone)]
+pub struct CallPorts {
+    /// The clock that calls' deadlines are in.
+    pub clock: Arc<dyn Clock>,
+    /// What one call may use.
+    pub limits: Limits,
+    /// Hears of every call.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// One generation of one component, whichever its world.
+pub(crate) struct Guest {
+    pub(crate) engine: Engine,
+    pub(crate) manifest: Manifest,
+    pub(crate) generation: u64,
+    label: Arc<str>,
+    calls: AtomicU64,
+    broken: AtomicU64,
+}
+
+/// What one call brings along.
+pub(crate) struct Entry {
+    pub(crate) function: &'static str,
+    pub(crate) outbound: Option<Outbound>,
+    pub(crate) config: Arc<Parameters>,
+    pub(crate) secrets: Vec<Secret>,
+}
+
+impl Guest {
+    pub(crate) fn new(engine: &Engine, manifest: Manifest, generation: u64) -> Self {
+        let label = format!("{} {}", manifest.name, manifest.version).into();
+        Self { engine: engine.clone(), manifest, generation, label, calls: AtomicU64::new(0), broken: AtomicU64::new(0) }
+    }
+
+    /// Calls so far, and how many of them trapped or broke a bound.
+    pub(crate) fn health(&self) -> (u64, u64) {
+        (self.calls.load(Ordering::Relaxed), self.broken.load(Ordering::Relaxed))
+    }
+
+    /// Runs one function. `check` judges the converted answer.
+    pub(crate) fn call<B, W, T>(
+        &self,
+        ports: &CallPorts,
+        call: &Call,
+        entry: Entry,
+        instantiate: impl FnOnce(&mut Store<HostCtx>) -> wasmtime::Result<B>,
+        invoke: impl FnOnce(&B, &mut Store<HostCtx>) -> wasmtime::Result<Result<W, types::Error>>,
+        convert: impl FnOnce(W) -> T,
+        check: impl FnOnce(&T) -> Result<(), Error>,
+    ) -> Result<T, Error> {
+        let (start, function) = (Instant::now(), entry.function);
+        let remaining = call.remaining(ports.clock.now());
+        if call.is_cancelled() || remaining.is_zero() {
+            return Err(Error::new(ErrorKind::DeadlineExceeded, Blame::Host, format!("no time is left for `{function}`")));
+        }
+        let _ticking = self.engine.ticking()?;
+        let mut store = self.store(ports, call, remaining, entry);
+        let ran = instantiate(&mut store).and_then(|instance| invoke(&instance, &mut store));
+        wasi::flush(store.data_mut());
+        let (result, outcome) = self.conclude(store.data(), function, ran, convert, check);
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if matches!(outcome, Outcome::Broken(_)) {
+            self.broken.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(observer) = &ports.observer {
+            let (component, http_requests) = (self.manifest.name.as_str(), store.data().sent.requests);
+            observer.called(&CallEvent { component, generation: self.generation, function, duration: start.elapsed(), http_requests, outcome });
+        }
+        result
+    }
+
+    fn store(&self, ports: &CallPorts, call: &Call, remaining: Duration, entry: Entry) -> Store<HostCtx> {
+        let Entry { function, outbound, config, secrets } = entry;
+        let mut log = GuestLog::new(Arc::clone(&self.label), function, ports.limits.log_bytes);
+        log.hide(secrets);
+        let ctx = HostCtx::new(call, remaining, &ports.limits, log, function, outbound, config);
+        let mut store = Store::new(self.engine.wasmtime(), ctx);
+        store.limiter(|ctx| &mut ctx.memory);
+        store.set_hostcall_fuel(CROSSING_BYTES);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| {
+            Ok(match store.data_mut().watch.look() {
+                Some(_) => UpdateDeadline::Interrupt,
+                None => UpdateDeadline::Continue(1),
+            })
+        });
+        store
+    }
+
+    fn conclude<W, T>(
+        &self,
+        ctx: &HostCtx,
+        function: &'static str,
+        ran: wasmtime::Result<Result<W, types::Error>>,
+        convert: impl FnOnce(W) -> T,
+        check: impl FnOnce(&T) -> Result<(), Error>,
+    ) -> (Result<T, Error>, Outcome) {
+        match ran {
+            Ok(Ok(value)) => {
+                let value = convert(value);
+                match check(&value) {
+                    Ok(()) => (Ok(value), Outcome::Answered),
+                    Err(error) => broken(after_requests(ctx, error.context(self.at(function)))),
+                }
+            }
+            Ok(Err(error)) => {
+                let error = self.judged(ctx, error_from_guest(error));
+                let outcome = Outcome::Failed(error.kind);
+                (Err(error), outcome)
+            }
+            Err(trap) if trap.is::<PoolConcurrencyLimitError>() => {
+                let error = Error::unavailable(format!("{}: all places for backend calls are taken", self.at(function)));
+                (Err(error), Outcome::Failed(ErrorKind::Unavailable))
+            }
+            Err(trap) => self.stopped(ctx, function, &trap),
+        }
+    }
+
+    /// A guest's own error, in bounds, and with what the host knows better: whether a mutating request stayed unanswered.
+    fn judged(&self, ctx: &HostCtx, mut error: Error) -> Error {
+        let tidy = |text: &str| ctx.log.clean(cut(text, TEXT_BYTES));
+        error.message = tidy(&error.message);
+        error.hint = error.hint.as_deref().map(tidy);
+        error.code = error.code.as_deref().map(tidy);
+        if ctx.sent.unanswered {
+            error.effect = Effect::Unknown;
+        }
+        error
+    }
+
+    fn stopped<T>(&self, ctx: &HostCtx, function: &'static str, trap: &wasmtime::Error) -> (Result<T, Error>, Outcome) {
+        let at = self.at(function);
+        match ctx.watch.stopped() {
+            Some(Stop::Cancelled) => {
+                let error = Error::new(ErrorKind::Aborted, Blame::Host, format!("{at}: stopped, because the caller no longer waits"));
+                return (Err(unknown_if(ctx.sent.mutated, error)), Outcome::Failed(ErrorKind::Aborted));
+            }
+            Some(Stop::Deadline) => {
+                let error = Error::new(ErrorKind::DeadlineExceeded, Blame::Host, format!("{at}: stopped at the caller's deadline"));
+                return (Err(unknown_if(ctx.sent.mutated, error)), Outcome::Failed(ErrorKind::DeadlineExceeded));
+            }
+            Some(Stop::Wall(_) | Stop::Cpu(_)) | None => {}
+        }
+        let backtrace = ctx.log.clean(cut(&format!("{trap:?}"), TEXT_BYTES));
+        tracing::error!(target: "wharf::guest", component = &*self.label, generation = self.generation, function, "trapped: {backtrace}");
+        let error = Error::new(ErrorKind::Internal, Blame::Backend, format!("{at}: {}", cause(ctx, trap)))
+            .with_hint("this is a defect of the backend; `wharf backend rollback` brings the last generation back");
+        broken(after_requests(ctx, error))
+    }
+
+    fn at(&self, function: &str) -> String {
+        format!("component {} (generation {}) in `{function}`", self.label, self.generation)
+    }
+}
+
+/// Why it stopped, best source first: what the guest said, what the host refused, what the processor did.
+fn cause(ctx: &HostCtx, trap: &wasmtime::Error) -> String {
+    if let Some(panic) = ctx.log.panic() {
+        return format!("it panicked: {panic}");
+    }
+    match ctx.watch.stopped() {
+        Some(Stop::Wall(bound)) => return format!("it took longer than {} s, requests included", bound.as_secs_f32()),
+        Some(Stop::Cpu(bound)) => return format!("it computed for longer than {} s", bound.as_secs_f32()),
+        Some(Stop::Cancelled | Stop::Deadline) | None => {}
+    }
+    if let Some(exceeded) = ctx.memory.exceeded() {
+        return exceeded.to_owned();
+    }
+    match trap.downcast_ref::<Trap>() {
+        Some(trap) => format!("it trapped: {trap}"),
+        None => ctx.log.clean(cut(&trap.root_cause().to_string(), TEXT_BYTES)),
+    }
+}
+
+/// A defect after a mutating request must not look final: what the request did is not known, and the next call finds out.
+fn after_requests(ctx: &HostCtx, mut error: Error) -> Error {
+    if ctx.sent.mutated {
+        error.kind = ErrorKind::Unavailable;
+        error.effect = Effect::Unknown;
+    }
+    error
+}
+
+fn unknown_if(mutated: bool, error: Error) -> Error {
+    if mutated { error.with_unknown_effect() } else { error }
+}
+
+fn broken<T>(error: Error) -> (Result<T, Error>, Outcome) {
+    let outcome = Outcome::Broken(error.kind);
+    (Err(error), outcome)
+}
+
+/// Whether a component's tool chain insists on WASI.
+pub(crate) fn imports_wasi(engine: &Engine, component: &Component) -> bool {
+    component.component_type().imports(engine.wasmtime()).any(|(name, _)| name.starts_with("wasi:"))
+}

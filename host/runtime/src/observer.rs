@@ -1,0 +1,59 @@
+//! What a host may want to know of every call: metrics, and progress output of tools. Observers must not block.
+
+use std::time::Duration;
+
+use wharf_core::ErrorKind;
+
+/// Hears of calls and requests after they ended.
+pub trait Observer: Send + Sync {
+    /// A guest answered, failed or was stopped.
+    fn called(&self, event: &CallEvent<'_>) {
+        let _ = event;
+    }
+
+    /// A request of a guest was answered, refused or lost.
+    fn requested(&self, event: &RequestEvent<'_>) {
+        let _ = event;
+    }
+}
+
+/// One call of one guest.
+#[derive(Debug, Clone)]
+pub struct CallEvent<'a> {
+    /// The component's name.
+    pub component: &'a str,
+    /// Which generation of it.
+    pub generation: u64,
+    /// The contract's function.
+    pub function: &'static str,
+    /// From the start of the call to its end, requests included.
+    pub duration: Duration,
+    /// Requests that it sent.
+    pub http_requests: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// With a value.
+    Answered,
+    /// With an error of this kind.
+    Failed(ErrorKind),
+    /// It trapped, or broke a bound. Counted against the generation.
+    Broken(ErrorKind),
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub struct RequestEvent<'a> {
+    /// The endpoint's id.
+    pub endpoint: &'a str,
+    /// What grants speak of.
+    pub action: &'a str,
+    /// From signing to the last byte.
+    pub duration: Duration,
+    /// The status, or why there is none.
+    pub outcome: Result<u16, ErrorKind>,
+}
