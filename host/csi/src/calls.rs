@@ -1,0 +1,207 @@
+//! One call from its arrival to its answer: time, bound, thread, cancellation, log line.
+//!
+//! The core blocks, so each call gets a thread. Threads are bounded in lanes, so that a controller whose calls all wait for the cloud
+//! can still be probed, and a node can still unmount.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Response, Status};
+use wharf_core::ports::{Call, Clock};
+use wharf_core::{Blame, Error, ErrorKind};
+
+use crate::status;
+use crate::timeout::Allowance;
+
+/// Threads for each kind of call. Together fewer than the 512 that tokio gives a runtime for blocking work, so that who has a permit
+/// has a thread. The controller's waiting calls share one observation, so more of them cost little more than memory.
+const CONTROLLER_THREADS: usize = 320;
+/// A node works on a handful of volumes at a time; at its start kubelet calls for every pod at once (110 by default).
+const NODE_THREADS: usize = 128;
+/// Who we are, what we can do, are we alive: quick, and never behind the others.
+const IDENTITY_THREADS: usize = 32;
+/// Calls that wait for a thread: the attacher is run with up to 1200 workers, the others with 100 each. More than this is a defect of
+/// the caller and is told to come back.
+const MAX_WAITING: usize = 2048;
+/// Longer ids are cut in the log; CSI's bound for them, which may not be checked yet where the line is written.
+const MAX_LOGGED_ID: usize = 128;
+
+/// What a call competes with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Lane {
+    Identity,
+    Controller,
+    Node,
+}
+
+/// Every call of one server.
+pub(crate) struct Calls {
+    clock: Arc<dyn Clock>,
+    identity: Arc<Semaphore>,
+    controller: Arc<Semaphore>,
+    node: Arc<Semaphore>,
+    waiting: Semaphore,
+    running: Mutex<Running>,
+}
+
+#[derive(Default)]
+struct Running {
+    next: u64,
+    calls: HashMap<u64, Call>,
+}
+
+impl Calls {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        let lane = |threads| Arc::new(Semaphore::new(threads));
+        Arc::new(Self {
+            clock,
+            identity: lane(IDENTITY_THREADS),
+            controller: lane(CONTROLLER_THREADS),
+            node: lane(NODE_THREADS),
+            waiting: Semaphore::new(MAX_WAITING),
+            running: Mutex::default(),
+        })
+    }
+
+    /// A call has arrived. `object`: the volume's id or name, for the log.
+    pub(crate) fn begin(self: &Arc<Self>, rpc: &'static str, metadata: &MetadataMap, object: &str) -> Rpc {
+        let allowance = Allowance::of(metadata);
+        let call = Call::until(self.clock.now() + allowance.work);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = running.next;
+        running.next += 1;
+        running.calls.insert(key, call.clone());
+        drop(running);
+        let object = object.chars().take(MAX_LOGGED_ID).collect();
+        Rpc { calls: Arc::clone(self), key, name: rpc, object, call, allowance, began: Instant::now(), is_answered: false }
+    }
+
+    /// Tells every call that nobody waits any more.
+    pub(crate) fn cancel_all(&self) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).calls.values().for_each(Call::cancel);
+    }
+
+    fn lane(&self, lane: Lane) -> Arc<Semaphore> {
+        Arc::clone(match lane {
+            Lane::Identity => &self.identity,
+            Lane::Controller => &self.controller,
+            Lane::Node => &self.node,
+        })
+    }
+}
+
+/// One call. Dropped before it is answered, it is cancelled: the client hung up or its time is over.
+pub(crate) struct Rpc {
+    calls: Arc<Calls>,
+    key: u64,
+    name: &'static str,
+    object: String,
+    call: Call,
+    allowance: Allowance,
+    began: Instant,
+    is_answered: bool,
+}
+
+impl Rpc {
+    /// Runs `work` on what was parsed, on a thread of its own, and answers.
+    pub(crate) async fn run<P, A>(
+        mut self,
+        lane: Lane,
+        parsed: Result<P, Error>,
+        work: impl FnOnce(&Call, P) -> Result<A, Error> + Send + 'static,
+    ) -> Result<Response<A>, Status>
+    where
+        P: Send + 'static,
+        A: Send + 'static,
+    {
+        let result = match parsed {
+            Ok(parsed) => self.work(lane, move |call| work(call, parsed)).await,
+            Err(error) => Err(error),
+        };
+        self.is_answered = true;
+        self.log(&result);
+        result.map(Response::new).map_err(|error| status::of(&error))
+    }
+
+    /// A call that this version does not offer.
+    pub(crate) fn refuse<A>(mut self) -> Result<Response<A>, Status> {
+        let error = Error::unsupported(format!("{} is not offered", self.name));
+        self.is_answered = true;
+        self.log::<A>(&Err(error.clone()));
+        Err(status::of(&error))
+    }
+
+    async fn work<A: Send + 'static>(&self, lane: Lane, work: impl FnOnce(&Call) -> Result<A, Error> + Send + 'static) -> Result<A, Error> {
+        let permit = self.admit(lane).await?;
+        let call = self.call.clone();
+        let thread = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work(&call)
+        });
+        // The core ends by itself at its deadline; this only catches work that is stuck, in a mount that does not return for example.
+        // The thread and its permit stay taken until it does.
+        let patience = self.allowance.work.saturating_sub(self.began.elapsed()) + self.allowance.margin / 2;
+        match tokio::time::timeout(patience, thread).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_panicked)) => Err(Error::internal(format!("{} ended in a defect of wharf", self.name)).with_unknown_effect()),
+            Err(_elapsed) => Err(out_of_time("it is still running").with_unknown_effect()),
+        }
+    }
+
+    async fn admit(&self, lane: Lane) -> Result<OwnedSemaphorePermit, Error> {
+        let lane = self.calls.lane(lane);
+        if let Ok(permit) = Arc::clone(&lane).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let _place =
+            self.calls.waiting.try_acquire().map_err(|_| Error::unavailable(format!("{MAX_WAITING} calls are waiting already; nothing was done")))?;
+        let patience = self.allowance.work.saturating_sub(self.began.elapsed());
+        match tokio::time::timeout(patience, lane.acquire_owned()).await {
+            Ok(Ok(permit)) if !self.call.is_cancelled() => Ok(permit),
+            Ok(Ok(_)) => Err(Error::unavailable("the server is ending; nothing was done")),
+            Ok(Err(_closed)) => Err(Error::unavailable("the server has ended; nothing was done")),
+            Err(_elapsed) => Err(out_of_time("every thread was busy for so long; nothing was done")),
+        }
+    }
+
+    /// Method, object, code and time; of an error also its kind, its effect and the cloud's code. Never what was in the request, and not the
+    /// message either, which may repeat it: that goes to the caller.
+    fn log<A>(&self, result: &Result<A, Error>) {
+        let elapsed_ms = milliseconds(self.began.elapsed());
+        match result {
+            Ok(_) => tracing::info!(rpc = self.name, volume = self.object, code = ?Code::Ok, elapsed_ms, "call answered"),
+            Err(error) => tracing::warn!(
+                rpc = self.name,
+                volume = self.object,
+                code = ?status::code(error.kind, error.effect),
+                kind = ?error.kind,
+                effect = ?error.effect,
+                cloud_code = error.code.as_deref().unwrap_or_default(),
+                elapsed_ms,
+                "call refused"
+            ),
+        }
+    }
+}
+
+impl Drop for Rpc {
+    fn drop(&mut self) {
+        self.calls.running.lock().unwrap_or_else(PoisonError::into_inner).calls.remove(&self.key);
+        self.call.cancel();
+        if !self.is_answered {
+            let elapsed_ms = milliseconds(self.began.elapsed());
+            tracing::warn!(rpc = self.name, volume = self.object, code = ?Code::Cancelled, elapsed_ms, "call abandoned by its client");
+        }
+    }
+}
+
+fn out_of_time(why: &str) -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, Blame::Host, format!("the caller's time is over: {why}"))
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,107 @@
+//! What a backend says that it can do, in CSI's words, and the check that a call asks for no more.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wharf_core::Error;
+use wharf_core::controller::Controller;
+use wharf_core::node::NodeService;
+use wharf_core::ports::Call;
+use wharf_core::types::Description;
+
+use crate::proto;
+use crate::proto::controller_service_capability::rpc::Type as ControllerRpc;
+use crate::proto::node_service_capability::rpc::Type as NodeRpc;
+use crate::proto::plugin_capability::service::Type as Service;
+use crate::proto::plugin_capability::volume_expansion::Type as Expansion;
+
+/// Words of the contract on the left. Snapshots, groups, `modify` and `capacity` have no port in the core yet and are not offered.
+const CONTROLLER: &[(&str, &[ControllerRpc])] = &[
+    ("create", &[ControllerRpc::CreateDeleteVolume]),
+    ("attach", &[ControllerRpc::PublishUnpublishVolume]),
+    ("attach-read-only", &[ControllerRpc::PublishReadonly]),
+    ("expand", &[ControllerRpc::ExpandVolume]),
+    ("list", &[ControllerRpc::ListVolumes, ControllerRpc::ListVolumesPublishedNodes]),
+    ("single-node-multi-writer", &[ControllerRpc::SingleNodeMultiWriter]),
+];
+const NODE: &[(&str, NodeRpc)] =
+    &[("stage", NodeRpc::StageUnstageVolume), ("expand-node", NodeRpc::ExpandVolume), ("single-node-multi-writer", NodeRpc::SingleNodeMultiWriter)];
+
+/// The backend's description: the active one, or the last one that was seen while a new one cannot be had. Kubelet asks for the node's
+/// capabilities before it unstages, so a backend that broke must not take them away.
+#[derive(Clone)]
+pub(crate) struct Described {
+    source: Source,
+    last: Arc<Mutex<Option<Description>>>,
+}
+
+#[derive(Clone)]
+enum Source {
+    Controller(Arc<Controller>),
+    Node(Arc<NodeService>),
+    Nothing,
+}
+
+impl Described {
+    pub(crate) fn by(controller: Option<Arc<Controller>>, node: Option<Arc<NodeService>>) -> Self {
+        let source = match (controller, node) {
+            (Some(controller), _) => Source::Controller(controller),
+            (None, Some(node)) => Source::Node(node),
+            (None, None) => Source::Nothing,
+        };
+        Self { source, last: Arc::default() }
+    }
+
+    /// What the active backend says now.
+    pub(crate) fn now(&self, call: &Call) -> Result<Description, Error> {
+        let description = match &self.source {
+            Source::Controller(controller) => controller.describe(call),
+            Source::Node(node) => node.backend_description(call),
+            Source::Nothing => Err(Error::precondition("this process has neither the controller's nor the node's role")),
+        }?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(description.clone());
+        Ok(description)
+    }
+
+    /// What it says now, or said last.
+    pub(crate) fn now_or_last(&self, call: &Call) -> Result<Description, Error> {
+        self.now(call).or_else(|error| self.last.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(error))
+    }
+}
+
+/// That the backend can do `word`.
+///
+/// # Errors
+/// `Unsupported` when it does not say so.
+pub(crate) fn require(description: &Description, word: &str) -> Result<(), Error> {
+    if description.can(word) {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!("the backend {} {} does not offer `{word}`", description.name, description.version)))
+}
+
+/// `GetPluginCapabilities`.
+pub(crate) fn of_plugin(description: &Description, has_controller: bool) -> Vec<proto::PluginCapability> {
+    use proto::plugin_capability::{self as plugin, Type};
+    let service = |service: Service| Type::Service(plugin::Service { r#type: service.into() });
+    let online = Type::VolumeExpansion(plugin::VolumeExpansion { r#type: Expansion::Online.into() });
+    let offers = [
+        (has_controller, service(Service::ControllerService)),
+        (description.can("topology"), service(Service::VolumeAccessibilityConstraints)),
+        (description.can("expand") || description.can("expand-node"), online),
+    ];
+    offers.into_iter().filter(|(is_offered, _)| *is_offered).map(|(_, offer)| proto::PluginCapability { r#type: Some(offer) }).collect()
+}
+
+/// `ControllerGetCapabilities`.
+pub(crate) fn of_controller(description: &Description) -> Vec<proto::ControllerServiceCapability> {
+    use proto::controller_service_capability::{Rpc, Type};
+    let offered = CONTROLLER.iter().filter(|(word, _)| description.can(word)).flat_map(|(_, rpcs)| rpcs.iter());
+    offered.map(|rpc| proto::ControllerServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: (*rpc).into() })) }).collect()
+}
+
+/// `NodeGetCapabilities`.
+pub(crate) fn of_node(description: &Description) -> Vec<proto::NodeServiceCapability> {
+    use proto::node_service_capability::{Rpc, Type};
+    let offered = NODE.iter().filter(|(word, _)| description.can(word)).map(|(_, rpc)| *rpc);
+    offered.map(|rpc| proto::NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: rpc.into() })) }).collect()
+}

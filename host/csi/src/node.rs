@@ -1,0 +1,112 @@
+//! The Node service. Unstage and unpublish ask no backend anything, not even what it can do.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+use wharf_core::Error;
+use wharf_core::node::NodeService;
+
+use crate::calls::{Calls, Lane, Rpc};
+use crate::capabilities::{self, Described};
+use crate::paths::AllowedRoot;
+use crate::proto;
+use crate::proto::node_server::Node;
+use crate::{request as read, response as write};
+
+/// The core's node verbs behind gRPC.
+pub(crate) struct NodeFront {
+    pub(crate) node: Arc<NodeService>,
+    pub(crate) described: Described,
+    pub(crate) allowed_root: AllowedRoot,
+    pub(crate) calls: Arc<Calls>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl NodeFront {
+    fn begin<T>(&self, rpc: &'static str, request: &Request<T>, object: &str) -> Rpc {
+        self.calls.begin(rpc, request.metadata(), object)
+    }
+}
+
+#[tonic::async_trait]
+impl Node for NodeFront {
+    async fn node_get_capabilities(&self, request: Request<proto::NodeGetCapabilitiesRequest>) -> Answer<proto::NodeGetCapabilitiesResponse> {
+        let rpc = self.begin("NodeGetCapabilities", &request, "");
+        let described = self.described.clone();
+        rpc.run(Lane::Identity, Ok(()), move |call, ()| {
+            let capabilities = capabilities::of_node(&described.now_or_last(call)?);
+            Ok(proto::NodeGetCapabilitiesResponse { capabilities })
+        })
+        .await
+    }
+
+    async fn node_get_info(&self, request: Request<proto::NodeGetInfoRequest>) -> Answer<proto::NodeGetInfoResponse> {
+        let rpc = self.begin("NodeGetInfo", &request, "");
+        let node = Arc::clone(&self.node);
+        rpc.run(Lane::Node, Ok(()), move |call, ()| write::described(node.describe(call)?)).await
+    }
+
+    async fn node_stage_volume(&self, request: Request<proto::NodeStageVolumeRequest>) -> Answer<proto::NodeStageVolumeResponse> {
+        let rpc = self.begin("NodeStageVolume", &request, &request.get_ref().volume_id);
+        let parsed = read::stage(request.into_inner(), &self.allowed_root);
+        let (node, described) = (Arc::clone(&self.node), self.described.clone());
+        rpc.run(Lane::Node, parsed, move |call, (request, path)| {
+            capabilities::require(&described.now_or_last(call)?, "stage")?;
+            node.stage(call, &request, &path)?;
+            Ok(proto::NodeStageVolumeResponse {})
+        })
+        .await
+    }
+
+    async fn node_unstage_volume(&self, request: Request<proto::NodeUnstageVolumeRequest>) -> Answer<proto::NodeUnstageVolumeResponse> {
+        let rpc = self.begin("NodeUnstageVolume", &request, &request.get_ref().volume_id);
+        let parsed = read::unstage(request.into_inner(), &self.allowed_root);
+        let node = Arc::clone(&self.node);
+        rpc.run(Lane::Node, parsed, move |call, (volume, path)| {
+            node.unstage(call, &volume, &path)?;
+            Ok(proto::NodeUnstageVolumeResponse {})
+        })
+        .await
+    }
+
+    async fn node_publish_volume(&self, request: Request<proto::NodePublishVolumeRequest>) -> Answer<proto::NodePublishVolumeResponse> {
+        let rpc = self.begin("NodePublishVolume", &request, &request.get_ref().volume_id);
+        let parsed = read::publish(request.into_inner(), &self.allowed_root);
+        let (node, described) = (Arc::clone(&self.node), self.described.clone());
+        rpc.run(Lane::Node, parsed, move |call, (request, target, staging)| {
+            if staging.is_none() && described.now_or_last(call)?.can("stage") {
+                return Err(Error::precondition("staging_target_path is missing: this driver's volumes are staged before they are published"));
+            }
+            node.publish(call, &request, &target, staging.as_deref())?;
+            Ok(proto::NodePublishVolumeResponse {})
+        })
+        .await
+    }
+
+    async fn node_unpublish_volume(&self, request: Request<proto::NodeUnpublishVolumeRequest>) -> Answer<proto::NodeUnpublishVolumeResponse> {
+        let rpc = self.begin("NodeUnpublishVolume", &request, &request.get_ref().volume_id);
+        let parsed = read::unpublish(request.into_inner(), &self.allowed_root);
+        let node = Arc::clone(&self.node);
+        rpc.run(Lane::Node, parsed, move |call, (volume, target)| {
+            node.unpublish(call, &volume, &target)?;
+            Ok(proto::NodeUnpublishVolumeResponse {})
+        })
+        .await
+    }
+
+    async fn node_expand_volume(&self, request: Request<proto::NodeExpandVolumeRequest>) -> Answer<proto::NodeExpandVolumeResponse> {
+        let rpc = self.begin("NodeExpandVolume", &request, &request.get_ref().volume_id);
+        let parsed = read::node_expand(request.into_inner(), &self.allowed_root);
+        let (node, described) = (Arc::clone(&self.node), self.described.clone());
+        rpc.run(Lane::Node, parsed, move |call, (request, path)| {
+            capabilities::require(&described.now_or_last(call)?, "expand-node")?;
+            write::node_expanded(node.expand(call, &request, &path)?)
+        })
+        .await
+    }
+
+    async fn node_get_volume_stats(&self, request: Request<proto::NodeGetVolumeStatsRequest>) -> Answer<proto::NodeGetVolumeStatsResponse> {
+        self.begin("NodeGetVolumeStats", &request, &request.get_ref().volume_id).refuse()
+    }
+}

@@ -1,0 +1,225 @@
+//! Messages into the core's requests. What cannot be right is refused here and never looked at again.
+//!
+//! Secrets are dropped: no function here reads a `secrets` field. What the provisioner and kubelet add to a volume's context for their
+//! own use (pod names, service-account tokens, the provisioner's identity) is taken out, so it reaches neither a backend nor a record.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use wharf_core::types::{
+    AccessMode, AccessType, AttachRequest, Capability, CapacityRange, CreateRequest, DetachRequest, ExpandRequest, NodeExpandRequest, NodeId,
+    Parameters, PublishRequest, Segments, StageRequest, TopologyRequirement, ValidateRequest, VolumeId, VolumeSource,
+};
+use wharf_core::{Blame, Error, ErrorKind};
+
+use crate::bounds::{self, MAX_MAP, MAX_NODE_ID, MAX_STRING};
+use crate::paths::AllowedRoot;
+use crate::proto;
+use crate::proto::volume_capability::access_mode::Mode;
+
+/// Added by external-provisioner.
+const PROVISIONER_IDENTITY: &str = "storage.kubernetes.io/csiProvisionerIdentity";
+/// Added by kubelet: `pod.name`, `ephemeral`, `serviceAccount.tokens`, …
+const KUBELET_PREFIX: &str = "csi.storage.k8s.io/";
+
+pub(crate) fn create(message: proto::CreateVolumeRequest) -> Result<CreateRequest, Error> {
+    Ok(CreateRequest {
+        name: bounds::required("name", message.name, MAX_STRING)?,
+        capabilities: capabilities(message.volume_capabilities)?,
+        capacity: capacity(message.capacity_range)?,
+        parameters: bounds::map("parameters", message.parameters)?,
+        mutable_parameters: bounds::map("mutable_parameters", message.mutable_parameters)?,
+        source: message.volume_content_source.map(source).transpose()?,
+        topology: message.accessibility_requirements.map(topology).transpose()?,
+    })
+}
+
+pub(crate) fn volume(id: String) -> Result<VolumeId, Error> {
+    bounds::required("volume_id", id, MAX_STRING).map(VolumeId::new)
+}
+
+pub(crate) fn attach(message: proto::ControllerPublishVolumeRequest) -> Result<AttachRequest, Error> {
+    Ok(AttachRequest {
+        volume: volume(message.volume_id)?,
+        node: NodeId::new(bounds::required("node_id", message.node_id, MAX_NODE_ID)?),
+        capability: required_capability(message.volume_capability)?,
+        read_only: message.readonly,
+        context: context(message.volume_context)?,
+    })
+}
+
+pub(crate) fn detach(message: proto::ControllerUnpublishVolumeRequest) -> Result<DetachRequest, Error> {
+    let volume = volume(message.volume_id)?;
+    let node = bounds::optional("node_id", message.node_id, MAX_NODE_ID)?;
+    Ok(DetachRequest { volume, node: (!node.is_empty()).then(|| NodeId::new(node)) })
+}
+
+pub(crate) fn expand(message: proto::ControllerExpandVolumeRequest) -> Result<ExpandRequest, Error> {
+    let volume = volume(message.volume_id)?;
+    let capacity = capacity(message.capacity_range)?;
+    if capacity == CapacityRange::default() {
+        return Err(Error::invalid("capacity_range is missing"));
+    }
+    Ok(ExpandRequest { volume, capacity, capability: message.volume_capability.map(capability).transpose()? })
+}
+
+pub(crate) fn validate(message: proto::ValidateVolumeCapabilitiesRequest) -> Result<ValidateRequest, Error> {
+    Ok(ValidateRequest {
+        volume: volume(message.volume_id)?,
+        capabilities: capabilities(message.volume_capabilities)?,
+        context: context(message.volume_context)?,
+        parameters: bounds::map("parameters", message.parameters)?,
+    })
+}
+
+/// How many, and from where.
+pub(crate) fn list(message: proto::ListVolumesRequest) -> Result<(u32, Option<String>), Error> {
+    let max_entries = u32::try_from(message.max_entries).map_err(|_| Error::invalid("max_entries is negative"))?;
+    if message.starting_token.len() > MAX_STRING {
+        return Err(Error::aborted("starting_token was not made here").with_hint("start again without a token"));
+    }
+    Ok((max_entries, Some(message.starting_token).filter(|token| !token.is_empty())))
+}
+
+pub(crate) fn stage(message: proto::NodeStageVolumeRequest, root: &AllowedRoot) -> Result<(StageRequest, PathBuf), Error> {
+    let volume = volume(message.volume_id)?;
+    let path = root.required("staging_target_path", message.staging_target_path)?;
+    let request = StageRequest {
+        volume,
+        capability: required_capability(message.volume_capability)?,
+        context: context(message.volume_context)?,
+        publish_context: bounds::map("publish_context", message.publish_context)?,
+    };
+    Ok((request, path))
+}
+
+pub(crate) fn unstage(message: proto::NodeUnstageVolumeRequest, root: &AllowedRoot) -> Result<(VolumeId, PathBuf), Error> {
+    Ok((volume(message.volume_id)?, root.required("staging_target_path", message.staging_target_path)?))
+}
+
+/// What to publish, where, and from which staging path.
+pub(crate) type Publish = (PublishRequest, PathBuf, Option<PathBuf>);
+
+pub(crate) fn publish(message: proto::NodePublishVolumeRequest, root: &AllowedRoot) -> Result<Publish, Error> {
+    let volume = volume(message.volume_id)?;
+    let target = root.required("target_path", message.target_path)?;
+    let staging = root.optional("staging_target_path", message.staging_target_path)?;
+    let request = PublishRequest {
+        volume,
+        capability: required_capability(message.volume_capability)?,
+        read_only: message.readonly,
+        context: context(message.volume_context)?,
+        publish_context: bounds::map("publish_context", message.publish_context)?,
+    };
+    Ok((request, target, staging))
+}
+
+pub(crate) fn unpublish(message: proto::NodeUnpublishVolumeRequest, root: &AllowedRoot) -> Result<(VolumeId, PathBuf), Error> {
+    Ok((volume(message.volume_id)?, root.required("target_path", message.target_path)?))
+}
+
+/// A path that cannot be one of ours holds no volume, so it is "not found" and not "invalid": the order in which CSI's conformance suite
+/// looks at the id and at the path.
+pub(crate) fn node_expand(message: proto::NodeExpandVolumeRequest, root: &AllowedRoot) -> Result<(NodeExpandRequest, PathBuf), Error> {
+    let volume = volume(message.volume_id)?;
+    if message.volume_path.is_empty() {
+        return Err(Error::invalid("volume_path is missing"));
+    }
+    let request = NodeExpandRequest {
+        capability: message.volume_capability.map(capability).transpose()?,
+        required_bytes: capacity(message.capacity_range)?.required.unwrap_or(0),
+        context: Parameters::new(),
+        volume,
+    };
+    let path = root.required("volume_path", message.volume_path);
+    let path = path.map_err(|error| Error::not_found(format!("volume {} cannot be there: {}", request.volume, error.message)))?;
+    Ok((request, path))
+}
+
+fn capabilities(messages: Vec<proto::VolumeCapability>) -> Result<Vec<Capability>, Error> {
+    if messages.is_empty() {
+        return Err(Error::invalid("volume_capabilities is missing"));
+    }
+    messages.into_iter().map(capability).collect()
+}
+
+fn required_capability(message: Option<proto::VolumeCapability>) -> Result<Capability, Error> {
+    capability(message.ok_or_else(|| Error::invalid("volume_capability is missing"))?)
+}
+
+fn capability(message: proto::VolumeCapability) -> Result<Capability, Error> {
+    use proto::volume_capability::AccessType as Message;
+    let access = match message.access_type {
+        Some(Message::Block(_)) => AccessType::Block,
+        Some(Message::Mount(mount)) => mount_access(mount)?,
+        None => return Err(Error::invalid("volume_capability says neither block nor mount")),
+    };
+    let mode = message.access_mode.ok_or_else(|| Error::invalid("volume_capability.access_mode is missing"))?.mode;
+    Ok(Capability { access, mode: access_mode(mode)? })
+}
+
+fn mount_access(message: proto::volume_capability::MountVolume) -> Result<AccessType, Error> {
+    if !message.volume_mount_group.is_empty() {
+        return Err(Error::invalid("volume_mount_group is set, which this driver does not offer"));
+    }
+    let size: usize = message.mount_flags.iter().map(String::len).sum();
+    if size > MAX_MAP {
+        return Err(Error::invalid(format!("mount_flags have {size} bytes, at most {MAX_MAP} are allowed")));
+    }
+    let fs_type = bounds::optional("fs_type", message.fs_type, MAX_STRING)?;
+    Ok(AccessType::Mount { fs_type, flags: message.mount_flags })
+}
+
+fn access_mode(mode: i32) -> Result<AccessMode, Error> {
+    match Mode::try_from(mode) {
+        Ok(Mode::SingleNodeWriter) => Ok(AccessMode::SingleNodeWriter),
+        Ok(Mode::SingleNodeReaderOnly) => Ok(AccessMode::SingleNodeReaderOnly),
+        Ok(Mode::MultiNodeReaderOnly) => Ok(AccessMode::MultiNodeReaderOnly),
+        Ok(Mode::MultiNodeSingleWriter) => Ok(AccessMode::MultiNodeSingleWriter),
+        Ok(Mode::MultiNodeMultiWriter) => Ok(AccessMode::MultiNodeMultiWriter),
+        Ok(Mode::SingleNodeSingleWriter) => Ok(AccessMode::SingleNodeSingleWriter),
+        Ok(Mode::SingleNodeMultiWriter) => Ok(AccessMode::SingleNodeMultiWriter),
+        Ok(Mode::Unknown) => Err(Error::invalid("volume_capability.access_mode is not set")),
+        Err(_) => Err(Error::invalid(format!("volume_capability.access_mode {mode} is not known to CSI 1.12"))),
+    }
+}
+
+fn capacity(message: Option<proto::CapacityRange>) -> Result<CapacityRange, Error> {
+    let Some(message) = message else { return Ok(CapacityRange::default()) };
+    let required = bounds::size("required_bytes", message.required_bytes)?;
+    let limit = bounds::size("limit_bytes", message.limit_bytes)?;
+    match (required, limit) {
+        (Some(required), Some(limit)) if required > limit => {
+            let why = format!("required_bytes {required} is more than limit_bytes {limit}");
+            Err(Error::new(ErrorKind::OutOfRange, Blame::User, why))
+        }
+        _ => Ok(CapacityRange { required, limit }),
+    }
+}
+
+fn source(message: proto::VolumeContentSource) -> Result<VolumeSource, Error> {
+    use proto::volume_content_source::Type;
+    match message.r#type {
+        Some(Type::Snapshot(from)) => bounds::required("snapshot_id", from.snapshot_id, MAX_STRING).map(VolumeSource::Snapshot),
+        Some(Type::Volume(from)) => bounds::required("volume_content_source.volume_id", from.volume_id, MAX_STRING).map(VolumeSource::Volume),
+        None => Err(Error::invalid("volume_content_source names neither a snapshot nor a volume")),
+    }
+}
+
+fn topology(message: proto::TopologyRequirement) -> Result<TopologyRequirement, Error> {
+    let segments = |places: Vec<proto::Topology>| places.into_iter().map(segments).collect::<Result<Vec<_>, _>>();
+    Ok(TopologyRequirement { requisite: segments(message.requisite)?, preferred: segments(message.preferred)? })
+}
+
+fn segments(message: proto::Topology) -> Result<Segments, Error> {
+    bounds::map("segments", message.segments)
+}
+
+/// A volume's context as `create` returned it. Service-account tokens may be longer than CSI's bound and go before anything is counted.
+fn context(mut message: BTreeMap<String, String>) -> Result<Parameters, Error> {
+    message.retain(|key, _| key != PROVISIONER_IDENTITY && !key.starts_with(KUBELET_PREFIX));
+    bounds::map("volume_context", message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! The core's results into messages. What a backend answers is checked against CSI's bounds before it goes out.
+
+use std::collections::BTreeMap;
+
+use wharf_core::Error;
+use wharf_core::types::{Attached, Expanded, Listed, NodeDescription, Parameters, Segments, Volume, VolumeSource};
+
+use crate::bounds::{MAX_MAP, MAX_NODE_ID, MAX_STRING};
+use crate::proto;
+
+/// The volume exists by now: an answer that cannot be sent has an effect all the same.
+pub(crate) fn created(volume: Volume) -> Result<proto::CreateVolumeResponse, Error> {
+    let volume = self::volume(volume).map_err(Error::with_unknown_effect)?;
+    Ok(proto::CreateVolumeResponse { volume: Some(volume) })
+}
+
+pub(crate) fn attached(attached: Attached) -> Result<proto::ControllerPublishVolumeResponse, Error> {
+    let publish_context = map("publish_context", attached.publish_context).map_err(Error::with_unknown_effect)?;
+    Ok(proto::ControllerPublishVolumeResponse { publish_context })
+}
+
+pub(crate) fn expanded(expanded: Expanded) -> Result<proto::ControllerExpandVolumeResponse, Error> {
+    let capacity_bytes = bytes("capacity_bytes", expanded.capacity_bytes).map_err(Error::with_unknown_effect)?;
+    Ok(proto::ControllerExpandVolumeResponse { capacity_bytes, node_expansion_required: expanded.node_expansion_required })
+}
+
+pub(crate) fn listed(listed: Listed) -> Result<proto::ListVolumesResponse, Error> {
+    use proto::list_volumes_response::{Entry, VolumeStatus};
+    let entry = |mut listed: Volume| -> Result<Entry, Error> {
+        let published_node_ids = std::mem::take(&mut listed.attached_to).iter().map(ToString::to_string).collect();
+        Ok(Entry { volume: Some(volume(listed)?), status: Some(VolumeStatus { published_node_ids, volume_condition: None }) })
+    };
+    let next_token = text("next_token", listed.next_token.unwrap_or_default(), MAX_STRING)?;
+    Ok(proto::ListVolumesResponse { entries: listed.volumes.into_iter().map(entry).collect::<Result<_, _>>()?, next_token })
+}
+
+pub(crate) fn described(node: NodeDescription) -> Result<proto::NodeGetInfoResponse, Error> {
+    Ok(proto::NodeGetInfoResponse {
+        node_id: present("node_id", node.node_id.to_string(), MAX_NODE_ID)?,
+        max_volumes_per_node: node.max_volumes.map_or(0, i64::from),
+        accessible_topology: if node.topology.is_empty() { None } else { Some(topology(node.topology)?) },
+    })
+}
+
+pub(crate) fn node_expanded(capacity_bytes: u64) -> Result<proto::NodeExpandVolumeResponse, Error> {
+    Ok(proto::NodeExpandVolumeResponse { capacity_bytes: bytes("capacity_bytes", capacity_bytes)? })
+}
+
+fn volume(volume: Volume) -> Result<proto::Volume, Error> {
+    Ok(proto::Volume {
+        capacity_bytes: bytes("capacity_bytes", volume.capacity_bytes)?,
+        volume_id: present("volume_id", volume.id.to_string(), MAX_STRING)?,
+        volume_context: map("volume_context", volume.context)?,
+        content_source: volume.source.map(source),
+        accessible_topology: volume.topology.into_iter().map(topology).collect::<Result<_, _>>()?,
+    })
+}
+
+fn source(source: VolumeSource) -> proto::VolumeContentSource {
+    use proto::volume_content_source::{SnapshotSource, Type, VolumeSource as FromVolume};
+    let from = match source {
+        VolumeSource::Snapshot(snapshot_id) => Type::Snapshot(SnapshotSource { snapshot_id }),
+        VolumeSource::Volume(volume_id) => Type::Volume(FromVolume { volume_id }),
+    };
+    proto::VolumeContentSource { r#type: Some(from) }
+}
+
+fn topology(segments: Segments) -> Result<proto::Topology, Error> {
+    Ok(proto::Topology { segments: map("segments", segments)? })
+}
+
+fn map(field: &str, values: Parameters) -> Result<BTreeMap<String, String>, Error> {
+    let size: usize = values.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if size > MAX_MAP {
+        return Err(defect(field, format!("{size} bytes, where CSI allows {MAX_MAP}")));
+    }
+    Ok(values.into_iter().collect())
+}
+
+fn text(field: &str, value: String, max: usize) -> Result<String, Error> {
+    if value.len() > max {
+        return Err(defect(field, format!("{} bytes, where CSI allows {max}", value.len())));
+    }
+    Ok(value)
+}
+
+fn present(field: &str, value: String, max: usize) -> Result<String, Error> {
+    if value.is_empty() {
+        return Err(defect(field, "nothing in it".to_owned()));
+    }
+    text(field, value, max)
+}
+
+fn bytes(field: &str, value: u64) -> Result<i64, Error> {
+    i64::try_from(value).map_err(|_| defect(field, "more bytes than CSI can say".to_owned()))
+}
+
+fn defect(field: &str, what: String) -> Error {
+    let mut error = Error::internal(format!("the backend answered a {field} with {what}")).with_hint("report this to the backend's author");
+    error.blame = wharf_core::Blame::Backend;
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wharf_core::types::VolumeId;
+    use wharf_core::{Effect, ErrorKind};
+
+    fn sized(id: &str, context: Parameters, capacity_bytes: u64) -> Volume {
+        Volume { id: VolumeId::new(id), capacity_bytes, context, topology: vec![], source: None, attached_to: vec![] }
+    }
+
+    #[test]
+    fn an_answer_that_csi_does_not_allow_is_the_backend_s_defect_and_not_final() {
+        let too_large = vec![("k".to_owned(), "v".repeat(MAX_MAP))];
+        for broken in [sized("", vec![], 1), sized(&"v".repeat(129), vec![], 1), sized("v", too_large, 1), sized("v", vec![], u64::MAX)] {
+            let error = created(broken).unwrap_err();
+            assert_eq!((error.kind, error.effect), (ErrorKind::Internal, Effect::Unknown));
+        }
+    }
+
+    #[test]
+    fn a_source_comes_back_as_it_was_asked_for() {
+        let mut made = sized("v", vec![], 1);
+        made.source = Some(VolumeSource::Snapshot("s-1".into()));
+        let source = created(made).unwrap().volume.unwrap().content_source.unwrap();
+        let proto::volume_content_source::Type::Snapshot(snapshot) = source.r#type.unwrap() else { panic!("another source") };
+        assert_eq!(snapshot.snapshot_id, "s-1");
+    }
+}

@@ -1,0 +1,215 @@
+//! A backend with a small cloud behind it.
+
+use std::sync::Mutex;
+
+use wharf_core::Error;
+use wharf_core::plan::{FindDevice, Mount, MountSource, Plan, Step};
+use wharf_core::ports::{Backend, Call, Instant};
+use wharf_core::types::{
+    AccessType, Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, DriverName, ExpandRequest, Expanded, Listed,
+    NodeDescription, NodeExpandRequest, NodeId, Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated,
+    ValidateRequest, Validated, Volume, VolumeId,
+};
+
+use super::cloud::FakeCloud;
+use super::hold::Hold;
+use super::journal::{Journal, Seen};
+use super::lock;
+
+/// Everything that the core's ports can do today.
+const CAPABILITIES: &[&str] =
+    &["create", "attach", "attach-read-only", "expand", "expand-node", "list", "stage", "topology", "single-node-multi-writer"];
+/// The key of its topology segments.
+const ZONE_KEY: &str = "topology.fake.example/zone";
+
+/// Serves disk-like volumes of one driver from memory. The node `node-1` is the one it runs on; `node-2` exists too.
+#[derive(Debug)]
+pub struct FakeBackend {
+    cloud: Mutex<FakeCloud>,
+    journal: Journal,
+    description: Mutex<Description>,
+}
+
+impl FakeBackend {
+    /// A backend that can do everything, with an empty cloud.
+    pub fn new(driver: &str) -> Self {
+        let zone: Parameters = vec![(ZONE_KEY.into(), "zone-a".into())];
+        let nodes = vec![NodeId::new("node-1"), NodeId::new("node-2")];
+        Self {
+            cloud: Mutex::new(FakeCloud::new(nodes, zone)),
+            journal: Journal::default(),
+            description: Mutex::new(Description {
+                name: "fake".into(),
+                version: "1.2.3".into(),
+                drivers: vec![DriverName { name: driver.to_owned(), flexvolume: vec!["fake/disk".into()] }],
+                capabilities: CAPABILITIES.iter().map(|word| (*word).to_owned()).collect(),
+                topology_keys: vec![ZONE_KEY.into()],
+                observe_batch: 100,
+            }),
+        }
+    }
+
+    /// Says from now on that it can do just this.
+    pub fn offer(&self, capabilities: &[&str]) {
+        lock(&self.description).capabilities = capabilities.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// Operations that take time answer `pending` so often before they are done.
+    pub fn take_rounds(&self, rounds: u32) {
+        lock(&self.cloud).rounds = rounds;
+    }
+
+    /// Puts a volume into the cloud, as if somebody else had made it.
+    pub fn adopt(&self, volume: Volume) {
+        lock(&self.cloud).adopt(volume);
+    }
+
+    /// Every volume of the cloud, in the order of the ids.
+    pub fn volumes(&self) -> Vec<Volume> {
+        lock(&self.cloud).volumes()
+    }
+
+    /// The next call of `verb` (a method of [`Backend`]) fails like this. Several wait in line.
+    pub fn fail(&self, verb: &str, error: Error) {
+        self.journal.fail(verb, error);
+    }
+
+    /// The call at this position, counted from zero over all verbs, fails like this.
+    pub fn fail_at(&self, position: usize, error: Error) {
+        self.journal.fail_at(position, error);
+    }
+
+    /// Calls of `verb` stop before they do anything, until the hold is dropped or they are cancelled.
+    pub fn hold(&self, verb: &str) -> Hold {
+        self.journal.hold(verb)
+    }
+
+    /// The verbs of all calls so far.
+    pub fn calls(&self) -> Vec<&'static str> {
+        self.journal.verbs()
+    }
+
+    /// The requests of all calls so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.journal.seen()
+    }
+
+    /// When the last call of `verb` had to be over.
+    pub fn deadline_of_last(&self, verb: &str) -> Option<Instant> {
+        self.journal.deadline_of_last(verb)
+    }
+}
+
+impl Backend for FakeBackend {
+    fn describe(&self, call: &Call) -> Result<Description, Error> {
+        self.journal.enter(call, "describe")?;
+        Ok(lock(&self.description).clone())
+    }
+
+    fn observe(&self, call: &Call, ids: &[String]) -> Result<Vec<Observation>, Error> {
+        self.journal.enter(call, "observe")?;
+        let cloud = lock(&self.cloud);
+        Ok(ids.iter().map(|id| cloud.observe(id)).collect())
+    }
+
+    fn holders(&self, call: &Call, observed: &Observation) -> Result<Vec<NodeId>, Error> {
+        self.journal.enter(call, "holders")?;
+        Ok(String::from_utf8_lossy(&observed.state).lines().map(NodeId::new).collect())
+    }
+
+    fn create(&self, call: &Call, request: &CreateRequest, progress: &Progress) -> Result<Answer<Volume>, Error> {
+        self.journal.see(Seen::Create(request.clone()));
+        self.journal.enter(call, "create")?;
+        lock(&self.cloud).create(request, progress)
+    }
+
+    fn delete(&self, call: &Call, volume: &VolumeId, progress: &Progress) -> Result<Answer<()>, Error> {
+        self.journal.enter(call, "delete")?;
+        lock(&self.cloud).delete(volume, progress)
+    }
+
+    fn attach(&self, call: &Call, request: &AttachRequest, progress: &Progress) -> Result<Answer<Attached>, Error> {
+        self.journal.see(Seen::Attach(request.clone()));
+        self.journal.enter(call, "attach")?;
+        lock(&self.cloud).attach(request, progress)
+    }
+
+    fn detach(&self, call: &Call, request: &DetachRequest, progress: &Progress) -> Result<Answer<()>, Error> {
+        self.journal.enter(call, "detach")?;
+        lock(&self.cloud).detach(request, progress)
+    }
+
+    fn expand(&self, call: &Call, request: &ExpandRequest, progress: &Progress) -> Result<Answer<Expanded>, Error> {
+        self.journal.see(Seen::Expand(request.clone()));
+        self.journal.enter(call, "expand")?;
+        lock(&self.cloud).expand(request, progress)
+    }
+
+    fn validate(&self, call: &Call, request: &ValidateRequest, _observed: &[Observation]) -> Result<Validated, Error> {
+        self.journal.see(Seen::Validate(request.clone()));
+        self.journal.enter(call, "validate")?;
+        lock(&self.cloud).check_exists(&request.volume)?;
+        Ok(Validated { confirmed: true, message: String::new() })
+    }
+
+    fn list(&self, call: &Call, max_entries: u32, starting_token: Option<&str>) -> Result<Listed, Error> {
+        self.journal.enter(call, "list")?;
+        lock(&self.cloud).list(max_entries, starting_token)
+    }
+
+    fn describe_node(&self, call: &Call) -> Result<NodeDescription, Error> {
+        self.journal.enter(call, "describe-node")?;
+        let topology = lock(&self.cloud).zone.clone();
+        Ok(NodeDescription { node_id: NodeId::new("node-1"), topology, max_volumes: Some(16) })
+    }
+
+    fn plan_stage(&self, call: &Call, request: &StageRequest) -> Result<Plan, Error> {
+        self.journal.see(Seen::PlanStage(request.clone()));
+        self.journal.enter(call, "plan-stage")?;
+        let mut steps = vec![find(&request.volume, 0)];
+        if let AccessType::Mount { fs_type, flags } = &request.capability.access {
+            let fs_type = if fs_type.is_empty() { "ext4".to_owned() } else { fs_type.clone() };
+            steps.push(Step::Format { fs_type: fs_type.clone(), arguments: Vec::new() });
+            steps.push(Step::Mount(Mount { source: MountSource::Device, fs_type, flags: flags.clone(), read_only: false }));
+        }
+        Ok(plan("stage", &request.volume, steps))
+    }
+
+    fn plan_publish(&self, call: &Call, request: &PublishRequest) -> Result<Plan, Error> {
+        self.journal.see(Seen::PlanPublish(request.clone()));
+        self.journal.enter(call, "plan-publish")?;
+        let read_only = request.read_only || request.capability.mode.is_read_only();
+        let steps = match request.capability.access {
+            AccessType::Mount { .. } => {
+                vec![Step::Mount(Mount { source: MountSource::Staged, fs_type: String::new(), flags: Vec::new(), read_only })]
+            }
+            AccessType::Block => vec![find(&request.volume, 0), Step::BlockDevice { read_only }],
+        };
+        Ok(plan("publish", &request.volume, steps))
+    }
+
+    fn plan_expand(&self, call: &Call, request: &NodeExpandRequest) -> Result<Plan, Error> {
+        self.journal.see(Seen::PlanExpand(request.clone()));
+        self.journal.enter(call, "plan-expand")?;
+        let mut steps = vec![find(&request.volume, request.required_bytes)];
+        if !matches!(&request.capability, Some(capability) if capability.access == AccessType::Block) {
+            steps.push(Step::Grow { fs_type: String::new() });
+        }
+        Ok(plan("expand", &request.volume, steps))
+    }
+
+    fn translate(&self, call: &Call, request: &TranslateRequest) -> Result<Translated, Error> {
+        self.journal.enter(call, "translate")?;
+        let id = request.options.iter().find(|(key, _)| key.eq_ignore_ascii_case("volumeId")).map(|(_, value)| value);
+        let id = id.ok_or_else(|| Error::invalid("the option `volumeId` is missing"))?;
+        Ok(Translated { volume: VolumeId::new(id), context: request.options.clone() })
+    }
+}
+
+fn find(volume: &VolumeId, minimum_bytes: u64) -> Step {
+    Step::FindDevice(FindDevice { serial: volume.to_string(), links: vec![format!("virtio-{volume}")], minimum_bytes })
+}
+
+fn plan(verb: &str, volume: &VolumeId, steps: Vec<Step>) -> Plan {
+    Plan { steps, summary: format!("{verb} {volume}") }
+}

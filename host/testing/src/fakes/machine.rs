@@ -1,0 +1,93 @@
+//! The machine behind [`super::FakeNode`]: devices, file systems on them, a mount table and the records.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use wharf_core::Error;
+use wharf_core::plan::{FindDevice, Mount, MountSource, Step};
+use wharf_core::ports::StageRecord;
+use wharf_core::types::VolumeId;
+
+/// Where devices are; nothing else may be taken for one.
+const DEVICES: &str = "/dev/fake";
+/// A device that nobody gave a size.
+const DEFAULT_BYTES: u64 = 1 << 30;
+
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Machine {
+    pub(crate) records: BTreeMap<(String, VolumeId), StageRecord>,
+    pub(crate) mounts: BTreeMap<PathBuf, Mounted>,
+    pub(crate) devices: BTreeMap<PathBuf, Device>,
+}
+
+/// What is mounted at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mounted {
+    /// The device at the bottom, where there is one.
+    pub(crate) device: Option<PathBuf>,
+    pub(crate) read_only: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Device {
+    pub(crate) bytes: u64,
+    pub(crate) fs_type: Option<String>,
+}
+
+impl Machine {
+    /// Makes one step true. `device` is what the plan found so far.
+    pub(crate) fn perform(&mut self, step: &Step, device: &mut Option<PathBuf>, destination: &Path, staged: Option<&Path>) -> Result<(), Error> {
+        match step {
+            Step::FindDevice(find) => *device = Some(self.find(find)),
+            Step::Format { fs_type, .. } => self.format(device.as_deref(), fs_type)?,
+            Step::Mount(mount) => self.mount(mount, device.clone(), destination, staged)?,
+            Step::BlockDevice { read_only } => self.put(destination, found(device.as_deref())?.to_owned(), *read_only),
+            Step::Check { .. } | Step::Grow { .. } | Step::SetBlockQueue { .. } => drop(found(device.as_deref())?),
+            Step::MakeDirectory { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The cloud's device appears, and grows, as soon as somebody looks for it.
+    pub(crate) fn find(&mut self, find: &FindDevice) -> PathBuf {
+        let path = Path::new(DEVICES).join(&find.serial);
+        let device = self.devices.entry(path.clone()).or_insert_with(|| Device { bytes: DEFAULT_BYTES, fs_type: None });
+        device.bytes = device.bytes.max(find.minimum_bytes);
+        path
+    }
+
+    fn format(&mut self, device: Option<&Path>, fs_type: &str) -> Result<(), Error> {
+        let path = found(device)?;
+        let device = self.devices.get_mut(path).ok_or_else(|| Error::internal(format!("{} is gone", path.display())))?;
+        device.fs_type.get_or_insert_with(|| fs_type.to_owned());
+        Ok(())
+    }
+
+    fn mount(&mut self, mount: &Mount, device: Option<PathBuf>, destination: &Path, staged: Option<&Path>) -> Result<(), Error> {
+        let device = match &mount.source {
+            MountSource::Device => Some(found(device.as_deref())?.to_owned()),
+            MountSource::Staged => {
+                let staged = staged.ok_or_else(|| Error::precondition("there is nothing staged to mount"))?;
+                let below = self.mounts.get(staged).ok_or_else(|| Error::precondition(format!("nothing is mounted at {}", staged.display())))?;
+                below.device.clone()
+            }
+            MountSource::Directory(_) | MountSource::Nfs { .. } | MountSource::Fuse { .. } => None,
+        };
+        self.mounts.entry(destination.to_owned()).or_insert(Mounted { device, read_only: mount.read_only });
+        Ok(())
+    }
+
+    fn put(&mut self, destination: &Path, device: PathBuf, read_only: bool) {
+        self.mounts.entry(destination.to_owned()).or_insert(Mounted { device: Some(device), read_only });
+    }
+
+    /// Bytes of the device at this path or below this mount.
+    pub(crate) fn device_size(&self, path: &Path) -> Option<u64> {
+        let device = self.mounts.get(path).and_then(|mounted| mounted.device.as_deref()).unwrap_or(path);
+        self.devices.get(device).map(|device| device.bytes)
+    }
+}
+
+fn found(device: Option<&Path>) -> Result<&Path, Error> {
+    device.ok_or_else(|| Error::internal("the plan uses a device before it finds one"))
+}

@@ -1,0 +1,153 @@
+//! A node without a kernel.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use wharf_core::plan::{Plan, Step};
+use wharf_core::policy::NodePolicy;
+use wharf_core::ports::{Call, Node, RemovePath, StageRecord, Usage};
+use wharf_core::types::VolumeId;
+use wharf_core::{Blame, Error, ErrorKind};
+
+use super::hold::Hold;
+use super::journal::Journal;
+use super::lock;
+use super::machine::Machine;
+
+/// A machine in memory: a mount table, devices that appear when they are looked for, and records.
+#[derive(Debug, Default)]
+pub struct FakeNode {
+    machine: Mutex<Machine>,
+    journal: Journal,
+}
+
+impl FakeNode {
+    /// Every mount point, in order.
+    pub fn mounts(&self) -> Vec<PathBuf> {
+        lock(&self.machine).mounts.keys().cloned().collect()
+    }
+
+    /// Whether what is mounted there is read-only; `None`: nothing is.
+    pub fn is_read_only(&self, path: &Path) -> Option<bool> {
+        lock(&self.machine).mounts.get(path).map(|mounted| mounted.read_only)
+    }
+
+    /// Every record, in the order of drivers and volumes.
+    pub fn all_records(&self) -> Vec<StageRecord> {
+        lock(&self.machine).records.values().cloned().collect()
+    }
+
+    /// The mount disappears behind everybody's back, as after a crash.
+    pub fn lose_mount(&self, path: &Path) {
+        lock(&self.machine).mounts.remove(path);
+    }
+
+    /// The next call of `verb` fails like this: `run`, `unmount`, `find-device`, `save`, or a step's word for one step inside `run`.
+    pub fn fail(&self, verb: &str, error: Error) {
+        self.journal.fail(verb, error);
+    }
+
+    /// Calls of `verb` stop before they do anything, until the hold is dropped or they are cancelled.
+    pub fn hold(&self, verb: &str) -> Hold {
+        self.journal.hold(verb)
+    }
+
+    /// What was changed or looked for, in order: `run` and the words of its steps, `unmount`, `find-device`, `save`, `forget`.
+    pub fn calls(&self) -> Vec<&'static str> {
+        self.journal.verbs()
+    }
+}
+
+impl Node for FakeNode {
+    fn record(&self, driver: &str, volume: &VolumeId) -> Result<Option<StageRecord>, Error> {
+        Ok(lock(&self.machine).records.get(&(driver.to_owned(), volume.clone())).cloned())
+    }
+
+    fn record_of_path(&self, path: &Path) -> Result<Option<StageRecord>, Error> {
+        let is_at = |record: &&StageRecord| record.staging_path == path || record.targets.iter().any(|target| target.target_path == path);
+        Ok(lock(&self.machine).records.values().find(is_at).cloned())
+    }
+
+    fn records(&self, driver: &str) -> Result<Vec<StageRecord>, Error> {
+        Ok(lock(&self.machine).records.values().filter(|record| record.driver == driver).cloned().collect())
+    }
+
+    fn save(&self, record: &StageRecord) -> Result<(), Error> {
+        self.journal.enter(&endless(), "save")?;
+        lock(&self.machine).records.insert((record.driver.clone(), record.volume.clone()), record.clone());
+        Ok(())
+    }
+
+    fn forget(&self, driver: &str, volume: &VolumeId) -> Result<(), Error> {
+        self.journal.enter(&endless(), "forget")?;
+        lock(&self.machine).records.remove(&(driver.to_owned(), volume.clone()));
+        Ok(())
+    }
+
+    fn is_mounted(&self, path: &Path) -> Result<bool, Error> {
+        Ok(lock(&self.machine).mounts.contains_key(path))
+    }
+
+    fn run(&self, call: &Call, plan: &Plan, policy: &NodePolicy, destination: &Path, staged: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+        self.journal.enter(call, "run")?;
+        policy.check(plan)?;
+        let mut draft = lock(&self.machine).clone();
+        let mut device = None;
+        for step in &plan.steps {
+            if call.is_cancelled() {
+                return Err(Error::new(ErrorKind::DeadlineExceeded, Blame::Host, "the caller stopped waiting; nothing was changed"));
+            }
+            self.journal.enter(call, step.word())?;
+            draft.perform(step, &mut device, destination, staged)?;
+        }
+        let mut machine = lock(&self.machine);
+        machine.mounts.extend(draft.mounts.remove_entry(destination));
+        if let Some(path) = &device {
+            machine.devices.extend(draft.devices.remove_entry(path));
+        }
+        Ok(device)
+    }
+
+    fn find_device(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<PathBuf, Error> {
+        self.journal.enter(call, "find-device")?;
+        policy.check(plan)?;
+        let find = plan.steps.iter().find_map(|step| match step {
+            Step::FindDevice(find) => Some(find),
+            _ => None,
+        });
+        let find = find.ok_or_else(|| Error::invalid("the plan looks for no device"))?;
+        Ok(lock(&self.machine).find(find))
+    }
+
+    fn unmount(&self, call: &Call, path: &Path, _remove: RemovePath) -> Result<(), Error> {
+        self.journal.enter(call, "unmount")?;
+        lock(&self.machine).mounts.remove(path);
+        Ok(())
+    }
+
+    fn usage(&self, path: &Path) -> Result<Usage, Error> {
+        let bytes = lock(&self.machine).device_size(path).ok_or_else(|| Error::not_found(format!("nothing is mounted at {}", path.display())))?;
+        Ok(Usage { total_bytes: bytes, available_bytes: bytes / 2, used_bytes: bytes - bytes / 2, total_inodes: 1024, free_inodes: 1000 })
+    }
+
+    fn device_size(&self, path: &Path) -> Result<Option<u64>, Error> {
+        Ok(lock(&self.machine).device_size(path))
+    }
+}
+
+/// Lets every step, file system and folder of the fakes through.
+pub fn generous_policy() -> NodePolicy {
+    let steps = ["find-device", "format", "check", "grow", "mount-device", "mount-staged", "mount-directory", "mount-nfs", "mount-fuse"];
+    let more = ["make-directory", "set-block-queue", "block-device"];
+    NodePolicy {
+        steps: steps.iter().chain(&more).map(|word| (*word).to_owned()).collect(),
+        filesystems: ["ext4", "xfs"].map(str::to_owned).to_vec(),
+        block_queue: vec!["read_ahead_kb".into()],
+        ..NodePolicy::default()
+    }
+}
+
+/// Bookkeeping has no caller that could stop waiting.
+fn endless() -> Call {
+    Call::until(std::time::Duration::MAX)
+}
