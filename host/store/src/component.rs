@@ -1,0 +1,45 @@
+//! Reading what a component says of itself, without running it.
+
+use wasmparser::{Encoding, Parser, Payload};
+use wharf_core::manifest::{Manifest, SECTION};
+
+use crate::error::StoreError;
+
+/// The largest component that is taken: a Python guest with its interpreter has 18 MB.
+pub const MAX_COMPONENT_BYTES: u64 = 64 << 20;
+/// The largest manifest: the disk backend's has 1 KiB.
+const MAX_MANIFEST_BYTES: usize = 64 << 10;
+
+/// The manifest in a component's custom section.
+///
+/// # Errors
+/// [`StoreError::NotAComponent`] saying what it is instead, or what is missing.
+pub fn read_manifest(bytes: &[u8]) -> Result<Manifest, StoreError> {
+    if bytes.len() as u64 > MAX_COMPONENT_BYTES {
+        return Err(refused(format!("it has {} bytes, at most {MAX_COMPONENT_BYTES} are taken", bytes.len())));
+    }
+    let mut depth = 0_u32;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(|error| refused(format!("it is not valid WebAssembly ({error})")))? {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                return Err(refused("it is a core module, not a component; build it with `cargo xtask build-backends`"));
+            }
+            Payload::Version { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::CustomSection(section) if depth == 1 && section.name() == SECTION => return parse(section.data()),
+            _ => {}
+        }
+    }
+    Err(refused(format!("it has no manifest (custom section `{SECTION}`); build it with `cargo xtask build-backends`")))
+}
+
+fn parse(data: &[u8]) -> Result<Manifest, StoreError> {
+    if data.len() > MAX_MANIFEST_BYTES {
+        return Err(refused(format!("its manifest has {} bytes, at most {MAX_MANIFEST_BYTES} are read", data.len())));
+    }
+    serde_json::from_slice(data).map_err(|error| refused(format!("its manifest cannot be read ({error})")))
+}
+
+fn refused(why: impl Into<String>) -> StoreError {
+    StoreError::NotAComponent(why.into())
+}
