@@ -1,0 +1,75 @@
+//! Checks and repairs a file system before it is mounted. XFS needs none: mounting replays its log, and `xfs_repair` is a person's tool.
+
+use wharf_core::Error;
+
+use crate::device::Device;
+use crate::mount_table::MountTable;
+use crate::node::LinuxNode;
+use crate::probe;
+use crate::program::{Finished, Program};
+use crate::superblock::Family;
+
+/// Repairs what is safe to repair. Mounted, blank, unknown or read-only: nothing is done.
+///
+/// # Errors
+/// `FailedPrecondition` when errors remain that a person must decide about.
+pub(crate) fn run(node: &LinuxNode, disk: &Device) -> Result<(), Error> {
+    let sysfs = &node.options().sysfs;
+    let device = disk.adopt_partition(sysfs)?;
+    let is_mounted = MountTable::read()?.of_device(device.number).next().is_some();
+    let is_read_only = std::fs::read_to_string(disk.sysfs(sysfs).join("ro")).is_ok_and(|value| value.trim() == "1");
+    if is_mounted || is_read_only {
+        return Ok(());
+    }
+    match probe::read_superblock(&device)?.map(|superblock| superblock.family) {
+        Some(Family::Ext) => check_ext(node, &device, false),
+        Some(Family::Xfs) | None => Ok(()),
+    }
+}
+
+/// `is_forced`: also when the file system says that it is clean (resize2fs insists).
+pub(crate) fn check_ext(node: &LinuxNode, device: &Device, is_forced: bool) -> Result<(), Error> {
+    let force = is_forced.then(|| "-f".into());
+    let arguments = ["-p".into()].into_iter().chain(force).chain([device.path.as_os_str().to_owned()]).collect();
+    let finished =
+        node.programs().run(Program { name: "e2fsck", package: "e2fsprogs", arguments, bound: node.options().bounds.check, input: None })?;
+    judge(device, &finished)
+}
+
+/// e2fsck(8): 1 errors corrected, 2 reboot (of a root file system), 4 errors left, 8 and above: it could not do its work.
+fn judge(device: &Device, finished: &Finished) -> Result<(), Error> {
+    match finished.code {
+        Some(0) => Ok(()),
+        Some(1..=3) => {
+            tracing::warn!(device = %device.path.display(), "e2fsck corrected errors: {}", finished.report);
+            Ok(())
+        }
+        Some(4..=7) => Err(Error::precondition(format!(
+            "the file system on {} has errors that are not repaired without being asked: {}",
+            device.path.display(),
+            finished.report
+        ))
+        .with_hint(format!("take a snapshot of the volume, then run `e2fsck {}` on the node and answer its questions", device.path.display()))),
+        _ => Err(Error::internal(format!("e2fsck {} on {}: {}", finished.ending(), device.path.display(), finished.report))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn corrected_errors_are_fine_and_remaining_ones_need_a_person() {
+        let device = Device { path: "/dev/vdz".into(), name: "vdz".into(), number: (1, 1), identity: String::new() };
+        let judge = |code| judge(&device, &Finished { code, output: String::new(), report: "said".into() });
+        for code in [0, 1, 2, 3] {
+            assert!(judge(Some(code)).is_ok(), "{code}");
+        }
+        for code in [4, 5, 6, 7] {
+            assert_eq!(judge(Some(code)).unwrap_err().kind, wharf_core::ErrorKind::FailedPrecondition, "{code}");
+        }
+        for code in [Some(8), Some(12), Some(16), Some(32), Some(128), None] {
+            assert_eq!(judge(code).unwrap_err().kind, wharf_core::ErrorKind::Internal, "{code:?}");
+        }
+    }
+}

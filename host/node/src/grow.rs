@@ -1,0 +1,78 @@
+//! Grows a file system to the size of its device. Reads the superblock first, so that nothing is started when there is nothing to grow.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use wharf_core::{Blame, Error, ErrorKind};
+
+use crate::check;
+use crate::device::Device;
+use crate::mount_table::{Entry, MountTable};
+use crate::node::LinuxNode;
+use crate::probe;
+use crate::program::Program;
+use crate::superblock::{Family, Superblock};
+
+/// Grows what is on the disk, preferably through its mount at `destination`. Large enough already: nothing is done. A file system that is mounted read-only is
+/// left for the next mount that writes.
+///
+/// # Errors
+/// `FailedPrecondition` when there is no file system that can be grown; XFS must be mounted for it.
+pub(crate) fn run(node: &LinuxNode, disk: &Device, destination: &Path) -> Result<(), Error> {
+    let device = disk.adopt_partition(&node.options().sysfs)?;
+    if device != *disk {
+        warn_of_room_behind(disk, &device)?;
+    }
+    let Some(superblock) = probe::read_superblock(&device)? else {
+        return Err(Error::precondition(format!("{} holds no file system that can be grown", device.path.display()))
+            .with_hint("ext2, ext3, ext4 and xfs can"));
+    };
+    if !has_room(&device, &superblock)? {
+        return Ok(());
+    }
+    let table = MountTable::read()?;
+    let mounts: Vec<&Entry> = table.of_device(device.number).collect();
+    if mounts.iter().any(|entry| entry.is_file_system_read_only()) {
+        tracing::warn!(device = %device.path.display(), "the file system is mounted read-only and is not grown");
+        return Ok(());
+    }
+    let writable = mounts.iter().find(|entry| entry.mount_point == destination).or_else(|| mounts.iter().find(|entry| !entry.is_read_only_here()));
+    match (superblock.family, writable) {
+        (Family::Ext, Some(_)) => resize_ext(node, &device),
+        (Family::Ext, None) => check::check_ext(node, &device, true).and_then(|()| resize_ext(node, &device)),
+        (Family::Xfs, Some(entry)) => start(node, "xfs_growfs", "xfsprogs", vec!["-d".into(), entry.mount_point.as_os_str().to_owned()], &device),
+        (Family::Xfs, None) => Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            Blame::Backend,
+            format!("the xfs file system on {} is not mounted, and xfs grows only while it is", device.path.display()),
+        )
+        .with_hint("a plan has to mount xfs before it grows it")),
+    }
+}
+
+fn has_room(device: &Device, superblock: &Superblock) -> Result<bool, Error> {
+    Ok(device.bytes()? >= superblock.bytes.saturating_add(superblock.block_bytes))
+}
+
+/// Partition tables are a person's business.
+fn warn_of_room_behind(disk: &Device, partition: &Device) -> Result<(), Error> {
+    /// Partitions begin and end at MiB; tables and alignment take less than this.
+    const SLACK_BYTES: u64 = 4 * 1024 * 1024;
+    if disk.bytes()? > partition.bytes()?.saturating_add(SLACK_BYTES) {
+        tracing::warn!(disk = %disk.path.display(), partition = %partition.path.display(), "the disk is larger than its partition; `growpart` makes use of it");
+    }
+    Ok(())
+}
+
+fn resize_ext(node: &LinuxNode, device: &Device) -> Result<(), Error> {
+    start(node, "resize2fs", "e2fsprogs", vec![device.path.as_os_str().to_owned()], device)
+}
+
+fn start(node: &LinuxNode, name: &str, package: &str, arguments: Vec<OsString>, device: &Device) -> Result<(), Error> {
+    let finished = node.programs().run(Program { name, package, arguments, bound: node.options().bounds.grow, input: None })?;
+    if finished.code == Some(0) {
+        tracing::info!(device = %device.path.display(), "grew the file system");
+        return Ok(());
+    }
+    Err(Error::internal(format!("{name} {} on {}: {}", finished.ending(), device.path.display(), finished.report)))
+}

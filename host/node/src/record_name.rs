@@ -1,0 +1,58 @@
+//! File names for drivers, volumes and serials: reversible, bounded, and never a path. Pure.
+
+use sha2::{Digest, Sha256};
+
+/// With an extension and a leading dot it stays below NAME_MAX (255).
+const MAX_NAME_BYTES: usize = 180;
+/// How much of a long name stays readable.
+const READABLE_BYTES: usize = 100;
+
+/// The file name that stands for `id`. Letters, digits, `_`, `-` and inner dots stay; everything else becomes `%XX`. A long one is cut and gets a
+/// digest after a `~`, which appears in no other name.
+pub(crate) fn file_name(id: &str) -> String {
+    let mut name = String::with_capacity(id.len());
+    for (index, byte) in id.bytes().enumerate() {
+        let is_plain = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') || (byte == b'.' && index > 0);
+        if is_plain {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    if name.is_empty() {
+        return "%".to_owned();
+    }
+    if name.len() <= MAX_NAME_BYTES {
+        return name;
+    }
+    let digest: String = Sha256::digest(id.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}~{digest}", name.get(..READABLE_BYTES).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn ordinary_ids_stay_readable() {
+        assert_eq!(file_name("d-bp1abcdefghij"), "d-bp1abcdefghij");
+        assert_eq!(file_name("diskplugin.csi.alibabacloud.com"), "diskplugin.csi.alibabacloud.com");
+    }
+
+    #[test]
+    fn no_id_becomes_a_path_or_a_hidden_file() {
+        for id in ["../../etc/passwd", "..", ".", ".hidden", "/", "", "a/b", "a\0b", "a\nb", "ü", "~", "%"] {
+            let name = file_name(id);
+            assert!(!name.contains('/') && !name.starts_with('.') && !name.is_empty() && name.is_ascii() && !name.contains('\0'), "{id:?} -> {name}");
+        }
+    }
+
+    #[test]
+    fn different_ids_have_different_names() {
+        let long = "x".repeat(400);
+        let ids = ["a/b", "a%2Fb", "a_b", "A_B", ".a", "%2Ea", "", "%", &long, &format!("{long}y"), "a~b"];
+        assert_eq!(ids.iter().map(|id| file_name(id)).collect::<BTreeSet<_>>().len(), ids.len());
+        assert!(ids.iter().all(|id| file_name(id).len() <= MAX_NAME_BYTES));
+    }
+}

@@ -1,0 +1,75 @@
+//! Takes mounts away. Works from the mount table alone: needs no record, no backend, and nothing of what is mounted.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+use wharf_core::Error;
+use wharf_core::ports::{Call, RemovePath};
+
+use crate::mount_table::MountTable;
+use crate::paths::Place;
+
+/// Mounts stacked on one path; a hundred would be a defect, and a loop has an end.
+const MAX_STACKED: usize = 64;
+/// Processes named in an error: enough to find the workload.
+const MAX_HOLDERS: usize = 5;
+
+/// Unmounts everything that this place shows, then removes it when asked to.
+pub(crate) fn unmount(call: &Call, place: &Place, remove: RemovePath) -> Result<(), Error> {
+    for _ in 0..MAX_STACKED {
+        let table = MountTable::read()?;
+        if table.top(place.path()).is_none() {
+            return match remove {
+                RemovePath::Yes => place.remove(),
+                RemovePath::No => Ok(()),
+            };
+        }
+        if call.is_cancelled() {
+            return Err(Error::aborted(format!("nobody waits any more; {} is not yet unmounted", place.path().display())));
+        }
+        match rustix::mount::unmount(place.stable_path(), UnmountFlags::NOFOLLOW) {
+            // Somebody else was faster; the table is read again.
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(Errno::BUSY) => return Err(busy(&table, place.path())),
+            Err(error) => return Err(Error::internal(format!("cannot unmount {}: {error}", place.path().display()))),
+        }
+    }
+    Err(Error::internal(format!("{} is still mounted after {MAX_STACKED} unmounts", place.path().display()))
+        .with_hint("look at /proc/self/mountinfo on the node"))
+}
+
+fn busy(table: &MountTable, path: &Path) -> Error {
+    let below = table.below(path);
+    let by = if below.is_empty() { holders(path) } else { below };
+    let who =
+        if by.is_empty() { "by a process in another mount namespace, swap, or a loop device".to_owned() } else { format!("by {}", by.join(", ")) };
+    Error::precondition(format!("{} is in use {who}", path.display()))
+        .with_hint("it is unmounted once nobody uses it; it is never taken away from under a process")
+}
+
+/// Processes that stand in or hold open something below the path. Reads links in /proc only, which touches nothing that is mounted.
+fn holders(path: &Path) -> Vec<String> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let is_process = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit());
+    processes
+        .filter_map(Result::ok)
+        .filter(is_process)
+        .filter(|process| holds(&process.path(), path))
+        .take(MAX_HOLDERS)
+        .map(|process| {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            format!("process {} ({})", process.file_name().to_string_lossy(), name.trim())
+        })
+        .collect()
+}
+
+fn holds(process: &Path, path: &Path) -> bool {
+    let open = fs::read_dir(process.join("fd")).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    ["cwd", "root", "exe"]
+        .into_iter()
+        .map(|name| process.join(name))
+        .chain(open)
+        .any(|link| fs::read_link(link).is_ok_and(|target| target.starts_with(path)))
+}
