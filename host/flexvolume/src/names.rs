@@ -85,11 +85,7 @@ impl Names {
     /// The volume's id as an older driver of this name wrote it down when it attached the volume.
     pub(crate) fn legacy(&self, name: &ObjectName) -> Result<Option<ObjectName>, Error> {
         let Some(file) = self.legacy_file(name) else { return Ok(None) };
-        let text = match fs::read(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(broken(&file, error)),
-        };
+        let Some(text) = load(&file)? else { return Ok(None) };
         let text = std::str::from_utf8(text.get(..MAX_LEGACY_BYTES).unwrap_or(&text)).map_err(|error| broken(&file, error))?;
         ObjectName::parse("volume id", text.trim().as_ref()).map(Some).map_err(|error| broken(&file, error))
     }
@@ -113,9 +109,15 @@ impl Names {
 }
 
 fn read<T: for<'de> Deserialize<'de>>(file: &Path) -> Result<Option<T>, Error> {
+    let Some(text) = load(file)? else { return Ok(None) };
+    serde_json::from_slice(&text).map(Some).map_err(|error| broken(file, error))
+}
+
+/// The file's bytes, if there is such a file.
+fn load(file: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(file) {
-        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| broken(file, error)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Ok(text) => Ok(Some(text)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(broken(file, error)),
     }
 }
@@ -148,7 +150,9 @@ fn replace(file: &Path, text: &[u8]) -> std::io::Result<()> {
 
 fn remove(file: &Path) -> Result<(), Error> {
     match fs::remove_file(file) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::unavailable(format!("cannot remove {}: {error}", file.display()))),
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(Error::unavailable(format!("cannot remove {}: {error}", file.display())))
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! `attach`, `detach`, `isattached`, `expandvolume`.
 
-use wharf_core::Error;
 use wharf_core::types::{AttachRequest, CapacityRange, DetachRequest, ExpandRequest, NodeId, Translated, VolumeId};
+use wharf_core::{Error, ErrorKind};
 
 use super::CallOuts;
 use crate::device;
@@ -41,11 +41,15 @@ impl CallOuts<'_> {
         self.names.keep_attached(name, node, &record)
     }
 
-    /// Kubernetes calls `detach` after an `attach` that failed. Without this it would ask for ever which volume is meant by a name that
-    /// never meant one. Losing this note costs nothing but that.
+    /// Kubernetes calls `detach` after an `attach` that failed. Without this note it would ask for ever which volume is meant by a name that
+    /// never meant one. Only for names that are no ids: those are never attached without a record, so where there is none, nothing was.
     fn remember_refusal(&self, name: &ObjectName, node: &ObjectName) {
         let is_unknown = self.names.attached(name, node).is_ok_and(|record| record.is_none()) && self.names.legacy(name).is_ok_and(|id| id.is_none());
-        if is_unknown && let Err(error) = self.names.keep_attached(name, node, &AttachRecord { volume: None, node: None }) {
+        let says_nothing = || self.translate(name, &Vec::new()).is_err_and(|error| error.kind == ErrorKind::InvalidArgument);
+        if is_unknown
+            && says_nothing()
+            && let Err(error) = self.names.keep_attached(name, node, &AttachRecord { volume: None, node: None })
+        {
             tracing::warn!(%error, "the refused attach could not be noted");
         }
     }

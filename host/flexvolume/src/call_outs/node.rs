@@ -123,9 +123,13 @@ impl CallOuts<'_> {
     /// The only call-out that says that a volume shall grow, so it grows the volume first and what is on it afterwards. "Not supported"
     /// or plain success would make kubelet report a size that does not exist.
     pub(super) fn expand_fs(&self, options: &Options, path: &Path, bytes: u64) -> Result<Reply, Error> {
+        let (services, call) = self.services()?;
+        // A larger disk costs money and cannot be made smaller again.
+        if !services.node.is_staged(path)? {
+            return Err(Error::precondition(format!("nothing is mounted at {}, so nothing there can grow", path.display())));
+        }
         let volume = self.translate(&options.volume_name, &options.chosen)?;
         self.grow(&volume.volume, options, bytes)?;
-        let (services, call) = self.services()?;
         // The PersistentVolume may name no file system; what is mounted has one.
         let request = NodeExpandRequest { volume: volume.volume, capability: None, required_bytes: bytes, context: volume.context };
         services.node.expand(call, &request, path)?;

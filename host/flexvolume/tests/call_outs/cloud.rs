@@ -1,0 +1,190 @@
+//! A backend with a small cloud: disks `d-…` that know who holds them, and shares.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use wharf_core::Error;
+use wharf_core::plan::{FindDevice, Mount, MountSource, Plan, Step};
+use wharf_core::ports::{Backend, Call};
+use wharf_core::types::{
+    AccessType, Answer, AttachRequest, Attached, Capability, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed,
+    NodeDescription, NodeExpandRequest, NodeId, Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated,
+    ValidateRequest, Validated, Volume, VolumeId,
+};
+
+/// The node that the tests run on.
+pub const THIS_NODE: &str = "i-1";
+const SERIAL: &str = "serial";
+
+#[derive(Default)]
+pub struct Cloud {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub struct State {
+    pub holders: BTreeMap<String, BTreeSet<String>>,
+    pub sizes: BTreeMap<String, u64>,
+    pub is_down: bool,
+    pub has_no_backend: bool,
+    pub panics: bool,
+    pub calls: Vec<&'static str>,
+}
+
+impl Cloud {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, verb: &'static str) -> Result<(), Error> {
+        let mut state = self.state();
+        state.calls.push(verb);
+        assert!(!state.panics, "the backend adapter panics");
+        if state.has_no_backend {
+            return Err(Error::precondition("no component is active"));
+        }
+        Ok(())
+    }
+
+    fn ask(&self, verb: &'static str) -> Result<(), Error> {
+        self.enter(verb)?;
+        if self.state().is_down { Err(Error::unavailable("the cloud does not answer")) } else { Ok(()) }
+    }
+}
+
+impl Backend for Cloud {
+    fn describe(&self, _: &Call) -> Result<Description, Error> {
+        self.enter("describe")?;
+        Ok(Description { name: "fake".into(), version: "1".into(), drivers: vec![], capabilities: vec![], topology_keys: vec![], observe_batch: 10 })
+    }
+
+    fn observe(&self, _: &Call, ids: &[String]) -> Result<Vec<Observation>, Error> {
+        self.ask("observe")?;
+        let state = self.state();
+        let observe = |id: &String| {
+            let holders = state.holders.get(id).map(|holders| holders.iter().cloned().collect::<Vec<_>>().join(" ")).unwrap_or_default();
+            Observation { id: id.clone(), found: state.sizes.contains_key(id), state: holders.into_bytes() }
+        };
+        Ok(ids.iter().map(observe).collect())
+    }
+
+    fn holders(&self, _: &Call, observed: &Observation) -> Result<Vec<NodeId>, Error> {
+        self.enter("holders")?;
+        Ok(String::from_utf8_lossy(&observed.state).split_whitespace().map(NodeId::new).collect())
+    }
+
+    fn create(&self, _: &Call, _: &CreateRequest, _: &Progress) -> Result<Answer<Volume>, Error> {
+        unreachable!("FlexVolume creates nothing")
+    }
+
+    fn delete(&self, _: &Call, _: &VolumeId, _: &Progress) -> Result<Answer<()>, Error> {
+        unreachable!("FlexVolume deletes nothing")
+    }
+
+    fn attach(&self, _: &Call, request: &AttachRequest, _: &Progress) -> Result<Answer<Attached>, Error> {
+        self.ask("attach")?;
+        let mut state = self.state();
+        if !state.sizes.contains_key(request.volume.as_str()) {
+            return Err(Error::not_found(format!("there is no disk {}", request.volume)));
+        }
+        let holders = state.holders.entry(request.volume.to_string()).or_default();
+        if let Some(other) = holders.iter().find(|holder| *holder != request.node.as_str()) {
+            return Err(Error::precondition(format!("disk {} is attached to {other}", request.volume)).with_hint("detach it there first"));
+        }
+        holders.insert(request.node.to_string());
+        Ok(Answer::Done(Attached { publish_context: vec![(SERIAL.into(), serial(&request.volume))] }))
+    }
+
+    fn detach(&self, _: &Call, request: &DetachRequest, _: &Progress) -> Result<Answer<()>, Error> {
+        self.ask("detach")?;
+        let node = request.node.as_ref().expect("a call-out always names the node");
+        if let Some(holders) = self.state().holders.get_mut(request.volume.as_str()) {
+            holders.remove(node.as_str());
+        }
+        Ok(Answer::Done(()))
+    }
+
+    fn expand(&self, _: &Call, request: &ExpandRequest, _: &Progress) -> Result<Answer<Expanded>, Error> {
+        self.ask("expand")?;
+        let mut state = self.state();
+        let size = state.sizes.get_mut(request.volume.as_str()).ok_or_else(|| Error::unsupported("shares do not grow"))?;
+        *size = (*size).max(request.capacity.required.unwrap_or(0));
+        Ok(Answer::Done(Expanded { capacity_bytes: *size, node_expansion_required: true }))
+    }
+
+    fn validate(&self, _: &Call, _: &ValidateRequest, _: &[Observation]) -> Result<Validated, Error> {
+        unreachable!("FlexVolume validates nothing")
+    }
+
+    fn list(&self, _: &Call, _: u32, _: Option<&str>) -> Result<Listed, Error> {
+        unreachable!("FlexVolume lists nothing")
+    }
+
+    fn describe_node(&self, _: &Call) -> Result<NodeDescription, Error> {
+        self.ask("describe-node")?;
+        Ok(NodeDescription { node_id: NodeId::new(THIS_NODE), topology: vec![], max_volumes: None })
+    }
+
+    fn plan_stage(&self, _: &Call, request: &StageRequest) -> Result<Plan, Error> {
+        self.enter("plan-stage")?;
+        let read_only = request.capability.mode.is_read_only();
+        let fs_type = fs_type(&request.capability);
+        let mut steps = vec![find(&request.publish_context, 0)?];
+        if !read_only {
+            steps.push(Step::Format { fs_type: fs_type.clone(), arguments: vec![] });
+        }
+        steps.push(Step::Mount(Mount { source: MountSource::Device, fs_type, flags: vec![], read_only }));
+        Ok(plan(steps))
+    }
+
+    fn plan_publish(&self, _: &Call, request: &PublishRequest) -> Result<Plan, Error> {
+        self.enter("plan-publish")?;
+        let source = match request.volume.as_str().strip_prefix("share:") {
+            Some(server) => MountSource::Nfs { server: server.to_owned(), path: "/".into(), options: vec![] },
+            None => MountSource::Staged,
+        };
+        Ok(plan(vec![Step::Mount(Mount { source, fs_type: String::new(), flags: vec![], read_only: request.read_only })]))
+    }
+
+    fn plan_expand(&self, _: &Call, request: &NodeExpandRequest) -> Result<Plan, Error> {
+        self.enter("plan-expand")?;
+        let context = vec![(SERIAL.to_owned(), serial(&request.volume))];
+        Ok(plan(vec![find(&context, request.required_bytes)?, Step::Grow { fs_type: String::new() }]))
+    }
+
+    fn translate(&self, _: &Call, request: &TranslateRequest) -> Result<Translated, Error> {
+        self.enter("translate")?;
+        let option = |name: &str| request.options.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str());
+        if request.driver == "acme/share" {
+            let server = option("server").ok_or_else(|| Error::invalid("the option `server` is missing"))?;
+            return Ok(Translated { volume: VolumeId::new(format!("share:{server}")), context: request.options.clone() });
+        }
+        let id = option("volumeId").unwrap_or(&request.volume_name);
+        if !id.starts_with("d-") {
+            return Err(Error::invalid("the option `volumeId` is missing").with_hint("it is the id of a disk, d-…"));
+        }
+        Ok(Translated { volume: VolumeId::new(id), context: request.options.clone() })
+    }
+}
+
+/// Not to be guessed from the id.
+fn serial(volume: &VolumeId) -> String {
+    format!("serial-of-{volume}")
+}
+
+fn fs_type(capability: &Capability) -> String {
+    match &capability.access {
+        AccessType::Mount { fs_type, .. } if !fs_type.is_empty() => fs_type.clone(),
+        AccessType::Mount { .. } | AccessType::Block => "ext4".into(),
+    }
+}
+
+fn find(publish_context: &Parameters, minimum_bytes: u64) -> Result<Step, Error> {
+    let (_, serial) =
+        publish_context.iter().find(|(key, _)| key == SERIAL).ok_or_else(|| Error::precondition("the serial of the disk is not known"))?;
+    Ok(Step::FindDevice(FindDevice { serial: serial.clone(), links: vec![], minimum_bytes }))
+}
+
+fn plan(steps: Vec<Step>) -> Plan {
+    Plan { steps, summary: "test".into() }
+}

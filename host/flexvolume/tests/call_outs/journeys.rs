@@ -1,0 +1,48 @@
+//! What a single answer does not show.
+
+use std::ffi::OsString;
+
+use wharf_flexvolume::{Machine, answer};
+
+use super::world::World;
+
+const OPTIONS: &str = r#"{"kubernetes.io/pvOrVolumeName":"d-1","volumeId":"d-1"}"#;
+
+#[test]
+fn what_needs_no_services_opens_none() {
+    let world = World::new();
+    for arguments in [vec!["init"], vec!["getvolumename", OPTIONS], vec!["nonsense"], vec!["mount", "/", OPTIONS], vec!["attach", "{", "i-1"]] {
+        world.call(&arguments);
+        assert_eq!(world.opened(), 0, "{arguments:?}");
+    }
+    world.call(&["unmount", "/k/pods/u/volumes/acme~disk/d-1"]);
+    assert_eq!(world.opened(), 1);
+}
+
+#[test]
+fn no_secret_is_kept_or_repeated() {
+    let mut world = World::new();
+    world.driver = "share".into();
+    let options = r#"{"kubernetes.io/pvOrVolumeName":"pv1","kubernetes.io/secret/pw":"aHVudGVyMg==","AKSECRET":"hunter2","server":"nas"}"#;
+    let printed = world.call(&["mount", "/k/pods/u/volumes/acme~share/pv1", options]);
+    assert!(printed.contains("Success"), "{printed}");
+    let records = format!("{:?}", world.machine.state().records);
+    assert!(records.contains("nas"), "{records}");
+    assert!(!records.contains("hunter2") && !records.contains("aHVudGVyMg"), "{records}");
+}
+
+#[test]
+fn people_get_help_and_the_version() {
+    let world = World::new();
+    let executable = OsString::from(world.path().join("plugins/acme~disk/disk"));
+    let print = |words: &[&str]| {
+        let argv: Vec<_> = std::iter::once(executable.clone()).chain(words.iter().map(OsString::from)).collect();
+        String::from_utf8(answer(&argv, &Machine::default(), &world)).unwrap()
+    };
+    for words in [&["version"][..], &["--version"], &["-v"]] {
+        assert_eq!(print(words), env!("CARGO_PKG_VERSION"), "the version, without a newline");
+    }
+    for words in [&[][..], &["help"], &["--help"], &["-h"]] {
+        assert!(print(words).starts_with("In K8s Mode: "));
+    }
+}

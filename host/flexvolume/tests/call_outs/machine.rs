@@ -1,0 +1,129 @@
+//! A machine without a kernel: disks that are there while the cloud says that this node holds them, and a mount table.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use wharf_core::plan::{FindDevice, MountSource, Plan, Step};
+use wharf_core::policy::NodePolicy;
+use wharf_core::ports::{Call, Node, RemovePath, StageRecord, Usage};
+use wharf_core::types::VolumeId;
+use wharf_core::{Blame, Error, ErrorKind};
+
+use super::cloud::{Cloud, THIS_NODE};
+
+pub struct Machine {
+    cloud: Arc<Cloud>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub struct State {
+    pub mounts: BTreeMap<PathBuf, Mounted>,
+    pub records: BTreeMap<(String, String), StageRecord>,
+    /// The word of a step that fails.
+    pub failing: Option<String>,
+    pub formatted: BTreeMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct Mounted {
+    pub what: String,
+    pub read_only: bool,
+}
+
+impl Machine {
+    pub fn new(cloud: Arc<Cloud>) -> Self {
+        Self { cloud, state: Mutex::default() }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn find(&self, find: &FindDevice) -> Result<String, Error> {
+        let disk = find.serial.strip_prefix("serial-of-").unwrap_or_default();
+        let cloud = self.cloud.state();
+        let is_here = cloud.holders.get(disk).is_some_and(|holders| holders.contains(THIS_NODE));
+        if is_here && cloud.sizes.get(disk).is_some_and(|size| *size >= find.minimum_bytes) {
+            return Ok(disk.to_owned());
+        }
+        Err(Error::new(ErrorKind::DeadlineExceeded, Blame::Host, format!("no device has the serial {}", find.serial)))
+    }
+}
+
+impl Node for Machine {
+    fn record(&self, driver: &str, volume: &VolumeId) -> Result<Option<StageRecord>, Error> {
+        Ok(self.state().records.get(&(driver.to_owned(), volume.to_string())).cloned())
+    }
+
+    fn record_of_path(&self, path: &Path) -> Result<Option<StageRecord>, Error> {
+        let is_at = |record: &&StageRecord| record.staging_path == path || record.targets.iter().any(|target| target.target_path == path);
+        Ok(self.state().records.values().find(is_at).cloned())
+    }
+
+    fn records(&self, driver: &str) -> Result<Vec<StageRecord>, Error> {
+        Ok(self.state().records.values().filter(|record| record.driver == driver).cloned().collect())
+    }
+
+    fn save(&self, record: &StageRecord) -> Result<(), Error> {
+        self.state().records.insert((record.driver.clone(), record.volume.to_string()), record.clone());
+        Ok(())
+    }
+
+    fn forget(&self, driver: &str, volume: &VolumeId) -> Result<(), Error> {
+        self.state().records.remove(&(driver.to_owned(), volume.to_string()));
+        Ok(())
+    }
+
+    fn is_mounted(&self, path: &Path) -> Result<bool, Error> {
+        Ok(self.state().mounts.contains_key(path))
+    }
+
+    fn run(&self, _: &Call, plan: &Plan, _: &NodePolicy, destination: &Path, staged: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+        let mut mounts = self.state().mounts.clone();
+        let mut disk = None;
+        for step in &plan.steps {
+            if self.state().failing.as_deref() == Some(step.word()) {
+                return Err(Error::unavailable(format!("{} failed", step.word())));
+            }
+            match step {
+                Step::FindDevice(find) => disk = Some(self.find(find)?),
+                Step::Format { fs_type, .. } => drop(self.state().formatted.entry(disk.clone().unwrap()).or_insert_with(|| fs_type.clone())),
+                Step::Mount(mount) => {
+                    let what = match &mount.source {
+                        MountSource::Device => disk.clone().unwrap(),
+                        MountSource::Staged => mounts[staged.unwrap()].what.clone(),
+                        MountSource::Nfs { server, .. } => format!("nfs {server}"),
+                        other => unreachable!("{other:?}"),
+                    };
+                    mounts.entry(destination.to_owned()).or_insert(Mounted { what, read_only: mount.read_only });
+                }
+                Step::Grow { .. } => assert!(mounts.contains_key(destination), "what grows is mounted"),
+                other => unreachable!("{other:?}"),
+            }
+        }
+        self.state().mounts = mounts;
+        Ok(disk.map(|disk| PathBuf::from(format!("/dev/{disk}"))))
+    }
+
+    fn find_device(&self, _: &Call, plan: &Plan, _: &NodePolicy) -> Result<PathBuf, Error> {
+        let Some(Step::FindDevice(find)) = plan.steps.first() else { unreachable!("a disk's plan begins with its device") };
+        Ok(PathBuf::from(format!("/dev/{}", self.find(find)?)))
+    }
+
+    fn unmount(&self, _: &Call, path: &Path, remove: RemovePath) -> Result<(), Error> {
+        assert_eq!(remove, RemovePath::No, "kubelet removes the folder itself");
+        self.state().mounts.remove(path);
+        Ok(())
+    }
+
+    fn usage(&self, _: &Path) -> Result<Usage, Error> {
+        unreachable!("kubelet measures by itself")
+    }
+
+    fn device_size(&self, path: &Path) -> Result<Option<u64>, Error> {
+        let disk = path.strip_prefix("/dev").map(|disk| disk.to_string_lossy().into_owned()).unwrap();
+        Ok(self.cloud.state().sizes.get(&disk).copied())
+    }
+}

@@ -1,0 +1,145 @@
+//! Scenario files: what is given, which call-outs come, and what they print and leave behind.
+//!
+//! ```text
+//! # a sentence
+//! given d-1 attached to i-2
+//! call attach
+//!   {"kubernetes.io/pvOrVolumeName":"d-1"}
+//!   ''
+//! = {"status":"Failure",…}
+//! backend translate observe attach
+//! left …
+//! ```
+//!
+//! `given` and `call` lines are input; one argument stands on each indented line, `''` for an empty one. `=`, `backend` and `left`
+//! lines are output. `$T` stands for the temporary folder, `$POD` and `$GLOBAL` for the folders that kubelet uses.
+
+use std::fs;
+use std::path::Path;
+
+use wharf_flexvolume::NodeNameRule;
+
+use super::machine::Mounted;
+use super::world::World;
+
+const POD: &str = "/var/lib/kubelet/pods/uid-1/volumes";
+const GLOBAL: &str = "/var/lib/kubelet/plugins/kubernetes.io/flexvolume";
+
+/// Runs a file's scenarios and returns the file as it should be.
+pub fn replay(text: &str) -> String {
+    let mut result = String::new();
+    for block in text.split("\n\n").filter(|block| !block.trim().is_empty()) {
+        if !result.is_empty() {
+            result.push('\n');
+        }
+        replay_one(block, &mut result);
+    }
+    result
+}
+
+fn replay_one(block: &str, result: &mut String) {
+    let mut world = World::new();
+    let mut call: Vec<String> = Vec::new();
+    let mut keep = |line: &str| result.push_str(&format!("{line}\n"));
+    for line in block.lines().chain(["end"]) {
+        if !line.starts_with("  ") && !call.is_empty() {
+            let printed = world.call(&call);
+            assert_eq!(printed.lines().count(), 1, "one line: {printed:?}");
+            keep(&format!("= {}", shorten(&printed, &world).trim_end()));
+            let verbs = world.cloud.state().calls.join(" ");
+            keep(format!("backend {verbs}").trim_end());
+            call.clear();
+        }
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("=" | "backend" | "left" | "end", _) => continue,
+            ("#", _) => {}
+            ("given", fact) => give(&mut world, fact),
+            ("call", word) => call.push(word.to_owned()),
+            ("", argument) => call.push(argument_of(argument.trim())),
+            other => panic!("cannot read {other:?}"),
+        }
+        keep(line);
+    }
+    left(&world).iter().for_each(|line| keep(line));
+}
+
+fn argument_of(text: &str) -> String {
+    match text {
+        "''" => String::new(),
+        text => text.replace("$POD", POD).replace("$GLOBAL", GLOBAL),
+    }
+}
+
+fn shorten(text: &str, world: &World) -> String {
+    text.replace(&*world.path().to_string_lossy(), "$T").replace(POD, "$POD").replace(GLOBAL, "$GLOBAL")
+}
+
+fn give(world: &mut World, fact: &str) {
+    let words: Vec<&str> = fact.split(' ').collect();
+    match words.as_slice() {
+        ["driver", name] => world.driver = (*name).to_owned(),
+        [disk, "attached", "to", node] => drop(world.cloud.state().holders.entry((*disk).to_owned()).or_default().insert((*node).to_owned())),
+        [disk, "mounted", "at", path] => {
+            let mounted = Mounted { what: (*disk).to_owned(), read_only: false };
+            world.machine.state().mounts.insert(argument_of(path).into(), mounted);
+        }
+        ["legacy", name, disk] => {
+            fs::create_dir_all(world.legacy_folder()).unwrap();
+            fs::write(world.legacy_folder().join(format!("{name}.conf")), disk).unwrap();
+        }
+        ["any", "node", "name"] => world.install(|driver| driver.nodes.node_name = NodeNameRule::Any),
+        ["advertised", "attach"] => world.install(|driver| driver.capabilities.attach = true),
+        ["cloud", "down"] => world.cloud.state().is_down = true,
+        ["no", "backend"] => world.cloud.state().has_no_backend = true,
+        ["panic"] => world.cloud.state().panics = true,
+        ["failing", step] => world.machine.state().failing = Some((*step).to_owned()),
+        ["nothing", "failing"] => world.machine.state().failing = None,
+        ["state", "lost"] => {
+            let _ = fs::remove_dir_all(world.state_folder());
+            world.machine.state().records.clear();
+        }
+        ["state", "unwritable"] => fs::write(world.state_folder(), "a file where the folder should be").unwrap(),
+        ["reboot"] => world.machine.state().mounts.clear(),
+        ["no", "driver", "file"] => fs::remove_file(world.path().join(format!("plugins/acme~{}/.wharf.json", world.driver))).unwrap(),
+        other => panic!("cannot give {other:?}"),
+    }
+}
+
+fn left(world: &World) -> Vec<String> {
+    let mut lines = Vec::new();
+    let cloud = world.cloud.state();
+    for (disk, node) in cloud.holders.iter().flat_map(|(disk, nodes)| nodes.iter().map(move |node| (disk, node))) {
+        lines.push(format!("left {disk} attached to {node}"));
+    }
+    lines.extend(cloud.sizes.iter().filter(|(_, size)| **size != 1 << 30).map(|(disk, size)| format!("left {disk} of {size} bytes")));
+    let machine = world.machine.state();
+    lines.extend(machine.formatted.iter().map(|(disk, fs_type)| format!("left {disk} formatted as {fs_type}")));
+    for (path, mounted) in &machine.mounts {
+        let read_only = if mounted.read_only { ", read-only" } else { "" };
+        lines.push(format!("left {} mounted at {}{read_only}", mounted.what, path.display()));
+    }
+    for record in machine.records.values() {
+        let state = if record.complete { "complete" } else { "incomplete" };
+        lines.push(format!("left record of {}, {state}, targets {}", record.volume, record.targets.len()));
+    }
+    for (folder, name) in [(world.state_folder(), "state"), (world.legacy_folder(), "legacy")] {
+        files(&folder).iter().for_each(|(path, text)| lines.push(format!("left {name} {path} {text}")));
+    }
+    lines.iter().map(|line| shorten(line, world)).collect()
+}
+
+/// Every file below, with its content.
+fn files(folder: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut waiting = vec![folder.to_owned()];
+    while let Some(next) = waiting.pop() {
+        for entry in fs::read_dir(&next).into_iter().flatten().flatten() {
+            match entry.file_type().unwrap().is_dir() {
+                true => waiting.push(entry.path()),
+                false => found.push((entry.path().strip_prefix(folder).unwrap().display().to_string(), fs::read_to_string(entry.path()).unwrap())),
+            }
+        }
+    }
+    found.sort();
+    found
+}

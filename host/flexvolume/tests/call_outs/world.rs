@@ -1,0 +1,128 @@
+//! A folder of installed drivers, a cloud and a machine. Every call-out opens services of its own, as a process would.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use wharf_core::Error;
+use wharf_core::controller::Controller;
+use wharf_core::node::NodeService;
+use wharf_core::policy::NodePolicy;
+use wharf_core::ports::{Call, Clock, Instant};
+use wharf_flexvolume::{Capabilities, DriverFile, DriverName, NodeNames, Open, Services, answer, install};
+
+use super::cloud::Cloud;
+use super::machine::Machine;
+
+pub struct World {
+    pub folder: TempDir,
+    pub cloud: Arc<Cloud>,
+    pub machine: Arc<Machine>,
+    pub driver: String,
+    opened: Mutex<u32>,
+}
+
+impl World {
+    /// Disks `d-1`, `d-2` and `d-3` of 1 GiB, attached to nobody; drivers `acme/disk` and `acme/share`.
+    pub fn new() -> Self {
+        let cloud = Arc::new(Cloud::default());
+        cloud.state().sizes = ["d-1", "d-2", "d-3"].map(|id| (id.to_owned(), 1 << 30)).into();
+        let machine = Arc::new(Machine::new(Arc::clone(&cloud)));
+        let world = Self { folder: tempfile::tempdir().unwrap(), cloud, machine, driver: "disk".into(), opened: Mutex::default() };
+        world.install(|_| {});
+        world
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn state_folder(&self) -> PathBuf {
+        self.path().join("state")
+    }
+
+    pub fn legacy_folder(&self) -> PathBuf {
+        self.path().join("legacy")
+    }
+
+    /// Installs both drivers, changed like this.
+    pub fn install(&self, change: impl Fn(&mut DriverFile)) {
+        let binary = self.path().join("wharf");
+        fs::write(&binary, "binary").unwrap();
+        let drivers: Vec<_> = ["acme/disk", "acme/share"].iter().map(|name| self.driver_file(name, &change)).collect();
+        for outcome in install::install(&self.path().join("plugins"), &binary, &drivers) {
+            outcome.result.unwrap();
+        }
+    }
+
+    fn driver_file(&self, name: &str, change: impl Fn(&mut DriverFile)) -> DriverFile {
+        let attachable = name == "acme/disk";
+        let nodes = NodeNames { ids: [("node-b".to_owned(), "i-2".to_owned())].into(), id_prefixes: vec!["i-".into()], ..NodeNames::default() };
+        let mut file = DriverFile {
+            driver: DriverName::parse(name).unwrap(),
+            csi_driver: "acme.example.com".into(),
+            backend: "acme".into(),
+            config: "/etc/wharf.toml".into(),
+            version: "1".into(),
+            state: self.state_folder(),
+            attachable,
+            capabilities: if attachable { Capabilities::of_disks() } else { Capabilities::of_shares() },
+            nodes,
+            secret_options: vec!["akSecret".into()],
+            legacy_state: Some(self.legacy_folder()),
+            log: None,
+        };
+        change(&mut file);
+        file
+    }
+
+    /// Executes the driver with these arguments.
+    pub fn call(&self, arguments: &[impl AsRef<str>]) -> String {
+        self.execute(arguments.iter().map(|argument| OsString::from(argument.as_ref())).collect())
+    }
+
+    pub fn execute(&self, arguments: Vec<OsString>) -> String {
+        let executable = self.path().join(format!("plugins/acme~{0}/{0}", self.driver));
+        let argv: Vec<_> = std::iter::once(executable.into_os_string()).chain(arguments).collect();
+        let machine = wharf_flexvolume::Machine { names: vec!["node-a".into()] };
+        *self.opened.lock().unwrap() = 0;
+        self.cloud.state().calls.clear();
+        String::from_utf8(answer(&argv, &machine, self)).unwrap()
+    }
+
+    /// How often the last call-out opened the services.
+    pub fn opened(&self) -> u32 {
+        *self.opened.lock().unwrap()
+    }
+}
+
+impl Open for World {
+    fn open(&self, driver: &DriverFile) -> Result<Services, Error> {
+        *self.opened.lock().unwrap() += 1;
+        let clock: Arc<dyn Clock> = Arc::new(PassingClock::default());
+        Ok(Services {
+            controller: Controller::for_one_call(&driver.csi_driver, self.cloud.clone(), Arc::clone(&clock)),
+            node: NodeService::new(&driver.csi_driver, self.cloud.clone(), self.machine.clone(), NodePolicy::default()),
+            clock,
+        })
+    }
+}
+
+/// Time that passes when somebody waits for it.
+#[derive(Default)]
+struct PassingClock {
+    now: Mutex<Duration>,
+}
+
+impl Clock for PassingClock {
+    fn now(&self) -> Instant {
+        *self.now.lock().unwrap()
+    }
+
+    fn sleep(&self, duration: Duration, _: &Call) {
+        *self.now.lock().unwrap() += duration;
+    }
+}

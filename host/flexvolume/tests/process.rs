@@ -1,0 +1,183 @@
+//! The process around a call-out, as kubelet starts it: executed by the path of a driver, with one pipe for both streams.
+//!
+//! This program plays both parts. Executed as a driver it answers like the real binary, with services that misbehave as the driver's
+//! name says; executed as a test it installs copies of itself and calls them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test speaks in assertions, its doubles and tables too"
+)]
+
+use std::fs;
+use std::io::{PipeWriter, Read, Write, pipe};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use wharf_core::Error;
+use wharf_flexvolume::install::install;
+use wharf_flexvolume::{Capabilities, DriverFile, DriverName, NodeNames, Open, Services, is_call_out, serve};
+
+/// Far more than a call needs, and less than a person waits.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+type Test = fn(&Bench);
+
+/// Misbehaves as the driver's name says, and then refuses.
+struct Misbehaving;
+
+impl Open for Misbehaving {
+    fn open(&self, driver: &DriverFile) -> Result<Services, Error> {
+        match driver.driver.driver() {
+            "panic" => panic!("hunter2"),
+            "thread" => drop(thread::spawn(|| panic!("hunter2")).join()),
+            "noise" => {
+                println!("printed");
+                eprintln!("printed");
+                let _ = Command::new("sh").args(["-c", "echo printed; echo printed >&2"]).status();
+            }
+            // Lives as long as its standard input is open: a mount helper that stays.
+            "child" => drop(Command::new("cat").spawn().unwrap()),
+            _ => {}
+        }
+        Err(Error::precondition("refused"))
+    }
+}
+
+fn main() -> ExitCode {
+    let argv: Vec<_> = std::env::args_os().collect();
+    if is_call_out(&argv[0]) {
+        return serve(&argv, &Misbehaving);
+    }
+    let bench = Bench::new();
+    let tests: [(&str, Test); 8] = [
+        ("init_answers_and_exits_with_zero", init_answers_and_exits_with_zero),
+        (
+            "a_failure_exits_with_zero_so_that_kubelet_does_not_log_the_arguments",
+            a_failure_exits_with_zero_so_that_kubelet_does_not_log_the_arguments,
+        ),
+        ("what_is_not_supported_exits_with_zero", what_is_not_supported_exits_with_zero),
+        ("a_panic_is_one_failure_and_nothing_else", a_panic_is_one_failure_and_nothing_else),
+        ("what_others_print_never_reaches_kubelet", what_others_print_never_reaches_kubelet),
+        ("a_child_that_stays_does_not_hold_kubelets_pipe", a_child_that_stays_does_not_hold_kubelets_pipe),
+        ("the_version_is_printed_without_a_newline", the_version_is_printed_without_a_newline),
+        ("calls_are_logged_without_their_options", calls_are_logged_without_their_options),
+    ];
+    for (name, test) in tests {
+        test(&bench);
+        println!("test {name} ... ok");
+    }
+    ExitCode::SUCCESS
+}
+
+fn init_answers_and_exits_with_zero(bench: &Bench) {
+    let expected = "{\"status\":\"Success\",\"volumeName\":\"\",\"capabilities\":{\"attach\":true,\"selinuxRelabel\":true,\"supportsMetrics\":true,\"fsGroup\":true,\"requiresFSResize\":true}}\n";
+    assert_eq!(bench.call("panic", &["init"]), expected);
+}
+
+const OPTIONS: &str = r#"{"kubernetes.io/pvOrVolumeName":"pv1","kubernetes.io/secret/pw":"hunter2","volumeId":"d-1"}"#;
+const REFUSED: &str = "{\"status\":\"Failure\",\"message\":\"refused\",\"volumeName\":\"\"}\n";
+
+fn a_failure_exits_with_zero_so_that_kubelet_does_not_log_the_arguments(bench: &Bench) {
+    assert_eq!(bench.call("plain", &["attach", OPTIONS, "node"]), REFUSED);
+    assert!(bench.call("plain", &["attach", "{\"pw\":hunter2", "node"]).contains("Attach Options format illegal"));
+}
+
+fn what_is_not_supported_exits_with_zero(bench: &Bench) {
+    assert!(bench.call("plain", &["provision"]).starts_with("{\"status\":\"Not supported\""));
+}
+
+fn a_panic_is_one_failure_and_nothing_else(bench: &Bench) {
+    for driver in ["panic", "thread"] {
+        let printed = bench.call(driver, &["attach", OPTIONS, "node"]);
+        assert_eq!(
+            printed,
+            "{\"status\":\"Failure\",\"message\":\"wharf stopped on a defect of its own; its log says where; please report it\",\"volumeName\":\"\"}\n"
+        );
+    }
+}
+
+fn what_others_print_never_reaches_kubelet(bench: &Bench) {
+    assert_eq!(bench.call("noise", &["attach", OPTIONS, "node"]), REFUSED);
+}
+
+fn a_child_that_stays_does_not_hold_kubelets_pipe(bench: &Bench) {
+    // The child ends with the bench, which holds the other end of its standard input.
+    assert_eq!(bench.call("child", &["attach", OPTIONS, "node"]), REFUSED);
+}
+
+fn the_version_is_printed_without_a_newline(bench: &Bench) {
+    assert_eq!(bench.call("plain", &["--version"]), env!("CARGO_PKG_VERSION"));
+}
+
+fn calls_are_logged_without_their_options(bench: &Bench) {
+    bench.call("plain", &["attach", OPTIONS, "node"]);
+    bench.call("panic", &["attach", OPTIONS, "node"]);
+    let read = |driver: &str| fs::read_to_string(bench.folder.path().join(format!("log/flexvolume_{driver}.log"))).unwrap();
+    assert!(read("plain").contains("call_out=\"attach\"") && read("plain").contains("refused"), "{}", read("plain"));
+    assert!(read("panic").contains("tests/process.rs"), "a panic is found by its place: {}", read("panic"));
+    assert!(!read("plain").contains("hunter2") && !read("panic").contains("hunter2"));
+}
+
+/// Installed drivers, and the standard input that they get.
+struct Bench {
+    folder: TempDir,
+    _input: PipeWriter,
+    input: std::io::PipeReader,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let drivers = ["panic", "thread", "noise", "child", "plain"].map(|driver| driver_file(folder.path(), driver));
+        let binary = std::env::current_exe().unwrap();
+        for outcome in install(&folder.path().join("plugins"), &binary, &drivers) {
+            outcome.result.unwrap();
+        }
+        let (input, writer) = pipe().unwrap();
+        Self { folder, _input: writer, input }
+    }
+
+    /// What the driver prints, until everybody has closed the pipe.
+    fn call(&self, driver: &str, arguments: &[&str]) -> String {
+        let executable: PathBuf = self.folder.path().join(format!("plugins/acme~{driver}/{driver}"));
+        let (mut reader, writer) = pipe().unwrap();
+        let mut command = Command::new(executable);
+        command.args(arguments).stdin(Stdio::from(self.input.try_clone().unwrap())).stderr(writer.try_clone().unwrap()).stdout(writer);
+        let mut process = command.spawn().unwrap();
+        drop(command);
+        let (sender, printed) = mpsc::channel();
+        thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            sender.send(text)
+        });
+        let printed = printed.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{driver} {arguments:?}: somebody still holds the pipe"));
+        assert_eq!(process.wait().unwrap().code(), Some(0), "{driver} {arguments:?}: {printed}");
+        std::io::stdout().flush().unwrap();
+        printed
+    }
+}
+
+fn driver_file(folder: &Path, driver: &str) -> DriverFile {
+    DriverFile {
+        driver: DriverName::parse(&format!("acme/{driver}")).unwrap(),
+        csi_driver: "acme.example.com".into(),
+        backend: "acme".into(),
+        config: folder.join("wharf.toml"),
+        version: "1".into(),
+        state: folder.join("state"),
+        attachable: true,
+        capabilities: Capabilities::of_disks(),
+        nodes: NodeNames::default(),
+        secret_options: Vec::new(),
+        legacy_state: None,
+        log: Some(folder.join("log")),
+    }
+}
