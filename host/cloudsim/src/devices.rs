@@ -52,6 +52,20 @@ impl Devices {
         remove_file(&self.image(id))
     }
 
+    /// Removes images that a crash left between a call and its state.
+    pub(crate) fn remove_unknown_images(&self, known: impl Fn(&str) -> bool) -> Result<(), RegionError> {
+        let folder = self.directory.join("disks");
+        for entry in fs::read_dir(&folder).map_err(at("list", &folder))?.flatten() {
+            let name = entry.file_name();
+            if name.to_str().and_then(|name| name.strip_suffix(".img")).is_some_and(|id| !known(id)) {
+                let path = entry.path();
+                loops::detach(&path)?;
+                remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Grows an image, and the device that shows it.
     pub(crate) fn grow(&self, id: &str, size_gib: u64) -> Result<(), RegionError> {
         let path = self.image(id);

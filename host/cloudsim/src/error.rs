@@ -32,6 +32,12 @@ pub enum RegionError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Another region, in this process or another, runs over the same folder.
+    #[error("a region already runs over {path}; stop it, or use another folder")]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
     /// An option cannot be.
     #[error("option `{option}`: {reason}")]
     Option {

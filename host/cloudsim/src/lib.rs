@@ -2,7 +2,7 @@
 //! own SDKs work against it with signature checks on, and that an attached disk is a block device.
 //!
 //! For tests, the demonstration and backend authors. It is not part of the product and nothing in it is secret; it keeps real time, makes real
-//! loop devices (as root) and fails on purpose when a [`FaultRule`] says so. What it leaves out: billing, networks, images, system disks, XML
+//! loop devices (as root) and fails on purpose when a [`FaultRule`] says so. What it leaves out: billing, networks, images, the bytes of system disks, XML
 //! answers, RAM policies (a [`Fault::Fail`] for one caller stands for a denial), and every operation that a disk driver does not call.
 //!
 //! ```no_run

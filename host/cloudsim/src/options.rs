@@ -24,7 +24,8 @@ pub struct RegionOptions {
     pub instance_zones: Vec<String>,
     /// The type of all instances.
     pub instance_type: String,
-    /// `DiskQuantity` of that type: how many disks an instance takes, the system disk (which is not simulated) included.
+    /// `DiskQuantity` of that type: how many disks an instance takes, its system disk included. (That one is listed by `DescribeDisks`, with
+    /// `Type` `system`, but has no bytes and is not among [`Region::disks`](crate::Region::disks).)
     pub disk_quantity: u32,
     /// How long the asynchronous parts take.
     pub delays: Delays,

@@ -63,6 +63,9 @@ pub(crate) struct Instance {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Disk {
     pub(crate) id: String,
+    /// An instance's own; never part of the state, only of listings.
+    #[serde(skip)]
+    pub(crate) system: bool,
     /// In which order they were made.
     pub(crate) number: u64,
     pub(crate) name: String,

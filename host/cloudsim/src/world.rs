@@ -1,7 +1,8 @@
 //! The region itself: state, time, devices and settings, without any protocol. One lock around it makes every call a step of its own.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -47,8 +48,12 @@ pub(crate) struct World {
     /// Disks that were detached while the node still had them mounted, by instance, since this region started.
     pub(crate) detached_while_mounted: Vec<(String, String)>,
     path: PathBuf,
+    /// Images to remove once the state no longer names them: the other order would lose the bytes of a disk that a crash brings back.
+    discarded: Vec<String>,
     dirty: bool,
     stopped: bool,
+    /// Held while this region runs; the system lets go of it when the process ends in any way.
+    lock: Option<File>,
 }
 
 impl World {
@@ -59,14 +64,26 @@ impl World {
         std::fs::create_dir_all(&disks).map_err(at("create", &disks))?;
         // Loop devices name their file by its real path.
         options.directory = directory.canonicalize().map_err(at("resolve", &directory))?;
+        let lock = lock_folder(&options.directory)?;
         let path = options.directory.join("state.json");
         let state = match State::load(&path)? {
             Some(state) => state,
             None => State::new().map_err(at("read", std::path::Path::new("/dev/urandom")))?,
         };
         let devices = Devices::new(options.directory.clone(), options.devices, options.link_into_dev_disk);
-        let mut world =
-            Self { options, clock, state, devices, requests: 0, detached_while_mounted: Vec::new(), path, dirty: true, stopped: false };
+        let mut world = Self {
+            options,
+            clock,
+            state,
+            devices,
+            requests: 0,
+            detached_while_mounted: Vec::new(),
+            path,
+            discarded: Vec::new(),
+            dirty: true,
+            stopped: false,
+            lock: Some(lock),
+        };
         world.add_instances()?;
         world.restore_devices()?;
         world.progress();
@@ -103,6 +120,8 @@ impl World {
     }
 
     fn restore_devices(&mut self) -> Result<(), RegionError> {
+        let known = |id: &str| self.state.disks.contains_key(id) || self.state.snapshots.contains_key(id);
+        self.devices.remove_unknown_images(known)?;
         let shown = |disk: &Disk| disk.attachments.iter().any(|attachment| attachment.is_visible());
         let keep: Vec<&str> = self.state.disks.values().filter(|disk| shown(disk)).map(|disk| disk.id.as_str()).collect();
         self.devices.free_all_but(&keep)?;
@@ -128,14 +147,26 @@ impl World {
         &mut self.state
     }
 
-    /// A disk by id.
+    /// A data disk by id. No operation on a system disk is simulated; all are refused.
     pub(crate) fn disk(&self, id: &str) -> Result<&Disk, ApiError> {
-        self.state.disks.get(id).ok_or_else(ApiError::no_disk)
+        self.state.disks.get(id).ok_or_else(|| self.no_data_disk(id))
     }
 
-    /// A disk by id, to be changed.
+    /// A data disk by id, to be changed.
     pub(crate) fn disk_mut(&mut self, id: &str) -> Result<&mut Disk, ApiError> {
+        self.disk(id)?;
         self.change().disks.get_mut(id).ok_or_else(ApiError::no_disk)
+    }
+
+    fn no_data_disk(&self, id: &str) -> ApiError {
+        let is_system = self.system_disks().any(|(system, _)| system == id);
+        if is_system { ApiError::new(403, "DiskNotPortable", "The specified disk is not a portable disk.") } else { ApiError::no_disk() }
+    }
+
+    /// The system disk of every instance: it is listed and takes a place, but has no bytes.
+    pub(crate) fn system_disks(&self) -> impl Iterator<Item = (String, &Instance)> {
+        let instances = self.state.instances.iter().filter(|instance| !instance.released);
+        instances.map(|instance| (format!("d-{}", identifiers::derive(&self.state.seed, &instance.id, 0, 20)), instance))
     }
 
     /// An instance by id.
@@ -239,8 +270,17 @@ impl World {
         if self.dirty && !self.stopped {
             self.state.save(&self.path)?;
             self.dirty = false;
+            for image in std::mem::take(&mut self.discarded) {
+                self.devices.remove_image(&image)?;
+            }
         }
         Ok(())
+    }
+
+    /// Removes an image as soon as the state without it is written.
+    pub(crate) fn discard_image(&mut self, id: String) {
+        self.dirty = true;
+        self.discarded.push(id);
     }
 
     /// Whether the region has ended: no call may change anything any more.
@@ -255,7 +295,9 @@ impl World {
         for instance in &self.state.instances {
             self.devices.remove_links(&instance.id)?;
         }
-        self.devices.free_all_but(&[])
+        self.devices.free_all_but(&[])?;
+        self.lock = None;
+        Ok(())
     }
 
     /// Forgets disks, snapshots, tasks, client tokens and sessions; keeps instances and keys.
@@ -277,11 +319,20 @@ impl World {
             instance.released = false;
         }
         self.detached_while_mounted.clear();
-        for image in images {
-            self.devices.remove_image(&image)?;
-        }
+        self.discarded.extend(images);
         self.dirty = true;
         self.save()
+    }
+}
+
+/// Makes sure that no other region uses the folder.
+fn lock_folder(directory: &Path) -> Result<File, RegionError> {
+    let path = directory.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RegionError::Busy { path: directory.to_path_buf() }),
+        Err(TryLockError::Error(error)) => Err(at("lock", &path)(error)),
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn attach(world: &mut World, params: &Params) -> Answer {
     let disk = world.disk(&disk_id)?;
     check_disk(disk, instance, force)?;
     let taken: Vec<&str> = devices_of(world, &instance_id);
-    // The system disk, which is not simulated, has one of the places.
+    // The system disk has one of the places.
     if taken.len() + 1 >= world.options.disk_quantity as usize {
         let message = "The amount of the disk on instance in question reach its limits.";
         return Err(ApiError::new(403, "InstanceDiskLimitExceeded", message));

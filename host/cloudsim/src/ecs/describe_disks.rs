@@ -7,7 +7,7 @@ use crate::answer::{Answer, ApiError};
 use crate::clock::iso8601;
 use crate::devices::serial;
 use crate::params::Params;
-use crate::state::{Attachment, Disk, Phase};
+use crate::state::{Attachment, Disk, Instance, Phase};
 use crate::world::World;
 
 /// `DescribeDisks`: newest first. Unknown ids are left out and are no error.
@@ -15,10 +15,35 @@ pub(super) fn describe(world: &mut World, params: &Params) -> Answer {
     params.required("RegionId")?;
     let page = Page::of(params)?;
     let filter = Filter::of(params)?;
-    let mut disks: Vec<&Disk> = world.state.disks.values().filter(|disk| filter.passes(disk)).collect();
+    let system: Vec<Disk> = world.system_disks().map(|(id, instance)| system_disk(id, instance)).collect();
+    let mut disks: Vec<&Disk> = world.state.disks.values().chain(&system).filter(|disk| filter.passes(disk)).collect();
     disks.sort_by_key(|disk| std::cmp::Reverse(disk.number));
     let region = &world.options.region;
     Ok(page.answer(("Disks", "Disk"), &disks, |disk| show(disk, region)))
+}
+
+/// As the real API shows one; its operations are refused elsewhere.
+fn system_disk(id: String, instance: &Instance) -> Disk {
+    let attachment = Attachment {
+        instance: instance.id.clone(),
+        device: "/dev/xvda".to_owned(),
+        phase: Phase::Attached,
+        since: instance.created,
+        visible_at: None,
+    };
+    Disk {
+        id,
+        system: true,
+        zone: instance.zone.clone(),
+        category: "cloud_essd".to_owned(),
+        performance_level: "PL0".to_owned(),
+        size_gib: 40,
+        delete_with_instance: true,
+        created: instance.created,
+        attached: Some(instance.created),
+        attachments: vec![attachment],
+        ..Disk::default()
+    }
 }
 
 struct Filter<'a> {
@@ -46,6 +71,7 @@ impl<'a> Filter<'a> {
     fn passes(&self, disk: &Disk) -> bool {
         let is = |name: &str, value: &str| self.params.get(name).is_none_or(|wanted| wanted == value);
         let in_category = self.params.get("Category").is_none_or(|wanted| wanted == "all" || wanted == disk.category);
+        let is_type = self.params.get("DiskType").is_none_or(|wanted| wanted == "all" || wanted == kind(disk));
         let on_instance = |wanted: &str| disk.attachments.iter().any(|attachment| attachment.is_told() && attachment.instance == wanted);
         self.ids.as_ref().is_none_or(|ids| ids.contains(&disk.id))
             && carries(&disk.tags, &self.tags)
@@ -53,7 +79,8 @@ impl<'a> Filter<'a> {
             && self.encrypted.is_none_or(|encrypted| encrypted == disk.encrypted)
             && self.multi_attach.is_none_or(|multi_attach| multi_attach == disk.multi_attach)
             && self.params.get("InstanceId").is_none_or(on_instance)
-            && self.params.get("DiskType").is_none_or(|wanted| wanted != "system")
+            && is_type
+            && is("Portable", if disk.system { "false" } else { "true" })
             && in_category
             && is("ZoneId", &disk.zone)
             && is("DiskName", &disk.name)
@@ -73,6 +100,10 @@ impl Attachment {
     }
 }
 
+fn kind(disk: &Disk) -> &'static str {
+    if disk.system { "system" } else { "data" }
+}
+
 fn show(disk: &Disk, region: &str) -> Value {
     let told: Vec<&Attachment> = disk.attachments.iter().filter(|attachment| attachment.is_told()).collect();
     // A multi-attach disk names its instances in `Attachments` alone.
@@ -85,7 +116,7 @@ fn show(disk: &Disk, region: &str) -> Value {
         "Description": disk.description,
         "RegionId": region,
         "ZoneId": disk.zone,
-        "Type": "data",
+        "Type": kind(disk),
         "Category": disk.category,
         "PerformanceLevel": disk.performance_level,
         "Size": disk.size_gib,
@@ -94,7 +125,7 @@ fn show(disk: &Disk, region: &str) -> Value {
         "Device": only.map_or("", |attachment| &attachment.device),
         "Attachments": { "Attachment": attachments },
         "MultiAttach": if disk.multi_attach { "Enabled" } else { "Disabled" },
-        "Portable": true,
+        "Portable": !disk.system,
         "Encrypted": disk.encrypted,
         "KMSKeyId": disk.kms_key,
         "SourceSnapshotId": disk.snapshot,

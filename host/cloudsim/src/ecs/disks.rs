@@ -152,8 +152,8 @@ pub(super) fn delete(world: &mut World, params: &Params) -> Answer {
             "The operation is denied due to a snapshot of the disk is not completed yet.",
         ));
     }
-    world.devices.remove_image(id).map_err(|error| ApiError::internal(&error))?;
     world.change().disks.remove(id);
+    world.discard_image(id.to_owned());
     Ok(json!({}))
 }
 

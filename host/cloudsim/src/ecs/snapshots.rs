@@ -127,7 +127,7 @@ pub(super) fn delete(world: &mut World, params: &Params) -> Answer {
         let message = "The current snapshot status does not support this operation.";
         return Err(ApiError::new(403, "InvalidSnapshotStatus.Creating", message));
     }
-    world.devices.remove_image(id).map_err(|error| ApiError::internal(&error))?;
     world.change().snapshots.remove(id);
+    world.discard_image(id.to_owned());
     Ok(json!({}))
 }
