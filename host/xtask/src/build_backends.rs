@@ -35,14 +35,9 @@ pub struct Options {
     debian_compiler: bool,
 }
 
-/// Builds with the default options: what other commands need before they start.
-pub fn all(workspace: &Workspace) -> Result<PathBuf> {
-    build(workspace, &Options { debug: false, out: None, version_suffix: None, debian_compiler: false })
-}
-
-/// A newer build of every guest, beside the plain one.
-pub fn all_with_suffix(workspace: &Workspace, suffix: &str) -> Result<PathBuf> {
-    build(workspace, &Options { debug: false, out: None, version_suffix: Some(suffix.into()), debian_compiler: false })
+/// Builds what other commands need before they start, and returns the folder. With a suffix: another build of everything, beside the plain one.
+pub fn all(workspace: &Workspace, suffix: Option<&str>) -> Result<PathBuf> {
+    build(workspace, &Options { debug: false, out: None, version_suffix: suffix.map(str::to_owned), debian_compiler: false })
 }
 
 /// The command.

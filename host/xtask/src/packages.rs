@@ -22,7 +22,7 @@ const fn need(program: &'static str, package: &'static str) -> Need {
 }
 
 /// A C compiler for the few native parts of dependencies.
-pub const LINKER: Need = need("cc", "build-essential");
+pub const C_COMPILER: Need = need("cc", "build-essential");
 /// ext3 and ext4.
 pub const EXT: Need = need("mkfs.ext4", "e2fsprogs");
 /// xfs.
@@ -31,13 +31,6 @@ pub const XFS: Need = need("mkfs.xfs", "xfsprogs");
 pub const LOSETUP: Need = need("losetup", "mount");
 /// Superblocks and block devices.
 pub const BLKID: Need = need("blkid", "util-linux");
-/// Proof of what a process does and does not do.
-pub const STRACE: Need = need("strace", "strace");
-/// The cloud's own clients.
-pub const PYTHON: Need = need("python3", "python3-venv");
-/// Builds csi-sanity.
-pub const GO: Need = need("go", "golang");
-
 /// What the node tests work on.
 pub const BLOCK_DEVICES: &[Need] = &[EXT, XFS, LOSETUP, BLKID];
 

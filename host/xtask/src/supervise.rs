@@ -37,6 +37,22 @@ pub fn run(command: &mut Command, limit: Duration, mut on_line: impl FnMut(&str)
     Ok(status)
 }
 
+/// Asks a program to end and waits for it; one that does not is killed, and that is an error.
+pub fn terminate(child: &mut Child, patience: Duration) -> Result<ExitStatus> {
+    signal(child.id(), Signal::TERM);
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() >= deadline {
+            end_with_descendants(child);
+            bail!("it was asked to end and did not within {} s", patience.as_secs());
+        }
+        thread::sleep(GLANCE);
+    }
+}
+
 fn follow(child: &mut Child, lines: &Receiver<String>, deadline: Instant, each: &mut impl FnMut(String)) -> Result<ExitStatus> {
     loop {
         match lines.recv_timeout(GLANCE) {
@@ -88,13 +104,15 @@ fn end_with_descendants(child: &mut Child) {
         doomed.extend(parents.iter().filter(|&(_, of)| *of == parent).map(|(&id, _)| id));
         next += 1;
     }
-    for id in doomed {
-        if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
-            // Gone already: nothing to end.
-            let _ = kill_process(pid, Signal::KILL);
-        }
-    }
+    doomed.into_iter().for_each(|id| signal(id, Signal::KILL));
     let _ = child.wait();
+}
+
+/// A process that is gone already is as good as one that got the signal.
+fn signal(id: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
 }
 
 /// Process id to its parent's, for the whole machine.
@@ -111,6 +129,8 @@ fn parent_in(stat: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn shell(script: &str) -> Command {
@@ -131,10 +151,16 @@ mod tests {
     #[test]
     fn a_program_that_hangs_is_ended_with_what_it_started() {
         let mut grandchild = None;
-        let error = run(&mut shell("sleep 600 & echo $!; wait"), Duration::from_millis(500), |line| grandchild = line.parse::<u32>().ok()).unwrap_err();
+        let error =
+            run(&mut shell("sleep 600 & echo $!; wait"), Duration::from_millis(500), |line| grandchild = line.parse::<u32>().ok()).unwrap_err();
         assert!(format!("{error:#}").contains("its time was over"), "{error:#}");
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", grandchild.unwrap())).unwrap_or_default();
-        assert!(stat.is_empty() || stat.contains(") Z "), "still running: {stat}");
+        let stat = PathBuf::from(format!("/proc/{}/stat", grandchild.unwrap()));
+        let is_gone = || std::fs::read_to_string(&stat).map_or(true, |text| text.contains(") Z "));
+        let patience = Instant::now() + Duration::from_secs(30);
+        while !is_gone() {
+            assert!(Instant::now() < patience, "the grandchild still runs");
+            thread::yield_now();
+        }
     }
 
     #[test]

@@ -10,8 +10,10 @@ pub struct Tally {
     pub passed: usize,
     /// Checks that failed, one line each.
     pub failures: Vec<String>,
-    /// Checks that did not run, one line each, with the reason.
+    /// Checks that are not meant to run here, one line each, with the reason.
     pub skips: Vec<String>,
+    /// Checks that could not run for want of something, one line each, with the reason. In CI these are failures.
+    pub absences: Vec<String>,
 }
 
 impl Tally {
@@ -26,8 +28,8 @@ impl Tally {
     }
 
     /// A part that cannot run here.
-    pub fn skipped(why: impl Into<String>) -> Self {
-        Self { skips: vec![why.into()], ..Self::default() }
+    pub fn absent(why: impl Into<String>) -> Self {
+        Self { absences: vec![why.into()], ..Self::default() }
     }
 
     /// A part that is one check, with its complaints.
@@ -39,7 +41,7 @@ impl Tally {
     /// (`skipped: <what>: <why>`).
     pub fn take_test_line(&mut self, line: &str) {
         if let Some(reason) = line.strip_prefix("skipped: ") {
-            self.skips.push(reason.to_owned());
+            self.absences.push(reason.to_owned());
         }
         let Some((name, result)) = line.strip_prefix("test ").and_then(|line| line.rsplit_once(" ... ")) else { return };
         match result.split(',').next().unwrap_or_default().trim() {
@@ -50,17 +52,30 @@ impl Tally {
         }
     }
 
-    /// Where every skip is a failure.
+    /// Where nothing may be missing.
     #[must_use]
-    pub fn with_skips_as_failures(mut self) -> Self {
-        self.failures.extend(self.skips.drain(..).map(|skip| format!("was skipped: {skip}")));
+    pub fn with_absences_as_failures(mut self) -> Self {
+        self.failures.extend(self.absences.drain(..).map(|absence| format!("could not run: {absence}")));
         self
     }
 
+    /// Adds the results of a part of this part.
+    pub fn absorb(&mut self, name: &str, other: Self) {
+        let named = |line: String| format!("{name}: {line}");
+        self.passed += other.passed;
+        self.failures.extend(other.failures.into_iter().map(named));
+        self.skips.extend(other.skips.into_iter().map(named));
+        self.absences.extend(other.absences.into_iter().map(named));
+    }
+
+    fn skipped(&self) -> usize {
+        self.skips.len() + self.absences.len()
+    }
+
     fn word(&self) -> &'static str {
-        match (self.failures.is_empty(), self.skips.is_empty(), self.passed) {
-            (false, _, _) => "FAILED",
-            (true, false, 0) => "skipped",
+        match (self.failures.len(), self.skipped(), self.passed) {
+            (1.., _, _) => "FAILED",
+            (0, 1.., 0) => "skipped",
             _ => "passed",
         }
     }
@@ -81,7 +96,7 @@ pub struct Finished {
 pub fn summary(parts: &[Finished]) -> String {
     let mut text = String::from("\nSummary\n");
     for Finished { name, tally, took } in parts {
-        let counts = format!("{} passed, {} failed, {} skipped", tally.passed, tally.failures.len(), tally.skips.len());
+        let counts = format!("{} passed, {} failed, {} skipped", tally.passed, tally.failures.len(), tally.skipped());
         text += &format!("  {name:<16} {:<8} {:>7.1} s   {counts}\n", tally.word(), took.as_secs_f64());
     }
     let listed = |pick: fn(&Tally) -> &Vec<String>, heading: &str| {
@@ -89,14 +104,11 @@ pub fn summary(parts: &[Finished]) -> String {
         if lines.is_empty() { lines } else { format!("\n{heading}\n{lines}") }
     };
     text += &listed(|tally| &tally.skips, "Skipped");
+    text += &listed(|tally| &tally.absences, "Could not run");
     text += &listed(|tally| &tally.failures, "Failed");
     let total = |count: fn(&Tally) -> usize| parts.iter().map(|part| count(&part.tally)).sum::<usize>();
-    text + &format!(
-        "\n{} passed, {} failed, {} skipped\n",
-        total(|tally| tally.passed),
-        total(|tally| tally.failures.len()),
-        total(|tally| tally.skips.len())
-    )
+    let (passed, failed, skipped) = (total(|tally| tally.passed), total(|tally| tally.failures.len()), total(Tally::skipped));
+    text + &format!("\n{passed} passed, {failed} failed, {skipped} skipped\n")
 }
 
 #[cfg(test)]
@@ -122,7 +134,8 @@ mod tests {
         ]);
         assert_eq!(tally.passed, 2);
         assert_eq!(tally.failures, ["a::d"]);
-        assert_eq!(tally.skips, ["host/core/src/lib.rs - f (line 3): ignored", "node tests: not root"]);
+        assert_eq!(tally.skips, ["host/core/src/lib.rs - f (line 3): ignored"]);
+        assert_eq!(tally.absences, ["node tests: not root"]);
     }
 
     #[test]
@@ -130,7 +143,7 @@ mod tests {
         let parts = [
             Finished { name: "fmt", tally: Tally::passed(), took: Duration::from_millis(1200) },
             Finished { name: "tests", tally: tally_of(&["test a ... ok", "test b ... FAILED"]), took: Duration::from_secs(61) },
-            Finished { name: "csi-sanity", tally: Tally::skipped("go is missing"), took: Duration::ZERO },
+            Finished { name: "csi-sanity", tally: Tally::absent("go is missing"), took: Duration::ZERO },
         ];
         let text = summary(&parts);
         assert!(text.contains("  tests: b\n") && text.contains("  csi-sanity: go is missing\n"), "{text}");
@@ -138,9 +151,9 @@ mod tests {
     }
 
     #[test]
-    fn a_skip_can_be_made_a_failure() {
-        let strict = Tally::skipped("not root").with_skips_as_failures();
-        assert_eq!((strict.failures.len(), strict.skips.len()), (1, 0));
+    fn what_could_not_run_is_a_failure_where_nothing_may_be_missing() {
+        let strict = Tally::absent("not root").with_absences_as_failures();
+        assert_eq!((strict.failures.len(), strict.skipped()), (1, 0));
         assert_eq!(strict.word(), "FAILED");
     }
 }

@@ -1,0 +1,204 @@
+//! What `test` and `ci` run, as data: one table, in the order in which a failure teaches most. To add a part, add a row.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::binary::Company;
+use crate::build_backends;
+use crate::command::{self, announce};
+use crate::packages::{self, Need};
+use crate::sanity;
+use crate::supervise;
+use crate::tally::{Finished, Tally, summary};
+use crate::tidy;
+use crate::workspace::Workspace;
+
+/// One thing to run.
+pub struct Part {
+    /// For `--only` and the summary.
+    pub name: &'static str,
+    /// What it finds out.
+    pub what: &'static str,
+    /// Whether only `ci` runs it, or `test` too.
+    pub belongs: Belongs,
+    /// Whether CI may go without it, and why.
+    pub weight: Weight,
+    /// Programs that it cannot do without.
+    pub needs: &'static [Need],
+    /// Longer than this means that it hangs: several times what it takes on two slow cores.
+    pub limit: Duration,
+    /// What is done.
+    pub work: Work,
+}
+
+/// Which commands run a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Belongs {
+    /// `ci` alone: about the source, not about what it does.
+    ToCi,
+    /// `test` and `ci`.
+    ToTest,
+}
+
+/// Whether CI may go without a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// Skipped in CI: a failure.
+    Required,
+    /// May be skipped everywhere, for this reason.
+    #[allow(dead_code, reason = "no part is optional at the moment; the table can say so when one is")]
+    Optional(&'static str),
+}
+
+/// What is done for a part.
+pub enum Work {
+    /// A cargo command that passes or fails as a whole.
+    Cargo {
+        /// Its arguments.
+        arguments: &'static [&'static str],
+        /// Its environment.
+        environment: &'static [(&'static str, &'static str)],
+    },
+    /// A cargo command whose tests are counted one by one.
+    CargoTest(&'static [&'static str]),
+    /// A function of this program.
+    Here(fn(&Workspace, Duration) -> Result<Tally>),
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Parts are run in this order.
+pub const PARTS: &[Part] = &[
+    Part {
+        name: "fmt",
+        what: "the source is formatted",
+        belongs: Belongs::ToCi,
+        weight: Weight::Required,
+        needs: &[],
+        limit: MINUTE,
+        work: Work::Cargo { arguments: &["fmt", "--all", "--check"], environment: &[] },
+    },
+    Part {
+        name: "tidy",
+        what: "layout, names, dependencies and documents are as agreed",
+        belongs: Belongs::ToCi,
+        weight: Weight::Required,
+        needs: &[],
+        limit: MINUTE,
+        work: Work::Here(|workspace, _| Ok(Tally::of_complaints(tidy::complaints(workspace)?))),
+    },
+    Part {
+        name: "build-backends",
+        what: "every guest compiles and becomes a component",
+        belongs: Belongs::ToTest,
+        weight: Weight::Required,
+        needs: &[packages::C_COMPILER],
+        limit: MINUTE.saturating_mul(20),
+        work: Work::Here(|workspace, _| build_backends::all(workspace, None).map(|_| Tally::passed())),
+    },
+    Part {
+        name: "clippy",
+        what: "no lint complains",
+        belongs: Belongs::ToCi,
+        weight: Weight::Required,
+        needs: &[packages::C_COMPILER],
+        limit: MINUTE.saturating_mul(30),
+        work: Work::Cargo { arguments: &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], environment: &[] },
+    },
+    Part {
+        name: "doc",
+        what: "the documentation builds without a broken link",
+        belongs: Belongs::ToCi,
+        weight: Weight::Required,
+        needs: &[packages::C_COMPILER],
+        limit: MINUTE.saturating_mul(20),
+        work: Work::Cargo { arguments: &["doc", "--no-deps", "--workspace"], environment: &[("RUSTDOCFLAGS", "-D warnings")] },
+    },
+    Part {
+        name: "compile",
+        what: "the binary and all tests compile",
+        belongs: Belongs::ToTest,
+        weight: Weight::Required,
+        needs: &[packages::C_COMPILER],
+        limit: MINUTE.saturating_mul(40),
+        work: Work::Cargo { arguments: Company::Tests.arguments(), environment: &[] },
+    },
+    Part {
+        name: "tests",
+        what: "unit, guest, node, front-end and end-to-end tests",
+        belongs: Belongs::ToTest,
+        weight: Weight::Required,
+        needs: packages::BLOCK_DEVICES,
+        limit: MINUTE.saturating_mul(30),
+        work: Work::CargoTest(&["test", "--workspace", "--no-fail-fast"]),
+    },
+    Part {
+        name: "csi-sanity",
+        what: "the CSI community's own checks against the real binary and a simulated region",
+        belongs: Belongs::ToTest,
+        weight: Weight::Required,
+        needs: packages::BLOCK_DEVICES,
+        limit: MINUTE.saturating_mul(15),
+        work: Work::Here(sanity::part),
+    },
+];
+
+/// Runs the parts to the last, whatever fails, and prints the summary. `true`: nothing failed.
+pub fn run(workspace: &Workspace, parts: &[&Part]) -> bool {
+    let strict = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
+    let finished: Vec<Finished> = parts.iter().map(|part| run_one(workspace, part, strict)).collect();
+    print!("{}", summary(&finished));
+    finished.iter().all(|part| part.tally.failures.is_empty())
+}
+
+fn run_one(workspace: &Workspace, part: &Part, strict: bool) -> Finished {
+    announce(&format!("{}: {}", part.name, part.what));
+    let start = Instant::now();
+    let tally = match packages::ensure(part.needs) {
+        Ok(()) => work(workspace, part).unwrap_or_else(|error| Tally::failed(format!("{error:#}"))),
+        Err(error) => Tally::absent(format!("{error:#}")),
+    };
+    let tally = if strict && part.weight == Weight::Required { tally.with_absences_as_failures() } else { tally };
+    Finished { name: part.name, tally, took: start.elapsed() }
+}
+
+fn work(workspace: &Workspace, part: &Part) -> Result<Tally> {
+    let mut cargo = Command::new(command::cargo());
+    cargo.current_dir(&workspace.root);
+    match part.work {
+        Work::Here(work) => work(workspace, part.limit),
+        Work::Cargo { arguments, environment } => {
+            let status = supervise::run(cargo.args(arguments).envs(environment.iter().copied()), part.limit, |_| {})?;
+            Ok(if status.success() { Tally::passed() } else { Tally::failed(format!("`{}` failed ({status})", command::shown(&cargo))) })
+        }
+        Work::CargoTest(arguments) => {
+            let mut tally = Tally::default();
+            let status = supervise::run(cargo.args(arguments), part.limit, |line| tally.take_test_line(line))?;
+            if !status.success() && tally.failures.is_empty() {
+                tally.failures.push(format!("`{}` failed ({status}) before it could say which test", command::shown(&cargo)));
+            }
+            Ok(tally)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn part_names_are_words_for_the_command_line_and_appear_once() {
+        for (index, part) in PARTS.iter().enumerate() {
+            assert!(part.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", part.name);
+            assert!(PARTS.iter().take(index).all(|other| other.name != part.name), "{}", part.name);
+        }
+    }
+
+    #[test]
+    fn all_parts_of_a_run_fit_into_a_test_machines_ninety_minutes_unless_they_hang() {
+        let longest = PARTS.iter().filter(|part| part.belongs == Belongs::ToTest).map(|part| part.limit).max().unwrap();
+        assert!(longest < Duration::from_secs(90 * 60));
+    }
+}

@@ -1,0 +1,168 @@
+//! csi-sanity against the real binary and a simulated region: `cargo xtask sanity`, and a part of `test` and `ci`.
+
+pub mod report;
+mod tool;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use wharf_cloudsim::{Region, RegionOptions};
+
+use crate::binary::{self, Company};
+use crate::build_backends;
+use crate::command::announce;
+use crate::instance::{self, Equipment, prepare_instance};
+use crate::supervise;
+use crate::tally::Tally;
+use crate::workspace::Workspace;
+
+/// Runs csi-sanity: against `wharf` and a region of its own, or against any endpoint.
+#[derive(Args)]
+pub struct Options {
+    /// A driver that runs already (`unix:///path/csi.sock`). Its paths will lie below the folder given with `--dir`.
+    #[arg(long, value_name = "URL", requires = "dir")]
+    endpoint: Option<String>,
+    /// Where staging and target paths will lie.
+    #[arg(long, value_name = "DIR", requires = "endpoint")]
+    dir: Option<PathBuf>,
+}
+
+/// How volumes are used in a run. Both ways, because they share little on a node.
+const ACCESS_TYPES: [&str; 2] = ["mount", "block"];
+
+/// The smallest disk that every category of the cloud has is 20 GiB; csi-sanity's default is half of that.
+const VOLUME_BYTES: u64 = 20 << 30;
+const EXPANDED_BYTES: u64 = 25 << 30;
+
+/// csi-sanity takes well under a minute; the limit is for a driver that hangs.
+const LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// The command.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let workspace = Workspace::load()?;
+    let tally = match (&options.endpoint, &options.dir) {
+        (Some(endpoint), Some(dir)) => check_all(&tool::find_or_install(&workspace)?, endpoint, dir, LIMIT)?,
+        _ => against_wharf(&workspace, Company::Alone, LIMIT)?,
+    };
+    tally.skips.iter().for_each(|skip| println!("skipped: {skip}"));
+    tally.failures.iter().for_each(|failure| println!("FAILED: {failure}"));
+    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failures.len(), tally.skips.len());
+    Ok(if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The part of `test` and `ci`.
+pub fn part(workspace: &Workspace, limit: Duration) -> Result<Tally> {
+    match tool::find_or_install(workspace) {
+        Ok(_) => against_wharf(workspace, Company::Tests, limit),
+        Err(error) => Ok(Tally::absent(format!("{error:#}"))),
+    }
+}
+
+/// A fresh region and a fresh server for it, gone afterwards.
+fn against_wharf(workspace: &Workspace, company: Company, limit: Duration) -> Result<Tally> {
+    let tool = tool::find_or_install(workspace)?;
+    let components = build_backends::all(workspace, None)?;
+    let wharf = binary::build(workspace, company)?;
+    let folder = workspace.target.join("csi-sanity");
+    clear(&folder)?;
+
+    announce("starting a region and the server for csi-sanity");
+    let region = Region::start(RegionOptions::new(&folder))?;
+    let instance = region.description().instances.first().context("the region has no instance")?;
+    let config = prepare_instance(region.description(), instance, Equipment { wharf: &wharf, components: &components, kubelet_root: None })?;
+    let home = config.parent().context("a configuration without a folder")?;
+    let socket = home.join("sockets").join(instance::DRIVER).join("csi.sock");
+    let server = Server::start(&wharf, &config, &folder.join("wharf.log"))?;
+    let tally = check_all(&tool, &format!("unix://{}", socket.display()), &home.join("kubelet"), limit);
+    let ended = server.stop();
+    region.stop()?;
+    let tally = tally?;
+    ended?;
+    Ok(tally)
+}
+
+/// What an earlier run left would be found again: its disks, its store, its half-made mounts.
+fn clear(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            bail!("cannot clear {} ({error}): unmount what is mounted below it and try again", folder.display())
+        }
+        _ => fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display())),
+    }
+}
+
+/// All access types, one after the other.
+fn check_all(tool: &Path, endpoint: &str, folder: &Path, limit: Duration) -> Result<Tally> {
+    let mut all = Tally::default();
+    for access in ACCESS_TYPES {
+        announce(&format!("csi-sanity with {access} volumes"));
+        all.absorb(access, check(tool, endpoint, folder, access, limit)?);
+    }
+    Ok(all)
+}
+
+/// One run. csi-sanity makes and removes the two folders itself, and insists on finding them empty.
+fn check(tool: &Path, endpoint: &str, folder: &Path, access: &str, limit: Duration) -> Result<Tally> {
+    let report = folder.join(format!("csi-sanity-{access}.json"));
+    let mut sanity = Command::new(tool);
+    sanity
+        .arg(format!("--csi.endpoint={endpoint}"))
+        .arg(format!("--csi.mountdir={}", folder.join("sanity-target").display()))
+        .arg(format!("--csi.stagingdir={}", folder.join("sanity-staging").display()))
+        .arg(format!("--csi.testvolumesize={VOLUME_BYTES}"))
+        .arg(format!("--csi.testvolumeexpandsize={EXPANDED_BYTES}"))
+        .arg(format!("--csi.testvolumeaccesstype={access}"))
+        .arg(format!("--ginkgo.json-report={}", report.display()))
+        .arg("--ginkgo.no-color");
+    // A failed check shows in the report; without a report the exit status says why.
+    let status = supervise::run(&mut sanity, limit, |_| {})?;
+    let text = fs::read_to_string(&report).with_context(|| format!("csi-sanity ended ({status}) without a report"))?;
+    let tally = report::parse(&text)?;
+    if !status.success() && tally.failures.is_empty() {
+        bail!("csi-sanity failed ({status}) and its report does not say why");
+    }
+    Ok(tally)
+}
+
+/// A running `wharf csi`; killed if it is dropped without [`Server::stop`].
+struct Server {
+    child: Option<Child>,
+    log: PathBuf,
+}
+
+impl Server {
+    fn start(wharf: &Path, config: &Path, log: &Path) -> Result<Self> {
+        let file = fs::File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
+        let mut server = Command::new(wharf);
+        server.arg("--config").arg(config).args(["csi", "--role", "all"]).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        println!("    its log is {}", log.display());
+        let child = server.spawn().context("cannot start the wharf binary")?;
+        Ok(Self { child: Some(child), log: log.to_owned() })
+    }
+
+    /// It must have lived until now, and end by itself when asked.
+    fn stop(mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        if let Some(status) = child.try_wait()? {
+            bail!("the server ended by itself ({status}); see {}", self.log.display());
+        }
+        let status = supervise::terminate(&mut child, Duration::from_secs(30))?;
+        if !status.success() {
+            bail!("the server ended badly ({status}); see {}", self.log.display());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The csi-sanity program, at the version that the table of allowed skips was written for. Installed below `target/`, once.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::command::{self, announce};
+use crate::workspace::Workspace;
+
+const MODULE: &str = "github.com/kubernetes-csi/csi-test/v5";
+const VERSION: &str = "v5.4.0";
+
+/// The first Go that builds this version; Debian 12's own (1.19) does not.
+const OLDEST_GO: (u32, u32) = (1, 23);
+
+/// The program: the one below `target/`, one in `PATH` of the same version, or a new one.
+pub fn find_or_install(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target.join("tools");
+    let own = folder.join("csi-sanity");
+    let candidates = [Some(own.clone()), command::find_program("csi-sanity")];
+    if let Some(found) = candidates.into_iter().flatten().find(|path| is_wanted_version(path)) {
+        return Ok(found);
+    }
+    install(&folder)?;
+    ensure!(is_wanted_version(&own), "`go install` made no csi-sanity {VERSION} in {}", folder.display());
+    Ok(own)
+}
+
+fn install(folder: &Path) -> Result<()> {
+    let Some(go) = command::find_program("go") else {
+        bail!("csi-sanity {VERSION} is missing, and so is Go to build it: install Go {}.{} or newer (https://go.dev/dl)", OLDEST_GO.0, OLDEST_GO.1);
+    };
+    let version = command::output(Command::new(&go).args(["env", "GOVERSION"]))?;
+    let known = parse_go_version(&version).with_context(|| format!("cannot read Go's version {version:?}"))?;
+    ensure!(known >= OLDEST_GO, "csi-sanity {VERSION} needs Go {}.{} or newer, this is {}", OLDEST_GO.0, OLDEST_GO.1, version.trim());
+    announce(&format!("building csi-sanity {VERSION} (about two minutes, once)"));
+    std::fs::create_dir_all(folder)?;
+    command::run(Command::new(go).args(["install", &format!("{MODULE}/cmd/csi-sanity@{VERSION}")]).env("GOBIN", folder))
+}
+
+/// Go writes the module's version into the program; reading it there needs no Go.
+fn is_wanted_version(program: &Path) -> bool {
+    let mark = format!("{MODULE}\t{VERSION}\t");
+    std::fs::read(program).is_ok_and(|bytes| bytes.windows(mark.len()).any(|window| window == mark.as_bytes()))
+}
+
+/// `go1.26.8` or `go1.23` to its first two numbers.
+fn parse_go_version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.trim().strip_prefix("go")?.split(['.', '-', ' ', 'r', 'b']);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_versions_compare_by_number() {
+        assert_eq!(parse_go_version("go1.26.8\n"), Some((1, 26)));
+        assert_eq!(parse_go_version("go1.27rc1"), Some((1, 27)));
+        assert!(parse_go_version("go1.9").unwrap() < OLDEST_GO);
+        assert_eq!(parse_go_version("devel"), None);
+    }
+
+    #[test]
+    fn a_program_of_another_version_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("csi-sanity");
+        std::fs::write(&program, format!("\0mod\t{MODULE}\tv5.3.1\th1:")).unwrap();
+        assert!(!is_wanted_version(&program));
+        std::fs::write(&program, format!("\0mod\t{MODULE}\t{VERSION}\th1:")).unwrap();
+        assert!(is_wanted_version(&program));
+    }
+}
