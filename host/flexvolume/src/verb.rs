@@ -111,3 +111,21 @@ impl Verb {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_out_is_known_by_its_exact_word() {
+        for verb in Verb::ALL {
+            assert_eq!(Verb::of(verb.word()), Some(verb));
+            assert_eq!(Verb::of(&verb.word().to_uppercase()), None);
+        }
+    }
+
+    #[test]
+    fn waiting_for_a_device_ends_before_kubelet_kills_the_driver() {
+        assert!(Verb::WaitForAttach.bound() < Duration::from_secs(600));
+    }
+}
