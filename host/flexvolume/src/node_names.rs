@@ -57,8 +57,8 @@ pub(crate) fn resolve(name: &ObjectName, rules: &NodeNames, machine: &Machine) -
         return Ok(Meant::ThisMachine);
     }
     Err(Error::precondition(format!("nothing says which machine of the cloud node {name} is")).with_hint(
-        "add it to `nodes.ids` of the driver in the configuration and install again, or, where kubelet itself attaches \
-         (enableControllerAttachDetach: false), set `nodes.node-name = \"any\"`",
+        "add it to `nodes` in the [flexvolume] section of the configuration and run `wharf flexvolume install` again, or, where kubelet \
+         itself attaches (enableControllerAttachDetach: false), set `node-name = \"any\"` there",
     ))
 }
 
@@ -92,7 +92,7 @@ mod tests {
     fn a_name_that_nobody_knows_is_refused_unless_the_operator_says_that_it_is_this_machine() {
         for name in ["cn-beijing.192.168.0.1", "node-8", "i-", "host.i-a.example.com"] {
             let refused = meant(name, NodeNameRule::Match).unwrap_err();
-            assert!(refused.hint.unwrap().contains("nodes.ids"), "{name}");
+            assert!(refused.hint.unwrap().contains("[flexvolume]"), "{name}");
             assert_eq!(meant(name, NodeNameRule::Any).unwrap(), Meant::ThisMachine);
         }
     }
