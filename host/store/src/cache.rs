@@ -21,30 +21,29 @@ impl Cache {
         Self { folder }
     }
 
-    /// The file with this component's code, if it is there and is what was put there. None: it has to be compiled again.
+    /// This component's code, open for mapping, if it is there and is what was put there. None: it has to be compiled again.
     ///
     /// # Errors
     /// When the folder or a file in it could have been changed by somebody else, naming it: that is for a person to look at.
-    pub fn get(&self, component: &Digest) -> Result<Option<PathBuf>, StoreError> {
+    pub fn get(&self, component: &Digest) -> Result<Option<File>, StoreError> {
         if !self.is_private_folder()? {
             return Ok(None);
         }
         let path = self.folder.join(format!("{component}.cwasm"));
-        let Some(code) = read_private(&path)? else { return Ok(None) };
-        let Some(expected) = read_private(&self.folder.join(format!("{component}.sha256")))? else { return Ok(None) };
-        Ok((expected == Digest::of(&code).as_str().as_bytes()).then_some(path))
+        let Some((file, code)) = read_private(&path)? else { return Ok(None) };
+        let Some((_, expected)) = read_private(&self.folder.join(format!("{component}.sha256")))? else { return Ok(None) };
+        Ok((expected == Digest::of(&code).as_str().as_bytes()).then_some(file))
     }
 
     /// Keeps the code of a component.
     ///
     /// # Errors
     /// When the folder cannot be written, or is not this user's alone.
-    pub fn put(&self, component: &Digest, code: &[u8]) -> Result<PathBuf, StoreError> {
+    pub fn put(&self, component: &Digest, code: &[u8]) -> Result<(), StoreError> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(|error| StoreError::io("create the folder", &self.folder, error))?;
         self.is_private_folder()?;
         durable::write(&self.folder, &format!("{component}.cwasm"), code)?;
-        durable::write(&self.folder, &format!("{component}.sha256"), Digest::of(code).as_str().as_bytes())?;
-        Ok(self.folder.join(format!("{component}.cwasm")))
+        durable::write(&self.folder, &format!("{component}.sha256"), Digest::of(code).as_str().as_bytes())
     }
 
     fn is_private_folder(&self) -> Result<bool, StoreError> {
@@ -57,7 +56,7 @@ impl Cache {
     }
 }
 
-fn read_private(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+fn read_private(path: &Path) -> Result<Option<(File, Vec<u8>)>, StoreError> {
     let open = OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(path);
     let mut file: File = match open {
         Ok(file) => file,
@@ -68,7 +67,7 @@ fn read_private(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     check_private(path, &metadata)?;
     let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
     file.read_to_end(&mut content).map_err(|error| StoreError::io("read", path, error))?;
-    Ok(Some(content))
+    Ok(Some((file, content)))
 }
 
 fn check_private(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
