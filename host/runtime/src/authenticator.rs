@@ -112,13 +112,12 @@ impl WasmAuthenticator {
     fn call<W, T>(
         &self,
         code: &AuthCode,
-        call: &Call,
-        entry: Entry,
+        entry: Entry<'_>,
         invoke: impl FnOnce(&Instance, &mut Store<HostCtx>) -> wasmtime::Result<Result<W, types::Error>>,
         convert: impl FnOnce(W) -> T,
         check: impl FnOnce(&T) -> Result<(), Error>,
     ) -> Result<T, Error> {
-        code.guest.call(&self.ports.calls, call, entry, |store| code.pre.instantiate(store), invoke, convert, check)
+        code.guest.call(&self.ports.calls, entry, |store| code.pre.instantiate(store), invoke, convert, check)
     }
 }
 
@@ -129,7 +128,7 @@ impl Authenticator for WasmAuthenticator {
             return Ok(described.clone());
         }
         let invoke = |it: &Instance, store: &mut Store<HostCtx>| it.wharf_volume_authenticator().call_describe(store);
-        let description = self.call(&code, call, entry("describe", None, Vec::new()), invoke, description_from_guest, check_description)?;
+        let description = self.call(&code, entry(call, "describe", None, Vec::new()), invoke, description_from_guest, check_description)?;
         Ok(code.described.get_or_init(|| description).clone())
     }
 
@@ -140,7 +139,7 @@ impl Authenticator for WasmAuthenticator {
         let secrets = source.values.iter().map(|(_, value)| value.clone()).collect();
         let source = wit::Source { kind: source.kind.clone(), values: exposed(&source.values), extensions: Vec::new() };
         let invoke = |it: &Instance, store: &mut Store<HostCtx>| it.wharf_volume_authenticator().call_obtain(store, &source, now_ms);
-        self.call(&code, call, entry("obtain", outbound, secrets), invoke, credential_from_guest, check_credential)
+        self.call(&code, entry(call, "obtain", outbound, secrets), invoke, credential_from_guest, check_credential)
     }
 
     fn sign(&self, call: &Call, request: &Unsigned<'_>, settings: &Parameters, credential: &Credential, now_ms: u64, nonce: &str) -> Result<Signature, Error> {
@@ -149,12 +148,12 @@ impl Authenticator for WasmAuthenticator {
         let credential = wit::Credential { values: exposed(&credential.values), expires_at_ms: credential.expires_at_ms, extensions: Vec::new() };
         let request = unsigned_to_guest(request, settings);
         let invoke = |it: &Instance, store: &mut Store<HostCtx>| it.wharf_volume_authenticator().call_sign(store, &request, &credential, now_ms, nonce);
-        self.call(&code, call, entry("sign", None, secrets), invoke, signature_from_guest, check_signature)
+        self.call(&code, entry(call, "sign", None, secrets), invoke, signature_from_guest, check_signature)
     }
 }
 
-fn entry(function: &'static str, outbound: Option<Outbound>, secrets: Vec<Secret>) -> Entry {
-    Entry { function, outbound, config: Arc::default(), secrets }
+fn entry(call: &Call, function: &'static str, outbound: Option<Outbound>, secrets: Vec<Secret>) -> Entry<'_> {
+    Entry { call, function, outbound, config: Arc::default(), secrets }
 }
 
 fn exposed(values: &[(String, Secret)]) -> Parameters {

@@ -139,8 +139,8 @@ impl WasmBackend {
     ) -> Result<T, Error> {
         let active = self.current();
         let outbound = if network == Network::Granted { active.outbound.clone() } else { None };
-        let entry = Entry { function, outbound, config: Arc::clone(&self.config), secrets: Vec::new() };
-        active.code.guest.call(&self.ports.calls, call, entry, |store| active.code.instantiate(store), invoke, convert, check)
+        let entry = Entry { call, function, outbound, config: Arc::clone(&self.config), secrets: Vec::new() };
+        active.code.guest.call(&self.ports.calls, entry, |store| active.code.instantiate(store), invoke, convert, check)
     }
 
     /// The manifest's side of the grants; the operator's side is the node policy's.

@@ -45,7 +45,8 @@ pub(crate) struct Guest {
 }
 
 /// What one call brings along.
-pub(crate) struct Entry {
+pub(crate) struct Entry<'a> {
+    pub(crate) call: &'a Call,
     pub(crate) function: &'static str,
     pub(crate) outbound: Option<Outbound>,
     pub(crate) config: Arc<Parameters>,
@@ -67,20 +68,19 @@ impl Guest {
     pub(crate) fn call<B, W, T>(
         &self,
         ports: &CallPorts,
-        call: &Call,
-        entry: Entry,
+        entry: Entry<'_>,
         instantiate: impl FnOnce(&mut Store<HostCtx>) -> wasmtime::Result<B>,
         invoke: impl FnOnce(&B, &mut Store<HostCtx>) -> wasmtime::Result<Result<W, types::Error>>,
         convert: impl FnOnce(W) -> T,
         check: impl FnOnce(&T) -> Result<(), Error>,
     ) -> Result<T, Error> {
-        let (start, function) = (Instant::now(), entry.function);
+        let (start, call, function) = (Instant::now(), entry.call, entry.function);
         let remaining = call.remaining(ports.clock.now());
         if call.is_cancelled() || remaining.is_zero() {
             return Err(Error::new(ErrorKind::DeadlineExceeded, Blame::Host, format!("no time is left for `{function}`")));
         }
         let _ticking = self.engine.ticking()?;
-        let mut store = self.store(ports, call, remaining, entry);
+        let mut store = self.store(ports, remaining, entry);
         let ran = instantiate(&mut store).and_then(|instance| invoke(&instance, &mut store));
         wasi::flush(store.data_mut());
         let (result, outcome) = self.conclude(store.data(), function, ran, convert, check);
@@ -95,8 +95,8 @@ impl Guest {
         result
     }
 
-    fn store(&self, ports: &CallPorts, call: &Call, remaining: Duration, entry: Entry) -> Store<HostCtx> {
-        let Entry { function, outbound, config, secrets } = entry;
+    fn store(&self, ports: &CallPorts, remaining: Duration, entry: Entry<'_>) -> Store<HostCtx> {
+        let Entry { call, function, outbound, config, secrets } = entry;
         let mut log = GuestLog::new(Arc::clone(&self.label), function, ports.limits.log_bytes);
         log.hide(secrets);
         let ctx = HostCtx::new(call, remaining, &ports.limits, log, function, outbound, config);
@@ -130,7 +130,7 @@ impl Guest {
                 }
             }
             Ok(Err(error)) => {
-                let error = self.judged(ctx, error_from_guest(error));
+                let error = judged(ctx, error_from_guest(error));
                 let outcome = Outcome::Failed(error.kind);
                 (Err(error), outcome)
             }
@@ -140,18 +140,6 @@ impl Guest {
             }
             Err(trap) => self.stopped(ctx, function, &trap),
         }
-    }
-
-    /// A guest's own error, in bounds, and with what the host knows better: whether a mutating request stayed unanswered.
-    fn judged(&self, ctx: &HostCtx, mut error: Error) -> Error {
-        let tidy = |text: &str| ctx.log.clean(cut(text, TEXT_BYTES));
-        error.message = tidy(&error.message);
-        error.hint = error.hint.as_deref().map(tidy);
-        error.code = error.code.as_deref().map(tidy);
-        if ctx.sent.unanswered {
-            error.effect = Effect::Unknown;
-        }
-        error
     }
 
     fn stopped<T>(&self, ctx: &HostCtx, function: &'static str, trap: &wasmtime::Error) -> (Result<T, Error>, Outcome) {
@@ -167,7 +155,7 @@ impl Guest {
             }
             Some(Stop::Wall(_) | Stop::Cpu(_)) | None => {}
         }
-        let backtrace = ctx.log.clean(cut(&format!("{trap:?}"), TEXT_BYTES));
+        let backtrace = tidy(ctx, &format!("{trap:?}"));
         tracing::error!(target: "wharf::guest", component = &*self.label, generation = self.generation, function, "trapped: {backtrace}");
         let error = Error::new(ErrorKind::Internal, Blame::Backend, format!("{at}: {}", cause(ctx, trap)))
             .with_hint("this is a defect of the backend; `wharf backend rollback` brings the last generation back");
@@ -177,6 +165,21 @@ impl Guest {
     fn at(&self, function: &str) -> String {
         format!("component {} (generation {}) in `{function}`", self.label, self.generation)
     }
+}
+
+/// A guest's own error, in bounds, and with what the host knows better: whether a mutating request stayed unanswered.
+fn judged(ctx: &HostCtx, mut error: Error) -> Error {
+    error.message = tidy(ctx, &error.message);
+    error.hint = error.hint.map(|hint| tidy(ctx, &hint));
+    error.code = error.code.map(|code| tidy(ctx, &code));
+    if ctx.sent.unanswered {
+        error.effect = Effect::Unknown;
+    }
+    error
+}
+
+fn tidy(ctx: &HostCtx, text: &str) -> String {
+    ctx.log.clean(cut(text, TEXT_BYTES))
 }
 
 /// Why it stopped, best source first: what the guest said, what the host refused, what the processor did.
@@ -194,7 +197,7 @@ fn cause(ctx: &HostCtx, trap: &wasmtime::Error) -> String {
     }
     match trap.downcast_ref::<Trap>() {
         Some(trap) => format!("it trapped: {trap}"),
-        None => ctx.log.clean(cut(&trap.root_cause().to_string(), TEXT_BYTES)),
+        None => tidy(ctx, &trap.root_cause().to_string()),
     }
 }
 

@@ -161,8 +161,8 @@ fn pruning_keeps_what_is_active_what_can_be_gone_back_to_and_the_newest() {
     let left: Vec<u64> = store.show("disk").unwrap().generations.iter().map(|it| it.generation).collect();
     assert_eq!(left, [2, 6, 7, 8]);
     assert_eq!(pruned, Pruned { generations: 4, components: 4, cached: 12 });
-    assert_eq!(store.rollback("disk").unwrap().generation, 8);
     assert_eq!(store.prune(&["aa".to_owned()]).unwrap(), Pruned::default());
+    assert_eq!(store.rollback("disk").unwrap().generation, 8);
 }
 
 #[test]
