@@ -26,6 +26,8 @@ pub(crate) struct FakeCloud {
 struct FakeVolume {
     name: String,
     volume: Volume,
+    /// Nodes that may only read, of those that hold it.
+    readers: Vec<NodeId>,
 }
 
 impl FakeCloud {
@@ -59,7 +61,7 @@ impl FakeCloud {
             source: None,
             attached_to: Vec::new(),
         };
-        self.volumes.insert(volume.id.to_string(), FakeVolume { name: request.name.clone(), volume: volume.clone() });
+        self.volumes.insert(volume.id.to_string(), FakeVolume { name: request.name.clone(), volume: volume.clone(), readers: Vec::new() });
         Ok(Answer::Done(volume))
     }
 
@@ -79,8 +81,13 @@ impl FakeCloud {
         if !self.nodes.contains(&request.node) {
             return Err(Error::not_found(format!("there is no node {}", request.node)));
         }
-        let holders = self.volume(&request.volume)?.volume.attached_to.clone();
+        let found = self.volume(&request.volume)?;
+        let (holders, reads_only) = (found.volume.attached_to.clone(), found.readers.contains(&request.node));
         let attached = Attached { publish_context: vec![("fake/serial".into(), request.volume.to_string())] };
+        if holders.contains(&request.node) && reads_only != request.read_only {
+            let why = format!("{} is attached to {} with another read-only setting", request.volume, request.node);
+            return Err(Error::new(ErrorKind::AlreadyExists, Blame::User, why));
+        }
         if holders.contains(&request.node) {
             return Ok(Answer::Done(attached));
         }
@@ -90,7 +97,11 @@ impl FakeCloud {
         if let Some(pending) = self.round(progress) {
             return Ok(Answer::Pending(pending));
         }
-        self.volume_mut(&request.volume)?.volume.attached_to.push(request.node.clone());
+        let found = self.volume_mut(&request.volume)?;
+        found.volume.attached_to.push(request.node.clone());
+        if request.read_only {
+            found.readers.push(request.node.clone());
+        }
         Ok(Answer::Done(attached))
     }
 
@@ -103,7 +114,9 @@ impl FakeCloud {
         if let Some(pending) = self.round(progress) {
             return Ok(Answer::Pending(pending));
         }
-        self.volume_mut(&request.volume)?.volume.attached_to.retain(|node| !leaves(node));
+        let found = self.volume_mut(&request.volume)?;
+        found.volume.attached_to.retain(|node| !leaves(node));
+        found.readers.retain(|node| !leaves(node));
         Ok(Answer::Done(()))
     }
 
@@ -141,7 +154,7 @@ impl FakeCloud {
     }
 
     pub(crate) fn adopt(&mut self, volume: Volume) {
-        self.volumes.insert(volume.id.to_string(), FakeVolume { name: volume.id.to_string(), volume });
+        self.volumes.insert(volume.id.to_string(), FakeVolume { name: volume.id.to_string(), volume, readers: Vec::new() });
     }
 
     pub(crate) fn volumes(&self) -> Vec<Volume> {

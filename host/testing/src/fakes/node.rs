@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::{fs, io};
 
 use wharf_core::plan::{Plan, Step};
 use wharf_core::policy::NodePolicy;
@@ -19,9 +20,16 @@ use super::machine::Machine;
 pub struct FakeNode {
     machine: Mutex<Machine>,
     journal: Journal,
+    makes_paths: bool,
 }
 
 impl FakeNode {
+    /// A node that makes and removes the paths of its mounts on the real file system (folders, and files for devices), for suites that
+    /// look. Nothing is mounted on them.
+    pub fn with_real_paths() -> Self {
+        Self { makes_paths: true, ..Self::default() }
+    }
+
     /// Every mount point, in order.
     pub fn mounts(&self) -> Vec<PathBuf> {
         lock(&self.machine).mounts.keys().cloned().collect()
@@ -100,6 +108,10 @@ impl Node for FakeNode {
             self.journal.enter(call, step.word())?;
             draft.perform(step, &mut device, destination, staged)?;
         }
+        if self.makes_paths && draft.mounts.contains_key(destination) {
+            make(destination, plan.steps.iter().any(|step| matches!(step, Step::BlockDevice { .. })))
+                .map_err(|error| cannot("make", destination, &error))?;
+        }
         let mut machine = lock(&self.machine);
         machine.mounts.extend(draft.mounts.remove_entry(destination));
         if let Some(path) = &device {
@@ -119,8 +131,11 @@ impl Node for FakeNode {
         Ok(lock(&self.machine).find(find))
     }
 
-    fn unmount(&self, call: &Call, path: &Path, _remove: RemovePath) -> Result<(), Error> {
+    fn unmount(&self, call: &Call, path: &Path, remove: RemovePath) -> Result<(), Error> {
         self.journal.enter(call, "unmount")?;
+        if self.makes_paths && remove == RemovePath::Yes {
+            unmake(path).map_err(|error| cannot("remove", path, &error))?;
+        }
         lock(&self.machine).mounts.remove(path);
         Ok(())
     }
@@ -133,6 +148,23 @@ impl Node for FakeNode {
     fn device_size(&self, path: &Path) -> Result<Option<u64>, Error> {
         Ok(lock(&self.machine).device_size(path))
     }
+}
+
+fn make(path: &Path, is_file: bool) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    if is_file { fs::File::options().create(true).append(true).open(path).map(drop) } else { fs::create_dir_all(path) }
+}
+
+/// An empty folder or file; a missing one is fine.
+fn unmake(path: &Path) -> io::Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+fn cannot(verb: &str, path: &Path, error: &io::Error) -> Error {
+    Error::internal(format!("cannot {verb} {}: {error}", path.display()))
 }
 
 /// Lets every step, file system and folder of the fakes through.

@@ -1,0 +1,218 @@
+//! One machine: its folders, its commands, its server.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use super::config::Written;
+use super::server::Server;
+use super::{BedError, CSI_DRIVER, Parts};
+use crate::player::FlexNode;
+
+/// A machine of the bed.
+pub struct Machine {
+    name: String,
+    id: String,
+    folder: PathBuf,
+    by_id: PathBuf,
+    server: Mutex<Option<Server>>,
+}
+
+/// What a command of `wharf` came to.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// Exit code; `None`: killed.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}
+
+impl Machine {
+    pub(super) fn new(name: &str, id: String, folder: PathBuf, by_id: PathBuf) -> Self {
+        Self { name: name.to_owned(), id, folder, by_id, server: Mutex::new(None) }
+    }
+
+    /// Its name in the cluster.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its instance's id in the region.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Everything that is its own.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What stands for its `/dev/disk/by-id`.
+    pub fn by_id(&self) -> &Path {
+        &self.by_id
+    }
+
+    /// `wharf.toml`.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("wharf.toml")
+    }
+
+    /// Wharf's state folder.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// The component store.
+    pub fn store(&self) -> PathBuf {
+        self.folder.join("store")
+    }
+
+    /// kubelet's root folder.
+    pub fn kubelet(&self) -> PathBuf {
+        self.folder.join("kubelet")
+    }
+
+    /// kubelet's plugin folder for FlexVolume.
+    pub fn plugins(&self) -> PathBuf {
+        self.folder.join("plugins")
+    }
+
+    /// Where an earlier plugin kept `<volume name>.conf`.
+    pub fn legacy(&self) -> PathBuf {
+        self.folder.join("legacy")
+    }
+
+    /// The CSI socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("sockets").join(CSI_DRIVER).join("csi.sock")
+    }
+
+    /// What the server wrote.
+    pub fn server_log(&self) -> PathBuf {
+        self.folder.join("server.log")
+    }
+
+    /// For a [`crate::player::FlexPlayer`].
+    pub fn flex_node(&self) -> FlexNode {
+        FlexNode::new(&self.name, self.plugins(), self.kubelet())
+    }
+
+    pub(super) fn equip(&self, parts: &Parts, written: &Written) -> Result<(), BedError> {
+        for name in ["state", "sockets", "kubelet", "plugins", "legacy", "log"] {
+            let folder = self.folder.join(name);
+            fs::create_dir_all(&folder).map_err(BedError::system(format!("make {}", folder.display())))?;
+        }
+        let keys = self.folder.join("keys");
+        DirBuilder::new().mode(0o700).recursive(true).create(&keys).map_err(BedError::system("make the folder of keys"))?;
+        write_private(&keys.join("id"), &written.key_id)?;
+        write_private(&keys.join("secret"), &written.key_secret)?;
+        write_private(&self.config(), &written.text)?;
+        for component in ["auth", "disk"] {
+            self.install(parts, &parts.component(component))?;
+        }
+        Ok(())
+    }
+
+    /// `wharf backend install FILE --activate`.
+    ///
+    /// # Errors
+    /// What it said.
+    pub fn install(&self, parts: &Parts, component: &Path) -> Result<(), BedError> {
+        self.must(parts, &["backend".as_ref(), "install".as_ref(), component.as_os_str(), "--activate".as_ref()]).map(drop)
+    }
+
+    pub(super) fn install_flexvolume(&self, parts: &Parts) -> Result<(), BedError> {
+        self.must(parts, &["flexvolume".as_ref(), "install".as_ref(), "--dir".as_ref(), self.plugins().as_os_str()]).map(drop)
+    }
+
+    /// Runs `wharf --config … ARGUMENTS` to its end.
+    ///
+    /// # Errors
+    /// When it cannot be executed at all.
+    pub fn run<S: AsRef<OsStr>>(&self, parts: &Parts, arguments: &[S]) -> Result<Ran, BedError> {
+        let output = self.command(parts, arguments).output().map_err(BedError::system("execute wharf"))?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) })
+    }
+
+    fn must(&self, parts: &Parts, arguments: &[&OsStr]) -> Result<Ran, BedError> {
+        let ran = self.run(parts, arguments)?;
+        if ran.code == Some(0) {
+            return Ok(ran);
+        }
+        let command = arguments.iter().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        Err(BedError::Failed { command: format!("wharf {command}"), output: format!("{}{}", ran.stdout, ran.stderr) })
+    }
+
+    /// The command line, for callers that run it in their own way.
+    pub fn command<S: AsRef<OsStr>>(&self, parts: &Parts, arguments: &[S]) -> Command {
+        let mut command = Command::new(&parts.wharf);
+        command.arg("--config").arg(self.config()).args(arguments);
+        command
+    }
+
+    /// Starts the server; when it dies it is started again, as kubelet does with a container. Running already: nothing is done.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn serve(&self, role: &str, parts: &Parts) -> Result<(), BedError> {
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        if server.is_none() {
+            let parts = parts.clone();
+            let (config, wharf, role) = (self.config(), parts.wharf, role.to_owned());
+            let command = move || {
+                let mut command = Command::new(&wharf);
+                command.arg("--config").arg(&config).args(["csi", "--role", &role]);
+                command
+            };
+            *server = Some(Server::start(&self.name, &self.socket(), &self.server_log(), Box::new(command))?);
+        }
+        Ok(())
+    }
+
+    /// The server's process; 0 when none runs.
+    pub fn server_pid(&self) -> i32 {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, Server::pid)
+    }
+
+    /// `kill -9`, and waits until its successor answers.
+    ///
+    /// # Errors
+    /// When no successor does.
+    pub fn kill_server(&self) -> Result<(), BedError> {
+        match &*self.server.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(server) => server.kill_and_wait(),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the server, or the successor of one that was killed, answers.
+    ///
+    /// # Errors
+    /// When none does.
+    pub fn wait_for_server(&self, other_than: i32) -> Result<(), BedError> {
+        match &*self.server.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(server) => server.wait(other_than),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the server, by SIGTERM and then by force.
+    pub fn stop(&self) {
+        drop(self.server.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+fn write_private(path: &Path, text: &str) -> Result<(), BedError> {
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())
+    };
+    write().map_err(BedError::system(format!("write {}", path.display())))
+}

@@ -1,0 +1,83 @@
+//! Cleaning up after a bed whose process was killed: a shell that waits for the end of a pipe. A signal that ends a test (Ctrl-C, a time
+//! limit's SIGKILL) runs no destructor, and what it leaves (mounts, loop devices, servers) would disturb everything after it.
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use super::BedError;
+
+/// The word that says that there is nothing to do.
+const DONE: &str = "done";
+
+/// `$1` is the bed's folder. Inner mounts are listed after outer ones, so they are taken in reverse.
+const SCRIPT: &str = r#"
+read -r word && [ "$word" = done ] && exit 0
+for file in "$1"/pids/*; do
+    pid=${file##*/}
+    tr '\0' '\n' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF "$1/" && kill -9 "$pid"
+done
+sleep 0.2
+while read -r _ _ _ _ at _; do
+    case "$at" in "$1"/*) echo "$at";; esac
+done < /proc/self/mountinfo | tac | while read -r at; do umount -l "$at"; done
+for backing in /sys/block/loop*/loop/backing_file; do
+    read -r image < "$backing" || continue
+    case "$image" in "$1"/*) device=${backing#/sys/block/}; losetup -d "/dev/${device%%/*}";; esac
+done
+rm -rf --one-file-system "$1"
+"#;
+
+/// The waiting shell.
+pub(super) struct Reaper {
+    shell: Child,
+}
+
+impl Reaper {
+    pub(super) fn watch(folder: &Path) -> Result<Self, BedError> {
+        std::fs::create_dir_all(folder.join("pids")).map_err(BedError::system("make the folder of process ids"))?;
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", SCRIPT, "wharf-bed-reaper"]).arg(folder);
+        // Out of the process group that Ctrl-C reaches.
+        let shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn();
+        Ok(Self { shell: shell.map_err(BedError::system("start the shell that cleans up"))? })
+    }
+
+    /// Everything is in order.
+    pub(super) fn dismiss(mut self) {
+        if let Some(mut stdin) = self.shell.stdin.take() {
+            let _ = stdin.write_all(format!("{DONE}\n").as_bytes());
+        }
+        let _ = self.shell.wait();
+    }
+}
+
+/// Writes down a server's process id, in the folder that the shell looks into. `log` is `<bed>/<machine>/server.log`.
+pub(super) fn note(log: &Path, pid: u32) {
+    if let Some(bed) = log.parent().and_then(Path::parent) {
+        let _ = std::fs::write(bed.join("pids").join(pid.to_string()), "");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_bed_that_ended_without_a_word_is_removed() {
+        let folder = tempfile::tempdir().unwrap().keep();
+        std::fs::write(folder.join("file"), "x").unwrap();
+        let mut reaper = Reaper::watch(&folder).unwrap();
+        drop(reaper.shell.stdin.take());
+        reaper.shell.wait().unwrap();
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_dismissed_reaper_touches_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        Reaper::watch(folder.path()).unwrap().dismiss();
+        assert!(folder.path().exists());
+    }
+}

@@ -1,0 +1,66 @@
+//! What a test needs of the machine. A test that cannot run says so in the one form that `cargo xtask test` counts, and fails where
+//! nothing may be left out (`CI=true`).
+
+use std::path::{Path, PathBuf};
+
+/// Programs that stand for what [`machine`] needs, and the Debian packages that have them.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("mkfs.ext4", "e2fsprogs"),
+    ("resize2fs", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("xfs_growfs", "xfsprogs"),
+    ("blkid", "util-linux"),
+    ("losetup", "mount"),
+];
+
+/// Whether this machine can play nodes: root, loop devices, and the programs that make and grow file systems. `false`: the caller returns.
+///
+/// # Panics
+/// In CI, when something is missing.
+pub fn machine(test: &str) -> bool {
+    let missing = missing();
+    if missing.is_empty() {
+        return true;
+    }
+    let why = missing.join(", ");
+    assert!(!is_strict(), "{test} cannot run here and CI leaves nothing out: {why}");
+    println!("skipped: {test}: {why}");
+    false
+}
+
+fn missing() -> Vec<String> {
+    let mut missing = Vec::new();
+    if !nix::unistd::Uid::effective().is_root() {
+        missing.push("not root".to_owned());
+    }
+    if !Path::new("/dev/loop-control").exists() {
+        missing.push("no /dev/loop-control".to_owned());
+    }
+    for (program, package) in PROGRAMS {
+        if find(program).is_none() {
+            missing.push(format!("no {program} (package {package})"));
+        }
+    }
+    missing
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(usual).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn is_strict() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_where_debian_puts_it_even_without_sbin_in_the_path() {
+        assert!(find("sh").is_some());
+        assert_eq!(find("no-such-program"), None);
+    }
+}
