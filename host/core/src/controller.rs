@@ -117,8 +117,15 @@ impl Controller {
     }
 
     /// One page of this driver's volumes. Read-only.
+    ///
+    /// # Errors
+    /// `Aborted` when the token is not the backend's: final here, as the same token stays as wrong as it is.
     pub fn list(&self, call: &Call, max_entries: u32, token: Option<&str>) -> Result<Listed, Error> {
-        self.drive(call, "list of volumes", Vec::new(), |_| self.backend.list(call, max_entries, token).map(Answer::Done))
+        let what = "list of volumes";
+        self.drive(call, what, Vec::new(), |_| match self.backend.list(call, max_entries, token) {
+            Err(error) if error.kind == ErrorKind::Aborted => Ok(Answer::Done(Err(error.context(what).context(&self.driver)))),
+            listed => listed.map(|listed| Answer::Done(Ok(listed))),
+        })?
     }
 
     /// The level-triggered loop behind every verb.

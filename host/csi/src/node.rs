@@ -8,7 +8,7 @@ use wharf_core::node::NodeService;
 
 use crate::calls::{Calls, Lane, Rpc};
 use crate::capabilities::{self, Described};
-use crate::paths::AllowedRoot;
+use crate::paths::AllowedRoots;
 use crate::proto;
 use crate::proto::node_server::Node;
 use crate::{request as read, response as write};
@@ -17,7 +17,7 @@ use crate::{request as read, response as write};
 pub(crate) struct NodeFront {
     pub(crate) node: Arc<NodeService>,
     pub(crate) described: Described,
-    pub(crate) allowed_root: AllowedRoot,
+    pub(crate) allowed_roots: AllowedRoots,
     pub(crate) calls: Arc<Calls>,
 }
 
@@ -49,7 +49,7 @@ impl Node for NodeFront {
 
     async fn node_stage_volume(&self, request: Request<proto::NodeStageVolumeRequest>) -> Answer<proto::NodeStageVolumeResponse> {
         let rpc = self.begin("NodeStageVolume", &request, &request.get_ref().volume_id);
-        let parsed = read::stage(request.into_inner(), &self.allowed_root);
+        let parsed = read::stage(request.into_inner(), &self.allowed_roots);
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
         rpc.run(Lane::Node, parsed, move |call, (request, path)| {
             capabilities::require(&described.now_or_last(call)?, "stage")?;
@@ -61,7 +61,7 @@ impl Node for NodeFront {
 
     async fn node_unstage_volume(&self, request: Request<proto::NodeUnstageVolumeRequest>) -> Answer<proto::NodeUnstageVolumeResponse> {
         let rpc = self.begin("NodeUnstageVolume", &request, &request.get_ref().volume_id);
-        let parsed = read::unstage(request.into_inner(), &self.allowed_root);
+        let parsed = read::unstage(request.into_inner(), &self.allowed_roots);
         let node = Arc::clone(&self.node);
         rpc.run(Lane::Node, parsed, move |call, (volume, path)| {
             node.unstage(call, &volume, &path)?;
@@ -72,7 +72,7 @@ impl Node for NodeFront {
 
     async fn node_publish_volume(&self, request: Request<proto::NodePublishVolumeRequest>) -> Answer<proto::NodePublishVolumeResponse> {
         let rpc = self.begin("NodePublishVolume", &request, &request.get_ref().volume_id);
-        let parsed = read::publish(request.into_inner(), &self.allowed_root);
+        let parsed = read::publish(request.into_inner(), &self.allowed_roots);
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
         rpc.run(Lane::Node, parsed, move |call, (request, target, staging)| {
             if staging.is_none() && described.now_or_last(call)?.can("stage") {
@@ -86,7 +86,7 @@ impl Node for NodeFront {
 
     async fn node_unpublish_volume(&self, request: Request<proto::NodeUnpublishVolumeRequest>) -> Answer<proto::NodeUnpublishVolumeResponse> {
         let rpc = self.begin("NodeUnpublishVolume", &request, &request.get_ref().volume_id);
-        let parsed = read::unpublish(request.into_inner(), &self.allowed_root);
+        let parsed = read::unpublish(request.into_inner(), &self.allowed_roots);
         let node = Arc::clone(&self.node);
         rpc.run(Lane::Node, parsed, move |call, (volume, target)| {
             node.unpublish(call, &volume, &target)?;
@@ -97,7 +97,7 @@ impl Node for NodeFront {
 
     async fn node_expand_volume(&self, request: Request<proto::NodeExpandVolumeRequest>) -> Answer<proto::NodeExpandVolumeResponse> {
         let rpc = self.begin("NodeExpandVolume", &request, &request.get_ref().volume_id);
-        let parsed = read::node_expand(request.into_inner(), &self.allowed_root);
+        let parsed = read::node_expand(request.into_inner(), &self.allowed_roots);
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
         rpc.run(Lane::Node, parsed, move |call, (request, path)| {
             capabilities::require(&described.now_or_last(call)?, "expand-node")?;

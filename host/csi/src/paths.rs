@@ -7,16 +7,16 @@ use wharf_core::Error;
 /// `PATH_MAX`, less the final zero.
 const MAX_PATH: usize = 4095;
 
-/// The folder below which kubelet keeps everything; no other path is touched.
+/// The folders below which kubelet keeps everything; no other path is touched.
 #[derive(Debug, Clone)]
-pub(crate) struct AllowedRoot(PathBuf);
+pub(crate) struct AllowedRoots(Vec<PathBuf>);
 
-impl AllowedRoot {
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self(root)
+impl AllowedRoots {
+    pub(crate) fn new(roots: Vec<PathBuf>) -> Self {
+        Self(roots)
     }
 
-    /// A path that must be there, absolute, without `.`, `..` and empty parts, and below the root.
+    /// A path that must be there, absolute, without `.`, `..` and empty parts, and below one of the roots.
     pub(crate) fn required(&self, field: &str, value: String) -> Result<PathBuf, Error> {
         if value.is_empty() {
             return Err(Error::invalid(format!("{field} is missing")));
@@ -38,8 +38,9 @@ impl AllowedRoot {
         if rest.contains('\0') || rest.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(Error::invalid(format!("{field} is not a normalised path: it has empty parts, `.` or `..` in it")));
         }
-        if !Path::new(value).starts_with(&self.0) || Path::new(value) == self.0 {
-            return Err(Error::invalid(format!("{field} is not below {}", self.0.display()))
+        if !self.0.iter().any(|root| Path::new(value).starts_with(root) && Path::new(value) != root) {
+            let roots = self.0.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(" or ");
+            return Err(Error::invalid(format!("{field} is not below {roots}"))
                 .with_hint("only paths below kubelet's folder are touched; if kubelet's folder is another one, set it in the configuration"));
         }
         Ok(())
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     fn checked(path: &str) -> Result<PathBuf, Error> {
-        AllowedRoot::new("/var/lib/kubelet".into()).required("target_path", path.into())
+        AllowedRoots::new(vec!["/var/lib/kubelet".into()]).required("target_path", path.into())
     }
 
     #[test]

@@ -13,7 +13,7 @@ use wharf_core::types::{
 use wharf_core::{Blame, Error, ErrorKind};
 
 use crate::bounds::{self, MAX_MAP, MAX_NODE_ID, MAX_STRING};
-use crate::paths::AllowedRoot;
+use crate::paths::AllowedRoots;
 use crate::proto;
 use crate::proto::volume_capability::access_mode::Mode;
 
@@ -81,7 +81,7 @@ pub(crate) fn list(message: proto::ListVolumesRequest) -> Result<(u32, Option<St
     Ok((max_entries, Some(message.starting_token).filter(|token| !token.is_empty())))
 }
 
-pub(crate) fn stage(message: proto::NodeStageVolumeRequest, root: &AllowedRoot) -> Result<(StageRequest, PathBuf), Error> {
+pub(crate) fn stage(message: proto::NodeStageVolumeRequest, root: &AllowedRoots) -> Result<(StageRequest, PathBuf), Error> {
     let volume = volume(message.volume_id)?;
     let path = root.required("staging_target_path", message.staging_target_path)?;
     let request = StageRequest {
@@ -93,14 +93,14 @@ pub(crate) fn stage(message: proto::NodeStageVolumeRequest, root: &AllowedRoot) 
     Ok((request, path))
 }
 
-pub(crate) fn unstage(message: proto::NodeUnstageVolumeRequest, root: &AllowedRoot) -> Result<(VolumeId, PathBuf), Error> {
+pub(crate) fn unstage(message: proto::NodeUnstageVolumeRequest, root: &AllowedRoots) -> Result<(VolumeId, PathBuf), Error> {
     Ok((volume(message.volume_id)?, root.required("staging_target_path", message.staging_target_path)?))
 }
 
 /// What to publish, where, and from which staging path.
 pub(crate) type Publish = (PublishRequest, PathBuf, Option<PathBuf>);
 
-pub(crate) fn publish(message: proto::NodePublishVolumeRequest, root: &AllowedRoot) -> Result<Publish, Error> {
+pub(crate) fn publish(message: proto::NodePublishVolumeRequest, root: &AllowedRoots) -> Result<Publish, Error> {
     let volume = volume(message.volume_id)?;
     let target = root.required("target_path", message.target_path)?;
     let staging = root.optional("staging_target_path", message.staging_target_path)?;
@@ -114,13 +114,13 @@ pub(crate) fn publish(message: proto::NodePublishVolumeRequest, root: &AllowedRo
     Ok((request, target, staging))
 }
 
-pub(crate) fn unpublish(message: proto::NodeUnpublishVolumeRequest, root: &AllowedRoot) -> Result<(VolumeId, PathBuf), Error> {
+pub(crate) fn unpublish(message: proto::NodeUnpublishVolumeRequest, root: &AllowedRoots) -> Result<(VolumeId, PathBuf), Error> {
     Ok((volume(message.volume_id)?, root.required("target_path", message.target_path)?))
 }
 
 /// A path that cannot be one of ours holds no volume, so it is "not found" and not "invalid": the order in which CSI's conformance suite
 /// looks at the id and at the path.
-pub(crate) fn node_expand(message: proto::NodeExpandVolumeRequest, root: &AllowedRoot) -> Result<(NodeExpandRequest, PathBuf), Error> {
+pub(crate) fn node_expand(message: proto::NodeExpandVolumeRequest, root: &AllowedRoots) -> Result<(NodeExpandRequest, PathBuf), Error> {
     let volume = volume(message.volume_id)?;
     if message.volume_path.is_empty() {
         return Err(Error::invalid("volume_path is missing"));

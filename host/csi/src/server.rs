@@ -18,7 +18,7 @@ use crate::controller::ControllerFront;
 use crate::driver::{Driver, is_valid_name};
 use crate::identity::IdentityFront;
 use crate::node::NodeFront;
-use crate::paths::AllowedRoot;
+use crate::paths::AllowedRoots;
 use crate::proto::controller_server::ControllerServer;
 use crate::proto::identity_server::IdentityServer;
 use crate::proto::node_server::NodeServer;
@@ -58,8 +58,8 @@ pub async fn serve(driver: Driver, socket: &Path, shutdown: impl Future<Output =
     if !is_valid_name(&driver.name) {
         return Err(ServeError::Name(driver.name));
     }
-    if !driver.allowed_root.is_absolute() {
-        return Err(ServeError::AllowedRoot(driver.allowed_root.display().to_string()));
+    if let Some(relative) = driver.allowed_roots.iter().find(|root| !root.is_absolute()) {
+        return Err(ServeError::AllowedRoot(relative.display().to_string()));
     }
     let (listener, _socket) = socket::bind(socket)?;
     let calls = Calls::new(Arc::clone(&driver.clock));
@@ -101,7 +101,7 @@ fn router(driver: &Driver, calls: &Arc<Calls>) -> Router {
     let node = driver.node.clone().map(|node| NodeFront {
         node,
         described: described.clone(),
-        allowed_root: AllowedRoot::new(driver.allowed_root.clone()),
+        allowed_roots: AllowedRoots::new(driver.allowed_roots.clone()),
         calls: Arc::clone(calls),
     });
     Server::builder()

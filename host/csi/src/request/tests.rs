@@ -3,8 +3,8 @@
 use super::*;
 use crate::proto::volume_capability::{AccessMode as ModeMessage, AccessType as AccessMessage, BlockVolume, MountVolume};
 
-fn root() -> AllowedRoot {
-    AllowedRoot::new("/var/lib/kubelet".into())
+fn root() -> AllowedRoots {
+    AllowedRoots::new("/var/lib/kubelet".into())
 }
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
