@@ -5,3 +5,4 @@ pub mod bed;
 pub mod fakes;
 pub mod player;
 pub mod requirement;
+pub mod trace;
