@@ -152,7 +152,7 @@ impl Authenticator for WasmAuthenticator {
     }
 }
 
-fn entry(call: &Call, function: &'static str, outbound: Option<Outbound>, secrets: Vec<Secret>) -> Entry<'_> {
+fn entry<'a>(call: &'a Call, function: &'static str, outbound: Option<Outbound>, secrets: Vec<Secret>) -> Entry<'a> {
     Entry { call, function, outbound, config: Arc::default(), secrets }
 }
 
