@@ -1,0 +1,80 @@
+//! Client tokens of CreateDisk: the cloud's own driver's, byte for byte, so that a volume whose creation one driver began is found by the
+//! other instead of being created twice.
+
+/// The cloud takes 64 ASCII characters; two of them say how the token was made.
+const LONGEST_NAME: usize = 62;
+
+/// The token of a volume name: `n:<name>` where it fits, else `h:` and the hash.
+pub fn client_token(name: &str) -> String {
+    if name.len() <= LONGEST_NAME && name.is_ascii() { format!("n:{name}") } else { format!("h:{}", hash(name)) }
+}
+
+/// Another token of the same name, for when the first one is bound to a request that left no disk behind. It depends on what that was, so
+/// a repeated call has the same token again.
+pub fn next_token(name: &str, spent_on: &str) -> String {
+    format!("r:{}", hash(&format!("{name}\0{spent_on}")))
+}
+
+fn hash(text: &str) -> String {
+    base64(&fnv128a(text.as_bytes()).to_be_bytes())
+}
+
+/// FNV-1a with 128 bits.
+fn fnv128a(bytes: &[u8]) -> u128 {
+    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
+}
+
+/// Standard alphabet, no padding.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digit = |bits: u32| ALPHABET.get((bits & 63) as usize).copied().map_or('=', char::from);
+    let encode = |chunk: &[u8]| -> String {
+        let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        [18, 12, 6, 0].into_iter().take(chunk.len() + 1).map(|shift| digit(bits >> shift)).collect()
+    };
+    bytes.chunks(3).map(encode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_those_of_the_cloud_s_own_driver() {
+        let of_62 = "01234567890123456789012345678901234567890123456789012345678901";
+        for (name, token) in [
+            ("disk-dcd6fdde-8c1e-45eb-8ec7-786a8b2e0b61", "n:disk-dcd6fdde-8c1e-45eb-8ec7-786a8b2e0b61"),
+            ("disk-磁盘名称-1", "h:LGH7vCPQbR31I47I1eCW7g"),
+            (of_62, "n:01234567890123456789012345678901234567890123456789012345678901"),
+            ("012345678901234567890123456789012345678901234567890123456789012", "h:NDeYXVDChDCom5xYgHLVQA"),
+        ] {
+            assert_eq!(client_token(name), token, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_token_fits() {
+        for length in 0..=128 {
+            let name = "x".repeat(length);
+            assert!(client_token(&name).len() <= 64);
+            assert!(next_token(&name, "d-1").len() <= 64);
+        }
+    }
+
+    #[test]
+    fn another_token_is_another_one_and_stays_so() {
+        assert_ne!(next_token("a", "d-1"), next_token("a", "d-2"));
+        assert_ne!(next_token("a", "d-1"), client_token("a"));
+        assert_eq!(next_token("a", "d-1"), next_token("a", "d-1"));
+    }
+
+    #[test]
+    fn base64_follows_rfc_4648() {
+        for (plain, encoded) in [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg"), ("fooba", "Zm9vYmE"), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(base64(plain.as_bytes()), encoded);
+        }
+    }
+}

@@ -1,0 +1,310 @@
+use super::*;
+use crate::disk_record::tests::{disk, seen};
+use serde_json::json;
+use wharf_sdk::http::{Request, Response};
+use wharf_sdk::testing::FakeHost;
+use wharf_sdk::types::{AccessMode, CapacityRange, Observation, TopologyRequirement, VolumeCapability, pairs};
+use wharf_sdk::{Effect, Pairs};
+
+const GIB: u64 = 1 << 30;
+
+fn ask(parameters: &[(&str, &str)]) -> CreateRequest {
+    CreateRequest {
+        parameters: pairs(parameters.iter().copied()),
+        capacity: CapacityRange { required_bytes: Some(20 * GIB), limit_bytes: None },
+        ..CreateRequest::new("pvc-1", VolumeCapability::mount("ext4"))
+    }
+}
+
+fn host() -> FakeHost {
+    FakeHost::install().with_config("region", "r").with_config("zone", "z-a").with_config("cluster-id", "c1")
+}
+
+fn created(id: &str) -> Response {
+    Response::new(200, json!({ "DiskId": id, "RequestId": "R" }).to_string())
+}
+
+fn refused(code: &str) -> Response {
+    Response::new(403, json!({ "Code": code, "Message": "no", "RequestId": "R" }).to_string())
+}
+
+fn found(disks: &[serde_json::Value]) -> Response {
+    Response::new(200, json!({ "Disks": { "Disk": disks } }).to_string())
+}
+
+fn tagged(change: impl FnOnce(&mut serde_json::Value)) -> serde_json::Value {
+    let mut disk = json!({ "DiskId": "d-1", "Status": "Available", "Size": 20, "ZoneId": "z-a", "Category": "cloud_essd", "PerformanceLevel": "PL1", "MultiAttach": "Disabled" });
+    change(&mut disk);
+    disk
+}
+
+fn begin(request: &CreateRequest) -> Result<Answer<Volume>, Error> {
+    create(request, &Progress::default())
+}
+
+fn waiting(answer: Result<Answer<Volume>, Error>) -> Pending {
+    match answer.unwrap() {
+        Answer::Pending(pending) => pending,
+        Answer::Done(volume) => panic!("{} is done", volume.id),
+    }
+}
+
+fn sent(host: &FakeHost, key: &str) -> Vec<Option<String>> {
+    host.requests().iter().filter(|request| request.action == "CreateDisk").map(|request| value(request, key)).collect()
+}
+
+fn value(request: &Request, key: &str) -> Option<String> {
+    request.query.value(key).map(str::to_owned)
+}
+
+#[test]
+fn a_disk_is_asked_for_and_then_waited_for() {
+    let host = host().answering("CreateDisk", created("d-1"));
+    let request = ask(&[("type", "cloud_essd"), ("performanceLevel", "PL1"), ("csi.storage.k8s.io/pvc/name", "claim")]);
+    let pending = waiting(begin(&request));
+    assert_eq!(pending.watch, ["d-1"]);
+    let query = &host.requests()[0].query;
+    for (key, expected) in [
+        ("RegionId", "r"),
+        ("ZoneId", "z-a"),
+        ("DiskCategory", "cloud_essd"),
+        ("PerformanceLevel", "PL1"),
+        ("Size", "20"),
+        ("DiskName", "pvc-1"),
+        ("ClientToken", "n:pvc-1"),
+        ("Tag.1.Key", "k8s.aliyun.com"),
+        ("Tag.3.Value", "c1"),
+        ("Tag.4.Key", "kubernetes.io/created-for/pvc/name"),
+        ("Tag.5.Key", "csi.alibabacloud.com/volume-name"),
+        ("Tag.5.Value", "pvc-1"),
+    ] {
+        assert_eq!(query.value(key), Some(expected), "{key}");
+    }
+    assert_eq!((query.value("Encrypted"), query.value("BurstingEnabled")), (None, None));
+
+    let resume = pending.resume.unwrap();
+    let creating = seen(&disk(|disk| disk.status = "Creating".into())).with_resume(&resume);
+    assert_eq!(waiting(create(&request, &creating)).resume.as_deref(), Some(resume.as_str()));
+    let there = seen(&disk(|_| {})).with_resume(&resume);
+    let Answer::Done(volume) = create(&request, &there).unwrap() else { panic!("the disk is there") };
+    assert_eq!((volume.id.as_str(), volume.capacity_bytes), ("d-1", 20 * GIB));
+    assert_eq!(volume.topology, [pairs([(placement::PRIVATE_ZONE, "z-a")])]);
+    assert_eq!(host.requests().len(), 1);
+}
+
+#[test]
+fn everything_that_can_be_asked_for_reaches_the_cloud() {
+    let host = host().answering("CreateDisk", created("d-1"));
+    let request = CreateRequest {
+        source: Some(VolumeSource::Snapshot("s-1".into())),
+        ..ask(&[
+            ("type", "cloud_auto"),
+            ("encrypted", "yes"),
+            ("kmsKeyId", "k-1"),
+            ("multiAttach", "true"),
+            ("provisionedIops", "1000"),
+            ("burstingEnabled", "true"),
+            ("resourceGroupId", "rg-1"),
+            ("alibabacloud.com/createdisk-arn", r#"[{"Rolearn":"acs:a","RoleType":"user"}]"#),
+        ])
+    };
+    waiting(begin(&request));
+    let query = &host.requests()[0].query;
+    for (key, expected) in [
+        ("Encrypted", "true"),
+        ("KMSKeyId", "k-1"),
+        ("MultiAttach", "Enabled"),
+        ("ProvisionedIops", "1000"),
+        ("BurstingEnabled", "true"),
+        ("ResourceGroupId", "rg-1"),
+        ("SnapshotId", "s-1"),
+        ("Arn.1.Rolearn", "acs:a"),
+        ("Arn.1.RoleType", "user"),
+    ] {
+        assert_eq!(query.value(key), Some(expected), "{key}");
+    }
+    assert_eq!(query.value("Arn.1.AssumeRoleFor"), None);
+}
+
+#[test]
+fn out_of_stock_falls_through_types_and_then_zones() {
+    let host = host()
+        .answering("CreateDisk", refused("OperationDenied.NoStock"))
+        .answering("CreateDisk", refused("InvalidDataDiskCategory.NotSupported"))
+        .answering("CreateDisk", refused("Zone.NotOnSale"))
+        .answering("CreateDisk", created("d-4"));
+    let mut request = ask(&[("type", "cloud_essd,cloud_ssd")]);
+    let place = |zone: &str| pairs([("topology.kubernetes.io/zone", zone)]);
+    request.topology = Some(TopologyRequirement { requisite: vec![place("z-b"), place("z-c")], preferred: vec![place("z-c")] });
+    assert_eq!(waiting(begin(&request)).watch, ["d-4"]);
+    let tried: Vec<_> = sent(&host, "ZoneId").into_iter().zip(sent(&host, "DiskCategory")).map(|(zone, kind)| format!("{} {}", zone.unwrap(), kind.unwrap())).collect();
+    assert_eq!(tried, ["z-c cloud_essd", "z-c cloud_ssd", "z-b cloud_essd", "z-b cloud_ssd"]);
+}
+
+#[test]
+fn when_nothing_is_left_every_reason_is_named() {
+    let host = host().answering("CreateDisk", refused("OperationDenied.NoStock"));
+    let error = begin(&ask(&[("type", "cloud_essd_xc0,cloud_ssd")])).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::ResourceExhausted);
+    assert!(error.message.contains("cloud_essd_xc0 has at least 40 GiB") && error.message.contains("cloud_ssd in z-a"), "{}", error.message);
+    assert_eq!(error.code.as_deref(), Some("OperationDenied.NoStock"));
+    assert_eq!(host.requests().len(), 1);
+}
+
+#[test]
+fn a_size_that_no_type_has_is_out_of_range_without_a_request() {
+    let host = host();
+    let small = CreateRequest { capacity: CapacityRange { required_bytes: Some(GIB), limit_bytes: None }, ..ask(&[("type", "cloud_essd")]) };
+    assert_eq!(begin(&small).unwrap_err().kind, ErrorKind::OutOfRange);
+    let limited = CreateRequest { capacity: CapacityRange { required_bytes: Some(GIB), limit_bytes: Some(2 * GIB) }, ..ask(&[("volumeSizeAutoAvailable", "true")]) };
+    assert_eq!(begin(&limited).unwrap_err().kind, ErrorKind::OutOfRange);
+    assert!(host.requests().is_empty());
+}
+
+#[test]
+fn what_another_type_cannot_change_is_final_at_once() {
+    for (code, kind) in [
+        ("QuotaExceed.PostPaidDisk", ErrorKind::ResourceExhausted),
+        ("Forbidden.RAM", ErrorKind::PermissionDenied),
+        ("InvalidSnapshotId.NotFound", ErrorKind::NotFound),
+        ("Throttling.User", ErrorKind::Throttled),
+        ("InvalidAccountStatus.NotEnoughBalance", ErrorKind::FailedPrecondition),
+    ] {
+        let host = host().answering("CreateDisk", refused(code));
+        let error = begin(&ask(&[])).unwrap_err();
+        assert_eq!((error.kind, host.requests().len()), (kind, 1), "{code}");
+    }
+}
+
+#[test]
+fn an_unanswered_creation_is_of_unknown_effect_and_nothing_else_is_tried() {
+    let host = host().failing("CreateDisk", Error::unavailable("reset").with_unknown_effect());
+    assert_eq!(begin(&ask(&[])).unwrap_err().effect, Effect::Unknown);
+    assert_eq!(host.requests().len(), 1);
+}
+
+#[test]
+fn the_same_name_with_the_same_wishes_is_the_same_disk() {
+    let host = host().answering("CreateDisk", refused(existing::MISMATCH)).answering("DescribeDisks", found(&[tagged(|_| {})]));
+    let Answer::Done(volume) = begin(&ask(&[("type", "cloud_ssd,cloud_essd")])).unwrap() else { panic!("the disk is there") };
+    assert_eq!(volume.id, "d-1");
+    let look = &host.requests()[1].query;
+    assert_eq!((look.value("Tag.1.Key"), look.value("Tag.1.Value")), (Some("csi.alibabacloud.com/volume-name"), Some("pvc-1")));
+}
+
+#[test]
+fn the_same_name_with_other_wishes_already_exists() {
+    for (parameters, change, word) in [
+        (vec![], json!({ "Size": 40 }), "GiB"),
+        (vec![], json!({ "Category": "cloud_ssd" }), "type"),
+        (vec![("performanceLevel", "PL0")], json!({}), "performance level"),
+        (vec![("encrypted", "true")], json!({}), "encrypted"),
+        (vec![("multiAttach", "true")], json!({}), "multiAttach"),
+        (vec![("zoneId", "z-b")], json!({}), "zone"),
+        (vec![("diskTags/team", "a")], json!({}), "team"),
+        (vec![("resourceGroupId", "rg")], json!({}), "resourceGroupId"),
+        (vec![], json!({ "SourceSnapshotId": "s-1" }), "snapshot"),
+    ] {
+        let disk = tagged(|disk| disk.as_object_mut().unwrap().extend(change.as_object().unwrap().clone()));
+        let _host = host().answering("CreateDisk", refused(existing::MISMATCH)).answering("DescribeDisks", found(&[disk]));
+        let mut parameters = parameters;
+        parameters.push(("type", "cloud_essd"));
+        let error = begin(&ask(&parameters)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::AlreadyExists, "{word}");
+        assert!(error.message.contains(word) && error.message.contains("d-1"), "{}", error.message);
+    }
+}
+
+#[test]
+fn two_disks_of_one_name_are_nobody_s() {
+    let _host = host().answering("CreateDisk", refused(existing::MISMATCH)).answering("DescribeDisks", found(&[tagged(|_| {}), tagged(|disk| disk["DiskId"] = "d-2".into())]));
+    let error = begin(&ask(&[])).unwrap_err();
+    assert!(error.kind == ErrorKind::AlreadyExists && error.message.contains("d-1, d-2"));
+}
+
+#[test]
+fn a_token_whose_disk_is_gone_is_followed_by_the_same_next_one_each_time() {
+    let tokens = || {
+        let host = host().answering("CreateDisk", refused(existing::MISMATCH)).answering("DescribeDisks", found(&[])).answering("CreateDisk", created("d-9"));
+        waiting(begin(&ask(&[])));
+        sent(&host, "ClientToken")
+    };
+    let first = tokens();
+    assert_eq!(first, tokens());
+    assert_eq!(first[0].as_deref(), Some("n:pvc-1"));
+    assert!(first[1].as_deref().unwrap().starts_with("r:"));
+}
+
+#[test]
+fn a_disk_that_never_appears_is_created_again_under_another_token() {
+    let host = host().answering("CreateDisk", created("d-1")).answering("CreateDisk", created("d-2"));
+    let request = ask(&[]);
+    let mut pending = waiting(begin(&request));
+    for _ in 0..=LOOKS_FOR_A_MISSING_DISK {
+        assert_eq!(pending.watch, ["d-1"]);
+        pending = waiting(create(&request, &Progress::observed([Observation::missing("d-1")]).with_resume(pending.resume.unwrap())));
+    }
+    assert_eq!(pending.watch, ["d-2"]);
+    assert!(sent(&host, "ClientToken")[1].as_deref().unwrap().starts_with("r:"));
+}
+
+#[test]
+fn a_token_of_another_build_leads_to_the_same_disk() {
+    let host = host().answering("CreateDisk", created("d-1"));
+    waiting(create(&ask(&[]), &Progress::default().with_resume("v9:unknown")));
+    assert_eq!(sent(&host, "ClientToken"), [Some("n:pvc-1".to_owned())]);
+}
+
+#[test]
+fn regional_disks_have_no_zone_and_are_tried_once() {
+    let host = host().answering("CreateDisk", refused("OperationDenied.NoStock"));
+    let error = begin(&ask(&[("type", "cloud_regional_disk_auto"), ("zoneId", "z-a,z-b")])).unwrap_err();
+    assert_eq!((error.kind, sent(&host, "ZoneId")), (ErrorKind::ResourceExhausted, vec![None]));
+}
+
+#[test]
+fn sharing_needs_the_class_to_say_so() {
+    let _host = host();
+    let shared = CreateRequest { capabilities: vec![VolumeCapability::block().in_mode(AccessMode::MultiNodeMultiWriter)], ..ask(&[]) };
+    assert!(begin(&shared).unwrap_err().message.contains("multiAttach"));
+}
+
+#[test]
+fn a_source_that_cannot_be_is_refused() {
+    let _host = host();
+    let of = |source| begin(&CreateRequest { source: Some(source), ..ask(&[]) }).unwrap_err().kind;
+    assert_eq!(of(VolumeSource::Snapshot("nope".into())), ErrorKind::NotFound);
+    assert_eq!(of(VolumeSource::Volume("d-1".into())), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn another_region_is_refused() {
+    let _host = host();
+    assert!(begin(&ask(&[("regionId", "other")])).unwrap_err().message.contains("regionId"));
+    assert!(waits_in_the_same_region());
+}
+
+fn waits_in_the_same_region() -> bool {
+    let _host = host().answering("CreateDisk", created("d-1"));
+    matches!(begin(&ask(&[("regionId", "r")])), Ok(Answer::Pending(_)))
+}
+
+#[test]
+fn a_disk_is_taken_over_when_it_fits() {
+    let _host = host().answering("DescribeDisks", found(&[tagged(|_| {})]));
+    let Answer::Done(volume) = begin(&ask(&[(DISK_ID, "d-1")])).unwrap() else { panic!("nothing is created") };
+    assert_eq!((volume.id.as_str(), volume.context.value("type")), ("d-1", Some("cloud_essd")));
+
+    let _host = host().answering("DescribeDisks", found(&[tagged(|disk| disk["Size"] = 40.into())]));
+    assert_eq!(begin(&ask(&[(DISK_ID, "d-1")])).unwrap_err().kind, ErrorKind::OutOfRange);
+
+    let _host = host().answering("DescribeDisks", found(&[]));
+    assert_eq!(begin(&ask(&[(DISK_ID, "d-1")])).unwrap_err().kind, ErrorKind::NotFound);
+}
+
+#[test]
+fn a_name_that_the_cloud_does_not_take_stays_a_tag() {
+    for (name, is_name) in [("pvc-1", true), ("磁盘-1", true), ("1pvc", false), ("p", false), ("a b", false), ("a/b", false)] {
+        assert_eq!(is_disk_name(name), is_name, "{name}");
+    }
+}

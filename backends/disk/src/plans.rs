@@ -1,0 +1,170 @@
+//! What must be true on a node. Pure: the same request gives the same plan.
+//!
+//! The device is found by its serial: the one that `attach` returned, or the one that the disk's id implies. A disk made before June 2020
+//! has another serial, or none; then no device is found, which is the safe end of it.
+
+use wharf_sdk::node::{ExpandRequest, PublishRequest, StageRequest};
+use wharf_sdk::plan::{Plan, Writing};
+use wharf_sdk::types::{AccessType, MountOptions, Parameters, VolumeCapability};
+use wharf_sdk::{Error, Pairs};
+
+use crate::attach::SERIAL;
+use crate::filesystem::Formatting;
+use crate::queue_settings;
+use crate::serial::{DiskId, links};
+
+/// `node.plan-stage`: the file system of the disk on the staging path, or the device made ready.
+///
+/// # Errors
+/// `invalid-argument` naming the context's key.
+pub fn stage(request: &StageRequest) -> Result<Plan, Error> {
+    let plan = device(&request.volume_id, &request.publish_context, &request.volume_context, 0)?;
+    match &request.capability.access {
+        AccessType::Block => Ok(plan),
+        AccessType::Mount(options) => mount(plan, options, &request.capability, &request.volume_context),
+    }
+}
+
+fn mount(plan: Plan, options: &MountOptions, capability: &VolumeCapability, context: &Parameters) -> Result<Plan, Error> {
+    let formatting = Formatting::read(context)?;
+    let (fs_type, arguments) = formatting.choose(options)?;
+    let is_read_only = capability.mode.is_read_only() || options.flags.iter().any(|flag| flag == "ro");
+    let mut flags: Vec<String> = options.flags.iter().filter(|flag| !matches!(flag.as_str(), "ro" | "rw")).cloned().collect();
+    // A disk restored from a snapshot has the file system id of its origin, and XFS refuses to mount both.
+    if fs_type == "xfs" && !flags.iter().any(|flag| flag == "nouuid") {
+        flags.push("nouuid".to_owned());
+    }
+    if is_read_only {
+        return Ok(plan.mount_device(fs_type, flags, Writing::Forbidden));
+    }
+    let plan = if formatting.is_checked { plan.check(fs_type) } else { plan };
+    Ok(plan.format(fs_type, arguments).mount_device(fs_type, flags, Writing::Allowed).grow(fs_type))
+}
+
+/// `node.plan-publish`: the staged file system, or the device itself, on the target path.
+///
+/// # Errors
+/// `not-found` when the volume id is no disk's.
+pub fn publish(request: &PublishRequest) -> Result<Plan, Error> {
+    let writing = Writing::unless_read_only(request.read_only || request.capability.mode.is_read_only());
+    match &request.capability.access {
+        AccessType::Mount(_) => Ok(Plan::new(format!("disk {} for a workload", request.volume_id)).mount_staged(Vec::new(), writing)),
+        AccessType::Block => Ok(device(&request.volume_id, &request.publish_context, &Parameters::new(), 0)?.block_device(writing)),
+    }
+}
+
+/// `node.plan-expand`: the file system as large as its device.
+///
+/// # Errors
+/// `not-found` when the volume id is no disk's.
+pub fn expand(request: &ExpandRequest) -> Result<Plan, Error> {
+    let plan = device(&request.volume_id, &Parameters::new(), &Parameters::new(), request.required_bytes)?;
+    match request.capability.as_ref().map(|capability| &capability.access) {
+        Some(AccessType::Block) => Ok(plan),
+        // Whatever it was made as: what is on the device is what grows.
+        Some(AccessType::Mount(_)) | None => Ok(plan.grow("")),
+    }
+}
+
+fn device(volume_id: &str, publish_context: &Parameters, context: &Parameters, minimum_bytes: u64) -> Result<Plan, Error> {
+    let id = DiskId::parse(volume_id).ok_or_else(|| Error::not_found(format!("there is no disk {volume_id}")))?;
+    let serial = publish_context.value(SERIAL).filter(|serial| !serial.is_empty()).unwrap_or_else(|| id.serial());
+    let plan = Plan::new(format!("disk {id}")).find_device_of(serial, links(serial), minimum_bytes);
+    let settings = queue_settings::read(context)?;
+    Ok(settings.into_iter().fold(plan, |plan, (key, value)| plan.set_block_queue(key, value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wharf_sdk::plan::{MountSource, Step};
+    use wharf_sdk::types::{AccessMode, pairs};
+
+    fn words(plan: &Plan) -> Vec<&'static str> {
+        plan.steps.iter().map(Step::word).collect()
+    }
+
+    fn staged(capability: VolumeCapability, context: &[(&str, &str)]) -> Plan {
+        stage(&StageRequest { volume_context: pairs(context.iter().copied()), publish_context: pairs([(SERIAL, "abc")]), ..StageRequest::new("d-1", capability) }).unwrap()
+    }
+
+    fn mounted(plan: &Plan) -> (&str, Vec<&str>, bool) {
+        plan.steps.iter().find_map(|step| match step {
+            Step::Mount(mount) => Some((mount.fs_type.as_str(), mount.flags.iter().map(String::as_str).collect(), mount.read_only)),
+            _ => None,
+        }).unwrap()
+    }
+
+    #[test]
+    fn a_file_system_is_checked_made_mounted_and_grown() {
+        let plan = staged(VolumeCapability::mount(""), &[("sysConfig", "queue/read_ahead_kb=4096")]);
+        assert_eq!(words(&plan), ["find-device", "set-block-queue", "check", "format", "mount-device", "grow"]);
+        assert_eq!(mounted(&plan), ("ext4", vec![], false));
+        let Step::FindDevice(find) = &plan.steps[0] else { panic!("the device comes first") };
+        assert_eq!((find.serial.as_str(), find.links.len()), ("abc", 2));
+        let Step::Format(format) = &plan.steps[3] else { panic!() };
+        assert_eq!(format.arguments, ["-F", "-m0"]);
+    }
+
+    #[test]
+    fn a_static_volume_needs_no_context_at_all() {
+        let plan = stage(&StageRequest::new("d-bp1xyz", VolumeCapability::mount("xfs"))).unwrap();
+        let Step::FindDevice(find) = &plan.steps[0] else { panic!() };
+        assert_eq!(find.serial, "bp1xyz");
+        assert_eq!(find.links, ["virtio-bp1xyz", "nvme-Alibaba_Cloud_Elastic_Block_Storage_bp1xyz"]);
+        assert_eq!(mounted(&plan), ("xfs", vec!["nouuid"], false));
+    }
+
+    #[test]
+    fn the_check_can_be_left_out() {
+        assert!(!words(&staged(VolumeCapability::mount(""), &[("omitfsck", "true")])).contains(&"check"));
+    }
+
+    #[test]
+    fn who_only_reads_neither_makes_nor_repairs() {
+        let mut by_flag = VolumeCapability::mount("");
+        by_flag.access = AccessType::Mount(MountOptions { fs_type: String::new(), flags: vec!["ro".into(), "noatime".into()] });
+        for capability in [VolumeCapability::mount("").in_mode(AccessMode::MultiNodeReaderOnly), by_flag] {
+            let plan = staged(capability, &[]);
+            assert_eq!(words(&plan), ["find-device", "mount-device"]);
+            assert!(mounted(&plan).2);
+        }
+    }
+
+    #[test]
+    fn a_raw_device_is_found_when_staged_and_placed_when_published() {
+        assert_eq!(words(&staged(VolumeCapability::block(), &[])), ["find-device"]);
+        let plan = publish(&PublishRequest::new("d-1", VolumeCapability::block())).unwrap();
+        assert_eq!(words(&plan), ["find-device", "block-device"]);
+    }
+
+    #[test]
+    fn a_workload_gets_the_staged_file_system() {
+        let plan = publish(&PublishRequest { read_only: true, ..PublishRequest::new("d-1", VolumeCapability::mount("")) }).unwrap();
+        let Step::Mount(mount) = &plan.steps[0] else { panic!() };
+        assert_eq!((&mount.source, mount.read_only), (&MountSource::Staged, true));
+    }
+
+    #[test]
+    fn growing_waits_for_the_device_to_have_grown() {
+        let plan = expand(&ExpandRequest::new("d-1", 40 << 30)).unwrap();
+        assert_eq!(words(&plan), ["find-device", "grow"]);
+        let Step::FindDevice(find) = &plan.steps[0] else { panic!() };
+        assert_eq!(find.minimum_bytes, 40 << 30);
+        let raw = ExpandRequest { capability: Some(VolumeCapability::block()), ..ExpandRequest::new("d-1", 1) };
+        assert_eq!(words(&expand(&raw).unwrap()), ["find-device"]);
+    }
+
+    #[test]
+    fn every_step_of_every_plan_is_in_the_manifest() {
+        let manifest: toml::Table = toml::from_str(include_str!("../manifest.toml")).unwrap();
+        let asked: std::collections::BTreeSet<_> = manifest["node"]["steps"].as_array().unwrap().iter().map(|step| step.as_str().unwrap()).collect();
+        let plans = [
+            staged(VolumeCapability::mount(""), &[("sysConfig", "read_ahead_kb=1")]),
+            publish(&PublishRequest::new("d-1", VolumeCapability::block())).unwrap(),
+            publish(&PublishRequest::new("d-1", VolumeCapability::mount(""))).unwrap(),
+            expand(&ExpandRequest::new("d-1", 1)).unwrap(),
+        ];
+        assert_eq!(plans.iter().flat_map(words).collect::<std::collections::BTreeSet<_>>(), asked);
+    }
+}
