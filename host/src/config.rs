@@ -188,6 +188,12 @@ pub struct FlexVolume {
     /// Node names of the cluster to node ids of the cloud.
     #[serde(default)]
     pub nodes: BTreeMap<String, String>,
+    /// A node name that begins like this is a node id already (as is what follows the first dot of `region.id`).
+    #[serde(default)]
+    pub node_id_prefixes: Vec<String>,
+    /// Options, without regard to case, that hold a secret in plain text: they are dropped before anything reads them.
+    #[serde(default)]
+    pub secret_options: Vec<String>,
     /// `any`: attach to this machine whatever node name is passed, as kubelets without controller attach need it.
     #[serde(default)]
     pub node_name: Option<String>,

@@ -1,2 +1,46 @@
-//! Placeholder.
-fn main() {}
+//! The binary: FlexVolume driver by the name that it is executed under, command line otherwise. Puts the rooms together and decides nothing.
+
+mod assembly;
+mod backend_command;
+mod cli;
+mod compile;
+mod config;
+mod csi_command;
+mod flexvolume_command;
+mod generations;
+mod secrets;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    // Before anything else: a call-out pays for nothing that it does not use.
+    if arguments.first().is_some_and(|name| wharf_flexvolume::is_call_out(name)) {
+        return wharf_flexvolume::serve(&arguments, &flexvolume_command::OpenFromConfig);
+    }
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("wharf: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Messages for people; each says what failed and what to do.
+fn run(cli: Cli) -> Result<(), String> {
+    match cli.command {
+        Command::Csi(command) => csi_command::run(&cli.config, &command),
+        Command::Backend(command) => backend_command::run(&cli.config, command),
+        Command::Flexvolume(command) => flexvolume_command::run(&cli.config, &command),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "wharf", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::CompileComponent { input, output } => compile::child(&input, &output),
+    }
+}

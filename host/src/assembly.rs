@@ -1,0 +1,147 @@
+//! Puts the rooms together according to the configuration. Nothing here opens the store, a component or the network: what a call does not use
+//! is never touched.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Handle;
+use wharf_core::Error;
+use wharf_core::controller::{Controller, Pacer};
+use wharf_core::node::NodeService;
+use wharf_core::policy::EndpointGrant;
+use wharf_core::ports::{Backend, Clock, Node};
+use wharf_node::{LinuxNode, NodeOptions, SystemClock};
+use wharf_runtime::{Account, Accounts, AuthPorts, BackendPorts, CallPorts, Egress, Endpoint, EngineMode, HttpEgress, Limits, Signer, SourceReader};
+use wharf_store::Store;
+
+use crate::config::{self, Config};
+use crate::generations::{Loader, StoredAuthenticator, StoredBackend};
+use crate::secrets::ConfiguredSource;
+
+/// Calls that a server runs at once; also the slots of its pool. More than that wait for a moment: a call takes microseconds besides its
+/// cloud requests, and a cloud takes fewer at once than this.
+const CALL_SLOTS: u32 = 256;
+
+/// What kind of process this is.
+pub enum Process {
+    /// Serves until it is told to end, on this async runtime.
+    Server(Handle),
+    /// Makes one call and exits.
+    OneCall,
+}
+
+/// The rooms of one process.
+pub struct Assembly<'a> {
+    config: &'a Config,
+    is_server: bool,
+    clock: Arc<dyn Clock>,
+    node: Arc<dyn Node>,
+    loader: Arc<Loader>,
+    egress: Arc<dyn Egress>,
+    signer: Arc<dyn Signer>,
+    pacers: Mutex<BTreeMap<String, Arc<Pacer>>>,
+}
+
+impl<'a> Assembly<'a> {
+    /// The rooms, empty.
+    ///
+    /// # Errors
+    /// When an endpoint's URL is not one.
+    pub fn new(config: &'a Config, process: &Process) -> Result<Self, Error> {
+        let (mode, handle) = match process {
+            Process::Server(handle) => (EngineMode::Pooled { slots: CALL_SLOTS }, Some(handle.clone())),
+            Process::OneCall => (EngineMode::OnDemand, None),
+        };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let loader = Arc::new(Loader::new(Store::open(&config.store), mode));
+        let egress: Arc<dyn Egress> = Arc::new(HttpEgress::new(endpoints(config)?, handle));
+        let accounts = config.account.iter().map(|(name, account)| (name.clone(), open_account(name, account, &loader, &egress, &clock)));
+        let signer: Arc<dyn Signer> = Arc::new(Accounts::new(accounts.collect::<Vec<_>>(), Arc::clone(&clock)));
+        let node: Arc<dyn Node> = Arc::new(LinuxNode::new(node_options(config)));
+        Ok(Self { config, is_server: matches!(process, Process::Server(_)), clock, node, loader, egress, signer, pacers: Mutex::default() })
+    }
+
+    /// The clock that everything here shares.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    /// The controller verbs of a driver.
+    ///
+    /// # Errors
+    /// When the configuration has no such driver.
+    pub fn controller(&self, driver: &str) -> Result<Controller, Error> {
+        let (name, section) = self.section(driver)?;
+        let backend = self.backend(name, section);
+        if !self.is_server {
+            return Ok(Controller::for_one_call(driver, backend, self.clock()));
+        }
+        Ok(Controller::with_pacer(driver, backend, self.clock(), self.pacer(name, section)))
+    }
+
+    /// The node verbs of a driver.
+    ///
+    /// # Errors
+    /// When the configuration has no such driver.
+    pub fn node(&self, driver: &str) -> Result<NodeService, Error> {
+        let (name, section) = self.section(driver)?;
+        Ok(NodeService::new(driver, self.backend(name, section), Arc::clone(&self.node), section.node.clone()))
+    }
+
+    fn section(&self, driver: &str) -> Result<(&'a str, &'a config::Backend), Error> {
+        let section = self.config.driver.get(driver).and_then(|section| self.config.backend.get_key_value(&section.backend));
+        let (name, backend) = section.ok_or_else(|| {
+            let known = self.config.driver.keys().cloned().collect::<Vec<_>>().join(", ");
+            Error::invalid(format!("the configuration has no driver \"{driver}\"")).with_hint(format!("it has: {}", if known.is_empty() { "none" } else { &known }))
+        })?;
+        Ok((name, backend))
+    }
+
+    fn backend(&self, name: &str, section: &config::Backend) -> Arc<dyn Backend> {
+        let ports = BackendPorts {
+            calls: call_ports(&self.clock),
+            egress: Some(Arc::clone(&self.egress)),
+            signer: Some(Arc::clone(&self.signer)),
+            grants: section.grant.clone(),
+            config: section.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        };
+        Arc::new(StoredBackend::new(section.component.as_deref().unwrap_or(name), &self.loader, ports))
+    }
+
+    /// Backends that sign with the same account share its pace; one that signs with none has a pace of its own.
+    fn pacer(&self, name: &str, section: &config::Backend) -> Arc<Pacer> {
+        let account = section.grant.iter().find_map(|grant| grant.account.clone());
+        let key = account.map_or_else(|| format!("backend {name}"), |account| format!("account {account}"));
+        Arc::clone(self.pacers.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default())
+    }
+}
+
+fn call_ports(clock: &Arc<dyn Clock>) -> CallPorts {
+    CallPorts { clock: Arc::clone(clock), limits: Limits::default(), observer: None }
+}
+
+fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Error> {
+    let open = |(id, endpoint): (&String, &config::Endpoint)| {
+        let open = Endpoint::new(id, &endpoint.url).map_err(|error| Error::invalid(error.to_string()))?;
+        Ok(if endpoint.private { open.allow_private() } else { open })
+    };
+    config.endpoint.iter().map(open).collect()
+}
+
+fn open_account(name: &str, account: &config::Account, loader: &Arc<Loader>, egress: &Arc<dyn Egress>, clock: &Arc<dyn Clock>) -> Account {
+    let grant = |endpoint: &String| EndpointGrant { endpoint: endpoint.clone(), account: None, actions: vec!["*".to_owned()] };
+    let ports = AuthPorts { calls: call_ports(clock), egress: Some(Arc::clone(egress)), grants: account.endpoints.iter().map(grant).collect() };
+    let sources = account.source.iter().map(|source| Box::new(ConfiguredSource::new(name, source)) as Box<dyn SourceReader>);
+    let settings = account.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    Account::new(Arc::new(StoredAuthenticator::new(&account.component, loader, ports)), sources.collect(), settings)
+}
+
+fn node_options(config: &Config) -> NodeOptions {
+    let usual = NodeOptions::default();
+    NodeOptions {
+        state_directory: config.state.clone(),
+        roots: config.roots(),
+        device_links: config.node.device_links.clone().unwrap_or_else(|| usual.device_links.clone()),
+        ..usual
+    }
+}

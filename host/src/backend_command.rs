@@ -1,0 +1,166 @@
+//! `wharf backend`: what an administrator does with components.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use wharf_core::manifest::World;
+use wharf_core::ports::Clock;
+use wharf_node::SystemClock;
+use wharf_runtime::{Checked, Engine, EngineMode, check_component};
+use wharf_store::{Generation, MAX_COMPONENT_BYTES, State, Store, Summary};
+
+use crate::cli::{Backend, Output};
+use crate::compile;
+use crate::config::Config;
+
+/// Runs one command and prints its result.
+///
+/// # Errors
+/// What could not be done, and what to do about it.
+pub fn run(config: &Path, command: Backend) -> Result<(), String> {
+    let config = Config::load(config).map_err(|error| error.to_string())?;
+    let store = Store::open(&config.store);
+    match command {
+        Backend::Install { file, activate, output } => install(&store, &file, activate, output),
+        Backend::List { output } => list(&store, output),
+        Backend::Show { name, output } => show(&store, &config, &name, output),
+        Backend::Activate { name, generation, output } => activate(&store, &name, generation, output),
+        Backend::Rollback { name, output } => {
+            let generation = store.rollback(&name).map_err(|error| error.to_string())?;
+            print(output, &report(&generation, "active"), &format!("{} is active again", title(&generation)));
+            Ok(())
+        }
+    }
+}
+
+fn install(store: &Store, file: &Path, and_activate: bool, output: Output) -> Result<(), String> {
+    let unreadable = |error: std::io::Error| format!("cannot read {}: {error}", file.display());
+    let size = std::fs::metadata(file).map_err(unreadable)?.len();
+    if size > MAX_COMPONENT_BYTES {
+        return Err(format!("{} has {size} bytes, at most {MAX_COMPONENT_BYTES} are taken", file.display()));
+    }
+    let bytes = std::fs::read(file).map_err(unreadable)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let staged = store.install(&bytes, now).map_err(|error| format!("{}: {error}", file.display()))?;
+    let checked = match check(store, &staged) {
+        Ok(()) => store.mark(&staged.manifest.name, staged.number, State::Checked).map_err(|error| error.to_string())?,
+        Err(reason) => {
+            store.mark(&staged.manifest.name, staged.number, State::Rejected { reason: reason.clone() }).map_err(|error| error.to_string())?;
+            return Err(format!("{} is rejected: {reason}\n       {}", file.display(), kept(store, &staged)));
+        }
+    };
+    if and_activate {
+        return activate(store, &checked.manifest.name, Some(checked.number), output);
+    }
+    let next = format!("`wharf backend activate {}` makes it active", checked.manifest.name);
+    print(output, &report(&checked, "checked"), &format!("{} is installed and checked; {next}", title(&checked)));
+    Ok(())
+}
+
+/// Compiles in a process with limits, then really instantiates and describes: some differences show only then.
+fn check(store: &Store, generation: &Generation) -> Result<(), String> {
+    let engine = Engine::new(EngineMode::OnDemand).map_err(|error| error.to_string())?;
+    compile::compile(store, &engine, generation)?;
+    let code = store.cache(&engine.hash()).get(&generation.digest).map_err(|error| error.to_string())?;
+    let code = code.ok_or("the compiled code vanished while it was checked; install it again")?;
+    // SAFETY: the cache compared this open file with the digest that was written when it was compiled, in a folder closed to everybody but this user.
+    let component = unsafe { engine.load(&code) }.map_err(|error| error.to_string())?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    match check_component(&engine, &component, &generation.manifest, &clock).map_err(|error| error.to_string())? {
+        Checked::Backend(_) | Checked::Auth(_) => Ok(()),
+    }
+}
+
+fn kept(store: &Store, generation: &Generation) -> String {
+    match store.active(&generation.manifest.name) {
+        Ok(active) => format!("{} stays active", title(&active.generation)),
+        Err(_) => format!("no generation of \"{}\" is active", generation.manifest.name),
+    }
+}
+
+fn activate(store: &Store, name: &str, number: Option<u64>, output: Output) -> Result<(), String> {
+    let number = match number {
+        Some(number) => number,
+        None => newest_checked(store, name)?,
+    };
+    let generation = store.activate(name, number).map_err(|error| error.to_string())?;
+    print(output, &report(&generation, "active"), &format!("{} is active", title(&generation)));
+    Ok(())
+}
+
+fn newest_checked(store: &Store, name: &str) -> Result<u64, String> {
+    let summary = store.show(name).map_err(|error| error.to_string())?;
+    let newest = summary.generations.iter().rev().find(|generation| matches!(generation.state, State::Checked));
+    newest.map(|generation| generation.number).ok_or_else(|| format!("backend \"{name}\" has no checked generation; `wharf backend show {name}` says why"))
+}
+
+fn list(store: &Store, output: Output) -> Result<(), String> {
+    let summaries = store.list().map_err(|error| error.to_string())?;
+    let mut text = format!("{:<16} {:>10} {:<14} {}", "NAME", "GENERATION", "VERSION", "DIGEST");
+    for summary in &summaries {
+        let active = active_of(summary);
+        let (version, digest) = active.map_or(("-", "-"), |generation| (generation.manifest.version.as_str(), short(generation)));
+        let number = summary.active.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        text.push_str(&format!("\n{:<16} {number:>10} {version:<14} {digest}", summary.name));
+    }
+    if summaries.is_empty() {
+        text = format!("no backend is installed in {}; `wharf backend install FILE --activate` puts one there", store.root().display());
+    }
+    print(output, &json!(summaries), &text);
+    Ok(())
+}
+
+fn show(store: &Store, config: &Config, name: &str, output: Output) -> Result<(), String> {
+    let summary = store.show(name).map_err(|error| error.to_string())?;
+    let mut lines = vec![format!("backend {name}")];
+    for generation in &summary.generations {
+        let mark = if summary.active == Some(generation.number) { "active" } else { "      " };
+        lines.push(format!("  {mark} {} ({}): {}", title(generation), short(generation), generation.state));
+    }
+    if let Some(active) = active_of(&summary) {
+        lines.push("asks for".to_owned());
+        for request in &active.manifest.request {
+            let how = if request.signed { "signed" } else { "unsigned" };
+            lines.push(format!("  endpoint {} ({how}): {}", request.endpoint, request.actions.join(", ")));
+        }
+        if active.manifest.world == World::Backend {
+            lines.push(format!("  node steps: {}", active.manifest.node.steps.join(", ")));
+        }
+    }
+    for (section, backend) in config.backend.iter().filter(|(section, backend)| backend.component.as_ref().unwrap_or(section) == name) {
+        lines.push(format!("is granted by [backend.{section}]"));
+        for grant in &backend.grant {
+            let account = grant.account.as_ref().map_or_else(|| "unsigned".to_owned(), |account| format!("account {account}"));
+            lines.push(format!("  endpoint {} ({account}): {}", grant.endpoint, grant.actions.join(", ")));
+        }
+        lines.push(format!("  node steps: {}", backend.node.steps.join(", ")));
+    }
+    print(output, &json!(summary), &lines.join("\n"));
+    Ok(())
+}
+
+fn active_of(summary: &Summary) -> Option<&Generation> {
+    summary.generations.iter().find(|generation| summary.active == Some(generation.number))
+}
+
+fn title(generation: &Generation) -> String {
+    format!("{} {} (generation {})", generation.manifest.name, generation.manifest.version, generation.number)
+}
+
+/// Enough of a digest to tell two builds apart.
+fn short(generation: &Generation) -> &str {
+    generation.digest.as_str().get(..12).unwrap_or_default()
+}
+
+fn report(generation: &Generation, state: &str) -> Value {
+    json!({ "name": generation.manifest.name, "generation": generation.number, "version": generation.manifest.version, "digest": generation.digest, "state": state })
+}
+
+fn print(output: Output, value: &Value, text: &str) {
+    match output {
+        Output::Text => println!("{text}"),
+        Output::Json => println!("{value:#}"),
+    }
+}

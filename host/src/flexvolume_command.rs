@@ -1,0 +1,115 @@
+//! FlexVolume: what an installed driver opens for a call-out, and `wharf flexvolume install|uninstall`.
+
+use std::path::Path;
+
+use wharf_core::ports::Call;
+use wharf_core::{Error, ErrorKind};
+use wharf_flexvolume::install::{self, Outcome};
+use wharf_flexvolume::{Capabilities, DriverFile, DriverName, NodeNameRule, NodeNames, Open, Services};
+
+use crate::assembly::{Assembly, Process};
+use crate::cli::Flexvolume;
+use crate::config::Config;
+
+/// How long asking a backend who it is may take while drivers are installed.
+const DESCRIBE_BOUND: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Opens the rooms for one call-out, from the configuration that `install` named.
+pub struct OpenFromConfig;
+
+impl Open for OpenFromConfig {
+    fn open(&self, driver: &DriverFile) -> Result<Services, Error> {
+        let config = Config::load(&driver.config).map_err(|error| Error::precondition(error.to_string()))?;
+        let assembly = Assembly::new(&config, &Process::OneCall)?;
+        Ok(Services { controller: assembly.controller(&driver.csi_driver)?, node: assembly.node(&driver.csi_driver)?, clock: assembly.clock() })
+    }
+}
+
+/// Installs or removes every FlexVolume driver of the configuration, and says what it did.
+///
+/// # Errors
+/// What is wrong with the configuration, or the drivers that could not be installed.
+pub fn run(path: &Path, command: &Flexvolume) -> Result<(), String> {
+    let config = Config::load(path).map_err(|error| error.to_string())?;
+    let outcomes = match command {
+        Flexvolume::Install { dir } => {
+            let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+            install::install(dir, &program, &driver_files(path, &config).map_err(|error| error.to_string())?)
+        }
+        Flexvolume::Uninstall { dir } => {
+            let names = config.driver.values().flat_map(|driver| &driver.flexvolume).map(|name| DriverName::parse(name));
+            install::uninstall(dir, &names.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?)
+        }
+    };
+    if outcomes.is_empty() {
+        return Err("the configuration names no FlexVolume driver; add `flexvolume = [\"vendor/driver\"]` to a [driver.…] section".to_owned());
+    }
+    report(&outcomes)
+}
+
+fn report(outcomes: &[Outcome]) -> Result<(), String> {
+    let mut failures = Vec::new();
+    for outcome in outcomes {
+        match &outcome.result {
+            Ok(change) => println!("{}: {} ({})", outcome.driver, words(*change), outcome.executable.display()),
+            Err(error) => failures.push(format!("{}: {error}", outcome.driver)),
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n       ")) }
+}
+
+fn words(change: install::Change) -> &'static str {
+    match change {
+        install::Change::Installed => "installed",
+        install::Change::TookOver => "installed; the driver that was there is kept beside it",
+        install::Change::Updated => "updated; kubelet loads it anew",
+        install::Change::Reconfigured => "settings changed; the next call follows them",
+        install::Change::Unchanged => "already installed",
+        install::Change::Removed => "removed",
+        install::Change::Restored => "removed; the driver that was there before is back",
+        install::Change::Absent => "was not installed",
+    }
+}
+
+fn driver_files(path: &Path, config: &Config) -> Result<Vec<DriverFile>, Error> {
+    let absolute = std::path::absolute(path).map_err(|error| Error::invalid(format!("{} is no path: {error}", path.display())))?;
+    let assembly = Assembly::new(config, &Process::OneCall)?;
+    let mut files = Vec::new();
+    for (csi_driver, driver) in &config.driver {
+        if driver.flexvolume.is_empty() {
+            continue;
+        }
+        let call = Call::until(assembly.clock().now() + DESCRIBE_BOUND);
+        let description = assembly.node(csi_driver)?.backend_description(&call).map_err(|error| match error.kind {
+            ErrorKind::FailedPrecondition => error.with_hint("a driver's capabilities come from its backend: install that first"),
+            _ => error,
+        })?;
+        let is_attachable = description.can("attach");
+        for name in &driver.flexvolume {
+            files.push(DriverFile {
+                driver: DriverName::parse(name)?,
+                csi_driver: csi_driver.clone(),
+                backend: driver.backend.clone(),
+                config: absolute.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                state: config.state.clone(),
+                attachable: is_attachable,
+                capabilities: if is_attachable { Capabilities::of_disks() } else { Capabilities::of_shares() },
+                nodes: node_names(config)?,
+                secret_options: config.flexvolume.secret_options.clone(),
+                legacy_state: config.flexvolume.legacy_state.get(name).cloned(),
+                log: config.flexvolume.log.clone(),
+            });
+        }
+    }
+    Ok(files)
+}
+
+fn node_names(config: &Config) -> Result<NodeNames, Error> {
+    let node_name = match config.flexvolume.node_name.as_deref() {
+        None | Some("match") => NodeNameRule::Match,
+        Some("any") => NodeNameRule::Any,
+        Some(other) => return Err(Error::invalid(format!("[flexvolume] node-name is \"{other}\"; allowed are \"match\" and \"any\""))),
+    };
+    Ok(NodeNames { ids: config.flexvolume.nodes.clone(), id_prefixes: config.flexvolume.node_id_prefixes.clone(), node_name })
+}

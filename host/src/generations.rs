@@ -1,0 +1,214 @@
+//! The active generation of each component, as calls meet it: loaded when first needed, replaced when the store says so.
+//!
+//! Every call costs one `stat` to notice a swap. A generation that cannot be loaded displaces nothing: calls go on with the one they have, and
+//! the log says why. Nothing is loaded for calls that need no component.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use wharf_core::manifest::Manifest;
+use wharf_core::plan::Plan;
+use wharf_core::ports::{Backend, Call};
+use wharf_core::types::{
+    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed, NodeDescription, NodeExpandRequest, NodeId,
+    Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume, VolumeId,
+};
+use wharf_core::Error;
+use wharf_runtime::{
+    AuthCode, AuthDescription, AuthPorts, Authenticator, BackendCode, BackendPorts, Component, Credential, Engine, EngineMode, Signature, Source, Unsigned, WasmAuthenticator, WasmBackend,
+};
+use wharf_store::{Revision, Store};
+
+use crate::compile;
+
+/// Loads components from the store into one engine, which is made when the first of them is needed.
+pub struct Loader {
+    store: Store,
+    mode: EngineMode,
+    engine: Mutex<Option<Engine>>,
+}
+
+/// A component that is ready to be linked.
+struct Loaded {
+    engine: Engine,
+    component: Component,
+    manifest: Manifest,
+    generation: u64,
+}
+
+impl Loader {
+    /// A loader for this store.
+    pub fn new(store: Store, mode: EngineMode) -> Self {
+        Self { store, mode, engine: Mutex::new(None) }
+    }
+
+    fn engine(&self) -> Result<Engine, Error> {
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = &*engine {
+            return Ok(engine.clone());
+        }
+        let made = Engine::new(self.mode).map_err(|error| Error::internal(error.to_string()))?;
+        *engine = Some(made.clone());
+        Ok(made)
+    }
+
+    fn load(&self, name: &str) -> Result<Loaded, Error> {
+        let engine = self.engine()?;
+        let active = self.store.active(name).map_err(|error| Error::precondition(error.to_string()))?;
+        let cache = self.store.cache(&engine.hash());
+        let digest = &active.generation.digest;
+        let fetch = || cache.get(digest).map_err(|error| Error::precondition(error.to_string()));
+        let code = match fetch()? {
+            Some(code) => code,
+            None => {
+                // Another build of Wharf installed it, or the cache was removed.
+                compile::compile(&self.store, &engine, &active.generation).map_err(Error::internal)?;
+                fetch()?.ok_or_else(|| Error::internal(format!("the compiled code of backend \"{name}\" vanished while it was loaded")))?
+            }
+        };
+        // SAFETY: the cache compared this open file with the digest that was written when it was compiled, in a folder closed to everybody but this user.
+        let component = unsafe { engine.load(&code) }.map_err(|error| Error::internal(error.to_string()))?;
+        Ok(Loaded { engine, component, manifest: active.manifest().clone(), generation: active.generation.number })
+    }
+}
+
+/// A component whose generation follows the store.
+struct Slot<T> {
+    name: String,
+    loader: Arc<Loader>,
+    link: Box<dyn Fn(Loaded, Option<&Arc<T>>) -> Result<Arc<T>, Error> + Send + Sync>,
+    current: RwLock<Option<(Arc<T>, Revision)>>,
+    loading: Mutex<Option<Revision>>,
+}
+
+impl<T> Slot<T> {
+    fn new(name: &str, loader: &Arc<Loader>, link: impl Fn(Loaded, Option<&Arc<T>>) -> Result<Arc<T>, Error> + Send + Sync + 'static) -> Self {
+        Self { name: name.to_owned(), loader: Arc::clone(loader), link: Box::new(link), current: RwLock::new(None), loading: Mutex::new(None) }
+    }
+
+    /// The component of the active generation.
+    fn get(&self) -> Result<Arc<T>, Error> {
+        let revision = self.loader.store.revision(&self.name);
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match (current, revision) {
+            (Some((component, loaded)), Some(revision)) if loaded == revision => Ok(component),
+            // Removed under a running server: what is loaded goes on.
+            (Some((component, _)), None) => Ok(component),
+            (Some((component, _)), Some(revision)) => Ok(self.replace(component, revision)),
+            (None, _) => self.load_first(),
+        }
+    }
+
+    /// Loads the new generation on one thread, while the others go on with what they have.
+    fn replace(&self, component: Arc<T>, revision: Revision) -> Arc<T> {
+        let Ok(mut failed) = self.loading.try_lock() else { return component };
+        if *failed == Some(revision) {
+            return component;
+        }
+        match self.loader.load(&self.name).and_then(|loaded| (self.link)(loaded, Some(&component))) {
+            Ok(next) => {
+                tracing::info!(backend = %self.name, "now serving another generation");
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&next), revision));
+                next
+            }
+            Err(error) => {
+                tracing::error!(backend = %self.name, %error, "the new generation cannot be loaded; the one before it goes on serving");
+                *failed = Some(revision);
+                component
+            }
+        }
+    }
+
+    fn load_first(&self) -> Result<Arc<T>, Error> {
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((component, _)) = self.current.read().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Ok(component);
+        }
+        // Read before loading: a swap in between is then noticed by the next call.
+        let revision = self.loader.store.revision(&self.name);
+        let component = self.loader.load(&self.name).and_then(|loaded| (self.link)(loaded, None))?;
+        if let Some(revision) = revision {
+            *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&component), revision));
+        }
+        Ok(component)
+    }
+}
+
+/// The backend of this name in the store, whichever generation is active.
+pub struct StoredBackend {
+    slot: Slot<WasmBackend>,
+}
+
+impl StoredBackend {
+    /// Nothing is loaded yet.
+    pub fn new(name: &str, loader: &Arc<Loader>, ports: BackendPorts) -> Self {
+        let slot = Slot::new(name, loader, move |loaded: Loaded, running: Option<&Arc<WasmBackend>>| {
+            let code = BackendCode::link(&loaded.engine, &loaded.component, loaded.manifest, loaded.generation).map_err(|error| Error::internal(error.to_string()))?;
+            Ok(match running {
+                Some(backend) => {
+                    backend.publish(Arc::new(code));
+                    Arc::clone(backend)
+                }
+                None => Arc::new(WasmBackend::new(ports.clone(), Arc::new(code))),
+            })
+        });
+        Self { slot }
+    }
+}
+
+macro_rules! forward {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+        $(fn $name(&self, call: &Call, $($argument: $type),*) -> Result<$result, Error> {
+            self.slot.get()?.$name(call, $($argument),*)
+        })*
+    };
+}
+
+impl Backend for StoredBackend {
+    forward! {
+        describe() -> Description;
+        observe(ids: &[String]) -> Vec<Observation>;
+        holders(observed: &Observation) -> Vec<NodeId>;
+        create(request: &CreateRequest, progress: &Progress) -> Answer<Volume>;
+        delete(volume: &VolumeId, progress: &Progress) -> Answer<()>;
+        attach(request: &AttachRequest, progress: &Progress) -> Answer<Attached>;
+        detach(request: &DetachRequest, progress: &Progress) -> Answer<()>;
+        expand(request: &ExpandRequest, progress: &Progress) -> Answer<Expanded>;
+        validate(request: &ValidateRequest, observed: &[Observation]) -> Validated;
+        list(max_entries: u32, starting_token: Option<&str>) -> Listed;
+        describe_node() -> NodeDescription;
+        plan_stage(request: &StageRequest) -> Plan;
+        plan_publish(request: &PublishRequest) -> Plan;
+        plan_expand(request: &NodeExpandRequest) -> Plan;
+        translate(request: &TranslateRequest) -> Translated;
+    }
+}
+
+/// The authenticator of this name in the store, whichever generation is active.
+pub struct StoredAuthenticator {
+    slot: Slot<WasmAuthenticator>,
+}
+
+impl StoredAuthenticator {
+    /// Nothing is loaded yet.
+    pub fn new(name: &str, loader: &Arc<Loader>, ports: AuthPorts) -> Self {
+        let slot = Slot::new(name, loader, move |loaded: Loaded, _running: Option<&Arc<WasmAuthenticator>>| {
+            let code = AuthCode::link(&loaded.engine, &loaded.component, loaded.manifest, loaded.generation).map_err(|error| Error::internal(error.to_string()))?;
+            Ok(Arc::new(WasmAuthenticator::new(ports.clone(), Arc::new(code))))
+        });
+        Self { slot }
+    }
+}
+
+impl Authenticator for StoredAuthenticator {
+    fn describe(&self, call: &Call) -> Result<AuthDescription, Error> {
+        self.slot.get()?.describe(call)
+    }
+
+    fn obtain(&self, call: &Call, source: &Source, now_ms: u64) -> Result<Credential, Error> {
+        self.slot.get()?.obtain(call, source, now_ms)
+    }
+
+    fn sign(&self, call: &Call, request: &Unsigned<'_>, settings: &Parameters, credential: &Credential, now_ms: u64, nonce: &str) -> Result<Signature, Error> {
+        self.slot.get()?.sign(call, request, settings, credential, now_ms, nonce)
+    }
+}
