@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Deserialize;
 
-use crate::command::{self, announce};
+use crate::command::announce;
 use crate::component::{self, componentize};
 use crate::guests::{self, Guest};
 use crate::wasm_target::Compiler;
@@ -60,13 +60,16 @@ fn build(workspace: &Workspace, options: &Options) -> Result<PathBuf> {
     }
     let compiler = if options.debian_compiler { Compiler::debian()? } else { Compiler::find()? };
     announce(&format!("compiling {} guests for WebAssembly", guests.len()));
-    let modules = compile(workspace, &compiler, &guests, options.debug)?;
+    let compiled = compile(workspace, &compiler, &guests, options.debug)?;
+    let mut broken = Vec::new();
     for guest in &guests {
-        let module = modules.get(&guest.package).with_context(|| {
-            format!("cargo built no .wasm for {}: its Cargo.toml needs `[lib] crate-type = [\"cdylib\", \"rlib\"]`", guest.package)
-        })?;
-        write(guest, module, &out, suffix).with_context(|| format!("while making a component of {}", guest.package))?;
+        match compiled.modules.get(&guest.package) {
+            Some(module) => write(guest, module, &out, suffix).with_context(|| format!("while making a component of {}", guest.package))?,
+            None => broken.push(guest.package.as_str()),
+        }
     }
+    ensure!(compiled.succeeded, "these guests do not compile: {}", broken.join(", "));
+    ensure!(broken.is_empty(), "cargo built no .wasm for {}: its Cargo.toml needs `[lib] crate-type = [\"cdylib\", \"rlib\"]`", broken.join(", "));
     Ok(out)
 }
 
@@ -87,16 +90,23 @@ struct CargoMessage {
     filenames: Vec<PathBuf>,
 }
 
-/// Package name to the module that cargo made of it.
-fn compile(workspace: &Workspace, compiler: &Compiler, guests: &[Guest], debug: bool) -> Result<BTreeMap<String, PathBuf>> {
+/// What cargo made. One broken guest does not keep the others from becoming components.
+struct Compiled {
+    succeeded: bool,
+    /// By package name.
+    modules: BTreeMap<String, PathBuf>,
+}
+
+/// Cargo's progress and diagnostics go to the terminal, its messages come back.
+fn compile(workspace: &Workspace, compiler: &Compiler, guests: &[Guest], debug: bool) -> Result<Compiled> {
     let mut cargo = compiler.build(&workspace.root);
-    cargo.args(["--lib", "--profile", if debug { "dev" } else { "guest" }, "--message-format", "json-render-diagnostics"]);
+    cargo.args(["--lib", "--keep-going", "--profile", if debug { "dev" } else { "guest" }, "--message-format", "json-render-diagnostics"]);
     guests.iter().for_each(|guest| {
         cargo.args(["--package", &guest.package]);
     });
-    let printed = cargo_messages(&mut cargo)?;
+    let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     let mut modules = BTreeMap::new();
-    for line in printed.lines() {
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
         let message: CargoMessage = serde_json::from_str(line).context("cannot read what cargo printed")?;
         let package = workspace.packages.iter().find(|package| package.manifest() == message.manifest_path);
         let module = message.filenames.into_iter().find(|file| file.extension().is_some_and(|extension| extension == "wasm"));
@@ -104,14 +114,7 @@ fn compile(workspace: &Workspace, compiler: &Compiler, guests: &[Guest], debug: 
             modules.insert(package.name.clone(), module);
         }
     }
-    Ok(modules)
-}
-
-/// Cargo's progress and diagnostics go to the terminal, its messages come back.
-fn cargo_messages(cargo: &mut Command) -> Result<String> {
-    let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
-    ensure!(output.status.success(), "`{}` failed ({})", command::shown(cargo), output.status);
-    String::from_utf8(output.stdout).context("cargo printed something that is not text")
+    Ok(Compiled { succeeded: output.status.success(), modules })
 }
 
 /// Writes the component unless the one that is there was made of the same input.

@@ -132,7 +132,8 @@ pub const PARTS: &[Part] = &[
         weight: Weight::Required,
         needs: packages::BLOCK_DEVICES,
         limit: MINUTE.saturating_mul(30),
-        work: Work::CargoTest(&["test", "--workspace", "--no-fail-fast"]),
+        // What a passing test prints is shown, because that is where it says that it could not run.
+        work: Work::CargoTest(&["test", "--workspace", "--no-fail-fast", "--", "--show-output"]),
     },
     Part {
         name: "csi-sanity",
