@@ -71,11 +71,14 @@ impl Loader {
     }
 }
 
+/// Links what was loaded; handed the component that is running, where there is one.
+type Link<T> = Box<dyn Fn(Loaded, Option<&Arc<T>>) -> Result<Arc<T>, Error> + Send + Sync>;
+
 /// A component whose generation follows the store.
 struct Slot<T> {
     name: String,
     loader: Arc<Loader>,
-    link: Box<dyn Fn(Loaded, Option<&Arc<T>>) -> Result<Arc<T>, Error> + Send + Sync>,
+    link: Link<T>,
     current: RwLock<Option<(Arc<T>, Revision)>>,
     loading: Mutex<Option<Revision>>,
 }
