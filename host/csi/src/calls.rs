@@ -23,6 +23,7 @@ const CONTROLLER_THREADS: usize = 320;
 const NODE_THREADS: usize = 128;
 /// Who we are, what we can do, are we alive: quick, and never behind the others.
 const IDENTITY_THREADS: usize = 32;
+const _: () = assert!(CONTROLLER_THREADS + NODE_THREADS + IDENTITY_THREADS < 512, "who has a permit has a thread");
 /// Calls that wait for a thread: the attacher is run with up to 1200 workers, the others with 100 each. More than this is a defect of
 /// the caller and is told to come back.
 const MAX_WAITING: usize = 2048;
@@ -204,4 +205,71 @@ fn out_of_time(why: &str) -> Error {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct StoppedClock;
+
+    impl Clock for StoppedClock {
+        fn now(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn sleep(&self, _duration: Duration, _call: &Call) {}
+    }
+
+    fn calls() -> Arc<Calls> {
+        Calls::new(Arc::new(StoppedClock))
+    }
+
+    fn within(timeout: &str) -> MetadataMap {
+        let mut metadata = MetadataMap::new();
+        metadata.insert("grpc-timeout", timeout.parse().unwrap());
+        metadata
+    }
+
+    #[tokio::test]
+    async fn a_full_lane_holds_up_its_own_calls_and_no_others() {
+        let calls = calls();
+        let _taken = Arc::clone(&calls.controller).acquire_many_owned(u32::try_from(CONTROLLER_THREADS).unwrap()).await.unwrap();
+        let probe = calls.begin("Probe", &within("5S"), "").run(Lane::Identity, Ok(()), |_, ()| Ok(1)).await;
+        assert_eq!(probe.unwrap().into_inner(), 1);
+        let unstage = calls.begin("NodeUnstageVolume", &within("5S"), "").run(Lane::Node, Ok(()), |_, ()| Ok(2)).await;
+        assert_eq!(unstage.unwrap().into_inner(), 2);
+        let create = calls.begin("CreateVolume", &within("40m"), "").run(Lane::Controller, Ok(()), |_, ()| Ok(3)).await;
+        let refused = create.unwrap_err();
+        assert_eq!(refused.code(), Code::DeadlineExceeded);
+        assert!(refused.message().contains("nothing was done"));
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_sends_more_than_can_wait_is_told_to_come_back() {
+        let calls = calls();
+        let _taken = Arc::clone(&calls.controller).acquire_many_owned(u32::try_from(CONTROLLER_THREADS).unwrap()).await.unwrap();
+        let _waiting = calls.waiting.acquire_many(u32::try_from(MAX_WAITING).unwrap()).await.unwrap();
+        let refused = calls.begin("CreateVolume", &within("5S"), "").run(Lane::Controller, Ok(()), |_, ()| Ok(())).await;
+        assert_eq!(refused.unwrap_err().code(), Code::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_not_reported_as_final() {
+        let broken =
+            calls().begin("CreateVolume", &within("5S"), "").run(Lane::Controller, Ok(()), |_, ()| -> Result<(), _> { panic!("a defect") }).await;
+        assert_eq!(broken.unwrap_err().code(), Code::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn a_call_is_forgotten_once_it_is_answered_or_abandoned() {
+        let calls = calls();
+        calls.begin("Probe", &within("5S"), "").run(Lane::Identity, Ok(()), |_, ()| Ok(())).await.unwrap();
+        let abandoned = calls.begin("DeleteVolume", &within("5S"), "vol-1");
+        let call = abandoned.call.clone();
+        assert_eq!(calls.running.lock().unwrap().calls.len(), 1);
+        drop(abandoned);
+        assert!(call.is_cancelled());
+        assert!(calls.running.lock().unwrap().calls.is_empty());
+    }
 }

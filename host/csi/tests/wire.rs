@@ -1,5 +1,7 @@
 //! The proto file against the specification's facts: names, numbers, methods and the fields that must never be logged.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests, outside of a test function")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::proto::volume_capability::{AccessMode as ModeMessage, AccessType as AccessMessage, BlockVolume, MountVolume};
 
 fn root() -> AllowedRoots {
-    AllowedRoots::new("/var/lib/kubelet".into())
+    AllowedRoots::new(vec!["/var/lib/kubelet".into()])
 }
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
