@@ -74,5 +74,6 @@ fn start(node: &LinuxNode, name: &str, package: &str, arguments: Vec<OsString>, 
         tracing::info!(device = %device.path.display(), "grew the file system");
         return Ok(());
     }
-    Err(Error::internal(format!("{name} {} on {}: {}", finished.ending(), device.path.display(), finished.report)))
+    let message = format!("{name} {} on {}: {}", finished.ending(), device.path.display(), finished.report);
+    Err(Error::internal(message).with_hint("growing while mounted needs the capability CAP_SYS_RESOURCE (a privileged container has it)"))
 }

@@ -6,6 +6,9 @@
 //! detached, it proves nothing any more: the disk may have been on another node and carry data now. XFS is the exception: its own
 //! superblock says `in progress` until mkfs is done, and was never mountable, so there the file alone is enough.
 //!
+//! A file system that is recognised and complete is kept, whatever this file says: mke2fs writes its superblock last and mkfs.xfs clears its `in progress` last, so
+//! a complete one was finished before the kill.
+//!
 //! mkfs inherits the open, locked file as its standard input. It stays locked while that mkfs lives, even if this process was killed, so a second
 //! mkfs is never started beside a first one.
 

@@ -56,6 +56,12 @@ fn read_export(output: &str) -> Signature {
         (Some(fs_type), Some(&"filesystem"), _) => Signature::FileSystem((*fs_type).to_owned()),
         (Some(other), usage, _) => Signature::Other(format!("{other} ({})", usage.unwrap_or(&"other"))),
         (None, _, Some(table)) => Signature::Other(format!("a partition table ({table})")),
+        // Of a partition blkid says where it lies in its table, which says nothing about what is in it.
+        (None, None, None)
+            if values.contains_key("PART_ENTRY_NUMBER") && values.keys().all(|key| *key == "DEVNAME" || key.starts_with("PART_ENTRY_")) =>
+        {
+            Signature::Nothing
+        }
         (None, ..) => Signature::Other("something that blkid names no type for".to_owned()),
     }
 }
@@ -116,5 +122,6 @@ mod tests {
         ] {
             assert!(matches!(read(other), Signature::Other(_)), "{other}");
         }
+        assert_eq!(read("DEVNAME=/dev/vdb1\nPART_ENTRY_SCHEME=dos\nPART_ENTRY_NUMBER=1\n"), Signature::Nothing);
     }
 }

@@ -1,0 +1,20 @@
+//! The node against the real kernel: loop devices, real file systems, real mounts. Needs root; says so and skips otherwise.
+
+#[cfg(test)]
+mod bed;
+#[cfg(test)]
+mod binds;
+#[cfg(test)]
+mod blank;
+#[cfg(test)]
+mod devices;
+#[cfg(test)]
+mod filesystems;
+#[cfg(test)]
+mod interrupted;
+#[cfg(test)]
+mod stages;
+#[cfg(test)]
+mod undone;
+#[cfg(test)]
+mod unmounts;

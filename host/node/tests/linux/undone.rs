@@ -1,0 +1,102 @@
+//! A step fails, at every position: the node is as it was before the call.
+
+use wharf_core::plan::Step;
+use wharf_core::ports::{Node, RemovePath};
+
+use crate::bed::{Bed, bind, block, directory, find, forever, format, granted, mount, said, sh, stage};
+
+/// Granted and well-formed, and fails all the same.
+fn impossible() -> Step {
+    Step::SetBlockQueue { key: "no_such_setting".into(), value: "1".into() }
+}
+
+/// Runs `steps` with a failure at each position; then without, twice.
+fn leaves_no_trace(bed: &Bed, steps: &[Step], destination: &str, staged: Option<&str>) {
+    let look = || (bed.mounts(), bed.tree("kubelet"), bed.tree("granted"));
+    let before = look();
+    for position in 0..=steps.len() {
+        let mut failing = steps.to_vec();
+        failing.insert(position, impossible());
+        let error = bed.run_staged(failing, destination, staged).unwrap_err();
+        assert!(error.message.contains(&format!("step {} (set-block-queue)", position + 1)), "{error}");
+        assert_eq!(look(), before, "failure at {position}: {error}");
+    }
+    bed.run_staged(steps.to_vec(), destination, staged).unwrap();
+    let after = look();
+    assert_ne!(after, before);
+    // A failure after everything was true already takes nothing away.
+    let failing = steps.iter().cloned().chain([impossible()]).collect();
+    bed.run_staged(failing, destination, staged).unwrap_err();
+    assert_eq!(look(), after);
+}
+
+#[test]
+fn a_stage_that_fails_anywhere_leaves_no_mount_and_no_folder() {
+    let Some(bed) = Bed::new() else { return };
+    bed.disk("s1", 64);
+    leaves_no_trace(&bed, &stage("s1", "ext4"), "plugins/d1/globalmount", None);
+}
+
+#[test]
+fn a_publish_that_fails_anywhere_leaves_no_bind_and_keeps_the_stage() {
+    let Some(bed) = Bed::new() else { return };
+    bed.disk("s1", 64);
+    bed.run(stage("s1", "ext4"), "staged").unwrap();
+    leaves_no_trace(&bed, &[find("s1"), bind(true)], "pods/a/mount", Some("staged"));
+}
+
+#[test]
+fn a_raw_publish_that_fails_anywhere_leaves_no_file() {
+    let Some(bed) = Bed::new() else { return };
+    bed.disk("s1", 64);
+    leaves_no_trace(&bed, &[find("s1"), block(true)], "pods/a/dev", None);
+}
+
+#[test]
+fn folders_that_were_there_before_get_their_owner_and_mode_back() {
+    let Some(bed) = Bed::new() else { return };
+    bed.disk("s1", 64);
+    std::fs::create_dir(bed.root().join("granted/old")).unwrap();
+    std::fs::create_dir_all(bed.path("pods/a")).unwrap();
+    let make = |path: &str| Step::MakeDirectory { at: granted(path), mode: 0o1777, uid: Some(7), gid: Some(8) };
+    leaves_no_trace(&bed, &[make("old"), make("new/er"), directory("old"), find("s1")], "pods/a", None);
+}
+
+#[test]
+fn queue_settings_get_their_old_value_back() {
+    let Some(bed) = Bed::new() else { return };
+    let device = bed.disk("s1", 64);
+    let read = || said(&sh(&format!("cat /sys/block/{}/queue/read_ahead_kb", device.file_name().unwrap().display())));
+    let before = read();
+    let set = Step::SetBlockQueue { key: "read_ahead_kb".into(), value: "512".into() };
+    bed.run(vec![find("s1"), set.clone(), impossible()], "d1").unwrap_err();
+    assert_eq!(read(), before);
+    for _ in 0..2 {
+        bed.run(vec![find("s1"), set.clone()], "d1").unwrap();
+        assert_eq!(read(), "512");
+    }
+}
+
+#[test]
+fn a_mount_that_the_kernel_refuses_leaves_no_folder() {
+    let Some(bed) = Bed::new() else { return };
+    bed.disk("s1", 64);
+    bed.run(vec![find("s1"), format("ext4")], "d1").unwrap();
+    let before = bed.tree("kubelet");
+    for step in [mount("xfs", &[], false), mount("ext4", &["no_such_option=1"], false)] {
+        let error = bed.run(vec![find("s1"), step], "a/b/c").unwrap_err();
+        assert!(error.message.contains("cannot mount") && error.hint.is_some(), "{error}");
+        assert_eq!(bed.tree("kubelet"), before);
+    }
+}
+
+#[test]
+fn content_that_appeared_in_a_new_folder_is_not_deleted_with_it() {
+    let Some(bed) = Bed::new() else { return };
+    bed.disk("s1", 64);
+    bed.run(stage("s1", "ext4"), "d1").unwrap();
+    bed.node().unmount(&forever(), &bed.path("d1"), RemovePath::No).unwrap();
+    std::fs::write(bed.path("d1/file"), "somebody's").unwrap();
+    assert!(bed.node().unmount(&forever(), &bed.path("d1"), RemovePath::Yes).unwrap_err().message.contains("not empty"));
+    assert!(bed.path("d1/file").exists());
+}
