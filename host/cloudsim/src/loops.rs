@@ -132,11 +132,23 @@ pub(crate) fn detach(image: &Path) -> Result<Freed, DeviceError> {
             Err(error) => return Err(failed("free", &path)(error)),
         }
         drop(device);
-        if backing_file(&path).is_some_and(|file| file == image) {
+        if !goes(&path, image) {
             freed = Freed::WhenUnused;
         }
     }
     Ok(freed)
+}
+
+/// Whether a freed device goes at once. A process that is just being started holds copies of this one's descriptors until it has become the new
+/// program; that is not a user, so it gets a moment. A disk that really is mounted costs this moment once.
+fn goes(device: &Path, image: &Path) -> bool {
+    for _ in 0..20 {
+        if backing_file(device).is_none_or(|file| file != image) {
+            return true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    false
 }
 
 /// Makes the device see the new size of the file.

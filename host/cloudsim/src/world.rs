@@ -53,7 +53,7 @@ pub(crate) struct World {
     dirty: bool,
     stopped: bool,
     /// Held while this region runs; the system lets go of it when the process ends in any way.
-    lock: Option<File>,
+    lock: File,
 }
 
 impl World {
@@ -82,7 +82,7 @@ impl World {
             discarded: Vec::new(),
             dirty: true,
             stopped: false,
-            lock: Some(lock),
+            lock,
         };
         world.add_instances()?;
         world.restore_devices()?;
@@ -296,8 +296,9 @@ impl World {
             self.devices.remove_links(&instance.id)?;
         }
         self.devices.free_all_but(&[])?;
-        self.lock = None;
-        Ok(())
+        // Unlocked and not merely closed: a process that is being started elsewhere in this one holds a copy of the descriptor for a moment.
+        let path = self.options.directory.join("lock");
+        self.lock.unlock().map_err(at("unlock", &path))
     }
 
     /// Forgets disks, snapshots, tasks, client tokens and sessions; keeps instances and keys.

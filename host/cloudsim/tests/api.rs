@@ -412,13 +412,19 @@ fn a_service_account_token_is_exchanged_for_keys() {
     let arn = "acs:ram::1234567890123456:oidc-provider/ack";
     let change = |options: &mut RegionOptions| {
         let subjects = [("acs:ram::1234567890123456:role/disk".to_owned(), "system:serviceaccount:kube-system:wharf".to_owned())];
+        let other = OidcProvider {
+            arn: "acs:ram::1234567890123456:oidc-provider/other".into(),
+            issuer: "https://k8s".into(),
+            audiences: vec!["somebody else".into()],
+            subjects: [].into(),
+        };
         let provider = OidcProvider {
             arn: arn.into(),
             issuer: "https://k8s".into(),
             audiences: vec!["sts.aliyuncs.com".into()],
             subjects: subjects.into(),
         };
-        options.oidc_providers = vec![provider];
+        options.oidc_providers = vec![provider, other];
     };
     with(change, |region, _| {
         let exchange = |token: &str| {
@@ -439,6 +445,8 @@ fn a_service_account_token_is_exchanged_for_keys() {
         assert_eq!(status, 200, "{answer}");
         temporary(region, &answer).ok("DescribeDisks", &[]);
         assert_eq!(exchange(&region.oidc_token(0, "somebody").unwrap()).1["Code"], "AuthenticationFail.NoPermission");
+        let for_other = region.oidc_token(1, "system:serviceaccount:kube-system:wharf").unwrap();
+        assert_eq!(exchange(&for_other).1["Code"], "AuthenticationFail.OIDCToken.AudienceInvalid");
         assert_eq!(exchange("no.token").1["Code"], "AuthenticationFail.OIDCToken.Invalid");
         region.advance(Duration::from_secs(3601));
         assert_eq!(exchange(&token).1["Code"], "AuthenticationFail.OIDCToken.Expired");

@@ -123,6 +123,8 @@ fn a_killed_region_goes_on() {
     process.wait().unwrap();
     assert_eq!(loops_below(folder.path()), 1, "nobody freed it");
     fs::write(folder.path().join("disks/d-begun.img"), "").unwrap();
+    // As if it had been killed between growing the image and telling the device.
+    File::options().write(true).open(folder.path().join(format!("disks/{disk}.img"))).unwrap().set_len(30 << 30).unwrap();
 
     let second = Region::start(RegionOptions { instances: 3, ..RegionOptions::new(folder.path()) }).unwrap();
     assert_eq!(second.description().instances.len(), 3);
@@ -130,6 +132,7 @@ fn a_killed_region_goes_on() {
     assert_eq!(second.description().instances[..2], first.instances, "keys and ports are the same");
     assert_eq!(fs::read_link(&here).unwrap(), device);
     assert_eq!(loops_below(folder.path()), 1, "no second device for the same disk");
+    assert_eq!(File::open(&device).unwrap().seek(SeekFrom::End(0)).unwrap(), 30 << 30);
     assert!(!folder.path().join("disks/d-begun.img").exists());
     let client = Client::ecs(&second);
     assert_eq!((client.disk(&disk)["Status"].clone(), client.disk(&other)["Status"].clone()), ("In_use".into(), "Available".into()));

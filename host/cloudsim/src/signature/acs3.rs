@@ -79,12 +79,16 @@ mod tests {
     // The example of Alibaba Cloud's page "Request body and signature mechanism for V3".
     const SIGNATURE: &str = "06563a9e1b43f5dfe96b81484da74bceab24a1d853912eee15083a6f0f3283c0";
 
+    const IMAGE: &str = "win2019_1809_x64_dtc_zh-cn_40G_alibase_20230811.vhd";
+    const SIGNED: &str = "host;x-acs-action;x-acs-content-sha256;x-acs-date;x-acs-signature-nonce;x-acs-version";
+
     fn check(secret: &str, image: &str) -> Result<(), crate::answer::ApiError> {
+        check_with(secret, image, SIGNED, b"")
+    }
+
+    fn check_with(secret: &str, image: &str, signed: &str, body: &[u8]) -> Result<(), crate::answer::ApiError> {
         let query = vec![("ImageId".to_owned(), image.to_owned()), ("RegionId".to_owned(), "cn-shanghai".to_owned())];
-        let authorization = format!(
-            "ACS3-HMAC-SHA256 Credential=YourAccessKeyId,SignedHeaders=host;x-acs-action;x-acs-content-sha256;x-acs-date;\
-             x-acs-signature-nonce;x-acs-version,Signature={SIGNATURE}"
-        );
+        let authorization = format!("ACS3-HMAC-SHA256 Credential=YourAccessKeyId,SignedHeaders={signed},Signature={SIGNATURE}");
         let headers = [
             ("authorization", authorization.as_str()),
             ("host", "ecs.cn-shanghai.aliyuncs.com"),
@@ -96,7 +100,7 @@ mod tests {
         ];
         let headers: BTreeMap<_, _> = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let params = query.iter().cloned().collect();
-        let request = SignedRequest { method: "POST", path: "/", query: &query, params: &params, headers: &headers, body: b"" };
+        let request = SignedRequest { method: "POST", path: "/", query: &query, params: &params, headers: &headers, body };
         let claim = claim(&request)?.unwrap();
         assert_eq!(claim.access_key_id, "YourAccessKeyId");
         assert_eq!(claim.timestamp, 1_698_315_752_000);
@@ -105,12 +109,24 @@ mod tests {
 
     #[test]
     fn the_published_example_verifies() {
-        check("YourAccessKeySecret", "win2019_1809_x64_dtc_zh-cn_40G_alibase_20230811.vhd").unwrap();
+        check("YourAccessKeySecret", IMAGE).unwrap();
     }
 
     #[test]
     fn another_secret_or_another_parameter_does_not() {
-        assert_eq!(check("other", "win2019_1809_x64_dtc_zh-cn_40G_alibase_20230811.vhd").unwrap_err().code, "SignatureDoesNotMatch");
+        assert_eq!(check("other", IMAGE).unwrap_err().code, "SignatureDoesNotMatch");
         assert_eq!(check("YourAccessKeySecret", "linux").unwrap_err().code, "SignatureDoesNotMatch");
+    }
+
+    #[test]
+    fn a_body_other_than_the_announced_one_does_not() {
+        let error = check_with("YourAccessKeySecret", IMAGE, SIGNED, b"Size=20").unwrap_err();
+        assert!(error.code == "SignatureDoesNotMatch" && error.message.contains("x-acs-content-sha256 of the body"), "{error:?}");
+    }
+
+    #[test]
+    fn what_decides_the_call_must_be_signed() {
+        let error = check_with("YourAccessKeySecret", IMAGE, "host;x-acs-date", b"").unwrap_err();
+        assert!(error.code == "IncompleteSignature" && error.message.contains("x-acs-action"), "{error:?}");
     }
 }
