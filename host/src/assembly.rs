@@ -16,6 +16,7 @@ use wharf_store::Store;
 
 use crate::config::{self, Config};
 use crate::generations::{Loader, StoredAuthenticator, StoredBackend};
+use crate::journal::Journal;
 use crate::secrets::ConfiguredSource;
 
 /// Calls that a server runs at once; also the slots of its pool. More than that wait for a moment: a call takes microseconds besides its
@@ -54,7 +55,7 @@ impl<'a> Assembly<'a> {
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let loader = Arc::new(Loader::new(Store::open(&config.store), mode));
-        let egress: Arc<dyn Egress> = Arc::new(HttpEgress::new(endpoints(config)?, handle));
+        let egress: Arc<dyn Egress> = Arc::new(HttpEgress::new(endpoints(config)?, handle).with_observer(Arc::new(Journal)));
         let accounts = config.account.iter().map(|(name, account)| (name.clone(), open_account(name, account, &loader, &egress, &clock)));
         let signer: Arc<dyn Signer> = Arc::new(Accounts::new(accounts.collect::<Vec<_>>(), Arc::clone(&clock)));
         let node: Arc<dyn Node> = Arc::new(LinuxNode::new(node_options(config)));
@@ -117,7 +118,7 @@ impl<'a> Assembly<'a> {
 }
 
 fn call_ports(clock: &Arc<dyn Clock>) -> CallPorts {
-    CallPorts { clock: Arc::clone(clock), limits: Limits::default(), observer: None }
+    CallPorts { clock: Arc::clone(clock), limits: Limits::default(), observer: Some(Arc::new(Journal)) }
 }
 
 fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Error> {

@@ -18,7 +18,7 @@ use wharf_runtime::{
 };
 use wharf_store::{Revision, Store};
 
-use crate::compile;
+use crate::{compile, journal};
 
 /// Loads components from the store into one engine, which is made when the first of them is needed.
 pub struct Loader {
@@ -179,10 +179,19 @@ impl Backend for StoredBackend {
         validate(request: &ValidateRequest, observed: &[Observation]) -> Validated;
         list(max_entries: u32, starting_token: Option<&str>) -> Listed;
         describe_node() -> NodeDescription;
-        plan_stage(request: &StageRequest) -> Plan;
-        plan_publish(request: &PublishRequest) -> Plan;
-        plan_expand(request: &NodeExpandRequest) -> Plan;
         translate(request: &TranslateRequest) -> Translated;
+    }
+
+    fn plan_stage(&self, call: &Call, request: &StageRequest) -> Result<Plan, Error> {
+        self.slot.get()?.plan_stage(call, request).inspect(|plan| journal::plan("plan-stage", plan))
+    }
+
+    fn plan_publish(&self, call: &Call, request: &PublishRequest) -> Result<Plan, Error> {
+        self.slot.get()?.plan_publish(call, request).inspect(|plan| journal::plan("plan-publish", plan))
+    }
+
+    fn plan_expand(&self, call: &Call, request: &NodeExpandRequest) -> Result<Plan, Error> {
+        self.slot.get()?.plan_expand(call, request).inspect(|plan| journal::plan("plan-expand", plan))
     }
 }
 

@@ -8,6 +8,7 @@ mod config;
 mod csi_command;
 mod flexvolume_command;
 mod generations;
+mod journal;
 mod secrets;
 
 use std::process::ExitCode;

@@ -1,0 +1,51 @@
+//! What sandboxed components do, for the log: their calls, their requests and their plans, at level `debug`. Texts and sizes only; no
+//! request's content, no context, no option.
+
+use wharf_core::plan::{MountSource, Plan, Step};
+use wharf_runtime::{CallEvent, Observer, Outcome, RequestEvent};
+
+/// Writes what components do to the log.
+pub struct Journal;
+
+impl Observer for Journal {
+    fn called(&self, event: &CallEvent<'_>) {
+        let micros = micros(event.duration);
+        match event.outcome {
+            Outcome::Answered => tracing::debug!(component = event.component, generation = event.generation, micros, requests = event.http_requests, "{}", event.function),
+            Outcome::Failed(kind) => tracing::debug!(component = event.component, generation = event.generation, micros, requests = event.http_requests, ?kind, "{}", event.function),
+            Outcome::Broken(kind) => tracing::warn!(component = event.component, generation = event.generation, micros, requests = event.http_requests, ?kind, "{} broke a bound or trapped", event.function),
+        }
+    }
+
+    fn requested(&self, event: &RequestEvent<'_>) {
+        let micros = micros(event.duration);
+        match event.outcome {
+            Ok(status) => tracing::debug!(endpoint = event.endpoint, status, micros, "request {}", event.action),
+            Err(kind) => tracing::debug!(endpoint = event.endpoint, ?kind, micros, "request {}", event.action),
+        }
+    }
+}
+
+/// The plan that a backend returned, in one line.
+pub fn plan(function: &'static str, plan: &Plan) {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        tracing::debug!(function, summary = plan.summary, steps = plan.steps.iter().map(describe).collect::<Vec<_>>().join(", "), "plan");
+    }
+}
+
+fn describe(step: &Step) -> String {
+    match step {
+        Step::FindDevice(find) => format!("find-device {}", find.serial),
+        Step::Format { fs_type, .. } | Step::Check { fs_type } | Step::Grow { fs_type } => format!("{} {fs_type}", step.word()).trim_end().to_owned(),
+        Step::Mount(mount) => match &mount.source {
+            MountSource::Device => format!("{} {}", step.word(), mount.fs_type),
+            MountSource::Staged | MountSource::Directory(_) | MountSource::Nfs { .. } | MountSource::Fuse { .. } => step.word().to_owned(),
+        },
+        Step::SetBlockQueue { key, value } => format!("set-block-queue {key}={value}"),
+        Step::MakeDirectory { .. } | Step::BlockDevice { .. } => step.word().to_owned(),
+    }
+}
+
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
