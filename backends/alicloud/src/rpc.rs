@@ -42,7 +42,8 @@ impl Api {
 
     fn call(self, effect: Effect, action: &str) -> RpcCall {
         let account = config::get("account").unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned());
-        RpcCall { request: Request::new(effect, self.endpoint, "POST", "/").signed(account, action).with_api("version", self.version) }
+        let request = Request::new(effect, self.endpoint, "POST", "/").signed(account, action).with_api("version", self.version);
+        RpcCall { request: request.with_header("accept", "application/json") }
     }
 }
 

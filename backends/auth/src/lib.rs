@@ -1,1 +1,124 @@
-//! Placeholder.
+//! Alibaba Cloud's credentials and signatures.
+//!
+//! # Sources
+//!
+//! | kind | values |
+//! |---|---|
+//! | `static` | `access-key-id`, `access-key-secret`, `security-token` (optional) |
+//! | `cloud-config` | `content`: JSON with `Global.accessKeyID` and `Global.accessKeySecret`; `base64` = `true` when both are encoded |
+//! | `addon-token` | `content`: the JSON that ACK mounts at `/var/addon/token-config` |
+//! | `cli-config` | `content`: `~/.aliyun/config.json`; `profile` (optional: the current one). Modes `AK`, `StsToken` and `EcsRamRole` |
+//! | `ecs-ram-role` | `role` (optional: the machine's own); asks the endpoint `metadata` |
+//! | `oidc` | `role-arn`, `oidc-provider-arn`, `token`, `session-name` and `duration-seconds` (optional); asks the endpoint `sts` |
+//!
+//! # Settings of an account
+//!
+//! `signature`: `acs3-hmac-sha256` (absent: this one), or `rpc-hmac-sha1` for private clouds that know nothing newer.
+
+pub mod acs3;
+pub mod addon_token;
+pub mod canonical;
+pub mod cli_config;
+pub mod cloud_config;
+pub mod ecs_ram_role;
+pub mod keys;
+pub mod oidc;
+pub mod rpc_sha1;
+
+use wharf_sdk::auth::{AuthDescription, Authenticator, Credential, Signature, Source, UnsignedRequest};
+use wharf_sdk::{Error, Pairs};
+
+use crate::keys::Keys;
+
+/// Alibaba Cloud.
+pub struct Alicloud;
+
+/// Headers that only the signer sets; one that ends in a dash is a prefix.
+const RESERVED_HEADERS: [&str; 2] = ["authorization", "x-acs-"];
+/// Query keys that only the signer sets. Action and version are among them: a gateway may read them from the query although others are signed.
+const RESERVED_QUERY: [&str; 11] = [
+    "AccessKeyId",
+    "Action",
+    "Format",
+    "SecurityToken",
+    "Signature",
+    "SignatureMethod",
+    "SignatureNonce",
+    "SignatureType",
+    "SignatureVersion",
+    "Timestamp",
+    "Version",
+];
+const SOURCES: [&str; 6] = ["static", "cloud-config", "addon-token", "cli-config", "ecs-ram-role", "oidc"];
+
+impl Authenticator for Alicloud {
+    fn describe() -> AuthDescription {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        AuthDescription {
+            name: "alicloud-auth".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            reserved_headers: owned(&RESERVED_HEADERS),
+            reserved_query: owned(&RESERVED_QUERY),
+            source_kinds: owned(&SOURCES),
+            extensions: Vec::new(),
+        }
+    }
+
+    fn obtain(source: Source, now_ms: u64) -> Result<Credential, Error> {
+        match source.kind.as_str() {
+            "static" => keys::of_static(&source),
+            "cloud-config" => cloud_config::read(&source),
+            "addon-token" => addon_token::read(&source, now_ms),
+            "cli-config" => cli_config::read(&source),
+            "ecs-ram-role" => ecs_ram_role::ask(source.value("role").map(wharf_sdk::auth::Secret::expose)),
+            "oidc" => oidc::ask(&source, now_ms),
+            other => Err(Error::misconfigured(format!("credential source `{other}` is not known, allowed: {}", SOURCES.join(", ")))),
+        }
+    }
+
+    fn sign(request: UnsignedRequest, credential: Credential, now_ms: u64, nonce: &str) -> Result<Signature, Error> {
+        let keys = Keys::of(&credential)?;
+        match request.settings.value("signature") {
+            None | Some("" | acs3::NAME) => acs3::sign(&request, &keys, now_ms, nonce),
+            Some(rpc_sha1::NAME) => rpc_sha1::sign(&request, &keys, now_ms, nonce),
+            Some(other) => Err(Error::misconfigured(format!("setting `signature` of the account is `{other}`, allowed: {} or {}", acs3::NAME, rpc_sha1::NAME))),
+        }
+    }
+}
+
+wharf_sdk::export_authenticator!(Alicloud);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use wharf_alicloud::metadata;
+
+    #[test]
+    fn the_manifest_asks_for_exactly_the_requests_that_are_made() {
+        let manifest: toml::Table = toml::from_str(include_str!("../manifest.toml")).unwrap();
+        let asked: BTreeSet<String> = manifest["request"].as_array().unwrap().iter().flat_map(|request| {
+            let endpoint = request["endpoint"].as_str().unwrap();
+            request["actions"].as_array().unwrap().iter().map(move |action| format!("{endpoint} {}", action.as_str().unwrap()))
+        }).collect();
+        let made = [format!("metadata PUT {}", metadata::TOKEN_PATH), format!("metadata GET {}*", metadata::ROLE_PATH), "sts POST /".to_owned()];
+        assert_eq!(asked, made.into_iter().collect());
+    }
+
+    #[test]
+    fn every_source_that_is_named_is_known_and_empty_ones_are_passed_over() {
+        for kind in Alicloud::describe().source_kinds.iter().filter(|kind| *kind != "ecs-ram-role") {
+            assert_eq!(Alicloud::obtain(Source::new(kind, []), 0).unwrap_err().kind, wharf_sdk::ErrorKind::NotFound, "{kind}");
+        }
+        assert!(Alicloud::obtain(Source::new("magic", []), 0).unwrap_err().message.contains("oidc"));
+    }
+
+    #[test]
+    fn an_unknown_signature_is_refused() {
+        let request = acs3::tests::documented(&[("signature", "md5")]);
+        let credential = Credential::new().with(keys::ID, wharf_sdk::auth::Secret::new("id")).with(keys::SECRET, wharf_sdk::auth::Secret::new("s3cr3t"));
+        let error = Alicloud::sign(request, credential.clone(), 0, "n").unwrap_err();
+        assert!(error.message.contains("md5"));
+        assert!(!format!("{credential:?}").contains("s3cr3t"));
+    }
+}

@@ -1,0 +1,47 @@
+//! The canonical form that both signatures are made over: RFC 3986 encoding, parameters sorted by name.
+
+use std::fmt::Write as _;
+
+/// Percent-encodes everything but letters, digits and `-_.~`.
+pub fn encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
+}
+
+/// `a=1&b=2`, encoded and sorted by name.
+pub fn query<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut parameters: Vec<_> = parameters.into_iter().collect();
+    parameters.sort_unstable();
+    let pairs: Vec<String> = parameters.into_iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
+    pairs.join("&")
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_unreserved_characters_stay() {
+        assert_eq!(encode("a b*c~d/e+f:中"), "a%20b%2Ac~d%2Fe%2Bf%3A%E4%B8%AD");
+    }
+
+    #[test]
+    fn parameters_are_sorted_by_name_and_empty_values_keep_their_sign() {
+        assert_eq!(query([("b", ""), ("Tag.10.Key", "x"), ("Tag.1.Key", "y"), ("B", "1")]), "B=1&Tag.1.Key=y&Tag.10.Key=x&b=");
+    }
+}
