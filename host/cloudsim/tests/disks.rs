@@ -119,6 +119,8 @@ fn a_killed_region_goes_on() {
     let here = first.instances[0].by_id.join(format!("virtio-{}", disk.trim_start_matches("d-")));
     let device = eventually(|| fs::read_link(&here).ok(), "the link");
     File::options().write(true).open(&device).unwrap().write_all(b"wharf").unwrap();
+    let written = || fs::read_to_string(folder.path().join("state.json")).ok().filter(|state| state.contains(r#""visible_at":null"#));
+    eventually(written, "the state says that the node sees the disk");
     process.kill().unwrap();
     process.wait().unwrap();
     assert_eq!(loops_below(folder.path()), 1, "nobody freed it");
