@@ -23,7 +23,7 @@ macro_rules! export_backend {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Component = $crate::component::Component<$backend>;
-            $crate::bindings::backend::__export_backend_world!(Component with_types_in $crate::bindings::backend);
+    $crate::bindings::backend::__export_backend_world!(Component with_types_in $crate::bindings::backend);
         };
     };
 }
@@ -35,7 +35,7 @@ macro_rules! export_authenticator {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Component = $crate::component::AuthComponent<$authenticator>;
-            $crate::bindings::cloud_auth::__export_cloud_auth_world!(Component with_types_in $crate::bindings::cloud_auth);
+    $crate::bindings::cloud_auth::__export_cloud_auth_world!(Component with_types_in $crate::bindings::cloud_auth);
         };
     };
 }
@@ -94,7 +94,11 @@ impl<B: Controller> exports::controller::Guest for Component<B> {
         B::holders(observed)
     }
 
-    fn create(request: controller::CreateRequest, observed: Vec<Observation>, resume: Option<String>) -> Result<exports::controller::CreateAnswer, Error> {
+    fn create(
+        request: controller::CreateRequest,
+        observed: Vec<Observation>,
+        resume: Option<String>,
+    ) -> Result<exports::controller::CreateAnswer, Error> {
         let answer: Result<Answer<Volume>, Error> = B::create(request, progress(observed, resume));
         answer!(answer, exports::controller::CreateAnswer)
     }
@@ -103,7 +107,11 @@ impl<B: Controller> exports::controller::Guest for Component<B> {
         B::delete(request, progress(observed, resume)).map(plain)
     }
 
-    fn attach(request: controller::AttachRequest, observed: Vec<Observation>, resume: Option<String>) -> Result<exports::controller::AttachAnswer, Error> {
+    fn attach(
+        request: controller::AttachRequest,
+        observed: Vec<Observation>,
+        resume: Option<String>,
+    ) -> Result<exports::controller::AttachAnswer, Error> {
         let answer: Result<Answer<Attachment>, Error> = B::attach(request, progress(observed, resume));
         answer!(answer, exports::controller::AttachAnswer)
     }
@@ -112,7 +120,11 @@ impl<B: Controller> exports::controller::Guest for Component<B> {
         B::detach(request, progress(observed, resume)).map(plain)
     }
 
-    fn expand(request: controller::ExpandRequest, observed: Vec<Observation>, resume: Option<String>) -> Result<exports::controller::ExpandAnswer, Error> {
+    fn expand(
+        request: controller::ExpandRequest,
+        observed: Vec<Observation>,
+        resume: Option<String>,
+    ) -> Result<exports::controller::ExpandAnswer, Error> {
         let answer: Result<Answer<Expanded>, Error> = B::expand(request, progress(observed, resume));
         answer!(answer, exports::controller::ExpandAnswer)
     }

@@ -7,16 +7,7 @@ pub use crate::bindings::backend::wharf::volume::types::{Blame, Effect, Error, E
 impl Error {
     /// An error that changed nothing, with no hint and no code.
     pub fn new(kind: ErrorKind, blame: Blame, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            hint: None,
-            blame,
-            effect: Effect::None,
-            code: None,
-            retry_after_ms: None,
-            extensions: Vec::new(),
-        }
+        Self { kind, message: message.into(), hint: None, blame, effect: Effect::None, code: None, retry_after_ms: None, extensions: Vec::new() }
     }
 
     /// The value of a parameter cannot be accepted. `allowed` says what can.

@@ -15,5 +15,4 @@ mod component {
     pub(crate) use log::{panicked, write};
     pub(crate) use random::bytes as random_bytes;
     pub(crate) use wall_clock::now;
-
 }

@@ -112,7 +112,11 @@ impl Response {
     /// `internal`, blamed on the cloud, when it is not JSON of this shape. The body is not quoted: it may hold anything.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            Error::new(ErrorKind::Internal, Blame::Cloud, format!("the answer (status {}, {} bytes) is not understood: {error}", self.status, self.body.len()))
+            Error::new(
+                ErrorKind::Internal,
+                Blame::Cloud,
+                format!("the answer (status {}, {} bytes) is not understood: {error}", self.status, self.body.len()),
+            )
         })
     }
 

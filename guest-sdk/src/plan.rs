@@ -1,8 +1,8 @@
 //! Building plans: one method for each step, in the order in which it must become true.
 
 pub use crate::bindings::backend::exports::wharf::volume::node::{
-    BlockDevice, Check, FindDevice, Format, FuseSource, GrantedDirectory, Grow, MakeDirectory, Mount, MountSource, NfsSource, Plan,
-    SetBlockQueue, Step,
+    BlockDevice, Check, FindDevice, Format, FuseSource, GrantedDirectory, Grow, MakeDirectory, Mount, MountSource, NfsSource, Plan, SetBlockQueue,
+    Step,
 };
 
 /// Whether a workload may write.

@@ -4,8 +4,8 @@
 //! compiling. What is new travels in `extensions`.
 
 pub use crate::bindings::backend::wharf::volume::types::{
-    AccessMode, AccessType, CapacityRange, MountOptions, Observation, Parameters, Pending, Segments, TopologyRequirement, Volume,
-    VolumeCapability, VolumeSource,
+    AccessMode, AccessType, CapacityRange, MountOptions, Observation, Parameters, Pending, Segments, TopologyRequirement, Volume, VolumeCapability,
+    VolumeSource,
 };
 
 /// A finished operation, or one that goes on in the cloud.

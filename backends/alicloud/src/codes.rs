@@ -101,9 +101,24 @@ const TABLE: &[Row] = &[
     Row("InvalidInstanceType.NotSupportDiskCategory", ErrorKind::FailedPrecondition, Blame::User, PAIRING),
     Row("NotSupportDiskCategory", ErrorKind::FailedPrecondition, Blame::User, PAIRING),
     Row("InvalidInstanceType*", ErrorKind::FailedPrecondition, Blame::User, PAIRING),
-    Row("ResourcesNotInSameZone", ErrorKind::FailedPrecondition, Blame::User, "the disk and the node are in different zones; use `volumeBindingMode: WaitForFirstConsumer`"),
-    Row("InvalidOperation.InvalidZone*", ErrorKind::FailedPrecondition, Blame::User, "the disk and the node are in different zones; use `volumeBindingMode: WaitForFirstConsumer`"),
-    Row("DiskNotPortable", ErrorKind::FailedPrecondition, Blame::User, "the disk is bound to the instance that it was bought with; convert it to pay-as-you-go"),
+    Row(
+        "ResourcesNotInSameZone",
+        ErrorKind::FailedPrecondition,
+        Blame::User,
+        "the disk and the node are in different zones; use `volumeBindingMode: WaitForFirstConsumer`",
+    ),
+    Row(
+        "InvalidOperation.InvalidZone*",
+        ErrorKind::FailedPrecondition,
+        Blame::User,
+        "the disk and the node are in different zones; use `volumeBindingMode: WaitForFirstConsumer`",
+    ),
+    Row(
+        "DiskNotPortable",
+        ErrorKind::FailedPrecondition,
+        Blame::User,
+        "the disk is bound to the instance that it was bought with; convert it to pay-as-you-go",
+    ),
     Row("DependencyViolation*", ErrorKind::FailedPrecondition, Blame::User, "delete what depends on it first (snapshots, for example)"),
     Row("DeletionProtection*", ErrorKind::FailedPrecondition, Blame::User, "switch deletion protection off first"),
     Row("OperationDenied*", ErrorKind::FailedPrecondition, Blame::User, ""),
@@ -118,8 +133,18 @@ const TABLE: &[Row] = &[
     Row("*.Malformed", ErrorKind::InvalidArgument, Blame::User, ""),
     Row("*.ValueNotSupported", ErrorKind::InvalidArgument, Blame::User, ""),
     Row("UnsupportedOperation*", ErrorKind::InvalidArgument, Blame::User, ""),
-    Row("InvalidAction*", ErrorKind::Internal, Blame::Backend, "the endpoint does not know this action; check that it is the right product's endpoint"),
-    Row("InvalidVersion", ErrorKind::Internal, Blame::Backend, "the endpoint does not know this API version; check that it is the right product's endpoint"),
+    Row(
+        "InvalidAction*",
+        ErrorKind::Internal,
+        Blame::Backend,
+        "the endpoint does not know this action; check that it is the right product's endpoint",
+    ),
+    Row(
+        "InvalidVersion",
+        ErrorKind::Internal,
+        Blame::Backend,
+        "the endpoint does not know this API version; check that it is the right product's endpoint",
+    ),
 ];
 
 /// What this code means, arriving with this HTTP status.
@@ -210,16 +235,30 @@ mod tests {
 
     #[test]
     fn money_locks_permissions_slots_and_stock_each_say_what_to_do() {
-        let hints: Vec<_> = ["DiskInArrears", "InstanceLockedForSecurity", "Forbidden.RAM", "InstanceDiskLimitExceeded", "OperationDenied.NoStock", "QuotaExceed.Disk"]
-            .map(|code| judge(code, 403).hint)
-            .to_vec();
+        let hints: Vec<_> = [
+            "DiskInArrears",
+            "InstanceLockedForSecurity",
+            "Forbidden.RAM",
+            "InstanceDiskLimitExceeded",
+            "OperationDenied.NoStock",
+            "QuotaExceed.Disk",
+        ]
+        .map(|code| judge(code, 403).hint)
+        .to_vec();
         assert!(hints.iter().all(|hint| !hint.is_empty()));
         assert_eq!(hints.iter().collect::<std::collections::BTreeSet<_>>().len(), hints.len());
     }
 
     #[test]
     fn an_unknown_code_goes_by_its_status() {
-        for (status, kind) in [(400, ErrorKind::InvalidArgument), (403, ErrorKind::FailedPrecondition), (404, ErrorKind::NotFound), (429, ErrorKind::Throttled), (503, ErrorKind::Unavailable), (302, ErrorKind::Other)] {
+        for (status, kind) in [
+            (400, ErrorKind::InvalidArgument),
+            (403, ErrorKind::FailedPrecondition),
+            (404, ErrorKind::NotFound),
+            (429, ErrorKind::Throttled),
+            (503, ErrorKind::Unavailable),
+            (302, ErrorKind::Other),
+        ] {
             let verdict = judge("Never.Seen", status);
             assert_eq!((verdict.kind, verdict.is_known), (kind, false), "{status}");
         }

@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn a_missing_path_is_not_found_and_an_odd_status_passes() {
-        let _host = FakeHost::install().answering("PUT /latest/api/token", Response::new(404, "")).answering("PUT /latest/api/token", Response::new(500, ""));
+        let _host =
+            FakeHost::install().answering("PUT /latest/api/token", Response::new(404, "")).answering("PUT /latest/api/token", Response::new(500, ""));
         assert_eq!(Metadata::open().err().unwrap().kind, ErrorKind::NotFound);
         assert_eq!(Metadata::open().err().unwrap().kind, ErrorKind::Unavailable);
     }

@@ -145,7 +145,11 @@ mod tests {
 
     #[test]
     fn a_refusal_names_action_words_code_and_request() {
-        let error = refused(Effect::Mutate, 404, r#"{"Code":"InvalidInstanceId.NotFound","Message":"The specified InstanceId does not exist.","RequestId":"R-1"}"#);
+        let error = refused(
+            Effect::Mutate,
+            404,
+            r#"{"Code":"InvalidInstanceId.NotFound","Message":"The specified InstanceId does not exist.","RequestId":"R-1"}"#,
+        );
         assert_eq!(error.kind, ErrorKind::NotFound);
         assert_eq!(error.message, "AttachDisk: The specified InstanceId does not exist. [request R-1]");
         assert_eq!(error.code.as_deref(), Some("InvalidInstanceId.NotFound"));

@@ -73,7 +73,9 @@ impl RpcCall {
     /// Adds tags as `Tag.1.Key`, `Tag.1.Value`, …
     #[must_use]
     pub fn with_tags<'a>(self, tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        (1u32..).zip(tags).fold(self, |call, (number, (key, value))| call.with(&format!("Tag.{number}.Key"), key).with(&format!("Tag.{number}.Value"), value))
+        (1u32..)
+            .zip(tags)
+            .fold(self, |call, (number, (key, value))| call.with(&format!("Tag.{number}.Key"), key).with(&format!("Tag.{number}.Value"), value))
     }
 
     /// Sends it and reads the answer.
@@ -121,7 +123,8 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_not_understood_leaves_the_effect_of_a_mutation_open() {
-        let _host = FakeHost::install().answering("CreateDisk", Response::new(200, "<html>")).answering("DescribeDisks", Response::new(200, "<html>"));
+        let _host =
+            FakeHost::install().answering("CreateDisk", Response::new(200, "<html>")).answering("DescribeDisks", Response::new(200, "<html>"));
         let mutation: Error = Api::ecs().mutate("CreateDisk").send::<Value>().unwrap_err().into();
         assert_eq!((mutation.effect, mutation.kind), (Left::Unknown, ErrorKind::Internal));
         let look: Error = Api::ecs().read("DescribeDisks").send::<Value>().unwrap_err().into();

@@ -42,7 +42,8 @@ pub fn sign(request: &UnsignedRequest, keys: &Keys<'_>, now_ms: u64, nonce: &str
 /// The headers that are signed, as lines and as a list of names: host, content type, and everything of the cloud's own.
 fn canonical_headers(request: &UnsignedRequest, added: &[(&str, String)]) -> (String, String) {
     let content_type = request.headers.value_in_any_case("content-type").map(|value| ("content-type", value.trim()));
-    let mut headers: Vec<(&str, &str)> = added.iter().map(|(name, value)| (*name, value.trim())).chain([("host", request.host.trim())]).chain(content_type).collect();
+    let mut headers: Vec<(&str, &str)> =
+        added.iter().map(|(name, value)| (*name, value.trim())).chain([("host", request.host.trim())]).chain(content_type).collect();
     headers.sort_unstable();
     let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
     let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
@@ -89,7 +90,9 @@ pub(crate) mod tests {
         let signature = signed(&documented(&[]), "");
         assert_eq!(
             signature.headers.value("authorization"),
-            Some("ACS3-HMAC-SHA256 Credential=YourAccessKeyId,SignedHeaders=host;x-acs-action;x-acs-content-sha256;x-acs-date;x-acs-signature-nonce;x-acs-version,Signature=06563a9e1b43f5dfe96b81484da74bceab24a1d853912eee15083a6f0f3283c0")
+            Some(
+                "ACS3-HMAC-SHA256 Credential=YourAccessKeyId,SignedHeaders=host;x-acs-action;x-acs-content-sha256;x-acs-date;x-acs-signature-nonce;x-acs-version,Signature=06563a9e1b43f5dfe96b81484da74bceab24a1d853912eee15083a6f0f3283c0"
+            )
         );
         assert_eq!(signature.headers.value("x-acs-date"), Some("2023-10-26T10:22:32Z"));
         assert_eq!(signature.headers.value("x-acs-content-sha256"), Some("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"));
@@ -102,7 +105,9 @@ pub(crate) mod tests {
         request.headers = pairs([("Content-Type", "application/json"), ("accept", "application/json")]);
         let signature = signed(&request, "token");
         let authorization = signature.headers.value("authorization").unwrap();
-        assert!(authorization.contains("SignedHeaders=content-type;host;x-acs-action;x-acs-content-sha256;x-acs-date;x-acs-security-token;x-acs-signature-nonce;x-acs-version,"));
+        assert!(authorization.contains(
+            "SignedHeaders=content-type;host;x-acs-action;x-acs-content-sha256;x-acs-date;x-acs-security-token;x-acs-signature-nonce;x-acs-version,"
+        ));
         assert_eq!(signature.headers.value("x-acs-security-token"), Some("token"));
     }
 

@@ -34,7 +34,8 @@ struct Token {
 /// `not-found` for a file without keys, or with keys that are over; a misconfiguration when it cannot be read. Nothing of it is quoted.
 pub fn read(source: &Source, now_ms: u64) -> Result<Credential, Error> {
     let content = source.require("content")?;
-    let token: Token = serde_json::from_str(content.expose()).map_err(|error| Error::misconfigured(format!("the add-on token is not JSON (line {})", error.line())))?;
+    let token: Token = serde_json::from_str(content.expose())
+        .map_err(|error| Error::misconfigured(format!("the add-on token is not JSON (line {})", error.line())))?;
     if token.id.is_empty() || token.secret.is_empty() || token.keyring.is_empty() {
         return Err(Error::not_found("the add-on token has no access key"));
     }
@@ -42,7 +43,9 @@ pub fn read(source: &Source, now_ms: u64) -> Result<Credential, Error> {
     if expires_at <= now_ms {
         return Err(Error::not_found(format!("the add-on token ended at {}", token.expiration)));
     }
-    let open = |name: &str, value: &str| decrypt(value, token.keyring.as_bytes()).ok_or_else(|| Error::misconfigured(format!("`{name}` of the add-on token cannot be decrypted")));
+    let open = |name: &str, value: &str| {
+        decrypt(value, token.keyring.as_bytes()).ok_or_else(|| Error::misconfigured(format!("`{name}` of the add-on token cannot be decrypted")))
+    };
     let security_token = if token.token.is_empty() { String::new() } else { open("security.token", &token.token)? };
     Ok(credential(&open("access.key.id", &token.id)?, &open("access.key.secret", &token.secret)?, &security_token).until_ms(expires_at))
 }
@@ -90,7 +93,13 @@ mod tests {
 
     #[test]
     fn a_wrong_key_or_a_broken_text_opens_nothing() {
-        for (from, to) in [("fake-keyring1234", "fake-keyring5678"), ("fake-keyring1234", "short"), ("Ik032ULdaqWth2fvyigEcJHGMNNMnATo04/d+c5Jxz+bJN0Jh8fKd8A5MlNnYRwf", "AAAA"), ("Ik032", "!!"), ("2021-01-01T14:22:45Z", "soon")] {
+        for (from, to) in [
+            ("fake-keyring1234", "fake-keyring5678"),
+            ("fake-keyring1234", "short"),
+            ("Ik032ULdaqWth2fvyigEcJHGMNNMnATo04/d+c5Jxz+bJN0Jh8fKd8A5MlNnYRwf", "AAAA"),
+            ("Ik032", "!!"),
+            ("2021-01-01T14:22:45Z", "soon"),
+        ] {
             let error = opened(&FILE.replace(from, to), 0).unwrap_err();
             assert_eq!(error.kind, ErrorKind::FailedPrecondition, "{to}");
         }

@@ -31,17 +31,22 @@ struct Profile {
 /// `not-found` for a profile that is missing, empty, or of a mode that this source does not know. Nothing of it is quoted.
 pub fn read(source: &Source) -> Result<Credential, Error> {
     let content = source.require("content")?;
-    let config: Config = serde_json::from_str(content.expose()).map_err(|error| Error::misconfigured(format!("the CLI configuration is not JSON (line {})", error.line())))?;
+    let config: Config = serde_json::from_str(content.expose())
+        .map_err(|error| Error::misconfigured(format!("the CLI configuration is not JSON (line {})", error.line())))?;
     let name = source.value("profile").map_or(config.current.as_str(), Secret::expose);
     let missing = |what: &str| Error::not_found(format!("profile `{name}` of the CLI configuration {what}"));
     let profile = config.profiles.iter().find(|profile| profile.name == name).ok_or_else(|| missing("does not exist"))?;
     let has_keys = !profile.access_key_id.is_empty() && !profile.access_key_secret.is_empty();
     match profile.mode.as_str() {
         "AK" if has_keys => Ok(credential(&profile.access_key_id, &profile.access_key_secret, "")),
-        "StsToken" if has_keys && !profile.sts_token.is_empty() => Ok(credential(&profile.access_key_id, &profile.access_key_secret, &profile.sts_token)),
+        "StsToken" if has_keys && !profile.sts_token.is_empty() => {
+            Ok(credential(&profile.access_key_id, &profile.access_key_secret, &profile.sts_token))
+        }
         "EcsRamRole" => ecs_ram_role::ask(Some(profile.ram_role_name.as_str()).filter(|role| !role.is_empty())),
         "AK" | "StsToken" => Err(missing("has no keys")),
-        mode => Err(missing(&format!("is of mode `{mode}`, which is not supported here")).with_hint("use a profile of mode AK, StsToken or EcsRamRole")),
+        mode => {
+            Err(missing(&format!("is of mode `{mode}`, which is not supported here")).with_hint("use a profile of mode AK, StsToken or EcsRamRole"))
+        }
     }
 }
 

@@ -33,7 +33,9 @@ pub fn ask(role: Option<&str>) -> Result<Credential, Error> {
     }
     let answer: Answer = metadata.get(&format!("{ROLE_PATH}{role}"))?.json()?;
     if !matches!(answer.code.as_str(), "" | "Success") {
-        return Err(Error::new(ErrorKind::Unavailable, Blame::Cloud, format!("the metadata service has no credential of role {role}")).with_code(answer.code));
+        return Err(
+            Error::new(ErrorKind::Unavailable, Blame::Cloud, format!("the metadata service has no credential of role {role}")).with_code(answer.code)
+        );
     }
     answer.temporary.into_credential("the metadata service")
 }
@@ -45,7 +47,8 @@ mod tests {
     use wharf_sdk::http::Response;
     use wharf_sdk::testing::FakeHost;
 
-    const ANSWER: &str = r#"{"Code":"Success","AccessKeyId":"STS.a","AccessKeySecret":"s","SecurityToken":"t","Expiration":"2023-10-26T10:22:32Z","LastUpdated":"x"}"#;
+    const ANSWER: &str =
+        r#"{"Code":"Success","AccessKeyId":"STS.a","AccessKeySecret":"s","SecurityToken":"t","Expiration":"2023-10-26T10:22:32Z","LastUpdated":"x"}"#;
 
     fn host() -> FakeHost {
         FakeHost::install().answering("PUT /latest/api/token", Response::new(200, "T"))

@@ -55,7 +55,7 @@ impl Authenticator for Alicloud {
     fn describe() -> AuthDescription {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         AuthDescription {
-            name: "alicloud-auth".to_owned(),
+            name: "auth".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             reserved_headers: owned(&RESERVED_HEADERS),
             reserved_query: owned(&RESERVED_QUERY),
@@ -81,7 +81,9 @@ impl Authenticator for Alicloud {
         match request.settings.value("signature") {
             None | Some("" | acs3::NAME) => acs3::sign(&request, &keys, now_ms, nonce),
             Some(rpc_sha1::NAME) => rpc_sha1::sign(&request, &keys, now_ms, nonce),
-            Some(other) => Err(Error::misconfigured(format!("setting `signature` of the account is `{other}`, allowed: {} or {}", acs3::NAME, rpc_sha1::NAME))),
+            Some(other) => {
+                Err(Error::misconfigured(format!("setting `signature` of the account is `{other}`, allowed: {} or {}", acs3::NAME, rpc_sha1::NAME)))
+            }
         }
     }
 }
@@ -97,10 +99,15 @@ mod tests {
     #[test]
     fn the_manifest_asks_for_exactly_the_requests_that_are_made() {
         let manifest: toml::Table = toml::from_str(include_str!("../manifest.toml")).unwrap();
-        let asked: BTreeSet<String> = manifest["request"].as_array().unwrap().iter().flat_map(|request| {
-            let endpoint = request["endpoint"].as_str().unwrap();
-            request["actions"].as_array().unwrap().iter().map(move |action| format!("{endpoint} {}", action.as_str().unwrap()))
-        }).collect();
+        let asked: BTreeSet<String> = manifest["request"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|request| {
+                let endpoint = request["endpoint"].as_str().unwrap();
+                request["actions"].as_array().unwrap().iter().map(move |action| format!("{endpoint} {}", action.as_str().unwrap()))
+            })
+            .collect();
         let made = [format!("metadata PUT {}", metadata::TOKEN_PATH), format!("metadata GET {}*", metadata::ROLE_PATH), "sts POST /".to_owned()];
         assert_eq!(asked, made.into_iter().collect());
     }
@@ -116,7 +123,8 @@ mod tests {
     #[test]
     fn an_unknown_signature_is_refused() {
         let request = acs3::tests::documented(&[("signature", "md5")]);
-        let credential = Credential::new().with(keys::ID, wharf_sdk::auth::Secret::new("id")).with(keys::SECRET, wharf_sdk::auth::Secret::new("s3cr3t"));
+        let credential =
+            Credential::new().with(keys::ID, wharf_sdk::auth::Secret::new("id")).with(keys::SECRET, wharf_sdk::auth::Secret::new("s3cr3t"));
         let error = Alicloud::sign(request, credential.clone(), 0, "n").unwrap_err();
         assert!(error.message.contains("md5"));
         assert!(!format!("{credential:?}").contains("s3cr3t"));

@@ -69,11 +69,19 @@ fn read(response: &Response) -> Result<Credential, Error> {
 mod tests {
     use super::*;
     use crate::keys::Keys;
-    use wharf_sdk::testing::FakeHost;
     use wharf_sdk::Pairs;
+    use wharf_sdk::testing::FakeHost;
 
     fn source() -> Source {
-        Source::new("oidc", [("role-arn", "acs:ram::1:role/r"), ("oidc-provider-arn", "acs:ram::1:oidc-provider/p"), ("token", "ey.s3cr3t\n"), ("session-name", "node-1")])
+        Source::new(
+            "oidc",
+            [
+                ("role-arn", "acs:ram::1:role/r"),
+                ("oidc-provider-arn", "acs:ram::1:oidc-provider/p"),
+                ("token", "ey.s3cr3t\n"),
+                ("session-name", "node-1"),
+            ],
+        )
     }
 
     #[test]
@@ -85,12 +93,19 @@ mod tests {
         let sent = &host.requests()[0];
         assert_eq!((sent.endpoint.as_str(), sent.account.as_ref(), sent.query.value("Action")), ("sts", None, Some(ACTION)));
         let form = String::from_utf8(sent.body.clone()).unwrap();
-        assert!(form.contains("RoleArn=acs%3Aram%3A%3A1%3Arole%2Fr") && form.contains("OIDCToken=ey.s3cr3t&") && form.contains("RoleSessionName=node-1"));
+        assert!(
+            form.contains("RoleArn=acs%3Aram%3A%3A1%3Arole%2Fr") && form.contains("OIDCToken=ey.s3cr3t&") && form.contains("RoleSessionName=node-1")
+        );
     }
 
     #[test]
     fn a_refusal_has_its_kind_and_quotes_nothing() {
-        for (status, code, kind) in [(400, "AuthenticationFail.OIDCToken.Expired", ErrorKind::Unauthenticated), (403, "NoPermission", ErrorKind::PermissionDenied), (429, "Throttling.User", ErrorKind::Throttled), (404, "EntityNotExist.Role", ErrorKind::Unauthenticated)] {
+        for (status, code, kind) in [
+            (400, "AuthenticationFail.OIDCToken.Expired", ErrorKind::Unauthenticated),
+            (403, "NoPermission", ErrorKind::PermissionDenied),
+            (429, "Throttling.User", ErrorKind::Throttled),
+            (404, "EntityNotExist.Role", ErrorKind::Unauthenticated),
+        ] {
             let _host = FakeHost::install().answering("POST /", Response::new(status, format!(r#"{{"Code":"{code}","Message":"token ey.s3cr3t"}}"#)));
             let error = ask(&source(), 0).unwrap_err();
             assert_eq!(error.kind, kind, "{code}");

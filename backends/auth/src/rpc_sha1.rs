@@ -90,7 +90,13 @@ mod tests {
         let keys = credential("id", "secret", "token");
         let signed = sign(&request(), &Keys::of(&keys).unwrap(), 1_456_231_584_000, "n").unwrap();
         assert!(signed.headers.is_empty());
-        for (key, value) in [("Action", "DescribeRegions"), ("Format", "JSON"), ("SecurityToken", "token"), ("Timestamp", "2016-02-23T12:46:24Z"), ("Version", "2014-05-26")] {
+        for (key, value) in [
+            ("Action", "DescribeRegions"),
+            ("Format", "JSON"),
+            ("SecurityToken", "token"),
+            ("Timestamp", "2016-02-23T12:46:24Z"),
+            ("Version", "2014-05-26"),
+        ] {
             assert_eq!(signed.query.value(key), Some(value), "{key}");
         }
         assert_eq!(signed.query.value("RegionId"), None, "the host has that one");

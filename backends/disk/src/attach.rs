@@ -30,7 +30,9 @@ const REQUESTED: &str = "attach-requested:";
 pub fn attach(request: &AttachRequest, progress: &Progress) -> Result<Answer<Attachment>, Error> {
     let id = DiskId::parse(&request.volume_id).ok_or_else(|| missing(&request.volume_id))?;
     if !is_instance_id(&request.node_id) {
-        return Err(Error::not_found(format!("there is no instance {}", request.node_id)).with_hint("the node's id must be its ECS instance id (`i-…`)"));
+        return Err(
+            Error::not_found(format!("there is no instance {}", request.node_id)).with_hint("the node's id must be its ECS instance id (`i-…`)")
+        );
     }
     if request.read_only {
         return Err(Error::unsupported("a disk is attached to read and write").with_hint("mount it read-only instead"));
@@ -79,7 +81,12 @@ fn request_attach(request: &AttachRequest, disk: &Disk, resume: Option<&str>) ->
     let looks = match looks {
         Some(looks) if looks < LOOKS_WHILE_FREE => looks + 1,
         Some(_) | None => {
-            let _: Value = Action::AttachDisk.call()?.with("InstanceId", node).with("DiskId", id).send().map_err(|failure| Error::from(failure).context(format!("disk {id}, node {node}")))?;
+            let _: Value = Action::AttachDisk
+                .call()?
+                .with("InstanceId", node)
+                .with("DiskId", id)
+                .send()
+                .map_err(|failure| Error::from(failure).context(format!("disk {id}, node {node}")))?;
             0
         }
     };
@@ -97,7 +104,12 @@ fn take_from_holder(request: &AttachRequest, disk: &Disk) -> Result<Answer<Attac
             .with_hint("the volume is free once its workload there is gone; if that node is lost for good, detach the disk in the console"));
     }
     wharf_sdk::log::warn(format!("taking disk {id} from {holder} for {}: the setting `force-detach` is on", request.node_id));
-    let _: Value = Action::DetachDisk.call()?.with("InstanceId", holder).with("DiskId", id).send().map_err(|failure| Error::from(failure).context(format!("disk {id}, node {holder}")))?;
+    let _: Value = Action::DetachDisk
+        .call()?
+        .with("InstanceId", holder)
+        .with("DiskId", id)
+        .send()
+        .map_err(|failure| Error::from(failure).context(format!("disk {id}, node {holder}")))?;
     Ok(wait(format!("disk {id} is being taken from {holder}")))
 }
 

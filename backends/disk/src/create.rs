@@ -204,7 +204,9 @@ impl<'a> Wish<'a> {
     fn adopt(&self) -> Result<Volume, Error> {
         let Some(id) = &self.parameters.adopt else { return Err(Error::defect("no disk to take over")) };
         let found = find(std::slice::from_ref(id))?;
-        let disk = found.first().ok_or_else(|| Error::not_found(format!("parameter `{DISK_ID}` names disk {id}, which does not exist in {}", self.region)))?;
+        let disk = found
+            .first()
+            .ok_or_else(|| Error::not_found(format!("parameter `{DISK_ID}` names disk {id}, which does not exist in {}", self.region)))?;
         let (least, most) = (self.size.required.unwrap_or(disk.size), self.size.limit.unwrap_or(u64::MAX));
         if disk.size != least || disk.size > most {
             return Err(Error::out_of_range(format!("disk {id} has {} GiB, the volume is to have {least} GiB", disk.size))
@@ -269,7 +271,8 @@ fn falls_through(failure: &Failure) -> bool {
     let is_stock = codes::judge(&refusal.code, refusal.status).kind == ErrorKind::ResourceExhausted && !refusal.code.contains("Quota");
     let is_size = matches!(refusal.code.as_str(), "InvalidDiskSize.NotSupported" | "InvalidDataDiskSize.ValueNotSupported");
     // The one refusal of a category that has a general code and says it in words; the cloud's own driver looks for them too.
-    let is_category = refusal.code.starts_with("InvalidDiskCategory") || refusal.message.contains("'DataDisk.n.Category' is not valid in this region.");
+    let is_category =
+        refusal.code.starts_with("InvalidDiskCategory") || refusal.message.contains("'DataDisk.n.Category' is not valid in this region.");
     is_stock || is_size || is_category || is_about_the_kind.contains(&refusal.code.as_str())
 }
 
@@ -302,7 +305,9 @@ fn snapshot(request: &CreateRequest, parameters: &DiskParameters) -> Result<Opti
         None => Ok(parameters.snapshot.clone()),
         Some(VolumeSource::Snapshot(id)) if id.starts_with("s-") => Ok(Some(id.clone())),
         Some(VolumeSource::Snapshot(id)) => Err(Error::not_found(format!("there is no snapshot {id}"))),
-        Some(VolumeSource::Volume(_)) => Err(Error::invalid_request("a disk cannot be cloned from a disk").with_hint("take a snapshot and restore it")),
+        Some(VolumeSource::Volume(_)) => {
+            Err(Error::invalid_request("a disk cannot be cloned from a disk").with_hint("take a snapshot and restore it"))
+        }
     }
 }
 

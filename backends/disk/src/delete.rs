@@ -90,7 +90,14 @@ mod tests {
     #[test]
     fn a_disk_in_use_is_refused_and_never_detached() {
         let host = FakeHost::install();
-        for state in [disk(|disk| held_by(disk, &["i-7"])), in_state("Attaching"), disk(|disk| { held_by(disk, &["i-7"]); disk.status = "New".into(); })] {
+        for state in [
+            disk(|disk| held_by(disk, &["i-7"])),
+            in_state("Attaching"),
+            disk(|disk| {
+                held_by(disk, &["i-7"]);
+                disk.status = "New".into();
+            }),
+        ] {
             let (answer, sent) = run(&host, &state);
             let error = answer.unwrap_err();
             assert_eq!((error.kind, sent), (ErrorKind::FailedPrecondition, 0));
@@ -109,7 +116,9 @@ mod tests {
 
     #[test]
     fn a_disk_that_is_still_prepared_is_waited_for() {
-        let host = FakeHost::install().with_config("region", "r").answering("DeleteDisk", Response::new(403, r#"{"Code":"IncorrectDiskStatus.Initializing"}"#));
+        let host = FakeHost::install()
+            .with_config("region", "r")
+            .answering("DeleteDisk", Response::new(403, r#"{"Code":"IncorrectDiskStatus.Initializing"}"#));
         assert!(matches!(run(&host, &in_state("Available")).0, Ok(Answer::Pending(_))));
     }
 

@@ -86,7 +86,8 @@ fn count(identity: &Identity) -> Result<Option<u32>, Error> {
     let types: InstanceTypes = Action::DescribeInstanceTypes.call_in(&identity.region_id).with("InstanceTypes.1", &identity.instance_type).send()?;
     let found = types.instance_types.instance_type.into_iter().find(|found| found.instance_type_id == identity.instance_type);
     let Some(room) = found.map(|found| found.disk_quantity).filter(|room| *room > 0) else { return Ok(None) };
-    let attached: Page = Action::DescribeDisks.call_in(&identity.region_id).with("InstanceId", &identity.instance_id).with("MaxResults", 100).send()?;
+    let attached: Page =
+        Action::DescribeDisks.call_in(&identity.region_id).with("InstanceId", &identity.instance_id).with("MaxResults", 100).send()?;
     Ok(Some(left(room, &attached.into_disks())))
 }
 
@@ -134,7 +135,8 @@ mod tests {
 
     #[test]
     fn settings_spare_every_request() {
-        let host = FakeHost::install().with_config("region", "r").with_config("zone", "z").with_config("instance-id", "i-9").with_config("max-volumes", "7");
+        let host =
+            FakeHost::install().with_config("region", "r").with_config("zone", "z").with_config("instance-id", "i-9").with_config("max-volumes", "7");
         let node = describe_node().unwrap();
         assert_eq!((node.node_id.as_str(), node.max_volumes, host.requests().len()), ("i-9", Some(7), 0));
     }

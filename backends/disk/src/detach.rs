@@ -89,7 +89,10 @@ mod tests {
 
     #[test]
     fn what_is_on_its_way_is_waited_for() {
-        let leaving = disk(|disk| { held_by(disk, &["i-1"]); disk.status = "Detaching".into(); });
+        let leaving = disk(|disk| {
+            held_by(disk, &["i-1"]);
+            disk.status = "Detaching".into();
+        });
         let coming = disk(|disk| disk.status = "Attaching".into());
         for state in [&leaving, &coming] {
             let (answer, sent) = run(state, Some("i-1"));

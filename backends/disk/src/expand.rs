@@ -55,7 +55,13 @@ fn resize(disk: &Disk, gib: u64, resume: Option<&str>) -> Result<Answer<Expanded
         Some(looks) if looks < LOOKS_AT_THE_OLD_SIZE => looks + 1,
         Some(_) | None => {
             let how = if disk.state() == State::InUse { "online" } else { "offline" };
-            let _: Value = Action::ResizeDisk.call()?.with("DiskId", id).with("NewSize", gib).with("Type", how).send().map_err(|failure| Error::from(failure).context(format!("disk {id}")))?;
+            let _: Value = Action::ResizeDisk
+                .call()?
+                .with("DiskId", id)
+                .with("NewSize", gib)
+                .with("Type", how)
+                .send()
+                .map_err(|failure| Error::from(failure).context(format!("disk {id}")))?;
             0
         }
     };

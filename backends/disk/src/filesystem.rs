@@ -72,7 +72,9 @@ fn arguments(options: &str) -> Result<Vec<String>, Error> {
     let next = split.iter().skip(1).map(String::as_str).chain([""]);
     let outward = split.iter().zip(next).find(|(argument, next)| reaches_out(argument, next)).map(|(argument, _)| argument.clone());
     match outward {
-        Some(argument) => Err(Error::invalid("mkfsOptions", options, format!("no argument that names a file or another device, as `{argument}` does"))),
+        Some(argument) => {
+            Err(Error::invalid("mkfsOptions", options, format!("no argument that names a file or another device, as `{argument}` does")))
+        }
         None => Ok(split),
     }
 }
@@ -122,12 +124,28 @@ mod tests {
     fn mkfs_options_replace_the_defaults() {
         assert_eq!(chosen(&[], "ext4").unwrap().1, ["-F", "-m0"]);
         assert_eq!(chosen(&[], "xfs").unwrap().1, ["-f"]);
-        assert_eq!(chosen(&[("mkfsOptions", "-O  ^has_journal -E lazy_itable_init=0")], "").unwrap().1, ["-O", "^has_journal", "-E", "lazy_itable_init=0"]);
+        assert_eq!(
+            chosen(&[("mkfsOptions", "-O  ^has_journal -E lazy_itable_init=0")], "").unwrap().1,
+            ["-O", "^has_journal", "-E", "lazy_itable_init=0"]
+        );
     }
 
     #[test]
     fn mkfs_reads_and_writes_nothing_but_the_device() {
-        for options in ["-d /etc", "-d etc", "-Fd etc", "-detc", "-l list", "-z undo", "-J device=UUID=1", "-p proto", "-r rtdev=sdb", "-l logdev=x", "-d", "--x"] {
+        for options in [
+            "-d /etc",
+            "-d etc",
+            "-Fd etc",
+            "-detc",
+            "-l list",
+            "-z undo",
+            "-J device=UUID=1",
+            "-p proto",
+            "-r rtdev=sdb",
+            "-l logdev=x",
+            "-d",
+            "--x",
+        ] {
             assert!(chosen(&[("mkfsOptions", options)], "").is_err(), "{options}");
         }
         for options in ["-d agcount=4", "-l size=64m", "-L data", "-N 1000", "-F -E lazy_itable_init=0,discard", "-Elazy_itable_init=0"] {

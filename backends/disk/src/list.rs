@@ -64,25 +64,36 @@ mod tests {
     use wharf_sdk::{ErrorKind, Pairs};
 
     fn page(ids: &[&str], next: &str) -> Response {
-        let disks: Vec<_> = ids.iter().map(|id| json!({ "DiskId": id, "Size": 20, "Status": "In_use", "InstanceId": "i-1", "ZoneId": "z" })).collect();
+        let disks: Vec<_> =
+            ids.iter().map(|id| json!({ "DiskId": id, "Size": 20, "Status": "In_use", "InstanceId": "i-1", "ZoneId": "z" })).collect();
         Response::new(200, json!({ "Disks": { "Disk": disks }, "NextToken": next }).to_string())
     }
 
     #[test]
     fn pages_follow_the_cloud_s_tokens() {
-        let host = FakeHost::install().with_config("region", "r").with_config("cluster-id", "c1").answering("DescribeDisks", page(&["d-1"], "t2")).answering("DescribeDisks", page(&["d-2"], ""));
+        let host = FakeHost::install()
+            .with_config("region", "r")
+            .with_config("cluster-id", "c1")
+            .answering("DescribeDisks", page(&["d-1"], "t2"))
+            .answering("DescribeDisks", page(&["d-2"], ""));
         let first = list(&ListRequest::new(1, None)).unwrap();
         assert_eq!((first.volumes[0].id.as_str(), first.next_token.as_deref()), ("d-1", Some("disk:t2")));
         assert_eq!(first.volumes[0].attached_to, ["i-1"]);
         let second = list(&ListRequest::new(1, first.next_token.as_deref())).unwrap();
         assert_eq!((second.volumes[0].id.as_str(), second.next_token), ("d-2", None));
         let query = &host.requests()[1].query;
-        assert_eq!((query.value("NextToken"), query.value("MaxResults"), query.value("Tag.1.Key"), query.value("Tag.1.Value")), (Some("t2"), Some("1"), Some(CLUSTER), Some("c1")));
+        assert_eq!(
+            (query.value("NextToken"), query.value("MaxResults"), query.value("Tag.1.Key"), query.value("Tag.1.Value")),
+            (Some("t2"), Some("1"), Some(CLUSTER), Some("c1"))
+        );
     }
 
     #[test]
     fn no_bound_means_every_page() {
-        let _host = FakeHost::install().with_config("region", "r").answering("DescribeDisks", page(&["d-1"], "t2")).answering("DescribeDisks", page(&["d-2"], ""));
+        let _host = FakeHost::install()
+            .with_config("region", "r")
+            .answering("DescribeDisks", page(&["d-1"], "t2"))
+            .answering("DescribeDisks", page(&["d-2"], ""));
         assert_eq!(list(&ListRequest::new(0, None)).unwrap().volumes.len(), 2);
     }
 
@@ -93,7 +104,8 @@ mod tests {
             assert_eq!(list(&ListRequest::new(1, Some(token))).unwrap_err().kind, ErrorKind::Aborted);
         }
         assert!(host.requests().is_empty());
-        let _host = FakeHost::install().with_config("region", "r").answering("DescribeDisks", Response::new(400, r#"{"Code":"InvalidParameter.NextToken"}"#));
+        let _host =
+            FakeHost::install().with_config("region", "r").answering("DescribeDisks", Response::new(400, r#"{"Code":"InvalidParameter.NextToken"}"#));
         assert_eq!(list(&ListRequest::new(1, Some("disk:stale"))).unwrap_err().kind, ErrorKind::Aborted);
     }
 }

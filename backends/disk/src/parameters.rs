@@ -158,7 +158,9 @@ impl DiskParameters {
             "resourceGroupId" => self.resource_group = some(value),
             "storageClusterId" => self.storage_cluster = some(value),
             "volumeSizeAutoAvailable" => self.round_up = flag(key, value)?,
-            "volumeDeleteSnapshotRetentionDays" => self.retention_days = Some(number(key, value, "a whole number from 1 to 65536", |days| (1..=65_536).contains(days))?),
+            "volumeDeleteSnapshotRetentionDays" => {
+                self.retention_days = Some(number(key, value, "a whole number from 1 to 65536", |days| (1..=65_536).contains(days))?)
+            }
             DISK_ID => self.adopt = Some(DiskId::parse(value).ok_or_else(|| Error::invalid(key, value, "a disk id (`d-…`)"))?),
             SNAPSHOT_ID => self.snapshot = some(value),
             "readOnly" | "volumeExpandAutoSnapshot" => {}
@@ -216,12 +218,15 @@ const MUTABLE: &str = "burstingEnabled, diskTags/<key>, -diskTags/<key>, perform
 /// What Kubernetes, and the provisioners in front of this backend, say about a claim.
 pub fn is_metadata(key: &str) -> bool {
     const OWN: [&str; 3] = ["allowVolumeExpansion", "csi.alibabacloud.com/reclaimPolicy", "csi.alibabacloud.com/storageclassName"];
-    let of_kubernetes = |domain: &str| ["kubernetes.io", "k8s.io"].iter().any(|suffix| domain == *suffix || domain.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.')));
+    let of_kubernetes = |domain: &str| {
+        ["kubernetes.io", "k8s.io"].iter().any(|suffix| domain == *suffix || domain.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.')))
+    };
     OWN.contains(&key) || key.split_once('/').is_some_and(|(domain, _)| of_kubernetes(domain))
 }
 
 fn refused(key: &str, what: &str) -> Error {
-    Error::invalid_request(format!("parameter `{key}` ({what}) is not supported by this backend")).with_hint("remove the parameter from the StorageClass")
+    Error::invalid_request(format!("parameter `{key}` ({what}) is not supported by this backend"))
+        .with_hint("remove the parameter from the StorageClass")
 }
 
 fn some(value: &str) -> Option<String> {
@@ -269,7 +274,8 @@ fn levels(value: &str) -> Result<Vec<&'static Level>, Error> {
     if value.is_empty() {
         return Ok(Vec::new());
     }
-    let named = |name: &str| Level::named(name.trim()).ok_or_else(|| Error::invalid("performanceLevel", value, "PL0, PL1, PL2 or PL3, separated by commas"));
+    let named =
+        |name: &str| Level::named(name.trim()).ok_or_else(|| Error::invalid("performanceLevel", value, "PL0, PL1, PL2 or PL3, separated by commas"));
     value.split(',').map(named).collect()
 }
 

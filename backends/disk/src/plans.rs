@@ -85,14 +85,22 @@ mod tests {
     }
 
     fn staged(capability: VolumeCapability, context: &[(&str, &str)]) -> Plan {
-        stage(&StageRequest { volume_context: pairs(context.iter().copied()), publish_context: pairs([(SERIAL, "abc")]), ..StageRequest::new("d-1", capability) }).unwrap()
+        stage(&StageRequest {
+            volume_context: pairs(context.iter().copied()),
+            publish_context: pairs([(SERIAL, "abc")]),
+            ..StageRequest::new("d-1", capability)
+        })
+        .unwrap()
     }
 
     fn mounted(plan: &Plan) -> (&str, Vec<&str>, bool) {
-        plan.steps.iter().find_map(|step| match step {
-            Step::Mount(mount) => Some((mount.fs_type.as_str(), mount.flags.iter().map(String::as_str).collect(), mount.read_only)),
-            _ => None,
-        }).unwrap()
+        plan.steps
+            .iter()
+            .find_map(|step| match step {
+                Step::Mount(mount) => Some((mount.fs_type.as_str(), mount.flags.iter().map(String::as_str).collect(), mount.read_only)),
+                _ => None,
+            })
+            .unwrap()
     }
 
     #[test]

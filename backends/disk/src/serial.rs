@@ -41,7 +41,8 @@ pub fn links(serial: &str) -> Vec<String> {
 
 /// Whether this is an instance's id.
 pub fn is_instance_id(text: &str) -> bool {
-    text.strip_prefix("i-").is_some_and(|rest| !rest.is_empty() && text.len() <= LONGEST && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
+    text.strip_prefix("i-")
+        .is_some_and(|rest| !rest.is_empty() && text.len() <= LONGEST && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
 }
 
 #[cfg(test)]

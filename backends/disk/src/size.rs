@@ -29,7 +29,8 @@ impl Wanted {
         let limit = range.limit_bytes.filter(|bytes| *bytes > 0).map(|bytes| bytes / GIB);
         if limit.is_some_and(|limit| required.unwrap_or(1) > limit) {
             let bytes = |bytes: Option<u64>| bytes.map_or("any".to_owned(), |bytes| bytes.to_string());
-            let message = format!("disks come in whole GiB, and there is none from {} to {} bytes", bytes(range.required_bytes), bytes(range.limit_bytes));
+            let message =
+                format!("disks come in whole GiB, and there is none from {} to {} bytes", bytes(range.required_bytes), bytes(range.limit_bytes));
             return Err(Error::out_of_range(message));
         }
         Ok(Self { required, limit })

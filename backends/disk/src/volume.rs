@@ -1,8 +1,8 @@
 //! A disk as a volume: handle, context, place.
 
 use serde_json::json;
-use wharf_sdk::types::{Parameters, Volume, VolumeSource};
 use wharf_sdk::Pairs;
+use wharf_sdk::types::{Parameters, Volume, VolumeSource};
 
 use crate::category::Category;
 use crate::disk_record::Disk;
@@ -69,7 +69,12 @@ mod tests {
 
     #[test]
     fn the_context_has_the_keys_of_the_cloud_s_own_driver() {
-        let parameters = pairs([("type", "cloud_essd,cloud_ssd"), ("mkfsOptions", "-m1"), ("csi.storage.k8s.io/pvc/name", "claim"), ("allowVolumeExpansion", "true")]);
+        let parameters = pairs([
+            ("type", "cloud_essd,cloud_ssd"),
+            ("mkfsOptions", "-m1"),
+            ("csi.storage.k8s.io/pvc/name", "claim"),
+            ("allowVolumeExpansion", "true"),
+        ]);
         let volume = of_request(&disk(|_| {}), "r", &parameters, None);
         assert_eq!((volume.id.as_str(), volume.capacity_bytes), ("d-1", 20 << 30));
         let value = |key: &str| volume.context.value(key);

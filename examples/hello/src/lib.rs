@@ -53,9 +53,11 @@ impl Node for Hello {
 
     fn plan_publish(request: PublishRequest) -> Result<Plan, Error> {
         let path = folder(request.volume_context.value("path").unwrap_or(&request.volume_id))?;
-        Ok(Plan::new(format!("folder {path} on this node"))
-            .make_directory(ROOT, path, 0o755)
-            .mount_directory(ROOT, path, Writing::unless_read_only(request.read_only)))
+        Ok(Plan::new(format!("folder {path} on this node")).make_directory(ROOT, path, 0o755).mount_directory(
+            ROOT,
+            path,
+            Writing::unless_read_only(request.read_only),
+        ))
     }
 }
 

@@ -67,7 +67,10 @@ fn an_operator_can_have_the_disk_taken() {
     let host = host().with_config("force-detach", "true").answering("DetachDisk", ok()).answering("AttachDisk", ok());
     assert!(is_pending(&run(&disk(|disk| held_by(disk, &["i-7"])))));
     assert_eq!(host.requests()[0].query.value("InstanceId"), Some("i-7"));
-    assert!(is_pending(&run(&disk(|disk| { held_by(disk, &["i-7"]); disk.status = "Detaching".into(); }))));
+    assert!(is_pending(&run(&disk(|disk| {
+        held_by(disk, &["i-7"]);
+        disk.status = "Detaching".into();
+    }))));
     assert_eq!(host.actions(), ["DetachDisk"], "only a free disk is attached");
     assert!(is_pending(&run(&in_state("Available"))));
     assert_eq!(host.actions(), ["DetachDisk", "AttachDisk"]);
@@ -87,17 +90,26 @@ fn what_is_on_its_way_is_waited_for() {
     for status in ["Attaching", "Detaching", "Creating", "ReIniting", "Migrating"] {
         assert!(is_pending(&run(&in_state(status))), "{status}");
     }
-    assert!(is_pending(&run(&disk(|disk| { held_by(disk, &["i-1"]); disk.status = "Detaching".into(); }))));
+    assert!(is_pending(&run(&disk(|disk| {
+        held_by(disk, &["i-1"]);
+        disk.status = "Detaching".into();
+    }))));
     assert!(host.requests().is_empty());
 }
 
 #[test]
 fn a_shared_disk_joins_its_other_holders() {
     let host = host().answering("AttachDisk", ok());
-    let shared = disk(|disk| { held_by(disk, &["i-7"]); disk.multi_attach = "Enabled".into(); });
+    let shared = disk(|disk| {
+        held_by(disk, &["i-7"]);
+        disk.multi_attach = "Enabled".into();
+    });
     assert!(is_pending(&run(&shared)));
     assert_eq!(host.actions(), ["AttachDisk"]);
-    let both = disk(|disk| { held_by(disk, &["i-7", "i-1"]); disk.multi_attach = "Enabled".into(); });
+    let both = disk(|disk| {
+        held_by(disk, &["i-7", "i-1"]);
+        disk.multi_attach = "Enabled".into();
+    });
     assert!(matches!(run(&both), Ok(Answer::Done(_))));
 }
 

@@ -137,7 +137,11 @@ fn out_of_stock_falls_through_types_and_then_zones() {
     let place = |zone: &str| pairs([("topology.kubernetes.io/zone", zone)]);
     request.topology = Some(TopologyRequirement { requisite: vec![place("z-b"), place("z-c")], preferred: vec![place("z-c")] });
     assert_eq!(waiting(begin(&request)).watch, ["d-4"]);
-    let tried: Vec<_> = sent(&host, "ZoneId").into_iter().zip(sent(&host, "DiskCategory")).map(|(zone, kind)| format!("{} {}", zone.unwrap(), kind.unwrap())).collect();
+    let tried: Vec<_> = sent(&host, "ZoneId")
+        .into_iter()
+        .zip(sent(&host, "DiskCategory"))
+        .map(|(zone, kind)| format!("{} {}", zone.unwrap(), kind.unwrap()))
+        .collect();
     assert_eq!(tried, ["z-c cloud_essd", "z-c cloud_ssd", "z-b cloud_essd", "z-b cloud_ssd"]);
 }
 
@@ -156,7 +160,10 @@ fn a_size_that_no_type_has_is_out_of_range_without_a_request() {
     let host = host();
     let small = CreateRequest { capacity: CapacityRange { required_bytes: Some(GIB), limit_bytes: None }, ..ask(&[("type", "cloud_essd")]) };
     assert_eq!(begin(&small).unwrap_err().kind, ErrorKind::OutOfRange);
-    let limited = CreateRequest { capacity: CapacityRange { required_bytes: Some(GIB), limit_bytes: Some(2 * GIB) }, ..ask(&[("volumeSizeAutoAvailable", "true")]) };
+    let limited = CreateRequest {
+        capacity: CapacityRange { required_bytes: Some(GIB), limit_bytes: Some(2 * GIB) },
+        ..ask(&[("volumeSizeAutoAvailable", "true")])
+    };
     assert_eq!(begin(&limited).unwrap_err().kind, ErrorKind::OutOfRange);
     assert!(host.requests().is_empty());
 }
@@ -217,7 +224,9 @@ fn the_same_name_with_other_wishes_already_exists() {
 
 #[test]
 fn two_disks_of_one_name_are_nobody_s() {
-    let _host = host().answering("CreateDisk", refused(existing::MISMATCH)).answering("DescribeDisks", found(&[tagged(|_| {}), tagged(|disk| disk["DiskId"] = "d-2".into())]));
+    let _host = host()
+        .answering("CreateDisk", refused(existing::MISMATCH))
+        .answering("DescribeDisks", found(&[tagged(|_| {}), tagged(|disk| disk["DiskId"] = "d-2".into())]));
     let error = begin(&ask(&[])).unwrap_err();
     assert!(error.kind == ErrorKind::AlreadyExists && error.message.contains("d-1, d-2"));
 }
@@ -225,7 +234,10 @@ fn two_disks_of_one_name_are_nobody_s() {
 #[test]
 fn a_token_whose_disk_is_gone_is_followed_by_the_same_next_one_each_time() {
     let tokens = || {
-        let host = host().answering("CreateDisk", refused(existing::MISMATCH)).answering("DescribeDisks", found(&[])).answering("CreateDisk", created("d-9"));
+        let host = host()
+            .answering("CreateDisk", refused(existing::MISMATCH))
+            .answering("DescribeDisks", found(&[]))
+            .answering("CreateDisk", created("d-9"));
         waiting(begin(&ask(&[])));
         sent(&host, "ClientToken")
     };
