@@ -1,7 +1,6 @@
 //! The `wharf` binary, built for the commands that run it.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Result, ensure};
 
@@ -31,7 +30,7 @@ impl Company {
 /// Builds the binary and says where it is.
 pub fn build(workspace: &Workspace, company: Company) -> Result<PathBuf> {
     announce("building the wharf binary (minutes the first time)");
-    command::run(Command::new(command::cargo()).current_dir(&workspace.root).args(company.arguments()))?;
+    command::run(command::cargo().current_dir(&workspace.root).args(company.arguments()))?;
     let binary = workspace.target.join("debug/wharf");
     ensure!(binary.is_file(), "cargo built no {}", binary.display());
     Ok(binary)

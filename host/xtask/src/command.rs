@@ -1,14 +1,24 @@
 //! Running other programs: what is run is printed first, and a failure names the program and how it ended.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// The cargo that runs this command, so that a toolchain override carries over.
-pub fn cargo() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// The cargo that runs this command, so that a toolchain override carries over. What `cargo run` tells us about our own package is taken out
+/// of the environment: build scripts that watch it would run again each time cargo is started from here after it was started by hand.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let ours = std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_str().is_some_and(is_about_our_package));
+    ours.for_each(|name| {
+        cargo.env_remove(name);
+    });
+    cargo
+}
+
+fn is_about_our_package(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_")
+        || matches!(variable, "CARGO_MANIFEST_DIR" | "CARGO_MANIFEST_PATH" | "CARGO_MANIFEST_LINKS" | "CARGO_PRIMARY_PACKAGE")
 }
 
 /// Announces a piece of work that may take a while.

@@ -24,7 +24,6 @@ pub fn componentize(module: &[u8], manifest_json: &[u8]) -> Result<Vec<u8>> {
         .module(&module)
         .context("the module does not speak the contract")?
         .validate(true)
-        .debug_names(false)
         .encode()
         .context("the module does not fit the contract")?;
     CustomSection { name: Cow::Borrowed(manifest::SECTION), data: Cow::Borrowed(manifest_json) }.append_to_component(&mut component);

@@ -1,6 +1,5 @@
 //! What `test` and `ci` run, as data: one table, in the order in which a failure teaches most. To add a part, add a row.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -166,7 +165,7 @@ fn run_one(workspace: &Workspace, part: &Part, strict: bool) -> Finished {
 }
 
 fn work(workspace: &Workspace, part: &Part) -> Result<Tally> {
-    let mut cargo = Command::new(command::cargo());
+    let mut cargo = command::cargo();
     cargo.current_dir(&workspace.root);
     match part.work {
         Work::Here(work) => work(workspace, part.limit),

@@ -68,7 +68,7 @@ impl Compiler {
     /// `cargo build` for the target; the caller adds packages and a profile. `root` is the workspace's folder.
     pub fn build(&self, root: &Path) -> Command {
         let mut build = match self {
-            Self::Usual => Command::new(command::cargo()),
+            Self::Usual => command::cargo(),
             Self::Debian { linker } => debian_cargo(linker),
         };
         build.current_dir(root).arg("build");
