@@ -16,16 +16,17 @@ use wharf_core::{Blame, Error, ErrorKind};
 use crate::status;
 use crate::timeout::Allowance;
 
-/// Threads for each kind of call. Together fewer than the 512 that tokio gives a runtime for blocking work, so that who has a permit
-/// has a thread. The controller's waiting calls share one observation, so more of them cost little more than memory.
-const CONTROLLER_THREADS: usize = 320;
+/// A controller's calls wait for the cloud on their threads, and share one observation: more of them cost memory (a waiting thread
+/// touches some 50 KiB) and no more requests. The attacher may be run with 1200 workers.
+const CONTROLLER_THREADS: usize = 1280;
 /// A node works on a handful of volumes at a time; at its start kubelet calls for every pod at once (110 by default).
 const NODE_THREADS: usize = 128;
 /// Who we are, what we can do, are we alive: quick, and never behind the others.
 const IDENTITY_THREADS: usize = 32;
-const _: () = assert!(CONTROLLER_THREADS + NODE_THREADS + IDENTITY_THREADS < 512, "who has a permit has a thread");
-/// Calls that wait for a thread: the attacher is run with up to 1200 workers, the others with 100 each. More than this is a defect of
-/// the caller and is told to come back.
+/// Blocking threads that one driver's calls can take: what `max_blocking_threads` of the runtime should be at least. With fewer, calls
+/// that were admitted wait for a thread.
+pub const BLOCKING_THREADS: usize = CONTROLLER_THREADS + NODE_THREADS + IDENTITY_THREADS;
+/// Calls that wait for a permit. More than this is a defect of the caller and is told to come back.
 const MAX_WAITING: usize = 2048;
 /// Longer ids are cut in the log; CSI's bound for them, which may not be checked yet where the line is written.
 const MAX_LOGGED_ID: usize = 128;

@@ -23,6 +23,7 @@ mod socket;
 pub mod status;
 mod timeout;
 
+pub use calls::BLOCKING_THREADS;
 pub use driver::{DEFAULT_DRAIN, Driver};
 pub use server::{ServeError, serve};
 pub use socket::SocketError;

@@ -50,7 +50,7 @@ pub enum ServeError {
 /// Serves the driver on the socket until `shutdown`. Then no new connection is taken, calls in flight may finish within
 /// [`Driver::drain`], the rest is cancelled, and the socket file is removed.
 ///
-/// Runs on a tokio runtime with its default number of blocking threads or more.
+/// Runs on a tokio runtime with [`crate::BLOCKING_THREADS`] blocking threads or more for each driver that is busy.
 ///
 /// # Errors
 /// When the name or the socket cannot be used.

@@ -103,13 +103,13 @@ impl Rig {
 /// Waits on a thread that may block.
 pub async fn until_held(hold: &Hold, calls: usize) {
     let hold = hold.clone();
-    tokio::task::spawn_blocking(move || hold.wait_for_calls(calls)).await.unwrap();
+    assert!(tokio::task::spawn_blocking(move || hold.wait_for_calls(calls)).await.unwrap(), "the call does not arrive");
 }
 
 /// The same for calls that were cancelled.
 pub async fn until_cancelled(hold: &Hold, calls: usize) {
     let hold = hold.clone();
-    tokio::task::spawn_blocking(move || hold.wait_for_cancellations(calls)).await.unwrap();
+    assert!(tokio::task::spawn_blocking(move || hold.wait_for_cancellations(calls)).await.unwrap(), "the call is not cancelled");
 }
 
 pub fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -1,6 +1,6 @@
 //! Stopping a call in the middle, to look at what happens around it.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use wharf_core::ports::Call;
@@ -9,6 +9,8 @@ use super::lock;
 
 /// How often a held call looks whether it was cancelled: [`Call`] cannot wake anybody.
 const CANCELLATION_CHECK: Duration = Duration::from_millis(1);
+/// A test that waits for something that does not happen fails after this long, instead of hanging.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Calls of one verb stop here until the last copy of this is dropped or they are cancelled.
 #[derive(Debug, Clone)]
@@ -24,20 +26,22 @@ impl Hold {
         (hold, gate)
     }
 
-    /// Blocks until so many calls have come this far (those that went on since are counted too).
-    pub fn wait_for_calls(&self, count: usize) {
-        let mut state = lock(&self.gate.state);
-        while state.arrived < count {
-            state = self.gate.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
+    /// Waits until so many calls have come this far (those that went on since are counted too). False: they did not.
+    #[must_use]
+    pub fn wait_for_calls(&self, count: usize) -> bool {
+        self.wait_until(|state| state.arrived >= count)
     }
 
-    /// Blocks until so many calls were cancelled while they were held.
-    pub fn wait_for_cancellations(&self, count: usize) {
-        let mut state = lock(&self.gate.state);
-        while state.cancelled < count {
-            state = self.gate.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
+    /// Waits until so many calls were cancelled while they were held. False: they were not.
+    #[must_use]
+    pub fn wait_for_cancellations(&self, count: usize) -> bool {
+        self.wait_until(|state| state.cancelled >= count)
+    }
+
+    fn wait_until(&self, is_so: impl Fn(&GateState) -> bool) -> bool {
+        let state = lock(&self.gate.state);
+        let waited = self.gate.changed.wait_timeout_while(state, PATIENCE, |state| !is_so(state));
+        is_so(&waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
     /// Lets everybody go on.
@@ -83,7 +87,7 @@ impl Gate {
             if state.is_open {
                 return true;
             }
-            state = self.changed.wait_timeout(state, CANCELLATION_CHECK).unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            state = self.changed.wait_timeout(state, CANCELLATION_CHECK).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
