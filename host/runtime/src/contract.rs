@@ -103,6 +103,27 @@ mod tests {
     }
 
     #[test]
+    fn the_names_here_are_those_of_the_contract() {
+        let mut resolve = wit_parser::Resolve::default();
+        let (package, _) = resolve.push_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit")).unwrap();
+        for world in [World::Backend, World::CloudAuth] {
+            let id = resolve.select_world(&[package], Some(world.word())).unwrap();
+            let names = |items: &wit_parser::IndexMap<wit_parser::WorldKey, wit_parser::WorldItem>| {
+                let mut names: Vec<String> = items.keys().map(|key| resolve.name_world_key(key)).collect();
+                names.sort();
+                names
+            };
+            let own = |interfaces: &[&str]| {
+                let mut names = named(interfaces, VERSION);
+                names.sort();
+                names
+            };
+            assert_eq!(names(&resolve.worlds[id].imports), own(imports(world)));
+            assert_eq!(names(&resolve.worlds[id].exports), own(exports(world)));
+        }
+    }
+
+    #[test]
     fn a_fitting_component_differs_in_nothing() {
         for world in [World::Backend, World::CloudAuth] {
             assert!(compare(world, &named(imports(world), "0.1.0"), &named(exports(world), "0.1.7")).is_empty());

@@ -4,8 +4,8 @@
 //! the way out for both ([`HttpEgress`]). It knows nothing of files beyond the code it is handed, of protocols, and of clouds: where
 //! components lie is `wharf-store`'s, and only the binary puts the two together.
 //!
-//! One call is one store and one instance, whatever the call; see [`guest`](self) for what that makes simple. All calls block the
-//! thread they come from.
+//! One call is one store and one instance, whatever the call: traps, leaks, hangs, cancellation and hot swap need no further thought. All calls
+//! block the thread they come from.
 
 mod account;
 mod authenticator;
@@ -22,6 +22,7 @@ mod guest;
 mod guest_log;
 mod host;
 mod limits;
+mod measure;
 mod observer;
 mod secret;
 mod ticker;
@@ -37,6 +38,7 @@ pub use egress::{Author, Budget, Egress, Endpoint, EndpointError, Grants, HttpEg
 pub use engine::{Engine, EngineMode, MEMORY_BYTES};
 pub use guest::CallPorts;
 pub use limits::Limits;
+pub use measure::{Measured, measure};
 pub use observer::{CallEvent, Observer, Outcome, RequestEvent};
 pub use secret::Secret;
 pub use wasmtime::component::Component;

@@ -1,0 +1,220 @@
+//! Accounts, and the component that sees keys.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use wharf_core::manifest::World;
+use wharf_core::ports::{Call, Clock};
+use wharf_core::types::Parameters;
+use wharf_core::{Error, ErrorKind};
+use wharf_runtime::{
+    Account, Accounts, AuthCode, AuthDescription, AuthPorts, Authenticator, Credential, Reserved, Secret, Signature, Signer, Source, SourceReader, Unsigned,
+    WasmAuthenticator,
+};
+
+use crate::fixture::{AUTH, Bench, ENGINE, RealClock, grants, manifest};
+use crate::server::Server;
+
+const KEY: &str = "hunter2-and-more";
+
+fn source(kind: &str) -> Source {
+    Source { kind: kind.into(), values: vec![("secret".into(), Secret::new(KEY))] }
+}
+
+fn reader(kind: &'static str) -> Box<dyn SourceReader> {
+    Box::new(move || Ok(source(kind)))
+}
+
+fn authenticator(bench: &Bench, server: Option<&Server>) -> Arc<WasmAuthenticator> {
+    let code = AuthCode::link(&ENGINE, &AUTH, manifest(World::CloudAuth), 1).unwrap();
+    let egress = server.map(|server| Arc::new(server.egress()) as Arc<dyn wharf_runtime::Egress>);
+    Arc::new(WasmAuthenticator::new(AuthPorts { calls: bench.ports.calls.clone(), egress, grants: grants() }, Arc::new(code)))
+}
+
+fn unsigned<'a>(action: &'a str, none: &'a Parameters) -> Unsigned<'a> {
+    Unsigned { action, api: none, method: "GET", host: "ecs.example.com", path: "/ok", query: none, headers: none, body: b"" }
+}
+
+fn far() -> Call {
+    Call::until(Duration::from_secs(3600))
+}
+
+#[test]
+fn a_component_signs_what_a_backend_asks_for_and_the_backend_sees_no_key() {
+    let server = Server::start();
+    let mut bench = Bench::new();
+    let account = Account::new(authenticator(&bench, None), vec![reader("none"), reader("key")], vec![]);
+    bench.ports.signer = Some(Arc::new(Accounts::new([("main".to_owned(), account)], bench.clock.clone())));
+    bench.ports.egress = Some(Arc::new(server.egress()));
+    let answer = bench.does("send cloud main read DescribeDisks GET /ok").unwrap_err();
+    assert!(answer.message.starts_with("status 200"), "{answer}");
+    let head = server.heads.lock().unwrap()[0].clone();
+    assert!(head.starts_with("GET /ok?Signature=s%2B%2F%3D HTTP/1.1") && head.contains("authorization: by the signer"), "{head}");
+    let functions: Vec<&str> = bench.heard.0.lock().unwrap().iter().map(|heard| heard.1).collect();
+    assert_eq!(functions, ["describe", "obtain", "obtain", "sign", "delete"]);
+    for reserved in ["x-signed-nonce=1", "authorization=1"] {
+        assert!(bench.does(&format!("send cloud main read DescribeDisks GET /ok {reserved}")).unwrap_err().message.contains("only the account's signer"));
+    }
+    assert_eq!(server.hits(), 1);
+}
+
+#[test]
+fn a_signer_cannot_turn_a_request_to_another_host() {
+    let server = Server::start();
+    let mut bench = Bench::new();
+    let account = Account::new(authenticator(&bench, None), vec![reader("key")], vec![]);
+    bench.ports.signer = Some(Arc::new(Accounts::new([("main".to_owned(), account)], bench.clock.clone())));
+    bench.ports.egress = Some(Arc::new(server.egress()));
+    assert!(bench.does("send cloud main read steal-host GET /ok").unwrap_err().message.contains("`host`"));
+    assert_eq!(server.hits(), 0);
+}
+
+#[test]
+fn signing_has_no_network_and_obtaining_has_what_is_granted() {
+    let server = Server::start();
+    let bench = Bench::new();
+    let authenticator = authenticator(&bench, Some(&server));
+    let obtained = authenticator.obtain(&bench.call(), &source("ask"), 0).unwrap();
+    assert_eq!((obtained.values[0].0.as_str(), obtained.values[0].1.expose()), ("status", "200"));
+    assert!(server.heads.lock().unwrap()[0].contains("authorization: by the authenticator itself"));
+    let none = Parameters::new();
+    let credential = Credential { values: source("key").values, expires_at_ms: None };
+    let error = authenticator.sign(&bench.call(), &unsigned("leak", &none), &none, &credential, 0, "n").unwrap_err();
+    assert!(error.message.contains("`sign` must not send requests"), "{error}");
+    assert_eq!(server.hits(), 1);
+}
+
+#[test]
+fn keys_are_struck_out_of_errors_and_panics() {
+    let bench = Bench::new();
+    let (authenticator, none) = (authenticator(&bench, None), Parameters::new());
+    let credential = Credential { values: source("key").values, expires_at_ms: None };
+    let errors = [
+        authenticator.obtain(&bench.call(), &source("tell"), 0).err().unwrap(),
+        authenticator.obtain(&bench.call(), &source("panic"), 0).err().unwrap(),
+        authenticator.sign(&bench.call(), &unsigned("tell", &none), &none, &credential, 0, "n").err().unwrap(),
+    ];
+    for error in errors {
+        assert!(error.message.contains("[hidden]") && !error.message.contains(KEY), "{error}");
+    }
+}
+
+#[test]
+fn a_credential_has_a_bound() {
+    let bench = Bench::new();
+    let error = authenticator(&bench, None).obtain(&bench.call(), &source("huge"), 0).err().unwrap();
+    assert!(error.message.contains("33 values"), "{error}");
+}
+
+/// Counts what it is asked for; its credentials live as long as it says.
+#[derive(Default)]
+struct FakeAuthenticator {
+    obtained: AtomicUsize,
+    life_ms: AtomicU64,
+    broken: AtomicUsize,
+    gate: Option<Barrier>,
+}
+
+impl Authenticator for FakeAuthenticator {
+    fn describe(&self, _: &Call) -> Result<AuthDescription, Error> {
+        Ok(AuthDescription { name: "fake".into(), version: "1".into(), reserved: Reserved::default(), source_kinds: vec![] })
+    }
+    fn obtain(&self, _: &Call, source: &Source, now_ms: u64) -> Result<Credential, Error> {
+        if let Some(gate) = &self.gate {
+            gate.wait();
+        }
+        match source.kind.as_str() {
+            "none" => Err(Error::not_found("no key in the environment")),
+            _ if self.broken.load(Ordering::Relaxed) > 0 => Err(Error::unavailable("the token service is down")),
+            _ => {
+                self.obtained.fetch_add(1, Ordering::Relaxed);
+                let life = self.life_ms.load(Ordering::Relaxed);
+                Ok(Credential { values: vec![], expires_at_ms: (life > 0).then_some(now_ms + life) })
+            }
+        }
+    }
+    fn sign(&self, _: &Call, _: &Unsigned<'_>, _: &Parameters, _: &Credential, _: u64, nonce: &str) -> Result<Signature, Error> {
+        Ok(Signature { headers: vec![("nonce".into(), nonce.into())], query: vec![] })
+    }
+}
+
+fn accounts(fake: &Arc<FakeAuthenticator>, sources: Vec<Box<dyn SourceReader>>) -> Accounts {
+    Accounts::new([("main".to_owned(), Account::new(Arc::clone(fake) as Arc<dyn Authenticator>, sources, vec![]))], Arc::new(RealClock::default()))
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+#[test]
+fn a_credential_is_kept_until_shortly_before_it_expires() {
+    let fake = Arc::new(FakeAuthenticator::default());
+    let accounts = accounts(&fake, vec![reader("key")]);
+    let none = Parameters::new();
+    let nonce = || accounts.sign(&far(), "main", &unsigned("a", &none)).unwrap().headers[0].1.clone();
+    fake.life_ms.store(3_600_000, Ordering::Relaxed);
+    assert_ne!(nonce(), nonce());
+    assert_eq!(fake.obtained.load(Ordering::Relaxed), 1);
+    assert!(accounts.credential(&far(), "main").unwrap().expires_at_ms.unwrap() > now_ms());
+    assert!(!accounts.renew("main"), "a young credential that is refused lacks rights, not freshness");
+    assert!(accounts.sign(&far(), "other", &unsigned("a", &none)).is_err());
+}
+
+#[test]
+fn an_expired_credential_is_obtained_anew_and_an_old_one_serves_while_there_is_no_new_one() {
+    let fake = Arc::new(FakeAuthenticator::default());
+    let accounts = accounts(&fake, vec![reader("key")]);
+    fake.life_ms.store(1, Ordering::Relaxed);
+    let first = accounts.credential(&far(), "main").unwrap().expires_at_ms.unwrap();
+    while now_ms() <= first {
+        std::thread::yield_now();
+    }
+    accounts.credential(&far(), "main").unwrap();
+    assert_eq!(fake.obtained.load(Ordering::Relaxed), 2);
+    fake.broken.store(1, Ordering::Relaxed);
+    while now_ms() <= first + 1_000 && accounts.credential(&far(), "main").is_ok() {
+        std::thread::yield_now();
+    }
+    let error = accounts.credential(&far(), "main").err().unwrap();
+    assert!(error.message.contains("account `main`: the token service is down"), "{error}");
+}
+
+#[test]
+fn sources_are_tried_in_order_and_read_anew() {
+    let fake = Arc::new(FakeAuthenticator::default());
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&reads);
+    let counted = move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Err::<Source, _>(Error::not_found("no such file"))
+    };
+    let empty = accounts(&fake, vec![Box::new(counted), reader("none")]);
+    for expected in 1..3 {
+        let error = empty.credential(&far(), "main").err().unwrap();
+        assert_eq!((error.kind, reads.load(Ordering::Relaxed)), (ErrorKind::Unauthenticated, expected));
+        assert!(error.message.contains("no such file; no key in the environment"), "{error}");
+    }
+    assert!(accounts(&fake, vec![reader("none"), reader("key")]).credential(&far(), "main").is_ok());
+}
+
+#[test]
+fn callers_wait_together_for_one_credential_and_no_longer_than_their_time() {
+    let fake = Arc::new(FakeAuthenticator { gate: Some(Barrier::new(2)), ..FakeAuthenticator::default() });
+    let clock = Arc::new(RealClock::default());
+    let accounts = Accounts::new([("main".to_owned(), Account::new(fake.clone() as Arc<dyn Authenticator>, vec![reader("key")], vec![]))], clock.clone());
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| accounts.credential(&far(), "main").map(drop));
+        let hasty = scope.spawn(|| accounts.credential(&Call::until(clock.now() + Duration::from_millis(100)), "main").map(drop));
+        // One of both is inside `obtain` and stays there; the other gives up if it is the hasty one.
+        if hasty.is_finished() || !first.is_finished() {
+            while !hasty.is_finished() && !first.is_finished() && clock.now() < Duration::from_millis(500) {
+                std::thread::yield_now();
+            }
+        }
+        fake.gate.as_ref().unwrap().wait();
+        assert!(first.join().unwrap().is_ok());
+        let _ = hasty.join().unwrap();
+    });
+    assert_eq!(fake.obtained.load(Ordering::Relaxed), 1);
+}

@@ -1,0 +1,125 @@
+//! Components that do not fit are refused before any call, in words.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use wharf_core::manifest::{Manifest, World};
+use wharf_core::ports::Clock;
+use wharf_runtime::{BackendCode, Checked, ComponentError, Engine, EngineMode, check_component};
+use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
+use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
+
+use crate::fixture::{AUTH, BACKEND, ENGINE, RealClock, build, manifest};
+
+/// A component of a world of our contract as it would be with these changes to its text. Every function traps.
+fn dummy(world: &str, change: impl Fn(String) -> String, extra: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    let changed = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let file = file.unwrap();
+        std::fs::write(changed.path().join(file.file_name()), change(std::fs::read_to_string(file.path()).unwrap())).unwrap();
+    }
+    let mut resolve = Resolve::default();
+    if !extra.is_empty() {
+        resolve.push_str("extra.wit", extra).unwrap();
+    }
+    let (package, _) = resolve.push_dir(changed.path()).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let mut module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
+}
+
+fn check(wasm: &[u8], manifest: &Manifest) -> Result<Checked, ComponentError> {
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
+    check_component(&ENGINE, &ENGINE.load_wasm(wasm).unwrap(), manifest, &clock)
+}
+
+fn refusal(wasm: &[u8]) -> String {
+    check(wasm, &manifest(World::Backend)).unwrap_err().to_string()
+}
+
+#[test]
+fn a_component_that_fits_says_who_it_is() {
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
+    match check_component(&ENGINE, &BACKEND, &manifest(World::Backend), &clock).unwrap() {
+        Checked::Backend(description) => assert_eq!(description.drivers[0].name, "misbehaving.example.com"),
+        Checked::Auth(_) => panic!("it is a backend"),
+    }
+    match check_component(&ENGINE, &AUTH, &manifest(World::CloudAuth), &clock).unwrap() {
+        Checked::Auth(description) => assert!(description.reserved.has_header("x-signed-nonce")),
+        Checked::Backend(_) => panic!("it is an authenticator"),
+    }
+}
+
+#[test]
+fn a_component_of_the_other_world_is_refused_by_what_is_missing() {
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
+    let error = check_component(&ENGINE, &AUTH, &manifest(World::Backend), &clock).unwrap_err().to_string();
+    assert!(error.contains("does not export `identity`") && error.contains("does not export `controller`"), "{error}");
+}
+
+#[test]
+fn a_component_of_another_contract_is_told_both_versions() {
+    let error = refusal(&dummy("backend", |text| text.replace("@0.1.0", "@0.2.0"), ""));
+    assert!(error.contains("exports `identity` of contract 0.2.0, and this build of Wharf speaks 0.1.0; update Wharf"), "{error}");
+}
+
+#[test]
+fn a_newer_patch_with_a_new_function_still_fits() {
+    let newer = |text: String| text.replace("@0.1.0", "@0.1.9").replace("describe: func() -> result<description, error>;", "describe: func() -> result<description, error>;\n later: func();");
+    let wasm = dummy("backend", newer, "");
+    assert!(BackendCode::link(&ENGINE, &ENGINE.load_wasm(&wasm).unwrap(), manifest(World::Backend), 1).is_ok());
+}
+
+#[test]
+fn an_import_that_wharf_does_not_have_is_named() {
+    let extra = "package acme:disk@1.0.0; interface io { write: func(); }";
+    let error = refusal(&dummy("backend", |text| text.replace("import random;", "import random;\n import acme:disk/io@1.0.0;"), extra));
+    assert!(error.contains("imports `acme:disk/io@1.0.0`, which Wharf does not have") && error.contains("wall-clock"), "{error}");
+}
+
+#[test]
+fn a_missing_interface_is_named() {
+    let error = refusal(&dummy("backend", |text| text.replace("export legacy;", ""), ""));
+    assert!(error.contains("it does not export `legacy`"), "{error}");
+}
+
+#[test]
+fn a_changed_record_is_found_before_the_component_is_used() {
+    let error = refusal(&dummy("backend", |text| text.replace("record stage-request {", "record stage-request {\n later: u32,"), ""));
+    assert!(error.contains("build it against that contract") || error.contains("type"), "{error}");
+}
+
+#[test]
+fn a_component_that_traps_in_describe_is_refused_with_its_reason() {
+    let error = refusal(&dummy("backend", |text| text, ""));
+    assert!(error.contains("in `describe`") && error.contains("unreachable"), "{error}");
+}
+
+#[test]
+fn a_component_has_the_name_in_its_manifest() {
+    let other = Manifest { name: "disk".into(), ..manifest(World::Backend) };
+    let error = check(&build(None), &other).unwrap_err().to_string();
+    assert!(error.contains("`misbehaving`") && error.contains("`disk`"), "{error}");
+}
+
+#[test]
+fn precompiled_code_is_loaded_by_either_mode_and_foreign_bytes_by_none() {
+    let code = ENGINE.compile(&build(None)).unwrap();
+    for mode in [EngineMode::OnDemand, EngineMode::Pooled { slots: 4 }] {
+        let engine = Engine::new(mode).unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&code).unwrap();
+        // SAFETY: these are the bytes that `compile` returned, in a file that nobody else can open.
+        let component = unsafe { engine.load(&file) }.unwrap();
+        assert!(BackendCode::link(&engine, &component, manifest(World::Backend), 1).is_ok());
+        for foreign in [&b"not code"[..], &code[..code.len() / 2]] {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(foreign).unwrap();
+            // SAFETY: wasmtime refuses these before it maps them as code; that is what is tested.
+            assert!(matches!(unsafe { engine.load(&file) }, Err(ComponentError::Stale(_))));
+        }
+    }
+}

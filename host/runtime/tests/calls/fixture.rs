@@ -1,0 +1,149 @@
+//! Builds the guests in `tests/guests`, once for each test run, and puts calls around them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+use wharf_core::manifest::{EndpointRequest, Manifest, NodeRequest, World};
+use wharf_core::policy::EndpointGrant;
+use wharf_core::ports::{Backend, Call, Clock};
+use wharf_core::types::{Progress, VolumeId};
+use wharf_core::{Error, types};
+use wharf_runtime::{
+    BackendCode, BackendPorts, CallEvent, CallPorts, Component, Egress, Engine, EngineMode, Limits, Observer, Outcome, Request, Response, Scope, WasmBackend,
+};
+use wit_component::ComponentEncoder;
+
+pub static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(EngineMode::OnDemand).unwrap());
+pub static BACKEND: LazyLock<Component> = LazyLock::new(|| ENGINE.load_wasm(&build(None)).unwrap());
+pub static AUTH: LazyLock<Component> = LazyLock::new(|| ENGINE.load_wasm(&build(Some("auth"))).unwrap());
+pub static SLEEPER: LazyLock<Component> = LazyLock::new(|| ENGINE.load_wasm(&build(Some("wasi"))).unwrap());
+
+/// Builds the fixture with a feature and wraps it into a component. Builds share a folder, so one at a time.
+pub fn build(feature: Option<&str>) -> Vec<u8> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("guests");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--locked", "--release", "--target", "wasm32-unknown-unknown", "--target-dir"]).arg(&target);
+    cargo.args(feature.map(|feature| format!("--features={feature}")));
+    cargo.current_dir(here.join("tests/guests/misbehaving"));
+    assert!(cargo.status().unwrap().success(), "the guest does not build; is the target there? `rustup target add wasm32-unknown-unknown`");
+    let module = std::fs::read(target.join("wasm32-unknown-unknown/release/misbehaving.wasm")).unwrap();
+    ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
+}
+
+pub fn manifest(world: World) -> Manifest {
+    let asks = |signed, actions: &[&str]| EndpointRequest { endpoint: "cloud".into(), signed, actions: actions.iter().map(|&it| it.into()).collect() };
+    Manifest {
+        name: "misbehaving".into(),
+        version: "0.1.0".into(),
+        world,
+        contract: "0.1.0".into(),
+        request: vec![asks(false, &["GET /*", "POST /*"]), asks(true, &["*"])],
+        node: NodeRequest { steps: vec!["check".into()] },
+    }
+}
+
+pub fn grants() -> Vec<EndpointGrant> {
+    let grant = |account: Option<&str>, actions: &[&str]| EndpointGrant {
+        endpoint: "cloud".into(),
+        account: account.map(Into::into),
+        actions: actions.iter().map(|&it| it.into()).collect(),
+    };
+    vec![grant(None, &["GET /*", "POST /ok", "POST /slow", "POST /drop", "POST /truncated"]), grant(Some("main"), &["Describe*", "leak", "steal-host", "tell"])]
+}
+
+pub fn code(generation: u64) -> Arc<BackendCode> {
+    Arc::new(BackendCode::link(&ENGINE, &BACKEND, manifest(World::Backend), generation).unwrap())
+}
+
+pub struct RealClock(Instant);
+
+impl Default for RealClock {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for RealClock {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+    fn sleep(&self, duration: Duration, _: &Call) {
+        std::thread::sleep(duration);
+    }
+}
+
+/// Answers every request the same way, after doing something.
+pub struct FakeEgress<F>(pub F);
+
+impl<F: Fn(&Request) -> Result<Response, Error> + Send + Sync> Egress for FakeEgress<F> {
+    fn send_all(&self, _: &Scope<'_>, requests: Vec<Request>) -> Vec<Result<Response, Error>> {
+        requests.iter().map(&self.0).collect()
+    }
+}
+
+pub fn ok() -> Response {
+    Response { status: 200, headers: vec![], body: b"ok".to_vec() }
+}
+
+/// Keeps what it hears of.
+#[derive(Default)]
+pub struct Heard(pub Mutex<Vec<(u64, &'static str, u32, Outcome)>>);
+
+impl Observer for Heard {
+    fn called(&self, event: &CallEvent<'_>) {
+        self.0.lock().unwrap().push((event.generation, event.function, event.http_requests, event.outcome));
+    }
+}
+
+/// A backend around the fixture, and what its calls are made of.
+pub struct Bench {
+    pub clock: Arc<RealClock>,
+    pub heard: Arc<Heard>,
+    pub ports: BackendPorts,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let (clock, heard) = (Arc::new(RealClock::default()), Arc::new(Heard::default()));
+        let calls = CallPorts { clock: clock.clone(), limits: Limits::default(), observer: Some(heard.clone()) };
+        let ports = BackendPorts { calls, egress: None, signer: None, grants: grants(), config: vec![("zone".into(), "a".into()), ("x".into(), "y".into())] };
+        Self { clock, heard, ports }
+    }
+
+    pub fn limited(limit: impl FnOnce(&mut Limits)) -> Self {
+        let mut bench = Self::new();
+        limit(&mut bench.ports.calls.limits);
+        bench
+    }
+
+    pub fn answering(mut self, answer: impl Fn(&Request) -> Result<Response, Error> + Send + Sync + 'static) -> Self {
+        self.ports.egress = Some(Arc::new(FakeEgress(answer)));
+        self
+    }
+
+    pub fn backend(&self) -> WasmBackend {
+        WasmBackend::new(self.ports.clone(), code(1))
+    }
+
+    pub fn call(&self) -> Call {
+        self.call_of(Duration::from_secs(30))
+    }
+
+    pub fn call_of(&self, time: Duration) -> Call {
+        Call::until(self.clock.now() + time)
+    }
+
+    /// Has the guest do something.
+    pub fn does(&self, deed: &str) -> Result<types::Answer<()>, Error> {
+        does(&self.backend(), &self.call(), deed)
+    }
+}
+
+pub fn does(backend: &WasmBackend, call: &Call, deed: &str) -> Result<types::Answer<()>, Error> {
+    backend.delete(call, &VolumeId::new(deed), &Progress { observed: vec![], resume: Some("token".into()) })
+}

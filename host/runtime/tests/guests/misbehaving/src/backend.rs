@@ -1,0 +1,272 @@
+//! The backend: one deed for each volume id.
+
+#[allow(warnings)]
+mod bindings {
+    wit_bindgen::generate!({ path: "../../../../../wit", world: "backend" });
+}
+
+use bindings::exports::wharf::volume::controller::*;
+use bindings::exports::wharf::volume::identity::{self, Description, Driver};
+use bindings::exports::wharf::volume::legacy::{self, TranslateRequest, Translated};
+use bindings::exports::wharf::volume::node::{self, Format, NodeDescription, Plan, Step};
+use bindings::exports::wharf::volume::snapshots;
+use bindings::wharf::volume::types::{Blame, Effect, Error, ErrorKind, Observation, Pending};
+use bindings::wharf::volume::{config, http, log, random};
+
+struct Misbehaving;
+
+impl identity::Guest for Misbehaving {
+    fn describe() -> Result<Description, Error> {
+        Ok(Description {
+            name: "misbehaving".into(),
+            version: "0.1.0".into(),
+            drivers: vec![Driver { name: "misbehaving.example.com".into(), flexvolume: vec![] }],
+            capabilities: vec!["attach".into()],
+            topology_keys: vec![],
+            observe_batch: 10,
+            extensions: vec![],
+        })
+    }
+}
+
+impl Guest for Misbehaving {
+    fn observe(ids: Vec<String>) -> Result<Vec<Observation>, Error> {
+        let observation = |id: &String| Observation { id: id.clone(), found: true, state: vec![0; if id == "huge-state" { (64 << 10) + 1 } else { 1 }] };
+        Ok(ids.iter().filter(|id| *id != "forgotten").map(observation).collect())
+    }
+
+    fn holders(_: Observation) -> Result<Vec<String>, Error> {
+        send("main", "read", "DescribeDisks").map(|_| vec![])
+    }
+
+    fn create(_: CreateRequest, _: Vec<Observation>, _: Option<String>) -> Result<CreateAnswer, Error> {
+        Err(error("create is not misbehaved with"))
+    }
+
+    fn delete(request: DeleteRequest, _: Vec<Observation>, resume: Option<String>) -> Result<Answer, Error> {
+        let mut words = request.volume_id.split(' ');
+        match words.next().unwrap_or_default() {
+            "spin" => spin(),
+            "allocate" => allocate(),
+            "panic" => {
+                log::panicked("the author's own words at src/lib.rs:1");
+                trap()
+            }
+            "trap" => trap(),
+            "trap-after" => {
+                let _ = http::send(&request_of(words));
+                trap()
+            }
+            "fail-after" => {
+                let _ = http::send(&request_of(words));
+                Err(error("failed after a request"))
+            }
+            "huge-resume-after" => {
+                let _ = http::send(&request_of(words));
+                Ok(pending((4 << 10) + 1))
+            }
+            "send" => Err(outcome(http::send(&request_of(words)))),
+            "send-many" => {
+                let count = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
+                let request = request_of(words);
+                (0..count).try_for_each(|_| http::send(&request).map(drop))?;
+                Ok(Answer::Done)
+            }
+            "send-all" => {
+                let count = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
+                let requests: Vec<_> = std::iter::repeat_n(request_of(words), count).collect();
+                let answered = http::send_all(&requests).into_iter().filter(|answer| answer.is_ok()).count();
+                Err(error(&format!("{answered} answered")))
+            }
+            "log" => {
+                (0..1000).for_each(|_| log::write(log::Level::Info, &"x".repeat(1 << 10)));
+                Ok(Answer::Done)
+            }
+            "random" => {
+                let count = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
+                Err(error(&format!("{} bytes", random::bytes(count).len())))
+            }
+            "huge-resume" => Ok(pending((4 << 10) + 1)),
+            "resume" => Err(error(&format!("{resume:?}"))),
+            "huge-error" => Err(error(&"e".repeat(1 << 20))),
+            "config" => Err(error(&format!("{:?} of {}", config::get("zone"), config::all().len()))),
+            "cross" => cross(),
+            "spin-after" => {
+                let _ = http::send(&request_of(words));
+                spin()
+            }
+            #[cfg(feature = "wasi")]
+            "sleep" => {
+                crate::wasi_bindings::wasi::clocks::monotonic_clock::subscribe_duration(3_600_000_000_000).block();
+                Ok(Answer::Done)
+            }
+            _ => Ok(Answer::Done),
+        }
+    }
+
+    fn attach(_: AttachRequest, _: Vec<Observation>, _: Option<String>) -> Result<AttachAnswer, Error> {
+        Err(error("attach is not misbehaved with"))
+    }
+
+    fn detach(_: DetachRequest, _: Vec<Observation>, _: Option<String>) -> Result<Answer, Error> {
+        Ok(Answer::Done)
+    }
+
+    fn expand(_: ExpandRequest, _: Vec<Observation>, _: Option<String>) -> Result<ExpandAnswer, Error> {
+        Err(error("expand is not misbehaved with"))
+    }
+
+    fn modify(_: ModifyRequest, _: Vec<Observation>, _: Option<String>) -> Result<Answer, Error> {
+        Ok(Answer::Done)
+    }
+
+    fn validate(_: ValidateRequest, _: Vec<Observation>) -> Result<Validated, Error> {
+        Ok(Validated { confirmed: true, message: String::new() })
+    }
+
+    fn list(request: ListRequest) -> Result<Listed, Error> {
+        let volume = |number: u32| Volume {
+            id: format!("d-{number}"),
+            capacity_bytes: 0,
+            context: vec![],
+            topology: vec![],
+            source: None,
+            attached_to: vec![],
+            extensions: vec![],
+        };
+        Ok(Listed { volumes: (0..=request.max_entries).map(volume).collect(), next_token: None })
+    }
+
+    fn capacity(_: CapacityRequest) -> Result<u64, Error> {
+        Ok(0)
+    }
+}
+
+impl node::Guest for Misbehaving {
+    fn describe_node() -> Result<NodeDescription, Error> {
+        Ok(NodeDescription { node_id: "i\n1".into(), topology: vec![], max_volumes: None, extensions: vec![] })
+    }
+
+    fn plan_stage(request: node::StageRequest) -> Result<Plan, Error> {
+        let format = Step::Format(Format { fs_type: "ext4".into(), arguments: vec![] });
+        let check = Step::Check(node::Check { fs_type: "ext4".into() });
+        let steps = match request.volume_id.as_str() {
+            "many-steps" => vec![check; 33],
+            "unrequested-step" => vec![check, format],
+            "network" => return send("main", "read", "DescribeDisks").map(|_| Plan { steps: vec![], summary: String::new(), extensions: vec![] }),
+            _ => vec![check],
+        };
+        Ok(Plan { steps, summary: String::new(), extensions: vec![] })
+    }
+
+    fn plan_publish(_: node::PublishRequest) -> Result<Plan, Error> {
+        Ok(Plan { steps: vec![], summary: String::new(), extensions: vec![] })
+    }
+
+    fn plan_expand(_: node::ExpandRequest) -> Result<Plan, Error> {
+        Ok(Plan { steps: vec![], summary: String::new(), extensions: vec![] })
+    }
+}
+
+impl legacy::Guest for Misbehaving {
+    fn translate(_: TranslateRequest) -> Result<Translated, Error> {
+        Ok(Translated { volume_id: String::new(), context: vec![], extensions: vec![] })
+    }
+}
+
+impl snapshots::Guest for Misbehaving {
+    fn create_snapshot(_: snapshots::CreateSnapshotRequest, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::CreateSnapshotAnswer, Error> {
+        Err(error("no snapshots"))
+    }
+    fn delete_snapshot(_: String, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::Answer, Error> {
+        Err(error("no snapshots"))
+    }
+    fn list_snapshots(_: snapshots::ListSnapshotsRequest) -> Result<snapshots::ListedSnapshots, Error> {
+        Err(error("no snapshots"))
+    }
+    fn create_group(_: snapshots::CreateGroupRequest, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::CreateGroupAnswer, Error> {
+        Err(error("no snapshots"))
+    }
+    fn delete_group(_: String, _: Vec<String>, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::Answer, Error> {
+        Err(error("no snapshots"))
+    }
+    fn get_group(_: String, _: Vec<String>) -> Result<snapshots::Group, Error> {
+        Err(error("no snapshots"))
+    }
+}
+
+fn spin() -> ! {
+    let mut turns = 0_u64;
+    loop {
+        turns = std::hint::black_box(turns.wrapping_add(1));
+    }
+}
+
+fn allocate() -> ! {
+    let mut hoard: Vec<Vec<u8>> = Vec::new();
+    loop {
+        hoard.push(vec![1; 1 << 20]);
+        std::hint::black_box(&hoard);
+    }
+}
+
+fn trap() -> ! {
+    std::process::abort()
+}
+
+/// One crossing with more than any honest one has.
+fn cross() -> ! {
+    loop {
+        log::write(log::Level::Debug, &"x".repeat(20 << 20));
+    }
+}
+
+fn pending(resume: usize) -> Answer {
+    Answer::Pending(Pending { after_ms: 0, watch: vec![], resume: Some("r".repeat(resume)), reason: String::new(), extensions: vec![] })
+}
+
+fn send(account: &str, effect: &str, action: &str) -> Result<http::Response, Error> {
+    http::send(&request_of(["cloud", account, effect, action, "GET", "/ok"].into_iter()))
+}
+
+/// `endpoint account|- read|mutate action|- METHOD /path [header=value]…`
+fn request_of<'a>(mut words: impl Iterator<Item = &'a str>) -> http::Request {
+    let mut next = || words.next().unwrap_or_default().to_owned();
+    let (endpoint, account, effect, action, method, path) = (next(), next(), next(), next(), next(), next());
+    let headers = words.filter_map(|word| word.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    http::Request {
+        endpoint,
+        account: (account != "-").then_some(account),
+        effect: if effect == "mutate" { http::Effect::Mutate } else { http::Effect::Read },
+        action: if action == "-" { String::new() } else { action },
+        api: vec![],
+        method,
+        path,
+        query: vec![],
+        headers,
+        body: vec![],
+        extensions: vec![],
+    }
+}
+
+fn outcome(answer: Result<http::Response, Error>) -> Error {
+    match answer {
+        Ok(response) => error(&format!("status {} with {} bytes {:?}", response.status, response.body.len(), response.headers)),
+        Err(error) => error,
+    }
+}
+
+fn error(message: &str) -> Error {
+    Error {
+        kind: ErrorKind::Other,
+        message: message.into(),
+        hint: None,
+        blame: Blame::Backend,
+        effect: Effect::None,
+        code: None,
+        retry_after_ms: None,
+        extensions: vec![],
+    }
+}
+
+bindings::export!(Misbehaving with_types_in bindings);

@@ -1,0 +1,33 @@
+//! Components that do what they must not. The tests of `wharf-runtime` say what becomes of each deed.
+
+#[cfg(feature = "auth")]
+mod auth;
+#[cfg(not(feature = "auth"))]
+mod backend;
+
+#[cfg(feature = "wasi")]
+#[allow(warnings)]
+mod wasi_bindings {
+    wit_bindgen::generate!({
+        inline: "
+            package test:sleeper;
+            world sleeper {
+                import wasi:io/poll@0.2.0;
+                import wasi:clocks/monotonic-clock@0.2.0;
+            }
+            package wasi:io@0.2.0 {
+                interface poll {
+                    resource pollable { block: func(); }
+                }
+            }
+            package wasi:clocks@0.2.0 {
+                interface monotonic-clock {
+                    use wasi:io/poll@0.2.0.{pollable};
+                    subscribe-duration: func(nanoseconds: u64) -> pollable;
+                }
+            }
+        ",
+        world: "sleeper",
+        generate_all,
+    });
+}
