@@ -4,8 +4,9 @@
 //! wants them.
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use wharf_sdk::http::{Effect, Request};
-use wharf_sdk::{Error, config};
+use wharf_sdk::{Blame, Error, ErrorKind, config};
 
 use crate::refusal::{Failure, Refusal};
 
@@ -87,25 +88,38 @@ impl RpcCall {
         if !response.is_success() {
             return Err(Refusal::read(&self.request, &response));
         }
-        response.json().map_err(|error| Failure::Unanswered(self.not_understood(error)))
+        let answer = response.json().map_err(|error| Failure::Unanswered(self.not_understood(error)))?;
+        serde_json::from_value(without_nulls(answer)).map_err(|error| {
+            let error = Error::new(ErrorKind::Internal, Blame::Cloud, format!("the answer (status {}) is not of the shape that the API has: {error}", response.status));
+            Failure::Unanswered(self.not_understood(error))
+        })
     }
 
     fn not_understood(&self, error: Error) -> Error {
         let error = error.context(&self.request.action);
         match self.request.effect {
             Effect::Read => error,
-            Effect::Mutate => error.with_unknown_effect(),
+            // What was asked for may have been done: the call is repeated, and then finds out.
+            Effect::Mutate => Error { kind: ErrorKind::Unavailable, ..error }.with_unknown_effect(),
         }
+    }
+}
+
+/// The cloud writes `null` for a field that does not apply, in some answers, and leaves it out in others: here it is left out always.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => fields.into_iter().filter(|(_, field)| !field.is_null()).map(|(name, field)| (name, without_nulls(field))).collect(),
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
     use wharf_sdk::http::Response;
     use wharf_sdk::testing::FakeHost;
-    use wharf_sdk::{Effect as Left, ErrorKind, Pairs};
+    use wharf_sdk::{Effect as Left, Pairs};
 
     #[test]
     fn parameters_go_into_the_query_and_the_action_beside_it() {
@@ -126,10 +140,17 @@ mod tests {
         let _host =
             FakeHost::install().answering("CreateDisk", Response::new(200, "<html>")).answering("DescribeDisks", Response::new(200, "<html>"));
         let mutation: Error = Api::ecs().mutate("CreateDisk").send::<Value>().unwrap_err().into();
-        assert_eq!((mutation.effect, mutation.kind), (Left::Unknown, ErrorKind::Internal));
+        assert_eq!((mutation.effect, mutation.kind), (Left::Unknown, ErrorKind::Unavailable));
         let look: Error = Api::ecs().read("DescribeDisks").send::<Value>().unwrap_err().into();
         assert_eq!(look.effect, Left::None);
         assert!(!look.message.contains("<html>"));
+    }
+
+    #[test]
+    fn a_field_that_does_not_apply_may_be_null_or_missing() {
+        let _host = FakeHost::install().answering("DescribeDisks", Response::new(200, r#"{"Disks":{"Disk":[{"Size":1,"Iops":null}]}}"#));
+        let answer: Value = Api::ecs().read("DescribeDisks").send().unwrap();
+        assert_eq!(answer, serde_json::json!({ "Disks": { "Disk": [{ "Size": 1 }] } }));
     }
 
     #[test]

@@ -54,7 +54,8 @@ const CATEGORIES: &[Category] = &[
 ];
 
 /// What `type: available`, and no type at all, stand for.
-const AVAILABLE: [&str; 2] = ["cloud_ssd", "cloud_efficiency"];
+/// The first two are those of the existing driver, in its order; the third is what newer zones have, and the only one for less than 20 GiB.
+const AVAILABLE: [&str; 3] = ["cloud_ssd", "cloud_efficiency", "cloud_auto"];
 
 impl Category {
     /// The category of this name.

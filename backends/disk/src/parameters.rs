@@ -3,7 +3,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `type` | categories, best first, separated by commas; `available` and absent: `cloud_ssd,cloud_efficiency` |
+//! | `type` | categories, best first, separated by commas; `available` and absent: `cloud_ssd,cloud_efficiency,cloud_auto` |
 //! | `performanceLevel` | `PL0` … `PL3`, best first, separated by commas; for `cloud_essd` |
 //! | `zoneId` (`zoneid`) | zones, best first, separated by commas; narrows the topology requirement |
 //! | `regionId` | the backend's region, or absent |

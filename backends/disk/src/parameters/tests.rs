@@ -12,8 +12,8 @@ fn names(parameters: &DiskParameters) -> Vec<&str> {
 
 #[test]
 fn types_keep_their_order_and_available_is_two_of_them() {
-    assert_eq!(names(&read([]).unwrap()), ["cloud_ssd", "cloud_efficiency"]);
-    assert_eq!(names(&read([("type", "available")]).unwrap()), ["cloud_ssd", "cloud_efficiency"]);
+    assert_eq!(names(&read([]).unwrap()), ["cloud_ssd", "cloud_efficiency", "cloud_auto"]);
+    assert_eq!(names(&read([("type", "available")]).unwrap()), ["cloud_ssd", "cloud_efficiency", "cloud_auto"]);
     assert_eq!(names(&read([("type", "cloud_essd,cloud_auto")]).unwrap()), ["cloud_essd", "cloud_auto"]);
 }
 
