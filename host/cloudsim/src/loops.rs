@@ -140,9 +140,10 @@ pub(crate) fn detach(image: &Path) -> Result<Freed, DeviceError> {
 }
 
 /// Whether a freed device goes at once. A process that is just being started holds copies of this one's descriptors until it has become the new
-/// program; that is not a user, so it gets a moment. A disk that really is mounted costs this moment once.
+/// program, and programs that list block devices open each for an instant; they are not users, so they get a moment. A disk that really is
+/// mounted costs this half second once.
 fn goes(device: &Path, image: &Path) -> bool {
-    for _ in 0..20 {
+    for _ in 0..100 {
         if backing_file(device).is_none_or(|file| file != image) {
             return true;
         }
