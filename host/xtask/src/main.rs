@@ -1,6 +1,7 @@
 //! `cargo xtask …`: everything that is done to the source tree rather than by the product. One module per command; what several
 //! commands share (running programs, the workspace's layout, system packages) stands in modules of its own.
 
+mod bench;
 mod binary;
 mod build_backends;
 mod command;
@@ -50,6 +51,7 @@ enum Command {
     Ci(test::Options),
     Sanity(sanity::Options),
     Region(region::Options),
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Ci(options) => test::run_ci(&options),
         Command::Sanity(options) => sanity::run(&options),
         Command::Region(options) => region::run(&options),
+        Command::Bench(options) => bench::run(&options),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

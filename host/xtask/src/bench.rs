@@ -1,0 +1,68 @@
+//! `cargo xtask bench`: what Wharf costs, as ratios to a floor or a peer measured in the same run. Prints a table, and JSON on request.
+//!
+//! Nothing here passes or fails on a time: machines differ. The targets are printed beside the figures for a person to judge.
+
+mod attaches;
+mod calls;
+mod processes;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use wharf_testing::bed::Parts;
+
+use crate::build_backends;
+use crate::command::{self, announce};
+use crate::workspace::Workspace;
+
+use self::report::Report;
+
+/// Measures the release build: whole FlexVolume processes, single calls, swaps under load, a hundred attaches at a cloud's real rates.
+#[derive(Args)]
+pub struct Options {
+    /// A table, or JSON for scripts.
+    #[arg(long, value_enum, default_value = "table")]
+    output: Output,
+    /// Pairs of processes to time.
+    #[arg(long, default_value_t = 300)]
+    runs: u32,
+}
+
+/// How figures are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// For scripts.
+    Json,
+}
+
+/// The command.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let workspace = Workspace::load()?;
+    let components = build_backends::all(&workspace, None)?;
+    let parts = Parts { wharf: build_release(&workspace)?, components };
+    let mut report = Report::default();
+    announce(&format!("timing {} pairs of processes", options.runs));
+    processes::measure(&workspace, &parts, options.runs, &mut report)?;
+    announce("timing single calls, and swaps under load (compiles the benchmark first)");
+    calls::measure(&workspace, &parts, &mut report)?;
+    announce("attaching 100 disks to 10 nodes at the cloud's real rates");
+    attaches::measure(&parts, &mut report)?;
+    match options.output {
+        Output::Table => print!("{}", report.table()),
+        Output::Json => println!("{}", report.json()?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn build_release(workspace: &Workspace) -> Result<PathBuf> {
+    announce("building the release binary (minutes the first time)");
+    command::run(command::cargo().current_dir(&workspace.root).args(["build", "--release", "--package", "wharf"]))?;
+    let binary = workspace.target.join("release/wharf");
+    ensure!(binary.is_file(), "cargo built no {}", binary.display());
+    Ok(binary)
+}

@@ -1,0 +1,58 @@
+//! A hundred attaches over ten nodes, all at once, while the region enforces the rates that a real account has.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use wharf_cloudsim::{Delays, RateLimits};
+use wharf_testing::bed::{Bed, BedOptions, Parts};
+use wharf_testing::player::{CsiVolume, Retry, VolumeClass};
+
+use super::report::{Figure, Report};
+
+const NODES: usize = 10;
+const DISKS: usize = 100;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Attaches, and counts what the cloud was asked meanwhile.
+pub fn measure(parts: &Parts, report: &mut Report) -> Result<()> {
+    let delays = Delays { create: 5, ..Delays::real() };
+    let bed = Bed::make_with(&BedOptions { nodes: NODES, delays, ..BedOptions::default() }, parts.clone())?;
+    bed.serve()?;
+    let csi = bed.csi().with_retry(Retry::kubernetes(PATIENCE));
+    let nodes = bed.nodes().iter().map(|node| csi.register(node.name(), &node.socket(), &node.kubelet())).collect::<Result<Vec<_>, _>>()?;
+    let class = VolumeClass::raw(&[("type", "cloud_essd")]);
+    let mut volumes: Vec<CsiVolume> = (0..DISKS).map(|n| csi.provision(&format!("pvc-attach-{n}"), 20 << 30, &class)).collect::<Result<_, _>>()?;
+
+    let limits = RateLimits::real();
+    let limit = *limits.actions.get("AttachDisk").context("no rate for AttachDisk")?;
+    bed.region().set_rate_limits(limits);
+    bed.region().clear_journal();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let attaching: Vec<_> = volumes
+            .iter_mut()
+            .zip(nodes.iter().cycle())
+            .map(|(volume, node)| {
+                let csi = &csi;
+                scope.spawn(move || csi.attach(volume, node))
+            })
+            .collect();
+        attaching.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?.map_err(anyhow::Error::from))
+    })?;
+    let wall = start.elapsed().as_secs_f64();
+    let requests = bed.region().journal().iter().filter(|entry| entry.listener == "ecs").count();
+
+    // The bucket is full at first; what does not fit into it waits for its refill. Then the last disk takes its time.
+    let beyond = DISKS.saturating_sub(limit.calls as usize) as f64;
+    let bound = beyond * f64::from(limit.seconds) / f64::from(limit.calls) + Duration::from_millis(delays.attach).as_secs_f64();
+    report.add(Figure { what: "100 attaches over 10 nodes, wall", value: wall, unit: "s", against: Some(("lower bound", bound)), target: "-" });
+    report.add(Figure { what: "  cloud requests per attach", value: requests as f64 / DISKS as f64, unit: "requests", against: None, target: "≤ 1.5" });
+
+    bed.region().set_rate_limits(RateLimits::none());
+    bed.region().set_delays(Delays::none());
+    for (volume, node) in volumes.iter().zip(nodes.iter().cycle()) {
+        csi.detach(volume, node)?;
+        csi.delete(volume)?;
+    }
+    Ok(())
+}
