@@ -167,3 +167,24 @@ pub trait Authenticator {
     /// The credential or the settings are of no use.
     fn sign(request: UnsignedRequest, credential: Credential, now_ms: u64, nonce: &str) -> Result<Signature, Error>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_holds_a_secret_prints_it() {
+        let source = Source::new("static", [("access-key-secret", "s3cr3t")]);
+        let credential = Credential::new().with("access-key-secret", Secret::new("s3cr3t")).until_ms(1);
+        assert!(!format!("{source:?} {credential:?}").contains("s3cr3t"));
+        assert_eq!(contract::Credential::from(credential).values, [("access-key-secret".to_owned(), "s3cr3t".to_owned())]);
+    }
+
+    #[test]
+    fn an_empty_value_is_none_and_a_missing_one_passes_the_source_over() {
+        let source = Source::new("static", [("a", ""), ("b", "x")]);
+        assert!(source.value("a").is_none());
+        assert_eq!(source.require("a").unwrap_err().kind, crate::ErrorKind::NotFound);
+        assert_eq!(source.require("b").unwrap().expose(), "x");
+    }
+}

@@ -247,3 +247,54 @@ impl<A: Authenticator> authenticator::Guest for AuthComponent<A> {
         A::sign(request, Credential::from(credential), now_ms, &nonce)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::exports::controller::Guest as _;
+    use super::exports::node::Guest as _;
+    use super::exports::snapshots::Guest as _;
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::types::{Pending, VolumeCapability};
+
+    struct Slow;
+
+    impl Controller for Slow {
+        fn delete(_: controller::DeleteRequest, progress: Progress) -> Result<Answer<()>, Error> {
+            match progress.resume.as_deref() {
+                Some("asked") if progress.of("v-1").is_some_and(|seen| !seen.found) => Ok(Answer::Done(())),
+                _ => Ok(Pending::after_ms(5, "v-1 goes away").watching("v-1").with_resume("asked").into()),
+            }
+        }
+    }
+
+    impl Node for Slow {}
+    impl Snapshots for Slow {}
+
+    #[test]
+    fn what_is_observed_and_remembered_reaches_the_backend() {
+        let request = || controller::DeleteRequest::new("v-1");
+        let exports::controller::Answer::Pending(pending) = Component::<Slow>::delete(request(), Vec::new(), None).unwrap() else {
+            panic!("it was only asked for")
+        };
+        assert_eq!((pending.watch.as_slice(), pending.after_ms), (["v-1".to_owned()].as_slice(), 5));
+        let answer = Component::<Slow>::delete(request(), vec![Observation::missing("v-1")], pending.resume);
+        assert!(matches!(answer, Ok(exports::controller::Answer::Done)));
+    }
+
+    #[test]
+    fn what_a_backend_leaves_out_is_unsupported() {
+        let kinds = [
+            Component::<Slow>::attach(controller::AttachRequest::new("v", "n", VolumeCapability::block()), Vec::new(), None).err(),
+            Component::<Slow>::plan_stage(node::StageRequest::new("v", VolumeCapability::block())).err(),
+            Component::<Slow>::get_group("g".into(), Vec::new()).err(),
+        ];
+        assert!(kinds.into_iter().all(|error| error.is_some_and(|error| error.kind == ErrorKind::Unsupported)));
+    }
+
+    #[test]
+    fn an_observation_is_asked_for_even_where_there_is_nothing_to_see() {
+        let seen = Component::<Slow>::observe(vec!["a".into(), "b".into()]).unwrap();
+        assert_eq!(seen.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    }
+}

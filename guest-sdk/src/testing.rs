@@ -179,3 +179,51 @@ pub(crate) mod seam {
         with(Vec::new(), |state| (0..count).map(|_| next(state)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ErrorKind, clock, config, http, log, random};
+
+    fn ask(action: &str) -> Result<Response, Error> {
+        Request::read("e", "POST", "/").signed("cloud", action).send()
+    }
+
+    #[test]
+    fn answers_are_given_in_order_and_then_by_the_handler() {
+        let host = FakeHost::install()
+            .answering("A", Response::new(200, "1"))
+            .failing("A", Error::unavailable("lost"))
+            .handling(|request| (request.action == "B").then(|| Ok(Response::new(200, "b"))));
+        assert_eq!(ask("A").unwrap().text(), "1");
+        assert_eq!(host.left_over(), 1);
+        assert_eq!(ask("A").unwrap_err().kind, ErrorKind::Unavailable);
+        let both: Vec<_> = http::send_all(&[Request::read("e", "POST", "/").signed("c", "B"), Request::read("e", "GET", "/x")]);
+        assert_eq!(both[0].as_ref().unwrap().text(), "b");
+        assert!(both[1].as_ref().unwrap_err().message.contains("GET /x"));
+        assert_eq!(host.actions(), ["A", "A", "B", "GET /x"]);
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_host_that_is_gone() {
+        {
+            let host = FakeHost::install().with_config("k", "v").at_ms(7);
+            log::warn("line");
+            assert_eq!(
+                (config::get("k").as_deref(), clock::now_ms(), random::bytes(3).len(), host.lines()),
+                (Some("v"), 7, 3, vec!["line".to_owned()])
+            );
+        }
+        assert_eq!((config::get("k"), clock::now_ms()), (None, 0));
+        assert!(ask("A").unwrap_err().message.contains("FakeHost"));
+    }
+
+    #[test]
+    fn settings_are_read_as_what_they_are() {
+        let _host = FakeHost::install().with_config("on", "true").with_config("n", "12").with_config("odd", "yes").with_config("empty", "");
+        assert!(config::flag("on").unwrap() && !config::flag("absent").unwrap());
+        assert_eq!((config::number("n").unwrap(), config::number("absent").unwrap(), config::get("empty")), (Some(12), None, None));
+        assert!(config::flag("odd").unwrap_err().message.contains("`odd`"));
+        assert!(config::number("odd").is_err());
+    }
+}

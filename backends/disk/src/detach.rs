@@ -46,8 +46,9 @@ fn decide(request: &DetachRequest, disk: &Disk) -> Result<Answer<()>, Error> {
 fn detach_now(id: &str, holder: &str) -> Result<Answer<()>, Error> {
     match Action::DetachDisk.call()?.with("InstanceId", holder).with("DiskId", id).send::<Value>() {
         Ok(_) => Ok(wait(format!("disk {id} is being detached from {holder}"))),
-        // Either is gone, and with it the attachment.
         Err(failure) if failure.is("InvalidDiskId.NotFound") => Ok(Answer::Done(())),
+        // A released instance holds nothing; the cloud needs a moment to see that of its disks.
+        Err(failure) if failure.is("InvalidInstanceId.NotFound") => Ok(wait(format!("instance {holder} is gone, and disk {id} is not free yet"))),
         Err(failure) => Err(Error::from(failure).context(format!("disk {id}, node {holder}"))),
     }
 }
@@ -99,6 +100,14 @@ mod tests {
             assert!(matches!(answer, Answer::Pending(_)) && sent.is_empty());
         }
         assert!(matches!(run(&leaving, Some("i-2")).0, Answer::Done(())));
+    }
+
+    #[test]
+    fn a_released_instance_gives_the_disk_up_by_itself() {
+        let _host =
+            FakeHost::install().with_config("region", "r").answering("DetachDisk", Response::new(404, r#"{"Code":"InvalidInstanceId.NotFound"}"#));
+        let held = disk(|disk| held_by(disk, &["i-1"]));
+        assert!(matches!(detach(&DetachRequest::new("d-1", Some("i-1")), &seen(&held)), Ok(Answer::Pending(_))));
     }
 
     #[test]
