@@ -12,6 +12,7 @@ use wharf_sdk::Error;
 use wharf_sdk::auth::{Credential, Source};
 
 use crate::keys::credential;
+use crate::sealed_json;
 
 const BLOCK: usize = 16;
 
@@ -31,11 +32,10 @@ struct Token {
 /// Reads the file.
 ///
 /// # Errors
-/// `not-found` for a file without keys, or with keys that are over; a misconfiguration when it cannot be read. Nothing of it is quoted.
+/// `not-found` for a file without keys, or with keys that are over; a misconfiguration when it cannot be read. No value of it is quoted but its end.
 pub fn read(source: &Source, now_ms: u64) -> Result<Credential, Error> {
     let content = source.require("content")?;
-    let token: Token = serde_json::from_str(content.expose())
-        .map_err(|error| Error::misconfigured(format!("the add-on token is not JSON (line {})", error.line())))?;
+    let token: Token = sealed_json::of_file("the add-on token", content)?;
     if token.id.is_empty() || token.secret.is_empty() || token.keyring.is_empty() {
         return Err(Error::not_found("the add-on token has no access key"));
     }

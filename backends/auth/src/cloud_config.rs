@@ -8,6 +8,7 @@ use wharf_sdk::Error;
 use wharf_sdk::auth::{Credential, Secret, Source};
 
 use crate::keys::credential;
+use crate::sealed_json;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -31,8 +32,7 @@ struct Global {
 /// `not-found` without keys in it; a misconfiguration when it cannot be read. Nothing of it is quoted.
 pub fn read(source: &Source) -> Result<Credential, Error> {
     let content = source.require("content")?;
-    let config: Config = serde_json::from_str(content.expose())
-        .map_err(|error| Error::misconfigured(format!("the cloud config is not JSON (line {})", error.line())))?;
+    let config: Config = sealed_json::of_file("the cloud config", content)?;
     let Global { id, secret } = config.global;
     if id.is_empty() || secret.is_empty() {
         return Err(Error::not_found("the cloud config has no access key"));

@@ -6,6 +6,7 @@ use wharf_sdk::auth::Credential;
 use wharf_sdk::{Blame, Error, ErrorKind};
 
 use crate::keys::Temporary;
+use crate::sealed_json;
 
 #[derive(Deserialize)]
 struct Answer {
@@ -29,9 +30,9 @@ pub fn ask(role: Option<&str>) -> Result<Credential, Error> {
         return Err(Error::not_found("this machine has no RAM role"));
     }
     if !role.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
-        return Err(Error::misconfigured(format!("`{role}` is not the name of a RAM role")));
+        return Err(Error::misconfigured("the name of the RAM role has characters that no role's name has"));
     }
-    let answer: Answer = metadata.get(&format!("{ROLE_PATH}{role}"))?.json()?;
+    let answer: Answer = sealed_json::of_answer("the metadata service", &metadata.get(&format!("{ROLE_PATH}{role}"))?)?;
     if !matches!(answer.code.as_str(), "" | "Success") {
         return Err(
             Error::new(ErrorKind::Unavailable, Blame::Cloud, format!("the metadata service has no credential of role {role}")).with_code(answer.code)
@@ -88,9 +89,22 @@ mod tests {
     }
 
     #[test]
-    fn an_incomplete_credential_is_an_error_that_quotes_nothing() {
-        let _host = host().answering(&path("r"), Response::new(200, r#"{"Code":"Success","AccessKeyId":"STS.a","AccessKeySecret":"s3cr3t"}"#));
+    fn an_incomplete_or_odd_credential_is_an_error_that_quotes_nothing() {
+        for body in [
+            r#"{"Code":"Success","AccessKeyId":"STS.a","AccessKeySecret":"s3cr3t"}"#,
+            r#"{"Code":"Success","AccessKeyId":"STS.a","AccessKeySecret":"s3cr3t","SecurityToken":"s3cr3t","Expiration":"s3cr3t"}"#,
+            r#""s3cr3t""#,
+        ] {
+            let _host = host().answering(&path("r"), Response::new(200, body));
+            let error = ask(Some("r")).unwrap_err();
+            assert!(error.kind == ErrorKind::Internal && !format!("{error:?}").contains("s3cr3t"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_has_no_credential_yet_is_asked_again_later() {
+        let _host = host().answering(&path("r"), Response::new(200, r#"{"Code":"NotReady"}"#));
         let error = ask(Some("r")).unwrap_err();
-        assert!(error.kind == ErrorKind::Internal && !format!("{error:?}").contains("s3cr3t"));
+        assert_eq!((error.kind, error.code.as_deref()), (ErrorKind::Unavailable, Some("NotReady")));
     }
 }

@@ -9,7 +9,10 @@
 //! | `addon-token` | `content`: the JSON that ACK mounts at `/var/addon/token-config` |
 //! | `cli-config` | `content`: `~/.aliyun/config.json`; `profile` (optional: the current one). Modes `AK`, `StsToken` and `EcsRamRole` |
 //! | `ecs-ram-role` | `role` (optional: the machine's own); asks the endpoint `metadata` |
-//! | `oidc` | `role-arn`, `oidc-provider-arn`, `token`, `session-name` and `duration-seconds` (optional); asks the endpoint `sts` |
+//! | `oidc` | `role-arn`, `oidc-provider-arn`, `token`; optional: `session-name` (`wharf`), `duration-seconds` (3600); asks the endpoint `sts` |
+//!
+//! A source that is empty answers `not-found`, and the host tries the next. One that is there and wrong is an error: falling through to another
+//! identity would hide it.
 //!
 //! # Settings of an account
 //!
@@ -24,9 +27,10 @@ pub mod ecs_ram_role;
 pub mod keys;
 pub mod oidc;
 pub mod rpc_sha1;
+pub mod sealed_json;
 
 use wharf_sdk::auth::{AuthDescription, Authenticator, Credential, Signature, Source, UnsignedRequest};
-use wharf_sdk::{Error, Pairs};
+use wharf_sdk::{Blame, Error, ErrorKind, Pairs};
 
 use crate::keys::Keys;
 
@@ -72,11 +76,17 @@ impl Authenticator for Alicloud {
             "cli-config" => cli_config::read(&source),
             "ecs-ram-role" => ecs_ram_role::ask(source.value("role").map(wharf_sdk::auth::Secret::expose)),
             "oidc" => oidc::ask(&source, now_ms),
-            other => Err(Error::misconfigured(format!("credential source `{other}` is not known, allowed: {}", SOURCES.join(", ")))),
+            other => {
+                let message = format!("credential source `{other}` is not known, allowed: {}", SOURCES.join(", "));
+                Err(Error::new(ErrorKind::InvalidArgument, Blame::Host, message))
+            }
         }
     }
 
     fn sign(request: UnsignedRequest, credential: Credential, now_ms: u64, nonce: &str) -> Result<Signature, Error> {
+        if request.api.value("version").is_none_or(str::is_empty) {
+            return Err(Error::defect(format!("{}: a request to sign names its API's version as `version`", request.action)));
+        }
         let keys = Keys::of(&credential)?;
         match request.settings.value("signature") {
             None | Some("" | acs3::NAME) => acs3::sign(&request, &keys, now_ms, nonce),
@@ -117,7 +127,9 @@ mod tests {
         for kind in Alicloud::describe().source_kinds.iter().filter(|kind| *kind != "ecs-ram-role") {
             assert_eq!(Alicloud::obtain(Source::new(kind, []), 0).unwrap_err().kind, wharf_sdk::ErrorKind::NotFound, "{kind}");
         }
-        assert!(Alicloud::obtain(Source::new("magic", []), 0).unwrap_err().message.contains("oidc"));
+        let unknown = Alicloud::obtain(Source::new("magic", []), 0).unwrap_err();
+        assert_eq!((unknown.kind, unknown.blame), (ErrorKind::InvalidArgument, Blame::Host));
+        assert!(Alicloud::describe().source_kinds.iter().all(|kind| unknown.message.contains(kind.as_str())));
     }
 
     #[test]
@@ -128,5 +140,30 @@ mod tests {
         let error = Alicloud::sign(request, credential.clone(), 0, "n").unwrap_err();
         assert!(error.message.contains("md5"));
         assert!(!format!("{credential:?}").contains("s3cr3t"));
+    }
+
+    #[test]
+    fn a_request_without_a_version_is_not_signed_by_either_signature() {
+        let credential = keys::credential("id", "s3cr3t", "");
+        for name in [acs3::NAME, rpc_sha1::NAME] {
+            let mut request = acs3::tests::documented(&[("signature", name)]);
+            assert!(Alicloud::sign(request.clone(), credential.clone(), 0, "n").is_ok());
+            request.api.clear();
+            let error = Alicloud::sign(request, credential.clone(), 0, "n").unwrap_err();
+            assert_eq!((error.kind, error.blame), (ErrorKind::Internal, Blame::Backend), "{name}");
+        }
+    }
+
+    #[test]
+    fn everything_that_a_signature_adds_is_reserved() {
+        let described = Alicloud::describe();
+        let credential = keys::credential("id", "secret", "token");
+        for name in [acs3::NAME, rpc_sha1::NAME] {
+            let signed = Alicloud::sign(acs3::tests::documented(&[("signature", name)]), credential.clone(), 0, "n").unwrap();
+            let is_reserved =
+                |header: &str| described.reserved_headers.iter().any(|own| own == header || own.ends_with('-') && header.starts_with(own.as_str()));
+            assert!(signed.headers.iter().all(|(header, _)| is_reserved(header)), "{name}");
+            assert!(signed.query.iter().all(|(key, _)| described.reserved_query.contains(key)), "{name}");
+        }
     }
 }

@@ -9,12 +9,14 @@ use wharf_sdk::{Blame, Error, ErrorKind};
 
 use crate::canonical::query;
 use crate::keys::Temporary;
+use crate::sealed_json;
 
 /// The endpoint id of the token service.
 pub const ENDPOINT: &str = "sts";
 const ACTION: &str = "AssumeRoleWithOIDC";
 /// An hour, as long as the cloud's SDKs ask for.
 const DURATION: &str = "3600";
+const TRUST: &str = "check the role's trust policy, the identity provider, and that the token is fresh and has the audience `sts.aliyuncs.com`";
 
 /// Asks for a credential.
 ///
@@ -54,15 +56,22 @@ struct Refusal {
 
 fn read(response: &Response) -> Result<Credential, Error> {
     if response.is_success() {
-        return response.json::<Answer>().map_err(|error| error.context(ACTION))?.credentials.into_credential("the token service");
+        return sealed_json::of_answer::<Answer>("the token service", response)?.credentials.into_credential("the token service");
     }
-    let code = response.json::<Refusal>().unwrap_or_default().code;
+    Err(refused(response))
+}
+
+fn refused(response: &Response) -> Error {
+    let code = sealed_json::of_answer::<Refusal>("the token service", response).unwrap_or_default().code;
     let verdict = codes::judge(&code, response.status);
-    let message = format!("{ACTION}: the token service refused with status {}", response.status);
     // `not-found` would mean that this source is empty: here it is a role or a provider that does not exist.
     let kind = if verdict.kind == ErrorKind::NotFound { ErrorKind::Unauthenticated } else { verdict.kind };
-    let error = Error::new(kind, if verdict.is_known { verdict.blame } else { Blame::User }, message).with_code(code);
-    Err(error.with_hint("check the role's trust policy, the identity provider, and that the token is fresh and has the audience `sts.aliyuncs.com`"))
+    let mut error = Error::new(kind, verdict.blame, format!("{ACTION}: the token service refused with status {}", response.status));
+    let is_about_trust = !verdict.is_known || matches!(kind, ErrorKind::Unauthenticated | ErrorKind::PermissionDenied);
+    let hint = if verdict.blame == Blame::User && is_about_trust { TRUST } else { verdict.hint };
+    error.hint = Some(hint.to_owned()).filter(|hint| !hint.is_empty());
+    error.code = Some(code).filter(|code| !code.is_empty());
+    error
 }
 
 #[cfg(test)]
@@ -110,6 +119,29 @@ mod tests {
             let error = ask(&source(), 0).unwrap_err();
             assert_eq!(error.kind, kind, "{code}");
             assert!(!format!("{error:?}").contains("s3cr3t"));
+        }
+    }
+
+    #[test]
+    fn a_service_that_is_down_or_busy_is_not_the_user_s_fault() {
+        for (status, body, code) in [
+            (503, r#"{"Code":"Brand.New"}"#, Some("Brand.New")),
+            (502, "<html>", None),
+            (429, r#"{"Code":"Throttling.User"}"#, Some("Throttling.User")),
+        ] {
+            let _host = FakeHost::install().answering("POST /", Response::new(status, body));
+            let error = ask(&source(), 0).unwrap_err();
+            assert_eq!((error.blame, error.hint.as_deref(), error.code.as_deref()), (Blame::Cloud, None, code), "{status}");
+            assert!(matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Throttled), "{status}");
+        }
+    }
+
+    #[test]
+    fn an_odd_answer_is_not_quoted() {
+        for body in [r#""s3cr3t""#, r#"{"Credentials":"s3cr3t"}"#, r#"{"Credentials":{"AccessKeySecret":"s3cr3t"}}"#] {
+            let _host = FakeHost::install().answering("POST /", Response::new(200, body));
+            let error = ask(&source(), 0).unwrap_err();
+            assert!(error.kind == ErrorKind::Internal && !format!("{error:?}").contains("s3cr3t"), "{error:?}");
         }
     }
 }
