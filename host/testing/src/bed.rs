@@ -10,6 +10,7 @@ mod mounts;
 mod parts;
 mod reaper;
 mod server;
+mod template;
 
 use std::path::{Path, PathBuf};
 
@@ -141,14 +142,16 @@ impl Bed {
         let names: Vec<(String, String)> =
             description.instances.iter().enumerate().map(|(n, instance)| (format!("node-{}", n + 1), instance.id.clone())).collect();
         let rights = Rights { region: &description, nodes: &names, legacy_state: options.legacy_state };
-        for (instance, (name, id)) in description.instances.iter().zip(&names) {
-            let machine = Machine::new(name, id.clone(), self.folder.path().join(name), instance.by_id.clone());
-            machine.equip(&self.parts, &config::write(&rights, instance, &machine))?;
-            self.nodes.push(machine);
-        }
         if let Some(first) = description.instances.first() {
             self.manager = Machine::new("manager", first.id.clone(), self.folder.path().join("manager"), first.by_id.clone());
-            self.manager.equip(&self.parts, &config::write(&rights, first, &self.manager))?;
+            self.manager.equip(&config::write(&rights, first, &self.manager))?;
+            template::fill(&self.manager, &self.parts)?;
+        }
+        for (instance, (name, id)) in description.instances.iter().zip(&names) {
+            let machine = Machine::new(name, id.clone(), self.folder.path().join(name), instance.by_id.clone());
+            machine.equip(&config::write(&rights, instance, &machine))?;
+            machine.take_store(&self.manager.store())?;
+            self.nodes.push(machine);
         }
         Ok(())
     }

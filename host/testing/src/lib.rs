@@ -2,7 +2,9 @@
 //! binary against a simulated region. A dev-dependency, and the demonstration's; nothing in the product calls it.
 
 pub mod bed;
+pub mod conformance;
 pub mod fakes;
 pub mod player;
 pub mod requirement;
+pub mod snapshot;
 pub mod trace;

@@ -1,6 +1,7 @@
 //! What a test needs of the machine. A test that cannot run says so in the one form that `cargo xtask test` counts, and fails where
 //! nothing may be left out (`CI=true`).
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Programs that stand for what [`machine`] needs, and the Debian packages that have them.
@@ -24,8 +25,22 @@ pub fn machine(test: &str) -> bool {
     }
     let why = missing.join(", ");
     assert!(!is_strict(), "{test} cannot run here and CI leaves nothing out: {why}");
-    println!("skipped: {test}: {why}");
+    say(&format!("skipped: {test}: {why}"));
     false
+}
+
+/// A line on standard output that cargo does not swallow when the test passes.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Whether this process may grow an ext4 file system that is mounted (`CAP_SYS_RESOURCE`), as a privileged container may. Sandboxes often
+/// may not, and nothing can be installed to change that: tests then look at what is said instead.
+pub fn may_grow_mounted_ext4() -> bool {
+    const CAP_SYS_RESOURCE: u64 = 1 << 24;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).map(str::trim);
+    effective.and_then(|bits| u64::from_str_radix(bits, 16).ok()).is_some_and(|bits| bits & CAP_SYS_RESOURCE != 0)
 }
 
 fn missing() -> Vec<String> {

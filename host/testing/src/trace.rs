@@ -34,6 +34,34 @@ pub enum Act {
     Meanwhile(Box<dyn FnOnce() + Send>),
 }
 
+/// Which positions are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// Those of the process and of its helpers.
+    All,
+    /// Those of the process alone: while a helper runs it stands still.
+    Process,
+    /// Those of its helpers alone.
+    Helpers,
+}
+
+/// Where something happens, and what.
+pub struct Moment {
+    /// The number of the position, from 0.
+    pub at: usize,
+    /// What is counted.
+    pub counted: Counted,
+    /// What happens.
+    pub act: Act,
+}
+
+impl Moment {
+    /// Nothing happens: the run is only looked at.
+    pub fn never() -> Self {
+        Self { at: usize::MAX, counted: Counted::All, act: Act::KillAll }
+    }
+}
+
 /// A position that a run went through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
@@ -54,11 +82,11 @@ pub struct Traced {
     pub code: Option<i32>,
 }
 
-/// Runs a command to its end, acting at the n-th position (from 0). Returns when the process itself has ended.
+/// Runs a command to its end, acting at a moment on the way. Returns when the process itself has ended.
 ///
 /// # Errors
 /// When it cannot be started or traced.
-pub fn run(mut command: Command, at: usize, act: Act) -> io::Result<Traced> {
+pub fn run(mut command: Command, moment: Moment) -> io::Result<Traced> {
     // SAFETY: between fork and exec only this one system call is made.
     unsafe {
         command.pre_exec(|| ptrace::traceme().map_err(io::Error::from));
@@ -66,7 +94,7 @@ pub fn run(mut command: Command, at: usize, act: Act) -> io::Result<Traced> {
     let (sender, ended) = channel();
     let tracer = std::thread::spawn(move || {
         let result = start(command).and_then(|pid| {
-            let mut tree = Tree::new(pid, at, act);
+            let mut tree = Tree::new(pid, moment);
             follow(&mut tree, |traced| drop(sender.send(traced)))
         });
         result.err()
@@ -88,11 +116,11 @@ impl Attached {
     ///
     /// # Errors
     /// When it cannot be traced.
-    pub fn to(pid: i32, at: usize, act: Act) -> io::Result<Self> {
+    pub fn to(pid: i32, moment: Moment) -> io::Result<Self> {
         let (ready_sender, ready) = channel();
         let (sender, ended) = channel();
         let tracer = std::thread::spawn(move || {
-            let mut tree = Tree::new(Pid::from_raw(pid), at, act);
+            let mut tree = Tree::new(Pid::from_raw(pid), moment);
             tree.seize()?;
             let _ = ready_sender.send(());
             follow(&mut tree, |traced| drop(sender.send(traced)))

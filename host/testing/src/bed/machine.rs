@@ -103,7 +103,8 @@ impl Machine {
         FlexNode::new(&self.name, self.plugins(), self.kubelet())
     }
 
-    pub(super) fn equip(&self, parts: &Parts, written: &Written) -> Result<(), BedError> {
+    /// Folders, keys, configuration. The store is left to the caller.
+    pub(super) fn equip(&self, written: &Written) -> Result<(), BedError> {
         for name in ["state", "sockets", "kubelet", "plugins", "legacy", "log"] {
             let folder = self.folder.join(name);
             fs::create_dir_all(&folder).map_err(BedError::system(format!("make {}", folder.display())))?;
@@ -112,11 +113,24 @@ impl Machine {
         DirBuilder::new().mode(0o700).recursive(true).create(&keys).map_err(BedError::system("make the folder of keys"))?;
         write_private(&keys.join("id"), &written.key_id)?;
         write_private(&keys.join("secret"), &written.key_secret)?;
-        write_private(&self.config(), &written.text)?;
-        for component in ["auth", "disk"] {
-            self.install(parts, &parts.component(component))?;
-        }
-        Ok(())
+        write_private(&self.config(), &written.text)
+    }
+
+    pub(super) fn install_all(&self, parts: &Parts) -> Result<(), BedError> {
+        ["auth", "disk"].into_iter().try_for_each(|component| self.install(parts, &parts.component(component)))
+    }
+
+    /// Replaces the store by a copy of another's.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn take_store(&self, store: &Path) -> Result<(), BedError> {
+        let _ = fs::remove_dir_all(self.store());
+        copy(store, &self.store())
+    }
+
+    pub(super) fn copy_store_to(&self, to: &Path) -> Result<(), BedError> {
+        copy(&self.store(), to)
     }
 
     /// `wharf backend install FILE --activate`.
@@ -207,6 +221,15 @@ impl Machine {
     pub fn stop(&self) {
         drop(self.server.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), BedError> {
+    let output = Command::new("cp").arg("-a").arg(from).arg(to).output().map_err(BedError::system("execute cp"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let command = format!("cp -a {} {}", from.display(), to.display());
+    Err(BedError::Failed { command, output: String::from_utf8_lossy(&output.stderr).into_owned() })
 }
 
 fn write_private(path: &Path, text: &str) -> Result<(), BedError> {

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::BedError;
 
 /// What a bed is made of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parts {
     /// The `wharf` binary.
     pub wharf: PathBuf,

@@ -19,7 +19,7 @@ fn names(folder: &Path) -> Vec<String> {
 
 fn undisturbed(script: &str) -> Traced {
     let folder = tempfile::tempdir().unwrap();
-    run(shell(folder.path(), script), usize::MAX, Act::KillAll).unwrap()
+    run(shell(folder.path(), script), Moment::never()).unwrap()
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_kill_at_each_position_leaves_what_came_before_it_and_nothing_after() {
     let mut seen = Vec::new();
     for at in 0..all {
         let folder = tempfile::tempdir().unwrap();
-        let traced = run(shell(folder.path(), SCRIPT), at, Act::KillAll).unwrap();
+        let traced = run(shell(folder.path(), SCRIPT), Moment { at, counted: Counted::All, act: Act::KillAll }).unwrap();
         assert_eq!((traced.reached, traced.code, traced.positions.len()), (true, None, at + 1));
         seen.push(names(folder.path()).join(" "));
     }
@@ -50,8 +50,8 @@ fn a_kill_at_each_position_leaves_what_came_before_it_and_nothing_after() {
 fn a_helper_goes_on_when_only_its_process_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let positions = undisturbed(SCRIPT).positions;
-    let at = positions.iter().position(|position| position.helper.is_some() && position.call.starts_with("mkdir")).unwrap();
-    let traced = run(shell(folder.path(), SCRIPT), at, Act::KillProcess).unwrap();
+    let at = positions.iter().filter(|position| position.helper.is_some()).position(|position| position.call.starts_with("mkdir")).unwrap();
+    let traced = run(shell(folder.path(), SCRIPT), Moment { at, counted: Counted::Helpers, act: Act::KillProcess }).unwrap();
     assert_eq!(traced.code, None);
     while names(folder.path()).is_empty() {
         std::thread::yield_now();
@@ -64,7 +64,7 @@ fn something_can_happen_meanwhile_and_the_process_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
     let act = Act::Meanwhile(Box::new(move || std::fs::write(path.join("meanwhile"), "").unwrap()));
-    let traced = run(shell(folder.path(), SCRIPT), 1, act).unwrap();
+    let traced = run(shell(folder.path(), SCRIPT), Moment { at: 1, counted: Counted::All, act }).unwrap();
     assert_eq!((traced.code, traced.reached), (Some(0), true));
     assert_eq!(names(folder.path()), ["meanwhile", "three"]);
 }
@@ -74,7 +74,7 @@ fn a_running_process_is_taken_hold_of() {
     use std::io::Write;
     let folder = tempfile::tempdir().unwrap();
     let mut child = shell(folder.path(), "read go; mkdir one; mkdir two").stdin(std::process::Stdio::piped()).spawn().unwrap();
-    let attached = Attached::to(i32::try_from(child.id()).unwrap(), 3, Act::KillAll).unwrap();
+    let attached = Attached::to(i32::try_from(child.id()).unwrap(), Moment { at: 3, counted: Counted::All, act: Act::KillAll }).unwrap();
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     let traced = attached.wait().unwrap();
     assert!(traced.reached);

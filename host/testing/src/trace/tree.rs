@@ -9,7 +9,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use super::calls::{self, Call};
-use super::{Act, Position, Traced};
+use super::{Act, Counted, Moment, Position, Traced};
 
 pub(super) const OPTIONS: Options = Options::PTRACE_O_TRACESYSGOOD
     .union(Options::PTRACE_O_TRACECLONE)
@@ -24,6 +24,7 @@ const ROUNDS: usize = 100;
 pub(super) struct Tree {
     root: Pid,
     at: usize,
+    counted: Counted,
     act: Option<Act>,
     /// Every traced thread and the process that it belongs to.
     threads: BTreeMap<Pid, Pid>,
@@ -35,11 +36,12 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(super) fn new(root: Pid, at: usize, act: Act) -> Self {
+    pub(super) fn new(root: Pid, moment: Moment) -> Self {
         Self {
             root,
-            at,
-            act: Some(act),
+            at: moment.at,
+            counted: moment.counted,
+            act: Some(moment.act),
             threads: BTreeMap::from([(root, root)]),
             inside: BTreeSet::new(),
             killed: BTreeSet::new(),
@@ -136,11 +138,17 @@ impl Tree {
         if self.ended || self.killed.contains(&process) {
             return;
         }
-        let helper = (process != self.root).then(|| program_of(process));
-        let number = self.traced.positions.len();
-        if self.traced.reached {
+        let is_helper = process != self.root;
+        let is_counted = match self.counted {
+            Counted::All => true,
+            Counted::Process => !is_helper,
+            Counted::Helpers => is_helper,
+        };
+        if self.traced.reached || !is_counted {
             return;
         }
+        let helper = is_helper.then(|| program_of(process));
+        let number = self.traced.positions.len();
         self.traced.positions.push(Position { call: call.name, helper });
         if number == self.at {
             self.traced.reached = true;

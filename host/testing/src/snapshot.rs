@@ -1,0 +1,145 @@
+//! The state that a bed is in, in words that do not depend on the run: what the position tests compare, and what a test looks at to say that
+//! nothing was left behind.
+//!
+//! Disks with their attachments and tags, links, mounts, loop devices, Wharf's state files with their content, and kubelet's folders. Names
+//! that differ from run to run (the bed's folder, device numbers, whatever the caller names) are replaced by words.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use crate::bed::{Bed, Machine};
+
+/// A sorted list of facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    facts: Vec<String>,
+}
+
+impl Snapshot {
+    /// Looks. `names` are texts and the words that stand for them; what is longer should come first.
+    pub fn of(bed: &Bed, names: &[(String, String)]) -> Self {
+        let mut facts = Vec::new();
+        for disk in bed.region().disks() {
+            let tags: Vec<String> = disk.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let size = disk.size_gib;
+            facts.push(format!("disk {} {} {size} GiB {} on {:?} tags {tags:?}", disk.id, disk.name, disk.status, disk.attached_to));
+            if !disk.detached_while_mounted.is_empty() {
+                facts.push(format!("disk {} was taken away while mounted", disk.id));
+            }
+        }
+        for (device, image) in bed.loops() {
+            facts.push(format!("loop {} of {}", device.display(), image.display()));
+        }
+        for mount in bed.mounts() {
+            let (at, options, own) = (mount.at.display(), mount.super_options, mount.options);
+            facts.push(format!("mount {at}: {} {} of {} {own} {options}", mount.fs_type, mount.root, mount.source));
+        }
+        let mounted: Vec<PathBuf> = bed.mounts().into_iter().map(|mount| mount.at).collect();
+        for machine in bed.nodes().iter().chain([bed.manager()]) {
+            look_at(machine, &mounted, &mut facts);
+        }
+        let mut facts: Vec<String> = facts.into_iter().map(|fact| plain(&fact, bed, names)).collect();
+        facts.sort();
+        Self { facts }
+    }
+
+    /// Whether there is neither a disk, a mount, a device nor a record.
+    pub fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+    }
+
+    /// Facts that only one of the two has, with the side that has them.
+    pub fn differences(&self, expected: &Self) -> Vec<String> {
+        let missing = expected.facts.iter().filter(|fact| !self.facts.contains(fact)).map(|fact| format!("missing: {fact}"));
+        let extra = self.facts.iter().filter(|fact| !expected.facts.contains(fact)).map(|fact| format!("too much: {fact}"));
+        missing.chain(extra).collect()
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.facts.iter().try_for_each(|fact| writeln!(f, "  {fact}"))
+    }
+}
+
+fn look_at(machine: &Machine, mounted: &[PathBuf], facts: &mut Vec<String>) {
+    for link in entries(machine.by_id()) {
+        facts.push(format!("link {}", link.display()));
+    }
+    walk(&machine.state(), &[], &mut |path, kind| {
+        // Folders and lock files stay for the next volume.
+        let is_lock = path.file_name().is_some_and(|name| name == "lock");
+        if kind == "file" && !is_lock {
+            facts.push(format!("state {}: {}", path.display(), fs::read_to_string(path).unwrap_or_default().trim_end()));
+        }
+    });
+    walk(&machine.kubelet(), mounted, &mut |path, kind| {
+        if kind != "folder" || mounted.iter().any(|mount| mount == path) || is_of_a_volume(path) {
+            facts.push(format!("kubelet {kind} {}", path.display()));
+        }
+    });
+}
+
+/// kubelet's folders above a volume's own stay for the next one.
+fn is_of_a_volume(path: &Path) -> bool {
+    let last = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    last == "globalmount" || path.parent().and_then(Path::file_name).is_some_and(|parent| parent == "mounts")
+}
+
+fn walk(folder: &Path, stop_at: &[PathBuf], visit: &mut impl FnMut(&Path, &str)) {
+    for path in entries(folder) {
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        let kind = match metadata.file_type() {
+            kind if kind.is_dir() => "folder",
+            kind if kind.is_symlink() => "symlink",
+            kind if kind.is_block_device() => "device",
+            _ => "file",
+        };
+        visit(&path, kind);
+        if kind == "folder" && !stop_at.contains(&path) {
+            walk(&path, stop_at, visit);
+        }
+    }
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn plain(fact: &str, bed: &Bed, names: &[(String, String)]) -> String {
+    let mut fact = names.iter().fold(fact.to_owned(), |fact, (name, word)| fact.replace(name, word));
+    for node in bed.nodes() {
+        fact = fact.replace(node.id(), node.name());
+    }
+    without_numbers(&fact.replace(&bed.folder().display().to_string(), ""))
+}
+
+/// `/dev/loop17` is `/dev/loop` to us.
+fn without_numbers(fact: &str) -> String {
+    let mut parts = fact.split("/dev/loop");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain += "/dev/loop";
+        plain += part.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_are_left_out() {
+        assert_eq!(without_numbers("a /dev/loop12 b /dev/loop3\""), "a /dev/loop b /dev/loop\"");
+        assert_eq!(without_numbers("none"), "none");
+    }
+
+    #[test]
+    fn differences_say_which_side_has_what() {
+        let snapshot = |facts: &[&str]| Snapshot { facts: facts.iter().map(|fact| (*fact).to_owned()).collect() };
+        assert_eq!(snapshot(&["a", "b"]).differences(&snapshot(&["b", "c"])), ["missing: c", "too much: a"]);
+    }
+}

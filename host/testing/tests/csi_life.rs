@@ -1,0 +1,254 @@
+//! A volume's life over CSI: the real binary and the real disk backend, on real devices with real file systems.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what a test's own helpers meet fails the test")]
+
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::process::Command;
+
+use wharf_testing::bed::{Bed, BedOptions};
+use wharf_testing::player::{CsiNode, CsiPlayer, PlayError, Retry, VolumeClass};
+use wharf_testing::requirement;
+use wharf_testing::snapshot::Snapshot;
+
+const GIB: u64 = 1 << 30;
+const CLASS: &[(&str, &str)] = &[("type", "cloud_auto")];
+
+struct Cluster {
+    csi: CsiPlayer,
+    nodes: Vec<CsiNode>,
+    bed: Bed,
+}
+
+fn cluster(test: &str) -> Option<Cluster> {
+    if !requirement::machine(test) {
+        return None;
+    }
+    let bed = Bed::make(&BedOptions::default()).unwrap();
+    bed.serve().unwrap();
+    let csi = bed.csi();
+    let nodes = bed.nodes().iter().map(|node| csi.register(node.name(), &node.socket(), &node.kubelet()).unwrap()).collect();
+    Some(Cluster { csi, nodes, bed })
+}
+
+impl Cluster {
+    /// Nothing of any volume is left, anywhere.
+    fn assert_empty(&self) {
+        let left = Snapshot::of(&self.bed, &[]);
+        assert!(left.is_empty(), "left behind:\n{left}");
+    }
+}
+
+fn write(folder: &Path, text: &str) {
+    fs::write(folder.join("data"), text).unwrap();
+}
+
+fn read(folder: &Path) -> String {
+    fs::read_to_string(folder.join("data")).unwrap()
+}
+
+fn size_of_file_system(path: &Path) -> u64 {
+    let output = Command::new("stat").args(["-f", "-c", "%b %S"]).arg(path).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().split_whitespace().map(|number| number.parse::<u64>().unwrap()).product()
+}
+
+#[test]
+fn nodes_say_which_instance_they_are() {
+    let Some(cluster) = cluster("nodes_say_which_instance_they_are") else { return };
+    for (node, machine) in cluster.nodes.iter().zip(cluster.bed.nodes()) {
+        assert_eq!(node.id, machine.id());
+        assert!(node.max_volumes > 0, "{node:?}");
+        assert!(node.topology.values().any(|zone| zone == "cn-wharf-1a"), "{node:?}");
+    }
+}
+
+#[test]
+fn data_written_on_one_node_is_read_on_another_with_ext4_and_xfs() {
+    let Some(cluster) = cluster("data_written_on_one_node_is_read_on_another_with_ext4_and_xfs") else { return };
+    let (csi, one, two) = (&cluster.csi, &cluster.nodes[0], &cluster.nodes[1]);
+    for fs_type in ["ext4", "xfs"] {
+        let mut volume = csi.provision(&format!("pvc-{fs_type}"), GIB, &VolumeClass::file_system(fs_type, CLASS)).unwrap();
+        let target = csi.start_pod(&mut volume, one, "pod-a").unwrap();
+        write(&target, fs_type);
+        let mounts = cluster.bed.mounts();
+        assert!(mounts.iter().any(|mount| mount.at == target && mount.fs_type == fs_type), "{mounts:?}");
+        csi.end_pod(&volume, one, "pod-a").unwrap();
+        let target = csi.start_pod(&mut volume, two, "pod-b").unwrap();
+        assert_eq!(read(&target), fs_type);
+        csi.end_pod(&volume, two, "pod-b").unwrap();
+        csi.delete(&volume).unwrap();
+    }
+    cluster.assert_empty();
+}
+
+#[test]
+fn every_call_may_be_repeated() {
+    let Some(cluster) = cluster("every_call_may_be_repeated") else { return };
+    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
+    let class = VolumeClass::file_system("ext4", CLASS);
+    let mut volume = csi.provision("pvc-twice", GIB, &class).unwrap();
+    assert_eq!(csi.provision("pvc-twice", GIB, &class).unwrap().handle, volume.handle);
+    for _ in 0..2 {
+        csi.start_pod(&mut volume, node, "pod").unwrap();
+    }
+    write(&volume.target(node, "pod"), "kept");
+    csi.start_pod(&mut volume, node, "pod").unwrap();
+    assert_eq!(read(&volume.target(node, "pod")), "kept");
+    for _ in 0..2 {
+        csi.unpublish(&volume, node, "pod").unwrap();
+    }
+    for _ in 0..2 {
+        csi.unstage(&volume, node).unwrap();
+    }
+    for _ in 0..2 {
+        csi.detach(&volume, node).unwrap();
+    }
+    for _ in 0..2 {
+        csi.delete(&volume).unwrap();
+    }
+    cluster.assert_empty();
+}
+
+#[test]
+fn a_volume_grows_while_a_pod_uses_it_and_before_one_does() {
+    let Some(cluster) = cluster("a_volume_grows_while_a_pod_uses_it_and_before_one_does") else { return };
+    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
+    let file_systems = if requirement::may_grow_mounted_ext4() { &["ext4", "xfs"][..] } else { &["xfs"] };
+    for fs_type in file_systems {
+        let mut volume = csi.provision(&format!("pvc-{fs_type}"), GIB, &VolumeClass::file_system(fs_type, CLASS)).unwrap();
+        let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+        write(&target, "before");
+        assert!(csi.expand_controller(&mut volume, 2 * GIB).unwrap());
+        for _ in 0..2 {
+            assert_eq!(csi.expand_node(&volume, node, "pod", 2 * GIB).unwrap(), 2 * GIB);
+        }
+        assert!(size_of_file_system(&target) > 3 * GIB / 2, "{fs_type} online");
+        assert_eq!(read(&target), "before");
+        csi.end_pod(&volume, node, "pod").unwrap();
+        // Offline: the next stage finds a file system that is smaller than its device.
+        csi.expand_controller(&mut volume, 3 * GIB).unwrap();
+        let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+        csi.expand_node(&volume, node, "pod", 3 * GIB).unwrap();
+        assert!(size_of_file_system(&target) > 5 * GIB / 2, "{fs_type} offline");
+        assert_eq!(read(&target), "before");
+        csi.end_pod(&volume, node, "pod").unwrap();
+        csi.delete(&volume).unwrap();
+    }
+    cluster.assert_empty();
+}
+
+#[test]
+fn growth_that_the_machine_forbids_is_refused_with_the_capability_that_is_missing() {
+    const TEST: &str = "growth_that_the_machine_forbids_is_refused_with_the_capability_that_is_missing";
+    if requirement::may_grow_mounted_ext4() {
+        return;
+    }
+    let Some(cluster) = cluster(TEST) else { return };
+    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
+    let mut volume = csi.provision("pvc-forbidden", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+    let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+    write(&target, "before");
+    csi.expand_controller(&mut volume, 2 * GIB).unwrap();
+    let refused = csi.expand_node(&volume, node, "pod", 2 * GIB).unwrap_err();
+    assert!(refused.to_string().contains("CAP_SYS_RESOURCE"), "{refused}");
+    assert_eq!(read(&target), "before");
+    csi.end_pod(&volume, node, "pod").unwrap();
+    csi.delete(&volume).unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
+fn a_raw_device_is_handed_to_a_pod_and_moves_with_its_bytes() {
+    let Some(cluster) = cluster("a_raw_device_is_handed_to_a_pod_and_moves_with_its_bytes") else { return };
+    let csi = &cluster.csi;
+    let mut volume = csi.provision("pvc-raw", GIB, &VolumeClass::raw(CLASS)).unwrap();
+    for (node, pod) in cluster.nodes.iter().zip(["a", "b"]) {
+        let target = csi.start_pod(&mut volume, node, pod).unwrap();
+        assert!(fs::metadata(&target).unwrap().file_type().is_block_device(), "{}", target.display());
+        let mut bytes = vec![0; 4096];
+        let device = fs::File::options().read(true).write(true).open(&target).unwrap();
+        std::os::unix::fs::FileExt::read_exact_at(&device, &mut bytes, 0).unwrap();
+        assert_eq!(bytes.starts_with(b"raw"), pod == "b");
+        std::os::unix::fs::FileExt::write_all_at(&device, b"raw", 0).unwrap();
+        device.sync_all().unwrap();
+        drop(device);
+        csi.end_pod(&volume, node, pod).unwrap();
+    }
+    csi.delete(&volume).unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
+fn two_pods_on_one_node_share_a_volume_and_leave_one_by_one() {
+    let Some(cluster) = cluster("two_pods_on_one_node_share_a_volume_and_leave_one_by_one") else { return };
+    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
+    let mut volume = csi.provision("pvc-shared", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+    let first = csi.start_pod(&mut volume, node, "first").unwrap();
+    let second = csi.publish(&volume, node, "second", true).unwrap();
+    write(&first, "shared");
+    assert_eq!(read(&second), "shared");
+    let refused = fs::write(second.join("data"), "x").unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    csi.unpublish(&volume, node, "first").unwrap();
+    assert_eq!(read(&second), "shared");
+    // While the second pod is there, nothing takes the volume from under it.
+    let early = csi.clone().with_retry(Retry::never()).unstage(&volume, node).unwrap_err();
+    assert!(matches!(&early, PlayError::Refused { code, .. } if code == "FailedPrecondition"), "{early}");
+    assert_eq!(read(&second), "shared");
+    csi.unpublish(&volume, node, "second").unwrap();
+    csi.unstage(&volume, node).unwrap();
+    csi.detach(&volume, node).unwrap();
+    csi.delete(&volume).unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
+fn a_volume_for_one_pod_is_not_given_to_a_second() {
+    let Some(cluster) = cluster("a_volume_for_one_pod_is_not_given_to_a_second") else { return };
+    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
+    let class = VolumeClass { one_pod: true, ..VolumeClass::file_system("ext4", CLASS) };
+    let mut volume = csi.provision("pvc-one", GIB, &class).unwrap();
+    csi.start_pod(&mut volume, node, "first").unwrap();
+    let refused = csi.publish(&volume, node, "second", false).unwrap_err();
+    assert!(matches!(&refused, PlayError::Refused { code, .. } if code == "FailedPrecondition"), "{refused}");
+    csi.end_pod(&volume, node, "first").unwrap();
+    csi.delete(&volume).unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
+fn what_is_mounted_is_unmounted_after_all_state_was_lost() {
+    let Some(cluster) = cluster("what_is_mounted_is_unmounted_after_all_state_was_lost") else { return };
+    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
+    let mut volume = csi.provision("pvc-lost", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+    let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+    write(&target, "kept");
+    fs::remove_dir_all(cluster.bed.node(0).state()).unwrap();
+    cluster.bed.node(0).kill_server().unwrap();
+    csi.end_pod(&volume, node, "pod").unwrap();
+    let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+    assert_eq!(read(&target), "kept");
+    csi.end_pod(&volume, node, "pod").unwrap();
+    csi.delete(&volume).unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
+fn many_volumes_come_and_go_at_once_on_two_nodes() {
+    let Some(cluster) = cluster("many_volumes_come_and_go_at_once_on_two_nodes") else { return };
+    std::thread::scope(|scope| {
+        for n in 0..12 {
+            let (csi, node) = (&cluster.csi, &cluster.nodes[n % 2]);
+            scope.spawn(move || {
+                let mut volume = csi.provision(&format!("pvc-{n}"), GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+                let target = csi.start_pod(&mut volume, node, &format!("pod-{n}")).unwrap();
+                write(&target, &n.to_string());
+                assert_eq!(read(&target), n.to_string());
+                csi.end_pod(&volume, node, &format!("pod-{n}")).unwrap();
+                csi.delete(&volume).unwrap();
+            });
+        }
+    });
+    cluster.assert_empty();
+}
