@@ -18,8 +18,8 @@ use crate::ticker::{Ticker, TickingGuard};
 pub const MEMORY_BYTES: usize = 64 << 20;
 /// Table elements of one call, all tables together: the Python interpreter has about 10 000 functions behind pointers.
 pub const TABLE_ELEMENTS: usize = 32_768;
-/// Core instances of one component: the guest, its adapter and the two that `wit-component` adds, with room for a composed one.
-pub const CORE_INSTANCES: u32 = 16;
+/// Core instances of one component: three for a Rust guest, some dozens for an interpreter that is linked from libraries.
+pub const CORE_INSTANCES: u32 = 64;
 /// Tables of one component, for the same reason.
 pub const TABLES: u32 = 8;
 /// Linear memories of one component; nothing real has a second one.

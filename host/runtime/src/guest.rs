@@ -14,6 +14,7 @@ use wharf_core::{Blame, Effect, Error, ErrorKind};
 
 use crate::bindings::imports::types;
 use crate::bounds::TEXT_BYTES;
+use crate::contract::VERSION;
 use crate::convert::error_from_guest;
 use crate::engine::Engine;
 use crate::guest_log::{GuestLog, cut};
@@ -81,7 +82,12 @@ impl Guest {
         }
         let _ticking = self.engine.ticking()?;
         let mut store = self.store(ports, remaining, entry);
-        let ran = instantiate(&mut store).and_then(|instance| invoke(&instance, &mut store));
+        let ran = match instantiate(&mut store) {
+            Ok(instance) => invoke(&instance, &mut store),
+            Err(error) if error.is::<Trap>() || error.is::<PoolConcurrencyLimitError>() => Err(error),
+            // Linking compares names; the types of exports are compared only now.
+            Err(error) => Err(error.context(Unfit)),
+        };
         wasi::flush(store.data_mut());
         let (result, outcome) = self.conclude(store.data(), function, ran, convert, check);
         self.calls.fetch_add(1, Ordering::Relaxed);
@@ -195,6 +201,10 @@ fn cause(ctx: &HostCtx, trap: &wasmtime::Error) -> String {
     if let Some(exceeded) = ctx.memory.exceeded() {
         return exceeded.to_owned();
     }
+    if trap.is::<Unfit>() {
+        let cause = tidy(ctx, &trap.root_cause().to_string());
+        return format!("it cannot be started: a function or a type in it is not that of contract {VERSION}; build it against that contract ({cause})");
+    }
     match trap.downcast_ref::<Trap>() {
         Some(trap) => format!("it trapped: {trap}"),
         None => tidy(ctx, &trap.root_cause().to_string()),
@@ -218,6 +228,11 @@ fn broken<T>(error: Error) -> (Result<T, Error>, Outcome) {
     let outcome = Outcome::Broken(error.kind);
     (Err(error), outcome)
 }
+
+/// It could not be instantiated, and not because it trapped.
+#[derive(Debug, thiserror::Error)]
+#[error("it cannot be instantiated")]
+struct Unfit;
 
 /// Whether a component's tool chain insists on WASI.
 pub(crate) fn imports_wasi(engine: &Engine, component: &Component) -> bool {

@@ -94,7 +94,7 @@ impl HostCtx {
             author: outbound.author,
             signer: outbound.signer.as_deref(),
             call: self.watch.call(),
-            deadline: self.watch.deadline(),
+            deadline: self.watch.requests_end(),
             bodies: self.bodies.clone(),
         };
         let answers = outbound.egress.send_all(&scope, requests);

@@ -16,6 +16,9 @@ pub(crate) const RANDOM_BYTES: u32 = 4096;
 /// Requests in one `send-all`; the contract's number.
 pub(crate) const PARALLEL_REQUESTS: usize = 16;
 
+/// A guest has this long to make something of a request that ran out of time; without it a cloud that hangs would look like a guest that does.
+const CONCLUDING_TIME: Duration = Duration::from_millis(500);
+
 /// Bounds that an operator may change. The defaults suit every backend in this repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -117,6 +120,7 @@ pub(crate) enum Stop {
 pub(crate) struct Watch {
     call: Call,
     deadline: Instant,
+    requests_end: Instant,
     ends_with: Stop,
     cpu_bound: Duration,
     cpu_start: Duration,
@@ -127,9 +131,11 @@ impl Watch {
     /// `remaining`: until the caller's deadline.
     pub(crate) fn new(call: &Call, remaining: Duration, limits: &Limits) -> Self {
         let ends_with = if limits.wall < remaining { Stop::Wall(limits.wall) } else { Stop::Deadline };
+        let (now, time) = (Instant::now(), remaining.min(limits.wall));
         Self {
             call: call.clone(),
-            deadline: Instant::now() + remaining.min(limits.wall),
+            deadline: now + time,
+            requests_end: now + time.saturating_sub(CONCLUDING_TIME.min(time / 10)),
             ends_with,
             cpu_bound: limits.cpu,
             cpu_start: thread_cpu_time(),
@@ -139,6 +145,11 @@ impl Watch {
 
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// When requests end: a little before the guest does.
+    pub(crate) fn requests_end(&self) -> Instant {
+        self.requests_end
     }
 
     pub(crate) fn call(&self) -> &Call {

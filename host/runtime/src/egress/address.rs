@@ -61,7 +61,7 @@ impl Resolve for PublicResolver {
             let all: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             let public: Vec<SocketAddr> = all.iter().copied().filter(|address| !is_private(address.ip())).collect();
             if public.is_empty() && !all.is_empty() {
-                return Err(Box::new(PrivateAddress { host: name.as_str().to_owned() }).into());
+                return Err(PrivateAddress { host: name.as_str().to_owned() }.into());
             }
             Ok(Box::new(public.into_iter()) as Addrs)
         })

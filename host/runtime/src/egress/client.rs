@@ -342,3 +342,22 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_of_every_kind_can_be_made() {
+        for (private, tls) in [(false, false), (false, true), (true, false), (true, true)] {
+            assert!(build_client(ClientKind { private, tls }).is_ok());
+        }
+    }
+
+    #[test]
+    fn nothing_is_started_before_the_first_request() {
+        let egress = HttpEgress::new([], None);
+        assert!(egress.own.get().is_none());
+        assert!(egress.clients.lock().unwrap().is_empty());
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use wharf_core::manifest::World;
-use wharf_core::ports::{Call, Clock};
+use wharf_core::ports::Call;
 use wharf_core::types::Parameters;
 use wharf_core::{Error, ErrorKind};
 use wharf_runtime::{
@@ -113,7 +113,13 @@ struct FakeAuthenticator {
     obtained: AtomicUsize,
     life_ms: AtomicU64,
     broken: AtomicUsize,
-    gate: Option<Barrier>,
+    gate: Option<Gate>,
+}
+
+/// Holds a caller inside `obtain`.
+struct Gate {
+    entered: Barrier,
+    leaving: Barrier,
 }
 
 impl Authenticator for FakeAuthenticator {
@@ -122,7 +128,8 @@ impl Authenticator for FakeAuthenticator {
     }
     fn obtain(&self, _: &Call, source: &Source, now_ms: u64) -> Result<Credential, Error> {
         if let Some(gate) = &self.gate {
-            gate.wait();
+            gate.entered.wait();
+            gate.leaving.wait();
         }
         match source.kind.as_str() {
             "none" => Err(Error::not_found("no key in the environment")),
@@ -200,21 +207,18 @@ fn sources_are_tried_in_order_and_read_anew() {
 
 #[test]
 fn callers_wait_together_for_one_credential_and_no_longer_than_their_time() {
-    let fake = Arc::new(FakeAuthenticator { gate: Some(Barrier::new(2)), ..FakeAuthenticator::default() });
-    let clock = Arc::new(RealClock::default());
-    let accounts = Accounts::new([("main".to_owned(), Account::new(fake.clone() as Arc<dyn Authenticator>, vec![reader("key")], vec![]))], clock.clone());
+    let gate = Gate { entered: Barrier::new(2), leaving: Barrier::new(2) };
+    let fake = Arc::new(FakeAuthenticator { gate: Some(gate), ..FakeAuthenticator::default() });
+    let accounts = accounts(&fake, vec![reader("key")]);
+    let gate = fake.gate.as_ref().unwrap();
     std::thread::scope(|scope| {
         let first = scope.spawn(|| accounts.credential(&far(), "main").map(drop));
-        let hasty = scope.spawn(|| accounts.credential(&Call::until(clock.now() + Duration::from_millis(100)), "main").map(drop));
-        // One of both is inside `obtain` and stays there; the other gives up if it is the hasty one.
-        if hasty.is_finished() || !first.is_finished() {
-            while !hasty.is_finished() && !first.is_finished() && clock.now() < Duration::from_millis(500) {
-                std::thread::yield_now();
-            }
-        }
-        fake.gate.as_ref().unwrap().wait();
-        assert!(first.join().unwrap().is_ok());
-        let _ = hasty.join().unwrap();
+        gate.entered.wait();
+        let hasty = accounts.credential(&Call::until(Duration::ZERO), "main").err().unwrap();
+        assert!(hasty.message.contains("stopped waiting"), "{hasty}");
+        let second = scope.spawn(|| accounts.credential(&far(), "main").map(drop));
+        gate.leaving.wait();
+        assert!(first.join().unwrap().is_ok() && second.join().unwrap().is_ok());
     });
     assert_eq!(fake.obtained.load(Ordering::Relaxed), 1);
 }

@@ -1,6 +1,6 @@
 //! The authenticator: one deed for each kind of source, and one for each action that it signs.
 
-#[allow(warnings)]
+#[allow(warnings, reason = "generated code")]
 mod bindings {
     wit_bindgen::generate!({ path: "../../../../../wit", world: "cloud-auth" });
 }

@@ -1,6 +1,6 @@
 //! The backend: one deed for each volume id.
 
-#[allow(warnings)]
+#[allow(warnings, reason = "generated code")]
 mod bindings {
     wit_bindgen::generate!({ path: "../../../../../wit", world: "backend" });
 }

@@ -6,7 +6,7 @@ mod auth;
 mod backend;
 
 #[cfg(feature = "wasi")]
-#[allow(warnings)]
+#[allow(warnings, reason = "generated code")]
 mod wasi_bindings {
     wit_bindgen::generate!({
         inline: "
