@@ -16,6 +16,7 @@ use std::fs::{File, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wharf_core::Error;
@@ -25,6 +26,11 @@ use crate::record_name::file_name;
 use crate::records::{make_private_directory, read_bounded, remove, sync};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Every process that this one starts has all open files between fork and exec, and so this lock too, for a moment. One that is held longer
+/// than these attempts take together (a second) is held by mkfs.
+const LOCK_ATTEMPTS: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Written {
@@ -101,24 +107,28 @@ impl Intent {
         if let Some(folder) = self.path.parent() {
             make_private_directory(folder)?;
         }
+        for _ in 0..LOCK_ATTEMPTS {
+            if let Some(file) = self.try_lock()? {
+                self.file = Some(file);
+                return Ok(());
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
+        Err(Error::aborted(format!("a format of {} that was begun earlier is still running", device.path.display()))
+            .with_hint("it is tried again once it is done"))
+    }
+
+    fn try_lock(&self) -> Result<Option<File>, Error> {
         let failed = |error: std::io::Error| Error::internal(format!("cannot open {}: {error}", self.path.display()));
         let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.path).map_err(failed)?;
-        let running = || {
-            Error::aborted(format!("a format of {} that was begun earlier is still running", device.path.display()))
-                .with_hint("it is tried again once it is done")
-        };
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(running()),
+            Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         // Between opening and locking, the one who had it may have removed it.
         let is_same = file.metadata().ok().map(|ours| ours.ino()) == self.path.metadata().ok().map(|theirs| theirs.ino());
-        if !is_same {
-            return Err(running());
-        }
-        self.file = Some(file);
-        Ok(())
+        Ok(is_same.then_some(file))
     }
 }
 

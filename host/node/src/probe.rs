@@ -22,6 +22,10 @@ const SAMPLE_BYTES: usize = 4096;
 /// Where ext4 with 1, 2 and 4 KiB blocks keeps its first copy of a lost superblock.
 const EXT_BACKUPS: [u64; 3] = [8193 * 1024, 16384 * 2048, 32768 * 4096];
 
+/// Programs that look at new disks hold them for a moment; who still holds one after these attempts (half a second) uses it.
+const HOLD_ATTEMPTS: u32 = 10;
+const HOLD_PAUSE: Duration = Duration::from_millis(50);
+
 /// What libblkid sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Signature {
@@ -88,15 +92,23 @@ pub(crate) fn read_superblock(device: &Device) -> Result<Option<Superblock>, Err
 
 /// Fails when anything holds the device: a mount, device mapper, md, swap, another program that wants it alone.
 pub(crate) fn check_unused(device: &Device, sysfs: &Path) -> Result<(), Error> {
+    for _ in 0..HOLD_ATTEMPTS {
+        if is_free(device)? {
+            return Ok(());
+        }
+        std::thread::sleep(HOLD_PAUSE);
+    }
+    let holders = device.holders(sysfs);
+    let by = if holders.is_empty() { String::new() } else { format!(" by {}", holders.join(", ")) };
+    Err(Error::precondition(format!("{} is in use{by}", device.path.display()))
+        .with_hint("a device in use is never formatted; find out who uses it (`lsblk`, `swapon`)"))
+}
+
+fn is_free(device: &Device) -> Result<bool, Error> {
     use rustix::fs::{CWD, Mode, OFlags};
     match rustix::fs::openat(CWD, &device.path, OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(_) => Ok(()),
-        Err(rustix::io::Errno::BUSY) => {
-            let holders = device.holders(sysfs);
-            let by = if holders.is_empty() { String::new() } else { format!(" by {}", holders.join(", ")) };
-            Err(Error::precondition(format!("{} is in use{by}", device.path.display()))
-                .with_hint("a device in use is never formatted; find out who uses it (`lsblk`, `swapon`)"))
-        }
+        Ok(_) => Ok(true),
+        Err(rustix::io::Errno::BUSY) => Ok(false),
         Err(error) => Err(Error::internal(format!("cannot open {}: {error}", device.path.display()))),
     }
 }

@@ -7,8 +7,12 @@ use wharf_core::ports::Node;
 
 /// Prepares a disk, then asks for ext4: nothing on it may change.
 fn stays_as_it_is(prepare: &str, words: &str) {
+    stays_as_it_is_on(128, prepare, words);
+}
+
+fn stays_as_it_is_on(mebibytes: u64, prepare: &str, words: &str) {
     let Some(bed) = Bed::new() else { return };
-    let device = bed.disk("s1", 128);
+    let device = bed.disk("s1", mebibytes);
     let image = bed.image("s1");
     sh(&prepare.replace("${D}", "$D").replace("$D", &device.display().to_string()));
     let digest = || said(&sh(&format!("sync {0}; sha256sum < {0}", image.display())));
@@ -44,6 +48,15 @@ fn a_disk_with_a_wiped_ext4_is_not_formatted() {
 #[test]
 fn a_disk_with_an_ext4_whose_beginning_is_lost_is_not_formatted() {
     stays_as_it_is("mkfs.ext4 -q -b 1024 $D; dd if=/dev/zero of=$D bs=1M count=2 conv=fsync", "not blank");
+}
+
+/// The size is one at which no sample of the middle falls on these places.
+#[test]
+fn a_disk_with_a_copy_of_a_lost_superblock_is_not_formatted() {
+    for kibibytes in [8193, 32768] {
+        stays_as_it_is_on(100, &format!("dd if=/dev/urandom of=$D bs=1024 count=1 seek={kibibytes} conv=fsync"), "not blank");
+    }
+    stays_as_it_is_on(300, "dd if=/dev/urandom of=$D bs=4096 count=1 seek=32768 conv=fsync", "not blank");
 }
 
 #[test]
@@ -117,7 +130,13 @@ fn a_disk_that_something_else_holds_is_not_formatted() {
     use rustix::fs::{Mode, OFlags};
     let Some(bed) = Bed::new() else { return };
     let device = bed.disk("s1", 64);
-    let held = rustix::fs::open(&device, OFlags::RDWR | OFlags::EXCL, Mode::empty()).unwrap();
+    // Whoever else looks for a free loop device claims each for a moment.
+    let held = loop {
+        match rustix::fs::open(&device, OFlags::RDWR | OFlags::EXCL, Mode::empty()) {
+            Ok(held) => break held,
+            Err(error) => assert_eq!(error, rustix::io::Errno::BUSY),
+        }
+    };
     assert_kind(bed.run(stage("s1", "ext4"), "d1"), ErrorKind::FailedPrecondition, "in use");
     assert_eq!(said(&sh(&format!("blkid -p {} || true", device.display()))), "");
     drop(held);

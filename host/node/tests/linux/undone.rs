@@ -78,6 +78,17 @@ fn queue_settings_get_their_old_value_back() {
 }
 
 #[test]
+fn a_setting_that_the_kernel_rounds_is_an_error_and_is_put_back() {
+    let Some(bed) = Bed::new() else { return };
+    let device = bed.disk("s1", 64);
+    let read = || said(&sh(&format!("cat /sys/block/{}/queue/read_ahead_kb", device.file_name().unwrap().display())));
+    let before = read();
+    let error = bed.run(vec![find("s1"), Step::SetBlockQueue { key: "read_ahead_kb".into(), value: "513".into() }], "d1").unwrap_err();
+    assert!(error.message.contains("the kernel made it `512`"), "{error}");
+    assert_eq!(read(), before);
+}
+
+#[test]
 fn a_mount_that_the_kernel_refuses_leaves_no_folder() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 64);
