@@ -12,10 +12,6 @@ use crate::assembly::{Assembly, Process};
 use crate::cli::{Csi, Role};
 use crate::config::Config;
 
-/// Threads for calls that block: each waits for its volume's state in the cloud, and the attacher alone may have 1200 under way. A waiting
-/// thread touches some 50 KiB.
-const BLOCKING_THREADS: usize = 2048;
-
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -23,7 +19,7 @@ const BLOCKING_THREADS: usize = 2048;
 pub fn run(config: &Path, command: &Csi) -> Result<(), String> {
     start_log(command.log_json);
     let config = Config::load(config).map_err(|error| error.to_string())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(wharf_csi::BLOCKING_THREADS.saturating_mul(config.driver.len().max(1))).enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start the server's threads: {error}"))?;
     runtime.block_on(serve(&config, command))
 }
@@ -35,7 +31,6 @@ async fn serve(config: &Config, command: &Csi) -> Result<(), String> {
     for (name, socket) in sockets(config, command)? {
         let driver = open(&assembly, config, command.role, &name).map_err(|error| error.to_string())?;
         let mut stopped = stopped.clone();
-        tracing::info!(driver = %name, socket = %socket.display(), "serving CSI");
         servers.spawn(async move {
             let shutdown = async move {
                 // An error means that the sender is gone, which is a reason to stop too.

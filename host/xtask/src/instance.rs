@@ -142,6 +142,12 @@ block-queue = ["read_ahead_kb", "nr_requests", "scheduler", "rotational", "rq_af
 [driver."{DRIVER}"]
 backend = "{BACKEND}"
 flexvolume = ["alicloud/disk"]
+
+[flexvolume]
+# Ids of instances may stand for node names; any other name means this machine, as where kubelet itself attaches.
+node-id-prefixes = ["i-"]
+node-name = "any"
+legacy-state = {{ "alicloud/disk" = "/etc/kubernetes/volumes/disk" }}
 "#
     )
 }
