@@ -203,6 +203,15 @@ impl Bed {
         self.nodes.iter().try_for_each(|node| node.serve("node", &self.parts))
     }
 
+    /// The same, with logs that say in JSON what components and node steps do.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub fn serve_telling_all(&self) -> Result<(), BedError> {
+        self.manager.serve_telling_all("controller", &self.parts)?;
+        self.nodes.iter().try_for_each(|node| node.serve_telling_all("node", &self.parts))
+    }
+
     /// Puts the FlexVolume drivers into every machine's plugin folder.
     ///
     /// # Errors

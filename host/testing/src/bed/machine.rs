@@ -22,6 +22,18 @@ pub struct Machine {
     server: Mutex<Option<Server>>,
 }
 
+/// What a server writes to its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    /// As in production.
+    Plainly,
+    /// What somebody follows who wants to see everything.
+    All,
+}
+
+/// Calls, requests and plans of components, and the steps and programs of the node.
+const ALL: &str = "info,wharf=debug,wharf_node=debug";
+
 /// What a command of `wharf` came to.
 #[derive(Debug, Clone)]
 pub struct Ran {
@@ -176,6 +188,18 @@ impl Machine {
     /// # Errors
     /// When it does not answer.
     pub fn serve(&self, role: &str, parts: &Parts) -> Result<(), BedError> {
+        self.start(role, parts, Telling::Plainly)
+    }
+
+    /// The same, and its log says in JSON what components and node steps do.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn serve_telling_all(&self, role: &str, parts: &Parts) -> Result<(), BedError> {
+        self.start(role, parts, Telling::All)
+    }
+
+    fn start(&self, role: &str, parts: &Parts, telling: Telling) -> Result<(), BedError> {
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if server.is_none() {
             let parts = parts.clone();
@@ -183,6 +207,9 @@ impl Machine {
             let command = move || {
                 let mut command = Command::new(&wharf);
                 command.arg("--config").arg(&config).args(["csi", "--role", &role]);
+                if telling == Telling::All {
+                    command.arg("--log-json").env("RUST_LOG", ALL);
+                }
                 command
             };
             *server = Some(Server::start(&self.name, &self.socket(), &self.server_log(), Box::new(command))?);

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -122,7 +123,8 @@ fn spawn(start: &Start, log: &Path) -> Result<Child, BedError> {
     let file = File::options().create(true).append(true).open(log).map_err(BedError::system(format!("open {}", log.display())))?;
     let error = file.try_clone().map_err(BedError::system("share the log"))?;
     let mut command = start();
-    let child = command.stdin(Stdio::null()).stdout(file).stderr(error).spawn().map_err(BedError::system("start wharf csi"))?;
+    // Out of the process group that Ctrl-C reaches: the bed ends its servers itself.
+    let child = command.stdin(Stdio::null()).stdout(file).stderr(error).process_group(0).spawn().map_err(BedError::system("start wharf csi"))?;
     super::reaper::note(log, child.id());
     Ok(child)
 }
