@@ -146,7 +146,8 @@ impl Drop for Bed {
         for line in mountinfo().lines().rev() {
             let point = line.split(' ').nth(4).unwrap_or_default();
             if point.starts_with(&root) {
-                let _ = rustix::mount::unmount(point.replace("\\040", " "), rustix::mount::UnmountFlags::DETACH);
+                let _ =
+                    rustix::mount::unmount(point.replace("\\040", " "), rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW);
             }
         }
         for device in self.loops.borrow().iter() {
