@@ -145,6 +145,14 @@ pub const PARTS: &[Part] = &[
     },
 ];
 
+/// As many as one reads at the end of a run; the others stand above.
+const MAX_COMPLAINTS: usize = 20;
+
+/// How rustc and its tools, and rustfmt, begin what they complain about.
+fn is_complaint(line: &str) -> bool {
+    ["error", "Diff in "].iter().any(|start| line.starts_with(start))
+}
+
 /// Runs the parts to the last, whatever fails, and prints the summary. `true`: nothing failed.
 pub fn run(workspace: &Workspace, parts: &[&Part]) -> bool {
     let strict = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
@@ -170,8 +178,17 @@ fn work(workspace: &Workspace, part: &Part) -> Result<Tally> {
     match part.work {
         Work::Here(work) => work(workspace, part.limit),
         Work::Cargo { arguments, environment } => {
-            let status = supervise::run(cargo.args(arguments).envs(environment.iter().copied()), part.limit, |_| {})?;
-            Ok(if status.success() { Tally::passed() } else { Tally::failed(format!("`{}` failed ({status})", command::shown(&cargo))) })
+            let mut complaints = Vec::new();
+            let status = supervise::run(cargo.args(arguments).envs(environment.iter().copied()), part.limit, |line| {
+                if is_complaint(line) && complaints.len() < MAX_COMPLAINTS {
+                    complaints.push(line.to_owned());
+                }
+            })?;
+            if status.success() {
+                return Ok(Tally::passed());
+            }
+            complaints.insert(0, format!("`{}` failed ({status})", command::shown(&cargo)));
+            Ok(Tally::failed(complaints.join("\n      ")))
         }
         Work::CargoTest(arguments) => {
             let mut tally = Tally::default();

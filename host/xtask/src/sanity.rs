@@ -32,13 +32,19 @@ pub struct Options {
 }
 
 /// How volumes are used in a run. Both ways, because they share little on a node.
-const ACCESS_TYPES: [&str; 2] = ["mount", "block"];
+struct Access {
+    word: &'static str,
+    /// Fills a node with volumes up to its limit and tries one more: a minute, and the same for both ways.
+    fills_a_node: bool,
+}
+
+const ACCESS_TYPES: [Access; 2] = [Access { word: "mount", fills_a_node: true }, Access { word: "block", fills_a_node: false }];
 
 /// The smallest disk that every category of the cloud has is 20 GiB; csi-sanity's default is half of that.
 const VOLUME_BYTES: u64 = 20 << 30;
 const EXPANDED_BYTES: u64 = 25 << 30;
 
-/// csi-sanity takes well under a minute; the limit is for a driver that hangs.
+/// A run takes about a minute; the limit is for a driver that hangs.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// The command.
@@ -98,16 +104,16 @@ fn clear(folder: &Path) -> Result<()> {
 /// All access types, one after the other.
 fn check_all(tool: &Path, endpoint: &str, folder: &Path, limit: Duration) -> Result<Tally> {
     let mut all = Tally::default();
-    for access in ACCESS_TYPES {
-        announce(&format!("csi-sanity with {access} volumes"));
-        all.absorb(access, check(tool, endpoint, folder, access, limit)?);
+    for access in &ACCESS_TYPES {
+        announce(&format!("csi-sanity with {} volumes", access.word));
+        all.absorb(access.word, check(tool, endpoint, folder, access, limit)?);
     }
     Ok(all)
 }
 
 /// One run. csi-sanity makes and removes the two folders itself, and insists on finding them empty.
-fn check(tool: &Path, endpoint: &str, folder: &Path, access: &str, limit: Duration) -> Result<Tally> {
-    let report = folder.join(format!("csi-sanity-{access}.json"));
+fn check(tool: &Path, endpoint: &str, folder: &Path, access: &Access, limit: Duration) -> Result<Tally> {
+    let report = folder.join(format!("csi-sanity-{}.json", access.word));
     let mut sanity = Command::new(tool);
     sanity
         .arg(format!("--csi.endpoint={endpoint}"))
@@ -115,9 +121,12 @@ fn check(tool: &Path, endpoint: &str, folder: &Path, access: &str, limit: Durati
         .arg(format!("--csi.stagingdir={}", folder.join("sanity-staging").display()))
         .arg(format!("--csi.testvolumesize={VOLUME_BYTES}"))
         .arg(format!("--csi.testvolumeexpandsize={EXPANDED_BYTES}"))
-        .arg(format!("--csi.testvolumeaccesstype={access}"))
+        .arg(format!("--csi.testvolumeaccesstype={}", access.word))
         .arg(format!("--ginkgo.json-report={}", report.display()))
         .arg("--ginkgo.no-color");
+    if access.fills_a_node {
+        sanity.arg("--csi.testnodevolumeattachlimit");
+    }
     // A failed check shows in the report; without a report the exit status says why.
     let status = supervise::run(&mut sanity, limit, |_| {})?;
     let text = fs::read_to_string(&report).with_context(|| format!("csi-sanity ended ({status}) without a report"))?;
