@@ -6,6 +6,7 @@ mod binary;
 mod build_backends;
 mod command;
 mod component;
+mod demo;
 mod guests;
 mod instance;
 mod packages;
@@ -31,6 +32,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
     name = "cargo xtask",
     arg_required_else_help = true,
     after_help = "Examples:
+  cargo xtask demo                        the main job, from kubelet's call to a mounted file system
   cargo xtask build-backends              components in target/wharf, ready for `wharf backend install`
   cargo xtask test --only csi-sanity      one part of the tests
   cargo xtask region --dir /tmp/region    a cloud of your own, with a wharf.toml for every node
@@ -51,6 +53,7 @@ enum Command {
     Ci(test::Options),
     Sanity(sanity::Options),
     Region(region::Options),
+    Demo(demo::Options),
     Bench(bench::Options),
 }
 
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Ci(options) => test::run_ci(&options),
         Command::Sanity(options) => sanity::run(&options),
         Command::Region(options) => region::run(&options),
+        Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
     };
     done.unwrap_or_else(|error| {

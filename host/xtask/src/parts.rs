@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::binary::Company;
 use crate::build_backends;
 use crate::command::{self, announce};
+use crate::demo;
 use crate::packages::{self, Need};
 use crate::sanity;
 use crate::supervise;
@@ -142,6 +143,15 @@ pub const PARTS: &[Part] = &[
         needs: packages::BLOCK_DEVICES,
         limit: MINUTE.saturating_mul(15),
         work: Work::Here(sanity::part),
+    },
+    Part {
+        name: "demo",
+        what: "the main job from kubelet's call to a mounted file system, with a backend replaced on the way",
+        belongs: Belongs::ToTest,
+        weight: Weight::Required,
+        needs: packages::BLOCK_DEVICES,
+        limit: MINUTE.saturating_mul(10),
+        work: Work::Here(demo::part),
     },
 ];
 

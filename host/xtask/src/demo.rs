@@ -1,0 +1,159 @@
+//! `cargo xtask demo`: what Wharf is for, shown from kubelet's call to a mounted file system, by the real binary against a simulated region
+//! on loopback. Also a part of `test` and `ci`, as the one test that a person can read along.
+
+mod csi;
+mod event;
+mod flexvolume;
+mod interrupt;
+mod leftovers;
+mod log;
+mod scene;
+mod swap;
+mod teller;
+mod witness;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use wharf_cloudsim::Delays;
+use wharf_testing::bed::{Bed, BedOptions, Parts};
+
+use self::event::Event;
+use self::interrupt::{Interrupt, Interrupted};
+use self::scene::Scene;
+use self::teller::Teller;
+use crate::binary::{self, Company};
+use crate::build_backends;
+use crate::command::announce;
+use crate::packages;
+use crate::supervise;
+use crate::tally::Tally;
+use crate::workspace::Workspace;
+
+/// Shows the main job against a simulated region: a disk from kubelet's call to a mounted file system, over CSI and over FlexVolume.
+///
+/// Builds what it needs first. Needs root, for loop devices and mounts, and leaves nothing behind, also after Ctrl-C.
+#[derive(Args)]
+#[command(after_help = "Exit codes: 0 everything was shown, 1 something failed, 130 ended by a signal.")]
+pub struct Options {
+    /// Text for people, or one JSON object for each event; what is built is then told on standard error.
+    #[arg(long, value_enum, default_value = "text")]
+    output: Output,
+    /// Use the binary and the components that are built already.
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// How events are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// For scripts.
+    Json,
+}
+
+/// What makes the newer build of the backend another one.
+const SUFFIX: &str = "demo2";
+
+/// Long enough to be seen as states of their own, short enough to follow.
+const DELAYS: Delays = Delays { create: 50, attach: 250, device: 100, detach: 250, snapshot: 100, modify: 100 };
+
+/// What is asked of a process that a signal ended.
+const BY_SIGNAL: u8 = 130;
+
+/// As many lines of a server's log as show what went before a failure.
+const LOG_TAIL: usize = 15;
+
+/// The command.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    ensure!(packages::is_root(), "the demo mounts file systems and makes loop devices: run it as root");
+    let teller = Arc::new(Teller::new(options.output)?);
+    packages::ensure(&[&[packages::C_COMPILER], packages::BLOCK_DEVICES].concat())?;
+    let workspace = Workspace::load()?;
+    if !options.no_build {
+        build(&workspace, Company::Alone)?;
+    }
+    let parts = Parts::in_target(&workspace.target)?;
+    let newer = parts.component(&format!("disk+{SUFFIX}"));
+    ensure!(newer.is_file(), "there is no {}: leave out --no-build", newer.display());
+    let interrupt = Interrupt::listen()?;
+    teller.tell(&Event::Note { text: "starting a region with 2 instances, and the machines in it".to_owned() });
+    Ok(perform(&teller, &interrupt, parts, newer))
+}
+
+/// The part of `test` and `ci`: another process, so that the time limit and its signals concern the demo alone.
+pub fn part(workspace: &Workspace, limit: Duration) -> Result<Tally> {
+    if !packages::is_root() {
+        return Ok(Tally::absent("the demo needs root"));
+    }
+    build(workspace, Company::Tests)?;
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let status = supervise::run(Command::new(program).current_dir(&workspace.root).args(["demo", "--no-build"]), limit, |_| {})?;
+    Ok(if status.success() { Tally::passed() } else { Tally::failed(format!("the demo failed ({status}); its last lines say why")) })
+}
+
+fn build(workspace: &Workspace, company: Company) -> Result<()> {
+    binary::build(workspace, company)?;
+    build_backends::all(workspace, None)?;
+    announce("building the backends again, as the newer build that will replace the first");
+    build_backends::all(workspace, Some(SUFFIX)).map(drop)
+}
+
+/// From the first machine to the proof that nothing is left.
+fn perform(teller: &Arc<Teller>, interrupt: &Interrupt, parts: Parts, newer: PathBuf) -> ExitCode {
+    let mut folder = None;
+    // Players cannot be told to stop: a signal unwinds through them, and the bed is taken down on the way.
+    let shown = catch_unwind(AssertUnwindSafe(|| {
+        let bed = Bed::make_with(&BedOptions { delays: DELAYS, ..BedOptions::default() }, parts)?;
+        folder = Some(bed.folder().to_owned());
+        interrupt.check()?;
+        let scene = Scene::new(bed, Arc::clone(teller), interrupt.clone())?;
+        let shown = chapters(&scene, &newer);
+        teller.set_cloud_requests(scene.cloud_requests());
+        if let (Err(error), false) = (&shown, interrupt.is_pressed()) {
+            teller.tell(&Event::Failed { why: format!("{error:#}"), log: scene.log_tails(LOG_TAIL) });
+        }
+        shown
+    }));
+    let shown = match shown {
+        Err(payload) if !payload.is::<Interrupted>() => resume_unwind(payload),
+        Err(_) => Err(Interrupted.into()),
+        Ok(shown) => shown,
+    };
+    if interrupt.is_pressed() {
+        teller.tell(&Event::Note { text: "ended by a signal".to_owned() });
+    } else if let (Err(error), None) = (&shown, &folder) {
+        teller.tell(&Event::Failed { why: format!("{error:#}"), log: Vec::new() });
+    }
+    let left = leftovers::of(folder.as_deref());
+    let is_clean = left.is_empty();
+    teller.summarize(shown.is_ok() && is_clean, left);
+    match (interrupt.is_pressed(), shown.is_ok() && is_clean) {
+        (true, _) => ExitCode::from(BY_SIGNAL),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::FAILURE,
+    }
+}
+
+fn chapters(scene: &Scene, newer: &std::path::Path) -> Result<()> {
+    scene.chapter("A disk over CSI");
+    let mut disk = csi::first_life(scene)?;
+    scene.chapter("The backend is replaced while a disk is half attached");
+    swap::replace(scene, &mut disk, newer)?;
+    csi::second_life(scene, disk)?;
+    scene.chapter("A broken backend is offered");
+    swap::offer_broken(scene, newer)?;
+    scene.chapter("A disk over FlexVolume");
+    flexvolume::life(scene)?;
+    let left = wharf_testing::snapshot::Snapshot::of(scene.bed(), &[]);
+    if !left.is_empty() {
+        bail!("disks, mounts or records are left:\n{left}");
+    }
+    Ok(())
+}
