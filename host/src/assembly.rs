@@ -86,7 +86,7 @@ impl<'a> Assembly<'a> {
     /// When the configuration has no such driver.
     pub fn node(&self, driver: &str) -> Result<NodeService, Error> {
         let (name, section) = self.section(driver)?;
-        Ok(NodeService::new(driver, self.backend(name, section), Arc::clone(&self.node), section.node.clone()))
+        Ok(NodeService::new(driver, self.backend(name, section), Arc::clone(&self.node), self.clock(), section.node.clone()))
     }
 
     fn section(&self, driver: &str) -> Result<(&'a str, &'a config::Backend), Error> {

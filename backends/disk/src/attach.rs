@@ -17,7 +17,7 @@ use crate::usage_modes::need_multi_attach;
 pub const SERIAL: &str = "serialNumber";
 
 /// Attaching and detaching take one to five seconds.
-const LOOK_AFTER_MS: u32 = 1000;
+const LOOK_AFTER_MS: u32 = 500;
 /// A disk may be listed as free for a moment after AttachDisk; after so many looks it is asked for again.
 const LOOKS_WHILE_FREE: u32 = 3;
 /// The resume token after AttachDisk: this, and how often the disk was seen free since.

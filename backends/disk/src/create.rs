@@ -27,7 +27,7 @@ use crate::volume;
 /// No more CreateDisk in one call: eight zones with three types each, which is more than any region has.
 const ATTEMPTS: usize = 24;
 /// A disk is there after one to three seconds.
-const LOOK_AFTER_MS: u32 = 1000;
+const LOOK_AFTER_MS: u32 = 500;
 /// A new disk may be missing from a listing for a moment; after so many looks there is none.
 const LOOKS_FOR_A_MISSING_DISK: u32 = 5;
 

@@ -10,7 +10,7 @@ use crate::disk_record::{Disk, State, observed};
 use crate::serial::DiskId;
 
 /// Detaching takes one to five seconds.
-const LOOK_AFTER_MS: u32 = 1000;
+const LOOK_AFTER_MS: u32 = 500;
 
 /// `controller.detach`.
 ///

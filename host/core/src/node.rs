@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
 use crate::inflight::InFlight;
+use crate::pacing::Backoff;
 use crate::policy::NodePolicy;
-use crate::ports::{Backend, Call, Node, PublishRecord, RemovePath, StageRecord, Usage};
+use crate::ports::{Backend, Call, Clock, Node, PublishRecord, RemovePath, StageRecord, Usage};
 use crate::types::{
     AccessMode, AccessType, Capability, Description, NodeDescription, NodeExpandRequest, PublishRequest, StageRequest, TranslateRequest, Translated, VolumeId,
 };
@@ -19,19 +20,31 @@ pub struct NodeService {
     driver: String,
     backend: Arc<dyn Backend>,
     node: Arc<dyn Node>,
+    clock: Arc<dyn Clock>,
     policy: NodePolicy,
     in_flight: InFlight,
 }
 
 impl NodeService {
     /// `policy`: what the operator lets this backend's plans do.
-    pub fn new(driver: impl Into<String>, backend: Arc<dyn Backend>, node: Arc<dyn Node>, policy: NodePolicy) -> Self {
-        Self { driver: driver.into(), backend, node, policy, in_flight: InFlight::default() }
+    pub fn new(driver: impl Into<String>, backend: Arc<dyn Backend>, node: Arc<dyn Node>, clock: Arc<dyn Clock>, policy: NodePolicy) -> Self {
+        Self { driver: driver.into(), backend, node, clock, policy, in_flight: InFlight::default() }
     }
 
-    /// This node, as the backend sees it.
+    /// This node, as the backend sees it. It may ask the cloud, so what is expected to pass is repeated until the caller's time is over.
     pub fn describe(&self, call: &Call) -> Result<NodeDescription, Error> {
-        self.backend.describe_node(call).map_err(|error| error.context("description of this node").context(&self.driver))
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match self.backend.describe_node(call) {
+                Ok(description) => return Ok(description),
+                Err(error) => error,
+            };
+            let wait = backoff.next(error.retry_after);
+            if !error.kind.is_transient() || call.is_cancelled() || call.remaining(self.clock.now()) <= wait {
+                return Err(error.context("description of this node").context(&self.driver));
+            }
+            self.clock.sleep(wait, call);
+        }
     }
 
     /// What the active backend says of itself.

@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         name: NAME.into(),
         version: env!("CARGO_PKG_VERSION").into(),
         controller: Some(Arc::new(Controller::new(NAME, backend.clone(), Arc::clone(&clock)))),
-        node: Some(Arc::new(NodeService::new(NAME, backend, node, generous_policy()))),
+        node: Some(Arc::new(NodeService::new(NAME, backend, node, Arc::clone(&clock), generous_policy()))),
         clock,
         allowed_roots: vec![PathBuf::from(root)],
         drain: DEFAULT_DRAIN,

@@ -48,7 +48,7 @@ impl Rig {
             name: NAME.into(),
             version: "9.8.7".into(),
             controller: Some(Arc::new(Controller::new(NAME, backend.clone(), clock.clone()))),
-            node: Some(Arc::new(NodeService::new(NAME, backend.clone(), node.clone(), generous_policy()))),
+            node: Some(Arc::new(NodeService::new(NAME, backend.clone(), node.clone(), clock.clone(), generous_policy()))),
             clock: clock.clone(),
             allowed_roots: vec!["/kubelet".into()],
             drain,

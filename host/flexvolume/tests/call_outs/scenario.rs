@@ -46,7 +46,10 @@ fn replay_one(block: &str, result: &mut String) {
             let printed = world.call(&call);
             assert_eq!(printed.lines().count(), 1, "one line: {printed:?}");
             keep(&format!("= {}", shorten(&printed, &world).trim_end()));
-            let verbs = world.cloud.state().calls.join(" ");
+            // How often something is repeated is the core's business.
+            let mut verbs = world.cloud.state().calls.clone();
+            verbs.dedup();
+            let verbs = verbs.join(" ");
             keep(format!("backend {verbs}").trim_end());
             call.clear();
         }

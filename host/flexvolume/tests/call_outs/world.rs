@@ -105,7 +105,7 @@ impl Open for World {
         let clock: Arc<dyn Clock> = Arc::new(PassingClock::default());
         Ok(Services {
             controller: Controller::for_one_call(&driver.csi_driver, self.cloud.clone(), Arc::clone(&clock)),
-            node: NodeService::new(&driver.csi_driver, self.cloud.clone(), self.machine.clone(), NodePolicy::default()),
+            node: NodeService::new(&driver.csi_driver, self.cloud.clone(), self.machine.clone(), Arc::clone(&clock), NodePolicy::default()),
             clock,
         })
     }
