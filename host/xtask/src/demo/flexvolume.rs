@@ -17,8 +17,8 @@ pub fn life(scene: &Scene) -> Result<()> {
     }
     let manager = bed.manager().flex_node();
     let nodes: Vec<FlexNode> = bed.nodes().iter().map(Machine::flex_node).collect();
-    let disk = csi.provision("pvc-flexvolume", SMALL, &VolumeClass::file_system("ext4", &[("type", CATEGORY)]))?;
-    let volume = FlexVolume::new("pv-demo", "ext4", &[("volumeId", &disk.handle)]);
+    let disk = csi.provision("pvc-flexvolume", SMALL, &VolumeClass::file_system(scene.fs_type(), &[("type", CATEGORY)]))?;
+    let volume = FlexVolume::new("pv-demo", scene.fs_type(), &[("volumeId", &disk.handle)]);
     let mut written = None;
     for (node, pod) in nodes.iter().zip(["pod-3", "pod-4"]) {
         let (device, target) = flex.start_pod(&volume, &manager, node, pod)?;

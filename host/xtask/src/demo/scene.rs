@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use wharf_testing::bed::{Bed, Machine, Ran};
 use wharf_testing::player::{Audience, CsiNode, CsiPlayer, Event as Played, FlexPlayer, Happening};
+use wharf_testing::requirement;
 
 use super::event::{Asked, Event};
 use super::interrupt::Interrupt;
@@ -45,6 +46,9 @@ impl Scene {
         let mut scene = Self { csi, flex, nodes: Vec::new(), witness, teller, interrupt, bed };
         scene.bed.serve_telling_all()?;
         scene.note(&format!("`wharf csi` serves on the control plane ({}) and on each node ({})", scene.pid(scene.bed.manager()), scene.node_pids()));
+        if scene.fs_type() != "ext4" {
+            scene.note("this machine withholds CAP_SYS_RESOURCE, which growing a mounted ext4 needs: the disks get xfs");
+        }
         for machine in scene.bed.nodes() {
             scene.interrupt.check()?;
             scene.nodes.push(scene.csi.register(machine.name(), &machine.socket(), &machine.kubelet())?);
@@ -70,6 +74,11 @@ impl Scene {
     /// A registered node by its place.
     pub fn node(&self, n: usize) -> Result<&CsiNode> {
         self.nodes.get(n).context("the scene has no such node")
+    }
+
+    /// What the disks are formatted with: ext4, which a sandbox that may not grow it while it is mounted replaces by xfs.
+    pub fn fs_type(&self) -> &'static str {
+        if requirement::may_grow_mounted_ext4() { "ext4" } else { "xfs" }
     }
 
     /// Who looks from outside.
@@ -148,7 +157,7 @@ impl Scene {
     pub fn size(&self, folder: &Path) -> Result<u64> {
         let system = rustix::fs::statvfs(folder).with_context(|| format!("cannot look at {}", folder.display()))?;
         let bytes = system.f_blocks * system.f_frsize;
-        self.note(&format!("the pod sees a file system of {}.{} GiB", bytes >> 30, (bytes * 10 >> 30) % 10));
+        self.note(&format!("the pod sees a file system of {}.{} GiB", bytes >> 30, ((bytes * 10) >> 30) % 10));
         Ok(bytes)
     }
 
@@ -178,6 +187,7 @@ fn audience(teller: &Arc<Teller>, witness: &Arc<Witness>, interrupt: &Interrupt,
     let (teller, witness, interrupt, bed) = (Arc::clone(teller), Arc::clone(witness), interrupt.clone(), Arc::clone(bed));
     Arc::new(move |played: &Played| {
         if let Err(interrupted) = interrupt.check() {
+            teller.set_cloud_requests(bed.region().journal().len());
             resume_unwind(Box::new(interrupted));
         }
         let asked = |with: &str| Asked {
@@ -189,13 +199,20 @@ fn audience(teller: &Arc<Teller>, witness: &Arc<Witness>, interrupt: &Interrupt,
         };
         let is_quiet = QUIET.contains(&played.call.as_str());
         match &played.happening {
-            Happening::Asked { .. } | Happening::Answered { .. } if is_quiet => {}
+            Happening::Asked { .. } if is_quiet => {}
+            // What it did is not the next call's doing.
+            Happening::Answered { .. } if is_quiet => drop(witness.look()),
             Happening::Asked { with } => teller.tell(&Event::Asked(asked(with))),
             Happening::Answered { with, took } => {
                 teller.tell(&Event::Answered { asked: asked(with), failure: None, took_ms: milliseconds(*took), seen: witness.look() });
             }
             Happening::Failed { why, took, .. } => {
-                teller.tell(&Event::Answered { asked: asked(""), failure: Some(why.clone()), took_ms: milliseconds(*took), seen: witness.look() });
+                teller.tell(&Event::Answered {
+                    asked: asked(""),
+                    failure: Some(shorten(why, bed.folder())),
+                    took_ms: milliseconds(*took),
+                    seen: witness.look(),
+                });
             }
             Happening::Again { after } => teller.tell(&Event::Remark { asked: asked(""), text: format!("tries again in {} ms", after.as_millis()) }),
             Happening::Skipped { why } => teller.tell(&Event::Remark { asked: asked(""), text: format!("is skipped: {why}") }),

@@ -104,7 +104,7 @@ impl Teller {
 
     fn lines(&self, event: &Event, chapter: usize) -> String {
         match event {
-            Event::Chapter { title } => self.paint(BOLD, &format!("\n{chapter}. {title}\n")),
+            Event::Chapter { title } => format!("\n{}\n", self.paint(BOLD, &format!("{chapter}. {title}"))),
             Event::Note { text } => format!("  * {text}\n"),
             Event::Command { line, printed, exit_code, took_ms } => self.command(line, printed, *exit_code, *took_ms),
             Event::Asked(asked) => format!("  {}\n", self.asked(asked)),
@@ -128,11 +128,12 @@ impl Teller {
         let Asked { who, node, call, volume, with } = asked;
         let on = if node.is_empty() || node == "manager" { String::new() } else { format!(" on {node}") };
         let with = if with.is_empty() { String::new() } else { format!(" ({with})") };
-        format!("{who}{on} → {} {volume}{with}", self.paint(BOLD, call))
+        let volume = if volume.is_empty() { String::new() } else { format!(" {volume}") };
+        format!("{who}{on} → {}{volume}{with}", self.paint(BOLD, call))
     }
 
     fn command(&self, line: &str, printed: &str, exit_code: Option<i32>, took_ms: u64) -> String {
-        let printed: String = printed.lines().map(|line| format!("      {line}\n")).collect();
+        let printed: String = printed.lines().map(|line| format!("      {}\n", cut(line))).collect();
         let (colour, word) = match exit_code {
             Some(0) => (GREEN, "ok".to_owned()),
             Some(code) => (RED, format!("exit code {code}")),
@@ -172,6 +173,16 @@ impl Teller {
 fn elapsed(inner: &mut Inner) -> u64 {
     let begun = inner.begun.get_or_insert_with(Instant::now);
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Messages that list every difference are for the reader of a log.
+const LINE_CHARS: usize = 240;
+
+fn cut(line: &str) -> String {
+    match line.char_indices().nth(LINE_CHARS) {
+        Some((end, _)) => line.get(..end).unwrap_or(line).to_owned() + " …",
+        None => line.to_owned(),
+    }
 }
 
 /// Calls of each component and generation, in the order in which they first appear, with their time.

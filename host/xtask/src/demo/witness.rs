@@ -59,6 +59,7 @@ impl Witness {
         known.journal = journal.last().map_or(known.journal, |entry| entry.number);
         self.devices(&mut known, &mut seen);
         self.mounts(&mut known, &mut seen);
+        seen.host.iter_mut().for_each(|what| *what = shorten(what, self.bed.folder()));
         seen
     }
 
@@ -83,17 +84,12 @@ impl Witness {
         let now = self.bed.mounts();
         for mount in now.iter().filter(|mount| known.mounts.iter().all(|old| old.at != mount.at)) {
             let MountLine { source, fs_type, options, .. } = mount;
-            seen.host.push(format!("mounts {source} at {} ({fs_type}, {options})", self.short(&mount.at)));
+            seen.host.push(format!("mounts {source} at {} ({fs_type}, {options})", mount.at.display()));
         }
         for mount in known.mounts.iter().filter(|mount| now.iter().all(|new| new.at != mount.at)) {
-            seen.host.push(format!("unmounts {}", self.short(&mount.at)));
+            seen.host.push(format!("unmounts {}", mount.at.display()));
         }
         known.mounts = now;
-    }
-
-    /// A path without the bed's folder.
-    pub fn short(&self, path: &Path) -> String {
-        shorten(&path.display().to_string(), self.bed.folder())
     }
 }
 
