@@ -115,7 +115,8 @@ impl Response {
             Error::new(
                 ErrorKind::Internal,
                 Blame::Cloud,
-                format!("the answer (status {}, {} bytes) is not understood: {error}", self.status, self.body.len()),
+                // Not the parser's own text: it quotes what it stumbled over.
+                format!("the answer (status {}, {} bytes) is not understood, from line {} column {}", self.status, self.body.len(), error.line(), error.column()),
             )
         })
     }

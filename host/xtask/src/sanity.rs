@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use wharf_cloudsim::{Region, RegionOptions};
+use wharf_cloudsim::{Fault, FaultRule, Region, RegionOptions};
 
 use crate::binary::{self, Company};
 use crate::build_backends;
@@ -40,6 +40,9 @@ struct Access {
 
 const ACCESS_TYPES: [Access; 2] = [Access { word: "mount", fills_a_node: true }, Access { word: "block", fills_a_node: false }];
 
+/// The same with a cloud that throttles every seventh request and drops every tenth answer after doing what was asked.
+const TROUBLED: Access = Access { word: "mount", fills_a_node: false };
+
 /// The smallest disk that every category of the cloud has is 20 GiB; csi-sanity's default is half of that.
 const VOLUME_BYTES: u64 = 20 << 30;
 const EXPANDED_BYTES: u64 = 25 << 30;
@@ -51,7 +54,7 @@ const LIMIT: Duration = Duration::from_secs(10 * 60);
 pub fn run(options: &Options) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     let tally = match (&options.endpoint, &options.dir) {
-        (Some(endpoint), Some(dir)) => check_all(&tool::find_or_install(&workspace)?, endpoint, dir, LIMIT)?,
+        (Some(endpoint), Some(dir)) => check_all(&Subject { tool: tool::find_or_install(&workspace)?, endpoint: endpoint.clone(), folder: dir.clone(), limit: LIMIT })?,
         _ => against_wharf(&workspace, Company::Alone, LIMIT)?,
     };
     tally.skips.iter().for_each(|skip| println!("skipped: {skip}"));
@@ -83,7 +86,8 @@ fn against_wharf(workspace: &Workspace, company: Company, limit: Duration) -> Re
     let home = config.parent().context("a configuration without a folder")?;
     let socket = home.join("sockets").join(instance::DRIVER).join("csi.sock");
     let server = Server::start(&wharf, &config, &folder.join("wharf.log"))?;
-    let tally = check_all(&tool, &format!("unix://{}", socket.display()), &home.join("kubelet"), limit);
+    let subject = Subject { tool, endpoint: format!("unix://{}", socket.display()), folder: home.join("kubelet"), limit };
+    let tally = check_all(&subject).and_then(|tally| check_troubled(&subject, &region, tally));
     let ended = server.stop();
     region.stop()?;
     let tally = tally?;
@@ -101,18 +105,38 @@ fn clear(folder: &Path) -> Result<()> {
     }
 }
 
+/// What is checked, and with what.
+struct Subject {
+    tool: PathBuf,
+    endpoint: String,
+    folder: PathBuf,
+    limit: Duration,
+}
+
 /// All access types, one after the other.
-fn check_all(tool: &Path, endpoint: &str, folder: &Path, limit: Duration) -> Result<Tally> {
+fn check_all(subject: &Subject) -> Result<Tally> {
     let mut all = Tally::default();
     for access in &ACCESS_TYPES {
         announce(&format!("csi-sanity with {} volumes", access.word));
-        all.absorb(access.word, check(tool, endpoint, folder, access, limit)?);
+        all.absorb(access.word, check(subject, access)?);
     }
     Ok(all)
 }
 
+/// With a cloud in trouble; nothing may fail, and nothing may be left in it.
+fn check_troubled(subject: &Subject, region: &Region, mut all: Tally) -> Result<Tally> {
+    announce("csi-sanity while the region throttles every seventh request and drops every tenth answer");
+    region.set_faults(vec![FaultRule::new("*", Fault::DropAnswer).every(10), FaultRule::new("*", Fault::Throttle).after(3).every(7)]);
+    all.absorb("mount, troubled cloud", check(subject, &TROUBLED)?);
+    region.set_faults(Vec::new());
+    let left: Vec<String> = region.disks().into_iter().map(|disk| format!("disk {} ({}) is left in the region", disk.id, disk.name)).collect();
+    all.failures.extend(left);
+    Ok(all)
+}
+
 /// One run. csi-sanity makes and removes the two folders itself, and insists on finding them empty.
-fn check(tool: &Path, endpoint: &str, folder: &Path, access: &Access, limit: Duration) -> Result<Tally> {
+fn check(subject: &Subject, access: &Access) -> Result<Tally> {
+    let Subject { tool, endpoint, folder, limit } = subject;
     let report = folder.join(format!("csi-sanity-{}.json", access.word));
     let mut sanity = Command::new(tool);
     sanity
@@ -128,7 +152,7 @@ fn check(tool: &Path, endpoint: &str, folder: &Path, access: &Access, limit: Dur
         sanity.arg("--csi.testnodevolumeattachlimit");
     }
     // A failed check shows in the report; without a report the exit status says why.
-    let status = supervise::run(&mut sanity, limit, |_| {})?;
+    let status = supervise::run(&mut sanity, *limit, |_| {})?;
     let text = fs::read_to_string(&report).with_context(|| format!("csi-sanity ended ({status}) without a report"))?;
     let tally = report::parse(&text)?;
     if !status.success() && tally.failures.is_empty() {
