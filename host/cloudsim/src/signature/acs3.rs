@@ -61,7 +61,7 @@ pub(super) fn verify(request: &SignedRequest<'_>, signed: &[String], signature: 
 fn canonical_request(request: &SignedRequest<'_>, signed: &[String], payload: &str) -> String {
     // By name, as the official SDKs do it: sorted as whole pairs, `Tag` and `Tag.1.Key` would change places.
     let mut pairs: Vec<_> = request.query.iter().collect();
-    pairs.sort_by_key(|(name, _)| *name);
+    pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
     let query: Vec<_> = pairs.into_iter().map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value))).collect();
     let mut names: Vec<&str> = signed.iter().map(String::as_str).collect();
     names.sort_unstable();
