@@ -36,7 +36,8 @@ mod tests {
     #[test]
     fn a_folder_that_is_still_there_and_a_process_that_names_it_are_found() {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = std::process::Command::new("tail").arg("-f").arg(folder.path().join("..").join("x")).arg(folder.path()).spawn().unwrap();
+        let mut waits = std::process::Command::new("sh");
+        let mut child = waits.args(["-c", "read line"]).arg(folder.path().join("below")).stdin(std::process::Stdio::piped()).spawn().unwrap();
         let left = of(Some(folder.path()));
         child.kill().unwrap();
         child.wait().unwrap();
