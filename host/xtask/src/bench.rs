@@ -7,15 +7,15 @@ mod calls;
 mod processes;
 mod report;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use wharf_testing::bed::Parts;
 
 use crate::build_backends;
-use crate::command::{self, announce};
+use crate::command::announce;
+use crate::dist;
 use crate::workspace::Workspace;
 
 use self::report::Report;
@@ -44,7 +44,7 @@ enum Output {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     let components = build_backends::all(&workspace, None)?;
-    let parts = Parts { wharf: build_release(&workspace)?, components };
+    let parts = Parts { wharf: dist::build(&workspace)?, components };
     let mut report = Report::default();
     announce(&format!("timing {} pairs of processes", options.runs));
     processes::measure(&workspace, &parts, options.runs, &mut report)?;
@@ -57,12 +57,4 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Output::Json => println!("{}", report.json()?),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn build_release(workspace: &Workspace) -> Result<PathBuf> {
-    announce("building the release binary (minutes the first time)");
-    command::run(command::cargo().current_dir(&workspace.root).args(["build", "--release", "--package", "wharf"]))?;
-    let binary = workspace.target.join("release/wharf");
-    ensure!(binary.is_file(), "cargo built no {}", binary.display());
-    Ok(binary)
 }

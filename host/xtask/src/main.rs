@@ -7,6 +7,7 @@ mod build_backends;
 mod command;
 mod component;
 mod demo;
+mod dist;
 mod guests;
 mod instance;
 mod packages;
@@ -55,6 +56,7 @@ enum Command {
     Region(region::Options),
     Demo(demo::Options),
     Bench(bench::Options),
+    Dist(dist::Options),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Region(options) => region::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Dist(options) => dist::run(&options),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
