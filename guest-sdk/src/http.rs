@@ -116,7 +116,13 @@ impl Response {
                 ErrorKind::Internal,
                 Blame::Cloud,
                 // Not the parser's own text: it quotes what it stumbled over.
-                format!("the answer (status {}, {} bytes) is not understood, from line {} column {}", self.status, self.body.len(), error.line(), error.column()),
+                format!(
+                    "the answer (status {}, {} bytes) is not understood, from line {} column {}",
+                    self.status,
+                    self.body.len(),
+                    error.line(),
+                    error.column()
+                ),
             )
         })
     }

@@ -93,7 +93,8 @@ impl<'a> Assembly<'a> {
         let section = self.config.driver.get(driver).and_then(|section| self.config.backend.get_key_value(&section.backend));
         let (name, backend) = section.ok_or_else(|| {
             let known = self.config.driver.keys().cloned().collect::<Vec<_>>().join(", ");
-            Error::invalid(format!("the configuration has no driver \"{driver}\"")).with_hint(format!("it has: {}", if known.is_empty() { "none" } else { &known }))
+            Error::invalid(format!("the configuration has no driver \"{driver}\""))
+                .with_hint(format!("it has: {}", if known.is_empty() { "none" } else { &known }))
         })?;
         Ok((name, backend))
     }

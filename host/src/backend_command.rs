@@ -93,7 +93,9 @@ fn activate(store: &Store, name: &str, number: Option<u64>, output: Output) -> R
 fn newest_checked(store: &Store, name: &str) -> Result<u64, String> {
     let summary = store.show(name).map_err(|error| error.to_string())?;
     let newest = summary.generations.iter().rev().find(|generation| matches!(generation.state, State::Checked));
-    newest.map(|generation| generation.number).ok_or_else(|| format!("backend \"{name}\" has no checked generation; `wharf backend show {name}` says why"))
+    newest
+        .map(|generation| generation.number)
+        .ok_or_else(|| format!("backend \"{name}\" has no checked generation; `wharf backend show {name}` says why"))
 }
 
 fn list(store: &Store, output: Output) -> Result<(), String> {

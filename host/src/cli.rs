@@ -10,13 +10,18 @@ pub const DEFAULT_CONFIG: &str = "/etc/wharf/wharf.toml";
 /// Wharf serves volumes to kubelet over CSI and FlexVolume; what a cloud needs is decided by sandboxed WebAssembly backends that can be
 /// replaced while it runs.
 #[derive(Debug, Parser)]
-#[command(name = "wharf", version, arg_required_else_help = true, after_help = "Examples:
+#[command(
+    name = "wharf",
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:
   wharf csi --role node                        serve every configured driver to this node's kubelet
   wharf backend install disk.wasm --activate   replace the disk backend; nothing restarts
   wharf backend rollback disk                  go back to the one before
   wharf flexvolume install --dir /usr/libexec/kubernetes/kubelet-plugins/volume/exec
 
-Exit codes: 0 done, 1 failed (the message says what to do), 2 the command line is wrong.")]
+Exit codes: 0 done, 1 failed (the message says what to do), 2 the command line is wrong."
+)]
 pub struct Cli {
     /// The configuration.
     #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]

@@ -221,7 +221,10 @@ impl Config {
         let config: Self = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         config.check().map_err(wrong)?;
         if config.holds_secrets() && metadata.mode() & 0o077 != 0 {
-            return Err(wrong(format!("it holds secrets and others may read it; run `chmod 600 {}`, or name files with `{{ file = … }}`", path.display())));
+            return Err(wrong(format!(
+                "it holds secrets and others may read it; run `chmod 600 {}`, or name files with `{{ file = … }}`",
+                path.display()
+            )));
         }
         Ok(config)
     }
@@ -256,7 +259,11 @@ impl Config {
     }
 
     fn holds_secrets(&self) -> bool {
-        self.account.values().flat_map(|account| &account.source).flat_map(|source| source.values.values()).any(|value| matches!(value, SourceValue::Found(Found::Value(_))))
+        self.account
+            .values()
+            .flat_map(|account| &account.source)
+            .flat_map(|source| source.values.values())
+            .any(|value| matches!(value, SourceValue::Found(Found::Value(_))))
     }
 
     /// Where a driver's socket is, unless the command line says otherwise.
@@ -320,7 +327,8 @@ mod tests {
 
     #[test]
     fn values_of_a_source_are_never_shown() {
-        let config = parse("[[account.a.source]]\nkind = \"static\"\nkey = \"canary\"\nother = { value = \"canary\" }\n[account.a]\ncomponent = \"auth\"");
+        let config =
+            parse("[[account.a.source]]\nkind = \"static\"\nkey = \"canary\"\nother = { value = \"canary\" }\n[account.a]\ncomponent = \"auth\"");
         let config = config.unwrap();
         assert!(!format!("{config:?}").contains("canary"));
         assert!(config.holds_secrets());

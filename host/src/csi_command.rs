@@ -19,7 +19,10 @@ use crate::config::Config;
 pub fn run(config: &Path, command: &Csi) -> Result<(), String> {
     start_log(command.log_json);
     let config = Config::load(config).map_err(|error| error.to_string())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(wharf_csi::BLOCKING_THREADS.saturating_mul(config.driver.len().max(1))).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(wharf_csi::BLOCKING_THREADS.saturating_mul(config.driver.len().max(1)))
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| format!("cannot start the server's threads: {error}"))?;
     runtime.block_on(serve(&config, command))
 }

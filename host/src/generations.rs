@@ -5,16 +5,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use wharf_core::Error;
 use wharf_core::manifest::Manifest;
 use wharf_core::plan::Plan;
 use wharf_core::ports::{Backend, Call};
 use wharf_core::types::{
-    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed, NodeDescription, NodeExpandRequest, NodeId,
-    Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume, VolumeId,
+    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed, NodeDescription, NodeExpandRequest,
+    NodeId, Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume,
+    VolumeId,
 };
-use wharf_core::Error;
 use wharf_runtime::{
-    AuthCode, AuthDescription, AuthPorts, Authenticator, BackendCode, BackendPorts, Component, Credential, Engine, EngineMode, Signature, Source, Unsigned, WasmAuthenticator, WasmBackend,
+    AuthCode, AuthDescription, AuthPorts, Authenticator, BackendCode, BackendPorts, Component, Credential, Engine, EngineMode, Signature, Source,
+    Unsigned, WasmAuthenticator, WasmBackend,
 };
 use wharf_store::{Revision, Store};
 
@@ -145,7 +147,8 @@ impl StoredBackend {
     /// Nothing is loaded yet.
     pub fn new(name: &str, loader: &Arc<Loader>, ports: BackendPorts) -> Self {
         let slot = Slot::new(name, loader, move |loaded: Loaded, running: Option<&Arc<WasmBackend>>| {
-            let code = BackendCode::link(&loaded.engine, &loaded.component, loaded.manifest, loaded.generation).map_err(|error| Error::internal(error.to_string()))?;
+            let code = BackendCode::link(&loaded.engine, &loaded.component, loaded.manifest, loaded.generation)
+                .map_err(|error| Error::internal(error.to_string()))?;
             Ok(match running {
                 Some(backend) => {
                     backend.publish(Arc::new(code));
@@ -204,7 +207,8 @@ impl StoredAuthenticator {
     /// Nothing is loaded yet.
     pub fn new(name: &str, loader: &Arc<Loader>, ports: AuthPorts) -> Self {
         let slot = Slot::new(name, loader, move |loaded: Loaded, _running: Option<&Arc<WasmAuthenticator>>| {
-            let code = AuthCode::link(&loaded.engine, &loaded.component, loaded.manifest, loaded.generation).map_err(|error| Error::internal(error.to_string()))?;
+            let code = AuthCode::link(&loaded.engine, &loaded.component, loaded.manifest, loaded.generation)
+                .map_err(|error| Error::internal(error.to_string()))?;
             Ok(Arc::new(WasmAuthenticator::new(ports.clone(), Arc::new(code))))
         });
         Self { slot }
@@ -220,7 +224,15 @@ impl Authenticator for StoredAuthenticator {
         self.slot.get()?.obtain(call, source, now_ms)
     }
 
-    fn sign(&self, call: &Call, request: &Unsigned<'_>, settings: &Parameters, credential: &Credential, now_ms: u64, nonce: &str) -> Result<Signature, Error> {
+    fn sign(
+        &self,
+        call: &Call,
+        request: &Unsigned<'_>,
+        settings: &Parameters,
+        credential: &Credential,
+        now_ms: u64,
+        nonce: &str,
+    ) -> Result<Signature, Error> {
         self.slot.get()?.sign(call, request, settings, credential, now_ms, nonce)
     }
 }

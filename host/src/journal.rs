@@ -11,9 +11,32 @@ impl Observer for Journal {
     fn called(&self, event: &CallEvent<'_>) {
         let micros = micros(event.duration);
         match event.outcome {
-            Outcome::Answered => tracing::debug!(component = event.component, generation = event.generation, micros, requests = event.http_requests, "{}", event.function),
-            Outcome::Failed(kind) => tracing::debug!(component = event.component, generation = event.generation, micros, requests = event.http_requests, ?kind, "{}", event.function),
-            Outcome::Broken(kind) => tracing::warn!(component = event.component, generation = event.generation, micros, requests = event.http_requests, ?kind, "{} broke a bound or trapped", event.function),
+            Outcome::Answered => tracing::debug!(
+                component = event.component,
+                generation = event.generation,
+                micros,
+                requests = event.http_requests,
+                "{}",
+                event.function
+            ),
+            Outcome::Failed(kind) => tracing::debug!(
+                component = event.component,
+                generation = event.generation,
+                micros,
+                requests = event.http_requests,
+                ?kind,
+                "{}",
+                event.function
+            ),
+            Outcome::Broken(kind) => tracing::warn!(
+                component = event.component,
+                generation = event.generation,
+                micros,
+                requests = event.http_requests,
+                ?kind,
+                "{} broke a bound or trapped",
+                event.function
+            ),
         }
     }
 

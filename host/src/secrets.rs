@@ -29,7 +29,9 @@ impl ConfiguredSource {
     fn value(&self, key: &str, value: &SourceValue) -> Result<Secret, Error> {
         match value {
             SourceValue::Plain(value) | SourceValue::Found(Found::Value(value)) => Ok(Secret::new(value)),
-            SourceValue::Found(Found::Env(name)) => std::env::var(name).map(Secret::new).map_err(|_| self.empty(key, &format!("environment variable {name} is not set"))),
+            SourceValue::Found(Found::Env(name)) => {
+                std::env::var(name).map(Secret::new).map_err(|_| self.empty(key, &format!("environment variable {name} is not set")))
+            }
             SourceValue::Found(Found::File(path)) => self.file(key, path),
         }
     }
@@ -39,8 +41,12 @@ impl ConfiguredSource {
         match File::open(path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text)) {
             Ok(_) => Ok(Secret::new(text.trim())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(self.empty(key, &format!("there is no file {}", path.display()))),
-            Err(error) => Err(Error::new(ErrorKind::Unauthenticated, Blame::Host, format!("account \"{}\": {key} cannot be read from {}: {error}", self.account, path.display()))
-                .with_hint("the file must be readable for the user that Wharf runs as")),
+            Err(error) => Err(Error::new(
+                ErrorKind::Unauthenticated,
+                Blame::Host,
+                format!("account \"{}\": {key} cannot be read from {}: {error}", self.account, path.display()),
+            )
+            .with_hint("the file must be readable for the user that Wharf runs as")),
         }
     }
 

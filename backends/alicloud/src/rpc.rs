@@ -91,7 +91,11 @@ impl RpcCall {
         let answer = response.json().map_err(|error| Failure::Unanswered(self.not_understood(error)))?;
         // Not the parser's own text: it quotes what it stumbled over.
         serde_json::from_value(without_nulls(answer)).map_err(|_| {
-            let error = Error::new(ErrorKind::Internal, Blame::Cloud, format!("the answer (status {}) does not have the shape that the API documents", response.status));
+            let error = Error::new(
+                ErrorKind::Internal,
+                Blame::Cloud,
+                format!("the answer (status {}) does not have the shape that the API documents", response.status),
+            );
             Failure::Unanswered(self.not_understood(error))
         })
     }

@@ -85,9 +85,7 @@ impl Page {
         if params.get("NextToken").is_some() || params.get("MaxResults").is_some() {
             let size = bounded("MaxResults", 10, 500)?;
             let from = match params.get("NextToken") {
-                Some(token) => {
-                    token.strip_prefix("next-").and_then(|from| from.parse().ok()).ok_or_else(|| ApiError::invalid("NextToken"))?
-                }
+                Some(token) => token.strip_prefix("next-").and_then(|from| from.parse().ok()).ok_or_else(|| ApiError::invalid("NextToken"))?,
                 None => 0,
             };
             return Ok(Self { from, size, number: 1, by_token: true });

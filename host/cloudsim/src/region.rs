@@ -259,8 +259,7 @@ fn url(listener: &TcpListener) -> Result<String, RegionError> {
 /// Serves on threads of its own until told to end.
 fn run(sockets: Sockets, shared: Arc<Shared>, end: Arc<Notify>) -> Result<JoinHandle<()>, RegionError> {
     let failed = |source| RegionError::Start { part: "threads", source };
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("wharf-region").enable_all().build().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("wharf-region").enable_all().build().map_err(failed)?;
     let listeners: Vec<(Service, TcpListener)> = [(Service::Ecs, sockets.ecs), (Service::Sts, sockets.sts)]
         .into_iter()
         .chain(sockets.metadata.into_iter().enumerate().map(|(n, listener)| (Service::Metadata(n), listener)))

@@ -132,10 +132,7 @@ async fn answer(service: Service, shared: Arc<Shared>, cutter: Cutter, request: 
     let mut headers: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in &head.headers {
         let value = String::from_utf8_lossy(value.as_bytes());
-        headers
-            .entry(name.as_str().to_owned())
-            .and_modify(|known| *known = format!("{known},{value}"))
-            .or_insert_with(|| value.into_owned());
+        headers.entry(name.as_str().to_owned()).and_modify(|known| *known = format!("{known},{value}")).or_insert_with(|| value.into_owned());
     }
     let incoming = Incoming {
         arrived,

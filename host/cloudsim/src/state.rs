@@ -219,8 +219,7 @@ impl State {
 /// Replaces a file by rename, readable by its owner only (it holds keys).
 pub(crate) fn replace_file(path: &Path, text: &[u8]) -> Result<(), RegionError> {
     let temporary = path.with_extension("new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(at("create", &temporary))?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(at("create", &temporary))?;
     file.write_all(text).and_then(|()| file.sync_all()).map_err(at("write", &temporary))?;
     fs::rename(&temporary, path).map_err(at("replace", path))?;
     let folder = path.parent().unwrap_or(Path::new("."));

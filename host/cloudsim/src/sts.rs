@@ -67,9 +67,8 @@ fn assume_role_with_oidc(world: &mut World, params: &Params) -> Answer {
     };
     let claims = claims(token).ok_or_else(|| refused("Invalid", "This OIDC token is invalid."))?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
-    let audience = |wanted: &String| {
-        text("aud") == wanted || claims.get("aud").and_then(Value::as_array).is_some_and(|all| all.contains(&json!(wanted)))
-    };
+    let audience =
+        |wanted: &String| text("aud") == wanted || claims.get("aud").and_then(Value::as_array).is_some_and(|all| all.contains(&json!(wanted)));
     if text("iss") != provider.issuer {
         return Err(refused("IssuerInvalid", "The issuer of this OIDC token does not match the OIDC provider."));
     }

@@ -185,8 +185,7 @@ fn attach_refuses_what_cannot_be() {
         region.set_disk_in_arrears(&one, true).unwrap();
         assert_eq!(attach(&first, &one), (403, "DiskInArrears".into()));
         region.set_disk_in_arrears(&one, false).unwrap();
-        let condition =
-            |locked, status: &str| InstanceCondition { locked_for_security: Some(locked), status: Some(status.into()), released: None };
+        let condition = |locked, status: &str| InstanceCondition { locked_for_security: Some(locked), status: Some(status.into()), released: None };
         region.set_instance(&first, condition(true, "Running")).unwrap();
         assert_eq!(attach(&first, &one), (403, "InstanceLockedForSecurity".into()));
         region.set_instance(&first, condition(false, "Starting")).unwrap();
@@ -263,11 +262,7 @@ fn a_change_of_kind_is_a_task() {
             let disk = client.new_disk("20");
             let change = |level: &'static str, dry: &'static str| [("PerformanceLevel", level), ("DryRun", dry)];
             let asked = |params: [(&'static str, &'static str); 2]| -> Vec<(String, String)> {
-                params
-                    .iter()
-                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                    .chain([("DiskId".to_owned(), disk.clone())])
-                    .collect()
+                params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).chain([("DiskId".to_owned(), disk.clone())]).collect()
             };
             let error = |params| {
                 let params = asked(params);
@@ -275,8 +270,7 @@ fn a_change_of_kind_is_a_task() {
             };
             assert_eq!(error(change("PL1", "true")), "NoChangeInDiskCategoryAndPerformanceLevel");
             assert_eq!(error(change("PL0", "true")), "DryRunOperation");
-            let task =
-                client.ok("ModifyDiskSpec", &[("DiskId", &disk), ("PerformanceLevel", "PL0")])["TaskId"].as_str().unwrap().to_owned();
+            let task = client.ok("ModifyDiskSpec", &[("DiskId", &disk), ("PerformanceLevel", "PL0")])["TaskId"].as_str().unwrap().to_owned();
             assert_eq!(error(change("PL0", "true")), "InvalidStatus.DiskNotReady");
             let status = || client.ok("DescribeTasks", &[("TaskIds", &task)])["TaskSet"]["Task"][0]["TaskStatus"].clone();
             assert_eq!(status(), "Processing");
@@ -294,10 +288,7 @@ fn tags_are_set_listed_and_taken_away() {
         |_, client| {
             let disk = client.new_disk("20");
             let on = [("ResourceType", "disk"), ("ResourceId.1", disk.as_str())];
-            client.ok(
-                "TagResources",
-                &[&on[..], &[("Tag.1.Key", "a"), ("Tag.1.Value", "1"), ("Tag.2.Key", "b"), ("Tag.2.Value", "2")]].concat(),
-            );
+            client.ok("TagResources", &[&on[..], &[("Tag.1.Key", "a"), ("Tag.1.Value", "1"), ("Tag.2.Key", "b"), ("Tag.2.Value", "2")]].concat());
             client.ok("AddTags", &[("ResourceType", "disk"), ("ResourceId", &disk), ("Tag.1.Key", "a"), ("Tag.1.Value", "3")]);
             client.ok("UntagResources", &[&on[..], &[("TagKey.1", "b")]].concat());
             let listed = client.ok("ListTagResources", &on)["TagResources"]["TagResource"].clone();
@@ -324,9 +315,7 @@ fn the_catalog_answers() {
             let zone = &offered["AvailableZones"]["AvailableZone"][0];
             assert_eq!(zone["ZoneId"], "cn-wharf-1b");
             let resources = &zone["AvailableResources"]["AvailableResource"][0]["SupportedResources"]["SupportedResource"];
-            assert!(
-                resources.as_array().unwrap().iter().any(|resource| resource["Value"] == "cloud_essd" && resource["Status"] == "Available")
-            );
+            assert!(resources.as_array().unwrap().iter().any(|resource| resource["Value"] == "cloud_essd" && resource["Status"] == "Available"));
         },
     );
 }
@@ -418,12 +407,8 @@ fn a_service_account_token_is_exchanged_for_keys() {
             audiences: vec!["somebody else".into()],
             subjects: [].into(),
         };
-        let provider = OidcProvider {
-            arn: arn.into(),
-            issuer: "https://k8s".into(),
-            audiences: vec!["sts.aliyuncs.com".into()],
-            subjects: subjects.into(),
-        };
+        let provider =
+            OidcProvider { arn: arn.into(), issuer: "https://k8s".into(), audiences: vec!["sts.aliyuncs.com".into()], subjects: subjects.into() };
         options.oidc_providers = vec![provider, other];
     };
     with(change, |region, _| {
@@ -472,10 +457,7 @@ fn the_metadata_service_wants_a_token_and_knows_its_instance() {
             assert_eq!(get("/latest/meta-data/instance/instance-type"), (200, "ecs.g7.large".into()));
             assert_eq!(get("/latest/meta-data/nothing").0, 404);
             let document: Value = serde_json::from_str(&get("/latest/dynamic/instance-identity/document").1).unwrap();
-            assert_eq!(
-                (document["instance-id"].as_str(), document["region-id"].as_str()),
-                (Some(instance.id.as_str()), Some("cn-wharf-1"))
-            );
+            assert_eq!((document["instance-id"].as_str(), document["region-id"].as_str()), (Some(instance.id.as_str()), Some("cn-wharf-1")));
             assert_eq!(get("/latest/meta-data/ram/security-credentials/"), (200, "WharfNodeRole".into()));
             let keys = get("/latest/meta-data/ram/security-credentials/WharfNodeRole").1;
             assert_eq!(get("/latest/meta-data/ram/security-credentials/WharfNodeRole").1, keys, "keys are kept while they are fresh");

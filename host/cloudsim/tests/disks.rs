@@ -56,18 +56,12 @@ fn a_disk_moves_between_instances_with_its_bytes() {
     let region = region(folder.path());
     let client = Client::ecs(&region);
     let disk = client.new_disk("20");
-    assert_eq!(
-        client.error("DetachDisk", &[("InstanceId", &instance(&region, 0)), ("DiskId", &disk)]),
-        (403, "IncorrectDiskStatus".into())
-    );
+    assert_eq!(client.error("DetachDisk", &[("InstanceId", &instance(&region, 0)), ("DiskId", &disk)]), (403, "IncorrectDiskStatus".into()));
 
     attach(&client, &instance(&region, 0), &disk);
     let here = link(&region, 0, &disk);
     let device = eventually(|| fs::read_link(&here).ok(), "the link");
-    assert_eq!(
-        fs::read_to_string(format!("/sys/block/{}/size", device.file_name().unwrap().to_str().unwrap())).unwrap().trim(),
-        "41943040"
-    );
+    assert_eq!(fs::read_to_string(format!("/sys/block/{}/size", device.file_name().unwrap().to_str().unwrap())).unwrap().trim(), "41943040");
     assert!(!link(&region, 1, &disk).exists(), "the other instance does not see it");
     File::options().write(true).open(&device).unwrap().write_all(b"wharf").unwrap();
     let shown = client.disk(&disk);

@@ -50,10 +50,7 @@ fn virtual_environment(requirements: &Path) -> PathBuf {
         return python;
     }
     let install = "install it: apt-get install python3-venv python3-pip";
-    run(
-        Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder),
-        &format!("`python3 -m venv` is missing or broken; {install}"),
-    );
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder), &format!("`python3 -m venv` is missing or broken; {install}"));
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(requirements);
     run(&mut pip, "the SDKs could not be installed; pip needs a Python package index (PIP_INDEX_URL)");

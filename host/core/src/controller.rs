@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::error::{Blame, Effect, Error, ErrorKind};
 use crate::inflight::InFlight;
 use crate::observer::Observer;
-pub use crate::pacing::Pacer;
 use crate::pacing::Backoff;
+pub use crate::pacing::Pacer;
 use crate::ports::{Backend, Call, Clock, Instant};
 use crate::types::{
     Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed, NodeId, Pending, Progress,
@@ -54,7 +54,8 @@ impl Controller {
     /// A controller of a process that makes one call and exits: there is nobody to wait for.
     pub fn for_one_call(driver: impl Into<String>, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Self {
         let mut controller = Self::new(driver, backend, clock);
-        controller.observer = Observer::new(Arc::clone(&controller.backend), Arc::clone(&controller.clock), Arc::clone(&controller.pacer), Duration::ZERO);
+        controller.observer =
+            Observer::new(Arc::clone(&controller.backend), Arc::clone(&controller.clock), Arc::clone(&controller.pacer), Duration::ZERO);
         controller.tick = Duration::ZERO;
         controller
     }

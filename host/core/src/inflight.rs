@@ -20,7 +20,8 @@ impl InFlight {
     pub(crate) fn begin(&self, key: &str, verb: &'static str) -> Result<InFlightGuard, Error> {
         let mut keys = lock(&self.keys);
         if let Some(other) = keys.get(key) {
-            return Err(Error::aborted(format!("{verb} of {key}: another call ({other}) for it is still running")).with_hint("it is called again by itself; nothing to do"));
+            return Err(Error::aborted(format!("{verb} of {key}: another call ({other}) for it is still running"))
+                .with_hint("it is called again by itself; nothing to do"));
         }
         keys.insert(key.to_owned(), verb);
         Ok(InFlightGuard { keys: Arc::clone(&self.keys), key: key.to_owned() })

@@ -12,7 +12,8 @@ use crate::pacing::Backoff;
 use crate::policy::NodePolicy;
 use crate::ports::{Backend, Call, Clock, Node, PublishRecord, RemovePath, StageRecord, Usage};
 use crate::types::{
-    AccessMode, AccessType, Capability, Description, NodeDescription, NodeExpandRequest, PublishRequest, StageRequest, TranslateRequest, Translated, VolumeId,
+    AccessMode, AccessType, Capability, Description, NodeDescription, NodeExpandRequest, PublishRequest, StageRequest, TranslateRequest, Translated,
+    VolumeId,
 };
 
 /// The node verbs of one driver.
@@ -152,7 +153,9 @@ impl NodeService {
         }
         self.node.unmount(call, staging_path, RemovePath::No)?;
         match record {
-            Some(record) if record.staging_path == staging_path || !self.node.is_mounted(&record.staging_path)? => self.node.forget(&self.driver, &record.volume),
+            Some(record) if record.staging_path == staging_path || !self.node.is_mounted(&record.staging_path)? => {
+                self.node.forget(&self.driver, &record.volume)
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -160,7 +163,9 @@ impl NodeService {
     fn check_unused(&self, record: &StageRecord) -> Result<(), Error> {
         for target in &record.targets {
             if self.node.is_mounted(&target.target_path)? {
-                return Err(Error::precondition(format!("it is still published at {}", target.target_path.display())).with_hint("unpublish it there first"));
+                return Err(
+                    Error::precondition(format!("it is still published at {}", target.target_path.display())).with_hint("unpublish it there first")
+                );
             }
         }
         Ok(())
@@ -225,7 +230,11 @@ impl NodeService {
         }
         check_same_use(&published.capability, &request.capability)?;
         if published.read_only != request.read_only {
-            return Err(Error::new(ErrorKind::AlreadyExists, crate::Blame::User, format!("it is published at {} with another read-only setting", target.display())));
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                crate::Blame::User,
+                format!("it is published at {} with another read-only setting", target.display()),
+            ));
         }
         Ok(true)
     }
@@ -295,7 +304,11 @@ impl NodeService {
         let record = self.known(&request.volume, path)?;
         let request = NodeExpandRequest {
             capability: request.capability.clone().or_else(|| record.as_ref().map(|record| record.capability.clone())),
-            context: if request.context.is_empty() { record.as_ref().map(|record| record.context.clone()).unwrap_or_default() } else { request.context.clone() },
+            context: if request.context.is_empty() {
+                record.as_ref().map(|record| record.context.clone()).unwrap_or_default()
+            } else {
+                request.context.clone()
+            },
             ..request.clone()
         };
         let plan = self.backend.plan_expand(call, &request)?;
@@ -340,5 +353,9 @@ fn check_same_use(has: &Capability, wants: &Capability) -> Result<(), Error> {
     if agree {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::AlreadyExists, crate::Blame::User, "it is in place already for an incompatible use (file system, raw device or mount options differ)"))
+    Err(Error::new(
+        ErrorKind::AlreadyExists,
+        crate::Blame::User,
+        "it is in place already for an incompatible use (file system, raw device or mount options differ)",
+    ))
 }

@@ -56,7 +56,11 @@ impl Pacer {
                 let mut pace = lock(&self.state);
                 let now = clock.now();
                 if call.is_cancelled() || call.remaining(now).is_zero() {
-                    return Err(Error::new(ErrorKind::DeadlineExceeded, crate::Blame::Cloud, "the account is being throttled and the call's time is over"));
+                    return Err(Error::new(
+                        ErrorKind::DeadlineExceeded,
+                        crate::Blame::Cloud,
+                        "the account is being throttled and the call's time is over",
+                    ));
                 }
                 if pace.running >= MAX_CONCURRENT {
                     drop(self.freed.wait_timeout(pace, CANCELLATION_CHECK));

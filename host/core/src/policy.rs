@@ -25,9 +25,7 @@ pub struct EndpointGrant {
 impl EndpointGrant {
     /// Whether this grant covers the request.
     pub fn permits(&self, endpoint: &str, account: Option<&str>, action: &str) -> bool {
-        self.endpoint == endpoint
-            && self.account.as_deref() == account
-            && self.actions.iter().any(|pattern| matches_pattern(pattern, action))
+        self.endpoint == endpoint && self.account.as_deref() == account && self.actions.iter().any(|pattern| matches_pattern(pattern, action))
     }
 }
 
@@ -95,7 +93,12 @@ impl NodePolicy {
             },
             Step::MakeDirectory { at, .. } => self.check_directory(at),
             Step::SetBlockQueue { key, .. } if !self.block_queue.contains(key) => Err(refused("block-queue", key)),
-            Step::FindDevice(_) | Step::Format { .. } | Step::Check { .. } | Step::Grow { .. } | Step::SetBlockQueue { .. } | Step::BlockDevice { .. } => Ok(()),
+            Step::FindDevice(_)
+            | Step::Format { .. }
+            | Step::Check { .. }
+            | Step::Grow { .. }
+            | Step::SetBlockQueue { .. }
+            | Step::BlockDevice { .. } => Ok(()),
         }
     }
 

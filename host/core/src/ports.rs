@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::policy::NodePolicy;
 use crate::types::{
-    Answer, AttachRequest, Attached, CapacityRange, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed,
-    NodeDescription, NodeExpandRequest, NodeId, Observation, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest,
-    Validated, Volume, VolumeId,
+    Answer, AttachRequest, Attached, CapacityRange, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed, NodeDescription,
+    NodeExpandRequest, NodeId, Observation, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume,
+    VolumeId,
 };
 
 /// Monotonic time since an arbitrary start.

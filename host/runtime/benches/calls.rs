@@ -101,11 +101,24 @@ fn link(engine: &Engine, code: &PathBuf, manifest: &Manifest, generation: u64) -
 
 /// A real call's size: ten pairs of context.
 fn request() -> StageRequest {
-    let context = [("type", "cloud_essd"), ("performanceLevel", "PL1"), ("fsType", "ext4"), ("encrypted", "false"), ("zoneId", "z-1"), ("regionId", "r-1"),
-        ("resourceGroupId", "rg-1"), ("readOnly", "false"), ("diskTags", "a:b"), ("multiAttach", "false")];
+    let context = [
+        ("type", "cloud_essd"),
+        ("performanceLevel", "PL1"),
+        ("fsType", "ext4"),
+        ("encrypted", "false"),
+        ("zoneId", "z-1"),
+        ("regionId", "r-1"),
+        ("resourceGroupId", "rg-1"),
+        ("readOnly", "false"),
+        ("diskTags", "a:b"),
+        ("multiAttach", "false"),
+    ];
     StageRequest {
         volume: VolumeId::new("d-bp1aaaaaaaaaaaaaaaaa"),
-        capability: Capability { access: AccessType::Mount { fs_type: "ext4".into(), flags: vec!["noatime".into()] }, mode: AccessMode::SingleNodeWriter },
+        capability: Capability {
+            access: AccessType::Mount { fs_type: "ext4".into(), flags: vec!["noatime".into()] },
+            mode: AccessMode::SingleNodeWriter,
+        },
         context: context.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
         publish_context: vec![("serialNumber".into(), "bp1aaaaaaaaaaaaaaaaa".into())],
     }

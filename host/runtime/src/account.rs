@@ -124,7 +124,15 @@ pub trait Authenticator: Send + Sync {
     /// `NotFound`: this source has no credential.
     fn obtain(&self, call: &Call, source: &Source, now_ms: u64) -> Result<Credential, Error>;
     /// Pure.
-    fn sign(&self, call: &Call, request: &Unsigned<'_>, settings: &Parameters, credential: &Credential, now_ms: u64, nonce: &str) -> Result<Signature, Error>;
+    fn sign(
+        &self,
+        call: &Call,
+        request: &Unsigned<'_>,
+        settings: &Parameters,
+        credential: &Credential,
+        now_ms: u64,
+        nonce: &str,
+    ) -> Result<Signature, Error>;
 }
 
 /// Signs requests of accounts.
@@ -190,7 +198,11 @@ impl Account {
         match self.obtain(call) {
             Ok(credential) => {
                 let now = unix_millis();
-                let held = Held { renew_at_ms: credential.expires_at_ms.map(|at| renewal(now, at)), credential: Arc::new(credential), since: Instant::now() };
+                let held = Held {
+                    renew_at_ms: credential.expires_at_ms.map(|at| renewal(now, at)),
+                    credential: Arc::new(credential),
+                    since: Instant::now(),
+                };
                 let credential = Arc::clone(&held.credential);
                 self.lock().held = Some(held);
                 Ok(credential)
@@ -217,7 +229,8 @@ impl Account {
             }
         }
         let reasons = if missing.is_empty() { "it has no sources".to_owned() } else { missing.join("; ") };
-        Err(Error::new(ErrorKind::Unauthenticated, Blame::User, format!("no credential: {reasons}")).with_hint("give the account a source that has keys"))
+        Err(Error::new(ErrorKind::Unauthenticated, Blame::User, format!("no credential: {reasons}"))
+            .with_hint("give the account a source that has keys"))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -142,12 +142,21 @@ impl Authenticator for WasmAuthenticator {
         self.call(&code, entry(call, "obtain", outbound, secrets), invoke, credential_from_guest, check_credential)
     }
 
-    fn sign(&self, call: &Call, request: &Unsigned<'_>, settings: &Parameters, credential: &Credential, now_ms: u64, nonce: &str) -> Result<Signature, Error> {
+    fn sign(
+        &self,
+        call: &Call,
+        request: &Unsigned<'_>,
+        settings: &Parameters,
+        credential: &Credential,
+        now_ms: u64,
+        nonce: &str,
+    ) -> Result<Signature, Error> {
         let code = self.active();
         let secrets = credential.values.iter().map(|(_, value)| value.clone()).collect();
         let credential = wit::Credential { values: exposed(&credential.values), expires_at_ms: credential.expires_at_ms, extensions: Vec::new() };
         let request = unsigned_to_guest(request, settings);
-        let invoke = |it: &Instance, store: &mut Store<HostCtx>| it.wharf_volume_authenticator().call_sign(store, &request, &credential, now_ms, nonce);
+        let invoke =
+            |it: &Instance, store: &mut Store<HostCtx>| it.wharf_volume_authenticator().call_sign(store, &request, &credential, now_ms, nonce);
         self.call(&code, entry(call, "sign", None, secrets), invoke, signature_from_guest, check_signature)
     }
 }

@@ -11,8 +11,9 @@ use wharf_core::plan::Plan;
 use wharf_core::policy::EndpointGrant;
 use wharf_core::ports::{Backend, Call};
 use wharf_core::types::{
-    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed, NodeDescription, NodeExpandRequest, NodeId,
-    Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume, VolumeId,
+    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed, NodeDescription, NodeExpandRequest,
+    NodeId, Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume,
+    VolumeId,
 };
 
 use crate::account::Signer;

@@ -4,7 +4,9 @@
 use std::collections::HashSet;
 
 use wharf_core::plan::{MAX_STEPS, Plan};
-use wharf_core::types::{Answer, Attached, Description, Expanded, Listed, NodeDescription, Observation, Parameters, Pending, Translated, Validated, Volume};
+use wharf_core::types::{
+    Answer, Attached, Description, Expanded, Listed, NodeDescription, Observation, Parameters, Pending, Translated, Validated, Volume,
+};
 use wharf_core::{Blame, Error, ErrorKind};
 
 /// A resume token; the contract's number. It is kept while an operation waits.
@@ -216,7 +218,8 @@ mod tests {
 
     #[test]
     fn ids_and_maps_are_bounded() {
-        let node = |id: &str, value: usize| NodeDescription { node_id: NodeId::new(id), topology: vec![("k".into(), "v".repeat(value))], max_volumes: None };
+        let node =
+            |id: &str, value: usize| NodeDescription { node_id: NodeId::new(id), topology: vec![("k".into(), "v".repeat(value))], max_volumes: None };
         assert!(node_description(&node("i-1", 10)).is_ok());
         assert!(node_description(&node("", 10)).is_err());
         assert!(node_description(&node("i\n1", 10)).is_err());

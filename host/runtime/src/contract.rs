@@ -52,16 +52,26 @@ fn judge_import(world: World, name: &str) -> Option<String> {
     }
     let allowed = imports(world);
     let Some((interface, version)) = split(name) else {
-        return Some(format!("it imports `{name}`, which Wharf does not have; a component of the world `{}` may import {}", world.word(), allowed.join(", ")));
+        return Some(format!(
+            "it imports `{name}`, which Wharf does not have; a component of the world `{}` may import {}",
+            world.word(),
+            allowed.join(", ")
+        ));
     };
     if !allowed.contains(&interface) {
-        return Some(format!("it imports `{interface}` of the contract, which the world `{}` does not have; it may import {}", world.word(), allowed.join(", ")));
+        return Some(format!(
+            "it imports `{interface}` of the contract, which the world `{}` does not have; it may import {}",
+            world.word(),
+            allowed.join(", ")
+        ));
     }
-    (!is_compatible(version)).then(|| format!("it imports `{interface}` of contract {version}, and this build of Wharf speaks {VERSION}; {}", advice(version)))
+    (!is_compatible(version))
+        .then(|| format!("it imports `{interface}` of contract {version}, and this build of Wharf speaks {VERSION}; {}", advice(version)))
 }
 
 fn judge_export(world: World, interface: &str, exported: &[String]) -> Option<String> {
-    let found: Vec<&str> = exported.iter().filter_map(|name| split(name)).filter(|(name, _)| *name == interface).map(|(_, version)| version).collect();
+    let found: Vec<&str> =
+        exported.iter().filter_map(|name| split(name)).filter(|(name, _)| *name == interface).map(|(_, version)| version).collect();
     if found.iter().any(|version| is_compatible(version)) {
         return None;
     }
@@ -72,7 +82,11 @@ fn judge_export(world: World, interface: &str, exported: &[String]) -> Option<St
 }
 
 fn advice(version: &str) -> &'static str {
-    if numbers(version) > numbers(VERSION) { "update Wharf, or build the component against the older contract" } else { "build the component against the newer contract" }
+    if numbers(version) > numbers(VERSION) {
+        "update Wharf, or build the component against the older contract"
+    } else {
+        "build the component against the newer contract"
+    }
 }
 
 /// `wharf:volume/node@0.1.0` → (`node`, `0.1.0`).

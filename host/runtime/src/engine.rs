@@ -110,7 +110,8 @@ impl Engine {
     /// [`ComponentError::Stale`] when it was made by another engine.
     pub unsafe fn load(&self, code: &File) -> Result<Component, ComponentError> {
         // SAFETY: the caller's obligation, word for word.
-        unsafe { Component::deserialize_file(&self.inner.wasmtime, format!("/proc/self/fd/{}", code.as_raw_fd())) }.map_err(|error| ComponentError::Stale(format!("{error:#}")))
+        unsafe { Component::deserialize_file(&self.inner.wasmtime, format!("/proc/self/fd/{}", code.as_raw_fd())) }
+            .map_err(|error| ComponentError::Stale(format!("{error:#}")))
     }
 
     /// Compiles and loads in one go, for checks, tests and tools.

@@ -203,7 +203,9 @@ fn cause(ctx: &HostCtx, trap: &wasmtime::Error) -> String {
     }
     if trap.is::<Unfit>() {
         let cause = tidy(ctx, &trap.root_cause().to_string());
-        return format!("it cannot be started: a function or a type in it is not that of contract {VERSION}; build it against that contract ({cause})");
+        return format!(
+            "it cannot be started: a function or a type in it is not that of contract {VERSION}; build it against that contract ({cause})"
+        );
     }
     match trap.downcast_ref::<Trap>() {
         Some(trap) => format!("it trapped: {trap}"),

@@ -51,7 +51,15 @@ pub(crate) struct HostCtx {
 
 impl HostCtx {
     /// `outbound` absent: this function must not send anything.
-    pub(crate) fn new(call: &Call, remaining: Duration, limits: &Limits, log: GuestLog, function: &'static str, outbound: Option<Outbound>, config: Arc<Parameters>) -> Self {
+    pub(crate) fn new(
+        call: &Call,
+        remaining: Duration,
+        limits: &Limits,
+        log: GuestLog,
+        function: &'static str,
+        outbound: Option<Outbound>,
+        config: Arc<Parameters>,
+    ) -> Self {
         Self {
             memory: Memory::new(limits),
             watch: Watch::new(call, remaining, limits),
@@ -76,11 +84,19 @@ impl HostCtx {
 
     fn admit(&mut self, count: usize) -> Result<Outbound, Error> {
         let Some(outbound) = self.outbound.clone() else {
-            return Err(Error::new(ErrorKind::PermissionDenied, Blame::Backend, format!("`{}` must not send requests; the host gives it no network", self.function)));
+            return Err(Error::new(
+                ErrorKind::PermissionDenied,
+                Blame::Backend,
+                format!("`{}` must not send requests; the host gives it no network", self.function),
+            ));
         };
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         if self.sent.requests.saturating_add(count) > self.request_bound {
-            return Err(Error::new(ErrorKind::ResourceExhausted, Blame::Backend, format!("`{}` sent more than {} requests in one call", self.function, self.request_bound)));
+            return Err(Error::new(
+                ErrorKind::ResourceExhausted,
+                Blame::Backend,
+                format!("`{}` sent more than {} requests in one call", self.function, self.request_bound),
+            ));
         }
         self.sent.requests += count;
         Ok(outbound)

@@ -39,7 +39,8 @@ impl Ticker {
     pub(crate) fn begin(&self) -> Result<TickingGuard<'_>, Error> {
         let thread = self.thread.get_or_init(|| start(self.engine.clone(), Arc::clone(&self.shared)));
         let Some(thread) = thread else {
-            return Err(Error::unavailable("this machine refuses the thread that bounds backend calls").with_hint("raise the limit on threads (pids) of this process"));
+            return Err(Error::unavailable("this machine refuses the thread that bounds backend calls")
+                .with_hint("raise the limit on threads (pids) of this process"));
         };
         self.shared.running.fetch_add(1, Ordering::SeqCst);
         if self.shared.asleep.load(Ordering::SeqCst) {

@@ -40,7 +40,11 @@ impl Cache {
     /// # Errors
     /// When the folder cannot be written, or is not this user's alone.
     pub fn put(&self, component: &Digest, code: &[u8]) -> Result<(), StoreError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(|error| StoreError::io("create the folder", &self.folder, error))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(|error| StoreError::io("create the folder", &self.folder, error))?;
         self.is_private_folder()?;
         durable::write(&self.folder, &format!("{component}.cwasm"), code)?;
         durable::write(&self.folder, &format!("{component}.sha256"), Digest::of(code).as_str().as_bytes())
@@ -74,5 +78,8 @@ fn check_private(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
     if metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o077 == 0 {
         return Ok(());
     }
-    Err(StoreError::damaged(path, "compiled code must belong to this user and be closed to everybody else; remove the store's `cache` folder, it is made again"))
+    Err(StoreError::damaged(
+        path,
+        "compiled code must belong to this user and be closed to everybody else; remove the store's `cache` folder, it is made again",
+    ))
 }

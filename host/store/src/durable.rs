@@ -16,7 +16,10 @@ const HALF_WRITTEN: &str = ".new-";
 pub(crate) fn write(folder: &Path, name: &str, content: &[u8]) -> Result<(), StoreError> {
     let temporary = folder.join(format!("{HALF_WRITTEN}{name}"));
     let path = folder.join(name);
-    let io = |action, path: &Path| { let path = path.to_owned(); move |error| StoreError::io(action, &path, error) };
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |error| StoreError::io(action, &path, error)
+    };
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(StoreError::io("remove", &temporary, error)),
         _ => {}
@@ -69,7 +72,13 @@ pub(crate) struct LockGuard {
 
 impl LockGuard {
     pub(crate) fn take(path: &Path) -> Result<Self, StoreError> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(|error| StoreError::io("open", path, error))?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| StoreError::io("open", path, error))?;
         flock(&file, FlockOperation::LockExclusive).map_err(|error| StoreError::io("lock", path, error.into()))?;
         Ok(Self { _file: file })
     }

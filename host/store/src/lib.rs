@@ -145,7 +145,8 @@ impl Store {
     /// [`StoreError::NothingBefore`] when there is none.
     pub fn rollback(&self, name: &str) -> Result<Generation, StoreError> {
         let _lock = self.lock()?;
-        let history = self.history(name)?.and_then(|history| history.rolled_back()).ok_or_else(|| StoreError::NothingBefore { name: name.to_owned() })?;
+        let history =
+            self.history(name)?.and_then(|history| history.rolled_back()).ok_or_else(|| StoreError::NothingBefore { name: name.to_owned() })?;
         let generation = self.generation(name, history.active())?;
         self.point(name, &history)?;
         Ok(generation)
@@ -274,7 +275,8 @@ impl Store {
             durable::remove(&folder.join(format!("{}.json", generation.number)))?;
         }
         let summaries = self.list()?;
-        let used: Vec<String> = summaries.iter().flat_map(|summary| &summary.generations).map(|generation| format!("{}.wasm", generation.digest)).collect();
+        let used: Vec<String> =
+            summaries.iter().flat_map(|summary| &summary.generations).map(|generation| format!("{}.wasm", generation.digest)).collect();
         let components = self.root.join("components");
         for file in durable::names(&components)?.into_iter().filter(|file| !used.contains(file)) {
             durable::remove(&components.join(file))?;

@@ -61,7 +61,8 @@ fn add_target(target: &str) -> Result<()> {
     if PathBuf::from(libraries.trim()).is_dir() {
         return Ok(());
     }
-    let rustup = command::find_program("rustup").with_context(|| format!("the Rust target {target} is not installed, and there is no rustup to add it"))?;
+    let rustup =
+        command::find_program("rustup").with_context(|| format!("the Rust target {target} is not installed, and there is no rustup to add it"))?;
     announce(&format!("adding the target {target} with rustup"));
     command::run(Command::new(rustup).args(["target", "add", target]))
 }

@@ -54,7 +54,9 @@ const LIMIT: Duration = Duration::from_secs(10 * 60);
 pub fn run(options: &Options) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     let tally = match (&options.endpoint, &options.dir) {
-        (Some(endpoint), Some(dir)) => check_all(&Subject { tool: tool::find_or_install(&workspace)?, endpoint: endpoint.clone(), folder: dir.clone(), limit: LIMIT })?,
+        (Some(endpoint), Some(dir)) => {
+            check_all(&Subject { tool: tool::find_or_install(&workspace)?, endpoint: endpoint.clone(), folder: dir.clone(), limit: LIMIT })?
+        }
         _ => against_wharf(&workspace, Company::Alone, LIMIT)?,
     };
     tally.skips.iter().for_each(|skip| println!("skipped: {skip}"));

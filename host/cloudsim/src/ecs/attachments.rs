@@ -31,8 +31,7 @@ pub(super) fn attach(world: &mut World, params: &Params) -> Answer {
     }
     let disk = world.disk_mut(&disk_id)?;
     disk.delete_with_instance = delete_with_instance.unwrap_or(disk.delete_with_instance);
-    let attachment =
-        Attachment { instance: instance_id, device, phase: Phase::Attaching { until }, since: now, visible_at: Some(visible_at) };
+    let attachment = Attachment { instance: instance_id, device, phase: Phase::Attaching { until }, since: now, visible_at: Some(visible_at) };
     disk.attachments.push(attachment);
     Ok(json!({}))
 }

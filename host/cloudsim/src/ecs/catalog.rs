@@ -53,9 +53,7 @@ pub(super) fn check_size(category: &Category, level: Option<&str>, size_gib: u64
     }
     if category.name != "cloud_essd" {
         return match level {
-            Some(_) => {
-                Err(ApiError::new(400, "InvalidPerformanceLevel.Malformed", "The specified parameter PerformanceLevel is not valid."))
-            }
+            Some(_) => Err(ApiError::new(400, "InvalidPerformanceLevel.Malformed", "The specified parameter PerformanceLevel is not valid.")),
             None => Ok(String::new()),
         };
     }
@@ -80,8 +78,7 @@ pub(super) fn check_stock(world: &World, zone: &str, category: &str) -> Result<(
     match world.options.shortages.iter().find(|shortage| shortage.zone == zone && shortage.category == category) {
         None => Ok(()),
         Some(shortage) if shortage.sold_out => {
-            let message =
-                "The requested resource is sold out in the specified zone; try other types of resources or other regions and zones.";
+            let message = "The requested resource is sold out in the specified zone; try other types of resources or other regions and zones.";
             Err(ApiError::new(403, "OperationDenied.NoStock", message))
         }
         Some(_) => Err(ApiError::new(403, "InvalidDataDiskCategory.NotSupported", "Specified disk category is not supported.")),
@@ -147,9 +144,7 @@ pub(super) fn available_resource(world: &mut World, params: &Params) -> Answer {
     let resources = |zone: &str| -> Result<Vec<Value>, ApiError> {
         match destination {
             "DataDisk" | "SystemDisk" => Ok(CATEGORIES.iter().map(|category| available_disk(world, zone, category)).collect()),
-            "InstanceType" => {
-                Ok(vec![json!({ "Value": world.options.instance_type, "Status": "Available", "StatusCategory": "WithStock" })])
-            }
+            "InstanceType" => Ok(vec![json!({ "Value": world.options.instance_type, "Status": "Available", "StatusCategory": "WithStock" })]),
             "Zone" => Ok(vec![json!({ "Value": zone, "Status": "Available", "StatusCategory": "WithStock" })]),
             _ => Err(ApiError::new(400, "InvalidParameter.DestinationResource", "The specified DestinationResource is not valid.")),
         }

@@ -103,9 +103,7 @@ pub(super) fn auto_settings(category: &str, size_gib: u64, params: &Params) -> R
     let bursting = params.boolean("BurstingEnabled")?.unwrap_or(false);
     if category != "cloud_auto" {
         return match iops {
-            Some(_) => {
-                Err(ApiError::new(400, "InvalidParameter.Conflict", "The specified ProvisionedIops is not supported by the disk category."))
-            }
+            Some(_) => Err(ApiError::new(400, "InvalidParameter.Conflict", "The specified ProvisionedIops is not supported by the disk category.")),
             None => Ok((None, bursting)),
         };
     }
@@ -146,11 +144,7 @@ pub(super) fn delete(world: &mut World, params: &Params) -> Answer {
     }
     let now = world.now();
     if world.state.snapshots.values().any(|snapshot| snapshot.disk == id && snapshot.ready_at > now) {
-        return Err(ApiError::new(
-            403,
-            "DiskCreatingSnapshot",
-            "The operation is denied due to a snapshot of the disk is not completed yet.",
-        ));
+        return Err(ApiError::new(403, "DiskCreatingSnapshot", "The operation is denied due to a snapshot of the disk is not completed yet."));
     }
     world.change().disks.remove(id);
     world.discard_image(id.to_owned());

@@ -58,8 +58,7 @@ impl Change {
     fn of(disk: &Disk, params: &Params) -> Result<Self, ApiError> {
         let category = catalog::category(params.get("DiskCategory").unwrap_or(&disk.category))?;
         let same_category = category.name == disk.category;
-        let level =
-            params.get("PerformanceLevel").or(Some(disk.performance_level.as_str()).filter(|level| same_category && !level.is_empty()));
+        let level = params.get("PerformanceLevel").or(Some(disk.performance_level.as_str()).filter(|level| same_category && !level.is_empty()));
         let level = catalog::check_size(category, level, disk.size_gib)?;
         let (iops, _) = disks::auto_settings(category.name, disk.size_gib, params)?;
         if same_category && level == disk.performance_level && (iops.is_none() || iops == disk.provisioned_iops) {

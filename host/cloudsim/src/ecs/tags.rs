@@ -78,9 +78,7 @@ fn tags_of<'a>(world: &'a mut World, params: &Params, id: &str) -> Result<&'a mu
     let found = match params.required("ResourceType")?.to_ascii_lowercase().as_str() {
         "disk" => state.disks.get_mut(id).map(|disk| &mut disk.tags),
         "snapshot" => state.snapshots.get_mut(id).map(|snapshot| &mut snapshot.tags),
-        "instance" => {
-            state.instances.iter_mut().find(|instance| instance.id == id && !instance.released).map(|instance| &mut instance.tags)
-        }
+        "instance" => state.instances.iter_mut().find(|instance| instance.id == id && !instance.released).map(|instance| &mut instance.tags),
         _ => return Err(unknown_kind()),
     };
     found.ok_or_else(|| ApiError::new(404, "InvalidResourceId.NotFound", "The specified ResourceIds are not found in our records."))

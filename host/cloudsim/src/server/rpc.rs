@@ -115,11 +115,7 @@ impl Call {
             return Err(ApiError::new(400, "MissingAction", "Action is mandatory for this action."));
         }
         if self.version != version {
-            return Err(ApiError::new(
-                400,
-                "InvalidVersion",
-                format!("Specified parameter Version is not valid (this service has {version})."),
-            ));
+            return Err(ApiError::new(400, "InvalidVersion", format!("Specified parameter Version is not valid (this service has {version}).")));
         }
         if !known {
             return Err(ApiError::new(404, "InvalidAction.NotFound", "Specified api is not found, please check your url and method."));

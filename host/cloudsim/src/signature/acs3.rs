@@ -48,8 +48,7 @@ pub(super) fn verify(request: &SignedRequest<'_>, signed: &[String], signature: 
     }
     let canonical = canonical_request(request, signed, &payload);
     let string_to_sign = format!("{ALGORITHM}\n{}", hex(&Sha256::digest(canonical.as_bytes())));
-    let given =
-        (0..signature.len()).step_by(2).map(|at| u8::from_str_radix(signature.get(at..at + 2)?, 16).ok()).collect::<Option<Vec<u8>>>();
+    let given = (0..signature.len()).step_by(2).map(|at| u8::from_str_radix(signature.get(at..at + 2)?, 16).ok()).collect::<Option<Vec<u8>>>();
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|error| ApiError::internal(&error))?;
     mac.update(string_to_sign.as_bytes());
     match given {

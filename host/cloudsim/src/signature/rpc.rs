@@ -12,8 +12,7 @@ use crate::text::percent_encode;
 
 pub(super) fn claim(request: &SignedRequest<'_>) -> Result<Claim, ApiError> {
     let value = |name: &str| request.params.get(name).filter(|value| !value.is_empty()).cloned().ok_or_else(|| ApiError::missing(name));
-    let access_key_id =
-        value("AccessKeyId").map_err(|_| ApiError::new(400, "MissingAccessKeyId", "AccessKeyId is mandatory for this action."))?;
+    let access_key_id = value("AccessKeyId").map_err(|_| ApiError::new(400, "MissingAccessKeyId", "AccessKeyId is mandatory for this action."))?;
     if value("SignatureMethod")? != "HMAC-SHA1" || value("SignatureVersion")? != "1.0" {
         return Err(ApiError::new(400, "InvalidSignatureMethod", "Specified signature method is not supported."));
     }

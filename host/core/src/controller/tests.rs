@@ -8,7 +8,9 @@ use super::*;
 use crate::inflight::lock;
 use crate::pacing::tests::SteppedClock;
 use crate::plan::Plan;
-use crate::types::{AccessMode, AccessType, Capability, NodeDescription, NodeExpandRequest, Observation, PublishRequest, StageRequest, TranslateRequest, Translated};
+use crate::types::{
+    AccessMode, AccessType, Capability, NodeDescription, NodeExpandRequest, Observation, PublishRequest, StageRequest, TranslateRequest, Translated,
+};
 
 type Script = VecDeque<Result<Answer<Attached>, Error>>;
 
@@ -34,7 +36,14 @@ fn unsupported<T>() -> Result<T, Error> {
 
 impl Backend for Scripted {
     fn describe(&self, _: &Call) -> Result<Description, Error> {
-        Ok(Description { name: "scripted".into(), version: "1".into(), drivers: vec![], capabilities: vec![], topology_keys: vec![], observe_batch: 3 })
+        Ok(Description {
+            name: "scripted".into(),
+            version: "1".into(),
+            drivers: vec![],
+            capabilities: vec![],
+            topology_keys: vec![],
+            observe_batch: 3,
+        })
     }
     fn observe(&self, _: &Call, ids: &[String]) -> Result<Vec<Observation>, Error> {
         assert_eq!(self.observing.fetch_add(1, Ordering::SeqCst), 0, "one observe call at a time");

@@ -68,7 +68,9 @@ impl HttpEgress {
         if let Some(handle) = &self.handle {
             return Ok(handle);
         }
-        let own = self.own.get_or_init(|| Builder::new_multi_thread().worker_threads(1).thread_name("wharf-http").enable_all().build().map_err(|error| error.to_string()));
+        let own = self.own.get_or_init(|| {
+            Builder::new_multi_thread().worker_threads(1).thread_name("wharf-http").enable_all().build().map_err(|error| error.to_string())
+        });
         own.as_ref().map(Runtime::handle).map_err(|error| Error::internal(format!("no async runtime for requests: {error}")))
     }
 
@@ -86,7 +88,8 @@ impl HttpEgress {
     fn prepare(&self, scope: &Scope<'_>, request: &Request) -> Result<Prepared, Error> {
         check_shape(request)?;
         let endpoint = self.endpoints.get(&request.endpoint).ok_or_else(|| {
-            Error::denied(format!("there is no endpoint `{}`", request.endpoint)).with_hint("an administrator can add it to `endpoints` in the configuration")
+            Error::denied(format!("there is no endpoint `{}`", request.endpoint))
+                .with_hint("an administrator can add it to `endpoints` in the configuration")
         })?;
         scope.grants.check(request)?;
         if endpoint.is_refused_address() {
@@ -96,7 +99,11 @@ impl HttpEgress {
         let reserved = self.reserved(scope, request)?;
         let mut headers = headers::checked(scope.author, &request.headers, &reserved)?;
         if let Some((key, _)) = request.query.iter().find(|(key, _)| reserved.has_query(key)) {
-            return Err(Error::new(ErrorKind::PermissionDenied, Blame::Backend, format!("it sets the query key `{key}`, which only the account's signer may set")));
+            return Err(Error::new(
+                ErrorKind::PermissionDenied,
+                Blame::Backend,
+                format!("it sets the query key `{key}`, which only the account's signer may set"),
+            ));
         }
         if let Some(account) = &request.account {
             let signer = scope.signer.ok_or_else(|| no_signer(account))?;
@@ -115,7 +122,8 @@ impl HttpEgress {
             for (name, value) in &signature.headers {
                 headers::put_signed(&mut headers, name, value, &authority)?;
             }
-            let mut query: Vec<_> = request.query.iter().filter(|(key, _)| !signature.query.iter().any(|(signed, _)| signed == key)).cloned().collect();
+            let mut query: Vec<_> =
+                request.query.iter().filter(|(key, _)| !signature.query.iter().any(|(signed, _)| signed == key)).cloned().collect();
             query.extend(signature.query);
             target = url::target(&endpoint.base, &request.path, &query)?;
         }
@@ -152,7 +160,9 @@ impl HttpEgress {
             let mut answers = Vec::with_capacity(tasks.len());
             for task in tasks {
                 answers.push(match task {
-                    Ok(task) => task.await.unwrap_or_else(|error| Err(Error::internal(format!("a request's task ended: {error}")).with_unknown_effect())),
+                    Ok(task) => {
+                        task.await.unwrap_or_else(|error| Err(Error::internal(format!("a request's task ended: {error}")).with_unknown_effect()))
+                    }
                     Err(error) => Err(error),
                 });
             }
@@ -184,7 +194,12 @@ impl Egress for HttpEgress {
         if let Some(observer) = &self.observer {
             for (request, answer) in requests.iter().zip(&answers) {
                 let outcome = answer.as_ref().map(|response| response.status).map_err(|error| error.kind);
-                observer.requested(&RequestEvent { endpoint: &request.endpoint, action: &request.granted_action(), duration: start.elapsed(), outcome });
+                observer.requested(&RequestEvent {
+                    endpoint: &request.endpoint,
+                    action: &request.granted_action(),
+                    duration: start.elapsed(),
+                    outcome,
+                });
             }
         }
         answers
@@ -220,7 +235,10 @@ impl Prepared {
         let Self { request, endpoint, cap, mutates } = self;
         let lost = |error: Error| if mutates { error.with_unknown_effect() } else { error };
         let exchange = async {
-            let incoming = request.send().await.map_err(|error| if error.is_connect() { unreached(&endpoint, &error) } else { lost(broken(&endpoint, &error)) })?;
+            let incoming = request
+                .send()
+                .await
+                .map_err(|error| if error.is_connect() { unreached(&endpoint, &error) } else { lost(broken(&endpoint, &error)) })?;
             receive(incoming, &endpoint, cap, &delivery.bodies).await.map_err(lost)
         };
         tokio::select! {
@@ -239,7 +257,11 @@ async fn receive(mut incoming: Incoming, endpoint: &str, cap: usize, bodies: &Bu
             return Err(Error::new(ErrorKind::Unavailable, Blame::Cloud, format!("endpoint `{endpoint}`: the answer is longer than {cap} bytes")));
         }
         if !bodies.take(chunk.len()) {
-            return Err(Error::new(ErrorKind::Unavailable, Blame::Backend, format!("endpoint `{endpoint}`: the answers of this call are longer than one call may take")));
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                Blame::Backend,
+                format!("endpoint `{endpoint}`: the answers of this call are longer than one call may take"),
+            ));
         }
         body.extend_from_slice(&chunk);
     }
@@ -296,11 +318,13 @@ fn about(request: &Request, error: Error) -> Error {
 }
 
 fn no_signer(account: &str) -> Error {
-    Error::denied(format!("there is no account `{account}` for this component")).with_hint("an administrator can add it to `accounts` in the configuration")
+    Error::denied(format!("there is no account `{account}` for this component"))
+        .with_hint("an administrator can add it to `accounts` in the configuration")
 }
 
 fn private_address(endpoint: &str) -> Error {
-    Error::denied(format!("endpoint `{endpoint}` leads to a private address")).with_hint("if that is meant, an administrator can set `private = true` for it")
+    Error::denied(format!("endpoint `{endpoint}` leads to a private address"))
+        .with_hint("if that is meant, an administrator can set `private = true` for it")
 }
 
 /// Nothing was sent.

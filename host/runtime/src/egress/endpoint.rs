@@ -98,7 +98,9 @@ mod tests {
         for good in ["https://ecs.example.com", "http://127.0.0.1:8080", "https://ecs.example.com/", "http://[::1]:80"] {
             assert!(Endpoint::new("e", good).is_ok(), "{good}");
         }
-        for bad in ["ecs.example.com", "ftp://x", "https://user@x", "https://u:p@x", "https://x/path", "https://x/?q=1", "https://x/#f", "unix:///run/x"] {
+        for bad in
+            ["ecs.example.com", "ftp://x", "https://user@x", "https://u:p@x", "https://x/path", "https://x/?q=1", "https://x/#f", "unix:///run/x"]
+        {
             assert!(Endpoint::new("e", bad).is_err(), "{bad}");
         }
     }

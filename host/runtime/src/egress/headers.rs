@@ -13,8 +13,18 @@ const HEADER_BYTES: usize = 8 << 10;
 
 /// The connection belongs to the host (RFC 9110, 7.6.1), and so does what decides where a message ends or goes.
 const CONNECTION: [&str; 12] = [
-    "connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
-    "transfer-encoding", "upgrade",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 /// Keys travel in these; only a signer sets them.
 const CREDENTIALS: [&str; 2] = ["authorization", "cookie"];
@@ -111,7 +121,9 @@ mod tests {
 
     #[test]
     fn a_backend_cannot_set_what_belongs_to_the_signer_or_the_host() {
-        for name in ["Authorization", "cookie", "X-Acs-Action", "x-acs-signature-nonce", "Date", "Host", "content-length", "Transfer-Encoding", "connection"] {
+        for name in
+            ["Authorization", "cookie", "X-Acs-Action", "x-acs-signature-nonce", "Date", "Host", "content-length", "Transfer-Encoding", "connection"]
+        {
             assert!(checked(Author::Backend, &one(name, "v"), &reserved()).is_err(), "{name}");
         }
         for name in ["accept", "x-aliyun-ecs-metadata-token", "content-type", "x-acsx", "dates"] {

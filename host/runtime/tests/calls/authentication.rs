@@ -9,8 +9,8 @@ use wharf_core::ports::Call;
 use wharf_core::types::Parameters;
 use wharf_core::{Error, ErrorKind};
 use wharf_runtime::{
-    Account, Accounts, AuthCode, AuthDescription, AuthPorts, Authenticator, Credential, Reserved, Secret, Signature, Signer, Source, SourceReader, Unsigned,
-    WasmAuthenticator,
+    Account, Accounts, AuthCode, AuthDescription, AuthPorts, Authenticator, Credential, Reserved, Secret, Signature, Signer, Source, SourceReader,
+    Unsigned, WasmAuthenticator,
 };
 
 use crate::fixture::{AUTH, Bench, ENGINE, RealClock, grants, manifest};
@@ -54,7 +54,9 @@ fn a_component_signs_what_a_backend_asks_for_and_the_backend_sees_no_key() {
     let functions: Vec<&str> = bench.heard.0.lock().unwrap().iter().map(|heard| heard.1).collect();
     assert_eq!(functions, ["describe", "obtain", "obtain", "sign", "delete"]);
     for reserved in ["x-signed-nonce=1", "authorization=1"] {
-        assert!(bench.does(&format!("send cloud main read DescribeDisks GET /ok {reserved}")).unwrap_err().message.contains("only the account's signer"));
+        assert!(
+            bench.does(&format!("send cloud main read DescribeDisks GET /ok {reserved}")).unwrap_err().message.contains("only the account's signer")
+        );
     }
     assert_eq!(server.hits(), 1);
 }

@@ -68,7 +68,10 @@ fn a_component_of_another_contract_is_told_both_versions() {
 
 #[test]
 fn a_newer_patch_with_a_new_function_still_fits() {
-    let newer = |text: String| text.replace("@0.1.0", "@0.1.9").replace("describe: func() -> result<description, error>;", "describe: func() -> result<description, error>;\n later: func();");
+    let newer = |text: String| {
+        text.replace("@0.1.0", "@0.1.9")
+            .replace("describe: func() -> result<description, error>;", "describe: func() -> result<description, error>;\n later: func();")
+    };
     let wasm = dummy("backend", newer, "");
     assert!(BackendCode::link(&ENGINE, &ENGINE.load_wasm(&wasm).unwrap(), manifest(World::Backend), 1).is_ok());
 }

@@ -11,7 +11,8 @@ use wharf_core::ports::{Backend, Call, Clock};
 use wharf_core::types::{Progress, VolumeId};
 use wharf_core::{Error, types};
 use wharf_runtime::{
-    BackendCode, BackendPorts, CallEvent, CallPorts, Component, Egress, Engine, EngineMode, Limits, Observer, Outcome, Request, Response, Scope, WasmBackend,
+    BackendCode, BackendPorts, CallEvent, CallPorts, Component, Egress, Engine, EngineMode, Limits, Observer, Outcome, Request, Response, Scope,
+    WasmBackend,
 };
 use wit_component::ComponentEncoder;
 
@@ -36,7 +37,8 @@ pub fn build(feature: Option<&str>) -> Vec<u8> {
 }
 
 pub fn manifest(world: World) -> Manifest {
-    let asks = |signed, actions: &[&str]| EndpointRequest { endpoint: "cloud".into(), signed, actions: actions.iter().map(|&it| it.into()).collect() };
+    let asks =
+        |signed, actions: &[&str]| EndpointRequest { endpoint: "cloud".into(), signed, actions: actions.iter().map(|&it| it.into()).collect() };
     Manifest {
         name: "misbehaving".into(),
         version: "0.1.0".into(),
@@ -53,7 +55,10 @@ pub fn grants() -> Vec<EndpointGrant> {
         account: account.map(Into::into),
         actions: actions.iter().map(|&it| it.into()).collect(),
     };
-    vec![grant(None, &["GET /*", "POST /ok", "POST /slow", "POST /drop", "POST /truncated"]), grant(Some("main"), &["Describe*", "leak", "steal-host", "tell"])]
+    vec![
+        grant(None, &["GET /*", "POST /ok", "POST /slow", "POST /drop", "POST /truncated"]),
+        grant(Some("main"), &["Describe*", "leak", "steal-host", "tell"]),
+    ]
 }
 
 pub fn code(generation: u64) -> Arc<BackendCode> {
@@ -111,7 +116,8 @@ impl Bench {
     pub fn new() -> Self {
         let (clock, heard) = (Arc::new(RealClock::default()), Arc::new(Heard::default()));
         let calls = CallPorts { clock: clock.clone(), limits: Limits::default(), observer: Some(heard.clone()) };
-        let ports = BackendPorts { calls, egress: None, signer: None, grants: grants(), config: vec![("zone".into(), "a".into()), ("x".into(), "y".into())] };
+        let ports =
+            BackendPorts { calls, egress: None, signer: None, grants: grants(), config: vec![("zone".into(), "a".into()), ("x".into(), "y".into())] };
         Self { clock, heard, ports }
     }
 

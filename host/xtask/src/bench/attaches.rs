@@ -46,7 +46,13 @@ pub fn measure(parts: &Parts, report: &mut Report) -> Result<()> {
     let beyond = DISKS.saturating_sub(limit.calls as usize) as f64;
     let bound = beyond * f64::from(limit.seconds) / f64::from(limit.calls) + Duration::from_millis(delays.attach).as_secs_f64();
     report.add(Figure { what: "100 attaches over 10 nodes, wall", value: wall, unit: "s", against: Some(("lower bound", bound)), target: "-" });
-    report.add(Figure { what: "  cloud requests per attach", value: requests as f64 / DISKS as f64, unit: "requests", against: None, target: "≤ 1.5" });
+    report.add(Figure {
+        what: "  cloud requests per attach",
+        value: requests as f64 / DISKS as f64,
+        unit: "requests",
+        against: None,
+        target: "≤ 1.5",
+    });
 
     bed.region().set_rate_limits(RateLimits::none());
     bed.region().set_delays(Delays::none());

@@ -50,7 +50,8 @@ pub fn measure(workspace: &Workspace, parts: &Parts, report: &mut Report) -> Res
     report.add(Figure { what: "swaps under load", value: measured.swap.swaps, unit: "swaps", against: None, target: "-" });
     report.add(Figure { what: "calls meanwhile", value: measured.swap.calls, unit: "calls", against: None, target: "-" });
     report.add(Figure { what: "of them failed", value: measured.swap.failed, unit: "calls", against: None, target: "0" });
-    report.add(Figure { what: "load, link and publish, p50", value: measured.swap.publish_p50_us, unit: "µs", against: None, target: "≤ 1000 µs" });
+    report
+        .add(Figure { what: "load, link and publish, p50", value: measured.swap.publish_p50_us, unit: "µs", against: None, target: "≤ 1000 µs" });
     report.add(Figure { what: "load, link and publish, longest", value: measured.swap.publish_max_us, unit: "µs", against: None, target: "-" });
     Ok(())
 }

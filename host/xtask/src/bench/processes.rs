@@ -37,7 +37,10 @@ pub fn measure(workspace: &Workspace, parts: &Parts, runs: u32, report: &mut Rep
     let disk = csi.provision("pvc-bench", 20 << 30, &VolumeClass::file_system("ext4", &[("type", "cloud_essd")]))?;
     let volume = FlexVolume::new(&disk.handle, "ext4", &[("volumeId", &disk.handle)]);
     let (device, _) = flex.start_pod(&volume, &manager, &node, "pod-bench")?;
-    let options = format!(r#"{{"kubernetes.io/fsType":"ext4","kubernetes.io/pvOrVolumeName":"{0}","kubernetes.io/readwrite":"rw","volumeId":"{0}"}}"#, disk.handle);
+    let options = format!(
+        r#"{{"kubernetes.io/fsType":"ext4","kubernetes.io/pvOrVolumeName":"{0}","kubernetes.io/readwrite":"rw","volumeId":"{0}"}}"#,
+        disk.handle
+    );
     let global = volume.global_mount(&node, FLEX_DRIVER);
     let mounted = time(&spawn, runs, &[executable.into(), "mountdevice".into(), global.into(), device.into(), options.into()])?;
     add(report, &mounted, "FlexVolume mountdevice, mounted already, p50", "≤ 5 ×");
@@ -93,7 +96,13 @@ fn pair(line: &str) -> Result<Pair> {
 
 fn add(report: &mut Report, pairs: &[Pair], what: &'static str, target: &'static str) {
     let floor = median(pairs.iter().map(|pair| pair.floor_ns / 1e3).collect());
-    report.add(Figure { what, value: median(pairs.iter().map(|pair| pair.subject_ns / 1e3).collect()), unit: "µs", against: Some(("static no-op", floor)), target });
+    report.add(Figure {
+        what,
+        value: median(pairs.iter().map(|pair| pair.subject_ns / 1e3).collect()),
+        unit: "µs",
+        against: Some(("static no-op", floor)),
+        target,
+    });
     let peak = pairs.iter().map(|pair| pair.subject_kib / 1024.0).fold(0.0, f64::max);
     report.add(Figure { what: "  its peak memory", value: peak, unit: "MiB", against: None, target: "≤ 8 MiB" });
 }
