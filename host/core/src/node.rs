@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
-use crate::inflight::InFlight;
+use crate::inflight::{InFlight, InFlightGuard};
 use crate::pacing::Backoff;
 use crate::policy::NodePolicy;
-use crate::ports::{Backend, Call, Clock, Node, PublishRecord, RemovePath, StageRecord, Usage};
+use crate::ports::{Backend, Call, Clock, Node, NodeGuard, PublishRecord, RemovePath, StageRecord, Usage};
 use crate::types::{
     AccessMode, AccessType, Capability, Description, NodeDescription, NodeExpandRequest, PublishRequest, StageRequest, TranslateRequest, Translated,
     VolumeId,
@@ -69,7 +69,7 @@ impl NodeService {
     /// # Errors
     /// `AlreadyExists` when it is staged here for an incompatible use; `FailedPrecondition` when it is staged elsewhere on this node.
     pub fn stage(&self, call: &Call, request: &StageRequest, staging_path: &Path) -> Result<(), Error> {
-        let _guard = self.in_flight.begin(request.volume.as_str(), "stage")?;
+        let _held = self.hold(call, &request.volume, "stage")?;
         self.stage_held(call, request, staging_path).map_err(|error| self.explain(error, "stage of", &request.volume))
     }
 
@@ -134,16 +134,14 @@ impl NodeService {
     /// # Errors
     /// `FailedPrecondition` while a workload still uses it.
     pub fn unstage(&self, call: &Call, volume: &VolumeId, staging_path: &Path) -> Result<(), Error> {
-        let _guard = self.in_flight.begin(volume.as_str(), "unstage")?;
+        let _held = self.hold(call, volume, "unstage")?;
         let record = self.node.record(&self.driver, volume).map_err(|error| self.explain(error, "unstage of", volume))?;
         self.unstage_held(call, record, staging_path).map_err(|error| self.explain(error, "unstage of", volume))
     }
 
     /// [`NodeService::unstage`] by path alone, for a caller that knows nothing else. Works without a record.
     pub fn unstage_path(&self, call: &Call, path: &Path) -> Result<(), Error> {
-        let record = self.node.record_of_path(path)?.filter(|record| record.staging_path == path);
-        let key = record.as_ref().map_or_else(|| path.to_string_lossy().into_owned(), |record| record.volume.to_string());
-        let _guard = self.in_flight.begin(&key, "unstage")?;
+        let (_held, record) = self.hold_path(call, path, "unstage", |record| record.targets.iter().all(|target| target.target_path != path))?;
         self.unstage_held(call, record, path).map_err(|error| error.context(format!("unstage of {}", path.display())))
     }
 
@@ -176,7 +174,7 @@ impl NodeService {
     /// # Errors
     /// `AlreadyExists` when it is published there differently; `FailedPrecondition` when it is not staged, or belongs to one workload only.
     pub fn publish(&self, call: &Call, request: &PublishRequest, target: &Path, staging: Option<&Path>) -> Result<(), Error> {
-        let _guard = self.in_flight.begin(request.volume.as_str(), "publish")?;
+        let _held = self.hold(call, &request.volume, "publish")?;
         self.publish_held(call, request, target, staging).map_err(|error| self.explain(error, "publish of", &request.volume))
     }
 
@@ -262,16 +260,14 @@ impl NodeService {
 
     /// Undoes [`NodeService::publish`] and removes the target path. Not published: nothing is done.
     pub fn unpublish(&self, call: &Call, volume: &VolumeId, target: &Path) -> Result<(), Error> {
-        let _guard = self.in_flight.begin(volume.as_str(), "unpublish")?;
+        let _held = self.hold(call, volume, "unpublish")?;
         let record = self.node.record(&self.driver, volume).map_err(|error| self.explain(error, "unpublish of", volume))?;
         self.unpublish_held(call, record, target, RemovePath::Yes).map_err(|error| self.explain(error, "unpublish of", volume))
     }
 
     /// [`NodeService::unpublish`] by path alone; the folder itself stays. Works without a record.
     pub fn unpublish_path(&self, call: &Call, path: &Path) -> Result<(), Error> {
-        let record = self.node.record_of_path(path)?.filter(|record| record.driver == self.driver);
-        let key = record.as_ref().map_or_else(|| path.to_string_lossy().into_owned(), |record| record.volume.to_string());
-        let _guard = self.in_flight.begin(&key, "unpublish")?;
+        let (_held, record) = self.hold_path(call, path, "unpublish", |_| true)?;
         self.unpublish_held(call, record, path, RemovePath::No).map_err(|error| error.context(format!("unpublish of {}", path.display())))
     }
 
@@ -296,7 +292,7 @@ impl NodeService {
     /// # Errors
     /// `NotFound` when this node has neither a record of the volume nor anything mounted at `path`.
     pub fn expand(&self, call: &Call, request: &NodeExpandRequest, path: &Path) -> Result<u64, Error> {
-        let _guard = self.in_flight.begin(request.volume.as_str(), "node expansion")?;
+        let _held = self.hold(call, &request.volume, "node expansion")?;
         self.expand_held(call, request, path).map_err(|error| self.explain(error, "node expansion of", &request.volume))
     }
 
@@ -334,6 +330,31 @@ impl NodeService {
     /// Whether something is mounted at exactly this path.
     pub fn is_staged(&self, path: &Path) -> Result<bool, Error> {
         self.node.is_mounted(path)
+    }
+
+    /// One call for a volume at a time: in this process, and on this node.
+    fn hold(&self, call: &Call, volume: &VolumeId, verb: &'static str) -> Result<(InFlightGuard, NodeGuard), Error> {
+        let guard = self.in_flight.begin(volume.as_str(), verb)?;
+        Ok((guard, self.node.lock(call, &self.driver, volume)?))
+    }
+
+    /// The volume that a path belongs to, as far as it is known, held; and its record, read while it is held.
+    #[allow(clippy::type_complexity, reason = "guards and a record, taken apart at once")]
+    fn hold_path(
+        &self,
+        call: &Call,
+        path: &Path,
+        verb: &'static str,
+        is_meant: impl Fn(&StageRecord) -> bool,
+    ) -> Result<((InFlightGuard, Option<NodeGuard>), Option<StageRecord>), Error> {
+        match self.node.record_of_path(path)?.filter(|record| record.driver == self.driver && is_meant(record)) {
+            None => Ok(((self.in_flight.begin(&path.to_string_lossy(), verb)?, None), None)),
+            Some(seen) => {
+                let (guard, lock) = self.hold(call, &seen.volume, verb)?;
+                let record = self.node.record(&self.driver, &seen.volume)?;
+                Ok(((guard, Some(lock)), record))
+            }
+        }
     }
 
     fn explain(&self, error: Error, verb: &str, volume: &VolumeId) -> Error {

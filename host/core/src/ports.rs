@@ -149,6 +149,9 @@ pub struct Usage {
 /// The machine: the only way in which the host changes a node. Every method does nothing when its work is done already, and leaves the
 /// mount table as it was when it fails.
 pub trait Node: Send + Sync {
+    /// Keeps other processes from working on this volume while the guard lives: a server and any number of FlexVolume processes share a node.
+    /// `Aborted` when another one holds it until the call's deadline. The kernel gives it back however the holder ends.
+    fn lock(&self, call: &Call, driver: &str, volume: &VolumeId) -> Result<NodeGuard, Error>;
     /// The record of a volume, if there is one. A record that cannot be read is an error, never "none".
     fn record(&self, driver: &str, volume: &VolumeId) -> Result<Option<StageRecord>, Error>;
     /// The record whose staging path or target path is this one.
@@ -175,6 +178,9 @@ pub trait Node: Send + Sync {
     /// Bytes of the block device behind this path (a device, or a mount point), if there is one.
     fn device_size(&self, path: &Path) -> Result<Option<u64>, Error>;
 }
+
+/// The right to work on one volume of this node; given back when it is dropped.
+pub type NodeGuard = Box<dyn Send>;
 
 /// What [`Node::unmount`] leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -39,6 +39,6 @@ mod unmount;
 mod usage;
 
 pub use clock::SystemClock;
-pub use lock::VolumeGuard;
+
 pub use node::LinuxNode;
 pub use options::{NodeOptions, ProgramBounds};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use wharf_core::Error;
 use wharf_core::plan::{Plan, Step};
 use wharf_core::policy::NodePolicy;
-use wharf_core::ports::{Call, Clock, Node, RemovePath, StageRecord, Usage};
+use wharf_core::ports::{Call, Clock, Node, NodeGuard, RemovePath, StageRecord, Usage};
 use wharf_core::types::VolumeId;
 
 use crate::clock::SystemClock;
@@ -47,14 +47,6 @@ impl LinuxNode {
         let records = Records::new(&options.state_directory);
         let programs = Programs::new(options.program_path.clone());
         Self { options, clock, roots, records, programs, askers: Askers::default() }
-    }
-
-    /// Keeps other processes from working on this volume; for front ends that are one process per call. Not needed inside one process.
-    ///
-    /// # Errors
-    /// `Aborted` when another process works on it until the call's deadline.
-    pub fn lock(&self, call: &Call, driver: &str, volume: &VolumeId) -> Result<VolumeGuard, Error> {
-        self.acquire(call, &format!("volume {driver}/{volume}"))
     }
 
     fn acquire(&self, call: &Call, name: &str) -> Result<VolumeGuard, Error> {
@@ -110,6 +102,10 @@ impl LinuxNode {
 }
 
 impl Node for LinuxNode {
+    fn lock(&self, call: &Call, driver: &str, volume: &VolumeId) -> Result<NodeGuard, Error> {
+        Ok(Box::new(self.acquire(call, &format!("volume {driver}/{volume}"))?))
+    }
+
     fn record(&self, driver: &str, volume: &VolumeId) -> Result<Option<StageRecord>, Error> {
         self.records.load(driver, volume)
     }

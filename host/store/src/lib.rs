@@ -133,7 +133,12 @@ impl Store {
         if !matches!(generation.state, State::Checked) {
             return Err(StoreError::NotChecked { name: name.to_owned(), number, state: generation.state });
         }
-        let history = self.history(name)?.unwrap_or_default().activated(number);
+        // A damaged pointer is what a person repairs with this very call; what could be rolled back to is lost with it.
+        let history = match self.history(name) {
+            Err(StoreError::Damaged { .. }) => History::default(),
+            history => history?.unwrap_or_default(),
+        };
+        let history = history.activated(number);
         self.point(name, &history)?;
         self.prune(name, &history)?;
         Ok(generation)
@@ -250,7 +255,7 @@ impl Store {
     fn history(&self, name: &str) -> Result<Option<History>, StoreError> {
         let path = self.folder(name)?.join("active");
         match fs::read_to_string(&path) {
-            Ok(text) => History::parse(&text).map(Some).ok_or_else(|| StoreError::damaged(&path, "it must hold one generation number a line")),
+            Ok(text) => History::parse(&text).map(Some).ok_or_else(|| StoreError::damaged(&path, format!("it must hold one generation number a line; `wharf backend activate {name} GENERATION` writes it anew"))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("read", &path, error)),
         }

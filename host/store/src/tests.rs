@@ -108,6 +108,8 @@ fn a_damaged_file_is_named() {
     assert!(store.read_component(&generation).unwrap_err().to_string().contains(generation.digest.as_str()));
     fs::write(store.root().join("backends/disk/active"), "soon").unwrap();
     assert!(store.active("disk").unwrap_err().to_string().contains("backends/disk/active"));
+    store.activate("disk", number).unwrap();
+    assert_eq!(store.active("disk").unwrap().generation.number, number, "activating repairs the pointer");
     fs::write(store.root().join(format!("backends/disk/generations/{number}.json")), "{}").unwrap();
     assert!(store.list().unwrap_err().to_string().contains(".json"));
 }

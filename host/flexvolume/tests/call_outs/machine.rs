@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use wharf_core::plan::{FindDevice, MountSource, Plan, Step};
 use wharf_core::policy::NodePolicy;
-use wharf_core::ports::{Call, Node, RemovePath, StageRecord, Usage};
+use wharf_core::ports::{Call, Node, NodeGuard, RemovePath, StageRecord, Usage};
 use wharf_core::types::VolumeId;
 use wharf_core::{Blame, Error, ErrorKind};
 
@@ -53,6 +53,10 @@ impl Machine {
 }
 
 impl Node for Machine {
+    fn lock(&self, _: &Call, _: &str, _: &VolumeId) -> Result<NodeGuard, Error> {
+        Ok(Box::new(()))
+    }
+
     fn record(&self, driver: &str, volume: &VolumeId) -> Result<Option<StageRecord>, Error> {
         Ok(self.state().records.get(&(driver.to_owned(), volume.to_string())).cloned())
     }

@@ -161,7 +161,7 @@ fn records_are_found_by_staging_and_target_path() {
     node.forget("a", &VolumeId::new("d-1")).unwrap();
     assert_eq!(node.record("a", &VolumeId::new("d-1")).unwrap(), None);
     let now = wharf_core::ports::Call::until(std::time::Duration::ZERO);
-    assert_eq!(bed.node().lock(&now, "a", &VolumeId::new("d-1")).unwrap_err().kind, ErrorKind::Aborted);
+    assert_eq!(bed.node().lock(&now, "a", &VolumeId::new("d-1")).err().unwrap().kind, ErrorKind::Aborted);
     drop(guard);
     assert!(bed.node().lock(&now, "a", &VolumeId::new("d-1")).is_ok());
 }

@@ -21,9 +21,12 @@ const SHORTEST: Duration = Duration::from_millis(5);
 pub enum Memory {
     /// Everything, as a host that lives.
     Whole,
-    /// Nothing: each step is the first of a host that was killed after the one before.
-    None,
+    /// Nothing for the first steps: each is the first of a host that was killed after the one before. Then the host lives.
+    LostAtFirst,
 }
+
+/// How many hosts die one after the other.
+const DEATHS: usize = 3;
 
 /// What `drive` came to.
 pub(crate) type Driven<T> = Result<Result<T, Error>, String>;
@@ -33,7 +36,7 @@ impl Case<'_> {
     pub(crate) fn drive<T>(&self, ids: &[&str], memory: Memory, step: impl Fn(&Progress) -> Result<Answer<T>, Error>) -> Driven<T> {
         let first: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
         let (mut watch, mut resume) = (first.clone(), None);
-        for _ in 0..MAX_STEPS {
+        for number in 0..MAX_STEPS {
             let observed = match self.observe(&watch)? {
                 Ok(observed) => observed,
                 Err(error) if error.kind.is_transient() => {
@@ -53,10 +56,13 @@ impl Case<'_> {
             };
             check_pending(&pending)?;
             self.wait(Duration::from_millis(u64::from(pending.after_ms)).max(SHORTEST));
-            match memory {
-                Memory::Whole if pending.watch.is_empty() => resume = pending.resume,
-                Memory::Whole => (watch, resume) = (pending.watch, pending.resume),
-                Memory::None => (watch, resume) = (first.clone(), None),
+            if memory == Memory::LostAtFirst && number < DEATHS {
+                (watch, resume) = (first.clone(), None);
+                continue;
+            }
+            resume = pending.resume;
+            if !pending.watch.is_empty() {
+                watch = pending.watch;
             }
         }
         Err(format!("it is still pending after {MAX_STEPS} steps"))

@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use wharf_core::plan::{Plan, Step};
 use wharf_core::policy::NodePolicy;
-use wharf_core::ports::{Call, Node, RemovePath, StageRecord, Usage};
+use wharf_core::ports::{Call, Node, NodeGuard, RemovePath, StageRecord, Usage};
 use wharf_core::types::VolumeId;
 use wharf_core::{Blame, Error, ErrorKind};
 
@@ -67,6 +67,11 @@ impl FakeNode {
 }
 
 impl Node for FakeNode {
+    /// No other process knows this node.
+    fn lock(&self, _call: &Call, _driver: &str, _volume: &VolumeId) -> Result<NodeGuard, Error> {
+        Ok(Box::new(()))
+    }
+
     fn record(&self, driver: &str, volume: &VolumeId) -> Result<Option<StageRecord>, Error> {
         Ok(lock(&self.machine).records.get(&(driver.to_owned(), volume.clone())).cloned())
     }
