@@ -61,6 +61,25 @@ fn a_component_signs_what_a_backend_asks_for_and_the_backend_sees_no_key() {
     assert_eq!(server.hits(), 1);
 }
 
+/// In hexadecimal, every bit turned round: the text itself never goes into the guest.
+fn inverted(text: &str) -> String {
+    text.bytes().map(|byte| format!("{:02x}", !byte)).collect()
+}
+
+#[test]
+fn no_key_is_in_a_backend_s_memory_after_its_request_was_signed_with_it() {
+    let server = Server::start();
+    let mut bench = Bench::new();
+    let account = Account::new(authenticator(&bench, None), vec![reader("key")], vec![]);
+    bench.ports.signer = Some(Arc::new(Accounts::new([("main".to_owned(), account)], bench.clock.clone())));
+    bench.ports.egress = Some(Arc::new(server.egress()));
+    let search = |text: &str| bench.does(&format!("send-and-search {} cloud main read DescribeDisks GET /ok", inverted(text))).unwrap_err().message;
+    assert_eq!(search(KEY), "answered true, found 0");
+    assert_eq!(search("by the signer"), "answered true, found 0", "nor what the signer put on the request");
+    assert!(!search("DescribeDisks").ends_with("found 0"), "the search finds what is there");
+    assert_eq!(server.hits(), 3);
+}
+
 #[test]
 fn a_signer_cannot_turn_a_request_to_another_host() {
     let server = Server::start();

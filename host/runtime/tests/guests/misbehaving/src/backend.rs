@@ -66,6 +66,11 @@ impl Guest for Misbehaving {
                 Ok(pending((4 << 10) + 1))
             }
             "send" => Err(outcome(http::send(&request_of(words)))),
+            "send-and-search" => {
+                let inverted = words.next().unwrap_or_default().to_owned();
+                let answered = http::send(&request_of(words)).is_ok();
+                Err(error(&format!("answered {answered}, found {}", search(&inverted))))
+            }
             "send-many" => {
                 let count = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
                 let request = request_of(words);
@@ -208,6 +213,17 @@ fn allocate() -> ! {
         hoard.push(vec![1; 1 << 20]);
         std::hint::black_box(&hoard);
     }
+}
+
+/// How often bytes stand in this instance's whole linear memory. They are handed over inverted, in hexadecimal, so that the request itself
+/// does not put them there.
+fn search(inverted: &str) -> usize {
+    let digit = |at: usize| inverted.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(0);
+    let wanted: Vec<u8> = (0..inverted.len()).step_by(2).map(digit).collect();
+    let size = core::arch::wasm32::memory_size(0) << 16;
+    // SAFETY: all of linear memory may be read; address 0 alone is left out, because a reference may not be null.
+    let memory = unsafe { std::slice::from_raw_parts(1 as *const u8, size - 1) };
+    memory.windows(wanted.len()).filter(|window| window.iter().zip(&wanted).all(|(byte, inverted)| *byte == !inverted)).count()
 }
 
 fn trap() -> ! {
