@@ -255,7 +255,12 @@ impl Store {
     fn history(&self, name: &str) -> Result<Option<History>, StoreError> {
         let path = self.folder(name)?.join("active");
         match fs::read_to_string(&path) {
-            Ok(text) => History::parse(&text).map(Some).ok_or_else(|| StoreError::damaged(&path, format!("it must hold one generation number a line; `wharf backend activate {name} GENERATION` writes it anew"))),
+            Ok(text) => History::parse(&text).map(Some).ok_or_else(|| {
+                StoreError::damaged(
+                    &path,
+                    format!("it must hold one generation number a line; `wharf backend activate {name} GENERATION` writes it anew"),
+                )
+            }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("read", &path, error)),
         }
