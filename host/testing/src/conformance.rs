@@ -29,6 +29,8 @@ pub struct Subject<'a> {
     pub bytes: u64,
     /// Two nodes that it can be attached to.
     pub nodes: [NodeId; 2],
+    /// A StorageClass parameter that it does not know. `None`: it takes every name.
+    pub unknown_parameter: Option<String>,
     /// A volume id that is well formed and does not exist.
     pub missing: String,
     /// Distinguishes the volumes of this run from those of others.

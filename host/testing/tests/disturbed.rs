@@ -17,70 +17,19 @@ mod disturbed {
 
 use disturbed::csi::CsiLife;
 use disturbed::flex::{FlexGrowth, FlexLife};
-use disturbed::kind::Kind;
 use disturbed::life::live_through;
 
 #[test]
-fn csi_is_repeated_after_the_cloud_lost_something() {
-    live_through::<CsiLife>("csi_is_repeated_after_the_cloud_lost_something", &[Kind::AnswerLost, Kind::RequestLost]);
+fn every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed() {
+    live_through::<CsiLife>("every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed");
 }
 
 #[test]
-fn csi_is_repeated_after_the_host_died_during_a_request() {
-    live_through::<CsiLife>("csi_is_repeated_after_the_host_died_during_a_request", &[Kind::KilledBeforeRequest, Kind::KilledAfterRequest]);
+fn every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed() {
+    live_through::<FlexLife>("every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed");
 }
 
 #[test]
-fn csi_is_repeated_after_the_host_died_with_its_helpers_at_a_system_call() {
-    live_through::<CsiLife>("csi_is_repeated_after_the_host_died_with_its_helpers_at_a_system_call", &[Kind::Killed]);
-}
-
-#[test]
-fn csi_is_repeated_while_an_orphaned_helper_goes_on() {
-    live_through::<CsiLife>("csi_is_repeated_while_an_orphaned_helper_goes_on", &[Kind::Orphaned]);
-}
-
-#[test]
-fn csi_goes_on_when_the_backend_is_replaced_anywhere() {
-    live_through::<CsiLife>("csi_goes_on_when_the_backend_is_replaced_anywhere", &[Kind::SwappedAtRequest, Kind::SwappedAtCall]);
-}
-
-#[test]
-fn flexvolume_is_repeated_after_the_cloud_lost_something() {
-    live_through::<FlexLife>("flexvolume_is_repeated_after_the_cloud_lost_something", &[Kind::AnswerLost, Kind::RequestLost]);
-}
-
-#[test]
-fn flexvolume_is_repeated_after_the_host_died_during_a_request() {
-    live_through::<FlexLife>("flexvolume_is_repeated_after_the_host_died_during_a_request", &[Kind::KilledBeforeRequest, Kind::KilledAfterRequest]);
-}
-
-#[test]
-fn flexvolume_is_repeated_after_the_host_died_with_its_helpers_at_a_system_call() {
-    live_through::<FlexLife>("flexvolume_is_repeated_after_the_host_died_with_its_helpers_at_a_system_call", &[Kind::Killed]);
-}
-
-#[test]
-fn flexvolume_is_repeated_while_an_orphaned_helper_goes_on() {
-    live_through::<FlexLife>("flexvolume_is_repeated_while_an_orphaned_helper_goes_on", &[Kind::Orphaned]);
-}
-
-#[test]
-fn flexvolume_goes_on_when_the_backend_is_replaced_anywhere() {
-    live_through::<FlexLife>("flexvolume_goes_on_when_the_backend_is_replaced_anywhere", &[Kind::SwappedAtRequest, Kind::SwappedAtCall]);
-}
-
-#[test]
-fn growth_over_flexvolume_is_repeated_after_any_disturbance() {
-    let kinds = [
-        Kind::AnswerLost,
-        Kind::RequestLost,
-        Kind::KilledBeforeRequest,
-        Kind::KilledAfterRequest,
-        Kind::Killed,
-        Kind::Orphaned,
-        Kind::SwappedAtRequest,
-        Kind::SwappedAtCall,
-    ];
-    live_through::<FlexGrowth>("growth_over_flexvolume_is_repeated_after_any_disturbance", &kinds);
+fn flexvolume_growth_disturbed_anywhere_ends_as_if_undisturbed() {
+    live_through::<FlexGrowth>("flexvolume_growth_disturbed_anywhere_ends_as_if_undisturbed");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use wharf_testing::bed::{Bed, Machine};
+use wharf_testing::player::retry::OnFinal;
 use wharf_testing::player::{CsiNode, CsiPlayer, CsiVolume, PlayError, Retry, VolumeClass};
 use wharf_testing::trace::Attached;
 
@@ -60,7 +61,9 @@ impl<'a> Life<'a> for OneLife<'a> {
     }
 
     fn begin(bed: &'a Bed, number: usize) -> Self {
-        let retry = Retry { first: Duration::from_millis(2), longest: Duration::from_millis(50), ..Retry::brisk(Duration::from_secs(30)) };
+        // As in Kubernetes, final failures are repeated too: an orphaned helper may hold a mount for a moment.
+        let retry =
+            Retry { first: Duration::from_millis(2), longest: Duration::from_millis(50), within: Duration::from_secs(20), on_final: OnFinal::Repeat };
         let csi = bed.csi().with_retry(retry);
         let nodes = bed.nodes().iter().map(|node| csi.register(node.name(), &node.socket(), &node.kubelet()).unwrap()).collect();
         Self { bed, csi, nodes, name: format!("pvc-life-{number:04}"), volume: None }
@@ -111,6 +114,11 @@ impl<'a> Life<'a> for OneLife<'a> {
         let traced = end(machine, pid, attached)?;
         result?;
         Ok(traced.reached.then(|| traced.positions.last().map(|position| format!("{position:?}")).unwrap_or_default()))
+    }
+
+    fn was_skipped(&self) -> bool {
+        // Over CSI, kubelet always asks.
+        false
     }
 
     fn end(&mut self) -> Result<(), PlayError> {

@@ -2,14 +2,14 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use wharf_testing::bed::Bed;
 use wharf_testing::player::flex::{Disturbance, Sizes};
 use wharf_testing::player::retry::OnFinal;
-use wharf_testing::player::{CsiPlayer, CsiVolume, FlexNode, FlexPlayer, FlexVolume, PlayError, Retry, VolumeClass};
+use wharf_testing::player::{CsiPlayer, CsiVolume, Event, FlexNode, FlexPlayer, FlexVolume, Happening, PlayError, Retry, VolumeClass};
 use wharf_testing::trace::{self, Moment, Traced};
 
 use super::csi::use_volume;
@@ -42,6 +42,9 @@ pub struct OneLife<'a, const GROWS: bool> {
     disk: CsiVolume,
     volume: FlexVolume,
     device: String,
+    /// Where Kubernetes has it attached: it never detaches what it knows to be detached.
+    attached: [bool; 2],
+    skipped: Arc<AtomicBool>,
 }
 
 impl<'a, const GROWS: bool> Life<'a> for OneLife<'a, GROWS> {
@@ -76,13 +79,30 @@ impl<'a, const GROWS: bool> Life<'a> for OneLife<'a, GROWS> {
     }
 
     fn begin(bed: &'a Bed, number: usize) -> Self {
-        let retry = Retry { first: Duration::from_millis(2), longest: Duration::from_millis(50), within: Duration::from_secs(30), on_final: OnFinal::Repeat };
+        let retry =
+            Retry { first: Duration::from_millis(2), longest: Duration::from_millis(50), within: Duration::from_secs(20), on_final: OnFinal::Repeat };
         let csi = bed.csi();
         let class = VolumeClass::file_system("ext4", &[("type", "cloud_auto")]);
         let disk = csi.provision(&format!("pvc-life-{number:04}"), GIB, &class).unwrap();
         let volume = FlexVolume::new(&format!("pv-life-{number:04}"), if GROWS { "xfs" } else { "ext4" }, &[("volumeId", &disk.handle)]);
         let nodes = bed.nodes().iter().map(wharf_testing::bed::Machine::flex_node).collect();
-        Self { bed, flex: bed.flex().with_retry(retry), csi, manager: bed.manager().flex_node(), nodes, disk, volume, device: String::new() }
+        let skipped: Arc<AtomicBool> = Arc::default();
+        let heard = Arc::clone(&skipped);
+        let audience = Arc::new(move |event: &Event| {
+            heard.fetch_or(matches!(event.happening, Happening::Skipped { .. }), Ordering::SeqCst);
+        });
+        Self {
+            bed,
+            flex: bed.flex().with_retry(retry).with_audience(audience),
+            csi,
+            manager: bed.manager().flex_node(),
+            nodes,
+            disk,
+            volume,
+            device: String::new(),
+            attached: [false; 2],
+            skipped,
+        }
     }
 
     fn perform(&mut self, verb: &str) -> Result<(), PlayError> {
@@ -110,9 +130,17 @@ impl<'a, const GROWS: bool> Life<'a> for OneLife<'a, GROWS> {
         Ok(traced.reached.then(|| traced.positions.last().map(|position| format!("{position:?}")).unwrap_or_default()))
     }
 
+    fn was_skipped(&self) -> bool {
+        self.skipped.load(Ordering::SeqCst)
+    }
+
     fn end(&mut self) -> Result<(), PlayError> {
-        for node in &self.nodes {
-            self.flex.end_pod(&self.volume, &self.manager, node, POD)?;
+        for (node, attached) in self.nodes.iter().zip(self.attached) {
+            self.flex.unmount(&self.volume, node, POD)?;
+            self.flex.unmount_device(&self.volume, node)?;
+            if attached {
+                self.flex.detach(&self.volume, &self.manager, node)?;
+            }
         }
         self.csi.delete(&self.disk)
     }
@@ -132,8 +160,12 @@ impl<const GROWS: bool> OneLife<'_, GROWS> {
         let elsewhere = verb.ends_with(" elsewhere");
         let node = &self.nodes[usize::from(elsewhere)];
         let volume = &self.volume;
+        self.skipped.store(false, Ordering::SeqCst);
         match verb.trim_end_matches(" elsewhere") {
-            "attach" => self.device = flex.attach(volume, &self.manager, node)?,
+            "attach" => {
+                self.attached[usize::from(elsewhere)] = true;
+                self.device = flex.attach(volume, &self.manager, node)?;
+            }
             "waitforattach" => self.device = flex.wait_for_attach(volume, node, &self.device)?,
             "mountdevice" => flex.mount_device(volume, node, &self.device)?,
             "mount" => use_volume(&flex.mount(volume, node, POD)?.join("data"), elsewhere),
@@ -144,7 +176,10 @@ impl<const GROWS: bool> OneLife<'_, GROWS> {
             }
             "unmount" => flex.unmount(volume, node, POD)?,
             "unmountdevice" => flex.unmount_device(volume, node)?,
-            "detach" => flex.detach(volume, &self.manager, node)?,
+            "detach" => {
+                flex.detach(volume, &self.manager, node)?;
+                self.attached[usize::from(elsewhere)] = false;
+            }
             other => panic!("{other} is no verb"),
         }
         Ok(())

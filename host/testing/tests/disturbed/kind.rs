@@ -33,6 +33,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[
+        Self::AnswerLost,
+        Self::RequestLost,
+        Self::KilledBeforeRequest,
+        Self::KilledAfterRequest,
+        Self::SwappedAtRequest,
+        Self::SwappedAtCall,
+        Self::Killed,
+        Self::Orphaned,
+    ];
+
     /// Whether positions are requests to the cloud, and not system calls.
     pub fn is_of_the_cloud(self) -> bool {
         match self {
@@ -116,10 +128,18 @@ impl Swap {
         Self { wharf: bed.parts().wharf.clone(), config: machine.config() }
     }
 
-    /// `rollback` makes the generation before the active one active, so two of them alternate.
+    /// Makes the other of the two generations active.
     pub fn now(&self) {
         let _order = ORDER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let output = Command::new(&self.wharf).arg("--config").arg(&self.config).args(["backend", "rollback", "disk"]).output().unwrap();
+        let shown: serde_json::Value = serde_json::from_str(&self.backend(&["show", "disk", "--output", "json"])).unwrap();
+        let numbers = shown["generations"].as_array().unwrap().iter().map(|generation| generation["number"].as_u64().unwrap());
+        let other = numbers.into_iter().find(|number| Some(*number) != shown["active"].as_u64()).unwrap();
+        self.backend(&["activate", "disk", &other.to_string()]);
+    }
+
+    fn backend(&self, arguments: &[&str]) -> String {
+        let output = Command::new(&self.wharf).arg("--config").arg(&self.config).arg("backend").args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 }

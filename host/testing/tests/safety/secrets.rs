@@ -1,0 +1,122 @@
+//! Canaries: the region's keys and a FlexVolume secret. Everything that Wharf writes, prints, says or executes is searched for them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use wharf_cloudsim::{Fault, FaultRule};
+use wharf_testing::player::{Event, FlexVolume, Happening, VolumeClass};
+
+use super::cluster::{Cluster, GIB};
+
+const CLASS: &[(&str, &str)] = &[("type", "cloud_auto")];
+const FLEX_SECRET: &str = "canary-of-a-flexvolume-secret";
+const FLEX_SECRET_BASE64: &str = "Y2FuYXJ5LW9mLWEtZmxleHZvbHVtZS1zZWNyZXQ";
+
+pub fn search() {
+    let Some(cluster) = Cluster::of("invariant_4") else { return };
+    let instances = &cluster.bed.region().description().instances;
+    let mut canaries: Vec<String> = instances.iter().map(|instance| instance.keys.access_key_secret.clone()).collect();
+    canaries.extend([FLEX_SECRET.to_owned(), FLEX_SECRET_BASE64.to_owned()]);
+    let said: Arc<Mutex<Vec<String>>> = Arc::default();
+    let is_over = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| look_at_processes(&canaries, &is_over));
+        live(&cluster, &said);
+        is_over.store(true, Ordering::SeqCst);
+        looking.join().unwrap()
+    });
+    assert!(seen.is_empty(), "in argument lists or environments: {seen:?}");
+    for words in said.lock().unwrap().iter() {
+        assert!(canaries.iter().all(|canary| !words.contains(canary)), "{words}");
+    }
+    let mut searched = 0;
+    for machine in cluster.bed.nodes().iter().chain([cluster.bed.manager()]) {
+        search_files(machine.folder(), &canaries, &mut searched);
+        let shown = machine.run(cluster.bed.parts(), &["backend", "show", "disk"]).unwrap();
+        assert!(canaries.iter().all(|canary| !shown.stdout.contains(canary) && !shown.stderr.contains(canary)));
+    }
+    // Logs, state, stores: a search that finds no file finds no secret either.
+    assert!(searched > 20, "only {searched} files were searched");
+}
+
+/// Success, refusals of the cloud, and answers that make no sense, over both front ends.
+fn live(cluster: &Cluster, said: &Arc<Mutex<Vec<String>>>) {
+    let heard = Arc::clone(said);
+    let audience = Arc::new(move |event: &Event| {
+        if let Happening::Failed { why, .. } = &event.happening {
+            heard.lock().unwrap().push(why.clone());
+        }
+    });
+    let csi = cluster.csi.once().clone().with_audience(audience.clone());
+    let flex = cluster.flex.clone().with_audience(audience);
+    let node = &cluster.nodes[0];
+    let class = VolumeClass::file_system("ext4", CLASS);
+    for (name, fault) in [
+        ("signature", Fault::fail(400, "SignatureDoesNotMatch")),
+        ("forbidden", Fault::fail(403, "Forbidden.RAM")),
+        ("key", Fault::fail(404, "InvalidAccessKeyId.NotFound")),
+        ("garbage", Fault::GarbageAnswer),
+    ] {
+        cluster.bed.region().set_faults(vec![FaultRule::new("*Disk", fault.clone()), FaultRule::new("CreateDisk", fault)]);
+        let _ = csi.provision(&format!("pvc-{name}"), GIB, &class);
+    }
+    cluster.bed.region().set_faults(Vec::new());
+    let mut volume = cluster.csi.provision("pvc-secret", GIB, &class).unwrap();
+    cluster.csi.start_pod(&mut volume, node, "pod").unwrap();
+    cluster.csi.end_pod(&volume, node, "pod").unwrap();
+    let mut pv = FlexVolume::new("pv-secret", "ext4", &[("volumeId", &volume.handle)]);
+    pv.secret.insert("password".to_owned(), FLEX_SECRET.as_bytes().to_vec());
+    let (manager, flex_node) = (cluster.bed.manager().flex_node(), cluster.bed.node(0).flex_node());
+    let device = flex.attach(&pv, &manager, &flex_node).unwrap();
+    let device = flex.wait_for_attach(&pv, &flex_node, &device).unwrap();
+    // Not staged yet: `mount`, which has the secret, fails and says why.
+    let _ = flex.mount(&pv, &flex_node, "pod");
+    flex.mount_device(&pv, &flex_node, &device).unwrap();
+    flex.mount(&pv, &flex_node, "pod").unwrap();
+    flex.end_pod(&pv, &manager, &flex_node, "pod").unwrap();
+    cluster.csi.delete(&volume).unwrap();
+}
+
+/// Every process of the machine, again and again. kubelet itself passes a FlexVolume secret in the arguments of `mount`, so that call-out is
+/// not looked at; what it executes is.
+fn look_at_processes(canaries: &[String], is_over: &AtomicBool) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    while !is_over.load(Ordering::SeqCst) {
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let process = entry.path();
+            let read = |file: &str| fs::read(process.join(file)).map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
+            let (Ok(arguments), Ok(environment)) = (read("cmdline"), read("environ")) else { continue };
+            let is_the_call_out = arguments.contains("~disk/disk mount ");
+            if !is_the_call_out && canaries.iter().any(|canary| arguments.contains(canary) || environment.contains(canary)) {
+                seen.insert(arguments);
+            }
+        }
+    }
+    seen
+}
+
+fn search_files(folder: &Path, canaries: &[String], searched: &mut usize) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        if metadata.is_dir() {
+            // The operator's own key files.
+            if path.file_name().is_none_or(|name| name != "keys") {
+                search_files(&path, canaries, searched);
+            }
+            continue;
+        }
+        if !metadata.is_file() {
+            continue;
+        }
+        *searched += 1;
+        let content = fs::read(&path).unwrap();
+        for canary in canaries {
+            let found = content.windows(canary.len()).any(|window| window == canary.as_bytes());
+            assert!(!found, "{} holds a secret", path.display());
+        }
+    }
+}
