@@ -23,8 +23,8 @@ const SAMPLE_BYTES: usize = 4096;
 const EXT_BACKUPS: [u64; 3] = [8193 * 1024, 16384 * 2048, 32768 * 4096];
 
 /// Programs that look at new disks hold them for a moment; who still holds one after these attempts (half a second) uses it.
-const HOLD_ATTEMPTS: u32 = 10;
-const HOLD_PAUSE: Duration = Duration::from_millis(50);
+const HOLD_ATTEMPTS: u32 = 100;
+const HOLD_PAUSE: Duration = Duration::from_millis(20);
 
 /// What libblkid sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
