@@ -22,7 +22,7 @@ const SAMPLE_BYTES: usize = 4096;
 /// Where ext4 with 1, 2 and 4 KiB blocks keeps its first copy of a lost superblock.
 const EXT_BACKUPS: [u64; 3] = [8193 * 1024, 16384 * 2048, 32768 * 4096];
 
-/// Programs that look at new disks hold them for a moment; who still holds one after these attempts (half a second) uses it.
+/// Programs that look at new disks hold them for a moment; who still holds one after these attempts (two seconds) uses it.
 const HOLD_ATTEMPTS: u32 = 100;
 const HOLD_PAUSE: Duration = Duration::from_millis(20);
 
