@@ -79,9 +79,11 @@ fn live_on_a_bed<L: Lives>(work: &Mutex<Work>) {
         work.lock().unwrap().take(&task, lived);
         if !is_clean {
             // What is left would be found in every later life.
-            return live_on_a_bed::<L>(work);
+            break;
         }
     }
+    drop(bed);
+    live_on_a_bed::<L>(work);
 }
 
 /// The lives that are still to be lived, and what came of the others.
