@@ -179,7 +179,13 @@ impl NodeService {
     }
 
     fn publish_held(&self, call: &Call, request: &PublishRequest, target: &Path, staging: Option<&Path>) -> Result<(), Error> {
-        let known = self.node.record(&self.driver, &request.volume)?;
+        let mut known = self.node.record(&self.driver, &request.volume)?;
+        if let (Some(record), Some(staging)) = (&known, staging)
+            && is_half_staged(record, staging)
+        {
+            self.stage_held(call, &stage_request(record), staging)?;
+            known = self.node.record(&self.driver, &request.volume)?;
+        }
         if let Some(record) = &known {
             if self.is_published_as(record, request, target)? {
                 return Ok(());
@@ -359,6 +365,21 @@ impl NodeService {
 
     fn explain(&self, error: Error, verb: &str, volume: &VolumeId) -> Error {
         error.context(format!("{verb} volume {volume}")).context(&self.driver)
+    }
+}
+
+/// Staging was killed on the way. kubelet does not call again when it finds the mount there, so publishing finishes it.
+fn is_half_staged(record: &StageRecord, staging: &Path) -> bool {
+    !record.complete && record.staging_path == staging
+}
+
+/// What the record was written for.
+fn stage_request(record: &StageRecord) -> StageRequest {
+    StageRequest {
+        volume: record.volume.clone(),
+        capability: record.capability.clone(),
+        context: record.context.clone(),
+        publish_context: record.publish_context.clone(),
     }
 }
 

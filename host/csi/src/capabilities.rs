@@ -101,7 +101,16 @@ pub(crate) fn of_controller(description: &Description) -> Vec<proto::ControllerS
 
 /// `NodeGetCapabilities`.
 pub(crate) fn of_node(description: &Description) -> Vec<proto::NodeServiceCapability> {
+    in_words_of_csi(NODE.iter().filter(|(word, _)| description.can(word)))
+}
+
+/// `NodeGetCapabilities` of a process that has never seen its backend. Kubelet asks this before it unstages, which needs no backend: all that a
+/// node can do is claimed, and what does need one fails by itself.
+pub(crate) fn of_an_unknown_node() -> Vec<proto::NodeServiceCapability> {
+    in_words_of_csi(NODE.iter())
+}
+
+fn in_words_of_csi<'a>(offered: impl Iterator<Item = &'a (&'a str, NodeRpc)>) -> Vec<proto::NodeServiceCapability> {
     use proto::node_service_capability::{Rpc, Type};
-    let offered = NODE.iter().filter(|(word, _)| description.can(word)).map(|(_, rpc)| *rpc);
-    offered.map(|rpc| proto::NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: rpc.into() })) }).collect()
+    offered.map(|(_, rpc)| proto::NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: (*rpc).into() })) }).collect()
 }

@@ -35,7 +35,7 @@ impl Node for NodeFront {
         let rpc = self.begin("NodeGetCapabilities", &request, "");
         let described = self.described.clone();
         rpc.run(Lane::Identity, Ok(()), move |call, ()| {
-            let capabilities = capabilities::of_node(&described.now_or_last(call)?);
+            let capabilities = described.now_or_last(call).map_or_else(|_| capabilities::of_an_unknown_node(), |known| capabilities::of_node(&known));
             Ok(proto::NodeGetCapabilitiesResponse { capabilities })
         })
         .await

@@ -1,5 +1,7 @@
 //! Checks and repairs a file system before it is mounted. XFS needs none: mounting replays its log, and `xfs_repair` is a person's tool.
 
+use std::ffi::OsString;
+
 use wharf_core::Error;
 
 use crate::device::Device;
@@ -30,10 +32,31 @@ pub(crate) fn run(node: &LinuxNode, disk: &Device) -> Result<(), Error> {
 /// `is_forced`: also when the file system says that it is clean (resize2fs insists).
 pub(crate) fn check_ext(node: &LinuxNode, device: &Device, is_forced: bool) -> Result<(), Error> {
     let force = is_forced.then(|| "-f".into());
-    let arguments = ["-p".into()].into_iter().chain(force).chain([device.path.as_os_str().to_owned()]).collect();
-    let finished =
-        node.programs().run(Program { name: "e2fsck", package: "e2fsprogs", arguments, bound: node.options().bounds.check, input: None })?;
+    let finished = e2fsck(node, device, force)?;
+    if finished.code == Some(NOT_OPENED)
+        && let Some(superblock) = probe::read_superblock(device)?
+    {
+        tracing::warn!(device = %device.path.display(), "the superblock cannot be used, trying its first copy: {}", finished.report);
+        let repaired = e2fsck(node, device, first_copy(superblock.block_bytes))?;
+        return judge(device, if repaired.code == Some(NOT_OPENED) { &finished } else { &repaired });
+    }
     judge(device, &finished)
+}
+
+/// e2fsck(8): an operational error, as when the superblock was half written by an earlier e2fsck that was killed, and its checksum is wrong.
+const NOT_OPENED: i32 = 8;
+
+/// The options that name the first copy of the superblock: at the beginning of the second block group, which has as many blocks as one block
+/// has bits. With blocks of 1 KiB the first group begins at block 1.
+fn first_copy(block_bytes: u64) -> [OsString; 4] {
+    let block = block_bytes * 8 + u64::from(block_bytes == 1024);
+    ["-b".into(), block.to_string().into(), "-B".into(), block_bytes.to_string().into()]
+}
+
+/// Repairs only what is safe without being asked (`-p`), whatever else is said.
+fn e2fsck(node: &LinuxNode, device: &Device, options: impl IntoIterator<Item = OsString>) -> Result<Finished, Error> {
+    let arguments = ["-p".into()].into_iter().chain(options).chain([device.path.as_os_str().to_owned()]).collect();
+    node.programs().run(Program { name: "e2fsck", package: "e2fsprogs", arguments, bound: node.options().bounds.check, input: None })
 }
 
 /// e2fsck(8): 1 errors corrected, 2 reboot (of a root file system), 4 errors left, 8 and above: it could not do its work.
@@ -57,6 +80,12 @@ fn judge(device: &Device, finished: &Finished) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_copy_of_a_superblock_is_where_mke2fs_puts_it() {
+        assert_eq!(first_copy(4096), ["-b", "32768", "-B", "4096"]);
+        assert_eq!(first_copy(1024), ["-b", "8193", "-B", "1024"]);
+    }
 
     #[test]
     fn corrected_errors_are_fine_and_remaining_ones_need_a_person() {

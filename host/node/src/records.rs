@@ -80,7 +80,10 @@ impl Records {
 
     /// Removes the record; a missing one is fine.
     pub fn forget(&self, driver: &str, volume: &VolumeId) -> Result<(), Error> {
-        remove(&self.path(driver, volume))
+        let path = self.path(driver, volume);
+        // First what a killed writer left: were it last, a kill in between would leave it for ever.
+        remove(&incoming(&path))?;
+        remove(&path)
     }
 
     fn path(&self, driver: &str, volume: &VolumeId) -> PathBuf {
@@ -124,12 +127,16 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     make_private_directory(folder)?;
     // Always the same name, so that what a killed process leaves is overwritten by the next; the leading dot hides it from readers.
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let new = folder.join(format!(".{name}.new"));
+    let new = incoming(path);
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     fs::rename(&new, path).map_err(failed)?;
     sync(folder)
+}
+
+/// Where the next content of a state file is written.
+fn incoming(path: &Path) -> PathBuf {
+    path.with_file_name(format!(".{}.new", path.file_name().unwrap_or_default().to_string_lossy()))
 }
 
 /// Removes a state file for good; a missing one is fine.
