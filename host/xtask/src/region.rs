@@ -29,7 +29,7 @@ pub struct Options {
     /// The region itself and nothing else: builds no binary, fills no store, writes no `wharf.toml`.
     #[arg(long)]
     bare: bool,
-    /// Where staging and target paths will lie, for all instances [default: DIR/<instance>/kubelet].
+    /// Where staging and target paths will lie, for all instances [default: DIR/INSTANCE/kubelet].
     #[arg(long, value_name = "PATH")]
     kubelet_root: Option<PathBuf>,
     /// Make no loop devices: the API alone. Needed where not root.
