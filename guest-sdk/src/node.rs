@@ -1,4 +1,4 @@
-//! What must be true on a node. A backend never does node work: it returns a [`Plan`](crate::plan::Plan), and the host checks each step, skips
+//! What must be true on a node. A backend never does node work: it returns a [`Plan`], and the host checks each step, skips
 //! what is already true, runs the rest and undoes it on failure. There is no unstage and no unpublish: the host knows.
 
 pub use crate::bindings::backend::exports::wharf::volume::node::{ExpandRequest, NodeDescription, PublishRequest, StageRequest};

@@ -14,7 +14,7 @@
 //! | `provisionedIops`, `burstingEnabled` | for `cloud_auto` |
 //! | `volumeSizeAutoAvailable` | sizes below 20 GiB become 20 GiB |
 //! | `volumeDeleteSnapshotRetentionDays` | 1 to 65536; a tag on the disk |
-//! | `fsType`, `mkfsOptions`, `sysConfig`, `omitfsck` | for the node; see [`filesystem`](crate::filesystem) and [`queue_settings`](crate::queue_settings) |
+//! | `fsType`, `mkfsOptions`, `sysConfig`, `omitfsck` | for the node; see [`filesystem`](crate::filesystem) and [`queue_settings`](mod@crate::queue_settings) |
 //! | `volume.alibabacloud.com/disk-id` | takes over this disk instead of creating one |
 //! | `csi.alibabacloud.com/disk-snapshot-id` | starts from this snapshot |
 //!

@@ -3,7 +3,7 @@
 //! [`LinuxNode`] is the real [`wharf_core::ports::Node`], [`SystemClock`] the real [`wharf_core::ports::Clock`]. What must happen is
 //! decided in `wharf-core`; here is only how. Rules that every file keeps:
 //!
-//! - A path from a caller or a backend is walked component by component from its root and no link is followed ([`Roots`](paths)).
+//! - A path from a caller or a backend is walked component by component from its root and no link is followed (`paths`).
 //! - Whether something is mounted is read from the kernel's mount table, by exact path; nothing that is mounted is touched to find out,
 //!   so a dead mount cannot hang a call.
 //! - A device is found by its serial, and formatted only when it is provably blank.
