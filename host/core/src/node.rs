@@ -149,13 +149,14 @@ impl NodeService {
         if let Some(record) = &record {
             self.check_unused(record)?;
         }
-        self.node.unmount(call, staging_path, RemovePath::No)?;
-        match record {
-            Some(record) if record.staging_path == staging_path || !self.node.is_mounted(&record.staging_path)? => {
-                self.node.forget(&self.driver, &record.volume)
-            }
-            Some(_) | None => Ok(()),
+        let Some(record) = record else { return self.node.unmount(call, staging_path, RemovePath::No) };
+        if record.staging_path != staging_path && self.node.is_mounted(&record.staging_path)? {
+            return self.node.unmount(call, staging_path, RemovePath::No);
         }
+        // The record goes first: kubelet does not repeat a call that was killed after the unmount, and one that was killed before it finds the
+        // mount by its path.
+        self.node.forget(&self.driver, &record.volume)?;
+        self.node.unmount(call, staging_path, RemovePath::No).or_else(|error| self.node.save(&record).and(Err(error)))
     }
 
     fn check_unused(&self, record: &StageRecord) -> Result<(), Error> {

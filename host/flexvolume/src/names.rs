@@ -139,8 +139,8 @@ fn write<T: Serialize>(file: &Path, record: &T) -> Result<(), Error> {
 fn replace(file: &Path, text: &[u8]) -> std::io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)?;
-    // The process id makes it this call's own; what a killed call leaves is overwritten when the number comes round again.
-    let temporary = folder.join(format!(".{}.tmp", std::process::id()));
+    // Always the same name, so that what a killed call leaves is overwritten when Kubernetes repeats it; it makes one call for a volume at a time.
+    let temporary = folder.join(format!(".{}.tmp", file.file_name().unwrap_or_default().to_string_lossy()));
     let mut written = File::create(&temporary)?;
     written.write_all(text)?;
     written.sync_all()?;

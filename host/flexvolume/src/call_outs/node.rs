@@ -115,8 +115,15 @@ impl CallOuts<'_> {
 
     pub(super) fn unmount_device(&self, folder: &GlobalMountDir) -> Result<Reply, Error> {
         let (services, call) = self.services()?;
-        services.node.unstage_path(call, &folder.path)?;
+        // First: kubelet does not repeat a call that was killed after the unmount. What is forgotten by a call that fails is written again.
+        let found = self.names.found(&folder.name);
         self.names.drop_found(&folder.name)?;
+        if let Err(error) = services.node.unstage_path(call, &folder.path) {
+            if let Ok(Some(found)) = found {
+                self.names.keep_found(&folder.name, &found)?;
+            }
+            return Err(error);
+        }
         Ok(Reply::success())
     }
 
