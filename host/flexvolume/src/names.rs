@@ -140,7 +140,7 @@ fn replace(file: &Path, text: &[u8]) -> std::io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)?;
     // Always the same name, so that what a killed call leaves is overwritten when Kubernetes repeats it; it makes one call for a volume at a time.
-    let temporary = folder.join(format!(".{}.tmp", file.file_name().unwrap_or_default().to_string_lossy()));
+    let temporary = folder.join(format!(".{}.tmp", file.file_stem().unwrap_or_default().to_string_lossy()));
     let mut written = File::create(&temporary)?;
     written.write_all(text)?;
     written.sync_all()?;
@@ -184,6 +184,19 @@ mod tests {
         assert_eq!(names.attached(&name("data"), &name("n1")).unwrap(), None);
         assert_eq!(names.attached(&name("data"), &name("n2")).unwrap(), Some(record("d-2")));
         assert!(!folder.path().join("state/attached/n1").exists());
+    }
+
+    #[test]
+    fn what_a_killed_write_leaves_is_replaced_by_the_next_even_for_the_longest_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (names, longest) = (names(folder.path()), "x".repeat(250));
+        let kept = folder.path().join("state/attached/n1");
+        fs::create_dir_all(&kept).unwrap();
+        fs::write(kept.join(format!(".{longest}.tmp")), "longer than what is written next ".repeat(9)).unwrap();
+        let record = AttachRecord { volume: Some(VolumeId::new("d-1")), node: None };
+        names.keep_attached(&name(&longest), &name("n1"), &record).unwrap();
+        assert_eq!(names.attached(&name(&longest), &name("n1")).unwrap(), Some(record));
+        assert_eq!(fs::read_dir(&kept).unwrap().count(), 1);
     }
 
     #[test]
