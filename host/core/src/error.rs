@@ -43,6 +43,11 @@ impl ErrorKind {
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Throttled | Self::Unavailable | Self::Aborted)
     }
+
+    /// Whether this says what there is, and not only what was refused: it holds whatever an earlier attempt of the same operation did.
+    pub fn is_about_what_exists(self) -> bool {
+        matches!(self, Self::AlreadyExists | Self::NotFound | Self::FailedPrecondition)
+    }
 }
 
 /// Who has to act.

@@ -158,6 +158,9 @@ fn a_final_error_after_an_unanswered_change_is_not_reported_as_final() {
     let backend = Scripted::new([Err(failure(ErrorKind::Unavailable).with_unknown_effect()), Err(failure(ErrorKind::InvalidArgument))]);
     let error = controller(&backend).0.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap_err();
     assert_eq!(error.effect, Effect::Unknown);
+    let backend = Scripted::new([Err(failure(ErrorKind::Unavailable).with_unknown_effect()), Err(failure(ErrorKind::AlreadyExists))]);
+    let error = controller(&backend).0.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap_err();
+    assert_eq!(error.effect, Effect::None, "what exists was seen after the change");
 }
 
 #[test]
