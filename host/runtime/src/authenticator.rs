@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use wasmtime::Store;
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{Component, HasSelf};
 use wharf_core::manifest::{Manifest, World};
 use wharf_core::policy::EndpointGrant;
 use wharf_core::ports::Call;
@@ -21,10 +21,9 @@ use crate::component_error::ComponentError;
 use crate::contract;
 use crate::egress::{Author, Egress, Grants};
 use crate::engine::Engine;
-use crate::guest::{CallPorts, Entry, Guest, imports_wasi};
+use crate::guest::{CallPorts, Entry, Guest, linker};
 use crate::host::{HostCtx, Outbound};
 use crate::secret::Secret;
-use crate::wasi;
 
 /// Values of one credential: an id, a key, a token and a few names.
 const CREDENTIAL_VALUES: usize = 32;
@@ -47,7 +46,9 @@ impl AuthCode {
     /// [`ComponentError::Contract`] with every difference, in words.
     pub fn link(engine: &Engine, component: &Component, manifest: Manifest, generation: u64) -> Result<Self, ComponentError> {
         let differences = |error| ComponentError::Contract(contract::differences(engine.wasmtime(), component, World::CloudAuth, &error));
-        let pre = linker(engine, component).and_then(|linker| CloudAuthPre::new(linker.instantiate_pre(component)?)).map_err(differences)?;
+        let pre = linker(engine, component, |linker| Instance::add_to_linker::<_, HasSelf<HostCtx>>(linker, |ctx| ctx))
+            .and_then(|linker| CloudAuthPre::new(linker.instantiate_pre(component)?))
+            .map_err(differences)?;
         Ok(Self { guest: Guest::new(engine, manifest, generation), pre, described: OnceLock::new() })
     }
 
@@ -65,15 +66,6 @@ impl AuthCode {
     pub fn health(&self) -> (u64, u64) {
         self.guest.health()
     }
-}
-
-fn linker(engine: &Engine, component: &Component) -> wasmtime::Result<Linker<HostCtx>> {
-    let mut linker = Linker::new(engine.wasmtime());
-    Instance::add_to_linker::<_, HasSelf<HostCtx>>(&mut linker, |ctx| ctx)?;
-    if imports_wasi(engine, component) {
-        wasi::link(&mut linker)?;
-    }
-    Ok(linker)
 }
 
 /// What an authenticator is given by its operator.

@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use wasmtime::Store;
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{Component, HasSelf};
 use wharf_core::Error;
 use wharf_core::manifest::{Manifest, World};
 use wharf_core::plan::Plan;
@@ -22,9 +22,9 @@ use crate::bindings::imports::types;
 use crate::component_error::ComponentError;
 use crate::egress::{Author, Egress, Grants};
 use crate::engine::Engine;
-use crate::guest::{CallPorts, Entry, Guest, imports_wasi};
+use crate::guest::{CallPorts, Entry, Guest, linker};
 use crate::host::{HostCtx, Outbound};
-use crate::{bounds, contract, convert, wasi};
+use crate::{bounds, contract, convert};
 
 /// A linked backend: one generation, ready to be called.
 pub struct BackendCode {
@@ -39,7 +39,9 @@ impl BackendCode {
     /// [`ComponentError::Contract`] with every difference, in words.
     pub fn link(engine: &Engine, component: &Component, manifest: Manifest, generation: u64) -> Result<Self, ComponentError> {
         let differences = |error| ComponentError::Contract(contract::differences(engine.wasmtime(), component, World::Backend, &error));
-        let pre = linker(engine, component).and_then(|linker| BackendPre::new(linker.instantiate_pre(component)?)).map_err(differences)?;
+        let pre = linker(engine, component, |linker| Instance::add_to_linker::<_, HasSelf<HostCtx>>(linker, |ctx| ctx))
+            .and_then(|linker| BackendPre::new(linker.instantiate_pre(component)?))
+            .map_err(differences)?;
         Ok(Self { guest: Guest::new(engine, manifest, generation), pre })
     }
 
@@ -62,15 +64,6 @@ impl BackendCode {
     pub(crate) fn instantiate(&self, store: &mut Store<HostCtx>) -> wasmtime::Result<Instance> {
         self.pre.instantiate(store)
     }
-}
-
-fn linker(engine: &Engine, component: &Component) -> wasmtime::Result<Linker<HostCtx>> {
-    let mut linker = Linker::new(engine.wasmtime());
-    Instance::add_to_linker::<_, HasSelf<HostCtx>>(&mut linker, |ctx| ctx)?;
-    if imports_wasi(engine, component) {
-        wasi::link(&mut linker)?;
-    }
-    Ok(linker)
 }
 
 /// What a backend is given by its operator.

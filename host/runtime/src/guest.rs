@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use wasmtime::component::Component;
+use wasmtime::component::{Component, Linker};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 use wharf_core::manifest::Manifest;
 use wharf_core::ports::{Call, Clock};
@@ -236,7 +236,21 @@ fn broken<T>(error: Error) -> (Result<T, Error>, Outcome) {
 #[error("it cannot be instantiated")]
 struct Unfit;
 
+/// What a component of a world is linked with: the world's imports, and an empty WASI where its tool chain insists on one.
+pub(crate) fn linker(
+    engine: &Engine,
+    component: &Component,
+    add_world: impl FnOnce(&mut Linker<HostCtx>) -> wasmtime::Result<()>,
+) -> wasmtime::Result<Linker<HostCtx>> {
+    let mut linker = Linker::new(engine.wasmtime());
+    add_world(&mut linker)?;
+    if imports_wasi(engine, component) {
+        wasi::link(&mut linker)?;
+    }
+    Ok(linker)
+}
+
 /// Whether a component's tool chain insists on WASI.
-pub(crate) fn imports_wasi(engine: &Engine, component: &Component) -> bool {
+fn imports_wasi(engine: &Engine, component: &Component) -> bool {
     component.component_type().imports(engine.wasmtime()).any(|(name, _)| name.starts_with("wasi:"))
 }

@@ -46,8 +46,6 @@ pub struct Store {
 pub struct Active {
     /// Its record.
     pub generation: Generation,
-    /// The component.
-    pub wasm: PathBuf,
 }
 
 /// One backend, as `wharf backend list` shows it.
@@ -164,8 +162,7 @@ impl Store {
     pub fn active(&self, name: &str) -> Result<Active, StoreError> {
         let history = self.history(name)?.ok_or_else(|| StoreError::NotInstalled { name: name.to_owned(), store: self.root.clone() })?;
         let generation = self.generation(name, history.active())?;
-        let wasm = self.wasm(&generation);
-        Ok(Active { generation, wasm })
+        Ok(Active { generation })
     }
 
     /// What [`Store::active`] answers has changed when this has. None: nothing is active.
