@@ -2,13 +2,14 @@
 //! after a restart of kubelet not even what `attach` answered.
 //!
 //! Below `<state>/flexvolume/<vendor>~<driver>/`: `attached/<node>/<name>.json`, written by `attach` before anything is asked of the
-//! cloud and removed by `detach`; `found/<name>.json`, written by `waitforattach` and removed by `unmountdevice`. One file per call's
-//! object, so that processes that run at once never write the same one. Written by rename, with fsync: killed anywhere, a file is there
-//! as a whole or not at all.
+//! cloud and moved by `detach` to `detached/`, where it says for a few minutes what a repeated `detach` means; `found/<name>.json`, written by
+//! `waitforattach` and removed by `unmountdevice`. One file per call's object, so that processes that run at once never write the same one.
+//! Written by rename, with fsync: killed anywhere, a file is there as a whole or not at all.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wharf_core::Error;
@@ -19,6 +20,10 @@ use crate::object_name::ObjectName;
 
 /// An id of the cloud with its newline; more is no id.
 const MAX_LEGACY_BYTES: usize = 512;
+
+/// How long a detached name is remembered: more than twice the longest wait between two tries of Kubernetes (2 min 2 s). No longer, because a
+/// name may come to mean another volume on a machine that takes over the control plane, and this one would not hear of it.
+const REMEMBERED: Duration = Duration::from_secs(300);
 
 /// What `attach` knew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +75,27 @@ impl Names {
         Ok(())
     }
 
+    /// What the name meant until a moment ago: a `detach` that was killed before it answered is repeated.
+    pub(crate) fn detached(&self, name: &ObjectName, node: &ObjectName) -> Result<Option<AttachRecord>, Error> {
+        let file = self.detached_file(name, node);
+        if is_remembered(&file) { read(&file) } else { Ok(None) }
+    }
+
+    /// Written before the record goes. What is no longer believed is removed on the way, so that the folder holds no more than a few minutes'
+    /// calls.
+    pub(crate) fn keep_detached(&self, name: &ObjectName, node: &ObjectName, record: &AttachRecord) -> Result<(), Error> {
+        self.prune_detached();
+        write(&self.detached_file(name, node), record)
+    }
+
+    /// What cannot be removed now is tried again by the next call; it is not believed meanwhile.
+    fn prune_detached(&self) {
+        for node in entries(&self.folder.join("detached")) {
+            entries(&node).filter(|file| !is_remembered(file)).for_each(|file| drop(fs::remove_file(file)));
+            let _ = fs::remove_dir(node);
+        }
+    }
+
     pub(crate) fn found(&self, name: &ObjectName) -> Result<Option<FoundRecord>, Error> {
         read(&self.found_file(name))
     }
@@ -99,6 +125,10 @@ impl Names {
         self.folder.join("attached").join(node.as_str()).join(format!("{name}.json"))
     }
 
+    fn detached_file(&self, name: &ObjectName, node: &ObjectName) -> PathBuf {
+        self.folder.join("detached").join(node.as_str()).join(format!("{name}.json"))
+    }
+
     fn found_file(&self, name: &ObjectName) -> PathBuf {
         self.folder.join("found").join(format!("{name}.json"))
     }
@@ -106,6 +136,16 @@ impl Names {
     fn legacy_file(&self, name: &ObjectName) -> Option<PathBuf> {
         Some(self.legacy.as_ref()?.join(format!("{name}.conf")))
     }
+}
+
+/// Whether a file was written within [`REMEMBERED`]. A clock that went back makes a file old, which is the safe side.
+fn is_remembered(file: &Path) -> bool {
+    let written = fs::symlink_metadata(file).and_then(|metadata| metadata.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age <= REMEMBERED))
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 fn read<T: for<'de> Deserialize<'de>>(file: &Path) -> Result<Option<T>, Error> {
@@ -184,6 +224,30 @@ mod tests {
         assert_eq!(names.attached(&name("data"), &name("n1")).unwrap(), None);
         assert_eq!(names.attached(&name("data"), &name("n2")).unwrap(), Some(record("d-2")));
         assert!(!folder.path().join("state/attached/n1").exists());
+    }
+
+    #[test]
+    fn a_detached_name_is_remembered_for_a_few_minutes_and_then_neither_believed_nor_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = names(folder.path());
+        let record = AttachRecord { volume: Some(VolumeId::new("d-1")), node: Some(NodeId::new("i-1")) };
+        let age = |pv: &str, age: Duration| {
+            let file = File::options().write(true).open(names.detached_file(&name(pv), &name("n1"))).unwrap();
+            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+        };
+        names.keep_detached(&name("young"), &name("n1"), &record).unwrap();
+        names.keep_detached(&name("old"), &name("n1"), &record).unwrap();
+        age("young", REMEMBERED - Duration::from_secs(60));
+        age("old", REMEMBERED + Duration::from_secs(1));
+        assert_eq!(names.detached(&name("young"), &name("n1")).unwrap(), Some(record.clone()));
+        assert_eq!(names.detached(&name("young"), &name("n2")).unwrap(), None);
+        assert_eq!(names.detached(&name("old"), &name("n1")).unwrap(), None);
+        names.keep_detached(&name("next"), &name("n2"), &record).unwrap();
+        assert!(!names.detached_file(&name("old"), &name("n1")).exists());
+        assert!(names.detached_file(&name("young"), &name("n1")).exists());
+        age("young", REMEMBERED * 2);
+        names.keep_detached(&name("next"), &name("n2"), &record).unwrap();
+        assert!(!folder.path().join("state/detached/n1").exists());
     }
 
     #[test]

@@ -55,11 +55,14 @@ impl CallOuts<'_> {
     }
 
     pub(super) fn detach(&self, name: &ObjectName, node: &ObjectName) -> Result<Reply, Error> {
-        let record = self.names.attached(name, node)?;
-        if let Some((volume, known_node)) = self.attached_volume(name, record)? {
+        if let Some((volume, known_node)) = self.attached_volume(name, node)? {
             let node_id = known_node.map_or_else(|| self.node_id(node), Ok)?;
             let (services, call) = self.services()?;
-            services.controller.detach(call, &DetachRequest { volume, node: Some(node_id) })?;
+            services.controller.detach(call, &DetachRequest { volume: volume.clone(), node: Some(node_id.clone()) })?;
+            // A name that is the id needs no note.
+            if volume.as_str() != name.as_str() {
+                self.names.keep_detached(name, node, &AttachRecord { volume: Some(volume), node: Some(node_id) })?;
+            }
             self.names.drop_legacy(name)?;
         }
         self.names.drop_attached(name, node)?;
@@ -67,19 +70,22 @@ impl CallOuts<'_> {
     }
 
     /// Which volume the name means, and the id of the node that got it: the record of `attach`, else what an older driver wrote down, else
-    /// the name itself when it is an id. `None`: nothing was ever asked of the cloud.
-    fn attached_volume(&self, name: &ObjectName, record: Option<AttachRecord>) -> Result<Option<(VolumeId, Option<NodeId>)>, Error> {
-        match record {
-            Some(AttachRecord { volume: Some(volume), node }) => return Ok(Some((volume, node))),
-            Some(AttachRecord { volume: None, .. }) => return Ok(None),
-            None => {}
+    /// the name itself when it is an id, else what a `detach` of a moment ago found (it was killed before it answered; the cloud is asked
+    /// again). `None`: nothing was ever asked of the cloud.
+    fn attached_volume(&self, name: &ObjectName, node: &ObjectName) -> Result<Option<(VolumeId, Option<NodeId>)>, Error> {
+        if let Some(record) = self.names.attached(name, node)? {
+            return Ok(record.volume.map(|volume| (volume, record.node)));
         }
         let legacy = self.names.legacy(name)?;
-        let translated = self.translate(legacy.as_ref().unwrap_or(name), &Vec::new());
-        translated.map(|translated| Some((translated.volume, None))).map_err(|error| {
-            let hint = "it was attached by another machine, or the record is lost: detach the volume by hand; a PersistentVolume whose name is the volume's id needs no record";
-            error.context(format!("no record on this machine says which volume `{name}` is")).with_hint(hint)
-        })
+        let error = match self.translate(legacy.as_ref().unwrap_or(name), &Vec::new()) {
+            Ok(translated) => return Ok(Some((translated.volume, None))),
+            Err(error) => error,
+        };
+        if let Some(AttachRecord { volume: Some(volume), node }) = self.names.detached(name, node)? {
+            return Ok(Some((volume, node)));
+        }
+        let hint = "it was attached by another machine, or the record is lost: detach the volume by hand; a PersistentVolume whose name is the volume's id needs no record";
+        Err(error.context(format!("no record on this machine says which volume `{name}` is")).with_hint(hint))
     }
 
     pub(super) fn is_attached(&self, options: &Options, node: &ObjectName) -> Result<Reply, Error> {

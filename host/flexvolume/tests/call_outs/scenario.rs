@@ -16,6 +16,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use wharf_flexvolume::NodeNameRule;
 
@@ -102,9 +103,18 @@ fn give(world: &mut World, fact: &str) {
             world.machine.state().records.clear();
         }
         ["state", "unwritable"] => fs::write(world.state_folder(), "a file where the folder should be").unwrap(),
+        ["minutes", "pass"] => age(&world.state_folder()),
         ["reboot"] => world.machine.state().mounts.clear(),
         ["no", "driver", "file"] => fs::remove_file(world.path().join(format!("plugins/acme~{}/.wharf.json", world.driver))).unwrap(),
         other => panic!("cannot give {other:?}"),
+    }
+}
+
+/// As if everything had been written ten minutes earlier.
+fn age(folder: &Path) {
+    for (path, _) in files(folder) {
+        let file = fs::File::options().write(true).open(folder.join(path)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(600)).unwrap();
     }
 }
 
