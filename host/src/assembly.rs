@@ -125,7 +125,8 @@ fn call_ports(clock: &Arc<dyn Clock>) -> CallPorts {
 fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Error> {
     let open = |(id, endpoint): (&String, &config::Endpoint)| {
         let open = Endpoint::new(id, &endpoint.url).map_err(|error| Error::invalid(error.to_string()))?;
-        Ok(if endpoint.private { open.allow_private() } else { open })
+        let open = if endpoint.private { open.allow_private() } else { open };
+        Ok(endpoint.ca.iter().fold(open, |open, file| open.with_authorities(file)))
     };
     config.endpoint.iter().map(open).collect()
 }

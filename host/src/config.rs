@@ -88,9 +88,12 @@ pub struct NodeSection {
 pub struct Endpoint {
     /// `https://host[:port]`.
     pub url: String,
-    /// Private, loopback and link-local addresses are allowed. Needed for a metadata service.
+    /// Private, loopback and link-local addresses are allowed. Needed for a metadata service, and for endpoints inside a VPC.
     #[serde(default)]
     pub private: bool,
+    /// A PEM file with the certificate authorities that this endpoint's certificate must descend from; unset: the machine's own.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
 }
 
 /// One identity in a cloud.

@@ -4,11 +4,12 @@
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, Response as Incoming};
+use reqwest::{Certificate, Client, Method, Response as Incoming};
 use tokio::runtime::{Builder, Handle, Runtime};
 use wharf_core::ports::Call;
 use wharf_core::{Blame, Error, ErrorKind};
@@ -42,11 +43,33 @@ pub struct HttpEgress {
     observer: Option<Arc<dyn Observer>>,
 }
 
-/// Clients differ in what they may connect to; a plain one reads no certificates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Clients differ in what they may connect to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ClientKind {
     private: bool,
-    tls: bool,
+    trust: Trust,
+}
+
+/// Whose certificates are good.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Trust {
+    /// None is looked at, and none is read.
+    Plain,
+    /// The machine's certificate authorities.
+    Machine,
+    /// The ones in this file.
+    File(PathBuf),
+}
+
+impl ClientKind {
+    fn of(endpoint: &Endpoint) -> Self {
+        let trust = match (&endpoint.authorities, endpoint.is_tls()) {
+            (_, false) => Trust::Plain,
+            (None, true) => Trust::Machine,
+            (Some(file), true) => Trust::File(file.clone()),
+        };
+        Self { private: endpoint.private, trust }
+    }
 }
 
 impl HttpEgress {
@@ -79,7 +102,7 @@ impl HttpEgress {
         if let Some(client) = clients.get(&kind) {
             return Ok(client.clone());
         }
-        let client = build_client(kind).map_err(|error| Error::internal(format!("no HTTP client: {}", chain(&error))))?;
+        let client = build_client(&kind)?;
         clients.insert(kind, client.clone());
         Ok(client)
     }
@@ -128,7 +151,7 @@ impl HttpEgress {
             target = url::target(&endpoint.base, &request.path, &query)?;
         }
         let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| Error::internal("a method that passed is none"))?;
-        let client = self.client(ClientKind { private: endpoint.private, tls: endpoint.is_tls() })?;
+        let client = self.client(ClientKind::of(endpoint))?;
         Ok(Prepared {
             request: client.request(method, target).headers(headers).body(request.body.clone()),
             endpoint: endpoint.id.clone(),
@@ -274,7 +297,7 @@ async fn cancelled(call: &Call) {
     }
 }
 
-fn build_client(kind: ClientKind) -> Result<Client, reqwest::Error> {
+fn build_client(kind: &ClientKind) -> Result<Client, Error> {
     // A second installation fails, and then there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
@@ -290,12 +313,28 @@ fn build_client(kind: ClientKind) -> Result<Client, reqwest::Error> {
     if !kind.private {
         builder = builder.dns_resolver(Arc::new(PublicResolver));
     }
-    if kind.tls {
-        builder = builder.https_only(true);
-    } else {
-        builder = builder.tls_certs_only([]);
+    builder = match &kind.trust {
+        Trust::Plain => builder.tls_certs_only([]),
+        Trust::Machine => builder.https_only(true),
+        Trust::File(file) => builder.https_only(true).tls_certs_only(read_authorities(file)?),
+    };
+    builder.build().map_err(|error| {
+        let built = Error::new(ErrorKind::FailedPrecondition, Blame::Host, format!("no HTTPS client can be made: {}", chain(&error)));
+        built.with_hint("the machine needs certificate authorities (Debian's ca-certificates, or SSL_CERT_FILE), or the endpoint a `ca` file")
+    })
+}
+
+fn read_authorities(file: &Path) -> Result<Vec<Certificate>, Error> {
+    let refuse = |why: String| {
+        let message = format!("the certificate authorities in {} cannot be used: {why}", file.display());
+        Error::new(ErrorKind::FailedPrecondition, Blame::Host, message).with_hint("the endpoint's `ca` names a PEM file with one certificate or more")
+    };
+    let pem = std::fs::read(file).map_err(|error| refuse(error.to_string()))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(found) if found.is_empty() => Err(refuse("there is no certificate in it".to_owned())),
+        Ok(found) => Ok(found),
+        Err(error) => Err(refuse(chain(&error))),
     }
-    builder.build()
 }
 
 fn check_shape(request: &Request) -> Result<(), Error> {
@@ -373,8 +412,10 @@ mod tests {
 
     #[test]
     fn a_client_of_every_kind_can_be_made() {
-        for (private, tls) in [(false, false), (false, true), (true, false), (true, true)] {
-            assert!(build_client(ClientKind { private, tls }).is_ok());
+        for private in [false, true] {
+            for trust in [Trust::Plain, Trust::Machine] {
+                assert!(build_client(&ClientKind { private, trust }).is_ok());
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The operator's table of endpoints: where an id leads.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use reqwest::Url;
 
@@ -16,6 +17,7 @@ pub struct Endpoint {
     pub(super) base: Url,
     pub(super) private: bool,
     pub(super) body_bytes: usize,
+    pub(super) authorities: Option<PathBuf>,
 }
 
 /// Why an endpoint's setting cannot be used.
@@ -46,7 +48,7 @@ impl Endpoint {
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(fail("must end after the host and port"));
         }
-        Ok(Self { id, base: url, private: false, body_bytes: BODY_BYTES })
+        Ok(Self { id, base: url, private: false, body_bytes: BODY_BYTES, authorities: None })
     }
 
     /// Also lets requests reach this machine, its network and the metadata service.
@@ -60,6 +62,14 @@ impl Endpoint {
     #[must_use]
     pub fn with_body_bytes(mut self, bytes: usize) -> Self {
         self.body_bytes = bytes;
+        self
+    }
+
+    /// A PEM file with the certificate authorities that this endpoint's certificate must descend from; without one, the machine's own. It is read
+    /// before the first request.
+    #[must_use]
+    pub fn with_authorities(mut self, file: impl Into<PathBuf>) -> Self {
+        self.authorities = Some(file.into());
         self
     }
 

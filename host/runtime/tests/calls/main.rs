@@ -9,3 +9,4 @@ mod limits;
 mod requests;
 mod server;
 mod swap;
+mod tls;
