@@ -143,7 +143,7 @@ impl<B: Controller> exports::controller::Guest for Component<B> {
         B::list(request)
     }
 
-    fn capacity(request: controller::CapacityRequest) -> Result<u64, Error> {
+    fn capacity(request: controller::CapacityRequest) -> Result<controller::Available, Error> {
         on_entry();
         B::capacity(request)
     }
@@ -165,8 +165,12 @@ impl<B: Snapshots> exports::snapshots::Guest for Component<B> {
         answer!(B::create_snapshot(request, progress(observed, resume)), exports::snapshots::CreateSnapshotAnswer)
     }
 
-    fn delete_snapshot(id: String, observed: Vec<Observation>, resume: Option<String>) -> Result<exports::snapshots::Answer, Error> {
-        B::delete_snapshot(id, progress(observed, resume)).map(snapshot_plain)
+    fn delete_snapshot(
+        request: snapshots::DeleteSnapshotRequest,
+        observed: Vec<Observation>,
+        resume: Option<String>,
+    ) -> Result<exports::snapshots::Answer, Error> {
+        B::delete_snapshot(request, progress(observed, resume)).map(snapshot_plain)
     }
 
     fn list_snapshots(request: snapshots::ListSnapshotsRequest) -> Result<snapshots::ListedSnapshots, Error> {
@@ -183,17 +187,16 @@ impl<B: Snapshots> exports::snapshots::Guest for Component<B> {
     }
 
     fn delete_group(
-        id: String,
-        snapshot_ids: Vec<String>,
+        request: snapshots::DeleteGroupRequest,
         observed: Vec<Observation>,
         resume: Option<String>,
     ) -> Result<exports::snapshots::Answer, Error> {
-        B::delete_group(id, snapshot_ids, progress(observed, resume)).map(snapshot_plain)
+        B::delete_group(request, progress(observed, resume)).map(snapshot_plain)
     }
 
-    fn get_group(id: String, snapshot_ids: Vec<String>) -> Result<snapshots::Group, Error> {
+    fn get_group(request: snapshots::GetGroupRequest) -> Result<snapshots::Group, Error> {
         on_entry();
-        B::get_group(id, snapshot_ids)
+        B::get_group(request)
     }
 }
 
@@ -284,10 +287,11 @@ mod tests {
 
     #[test]
     fn what_a_backend_leaves_out_is_unsupported() {
+        let group = snapshots::GetGroupRequest { group_id: "g".into(), snapshot_ids: Vec::new(), extensions: Vec::new() };
         let kinds = [
             Component::<Slow>::attach(controller::AttachRequest::new("v", "n", VolumeCapability::block()), Vec::new(), None).err(),
             Component::<Slow>::plan_stage(node::StageRequest::new("v", VolumeCapability::block())).err(),
-            Component::<Slow>::get_group("g".into(), Vec::new()).err(),
+            Component::<Slow>::get_group(group).err(),
         ];
         assert!(kinds.into_iter().all(|error| error.is_some_and(|error| error.kind == ErrorKind::Unsupported)));
     }

@@ -4,7 +4,7 @@
 //! [`Answer::Pending`]; the host calls it again after `throttled`, `unavailable` and `aborted`, every other error is final.
 
 pub use crate::bindings::backend::exports::wharf::volume::controller::{
-    AttachRequest, Attachment, CapacityRequest, CreateRequest, DeleteRequest, DetachRequest, ExpandRequest, Expanded, ListRequest, Listed,
+    AttachRequest, Attachment, Available, CapacityRequest, CreateRequest, DeleteRequest, DetachRequest, ExpandRequest, Expanded, ListRequest, Listed,
     ModifyRequest, ValidateRequest, Validated,
 };
 use crate::error::Error;
@@ -64,7 +64,7 @@ pub trait Controller {
     }
 
     /// Bytes that could still be created. Read-only.
-    fn capacity(_request: CapacityRequest) -> Result<u64, Error> {
+    fn capacity(_request: CapacityRequest) -> Result<Available, Error> {
         Err(unsupported("tell its capacity"))
     }
 }
@@ -157,11 +157,25 @@ impl Expanded {
 impl Validated {
     /// Everything that was asked about holds.
     pub fn yes() -> Self {
-        Self { confirmed: true, message: String::new() }
+        Self { confirmed: true, message: String::new(), extensions: Vec::new() }
     }
 
     /// It does not, because of this.
     pub fn no(message: impl Into<String>) -> Self {
-        Self { confirmed: false, message: message.into() }
+        Self { confirmed: false, message: message.into(), extensions: Vec::new() }
+    }
+}
+
+impl Listed {
+    /// One page, and the token that the next one begins with.
+    pub fn page(volumes: Vec<Volume>, next_token: Option<String>) -> Self {
+        Self { volumes, next_token, extensions: Vec::new() }
+    }
+}
+
+impl Available {
+    /// So many bytes could still be created.
+    pub fn bytes(bytes: u64) -> Self {
+        Self { bytes, extensions: Vec::new() }
     }
 }

@@ -93,7 +93,7 @@ pub fn send_all(requests: &[Request]) -> Vec<Result<Response, Error>> {
 impl Response {
     /// An answer, for tests.
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
+        Self { status, headers: Vec::new(), body: body.into(), extensions: Vec::new() }
     }
 
     /// Whether the status says that all went well.

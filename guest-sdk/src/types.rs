@@ -75,12 +75,12 @@ impl<T> From<Pending> for Answer<T> {
 impl Observation {
     /// The cloud has it, and this is what it looks like, in the backend's own encoding.
     pub fn found(id: impl Into<String>, state: impl Into<Vec<u8>>) -> Self {
-        Self { id: id.into(), found: true, state: state.into() }
+        Self { id: id.into(), found: true, state: state.into(), extensions: Vec::new() }
     }
 
     /// The cloud says that there is no such resource.
     pub fn missing(id: impl Into<String>) -> Self {
-        Self { id: id.into(), found: false, state: Vec::new() }
+        Self { id: id.into(), found: false, state: Vec::new(), extensions: Vec::new() }
     }
 }
 

@@ -74,6 +74,7 @@ pub(crate) mod tests {
             query: pairs([("RegionId", "cn-shanghai"), ("ImageId", "win2019_1809_x64_dtc_zh-cn_40G_alibase_20230811.vhd")]),
             headers: Vec::new(),
             body: Vec::new(),
+            extensions: Vec::new(),
         }
     }
 

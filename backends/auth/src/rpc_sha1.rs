@@ -82,6 +82,7 @@ mod tests {
             query: pairs([("RegionId", "r")]),
             headers: Vec::new(),
             body: Vec::new(),
+            extensions: Vec::new(),
         }
     }
 

@@ -53,6 +53,7 @@ fn describe_disks(region: &Region, signature: &str) -> UnsignedRequest {
         query: pairs([("RegionId", "cn-wharf-1"), ("DiskName", "a b*c~d/e+f&g=h:中"), ("Tag.1.Key", "k"), ("Tag.1.Value", "")]),
         headers: pairs([("accept", "application/json")]),
         body: Vec::new(),
+        extensions: Vec::new(),
     }
 }
 

@@ -21,7 +21,7 @@ const TOKEN: &str = "disk:";
 pub fn list(request: &ListRequest) -> Result<Listed, Error> {
     let mut token = own_token(request.starting_token.as_deref())?;
     let region = settings::region()?;
-    let mut listed = Listed { volumes: Vec::new(), next_token: None };
+    let mut listed = Listed::page(Vec::new(), None);
     loop {
         let page = read(&region, request.max_entries, &token)?;
         token.clone_from(&page.next_token);

@@ -173,6 +173,7 @@ fn unsigned_to_guest(request: &Unsigned<'_>, settings: &Parameters) -> wit::Unsi
         query: query.clone(),
         headers: headers.clone(),
         body: body.to_vec(),
+        extensions: Vec::new(),
     }
 }
 

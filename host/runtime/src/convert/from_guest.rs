@@ -72,7 +72,7 @@ pub(crate) fn description_from_guest(description: identity::Description) -> Desc
 }
 
 pub(crate) fn observation_from_guest(observation: types::Observation) -> Observation {
-    let types::Observation { id, found, state } = observation;
+    let types::Observation { id, found, state, extensions: _ } = observation;
     Observation { id, found, state }
 }
 
@@ -127,12 +127,12 @@ pub(crate) fn expanded_from_guest(answer: controller::ExpandAnswer) -> Answer<Ex
 }
 
 pub(crate) fn validated_from_guest(validated: controller::Validated) -> Validated {
-    let controller::Validated { confirmed, message } = validated;
+    let controller::Validated { confirmed, message, extensions: _ } = validated;
     Validated { confirmed, message }
 }
 
 pub(crate) fn listed_from_guest(listed: controller::Listed) -> Listed {
-    let controller::Listed { volumes, next_token } = listed;
+    let controller::Listed { volumes, next_token, extensions: _ } = listed;
     Listed { volumes: volumes.into_iter().map(volume_from_guest).collect(), next_token }
 }
 

@@ -12,7 +12,7 @@ use crate::egress::Response;
 
 pub(crate) fn response_to_guest(response: Response) -> http::Response {
     let Response { status, headers, body } = response;
-    http::Response { status, headers, body }
+    http::Response { status, headers, body, extensions: Vec::new() }
 }
 
 pub(crate) fn error_to_guest(error: &Error) -> types::Error {
@@ -63,7 +63,7 @@ pub(crate) fn observations_to_guest(observed: &[Observation]) -> Vec<types::Obse
 
 pub(crate) fn observation_to_guest(observed: &Observation) -> types::Observation {
     let Observation { id, found, state } = observed;
-    types::Observation { id: id.clone(), found: *found, state: state.clone() }
+    types::Observation { id: id.clone(), found: *found, state: state.clone(), extensions: Vec::new() }
 }
 
 pub(crate) fn create_to_guest(request: &CreateRequest) -> controller::CreateRequest {

@@ -31,7 +31,7 @@ impl identity::Guest for Misbehaving {
 
 impl Guest for Misbehaving {
     fn observe(ids: Vec<String>) -> Result<Vec<Observation>, Error> {
-        let observation = |id: &String| Observation { id: id.clone(), found: true, state: vec![0; if id == "huge-state" { (64 << 10) + 1 } else { 1 }] };
+        let observation = |id: &String| Observation { id: id.clone(), found: true, state: vec![0; if id == "huge-state" { (64 << 10) + 1 } else { 1 }], extensions: vec![] };
         Ok(ids.iter().filter(|id| *id != "forgotten").map(observation).collect())
     }
 
@@ -126,7 +126,7 @@ impl Guest for Misbehaving {
     }
 
     fn validate(_: ValidateRequest, _: Vec<Observation>) -> Result<Validated, Error> {
-        Ok(Validated { confirmed: true, message: String::new() })
+        Ok(Validated { confirmed: true, message: String::new(), extensions: vec![] })
     }
 
     fn list(request: ListRequest) -> Result<Listed, Error> {
@@ -139,11 +139,11 @@ impl Guest for Misbehaving {
             attached_to: vec![],
             extensions: vec![],
         };
-        Ok(Listed { volumes: (0..=request.max_entries).map(volume).collect(), next_token: None })
+        Ok(Listed { volumes: (0..=request.max_entries).map(volume).collect(), next_token: None, extensions: vec![] })
     }
 
-    fn capacity(_: CapacityRequest) -> Result<u64, Error> {
-        Ok(0)
+    fn capacity(_: CapacityRequest) -> Result<Available, Error> {
+        Ok(Available { bytes: 0, extensions: vec![] })
     }
 }
 
@@ -183,7 +183,7 @@ impl snapshots::Guest for Misbehaving {
     fn create_snapshot(_: snapshots::CreateSnapshotRequest, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::CreateSnapshotAnswer, Error> {
         Err(error("no snapshots"))
     }
-    fn delete_snapshot(_: String, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::Answer, Error> {
+    fn delete_snapshot(_: snapshots::DeleteSnapshotRequest, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::Answer, Error> {
         Err(error("no snapshots"))
     }
     fn list_snapshots(_: snapshots::ListSnapshotsRequest) -> Result<snapshots::ListedSnapshots, Error> {
@@ -192,10 +192,10 @@ impl snapshots::Guest for Misbehaving {
     fn create_group(_: snapshots::CreateGroupRequest, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::CreateGroupAnswer, Error> {
         Err(error("no snapshots"))
     }
-    fn delete_group(_: String, _: Vec<String>, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::Answer, Error> {
+    fn delete_group(_: snapshots::DeleteGroupRequest, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::Answer, Error> {
         Err(error("no snapshots"))
     }
-    fn get_group(_: String, _: Vec<String>) -> Result<snapshots::Group, Error> {
+    fn get_group(_: snapshots::GetGroupRequest) -> Result<snapshots::Group, Error> {
         Err(error("no snapshots"))
     }
 }
