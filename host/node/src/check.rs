@@ -7,15 +7,15 @@ use wharf_core::Error;
 use crate::device::Device;
 use crate::mount_table::MountTable;
 use crate::node::LinuxNode;
-use crate::probe;
+use crate::probe::{self, Signature};
 use crate::program::{Finished, Program};
 use crate::superblock::Family;
 
-/// Repairs what is safe to repair. Mounted, blank, unknown or read-only: nothing is done.
+/// Repairs what is safe to repair. Mounted, blank, of another type than `fs_type` (empty: any) or read-only: nothing is done.
 ///
 /// # Errors
-/// `FailedPrecondition` when errors remain that a person must decide about.
-pub(crate) fn run(node: &LinuxNode, disk: &Device) -> Result<(), Error> {
+/// `FailedPrecondition` when errors remain that a person must decide about, or when the device holds something besides the file system.
+pub(crate) fn run(node: &LinuxNode, disk: &Device, fs_type: &str) -> Result<(), Error> {
     let sysfs = &node.options().sysfs;
     let device = disk.adopt_partition(sysfs)?;
     let is_mounted = MountTable::read()?.of_device(device.number).next().is_some();
@@ -23,15 +23,38 @@ pub(crate) fn run(node: &LinuxNode, disk: &Device) -> Result<(), Error> {
     if is_mounted || is_read_only {
         return Ok(());
     }
-    match probe::read_superblock(&device)?.map(|superblock| superblock.family) {
-        Some(Family::Ext) => check_ext(node, &device, false),
-        Some(Family::Xfs) | None => Ok(()),
+    if holds_ext(node, &device, fs_type)? { check_ext(node, &device, None) } else { Ok(()) }
+}
+
+/// A whole check of a file system that is about to be resized while it is not mounted: resize2fs insists on it.
+///
+/// # Errors
+/// As [`run`]; also when the device holds something else.
+pub(crate) fn before_resize(node: &LinuxNode, device: &Device) -> Result<(), Error> {
+    if holds_ext(node, device, "")? {
+        return check_ext(node, device, Some("-f".into()));
+    }
+    Err(Error::precondition(format!("{} holds no ext2, ext3 or ext4 file system", device.path.display())))
+}
+
+/// Whether the device is an ext file system and nothing else. The superblock alone does not say so: what was one before it became part of a RAID or a pool
+/// still has it, and e2fsck would write to it. libblkid says "nothing" of a superblock that an e2fsck that was killed wrote by half.
+///
+/// # Errors
+/// `FailedPrecondition` naming what is there besides.
+fn holds_ext(node: &LinuxNode, device: &Device, fs_type: &str) -> Result<bool, Error> {
+    if probe::read_superblock(device)?.is_none_or(|superblock| superblock.family != Family::Ext) {
+        return Ok(false);
+    }
+    match probe::probe(node.programs(), device, node.options().bounds.probe)? {
+        Signature::Nothing => Ok(true),
+        Signature::FileSystem(found) => Ok(found.starts_with("ext") && (fs_type.is_empty() || found == fs_type)),
+        Signature::Other(what) => Err(Error::precondition(format!("{} looks like ext, but holds {what}; it is not checked", device.path.display()))
+            .with_hint("find out which of the two it is (`wipefs` lists what is there), and use another volume meanwhile")),
     }
 }
 
-/// `is_forced`: also when the file system says that it is clean (resize2fs insists).
-pub(crate) fn check_ext(node: &LinuxNode, device: &Device, is_forced: bool) -> Result<(), Error> {
-    let force = is_forced.then(|| "-f".into());
+fn check_ext(node: &LinuxNode, device: &Device, force: Option<OsString>) -> Result<(), Error> {
     let finished = e2fsck(node, device, force)?;
     if finished.code == Some(NOT_OPENED)
         && let Some(superblock) = probe::read_superblock(device)?
@@ -89,7 +112,7 @@ mod tests {
 
     #[test]
     fn corrected_errors_are_fine_and_remaining_ones_need_a_person() {
-        let device = Device { path: "/dev/vdz".into(), name: "vdz".into(), number: (1, 1), identity: String::new() };
+        let device = Device::named("/dev/vdz", "vdz", (1, 1), "");
         let judge = |code| judge(&device, &Finished { code, output: String::new(), report: "said".into() });
         for code in [0, 1, 2, 3] {
             assert!(judge(Some(code)).is_ok(), "{code}");

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use wharf_core::Error;
 
@@ -12,7 +13,7 @@ mod find;
 pub(crate) use find::Finder;
 
 /// A block device that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Device {
     /// Its node (`/dev/vdb`), links resolved.
     pub path: PathBuf,
@@ -22,6 +23,16 @@ pub(crate) struct Device {
     pub number: (u32, u32),
     /// What it was looked for by: the serial, or a link's name where there is no serial.
     pub identity: String,
+    /// Open since it was recognised. As long as it is, the kernel gives the device's name and number to no other disk, so what is done to the path is
+    /// done to this one, however long this process was stopped in between.
+    held: Option<Arc<File>>,
+}
+
+/// Whether they are the same device, held or not.
+impl PartialEq for Device {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && self.name == other.name && self.number == other.number && self.identity == other.identity
+    }
 }
 
 impl Device {
@@ -42,7 +53,27 @@ impl Device {
         }
         let number = split_number(metadata.rdev());
         let name = kernel_name(sysfs, number).unwrap_or_else(|| resolved.file_name().unwrap_or_default().to_string_lossy().into_owned());
-        Ok(Some(Self { path: resolved, name, number, identity: identity.to_owned() }))
+        Ok(Some(Self { path: resolved, name, number, identity: identity.to_owned(), held: None }))
+    }
+
+    /// The same device, held from now on. What it was recognised by has to be looked at again afterwards.
+    ///
+    /// # Errors
+    /// `Unavailable` when it is gone, or another one by now.
+    pub fn hold(mut self) -> Result<Self, Error> {
+        let file = self.open().map_err(|error| Error::unavailable(format!("{} was taken away at the same moment: {error}", self.path.display())))?;
+        let number = file.metadata().map(|metadata| split_number(metadata.rdev()));
+        if !number.is_ok_and(|number| number == self.number) {
+            return Err(Error::unavailable(format!("{} became another device at the same moment", self.path.display())));
+        }
+        self.held = Some(Arc::new(file));
+        Ok(self)
+    }
+
+    /// A device that is only talked about.
+    #[cfg(test)]
+    pub fn named(path: &str, name: &str, number: (u32, u32), identity: &str) -> Self {
+        Self { path: path.into(), name: name.to_owned(), number, identity: identity.to_owned(), held: None }
     }
 
     /// The whole disk's folder in sysfs.
@@ -101,6 +132,7 @@ impl Device {
         match self.partitions(sysfs).as_slice() {
             [] => Ok(self.clone()),
             [only] => Self::at(&Path::new("/dev").join(only), &self.identity, sysfs)?
+                .map(|partition| Self { held: self.held.clone(), ..partition })
                 .ok_or_else(|| Error::unavailable(format!("the partition {only} of {} has no device node yet", self.path.display()))),
             several => Err(Error::precondition(format!("{} has {} partitions ({})", self.path.display(), several.len(), several.join(", ")))
                 .with_hint("which one is meant cannot be known; a volume has at most one partition")),

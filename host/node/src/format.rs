@@ -24,8 +24,13 @@ pub(crate) fn ensure(node: &LinuxNode, disk: &Device, fs_type: &str, arguments: 
     if let Some(entry) = MountTable::read()?.of_device(device.number).next() {
         return if entry.fs_type == fs_type { Ok(()) } else { Err(differs(&device, &entry.fs_type, fs_type)) };
     }
-    let intent = Intent::open(&options.state_directory, disk, &options.sysfs)?;
-    match decide(node, disk, &device, fs_type, &intent)? {
+    let mut intent = Intent::open(&options.state_directory, disk, &options.sysfs)?;
+    let mut decision = decide(node, disk, &device, fs_type, &intent)?;
+    if !matches!(decision, Decision::Done) && !intent.is_locked() {
+        intent.lock(disk)?;
+        decision = decide(node, disk, &device, fs_type, &intent)?;
+    }
+    match decision {
         Decision::Done => intent.clear(),
         Decision::Make => make(node, &device, fs_type, arguments.to_vec(), intent),
         Decision::MakeAgain => {
@@ -33,6 +38,15 @@ pub(crate) fn ensure(node: &LinuxNode, disk: &Device, fs_type: &str, arguments: 
             make(node, &device, fs_type, with_force(fs_type, arguments), intent)
         }
     }
+}
+
+/// Forgets that a format of the device was begun here: somebody is about to write to it, and what is found on it later is no longer ours.
+///
+/// # Errors
+/// `Aborted` while that format still runs.
+pub(crate) fn give_away(node: &LinuxNode, disk: &Device) -> Result<(), Error> {
+    let options = node.options();
+    Intent::open(&options.state_directory, disk, &options.sysfs)?.clear()
 }
 
 enum Decision {

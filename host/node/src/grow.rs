@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use rustix::thread::CapabilitySet;
 use wharf_core::{Blame, Error, ErrorKind};
 
 use crate::check;
@@ -13,11 +14,27 @@ use crate::probe;
 use crate::program::Program;
 use crate::superblock::{Family, Superblock};
 
+/// Grows before the mount what this process may not grow after it. Mounted, ext2 to ext4 grow at once, but the kernel asks for CAP_SYS_RESOURCE;
+/// unmounted they are checked as a whole first, which takes minutes on a large disk. So this is for where the capability is missing.
+///
+/// # Errors
+/// `FailedPrecondition` when the check finds what a person must decide about.
+pub(crate) fn before_mount(node: &LinuxNode, device: &Device) -> Result<(), Error> {
+    if may_grow_mounted_ext() || MountTable::read()?.of_device(device.number).next().is_some() {
+        return Ok(());
+    }
+    match probe::read_superblock(device)? {
+        Some(superblock) if superblock.family == Family::Ext && has_room(device, &superblock)? => resize_unmounted_ext(node, device),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Grows what is on the disk, preferably through its mount at `destination`. Large enough already: nothing is done. A file system that is mounted read-only is
 /// left for the next mount that writes.
 ///
 /// # Errors
-/// `FailedPrecondition` when there is no file system that can be grown; XFS must be mounted for it.
+/// `FailedPrecondition` when there is no file system that can be grown: XFS must be mounted for it, and ext2 to ext4 must not be when the
+/// capability is missing.
 pub(crate) fn run(node: &LinuxNode, disk: &Device, destination: &Path) -> Result<(), Error> {
     let device = disk.adopt_partition(&node.options().sysfs)?;
     if device != *disk {
@@ -36,10 +53,21 @@ pub(crate) fn run(node: &LinuxNode, disk: &Device, destination: &Path) -> Result
         tracing::warn!(device = %device.path.display(), "the file system is mounted read-only and is not grown");
         return Ok(());
     }
-    let writable = mounts.iter().find(|entry| entry.mount_point == destination).or_else(|| mounts.iter().find(|entry| !entry.is_read_only_here()));
+    let is_writable = |entry: &&&Entry| !entry.is_read_only_here();
+    let writable = mounts.iter().find(|entry| entry.mount_point == destination && is_writable(entry)).or_else(|| mounts.iter().find(is_writable));
     match (superblock.family, writable) {
-        (Family::Ext, Some(_)) => resize_ext(node, &device),
-        (Family::Ext, None) => check::check_ext(node, &device, true).and_then(|()| resize_ext(node, &device)),
+        (Family::Ext, Some(_)) if may_grow_mounted_ext() => resize_ext(node, &device),
+        (Family::Ext, Some(entry)) => Err(Error::new(
+            ErrorKind::FailedPrecondition,
+            Blame::Host,
+            format!(
+                "the file system on {} is mounted at {}, and this process may not grow it there",
+                device.path.display(),
+                entry.mount_point.display()
+            ),
+        )
+        .with_hint("it grows when it is staged the next time; give the container CAP_SYS_RESOURCE (a privileged one has it) to grow it in use")),
+        (Family::Ext, None) => resize_unmounted_ext(node, &device),
         (Family::Xfs, Some(entry)) => start(node, "xfs_growfs", "xfsprogs", vec!["-d".into(), entry.mount_point.as_os_str().to_owned()], &device),
         (Family::Xfs, None) => Err(Error::new(
             ErrorKind::FailedPrecondition,
@@ -64,6 +92,16 @@ fn warn_of_room_behind(disk: &Device, partition: &Device) -> Result<(), Error> {
     Ok(())
 }
 
+/// Of this thread; it is the kernel that has the last word, for inside a user namespace it may still refuse.
+fn may_grow_mounted_ext() -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|has| has.effective.contains(CapabilitySet::SYS_RESOURCE))
+}
+
+fn resize_unmounted_ext(node: &LinuxNode, device: &Device) -> Result<(), Error> {
+    check::before_resize(node, device)?;
+    resize_ext(node, device)
+}
+
 fn resize_ext(node: &LinuxNode, device: &Device) -> Result<(), Error> {
     start(node, "resize2fs", "e2fsprogs", vec![device.path.as_os_str().to_owned()], device)
 }
@@ -74,6 +112,5 @@ fn start(node: &LinuxNode, name: &str, package: &str, arguments: Vec<OsString>, 
         tracing::info!(device = %device.path.display(), "grew the file system");
         return Ok(());
     }
-    let message = format!("{name} {} on {}: {}", finished.ending(), device.path.display(), finished.report);
-    Err(Error::internal(message).with_hint("growing while mounted needs the capability CAP_SYS_RESOURCE (a privileged container has it)"))
+    Err(Error::internal(format!("{name} {} on {}: {}", finished.ending(), device.path.display(), finished.report)))
 }

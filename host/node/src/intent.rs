@@ -51,7 +51,7 @@ pub(crate) struct Intent {
 }
 
 impl Intent {
-    /// Looks for what an earlier mkfs of this device left, and locks it.
+    /// Looks for what an earlier mkfs of this device left, and locks it. Nothing is made where nothing was left: most devices hold a file system already.
     ///
     /// # Errors
     /// `Aborted` while that mkfs still runs.
@@ -61,10 +61,13 @@ impl Intent {
         let mut intent = Self { path, file: None, written: None, boot, attachment: attachment(device, sysfs)? };
         if intent.path.exists() {
             intent.lock(device)?;
-            // What cannot be read was not finished before mkfs started: no evidence.
-            intent.written = read_bounded(&intent.path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         }
         Ok(intent)
+    }
+
+    /// Whether nobody else can format the device now.
+    pub fn is_locked(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Whether a format of this device was begun here and not known to be finished.
@@ -100,7 +103,11 @@ impl Intent {
         if self.file.is_some() { remove(&self.path) } else { Ok(()) }
     }
 
-    fn lock(&mut self, device: &Device) -> Result<(), Error> {
+    /// Keeps everybody else from formatting the device. What was decided before has to be decided anew.
+    ///
+    /// # Errors
+    /// `Aborted` while a mkfs of it runs.
+    pub fn lock(&mut self, device: &Device) -> Result<(), Error> {
         if self.file.is_some() {
             return Ok(());
         }
@@ -110,6 +117,8 @@ impl Intent {
         for _ in 0..LOCK_ATTEMPTS {
             if let Some(file) = self.try_lock()? {
                 self.file = Some(file);
+                // What cannot be read was not finished before mkfs started: no evidence.
+                self.written = read_bounded(&self.path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
                 return Ok(());
             }
             std::thread::sleep(LOCK_PAUSE);
@@ -133,13 +142,14 @@ impl Intent {
 }
 
 /// What no two attachments of a disk share during one boot: the kernel's sequence number, or, before Linux 5.15, the device node's inode and
-/// birth, which devtmpfs makes anew for each.
+/// its last change, which devtmpfs makes anew for each. Where the node is not the kernel's own, a later change of it makes the evidence void, which
+/// is the safe side.
 fn attachment(device: &Device, sysfs: &Path) -> Result<String, Error> {
     if let Ok(sequence) = std::fs::read_to_string(device.sysfs(sysfs).join("diskseq")) {
         return Ok(format!("diskseq:{}", sequence.trim()));
     }
     let node = device.path.metadata().map_err(|error| Error::internal(format!("cannot look at {}: {error}", device.path.display())))?;
-    Ok(format!("node:{}:{}", node.dev(), node.ino()))
+    Ok(format!("node:{}:{}:{}.{}", node.dev(), node.ino(), node.ctime(), node.ctime_nsec()))
 }
 
 #[cfg(test)]
@@ -150,7 +160,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("sys/block/vdx")).unwrap();
         std::fs::write(folder.path().join("sys/block/vdx/diskseq"), "7\n").unwrap();
-        (folder, Device { path: "/dev/null".into(), name: "vdx".into(), number: (1, 3), identity: "bp1".into() })
+        (folder, Device::named("/dev/null", "vdx", (1, 3), "bp1"))
     }
 
     fn open(folder: &tempfile::TempDir, device: &Device) -> Result<Intent, Error> {
@@ -179,7 +189,7 @@ mod tests {
     fn another_device_or_another_boot_proves_nothing() {
         let (folder, device) = fixture();
         drop(open(&folder, &device).unwrap().record(&device, "ext4").unwrap());
-        let other = Device { identity: "bp2".into(), ..device.clone() };
+        let other = Device::named("/dev/null", "vdx", (1, 3), "bp2");
         assert!(!open(&folder, &other).unwrap().is_recorded(&other));
         let path = folder.path().join("state/formats/bp1.json");
         let text = std::fs::read_to_string(&path).unwrap();

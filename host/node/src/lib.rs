@@ -11,7 +11,7 @@
 //!
 //! Left out: NFS and FUSE mounts. A plan that asks for one is refused as a whole, before its first step.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod check;
 mod clock;

@@ -16,12 +16,15 @@ struct Grammar {
     valued: &'static str,
     /// Parts of values that reach another device or file.
     redirecting: &'static [&'static str],
+    /// The switch that may be given once only.
+    once: char,
 }
 
-/// mke2fs(8). Left out: `-d` (copies a folder), `-l` (reads a file), `-z` (writes one), `-S` (superblocks only), `-n` (does nothing), `-t`/`-T` (another type).
-const EXT: Grammar = Grammar { switches: "jqvFDK", valued: "bCEegGiIJLmMNOrU", redirecting: &["device="] };
+/// mke2fs(8). Left out: `-d` (copies a folder), `-l` (reads a file), `-z` (writes one), `-S` (superblocks only), `-n` (does nothing), `-t` (another type).
+/// `-T` (sizes for a kind of use) names sections of `mke2fs.conf`. A second `-F` would also format what is in use.
+const EXT: Grammar = Grammar { switches: "jqvFDK", valued: "bCEegGiIJLmMNOrTU", redirecting: &["device="], once: 'F' };
 /// mkfs.xfs(8). Left out: `-c` (reads a file), `-p` (copies files in), `-r` (another device), `-N` (does nothing).
-const XFS: Grammar = Grammar { switches: "fKq", valued: "bdilmnsL", redirecting: &["file", "name=", "logdev=", "rtdev="] };
+const XFS: Grammar = Grammar { switches: "fKq", valued: "bdilmnsL", redirecting: &["file", "name=", "logdev=", "rtdev="], once: 'f' };
 
 /// Checks the arguments for this type of file system.
 ///
@@ -36,10 +39,13 @@ pub(crate) fn check(fs_type: &str, arguments: &[String]) -> Result<(), Error> {
     if arguments.len() > MAX_ARGUMENTS || arguments.iter().any(|argument| argument.len() > MAX_ARGUMENT_BYTES || argument.contains('\0')) {
         return Err(Error::invalid(format!("mkfs gets at most {MAX_ARGUMENTS} arguments of at most {MAX_ARGUMENT_BYTES} bytes")));
     }
-    let mut rest = arguments.iter();
+    let (mut rest, mut forced) = (arguments.iter(), 0);
     while let Some(argument) = rest.next() {
         let is_allowed = match grammar.read(argument) {
-            Kind::Switches => true,
+            Kind::Switches => {
+                forced += argument.matches(grammar.once).count();
+                forced <= 1
+            }
             Kind::Value(value) => grammar.permits_value(value),
             Kind::ValueFollows => rest.next().is_some_and(|value| !value.starts_with('-') && grammar.permits_value(value)),
             Kind::Unknown => false,
@@ -89,9 +95,15 @@ mod tests {
 
     #[test]
     fn options_that_shape_a_file_system_pass() {
-        for line in
-            ["", "-F -m0", "-F -m 0 -E lazy_itable_init=1,nodiscard", "-O ^metadata_csum,64bit -b 4096 -i 16384 -L data -U random", "-J size=64"]
-        {
+        for line in [
+            "",
+            "-F -m0",
+            "-F -m 0 -E lazy_itable_init=1,nodiscard",
+            "-O ^metadata_csum,64bit -b 4096 -i 16384 -L data -U random",
+            "-J size=64",
+            "-q -L data -J size=2048 -T largefile",
+            "-O large_file,^huge_file",
+        ] {
             assert!(is_allowed("ext4", line) && is_allowed("ext3", line), "{line}");
         }
         for line in ["-f", "-f -K -i size=512 -m reflink=1,crc=1 -d agcount=4 -l size=32m -n ftype=1", "-L data -s size=4096 -b size=4k"] {
@@ -104,6 +116,9 @@ mod tests {
         for line in [
             "-d /etc",
             "-d/etc",
+            "-FF",
+            "-F -m0 -F",
+            "-T /etc/x",
             "/dev/vda",
             "-F /dev/vda",
             "-J device=/dev/vda1",

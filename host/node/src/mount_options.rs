@@ -49,6 +49,12 @@ impl MountOptions {
         Ok(parsed)
     }
 
+    /// The file system's own options by name: a value may be secret, and an error is read by many.
+    pub fn names(&self) -> String {
+        let data = self.data.to_string_lossy();
+        split(&data).map(|option| option.split_once('=').map_or(option, |(name, _)| name)).collect::<Vec<_>>().join(",")
+    }
+
     /// Whether only reading is asked for.
     pub fn is_read_only(&self) -> bool {
         self.flags.contains(MountFlags::RDONLY)
@@ -58,10 +64,10 @@ impl MountOptions {
     fn take(&mut self, option: &str) -> Result<bool, Error> {
         let name = option.split_once('=').map_or(option, |(name, _)| name);
         if REDIRECTING.contains(&name) {
-            return Err(Error::invalid(format!("the mount option `{option}` is not allowed: it names something besides the volume's own device")));
+            return Err(Error::invalid(format!("the mount option `{name}` is not allowed: it names something besides the volume's own device")));
         }
         if ["bind", "rbind", "remount", "move", "user", "users", "owner", "group"].contains(&name) {
-            return Err(Error::invalid(format!("the mount option `{option}` is not allowed: it asks for another operation than a mount")));
+            return Err(Error::invalid(format!("the mount option `{name}` is not allowed: it asks for another operation than a mount")));
         }
         if FOR_MOUNT_PROGRAM.contains(&name) || name.starts_with("x-") {
             return Ok(true);
@@ -157,6 +163,7 @@ mod tests {
     fn commas_in_quotes_belong_to_the_value() {
         let parsed = parse(&["context=\"system_u:object_r:t:s0:c1,c2\",ro"]).unwrap();
         assert_eq!(parsed.data.to_str().unwrap(), "context=\"system_u:object_r:t:s0:c1,c2\"");
+        assert_eq!(parsed.names(), "context");
         assert!(parsed.is_read_only());
     }
 

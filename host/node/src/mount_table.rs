@@ -48,6 +48,11 @@ impl Entry {
         self.options.iter().any(|option| option == "ro")
     }
 
+    /// Whether the file system lies on a block device.
+    pub fn is_of_block_device(&self) -> bool {
+        self.device.0 != 0
+    }
+
     /// Whether the file system as a whole is read-only.
     pub fn is_file_system_read_only(&self) -> bool {
         self.super_options.iter().any(|option| option == "ro")

@@ -13,6 +13,8 @@ use crate::mount_table::{Entry, MountTable};
 use crate::paths::{Opened, Place};
 use crate::undo::{Undo, UndoLog};
 
+mod detached;
+
 /// Flags that belong to one mount and not to the file system, by their name in the mount table.
 const OWN_FLAGS: [(&str, MountFlags); 8] = [
     ("ro", MountFlags::RDONLY),
@@ -51,13 +53,16 @@ pub(crate) fn mount_device(place: &Place, device: &Device, fs_type: &str, option
 }
 
 fn cannot_mount(place: &Place, device: &Device, fs_type: &str, options: &MountOptions, error: Errno) -> Error {
-    let flags = options.data.to_string_lossy();
-    let what = format!("cannot mount {} on {} as {fs_type} (options `{flags}`): {error}", device.path.display(), place.path().display());
+    let names = options.names();
+    let what = format!("cannot mount {} on {} as {fs_type} (options `{names}`): {error}", device.path.display(), place.path().display());
     match error {
         Errno::INVAL => Error::precondition(what)
             .with_hint(format!("the device holds no {fs_type} file system, or an option is not one of {fs_type}'s; the kernel log says which")),
         Errno::NODEV => Error::precondition(what).with_hint(format!("this kernel does not know {fs_type}; load its module")),
         Errno::BUSY => Error::precondition(what).with_hint("the device is in use"),
+        Errno::PERM | Errno::ACCESS => {
+            Error::precondition(what).with_hint("run as root with the capability CAP_SYS_ADMIN (a privileged container has it)")
+        }
         _ => Error::internal(what).with_hint("the kernel log (`dmesg`) says why"),
     }
 }
@@ -92,9 +97,9 @@ pub(crate) fn bind(source: &Opened, source_path: &Path, place: &Place, options: 
             FileType::Directory => place.open_or_create_directory(undo)?,
             _ => place.open_or_create_file(undo)?,
         };
-        bind_here(source, source_path, &target, place, undo)?;
+        bind_here(source, source_path, &target, place, options, undo)?;
     }
-    // A process that was killed after the bind left it without its flags; they are added here, also to a bind that was found.
+    // Before Linux 5.12 the flags come after the bind, and a process that was killed in between left it without them.
     add_flags(place, options)?;
     set_propagation(place, options)
 }
@@ -107,9 +112,15 @@ fn origin<'a>(table: &'a MountTable, source: &Opened, path: &Path) -> Result<(&'
     Ok((entry, root))
 }
 
-fn bind_here(source: &Opened, source_path: &Path, target: &Opened, place: &Place, undo: &mut UndoLog) -> Result<(), Error> {
-    mount_bind(source.stable_path(), target.stable_path())
-        .map_err(|error| Error::internal(format!("cannot show {} at {}: {error}", source_path.display(), place.path().display())))?;
+/// Appears with its flags or not at all, so that a process that is killed leaves no writable mount where a read-only one was asked for: kubelet would not
+/// call again.
+fn bind_here(source: &Opened, source_path: &Path, target: &Opened, place: &Place, options: &MountOptions, undo: &mut UndoLog) -> Result<(), Error> {
+    let wanted = OWN_FLAGS.iter().fold(MountFlags::empty(), |all, (_, flag)| all | (*flag & options.flags));
+    let bound = if wanted.is_empty() { mount_bind(source.stable_path(), target.stable_path()) } else { detached::bind(source, target, wanted) };
+    bound.map_err(|error| {
+        let failed = format!("cannot show {} at {}: {error}", source_path.display(), place.path().display());
+        Error::internal(failed).with_hint("run as root with the capability CAP_SYS_ADMIN (a privileged container has it)")
+    })?;
     remember(place, undo)
 }
 
@@ -131,7 +142,7 @@ pub(crate) fn publish_block(place: &Place, device: &Device, read_only: bool, und
         return Err(Error::precondition(format!("{} is there already and is not an empty file", place.path().display())));
     }
     let node = open_node(device)?;
-    bind_here(&node, &device.path, &target, place, undo)?;
+    bind_here(&node, &device.path, &target, place, &options, undo)?;
     add_flags(place, &options)
 }
 

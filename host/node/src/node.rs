@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wharf_core::Error;
 use wharf_core::plan::{Plan, Step};
 use wharf_core::policy::NodePolicy;
-use wharf_core::ports::{Call, Clock, Node, NodeGuard, RemovePath, StageRecord, Usage};
+use wharf_core::ports::{Call, Clock, Mounted, Node, NodeGuard, RemovePath, StageRecord, Usage};
 use wharf_core::types::VolumeId;
+use wharf_core::{Error, ErrorKind};
 
 use crate::clock::SystemClock;
 use crate::device::{Device, Finder, kernel_name};
@@ -84,6 +84,15 @@ impl LinuxNode {
         self.device_by_number(number, entry)
     }
 
+    /// Other mounts of the same file system, as far as they are under the roots. Network mounts share one without being the same volume.
+    fn elsewhere(&self, table: &MountTable, entry: &Entry) -> Vec<PathBuf> {
+        if !entry.is_of_block_device() {
+            return Vec::new();
+        }
+        let others = table.of_device(entry.device).filter(|other| other.mount_point != entry.mount_point);
+        others.map(|other| other.mount_point.clone()).filter(|path| self.roots.contain(path)).collect()
+    }
+
     fn device_by_number(&self, number: (u32, u32), entry: &Entry) -> Result<Option<Device>, Error> {
         if number.0 == 0 {
             return Ok(None);
@@ -130,9 +139,14 @@ impl Node for LinuxNode {
         self.records.forget(driver, volume)
     }
 
-    fn is_mounted(&self, path: &Path) -> Result<bool, Error> {
+    fn mounted(&self, path: &Path) -> Result<Option<Mounted>, Error> {
         let path = self.roots.spell(path)?;
-        Ok(MountTable::read()?.top(&path).is_some())
+        let table = MountTable::read()?;
+        Ok(table.top(&path).map(|entry| Mounted {
+            is_read_only: entry.is_read_only(),
+            is_dead: entry.is_of_block_device() && kernel_name(&self.options.sysfs, entry.device).is_none(),
+            elsewhere: self.elsewhere(&table, entry),
+        }))
     }
 
     fn run(&self, call: &Call, plan: &Plan, policy: &NodePolicy, destination: &Path, staged: Option<&Path>) -> Result<Option<PathBuf>, Error> {
@@ -154,8 +168,16 @@ impl Node for LinuxNode {
 
     fn unmount(&self, call: &Call, path: &Path, remove: RemovePath) -> Result<(), Error> {
         let Some(place) = self.roots.locate(path)? else { return Ok(()) };
-        let _guard = self.acquire(call, &format!("path {}", place.path().display()))?;
-        unmount::unmount(call, &place, remove)
+        let _guard = match self.acquire(call, &format!("path {}", place.path().display())) {
+            Ok(guard) => Some(guard),
+            Err(error) if error.kind == ErrorKind::Aborted => return Err(error),
+            // A state folder that cannot be written must not keep a mount.
+            Err(error) => {
+                tracing::warn!(%error, "unmounting without the lock");
+                None
+            }
+        };
+        unmount::unmount(call, &place, remove, &self.options.sysfs)
     }
 
     fn usage(&self, path: &Path) -> Result<Usage, Error> {

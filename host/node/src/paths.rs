@@ -58,6 +58,11 @@ impl Roots {
         Ok(self.split(&path)?.map_or(path, |(root, relative)| root.join(relative)))
     }
 
+    /// Whether a path, as the mount table spells it, lies under one of them.
+    pub fn contain(&self, path: &Path) -> bool {
+        self.split(path).is_ok_and(|split| split.is_some())
+    }
+
     /// The place of a path whose folders all exist; `None` when one of them is missing. The last component is not looked at.
     pub fn locate(&self, path: &Path) -> Result<Option<Place>, Error> {
         self.place(path, None)

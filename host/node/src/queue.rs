@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     fn device() -> Device {
-        Device { path: "/dev/vdz".into(), name: "vdz".into(), number: (252, 16), identity: String::new() }
+        Device::named("/dev/vdz", "vdz", (252, 16), "")
     }
 
     fn sysfs() -> tempfile::TempDir {

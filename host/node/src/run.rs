@@ -24,19 +24,22 @@ pub(crate) struct Run<'a> {
     pub destination: &'a Path,
     pub staged: Option<&'a Path>,
     device: Option<Device>,
+    /// Whether the plan grows the file system.
+    grows: bool,
     undo: UndoLog,
 }
 
 impl<'a> Run<'a> {
     /// Nothing has happened yet.
     pub fn new(node: &'a LinuxNode, call: &'a Call, policy: &'a NodePolicy, destination: &'a Path, staged: Option<&'a Path>) -> Self {
-        Self { node, call, policy, destination, staged, device: None, undo: UndoLog::default() }
+        Self { node, call, policy, destination, staged, device: None, grows: false, undo: UndoLog::default() }
     }
 
     /// Makes the plan true, and returns the device that it found.
     pub fn finish(mut self, plan: &Plan) -> Result<Option<Device>, Error> {
         self.policy.check(plan)?;
         plan.steps.iter().try_for_each(check_step)?;
+        self.grows = plan.steps.iter().any(|step| matches!(step, Step::Grow { .. }));
         match self.steps(plan) {
             Ok(()) => {
                 self.undo.keep();
@@ -71,7 +74,7 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Step::Format { fs_type, arguments } => format::ensure(self.node, self.found()?, fs_type, arguments),
-            Step::Check { .. } => check::run(self.node, self.found()?),
+            Step::Check { fs_type } => check::run(self.node, self.found()?, fs_type),
             Step::Grow { .. } => {
                 let destination = self.node.roots().spell(self.destination)?;
                 let disk = self.found_or_mounted(&destination)?;
@@ -85,6 +88,7 @@ impl<'a> Run<'a> {
             }
             Step::BlockDevice { read_only } => {
                 let disk = self.found()?.clone();
+                format::give_away(self.node, &disk)?;
                 let place = self.place()?;
                 mounting::publish_block(&place, &disk, *read_only, &mut self.undo)
             }
@@ -96,6 +100,9 @@ impl<'a> Run<'a> {
         match &mount.source {
             MountSource::Device => {
                 let device = self.found()?.adopt_partition(&self.node.options().sysfs)?;
+                if self.grows {
+                    grow::before_mount(self.node, &device)?;
+                }
                 let place = self.place()?;
                 mounting::mount_device(&place, &device, &mount.fs_type, &options, &mut self.undo)
             }

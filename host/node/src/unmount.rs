@@ -2,34 +2,45 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use wharf_core::Error;
 use wharf_core::ports::{Call, RemovePath};
 
+use crate::device::kernel_name;
 use crate::mount_table::MountTable;
 use crate::paths::Place;
 
 /// Mounts stacked on one path; a hundred would be a defect, and a loop has an end.
 const MAX_STACKED: usize = 64;
+/// Programs that look at new disks hold one for a moment.
+const LAST_LOOKS: u32 = 5;
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// Processes named in an error: enough to find the workload.
 const MAX_HOLDERS: usize = 5;
 
 /// Unmounts everything that this place shows, then removes it when asked to.
-pub(crate) fn unmount(call: &Call, place: &Place, remove: RemovePath) -> Result<(), Error> {
+pub(crate) fn unmount(call: &Call, place: &Place, remove: RemovePath, sysfs: &Path) -> Result<(), Error> {
     for _ in 0..MAX_STACKED {
         let table = MountTable::read()?;
-        if table.top(place.path()).is_none() {
+        let Some(entry) = table.top(place.path()) else {
             return match remove {
                 RemovePath::Yes => place.remove(),
                 RemovePath::No => Ok(()),
             };
-        }
+        };
         if call.is_cancelled() {
             return Err(Error::aborted(format!("nobody waits any more; {} is not yet unmounted", place.path().display())));
         }
+        let is_last = entry.is_of_block_device() && table.of_device(entry.device).count() == 1;
+        if is_last {
+            write_back(place);
+        }
         match rustix::mount::unmount(place.stable_path(), UnmountFlags::NOFOLLOW) {
+            Ok(()) if is_last => warn_of_users(entry.device, sysfs, place.path()),
             // Somebody else was faster; the table is read again.
             Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
             Err(Errno::BUSY) => return Err(busy(&table, place.path())),
@@ -38,6 +49,30 @@ pub(crate) fn unmount(call: &Call, place: &Place, remove: RemovePath) -> Result<
     }
     Err(Error::internal(format!("{} is still mounted after {MAX_STACKED} unmounts", place.path().display()))
         .with_hint("look at /proc/self/mountinfo on the node"))
+}
+
+/// The kernel writes everything back when the last mount goes; but a copy of it in another mount namespace, which this one does not see, keeps the file system
+/// alive while the disk is detached.
+fn write_back(place: &Place) {
+    let folder = rustix::fs::openat(CWD, place.stable_path(), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    if let Err(error) = folder.and_then(rustix::fs::syncfs) {
+        tracing::warn!(path = %place.path().display(), "what was written may not all be on the disk: {error}");
+    }
+}
+
+fn warn_of_users(device: (u32, u32), sysfs: &Path, path: &Path) {
+    let Some(node) = kernel_name(sysfs, device).map(|name| Path::new("/dev").join(name)) else { return };
+    for _ in 0..LAST_LOOKS {
+        match rustix::fs::openat(CWD, &node, OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC, Mode::empty()) {
+            Err(Errno::BUSY) => std::thread::sleep(LOOK_PAUSE),
+            Ok(_) | Err(_) => return,
+        }
+    }
+    tracing::warn!(
+        device = %node.display(),
+        "{} was unmounted and the disk is still in use on this node, probably mounted in another mount namespace; what that writes after the disk is detached is lost",
+        path.display()
+    );
 }
 
 fn busy(table: &MountTable, path: &Path) -> Error {

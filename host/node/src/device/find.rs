@@ -87,13 +87,30 @@ impl Finder<'_> {
         found.dedup_by_key(|device| device.number);
         match found.as_slice() {
             [] => Ok(Look::NotYet(stale.unwrap_or_else(|| self.missing(wanted)))),
-            [_] => Ok(found.pop().map_or_else(|| Look::NotYet(self.missing(wanted)), Look::Found)),
+            [_] => found.pop().map_or_else(|| Ok(Look::NotYet(self.missing(wanted))), |device| self.hold(device, wanted)),
             several => {
                 let names: Vec<_> = several.iter().map(|device| device.path.display().to_string()).collect();
                 Err(Error::precondition(format!("{} all claim to be the device with serial `{}`", names.join(" and "), wanted.serial))
                     .with_hint("which one is meant cannot be known: detach the other, or remove the wrong link"))
             }
         }
+    }
+
+    /// What was recognised by its name may have made room for another disk since; what is held cannot.
+    fn hold(&self, device: Device, wanted: &FindDevice) -> Result<Look, Error> {
+        let before = self.serial(&device.name);
+        let device = match device.hold() {
+            Ok(device) => device,
+            Err(reason) => return Ok(Look::NotYet(reason)),
+        };
+        let is_linked = || {
+            wanted
+                .links
+                .iter()
+                .any(|link| matches!(Device::at(&self.links.join(link), "", self.sysfs), Ok(Some(found)) if found.number == device.number))
+        };
+        let is_same = self.serial(&device.name) == before && (before.is_some() || is_linked());
+        Ok(if is_same { Look::Found(device) } else { Look::NotYet(self.missing(wanted)) })
     }
 
     fn linked(&self, wanted: &FindDevice) -> Result<Vec<Device>, Error> {

@@ -226,7 +226,7 @@ pub fn block(read_only: bool) -> Step {
 
 /// What a backend's stage plan looks like.
 pub fn stage(serial: &str, fs_type: &str) -> Vec<Step> {
-    vec![find(serial), format(fs_type), check(fs_type), mount(fs_type, &["noatime", "nosuid"], false), grow(fs_type)]
+    vec![find(serial), check(fs_type), format(fs_type), mount(fs_type, &["noatime", "nosuid"], false), grow(fs_type)]
 }
 
 pub fn assert_kind(result: Result<Option<PathBuf>, Error>, kind: ErrorKind, words: &str) -> Error {

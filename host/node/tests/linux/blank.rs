@@ -94,6 +94,21 @@ fn a_disk_with_signatures_that_contradict_each_other_is_neither_formatted_nor_mo
     stays_as_it_is(script, "more than one");
 }
 
+/// An md superblock of version 1.0, 8 KiB before the end of 128 MiB: what a file system becomes part of without noticing.
+const MD: &str = r"
+    printf '\374\116\053\251\001\000\000\000' | dd of=$D bs=1 seek=$((262128*512)) conv=notrunc
+    printf '\360\377\003\000\000\000\000\000' | dd of=$D bs=1 seek=$((262128*512+144)) conv=notrunc,fsync";
+
+#[test]
+fn a_member_of_a_raid_that_looks_like_a_file_system_is_not_repaired() {
+    stays_as_it_is(&format!("mkfs.ext4 -q $D; debugfs -w -R 'ssv state 0' $D; {MD}"), "linux_raid_member");
+}
+
+#[test]
+fn a_file_system_of_another_type_is_not_repaired() {
+    stays_as_it_is("mkfs.ext3 -q $D; debugfs -w -R 'ssv state 0' $D", "ext3");
+}
+
 #[test]
 fn a_partition_without_a_file_system_is_not_formatted() {
     stays_as_it_is(&format!("{TABLE}{FIRST}"), "only partition");

@@ -1,35 +1,53 @@
 //! Checking and growing.
 
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
+use rustix::thread::CapabilitySet;
 use wharf_core::ErrorKind;
+use wharf_core::plan::Step;
 use wharf_core::ports::{Node, RemovePath};
 
 use crate::bed::{Bed, assert_kind, check, find, forever, format, grow, mount, sh, stage};
 
-fn grows(fs_type: &str, is_mounted: bool) {
+/// How a file system is used while its device grows.
+#[derive(Clone, Copy, PartialEq)]
+enum Grown {
+    Mounted,
+    Detached,
+}
+
+fn grows(fs_type: &str, grown: Grown) {
     let Some(bed) = Bed::new() else { return };
     let device = bed.disk("s1", 400);
     bed.run(stage("s1", fs_type), "d1").unwrap();
-    let total = || bed.node().usage(&bed.path("d1")).unwrap().total_bytes;
-    let before = total();
-    if !is_mounted {
+    let before = total(&bed);
+    if grown == Grown::Detached {
         bed.node().unmount(&forever(), &bed.path("d1"), RemovePath::No).unwrap();
     }
-    sh(&format!("truncate -s 800M {}; losetup --set-capacity {}", bed.image("s1").display(), device.display()));
+    double(&bed, &device);
     assert_eq!(bed.node().device_size(&device).unwrap(), Some(800 << 20));
-    if is_mounted {
-        bed.run(vec![grow(fs_type)], "d1").unwrap();
-        assert_eq!(bed.node().device_size(&bed.path("d1")).unwrap(), Some(800 << 20));
-    } else {
-        let order = if fs_type == "xfs" {
-            vec![find("s1"), mount(fs_type, &[], false), grow("")]
-        } else {
-            vec![find("s1"), grow(""), mount(fs_type, &[], false)]
-        };
-        bed.run(order, "d1").unwrap();
+    match grown {
+        Grown::Mounted => {
+            bed.run(vec![grow(fs_type)], "d1").unwrap();
+            assert_eq!(bed.node().device_size(&bed.path("d1")).unwrap(), Some(800 << 20));
+        }
+        Grown::Detached => drop(bed.run(mounted_and_grown(fs_type), "d1").unwrap()),
     }
-    assert!(total() > before + (300 << 20), "{} -> {}", before, total());
+    assert!(total(&bed) > before + (300 << 20), "{before} -> {}", total(&bed));
+}
+
+fn mounted_and_grown(fs_type: &str) -> Vec<Step> {
+    vec![find("s1"), mount(fs_type, &[], false), grow(fs_type)]
+}
+
+fn total(bed: &Bed) -> u64 {
+    bed.node().usage(&bed.path("d1")).unwrap().total_bytes
+}
+
+/// 400 MiB become 800.
+fn double(bed: &Bed, device: &Path) {
+    sh(&format!("truncate -s 800M {}; losetup --set-capacity {}", bed.image("s1").display(), device.display()));
 }
 
 /// The kernel wants this capability (24) for growing a mounted ext4; some sandboxes take it even from root.
@@ -45,22 +63,52 @@ fn a_mounted_ext4_grows_with_its_device() {
         eprintln!("skipped: growing a mounted ext4 needs CAP_SYS_RESOURCE");
         return;
     }
-    grows("ext4", true);
+    grows("ext4", Grown::Mounted);
 }
 
 #[test]
 fn a_mounted_xfs_grows_with_its_device() {
-    grows("xfs", true);
+    grows("xfs", Grown::Mounted);
 }
 
 #[test]
-fn an_unmounted_ext4_is_checked_and_grows_with_its_device() {
-    grows("ext4", false);
+fn what_grew_while_it_was_detached_is_as_large_as_its_device_once_it_is_mounted() {
+    grows("ext4", Grown::Detached);
+    grows("xfs", Grown::Detached);
 }
 
 #[test]
-fn an_unmounted_xfs_grows_once_it_is_mounted() {
-    grows("xfs", false);
+fn without_the_capability_a_mounted_ext4_is_left_alone_and_grows_before_its_next_mount() {
+    std::thread::spawn(|| {
+        // Of this thread alone.
+        let mut has = rustix::thread::capabilities(None).unwrap();
+        has.effective.remove(CapabilitySet::SYS_RESOURCE);
+        rustix::thread::set_capabilities(None, has).unwrap();
+        let Some(bed) = Bed::new() else { return };
+        let device = bed.disk("s1", 400);
+        bed.run(stage("s1", "ext4"), "d1").unwrap();
+        let before = total(&bed);
+        double(&bed, &device);
+        let error = assert_kind(bed.run(vec![grow("ext4")], "d1"), ErrorKind::FailedPrecondition, "may not grow it there");
+        assert!(error.hint.unwrap().contains("CAP_SYS_RESOURCE"));
+        assert_eq!(total(&bed), before);
+        bed.node().unmount(&forever(), &bed.path("d1"), RemovePath::No).unwrap();
+        bed.run(mounted_and_grown("ext4"), "d1").unwrap();
+        assert!(total(&bed) > before + (300 << 20));
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn an_unmounted_ext4_is_checked_and_grows_without_a_mount() {
+    let Some(bed) = Bed::new() else { return };
+    let device = bed.disk("s1", 400);
+    bed.run(vec![find("s1"), format("ext4")], "d1").unwrap();
+    double(&bed, &device);
+    bed.run(vec![find("s1"), grow("")], "d1").unwrap();
+    bed.run(vec![find("s1"), mount("ext4", &[], false)], "d1").unwrap();
+    assert!(total(&bed) > 700 << 20);
 }
 
 #[test]
