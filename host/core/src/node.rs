@@ -74,6 +74,7 @@ impl NodeService {
     }
 
     fn stage_held(&self, call: &Call, request: &StageRequest, staging_path: &Path) -> Result<(), Error> {
+        self.clear_dead(call, staging_path)?;
         let known = self.node.record(&self.driver, &request.volume)?;
         if let Some(record) = &known
             && self.is_staged_as(record, request, staging_path)?
@@ -108,6 +109,22 @@ impl NodeService {
         }
     }
 
+    /// A mount whose disk was taken away answers nothing but errors, so it is not what anybody wants to find staged.
+    fn clear_dead(&self, call: &Call, staging_path: &Path) -> Result<(), Error> {
+        match self.node.mounted(staging_path)? {
+            Some(mounted) if mounted.is_dead => match mounted.elsewhere.first() {
+                None => self.node.unmount(call, staging_path, RemovePath::No),
+                Some(other) => Err(Error::precondition(format!(
+                    "the disk under {} was taken away while it was mounted, and {} still shows it",
+                    staging_path.display(),
+                    other.display()
+                ))
+                .with_hint("delete the pods on this node that use the volume; then it is mounted anew")),
+            },
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Whether there is nothing left to do. An incomplete record, or one whose mount is gone, means that there is.
     fn is_staged_as(&self, record: &StageRecord, request: &StageRequest, staging_path: &Path) -> Result<bool, Error> {
         if !record.complete || record.staging_path.as_os_str().is_empty() {
@@ -134,9 +151,11 @@ impl NodeService {
     /// # Errors
     /// `FailedPrecondition` while a workload still uses it.
     pub fn unstage(&self, call: &Call, volume: &VolumeId, staging_path: &Path) -> Result<(), Error> {
-        let _held = self.hold(call, volume, "unstage")?;
-        let record = self.node.record(&self.driver, volume).map_err(|error| self.explain(error, "unstage of", volume))?;
-        self.unstage_held(call, record, staging_path).map_err(|error| self.explain(error, "unstage of", volume))
+        let _held = self.hold_to_leave(call, volume, "unstage")?;
+        let record = self.record_to_leave(volume);
+        self.check_ours(volume, staging_path)
+            .and_then(|()| self.unstage_held(call, record, staging_path))
+            .map_err(|error| self.explain(error, "unstage of", volume))
     }
 
     /// [`NodeService::unstage`] by path alone, for a caller that knows nothing else. Works without a record.
@@ -146,25 +165,26 @@ impl NodeService {
     }
 
     fn unstage_held(&self, call: &Call, record: Option<StageRecord>, staging_path: &Path) -> Result<(), Error> {
-        if let Some(record) = &record {
-            self.check_unused(record)?;
-        }
-        let Some(record) = record else { return self.node.unmount(call, staging_path, RemovePath::No) };
+        let Some(record) = record else {
+            // Nothing says where it is published but the mounts themselves.
+            let elsewhere = self.node.mounted(staging_path)?.map(|mounted| mounted.elsewhere).unwrap_or_default();
+            elsewhere.first().map_or(Ok(()), |path| Err(still_published(path)))?;
+            return self.node.unmount(call, staging_path, RemovePath::No);
+        };
+        self.check_unused(&record)?;
         if record.staging_path != staging_path && self.node.is_mounted(&record.staging_path)? {
             return self.node.unmount(call, staging_path, RemovePath::No);
         }
         // The record goes first: kubelet does not repeat a call that was killed after the unmount, and one that was killed before it finds the
         // mount by its path.
-        self.node.forget(&self.driver, &record.volume)?;
+        warn_only("forget the volume", self.node.forget(&self.driver, &record.volume));
         self.node.unmount(call, staging_path, RemovePath::No).or_else(|error| self.node.save(&record).and(Err(error)))
     }
 
     fn check_unused(&self, record: &StageRecord) -> Result<(), Error> {
         for target in &record.targets {
             if self.node.is_mounted(&target.target_path)? {
-                return Err(
-                    Error::precondition(format!("it is still published at {}", target.target_path.display())).with_hint("unpublish it there first")
-                );
+                return Err(still_published(&target.target_path));
             }
         }
         Ok(())
@@ -230,7 +250,8 @@ impl NodeService {
         let Some(published) = record.targets.iter().find(|published| published.target_path == target) else {
             return Ok(false);
         };
-        if !self.node.is_mounted(target)? {
+        let Some(mounted) = self.node.mounted(target)? else { return Ok(false) };
+        if mounted.is_dead {
             return Ok(false);
         }
         check_same_use(&published.capability, &request.capability)?;
@@ -241,7 +262,8 @@ impl NodeService {
                 format!("it is published at {} with another read-only setting", target.display()),
             ));
         }
-        Ok(true)
+        // Older kernels make a mount read-only in a second step, before which this host may have been killed.
+        Ok(mounted.is_read_only || !request.read_only)
     }
 
     fn check_single_workload(&self, record: &StageRecord, request: &PublishRequest, target: &Path) -> Result<(), Error> {
@@ -255,21 +277,24 @@ impl NodeService {
     }
 
     fn check_staged(&self, record: Option<&StageRecord>, request: &PublishRequest, staging: &Path) -> Result<(), Error> {
+        let own = record.filter(|record| record.staging_path == staging);
         let is_staged = match request.capability.access {
             AccessType::Mount { .. } => self.node.is_mounted(staging)?,
-            AccessType::Block => record.is_some_and(|record| record.complete && record.staging_path == staging),
+            AccessType::Block => own.is_some_and(|record| record.complete && record.capability.access == AccessType::Block),
         };
         if is_staged {
-            return Ok(());
+            return if own.is_some() { Ok(()) } else { self.check_ours(&request.volume, staging) };
         }
         Err(Error::precondition(format!("it is not staged at {}", staging.display())).with_hint("it has to be staged there first"))
     }
 
     /// Undoes [`NodeService::publish`] and removes the target path. Not published: nothing is done.
     pub fn unpublish(&self, call: &Call, volume: &VolumeId, target: &Path) -> Result<(), Error> {
-        let _held = self.hold(call, volume, "unpublish")?;
-        let record = self.node.record(&self.driver, volume).map_err(|error| self.explain(error, "unpublish of", volume))?;
-        self.unpublish_held(call, record, target, RemovePath::Yes).map_err(|error| self.explain(error, "unpublish of", volume))
+        let _held = self.hold_to_leave(call, volume, "unpublish")?;
+        let record = self.record_to_leave(volume);
+        self.check_ours(volume, target)
+            .and_then(|()| self.unpublish_held(call, record, target, RemovePath::Yes))
+            .map_err(|error| self.explain(error, "unpublish of", volume))
     }
 
     /// [`NodeService::unpublish`] by path alone; the folder itself stays. Works without a record.
@@ -283,7 +308,29 @@ impl NodeService {
         let Some(mut record) = record else { return Ok(()) };
         let count = record.targets.len();
         record.targets.retain(|published| published.target_path != target);
-        if record.targets.len() == count { Ok(()) } else { self.save_or_forget(&record) }
+        if record.targets.len() != count {
+            // It is unmounted. A record that says otherwise is harmless, and a disk that is full would keep the pod for ever.
+            warn_only("write down that it is unpublished", self.save_or_forget(&record));
+        }
+        Ok(())
+    }
+
+    /// What is mounted at the path is not another volume's.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` naming the other.
+    fn check_ours(&self, volume: &VolumeId, path: &Path) -> Result<(), Error> {
+        match self.node.record_of_path(path) {
+            Ok(Some(record)) if (record.driver != self.driver || record.volume != *volume) && self.node.is_mounted(path)? => {
+                Err(Error::precondition(format!("{} belongs to volume {} of {}", path.display(), record.volume, record.driver))
+                    .with_hint("name the volume that is mounted there"))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "cannot tell whose path it is; the caller is believed");
+                Ok(())
+            }
+        }
     }
 
     /// A record that says nothing any more is removed.
@@ -345,6 +392,27 @@ impl NodeService {
         Ok((guard, self.node.lock(call, &self.driver, volume)?))
     }
 
+    /// The same for a call that takes something away. It has to work where nothing can be written, so there it goes on without the lock.
+    fn hold_to_leave(&self, call: &Call, volume: &VolumeId, verb: &'static str) -> Result<(InFlightGuard, Option<NodeGuard>), Error> {
+        let guard = self.in_flight.begin(volume.as_str(), verb)?;
+        match self.node.lock(call, &self.driver, volume) {
+            Ok(lock) => Ok((guard, Some(lock))),
+            Err(error) if error.kind == ErrorKind::Aborted => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, %volume, "going on without the lock");
+                Ok((guard, None))
+            }
+        }
+    }
+
+    /// The record of a volume that is taken away. One that cannot be read counts as none: the mount table says what there is to undo.
+    fn record_to_leave(&self, volume: &VolumeId) -> Option<StageRecord> {
+        self.node.record(&self.driver, volume).unwrap_or_else(|error| {
+            tracing::warn!(%error, %volume, "going on without the record");
+            None
+        })
+    }
+
     /// The volume that a path belongs to, as far as it is known, held; and its record, read while it is held.
     #[allow(clippy::type_complexity, reason = "guards and a record, taken apart at once")]
     fn hold_path(
@@ -354,18 +422,32 @@ impl NodeService {
         verb: &'static str,
         is_meant: impl Fn(&StageRecord) -> bool,
     ) -> Result<((InFlightGuard, Option<NodeGuard>), Option<StageRecord>), Error> {
-        match self.node.record_of_path(path)?.filter(|record| record.driver == self.driver && is_meant(record)) {
+        let seen = self.node.record_of_path(path).unwrap_or_else(|error| {
+            tracing::warn!(%error, path = %path.display(), "going on without a record");
+            None
+        });
+        match seen.filter(|record| record.driver == self.driver && is_meant(record)) {
             None => Ok(((self.in_flight.begin(&path.to_string_lossy(), verb)?, None), None)),
             Some(seen) => {
-                let (guard, lock) = self.hold(call, &seen.volume, verb)?;
-                let record = self.node.record(&self.driver, &seen.volume)?;
-                Ok(((guard, Some(lock)), record))
+                let held = self.hold_to_leave(call, &seen.volume, verb)?;
+                Ok((held, self.record_to_leave(&seen.volume)))
             }
         }
     }
 
     fn explain(&self, error: Error, verb: &str, volume: &VolumeId) -> Error {
         error.context(format!("{verb} volume {volume}")).context(&self.driver)
+    }
+}
+
+fn still_published(path: &Path) -> Error {
+    Error::precondition(format!("it is still published at {}", path.display())).with_hint("unpublish it there first")
+}
+
+/// For what is right to do and wrong to fail for.
+fn warn_only(what: &str, done: Result<(), Error>) {
+    if let Err(error) = done {
+        tracing::warn!(%error, "cannot {what}");
     }
 }
 
@@ -384,7 +466,8 @@ fn stage_request(record: &StageRecord) -> StageRequest {
     }
 }
 
-/// Two uses of one path agree when they are of the same kind with the same options; the mode may differ, the kernel does not see it.
+/// Two uses of one path agree when they are of the same kind with the same options, and both only read or both may write. What else the mode says
+/// is not seen by the kernel.
 fn check_same_use(has: &Capability, wants: &Capability) -> Result<(), Error> {
     let agree = match (&has.access, &wants.access) {
         (AccessType::Block, AccessType::Block) => true,
@@ -393,12 +476,12 @@ fn check_same_use(has: &Capability, wants: &Capability) -> Result<(), Error> {
         }
         (AccessType::Block, AccessType::Mount { .. }) | (AccessType::Mount { .. }, AccessType::Block) => false,
     };
-    if agree {
+    if agree && has.mode.is_read_only() == wants.mode.is_read_only() {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::AlreadyExists,
         crate::Blame::User,
-        "it is in place already for an incompatible use (file system, raw device or mount options differ)",
+        "it is in place already for an incompatible use (file system, raw device, mount options or reading only differ)",
     ))
 }

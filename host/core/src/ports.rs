@@ -10,9 +10,8 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::policy::NodePolicy;
 use crate::types::{
-    Answer, AttachRequest, Attached, CapacityRange, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed, NodeDescription,
-    NodeExpandRequest, NodeId, Observation, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume,
-    VolumeId,
+    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed, NodeDescription, NodeExpandRequest,
+    NodeId, Observation, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume, VolumeId,
 };
 
 /// Monotonic time since an arbitrary start.
@@ -131,6 +130,17 @@ pub struct PublishRecord {
     pub read_only: bool,
 }
 
+/// A mount, as the kernel tells of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mounted {
+    /// Nothing can be written through it.
+    pub is_read_only: bool,
+    /// The block device under it was taken away; it answers nothing but errors.
+    pub is_dead: bool,
+    /// Where else, among the paths that this host answers for, the same file system of a block device is mounted.
+    pub elsewhere: Vec<PathBuf>,
+}
+
 /// Bytes and inodes of a mounted volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
@@ -162,8 +172,12 @@ pub trait Node: Send + Sync {
     fn save(&self, record: &StageRecord) -> Result<(), Error>;
     /// Removes the record; a missing one is fine.
     fn forget(&self, driver: &str, volume: &VolumeId) -> Result<(), Error>;
-    /// Whether exactly this path is a mount point, according to the kernel's mount table.
-    fn is_mounted(&self, path: &Path) -> Result<bool, Error>;
+    /// What is mounted at exactly this path, according to the kernel's mount table.
+    fn mounted(&self, path: &Path) -> Result<Option<Mounted>, Error>;
+    /// Whether exactly this path is a mount point.
+    fn is_mounted(&self, path: &Path) -> Result<bool, Error> {
+        Ok(self.mounted(path)?.is_some())
+    }
     /// Runs a plan whose mount or device lands on `destination`, creating that path when it is missing. Each step is checked against `policy`
     /// before the first one runs. `staged` is what [`crate::plan::MountSource::Staged`] means: the staging path.
     /// Returns the block device that the plan found, if it looked for one.
@@ -189,9 +203,4 @@ pub enum RemovePath {
     Yes,
     /// The caller owns the mount point (kubelet removes it itself).
     No,
-}
-
-/// A capacity that satisfies a range and is a multiple of nothing in particular; used by front ends to read a range.
-pub fn is_within(range: CapacityRange, bytes: u64) -> bool {
-    range.required.is_none_or(|required| bytes >= required) && range.limit.is_none_or(|limit| bytes <= limit)
 }

@@ -108,6 +108,13 @@ pub struct CapacityRange {
     pub limit: Option<u64>,
 }
 
+impl CapacityRange {
+    /// Whether a volume of so many bytes is what was asked for.
+    pub fn contains(self, bytes: u64) -> bool {
+        self.required.is_none_or(|required| bytes >= required) && self.limit.is_none_or(|limit| bytes <= limit)
+    }
+}
+
 /// Topology key to value: one place.
 pub type Segments = Parameters;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use wharf_core::plan::{FindDevice, MountSource, Plan, Step};
 use wharf_core::policy::NodePolicy;
-use wharf_core::ports::{Call, Node, NodeGuard, RemovePath, StageRecord, Usage};
+use wharf_core::ports::{self, Call, Node, NodeGuard, RemovePath, StageRecord, Usage};
 use wharf_core::types::VolumeId;
 use wharf_core::{Blame, Error, ErrorKind};
 
@@ -80,8 +80,11 @@ impl Node for Machine {
         Ok(())
     }
 
-    fn is_mounted(&self, path: &Path) -> Result<bool, Error> {
-        Ok(self.state().mounts.contains_key(path))
+    fn mounted(&self, path: &Path) -> Result<Option<ports::Mounted>, Error> {
+        let state = self.state();
+        let Some(mounted) = state.mounts.get(path) else { return Ok(None) };
+        let elsewhere = state.mounts.iter().filter(|(at, other)| at.as_path() != path && other.what == mounted.what).map(|(at, _)| at.clone()).collect();
+        Ok(Some(ports::Mounted { is_read_only: mounted.read_only, is_dead: false, elsewhere }))
     }
 
     fn run(&self, _: &Call, plan: &Plan, _: &NodePolicy, destination: &Path, staged: Option<&Path>) -> Result<Option<PathBuf>, Error> {

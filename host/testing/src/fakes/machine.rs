@@ -73,12 +73,22 @@ impl Machine {
             }
             MountSource::Directory(_) | MountSource::Nfs { .. } | MountSource::Fuse { .. } => None,
         };
-        self.mounts.entry(destination.to_owned()).or_insert(Mounted { device, read_only: mount.read_only });
+        let mounted = self.mounts.entry(destination.to_owned()).or_insert(Mounted { device, read_only: mount.read_only });
+        mounted.read_only |= mount.read_only;
         Ok(())
     }
 
     fn put(&mut self, destination: &Path, device: PathBuf, read_only: bool) {
         self.mounts.entry(destination.to_owned()).or_insert(Mounted { device: Some(device), read_only });
+    }
+
+    /// What the mount table says of a path.
+    pub(crate) fn mounted(&self, path: &Path) -> Option<wharf_core::ports::Mounted> {
+        let mounted = self.mounts.get(path)?;
+        let is_other = |(at, other): &(&PathBuf, &Mounted)| at.as_path() != path && other.device.is_some() && other.device == mounted.device;
+        let elsewhere = self.mounts.iter().filter(is_other).map(|(at, _)| at.clone()).collect();
+        let is_dead = mounted.device.as_ref().is_some_and(|device| !self.devices.contains_key(device));
+        Some(wharf_core::ports::Mounted { is_read_only: mounted.read_only, is_dead, elsewhere })
     }
 
     /// Bytes of the device at this path or below this mount.

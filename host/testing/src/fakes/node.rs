@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, io};
 
 use wharf_core::plan::{Plan, Step};
 use wharf_core::policy::NodePolicy;
-use wharf_core::ports::{Call, Node, NodeGuard, RemovePath, StageRecord, Usage};
+use wharf_core::ports::{Call, Mounted, Node, NodeGuard, RemovePath, StageRecord, Usage};
 use wharf_core::types::VolumeId;
 use wharf_core::{Blame, Error, ErrorKind};
 
@@ -21,6 +22,7 @@ pub struct FakeNode {
     machine: Mutex<Machine>,
     journal: Journal,
     makes_paths: bool,
+    has_no_state: AtomicBool,
 }
 
 impl FakeNode {
@@ -50,6 +52,25 @@ impl FakeNode {
         lock(&self.machine).mounts.remove(path);
     }
 
+    /// Every device is taken away, also from under what is mounted; whoever looks for one finds a new one.
+    pub fn lose_devices(&self) {
+        lock(&self.machine).devices.clear();
+    }
+
+    /// What is mounted read-only there becomes writable, as where a host was killed before it had set the flag.
+    pub fn lose_read_only(&self, path: &Path) {
+        lock(&self.machine).mounts.entry(path.to_owned()).and_modify(|mounted| mounted.read_only = false);
+    }
+
+    /// From now on records can be neither read nor written and nothing can be locked, as on a disk that is full or broken.
+    pub fn lose_state(&self) {
+        self.has_no_state.store(true, Ordering::SeqCst);
+    }
+
+    fn state(&self) -> Result<(), Error> {
+        if self.has_no_state.load(Ordering::SeqCst) { Err(Error::internal("the state folder cannot be used")) } else { Ok(()) }
+    }
+
     /// The next call of `verb` fails like this: `run`, `unmount`, `find-device`, `save`, or a step's word for one step inside `run`.
     pub fn fail(&self, verb: &str, error: Error) {
         self.journal.fail(verb, error);
@@ -69,14 +90,17 @@ impl FakeNode {
 impl Node for FakeNode {
     /// No other process knows this node.
     fn lock(&self, _call: &Call, _driver: &str, _volume: &VolumeId) -> Result<NodeGuard, Error> {
+        self.state()?;
         Ok(Box::new(()))
     }
 
     fn record(&self, driver: &str, volume: &VolumeId) -> Result<Option<StageRecord>, Error> {
+        self.state()?;
         Ok(lock(&self.machine).records.get(&(driver.to_owned(), volume.clone())).cloned())
     }
 
     fn record_of_path(&self, path: &Path) -> Result<Option<StageRecord>, Error> {
+        self.state()?;
         let is_at = |record: &&StageRecord| record.staging_path == path || record.targets.iter().any(|target| target.target_path == path);
         Ok(lock(&self.machine).records.values().find(is_at).cloned())
     }
@@ -87,18 +111,20 @@ impl Node for FakeNode {
 
     fn save(&self, record: &StageRecord) -> Result<(), Error> {
         self.journal.enter(&endless(), "save")?;
+        self.state()?;
         lock(&self.machine).records.insert((record.driver.clone(), record.volume.clone()), record.clone());
         Ok(())
     }
 
     fn forget(&self, driver: &str, volume: &VolumeId) -> Result<(), Error> {
         self.journal.enter(&endless(), "forget")?;
+        self.state()?;
         lock(&self.machine).records.remove(&(driver.to_owned(), volume.clone()));
         Ok(())
     }
 
-    fn is_mounted(&self, path: &Path) -> Result<bool, Error> {
-        Ok(lock(&self.machine).mounts.contains_key(path))
+    fn mounted(&self, path: &Path) -> Result<Option<Mounted>, Error> {
+        Ok(lock(&self.machine).mounted(path))
     }
 
     fn run(&self, call: &Call, plan: &Plan, policy: &NodePolicy, destination: &Path, staged: Option<&Path>) -> Result<Option<PathBuf>, Error> {
