@@ -1,11 +1,13 @@
 //! FlexVolume: what an installed driver opens for a call-out, and `wharf flexvolume install|uninstall`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use wharf_core::ports::Call;
 use wharf_core::{Error, ErrorKind};
 use wharf_flexvolume::install::{self, Outcome};
-use wharf_flexvolume::{Capabilities, DriverFile, DriverName, NodeNameRule, NodeNames, Open, Services};
+use wharf_flexvolume::{Capabilities, DriverFile, DriverName, NodeNameRule, NodeNames, Open, Services, Teardown};
+use wharf_node::{LinuxNode, NodeOptions, SystemClock};
 
 use crate::assembly::{Assembly, Process};
 use crate::cli::Flexvolume;
@@ -19,10 +21,23 @@ pub struct OpenFromConfig;
 
 impl Open for OpenFromConfig {
     fn open(&self, driver: &DriverFile) -> Result<Services, Error> {
-        let config = Config::load(&driver.config).map_err(|error| Error::precondition(error.to_string()))?;
+        let config = load(driver)?;
         let assembly = Assembly::new(&config, &Process::OneCall)?;
         Ok(Services { controller: assembly.controller(&driver.csi_driver)?, node: assembly.node(&driver.csi_driver)?, clock: assembly.clock() })
     }
+
+    fn teardown(&self, driver: &DriverFile) -> Result<Teardown, Error> {
+        let options = NodeOptions { state_directory: driver.state.clone(), roots: roots(driver)?, ..NodeOptions::default() };
+        Ok(Teardown { node: Arc::new(LinuxNode::new(options)), clock: Arc::new(SystemClock) })
+    }
+}
+
+fn load(driver: &DriverFile) -> Result<Config, Error> {
+    Config::load(&driver.config).map_err(|error| Error::precondition(error.to_string()))
+}
+
+fn roots(driver: &DriverFile) -> Result<Vec<PathBuf>, Error> {
+    if driver.roots.is_empty() { Ok(load(driver)?.roots()) } else { Ok(driver.roots.clone()) }
 }
 
 /// Installs or removes every FlexVolume driver of the configuration, and says what it did.
@@ -93,6 +108,7 @@ fn driver_files(path: &Path, config: &Config) -> Result<Vec<DriverFile>, Error> 
                 config: absolute.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 state: config.state.clone(),
+                roots: config.roots(),
                 attachable: is_attachable,
                 capabilities: if is_attachable { Capabilities::of_disks() } else { Capabilities::of_shares() },
                 nodes: node_names(config)?,

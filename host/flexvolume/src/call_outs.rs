@@ -7,20 +7,24 @@ mod controller;
 mod node;
 
 use std::cell::OnceCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wharf_core::Error;
+use wharf_core::node::NodeService;
+use wharf_core::policy::NodePolicy;
 use wharf_core::ports::Call;
 use wharf_core::types::{AccessMode, AccessType, Capability, Parameters, TranslateRequest, Translated};
 
 use crate::driver_file::DriverFile;
 use crate::names::Names;
+use crate::no_backend::NoBackend;
 use crate::node_names::Machine;
 use crate::object_name::ObjectName;
 use crate::options::Options;
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::services::{Open, Services};
+use crate::services::{Open, Services, Teardown};
 
 /// One call-out under way.
 pub(crate) struct CallOuts<'a> {
@@ -65,6 +69,13 @@ impl<'a> CallOuts<'a> {
         Ok((services, call))
     }
 
+    /// What takes something away from this machine. It asks no backend, and needs no configuration.
+    fn teardown(&self) -> Result<(NodeService, Call), Error> {
+        let Teardown { node, clock } = self.open.teardown(self.driver)?;
+        let call = Call::until(clock.now() + self.bound);
+        Ok((NodeService::new(&self.driver.csi_driver, Arc::new(NoBackend), node, clock, NodePolicy::default()), call))
+    }
+
     fn translate(&self, name: &ObjectName, options: &Parameters) -> Result<Translated, Error> {
         let (services, call) = self.services()?;
         let request = TranslateRequest { driver: self.driver.driver.to_string(), options: options.clone(), volume_name: name.as_str().to_owned() };
@@ -80,5 +91,12 @@ impl<'a> CallOuts<'a> {
             (false, true) => AccessMode::MultiNodeReaderOnly,
         };
         Capability { access: AccessType::Mount { fs_type: options.fs_type.clone(), flags: Vec::new() }, mode }
+    }
+}
+
+/// For what is right to do and wrong to fail for.
+fn warn_only(what: &str, done: Result<(), Error>) {
+    if let Err(error) = done {
+        tracing::warn!(%error, "cannot {what}");
     }
 }

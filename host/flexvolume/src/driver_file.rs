@@ -29,12 +29,16 @@ pub struct DriverFile {
     pub csi_driver: String,
     /// The backend's name in the configuration.
     pub backend: String,
-    /// The configuration file that the binary opens for everything but `init` and `getvolumename`.
+    /// The configuration file that the binary opens for everything but `init`, `getvolumename`, `unmount` and `unmountdevice`.
     pub config: PathBuf,
     /// The version that wrote this file; for people.
     pub version: String,
     /// Wharf's state folder; what belongs to FlexVolume lies below it in `flexvolume/<vendor>~<driver>`.
     pub state: PathBuf,
+    /// Folders below which kubelet mounts, so that nothing else need be known to unmount. Empty: an earlier version wrote this file, and the
+    /// configuration says it.
+    #[serde(default)]
+    pub roots: Vec<PathBuf>,
     /// Whether volumes of this driver are attached and staged before they are mounted. False: `attach`, `detach`, `waitforattach`,
     /// `isattached`, `mountdevice` and `unmountdevice` answer "Not supported", whatever `capabilities` says.
     pub attachable: bool,
@@ -151,6 +155,7 @@ mod tests {
         assert_eq!(file.capabilities, Capabilities::of_disks());
         assert_eq!(file.nodes.node_name, NodeNameRule::Match);
         assert_eq!(file.log, None);
+        assert!(file.roots.is_empty());
     }
 
     #[test]

@@ -72,6 +72,7 @@ fn driver(name: &str) -> DriverFile {
         config: "/etc/wharf.toml".into(),
         version: "1".into(),
         state: "/var/lib/wharf".into(),
+        roots: vec!["/var/lib/kubelet".into()],
         attachable: true,
         capabilities: Capabilities::of_disks(),
         nodes: NodeNames::default(),

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use wharf_core::Error;
 use wharf_flexvolume::install::install;
-use wharf_flexvolume::{Capabilities, DriverFile, DriverName, NodeNames, Open, Services, is_call_out, serve};
+use wharf_flexvolume::{Capabilities, DriverFile, DriverName, NodeNames, Open, Services, Teardown, is_call_out, serve};
 
 /// Far more than a call needs, and less than a person waits.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,6 +46,10 @@ impl Open for Misbehaving {
             "child" => drop(Command::new("cat").spawn().unwrap()),
             _ => {}
         }
+        Err(Error::precondition("refused"))
+    }
+
+    fn teardown(&self, _: &DriverFile) -> Result<Teardown, Error> {
         Err(Error::precondition("refused"))
     }
 }
@@ -173,6 +177,7 @@ fn driver_file(folder: &Path, driver: &str) -> DriverFile {
         config: folder.join("wharf.toml"),
         version: "1".into(),
         state: folder.join("state"),
+        roots: vec!["/var/lib/kubelet".into()],
         attachable: true,
         capabilities: Capabilities::of_disks(),
         nodes: NodeNames::default(),

@@ -7,7 +7,7 @@ use wharf_core::ports::Call;
 use wharf_core::types::{AttachRequest, NodeExpandRequest, Parameters, PublishRequest, StageRequest, Translated};
 use wharf_core::{Error, ErrorKind};
 
-use super::CallOuts;
+use super::{CallOuts, warn_only};
 use crate::device;
 use crate::names::FoundRecord;
 use crate::options::Options;
@@ -108,22 +108,22 @@ impl CallOuts<'_> {
     }
 
     pub(super) fn unmount(&self, folder: &PodVolumeDir) -> Result<Reply, Error> {
-        let (services, call) = self.services()?;
-        services.node.unpublish_path(call, &folder.path)?;
+        let (node, call) = self.teardown()?;
+        node.unpublish_path(&call, &folder.path)?;
         Ok(Reply::success())
     }
 
     pub(super) fn unmount_device(&self, folder: &GlobalMountDir) -> Result<Reply, Error> {
-        let (services, call) = self.services()?;
-        // First: kubelet does not repeat a call that was killed after the unmount. What is forgotten by a call that fails is written again.
+        let (node, call) = self.teardown()?;
+        // First: kubelet does not repeat a call that was killed after the unmount. What is forgotten by a call that fails is written again. A
+        // record that cannot be removed is harmless: it counts for its own volume only, and the next `waitforattach` replaces it.
         let found = self.names.found(&folder.name);
-        self.names.drop_found(&folder.name)?;
-        if let Err(error) = services.node.unstage_path(call, &folder.path) {
+        warn_only("forget the volume", self.names.drop_found(&folder.name));
+        node.unstage_path(&call, &folder.path).inspect_err(|_| {
             if let Ok(Some(found)) = found {
-                self.names.keep_found(&folder.name, &found)?;
+                warn_only("write the volume down again", self.names.keep_found(&folder.name, &found));
             }
-            return Err(error);
-        }
+        })?;
         Ok(Reply::success())
     }
 

@@ -11,11 +11,20 @@ const OPTIONS: &str = r#"{"kubernetes.io/pvOrVolumeName":"d-1","volumeId":"d-1"}
 #[test]
 fn what_needs_no_services_opens_none() {
     let world = World::new();
-    for arguments in [vec!["init"], vec!["getvolumename", OPTIONS], vec!["nonsense"], vec!["mount", "/", OPTIONS], vec!["attach", "{", "i-1"]] {
+    let (pod, global) = ("/k/pods/u/volumes/acme~disk/d-1", "/k/plugins/kubernetes.io/flexvolume/acme/disk/mounts/d-1");
+    for arguments in [
+        vec!["init"],
+        vec!["getvolumename", OPTIONS],
+        vec!["nonsense"],
+        vec!["mount", "/", OPTIONS],
+        vec!["attach", "{", "i-1"],
+        vec!["unmount", pod],
+        vec!["unmountdevice", global],
+    ] {
         world.call(&arguments);
         assert_eq!(world.opened(), 0, "{arguments:?}");
     }
-    world.call(&["unmount", "/k/pods/u/volumes/acme~disk/d-1"]);
+    world.call(&["isattached", OPTIONS, "i-1"]);
     assert_eq!(world.opened(), 1);
 }
 

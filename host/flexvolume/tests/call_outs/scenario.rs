@@ -87,13 +87,13 @@ fn give(world: &mut World, fact: &str) {
             let mounted = Mounted { what: (*disk).to_owned(), read_only: false };
             world.machine.state().mounts.insert(argument_of(path).into(), mounted);
         }
-        ["legacy", name, disk] => {
-            fs::create_dir_all(world.legacy_folder()).unwrap();
-            fs::write(world.legacy_folder().join(format!("{name}.conf")), disk).unwrap();
-        }
+        ["legacy", name, disk] => write_legacy(world, name, disk),
+        ["half-written", "legacy", name] => write_legacy(world, name, "\n"),
+        ["damaged", "legacy", name] => write_legacy(world, name, "d-/"),
         ["any", "node", "name"] => world.install(|driver| driver.nodes.node_name = NodeNameRule::Any),
         ["advertised", "attach"] => world.install(|driver| driver.capabilities.attach = true),
         ["cloud", "down"] => world.cloud.state().is_down = true,
+        ["no", "configuration"] => world.has_no_configuration = true,
         ["no", "backend"] => world.cloud.state().has_no_backend = true,
         ["panic"] => world.cloud.state().panics = true,
         ["failing", step] => world.machine.state().failing = Some((*step).to_owned()),
@@ -102,12 +102,23 @@ fn give(world: &mut World, fact: &str) {
             let _ = fs::remove_dir_all(world.state_folder());
             world.machine.state().records.clear();
         }
+        ["state", "of", "detached", "names", "unwritable"] => {
+            let folder = world.state_folder().join(format!("flexvolume/acme~{}", world.driver));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("detached"), "a file where the folder should be").unwrap();
+        }
         ["state", "unwritable"] => fs::write(world.state_folder(), "a file where the folder should be").unwrap(),
         ["minutes", "pass"] => age(&world.state_folder()),
         ["reboot"] => world.machine.state().mounts.clear(),
         ["no", "driver", "file"] => fs::remove_file(world.path().join(format!("plugins/acme~{}/.wharf.json", world.driver))).unwrap(),
         other => panic!("cannot give {other:?}"),
     }
+}
+
+/// What the driver before wrote when it attached a volume.
+fn write_legacy(world: &World, name: &str, text: &str) {
+    fs::create_dir_all(world.legacy_folder()).unwrap();
+    fs::write(world.legacy_folder().join(format!("{name}.conf")), text).unwrap();
 }
 
 /// As if everything had been written ten minutes earlier.

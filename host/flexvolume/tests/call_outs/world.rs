@@ -12,7 +12,7 @@ use wharf_core::controller::Controller;
 use wharf_core::node::NodeService;
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{Call, Clock, Instant};
-use wharf_flexvolume::{Capabilities, DriverFile, DriverName, NodeNames, Open, Services, answer, install};
+use wharf_flexvolume::{Capabilities, DriverFile, DriverName, NodeNames, Open, Services, Teardown, answer, install};
 
 use super::cloud::Cloud;
 use super::machine::Machine;
@@ -22,6 +22,7 @@ pub struct World {
     pub cloud: Arc<Cloud>,
     pub machine: Arc<Machine>,
     pub driver: String,
+    pub has_no_configuration: bool,
     opened: Mutex<u32>,
 }
 
@@ -31,7 +32,8 @@ impl World {
         let cloud = Arc::new(Cloud::default());
         cloud.state().sizes = ["d-1", "d-2", "d-3"].map(|id| (id.to_owned(), 1 << 30)).into();
         let machine = Arc::new(Machine::new(Arc::clone(&cloud)));
-        let world = Self { folder: tempfile::tempdir().unwrap(), cloud, machine, driver: "disk".into(), opened: Mutex::default() };
+        let folder = tempfile::tempdir().unwrap();
+        let world = Self { folder, cloud, machine, driver: "disk".into(), has_no_configuration: false, opened: Mutex::default() };
         world.install(|_| {});
         world
     }
@@ -68,6 +70,7 @@ impl World {
             config: "/etc/wharf.toml".into(),
             version: "1".into(),
             state: self.state_folder(),
+            roots: vec!["/var/lib/kubelet".into()],
             attachable,
             capabilities: if attachable { Capabilities::of_disks() } else { Capabilities::of_shares() },
             nodes,
@@ -102,12 +105,19 @@ impl World {
 impl Open for World {
     fn open(&self, driver: &DriverFile) -> Result<Services, Error> {
         *self.opened.lock().unwrap() += 1;
+        if self.has_no_configuration {
+            return Err(Error::precondition("the configuration cannot be read"));
+        }
         let clock: Arc<dyn Clock> = Arc::new(PassingClock::default());
         Ok(Services {
             controller: Controller::for_one_call(&driver.csi_driver, self.cloud.clone(), Arc::clone(&clock)),
             node: NodeService::new(&driver.csi_driver, self.cloud.clone(), self.machine.clone(), Arc::clone(&clock), NodePolicy::default()),
             clock,
         })
+    }
+
+    fn teardown(&self, _: &DriverFile) -> Result<Teardown, Error> {
+        Ok(Teardown { node: self.machine.clone(), clock: Arc::new(PassingClock::default()) })
     }
 }
 
