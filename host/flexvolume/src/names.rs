@@ -108,10 +108,11 @@ impl Names {
         remove(&self.found_file(name))
     }
 
-    /// The volume's id as an older driver of this name wrote it down when it attached the volume.
+    /// The volume's id as an older driver of this name wrote it down when it attached the volume. A file with nothing in it was being written
+    /// when that driver, or the machine, died.
     pub(crate) fn legacy(&self, name: &ObjectName) -> Result<Option<ObjectName>, Error> {
         let Some(file) = self.legacy_file(name) else { return Ok(None) };
-        let Some(text) = load(&file)? else { return Ok(None) };
+        let Some(text) = load(&file)?.filter(|text| !text.trim_ascii().is_empty()) else { return Ok(None) };
         let text = std::str::from_utf8(text.get(..MAX_LEGACY_BYTES).unwrap_or(&text)).map_err(|error| broken(&file, error))?;
         ObjectName::parse("volume id", text.trim().as_ref()).map(Some).map_err(|error| broken(&file, error))
     }
@@ -158,8 +159,13 @@ fn load(file: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(file) {
         Ok(text) => Ok(Some(text)),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
-        Err(error) => Err(broken(file, error)),
+        Err(error) => Err(unreadable(file, &error)),
     }
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> Error {
+    let broken = broken(file, error);
+    if error.kind() == ErrorKind::PermissionDenied { broken.with_hint("run as root, as kubelet does") } else { broken }
 }
 
 fn broken(file: &Path, why: impl std::fmt::Display) -> Error {
@@ -284,7 +290,28 @@ mod tests {
         assert_eq!(names.legacy(&name("pv")).unwrap(), Some(name("d-2zeold")));
         names.drop_legacy(&name("pv")).unwrap();
         assert_eq!(names.legacy(&name("pv")).unwrap(), None);
-        fs::write(folder.path().join("legacy/pv.conf"), "").unwrap();
-        assert!(names.legacy(&name("pv")).is_err());
+    }
+
+    #[test]
+    fn what_the_older_driver_did_not_finish_says_nothing_and_what_is_damaged_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = names(folder.path());
+        fs::create_dir(folder.path().join("legacy")).unwrap();
+        let legacy = |text: &[u8]| {
+            fs::write(folder.path().join("legacy/pv.conf"), text).unwrap();
+            names.legacy(&name("pv"))
+        };
+        assert_eq!(legacy(b"").unwrap(), None);
+        assert_eq!(legacy(b" \n\t\n").unwrap(), None);
+        for damaged in [&b"\0\0\0\0"[..], b"\xff", b"d-1\nd-2", &[b'x'; MAX_LEGACY_BYTES]] {
+            assert!(legacy(damaged).unwrap_err().hint.is_some(), "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_may_not_read_a_record_is_told_who_may() {
+        let error = unreadable(Path::new("/r"), &ErrorKind::PermissionDenied.into());
+        assert!(error.hint.unwrap().contains("root"));
+        assert!(unreadable(Path::new("/r"), &ErrorKind::InvalidData.into()).hint.unwrap().contains("repair"));
     }
 }

@@ -3,7 +3,7 @@
 use wharf_core::types::{AttachRequest, CapacityRange, DetachRequest, ExpandRequest, NodeId, Translated, VolumeId};
 use wharf_core::{Error, ErrorKind};
 
-use super::CallOuts;
+use super::{CallOuts, warn_only};
 use crate::device;
 use crate::names::AttachRecord;
 use crate::node_names::{self, Meant};
@@ -35,14 +35,16 @@ impl CallOuts<'_> {
         if known.as_ref() == Some(&record) {
             return Ok(());
         }
-        if volume.as_str() == name.as_str() && known.is_none() && self.names.legacy(name)?.is_none() {
+        if volume.as_str() == name.as_str() && known.is_none() && matches!(self.names.legacy(name), Ok(None)) {
             return Ok(());
         }
         self.names.keep_attached(name, node, &record)
     }
 
     /// Kubernetes calls `detach` after an `attach` that failed. Without this note it would ask for ever which volume is meant by a name that
-    /// never meant one. Only for names that are no ids: those are never attached without a record, so where there is none, nothing was.
+    /// never meant one. Only for names that are no ids, and of which this machine has no record: those it never attached. What another machine of
+    /// the control plane attached by such a name had the same options, which a PersistentVolume keeps, so what is refused here for them was
+    /// refused there; a node that only the other machine's configuration knows is the one exception.
     fn remember_refusal(&self, name: &ObjectName, node: &ObjectName) {
         let is_unknown = self.names.attached(name, node).is_ok_and(|record| record.is_none()) && self.names.legacy(name).is_ok_and(|id| id.is_none());
         let says_nothing = || self.translate(name, &Vec::new()).is_err_and(|error| error.kind == ErrorKind::InvalidArgument);
@@ -61,29 +63,36 @@ impl CallOuts<'_> {
             services.controller.detach(call, &DetachRequest { volume: volume.clone(), node: Some(node_id.clone()) })?;
             // A name that is the id needs no note.
             if volume.as_str() != name.as_str() {
-                self.names.keep_detached(name, node, &AttachRecord { volume: Some(volume), node: Some(node_id) })?;
+                warn_only(
+                    "note what was detached",
+                    self.names.keep_detached(name, node, &AttachRecord { volume: Some(volume), node: Some(node_id) }),
+                );
             }
-            self.names.drop_legacy(name)?;
+            warn_only("forget what the driver before wrote down", self.names.drop_legacy(name));
         }
-        self.names.drop_attached(name, node)?;
+        // It is detached, and a disk that is full would keep Kubernetes asking for ever. A record that stays is harmless: the next `attach` of the
+        // name replaces it, and a further `detach` finds the volume detached.
+        warn_only("forget what was attached", self.names.drop_attached(name, node));
         Ok(Reply::success())
     }
 
     /// Which volume the name means, and the id of the node that got it: the record of `attach`, else what an older driver wrote down, else
-    /// the name itself when it is an id, else what a `detach` of a moment ago found (it was killed before it answered; the cloud is asked
+    /// (also where that is damaged) the name itself when it is an id, else what a `detach` of a moment ago found (it was killed before it answered; the cloud is asked
     /// again). `None`: nothing was ever asked of the cloud.
     fn attached_volume(&self, name: &ObjectName, node: &ObjectName) -> Result<Option<(VolumeId, Option<NodeId>)>, Error> {
         if let Some(record) = self.names.attached(name, node)? {
             return Ok(record.volume.map(|volume| (volume, record.node)));
         }
-        let legacy = self.names.legacy(name)?;
-        let error = match self.translate(legacy.as_ref().unwrap_or(name), &Vec::new()) {
+        let legacy = self.names.legacy(name);
+        let meant = legacy.as_ref().ok().and_then(Option::as_ref).unwrap_or(name);
+        let error = match self.translate(meant, &Vec::new()) {
             Ok(translated) => return Ok(Some((translated.volume, None))),
             Err(error) => error,
         };
         if let Some(AttachRecord { volume: Some(volume), node }) = self.names.detached(name, node)? {
             return Ok(Some((volume, node)));
         }
+        legacy?;
         let hint = "it was attached by another machine, or the record is lost: detach the volume by hand; a PersistentVolume whose name is the volume's id needs no record";
         Err(error.context(format!("no record on this machine says which volume `{name}` is")).with_hint(hint))
     }
@@ -92,6 +101,11 @@ impl CallOuts<'_> {
         let (volume, node_id) = self.identify(options, node)?;
         let (services, call) = self.services()?;
         let attached = services.controller.is_attached(call, &volume.volume, &node_id)?;
+        if attached {
+            // Asked every minute, with the options, on the machine that leads the control plane: one that has just begun to lead learns here what
+            // `detach` will need, and forgets what the name meant when it led before.
+            warn_only("write down what is attached", self.remember_attach(&options.volume_name, node, &volume.volume, &node_id));
+        }
         Ok(Reply { attached: Some(attached), ..Reply::success() })
     }
 
