@@ -215,7 +215,7 @@ impl Operation {
                 Next::Wait(wait.min(LONGEST_WAIT))
             }
             Err(mut error) => {
-                if self.effect == Effect::Unknown && !error.kind.is_about_what_exists() {
+                if self.effect == Effect::Unknown && !error.is_about_what_exists() {
                     error.effect = Effect::Unknown;
                 }
                 Next::Return(Err(error))

@@ -43,11 +43,6 @@ impl ErrorKind {
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Throttled | Self::Unavailable | Self::Aborted)
     }
-
-    /// Whether this says what there is, and not only what was refused: it holds whatever an earlier attempt of the same operation did.
-    pub fn is_about_what_exists(self) -> bool {
-        matches!(self, Self::AlreadyExists | Self::NotFound | Self::FailedPrecondition)
-    }
 }
 
 /// Who has to act.
@@ -149,6 +144,14 @@ impl Error {
     pub fn with_unknown_effect(mut self) -> Self {
         self.effect = Effect::Unknown;
         self
+    }
+
+    /// Whether this says what was seen to exist, and so holds whatever an earlier attempt of the same operation did. A refusal that carries the
+    /// cloud's code is about this attempt alone: arrears, a lock or an unknown 403 are answered whether or not the earlier one made something. So
+    /// is what the host lacks.
+    pub fn is_about_what_exists(&self) -> bool {
+        let says_what_there_is = matches!(self.kind, ErrorKind::AlreadyExists | ErrorKind::NotFound | ErrorKind::FailedPrecondition);
+        says_what_there_is && self.code.is_none() && self.blame == Blame::User
     }
 
     /// Puts the object in front: `attach of d-1 to i-1: …`.

@@ -153,14 +153,27 @@ fn transient_failures_are_called_again_and_final_ones_are_returned() {
     assert!(error.message.contains("d-1") && error.message.contains("i-1"), "{error}");
 }
 
+/// What becomes of a final error that follows a change whose answer was lost.
+fn effect_after_an_unanswered_change(error: Error) -> Effect {
+    let backend = Scripted::new([Err(failure(ErrorKind::Unavailable).with_unknown_effect()), Err(error)]);
+    controller(&backend).0.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap_err().effect
+}
+
 #[test]
-fn a_final_error_after_an_unanswered_change_is_not_reported_as_final() {
-    let backend = Scripted::new([Err(failure(ErrorKind::Unavailable).with_unknown_effect()), Err(failure(ErrorKind::InvalidArgument))]);
-    let error = controller(&backend).0.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap_err();
-    assert_eq!(error.effect, Effect::Unknown);
-    let backend = Scripted::new([Err(failure(ErrorKind::Unavailable).with_unknown_effect()), Err(failure(ErrorKind::AlreadyExists))]);
-    let error = controller(&backend).0.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap_err();
-    assert_eq!(error.effect, Effect::None, "what exists was seen after the change");
+fn a_refusal_after_an_unanswered_change_is_not_reported_as_final() {
+    assert_eq!(effect_after_an_unanswered_change(failure(ErrorKind::InvalidArgument)), Effect::Unknown);
+    for kind in [ErrorKind::FailedPrecondition, ErrorKind::NotFound, ErrorKind::AlreadyExists] {
+        let by_the_cloud = Error { code: Some("InArrears".into()), ..Error::new(kind, Blame::User, "refused") };
+        assert_eq!(effect_after_an_unanswered_change(by_the_cloud), Effect::Unknown, "{kind:?} in the cloud's words");
+        assert_eq!(effect_after_an_unanswered_change(Error::new(kind, Blame::Host, "no certificates")), Effect::Unknown, "{kind:?} of the host");
+    }
+}
+
+#[test]
+fn what_is_seen_after_an_unanswered_change_is_final() {
+    for kind in [ErrorKind::FailedPrecondition, ErrorKind::NotFound, ErrorKind::AlreadyExists] {
+        assert_eq!(effect_after_an_unanswered_change(Error::new(kind, Blame::User, "seen")), Effect::None, "{kind:?}");
+    }
 }
 
 #[test]
