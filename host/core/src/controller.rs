@@ -243,4 +243,4 @@ impl Operation {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Blame, Error, ErrorKind};
 use crate::inflight::lock;
 use crate::pacing::Pacer;
 use crate::ports::{Backend, Call, Clock};
@@ -16,6 +16,8 @@ use crate::types::Observation;
 
 /// One observe call takes no longer: it is one cloud request, and everybody waits for it.
 const CALL_BOUND: Duration = Duration::from_secs(15);
+/// How often a waiting call looks whether its caller has gone; an answer wakes it at once.
+const CANCELLATION_CHECK: Duration = Duration::from_millis(200);
 
 type Cell = Arc<Mutex<Option<Result<Observation, Error>>>>;
 
@@ -49,19 +51,17 @@ impl Observer {
             if let Some(answers) = collect(&cells) {
                 return answers;
             }
+            if call.is_cancelled() || call.remaining(self.clock.now()).is_zero() {
+                return Err(Error::new(ErrorKind::DeadlineExceeded, Blame::Host, "the caller stopped waiting"));
+            }
             let mut state = lock(&self.state);
             if state.running {
-                // Woken by the leader, which is bounded by CALL_BOUND and always reports.
-                drop(self.changed.wait_timeout(state, Duration::from_millis(200)));
-                if call.is_cancelled() {
-                    return Err(Error::new(ErrorKind::DeadlineExceeded, crate::Blame::Host, "the caller stopped waiting"));
-                }
+                drop(self.changed.wait_timeout(state, CANCELLATION_CHECK));
                 continue;
             }
             state.running = true;
             drop(state);
-            let lead = Lead { observer: self };
-            lead.run(call);
+            Lead { observer: self, batch: BTreeMap::new() }.run(call);
         }
     }
 
@@ -85,13 +85,14 @@ fn collect(cells: &[Cell]) -> Option<Result<Vec<Observation>, Error>> {
     cells.iter().map(|cell| lock(cell).clone()).collect()
 }
 
-/// The one thread that asks, for everybody. Dropping it, also in a panic, lets the next one lead.
+/// The one thread that asks, for everybody. Dropping it, also in a panic, answers whoever it took along and lets the next one lead.
 struct Lead<'a> {
     observer: &'a Observer,
+    batch: BTreeMap<String, Cell>,
 }
 
 impl Lead<'_> {
-    fn run(&self, call: &Call) {
+    fn run(mut self, call: &Call) {
         let observer = self.observer;
         if !observer.window.is_zero() {
             observer.clock.sleep(observer.window, call);
@@ -99,54 +100,101 @@ impl Lead<'_> {
         let own = Call::until(observer.clock.now() + CALL_BOUND);
         let size = match observer.batch_size(&own) {
             Ok(size) => size,
-            Err(error) => return answer_all(self.take(usize::MAX), &error),
+            Err(error) => {
+                self.take(usize::MAX);
+                return self.refuse(&error);
+            }
         };
-        let batch = self.take(size);
-        if batch.is_empty() {
+        self.take(size);
+        if self.batch.is_empty() {
             return;
         }
-        let ids: Vec<String> = batch.keys().cloned().collect();
+        let ids: Vec<String> = self.batch.keys().cloned().collect();
         let answered = observer.pacer.acquire(&own, observer.clock.as_ref()).and_then(|_turn| observer.backend.observe(&own, &ids));
         match answered {
             Ok(observations) => {
                 observer.pacer.answered();
-                distribute(batch, observations);
+                self.distribute(observations);
             }
             Err(error) => {
                 if error.kind == ErrorKind::Throttled {
                     observer.pacer.throttled(observer.clock.now(), error.retry_after);
                 }
-                answer_all(batch, &error);
+                self.refuse(&error);
             }
         }
     }
 
-    fn take(&self, size: usize) -> BTreeMap<String, Cell> {
+    fn take(&mut self, size: usize) {
         let mut state = lock(&self.observer.state);
         let ids: Vec<String> = state.wanted.keys().take(size).cloned().collect();
-        ids.into_iter().filter_map(|id| state.wanted.remove_entry(&id)).collect()
+        self.batch = ids.into_iter().filter_map(|id| state.wanted.remove_entry(&id)).collect();
+    }
+
+    fn distribute(&mut self, observations: Vec<Observation>) {
+        for observation in observations {
+            if let Some(cell) = self.batch.remove(&observation.id) {
+                *lock(&cell) = Some(Ok(observation));
+            }
+        }
+        self.refuse(&Error::new(ErrorKind::Internal, Blame::Backend, "the backend did not answer for every id that it was asked to observe"));
+    }
+
+    /// Answers whoever has no answer yet.
+    fn refuse(&mut self, error: &Error) {
+        for cell in std::mem::take(&mut self.batch).into_values() {
+            *lock(&cell) = Some(Err(error.clone()));
+        }
     }
 }
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
+        self.refuse(&Error::internal("observing ended in a defect of wharf"));
         lock(&self.observer.state).running = false;
         self.observer.changed.notify_all();
     }
 }
 
-fn distribute(mut batch: BTreeMap<String, Cell>, observations: Vec<Observation>) {
-    for observation in observations {
-        if let Some(cell) = batch.remove(&observation.id) {
-            *lock(&cell) = Some(Ok(observation));
-        }
-    }
-    let missing = Error::new(ErrorKind::Internal, crate::Blame::Backend, "the backend did not answer for every id that it was asked to observe");
-    answer_all(batch, &missing);
-}
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
-fn answer_all(batch: BTreeMap<String, Cell>, error: &Error) {
-    for cell in batch.into_values() {
-        *lock(&cell) = Some(Err(error.clone()));
+    use super::*;
+    use crate::controller::tests::Scripted;
+    use crate::pacing::tests::SteppedClock;
+
+    fn observer(backend: &Arc<Scripted>) -> Observer {
+        Observer::new(Arc::clone(backend) as Arc<dyn Backend>, Arc::new(SteppedClock::default()), Arc::default(), Duration::ZERO)
+    }
+
+    fn minute() -> Call {
+        Call::until(Duration::from_secs(60))
+    }
+
+    #[test]
+    fn a_panic_of_the_thread_that_asks_is_an_error_for_those_who_wait() {
+        let backend = Scripted::new([]);
+        backend.panic_at_the_next_observation();
+        let observer = observer(&backend);
+        let waiting = observer.enqueue(&["b".to_owned()]);
+        catch_unwind(AssertUnwindSafe(|| observer.observe(&minute(), &["a".to_owned()]))).unwrap_err();
+        assert_eq!(collect(&waiting).expect("it has its answer").unwrap_err().kind, ErrorKind::Internal);
+        assert_eq!(observer.observe(&minute(), &["b".to_owned()]).unwrap().len(), 1, "the next one leads");
+    }
+
+    #[test]
+    fn whoever_has_no_time_left_neither_waits_nor_asks() {
+        let backend = Scripted::new([]);
+        let observer = observer(&backend);
+        let cancelled = minute();
+        cancelled.cancel();
+        for is_led in [true, false] {
+            lock(&observer.state).running = is_led;
+            for call in [&cancelled, &Call::until(Duration::ZERO)] {
+                assert_eq!(observer.observe(call, &["a".to_owned()]).unwrap_err().kind, ErrorKind::DeadlineExceeded);
+            }
+        }
+        assert!(backend.observed().is_empty());
     }
 }

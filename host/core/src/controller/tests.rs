@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::inflight::lock;
@@ -16,17 +16,27 @@ type Script = VecDeque<Result<Answer<Attached>, Error>>;
 
 /// Answers `attach` from a script and remembers what it was handed.
 #[derive(Default)]
-struct Scripted {
+pub(crate) struct Scripted {
     script: Mutex<Script>,
     handed: Mutex<Vec<Progress>>,
     observe_calls: Mutex<Vec<Vec<String>>>,
     observe_errors: Mutex<VecDeque<Error>>,
     observing: AtomicUsize,
+    observe_panics: AtomicBool,
 }
 
 impl Scripted {
-    fn new(script: impl IntoIterator<Item = Result<Answer<Attached>, Error>>) -> Arc<Self> {
+    pub(crate) fn new(script: impl IntoIterator<Item = Result<Answer<Attached>, Error>>) -> Arc<Self> {
         Arc::new(Self { script: Mutex::new(script.into_iter().collect()), ..Self::default() })
+    }
+
+    pub(crate) fn panic_at_the_next_observation(&self) {
+        self.observe_panics.store(true, Ordering::SeqCst);
+    }
+
+    /// The ids of each observe call so far.
+    pub(crate) fn observed(&self) -> Vec<Vec<String>> {
+        lock(&self.observe_calls).clone()
     }
 }
 
@@ -46,6 +56,7 @@ impl Backend for Scripted {
         })
     }
     fn observe(&self, _: &Call, ids: &[String]) -> Result<Vec<Observation>, Error> {
+        assert!(!self.observe_panics.swap(false, Ordering::SeqCst), "a defect of the backend's adapter");
         assert_eq!(self.observing.fetch_add(1, Ordering::SeqCst), 0, "one observe call at a time");
         lock(&self.observe_calls).push(ids.to_vec());
         self.observing.fetch_sub(1, Ordering::SeqCst);
