@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use wharf_core::ports::is_within;
 use wharf_core::types::{
     Answer, AttachRequest, Attached, CapacityRange, CreateRequest, DetachRequest, ExpandRequest, Expanded, Listed, NodeId, Observation, Parameters,
     Pending, Progress, Volume, VolumeId,
@@ -40,7 +39,7 @@ impl FakeCloud {
             return Err(Error::invalid("a volume can only be made empty here"));
         }
         if let Some(existing) = self.volumes.values().find(|existing| existing.name == request.name) {
-            if is_within(request.capacity, existing.volume.capacity_bytes) {
+            if request.capacity.contains(existing.volume.capacity_bytes) {
                 return Ok(Answer::Done(existing.volume.clone()));
             }
             return Err(Error::new(
@@ -187,7 +186,7 @@ fn missing(id: &VolumeId) -> Error {
 
 fn size_for(range: CapacityRange) -> Result<u64, Error> {
     let size = range.required.unwrap_or_else(|| range.limit.map_or(DEFAULT_BYTES, |limit| limit.min(DEFAULT_BYTES)));
-    if is_within(range, size) {
+    if range.contains(size) {
         return Ok(size);
     }
     Err(Error::new(ErrorKind::OutOfRange, Blame::User, format!("no size satisfies {range:?}")))
