@@ -1,6 +1,7 @@
 //! `attach`: AttachDisk once the disk is free, then wait until the cloud names the node as its holder.
 //!
-//! A disk of another node is never taken, unless the operator says so with the setting `force-detach`.
+//! A disk of another node is never taken, unless the operator says so with the setting `force-detach`. It is shared with another node only if both
+//! the disk and the access mode allow several: what is for one node may carry a file system, which two would destroy.
 
 use serde_json::Value;
 use wharf_sdk::controller::{AttachRequest, Attachment};
@@ -8,6 +9,8 @@ use wharf_sdk::types::Pending;
 use wharf_sdk::{Answer, Error, Progress};
 
 use crate::action::Action;
+use crate::asked;
+use crate::detach::detach_from;
 use crate::disk_record::{Disk, State, observed};
 use crate::serial::{DiskId, is_instance_id};
 use crate::settings;
@@ -20,7 +23,7 @@ pub const SERIAL: &str = "serialNumber";
 const LOOK_AFTER_MS: u32 = 500;
 /// A disk may be listed as free for a moment after AttachDisk; after so many looks it is asked for again.
 const LOOKS_WHILE_FREE: u32 = 3;
-/// The resume token after AttachDisk: this, and how often the disk was seen free since.
+/// The resume token after AttachDisk: this, and the looks.
 const REQUESTED: &str = "attach-requested:";
 
 /// `controller.attach`.
@@ -37,9 +40,9 @@ pub fn attach(request: &AttachRequest, progress: &Progress) -> Result<Answer<Att
     if request.read_only {
         return Err(Error::unsupported("a disk is attached to read and write").with_hint("mount it read-only instead"));
     }
-    let is_shared = need_multi_attach(std::slice::from_ref(&request.capability))?;
+    need_multi_attach(std::slice::from_ref(&request.capability))?;
     let disk = observed(progress, id.as_str())?.ok_or_else(|| missing(id.as_str()))?;
-    if is_shared && !disk.is_multi_attach() {
+    if request.capability.mode.is_multi_node_writer() && !disk.is_multi_attach() {
         return Err(Error::invalid_request(format!("disk {id} was created without `multiAttach`, so only one node may hold it")));
     }
     decide(request, &disk, progress.resume.as_deref())
@@ -47,11 +50,13 @@ pub fn attach(request: &AttachRequest, progress: &Progress) -> Result<Answer<Att
 
 fn decide(request: &AttachRequest, disk: &Disk, resume: Option<&str>) -> Result<Answer<Attachment>, Error> {
     let (id, node) = (&disk.disk_id, &request.node_id);
-    let is_here = disk.holders().contains(node);
+    let (here, others): (Vec<_>, Vec<_>) = disk.holders().into_iter().partition(|holder| holder == node);
+    let is_shared = disk.is_multi_attach() && request.capability.mode.is_multi_node();
     match disk.state() {
-        State::InUse if is_here => done(disk),
-        State::InUse if disk.is_multi_attach() => request_attach(request, disk, resume),
-        State::InUse => take_from_holder(request, disk),
+        State::InUse if !is_shared && !others.is_empty() => take_from_holder(request, disk, &others, resume),
+        State::InUse if !here.is_empty() => done(disk),
+        State::InUse if is_shared => request_attach(request, disk, resume),
+        State::InUse => Ok(wait(format!("disk {id} is in use, and the cloud does not say yet by whom"))),
         State::Available => request_attach(request, disk, resume),
         State::Attaching => Ok(wait(format!("disk {id} is being attached"))),
         State::Detaching => Ok(wait(format!("disk {id} is being detached"))),
@@ -76,41 +81,35 @@ fn serial(disk: &Disk) -> Result<&str, Error> {
 
 fn request_attach(request: &AttachRequest, disk: &Disk, resume: Option<&str>) -> Result<Answer<Attachment>, Error> {
     serial(disk)?;
-    let looks = resume.and_then(|resume| resume.strip_prefix(REQUESTED)).and_then(|looks| looks.parse::<u32>().ok());
     let (id, node) = (&disk.disk_id, &request.node_id);
-    let looks = match looks {
-        Some(looks) if looks < LOOKS_WHILE_FREE => looks + 1,
-        Some(_) | None => {
+    let resume = match asked::next_look(resume, REQUESTED, LOOKS_WHILE_FREE) {
+        Some(looked) => looked,
+        None => {
             let _: Value = Action::AttachDisk
                 .call()?
                 .with("InstanceId", node)
                 .with("DiskId", id)
                 .send()
                 .map_err(|failure| Error::from(failure).context(format!("disk {id}, node {node}")))?;
-            0
+            asked::just_now(REQUESTED)
         }
     };
     let reason = format!("disk {id} is being attached to {node}");
-    Ok(Pending::after_ms(LOOK_AFTER_MS, reason).watching(id).with_resume(format!("{REQUESTED}{looks}")).into())
+    Ok(Pending::after_ms(LOOK_AFTER_MS, reason).watching(id).with_resume(resume).into())
 }
 
-fn take_from_holder(request: &AttachRequest, disk: &Disk) -> Result<Answer<Attachment>, Error> {
-    let (id, holders) = (&disk.disk_id, disk.holders());
-    let Some(holder) = holders.first() else {
-        return Ok(wait(format!("disk {id} is in use, and the cloud does not say yet by whom")));
-    };
-    if !settings::force_detach()? {
-        return Err(Error::precondition(format!("disk {id} is attached to {}, and not to {}", holders.join(", "), request.node_id))
-            .with_hint("the volume is free once its workload there is gone; if that node is lost for good, detach the disk in the console"));
+fn take_from_holder(request: &AttachRequest, disk: &Disk, others: &[String], resume: Option<&str>) -> Result<Answer<Attachment>, Error> {
+    let (id, node) = (&disk.disk_id, &request.node_id);
+    // Who may share the volume or its disk with others is not there in their place.
+    let can_be_taken = !disk.is_multi_attach() && !request.capability.mode.is_multi_node();
+    match others.first() {
+        Some(holder) if can_be_taken && settings::force_detach()? => {
+            wharf_sdk::log::warn(format!("taking disk {id} from {holder} for {node}: the setting `force-detach` is on"));
+            Ok(detach_from(id, holder, resume)?.into())
+        }
+        _ => Err(Error::precondition(format!("disk {id} is attached to {}, and is not shared with {node}", others.join(", ")))
+            .with_hint("the volume is free once its workload there is gone; if that node is lost for good, detach the disk in the console")),
     }
-    wharf_sdk::log::warn(format!("taking disk {id} from {holder} for {}: the setting `force-detach` is on", request.node_id));
-    let _: Value = Action::DetachDisk
-        .call()?
-        .with("InstanceId", holder)
-        .with("DiskId", id)
-        .send()
-        .map_err(|failure| Error::from(failure).context(format!("disk {id}, node {holder}")))?;
-    Ok(wait(format!("disk {id} is being taken from {holder}")))
 }
 
 fn wait(reason: String) -> Answer<Attachment> {

@@ -6,11 +6,26 @@ use wharf_sdk::types::Pending;
 use wharf_sdk::{Answer, Error, Progress};
 
 use crate::action::Action;
+use crate::asked;
 use crate::disk_record::{Disk, State, observed};
 use crate::serial::DiskId;
 
 /// Detaching takes one to five seconds.
 const LOOK_AFTER_MS: u32 = 500;
+/// A disk may be listed with its holder for a moment after DetachDisk; after so many looks it is asked for again.
+const LOOKS_WHILE_HELD: u32 = 3;
+/// The resume token after DetachDisk: this, the holder, and the looks.
+const REQUESTED: &str = "detach-requested:";
+/// What the cloud says of a disk that is gone, is not on that instance any more or is leaving it, or whose instance is gone: the next look
+/// shows the disk without that holder, and until then there is nothing to do. (A released instance holds nothing; the cloud needs a moment to
+/// see that of its disks.)
+const NOTHING_TO_DETACH: [&str; 5] = [
+    "DependencyViolation",
+    "InvalidDisk.AlreadyDetached",
+    "InvalidDiskId.NotFound",
+    "InvalidInstanceId.NotFound",
+    "InvalidOperation.DiskDetachingFromThisEcs",
+];
 
 /// `controller.detach`.
 ///
@@ -22,12 +37,12 @@ pub fn detach(request: &DetachRequest, progress: &Progress) -> Result<Answer<()>
         return Ok(Answer::Done(()));
     }
     match observed(progress, id)? {
-        Some(disk) => decide(request, &disk),
+        Some(disk) => decide(request, &disk, progress.resume.as_deref()),
         None => Ok(Answer::Done(())),
     }
 }
 
-fn decide(request: &DetachRequest, disk: &Disk) -> Result<Answer<()>, Error> {
+fn decide(request: &DetachRequest, disk: &Disk, resume: Option<&str>) -> Result<Answer<()>, Error> {
     let id = &disk.disk_id;
     let holders = disk.holders();
     let holder = match &request.node_id {
@@ -39,18 +54,28 @@ fn decide(request: &DetachRequest, disk: &Disk) -> Result<Answer<()>, Error> {
         (State::Attaching, _) => Ok(wait(format!("disk {id} is being attached"))),
         (_, None) => Ok(Answer::Done(())),
         (State::Detaching, Some(holder)) => Ok(wait(format!("disk {id} is being detached from {holder}"))),
-        (State::InUse | State::Available | State::Creating | State::Reinitialising | State::Unknown, Some(holder)) => detach_now(id, holder),
+        (State::InUse | State::Available | State::Creating | State::Reinitialising | State::Unknown, Some(holder)) => {
+            Ok(detach_from(id, holder, resume)?.into())
+        }
     }
 }
 
-fn detach_now(id: &str, holder: &str) -> Result<Answer<()>, Error> {
-    match Action::DetachDisk.call()?.with("InstanceId", holder).with("DiskId", id).send::<Value>() {
-        Ok(_) => Ok(wait(format!("disk {id} is being detached from {holder}"))),
-        Err(failure) if failure.is("InvalidDiskId.NotFound") => Ok(Answer::Done(())),
-        // A released instance holds nothing; the cloud needs a moment to see that of its disks.
-        Err(failure) if failure.is("InvalidInstanceId.NotFound") => Ok(wait(format!("instance {holder} is gone, and disk {id} is not free yet"))),
-        Err(failure) => Err(Error::from(failure).context(format!("disk {id}, node {holder}"))),
-    }
+/// DetachDisk, unless it was sent a moment ago; either way, the next look shows more.
+///
+/// # Errors
+/// The cloud's.
+pub fn detach_from(id: &str, holder: &str, resume: Option<&str>) -> Result<Pending, Error> {
+    let what = format!("{REQUESTED}{holder}:");
+    let resume = match asked::next_look(resume, &what, LOOKS_WHILE_HELD) {
+        Some(looked) => looked,
+        None => match Action::DetachDisk.call()?.with("InstanceId", holder).with("DiskId", id).send::<Value>() {
+            Err(failure) if !NOTHING_TO_DETACH.iter().any(|code| failure.is(code)) => {
+                return Err(Error::from(failure).context(format!("disk {id}, node {holder}")));
+            }
+            Ok(_) | Err(_) => asked::just_now(&what),
+        },
+    };
+    Ok(Pending::after_ms(LOOK_AFTER_MS, format!("disk {id} is being detached from {holder}")).with_resume(resume))
 }
 
 fn wait(reason: String) -> Answer<()> {
@@ -103,11 +128,25 @@ mod tests {
     }
 
     #[test]
-    fn a_released_instance_gives_the_disk_up_by_itself() {
-        let _host =
-            FakeHost::install().with_config("region", "r").answering("DetachDisk", Response::new(404, r#"{"Code":"InvalidInstanceId.NotFound"}"#));
-        let held = disk(|disk| held_by(disk, &["i-1"]));
-        assert!(matches!(detach(&DetachRequest::new("d-1", Some("i-1")), &seen(&held)), Ok(Answer::Pending(_))));
+    fn a_stale_listing_is_no_reason_to_ask_twice() {
+        let host = FakeHost::install().with_config("region", "r").answering("DetachDisk", Response::new(200, "{}"));
+        let (request, held) = (DetachRequest::new("d-1", None::<&str>), disk(|disk| held_by(disk, &["i-1", "i-2"])));
+        let Ok(Answer::Pending(first)) = detach(&request, &seen(&held)) else { panic!("it takes time") };
+        let Ok(Answer::Pending(_)) = detach(&request, &seen(&held).with_resume(first.resume.as_deref().unwrap())) else { panic!("it takes time") };
+        assert_eq!(host.requests().len(), 1);
+        let next = disk(|disk| held_by(disk, &["i-2"]));
+        assert!(detach(&request, &seen(&next).with_resume(first.resume.unwrap())).is_err(), "the other holder is asked at once");
+        assert_eq!(host.requests()[1].query.value("InstanceId"), Some("i-2"));
+    }
+
+    #[test]
+    fn what_is_gone_already_is_waited_for_to_be_seen() {
+        for code in NOTHING_TO_DETACH {
+            let refused = Response::new(403, format!(r#"{{"Code":"{code}","Message":"no"}}"#));
+            let _host = FakeHost::install().with_config("region", "r").answering("DetachDisk", refused);
+            let held = disk(|disk| held_by(disk, &["i-1"]));
+            assert!(matches!(detach(&DetachRequest::new("d-1", Some("i-1")), &seen(&held)), Ok(Answer::Pending(_))), "{code}");
+        }
     }
 
     #[test]

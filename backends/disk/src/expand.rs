@@ -1,11 +1,13 @@
 //! `expand`: ResizeDisk, online where a node has the disk, then wait until the cloud shows the new size.
 
 use serde_json::Value;
+use wharf_alicloud::Failure;
 use wharf_sdk::controller::{ExpandRequest, Expanded};
 use wharf_sdk::types::{AccessType, Pending};
 use wharf_sdk::{Answer, Error, Progress};
 
 use crate::action::Action;
+use crate::asked;
 use crate::category::{Category, Kind};
 use crate::disk_record::{Disk, State, observed};
 use crate::serial::DiskId;
@@ -13,7 +15,7 @@ use crate::size::Wanted;
 
 /// A resize is an order, which the cloud processes in a few seconds.
 const LOOK_AFTER_MS: u32 = 2000;
-/// The resume token after ResizeDisk: this, the size in GiB, and how often the old size was seen since.
+/// The resume token after ResizeDisk: this, the size in GiB, and the looks.
 const REQUESTED: &str = "resize-requested:";
 /// After so many looks at the old size the resize is asked for again.
 const LOOKS_AT_THE_OLD_SIZE: u32 = 5;
@@ -51,27 +53,42 @@ fn check_size(disk: &Disk, wanted: Wanted) -> Result<(), Error> {
 
 fn resize(disk: &Disk, gib: u64, resume: Option<&str>) -> Result<Answer<Expanded>, Error> {
     let id = &disk.disk_id;
-    let looks = match requested(resume, gib) {
-        Some(looks) if looks < LOOKS_AT_THE_OLD_SIZE => looks + 1,
-        Some(_) | None => {
-            let how = if disk.state() == State::InUse { "online" } else { "offline" };
-            let _: Value = Action::ResizeDisk
-                .call()?
-                .with("DiskId", id)
-                .with("NewSize", gib)
-                .with("Type", how)
-                .send()
-                .map_err(|failure| Error::from(failure).context(format!("disk {id}")))?;
-            0
+    let what = format!("{REQUESTED}{gib}:");
+    let resume = match asked::next_look(resume, &what, LOOKS_AT_THE_OLD_SIZE) {
+        Some(looked) => looked,
+        None => {
+            ask(disk, gib).map_err(|error| error.context(format!("disk {id}")))?;
+            asked::just_now(&what)
         }
     };
     let reason = format!("disk {id} is being resized from {} to {gib} GiB", disk.size);
-    Ok(Pending::after_ms(LOOK_AFTER_MS, reason).watching(id).with_resume(format!("{REQUESTED}{gib}:{looks}")).into())
+    Ok(Pending::after_ms(LOOK_AFTER_MS, reason).watching(id).with_resume(resume).into())
 }
 
-fn requested(resume: Option<&str>, gib: u64) -> Option<u32> {
-    let (size, looks) = resume?.strip_prefix(REQUESTED)?.split_once(':')?;
-    looks.parse().ok().filter(|_| size.parse() == Ok(gib))
+fn ask(disk: &Disk, gib: u64) -> Result<(), Error> {
+    let call = Action::ResizeDisk.call()?.with("DiskId", &disk.disk_id).with("NewSize", gib);
+    let send = |how| call.clone().with("Type", how).send::<Value>();
+    let answer = match send(if disk.state() == State::InUse { "online" } else { "offline" }) {
+        // A stopped instance finds the new size when it starts.
+        Err(failure) if failure.is("InvalidInstanceStatus.NotRunning") => send("offline"),
+        answer => answer,
+    };
+    match answer {
+        Err(failure) if !is_as_large_already(&failure) => Err(failure.into()),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// What was seen of the disk was old: it has been resized.
+fn is_as_large_already(failure: &Failure) -> bool {
+    let Failure::Refused(refusal) = failure else { return false };
+    match refusal.code.as_str() {
+        "InvalidDiskSize.TooSmall" => true,
+        // Two codes that say other things as well.
+        "InvalidDiskSize" => refusal.message.contains("less than or equal"),
+        "InvalidDataDiskSize.ValueNotSupported" => refusal.message.contains("larger than the original"),
+        _ => false,
+    }
 }
 
 fn is_grown_on_a_node(request: &ExpandRequest) -> bool {
@@ -92,6 +109,10 @@ mod tests {
         ExpandRequest::new("d-1", gib * GIB)
     }
 
+    fn refused(code: &str, message: &str) -> Response {
+        Response::new(403, serde_json::json!({ "Code": code, "Message": message }).to_string())
+    }
+
     #[test]
     fn a_disk_in_use_is_resized_online_and_a_free_one_offline() {
         for (state, how) in [(disk(|disk| held_by(disk, &["i-1"])), "online"), (disk(|_| {}), "offline")] {
@@ -103,6 +124,35 @@ mod tests {
             assert!(matches!(again, Answer::Pending(_)));
             assert_eq!(host.requests().len(), 1, "asked for once");
         }
+    }
+
+    #[test]
+    fn a_resize_that_has_happened_already_is_waited_for_to_be_seen() {
+        for (code, message) in [
+            ("InvalidDiskSize.TooSmall", ""),
+            ("InvalidDiskSize", "The specified new disk size is less than or equal to the original disk size."),
+            ("InvalidDataDiskSize.ValueNotSupported", "The specified disk size must be larger than the original size."),
+        ] {
+            let host = FakeHost::install().with_config("region", "r").answering("ResizeDisk", refused(code, message));
+            let Answer::Pending(pending) = expand(&to(40), &seen(&disk(|_| {}))).unwrap() else { panic!("{code}") };
+            assert!(matches!(expand(&to(40), &seen(&disk(|_| {})).with_resume(pending.resume.unwrap())), Ok(Answer::Pending(_))));
+            assert_eq!(host.requests().len(), 1, "{code}");
+        }
+        for code in ["InvalidDiskSize.NotSupported", "InvalidDataDiskSize.ValueNotSupported"] {
+            let _host = FakeHost::install().with_config("region", "r").answering("ResizeDisk", refused(code, "beyond the permitted range"));
+            assert_eq!(expand(&to(40), &seen(&disk(|_| {}))).unwrap_err().kind, ErrorKind::OutOfRange, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_disk_of_a_stopped_instance_is_resized_offline() {
+        let host = FakeHost::install()
+            .with_config("region", "r")
+            .answering("ResizeDisk", refused("InvalidInstanceStatus.NotRunning", ""))
+            .answering("ResizeDisk", Response::new(200, "{}"));
+        assert!(matches!(expand(&to(40), &seen(&disk(|disk| held_by(disk, &["i-1"])))), Ok(Answer::Pending(_))));
+        let how: Vec<_> = host.requests().iter().map(|request| request.query.value("Type").unwrap().to_owned()).collect();
+        assert_eq!(how, ["online", "offline"]);
     }
 
     #[test]

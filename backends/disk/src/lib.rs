@@ -15,7 +15,7 @@
 //! | `max-volumes` | number of volumes that this node can hold | worked out from the instance type and what is attached |
 //! | `account` | the account that signs | `cloud` |
 //! | `cluster-id` | tags new disks `ack.aliyun.com`, and narrows `list` to this cluster | no such tag |
-//! | `force-detach` | `true`: an attach may take the disk from the node that has it. **Data that this node has not written yet is lost.** | `false` |
+//! | `force-detach` | `true`: an attach may take a disk that only one node may hold from the node that has it. **Data that this node has not written yet is lost.** | `false` |
 //!
 //! # StorageClass parameters
 //!
@@ -24,6 +24,7 @@
 //! Snapshots, group snapshots and changes through a VolumeAttributesClass answer `unsupported`; restoring from a snapshot works.
 
 pub mod action;
+pub mod asked;
 pub mod attach;
 pub mod category;
 pub mod client_token;

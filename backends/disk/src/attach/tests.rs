@@ -97,20 +97,58 @@ fn what_is_on_its_way_is_waited_for() {
     assert!(host.requests().is_empty());
 }
 
+fn shared_by(holders: &[&str]) -> Disk {
+    disk(|disk| {
+        held_by(disk, holders);
+        disk.multi_attach = "Enabled".into();
+    })
+}
+
+fn ask_shared() -> AttachRequest {
+    AttachRequest { capability: VolumeCapability::block().in_mode(AccessMode::MultiNodeMultiWriter), ..ask("i-1") }
+}
+
 #[test]
 fn a_shared_disk_joins_its_other_holders() {
     let host = host().answering("AttachDisk", ok());
-    let shared = disk(|disk| {
-        held_by(disk, &["i-7"]);
-        disk.multi_attach = "Enabled".into();
-    });
-    assert!(is_pending(&run(&shared)));
+    assert!(is_pending(&attach(&ask_shared(), &seen(&shared_by(&["i-7"])))));
     assert_eq!(host.actions(), ["AttachDisk"]);
-    let both = disk(|disk| {
-        held_by(disk, &["i-7", "i-1"]);
-        disk.multi_attach = "Enabled".into();
-    });
-    assert!(matches!(run(&both), Ok(Answer::Done(_))));
+    assert!(matches!(attach(&ask_shared(), &seen(&shared_by(&["i-7", "i-1"]))), Ok(Answer::Done(_))));
+}
+
+#[test]
+fn a_volume_for_one_node_is_not_shared_although_its_disk_could_be() {
+    for mode in [AccessMode::SingleNodeWriter, AccessMode::SingleNodeMultiWriter, AccessMode::SingleNodeReaderOnly] {
+        for holders in [["i-7"].as_slice(), &["i-7", "i-1"]] {
+            let host = host().with_config("force-detach", "true");
+            let request = AttachRequest { capability: VolumeCapability::mount("ext4").in_mode(mode), ..ask("i-1") };
+            let error = attach(&request, &seen(&shared_by(holders))).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::FailedPrecondition, "{mode:?}");
+            assert!(error.message.contains("i-7") && host.requests().is_empty(), "{}", error.message);
+        }
+    }
+    assert!(matches!(run(&shared_by(&["i-1"])), Ok(Answer::Done(_))));
+}
+
+#[test]
+fn who_only_reads_gets_an_ordinary_disk_on_one_node_at_a_time() {
+    let host = host().with_config("force-detach", "true").answering("AttachDisk", ok());
+    let request = AttachRequest { capability: VolumeCapability::mount("ext4").in_mode(AccessMode::MultiNodeReaderOnly), ..ask("i-1") };
+    assert!(is_pending(&attach(&request, &seen(&in_state("Available")))));
+    assert!(matches!(attach(&request, &seen(&disk(|disk| held_by(disk, &["i-1"])))), Ok(Answer::Done(_))));
+    let error = attach(&request, &seen(&disk(|disk| held_by(disk, &["i-7"])))).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::FailedPrecondition);
+    assert!(error.message.contains("i-7"));
+    assert_eq!(host.actions(), ["AttachDisk"]);
+}
+
+#[test]
+fn a_disk_is_taken_with_one_request_however_often_its_old_holder_is_seen() {
+    let host = host().with_config("force-detach", "true").answering("DetachDisk", ok());
+    let held = disk(|disk| held_by(disk, &["i-7"]));
+    let Ok(Answer::Pending(pending)) = run(&held) else { panic!("it takes time") };
+    assert!(is_pending(&attach(&ask("i-1"), &seen(&held).with_resume(pending.resume.unwrap()))));
+    assert_eq!(host.actions(), ["DetachDisk"]);
 }
 
 #[test]
@@ -131,8 +169,7 @@ fn a_use_that_the_disk_does_not_allow_is_refused() {
     let free = seen(&in_state("Available"));
     let read_only = AttachRequest { read_only: true, ..ask("i-1") };
     assert_eq!(attach(&read_only, &free).unwrap_err().kind, ErrorKind::Unsupported);
-    let shared = AttachRequest { capability: VolumeCapability::block().in_mode(AccessMode::MultiNodeMultiWriter), ..ask("i-1") };
-    assert_eq!(attach(&shared, &free).unwrap_err().kind, ErrorKind::InvalidArgument);
+    assert_eq!(attach(&ask_shared(), &free).unwrap_err().kind, ErrorKind::InvalidArgument);
 }
 
 #[test]
@@ -152,6 +189,7 @@ fn the_cloud_s_refusals_have_their_kind() {
         ("ResourcesNotInSameZone", ErrorKind::FailedPrecondition),
         ("InvalidInstanceType.NotSupportDiskCategory", ErrorKind::FailedPrecondition),
         ("IncorrectDiskStatus", ErrorKind::Aborted),
+        ("OperationConflict.DisksAttachingParallellyExceed", ErrorKind::Aborted),
         ("DiskInArrears", ErrorKind::FailedPrecondition),
     ] {
         let _host = host().answering("AttachDisk", Response::new(403, format!(r#"{{"Code":"{code}","Message":"no"}}"#)));
