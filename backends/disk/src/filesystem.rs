@@ -79,26 +79,38 @@ fn arguments(options: &str) -> Result<Vec<String>, Error> {
     }
 }
 
-/// Options of mke2fs and mkfs.xfs that are followed by a value.
-const WITH_VALUE: &str = "bCdDeEgGiIJlLmMnNoOprsStTUz";
+/// Options of mke2fs and mkfs.xfs that are followed by a value. Letters that have one in one of the two only are passed over: another option
+/// may stand behind them.
+const WITH_VALUE: &str = "bdeEgGiIJlLmMoOprstTUz";
 /// Settings whose value is a file or a device.
-const NAMING: [&str; 6] = ["device=", "logdev=", "rtdev=", "name=", "file", "protofile"];
+const NAMING: [&str; 5] = ["device", "logdev", "rtdev", "name", "options"];
 
 /// Whether an argument, with the one behind it, means anything outside the device: every path, and `mke2fs -d`, `-l`, `-z`, `-J device=`,
-/// `mkfs.xfs -p`, `-d name=`, `-l logdev=`, `-r rtdev=`.
+/// `mkfs.xfs -p`, `-d file`, `-d name=`, `-l logdev=`, `-r rtdev=`, `-c options=`.
 fn reaches_out(argument: &str, next: &str) -> bool {
-    if argument.contains('/') || argument.starts_with("--") || NAMING.iter().any(|word| argument.contains(word)) {
+    if argument.contains('/') || argument.starts_with("--") || names_a_file(argument) {
         return true;
     }
     let Some(letters) = argument.strip_prefix('-') else { return false };
+    if letters.char_indices().nth(1).and_then(|(at, _)| letters.get(at..)).is_some_and(names_a_file) {
+        return true;
+    }
     let Some((at, letter)) = letters.char_indices().find(|(_, letter)| WITH_VALUE.contains(*letter)) else { return false };
     let value = letters.get(at + letter.len_utf8()..).filter(|rest| !rest.is_empty()).unwrap_or(next);
     match letter {
         'z' | 'p' => true,
         // `agcount=4` is a setting of mkfs.xfs; anything without a sign is a path of mke2fs.
-        'd' | 'l' => !value.contains('='),
+        'd' | 'l' => !value.contains('=') || names_a_file(value),
         _ => false,
     }
+}
+
+/// Whether one of the settings between commas has a file or a device for its value. Whole words: `largefile` and `^huge_file` have none.
+fn names_a_file(settings: &str) -> bool {
+    settings.split(',').any(|setting| match setting.split_once('=') {
+        Some((key, _)) => key == "file" || NAMING.contains(&key),
+        None => setting == "file",
+    })
 }
 
 #[cfg(test)]
@@ -143,12 +155,33 @@ mod tests {
             "-p proto",
             "-r rtdev=sdb",
             "-l logdev=x",
+            "-llogdev=x",
+            "-Jsize=64,device=x",
+            "-d file",
+            "-d file=1",
+            "-d agcount=4,name=x",
+            "-dname=x",
+            "-fdagcount=4,name=x",
+            "-c options=x",
+            "-Dd etc",
             "-d",
             "--x",
         ] {
             assert!(chosen(&[("mkfsOptions", options)], "").is_err(), "{options}");
         }
-        for options in ["-d agcount=4", "-l size=64m", "-L data", "-N 1000", "-F -E lazy_itable_init=0,discard", "-Elazy_itable_init=0"] {
+        for options in [
+            "-d agcount=4",
+            "-l size=64m",
+            "-L data",
+            "-N 1000",
+            "-n size=4096",
+            "-F -E lazy_itable_init=0,discard",
+            "-Elazy_itable_init=0",
+            "-q -L yunpan -J size=2048 -T largefile",
+            "-Tlargefile4",
+            "-O large_file",
+            "-O ^huge_file,extent",
+        ] {
             assert!(chosen(&[("mkfsOptions", options)], "").is_ok(), "{options}");
         }
     }
