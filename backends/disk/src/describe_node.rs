@@ -3,13 +3,15 @@
 //! The limit is what the instance type can hold, less the system disk, less data disks that no Kubernetes driver made. A disk of a static
 //! PersistentVolume has no tag and is taken for somebody else's while it is attached, so the limit may come out lower, never higher. Set
 //! `max-volumes` to fix it, or to spare the node the two requests and the permission for them.
+//!
+//! A node that can hold none has no place: CSI reads a limit of zero as none at all, and without a place no volume is scheduled to it.
 
 use serde::Deserialize;
 use wharf_sdk::node::NodeDescription;
 use wharf_sdk::{Error, ErrorKind, config, log};
 
 use crate::action::Action;
-use crate::disk_record::{Disk, Page};
+use crate::disk_record::{Disk, Page, State};
 use crate::placement;
 use crate::serial::is_instance_id;
 use crate::settings::Identity;
@@ -24,10 +26,12 @@ pub fn describe_node() -> Result<NodeDescription, Error> {
     if !is_instance_id(&identity.instance_id) {
         return Err(Error::misconfigured(format!("setting `instance-id` is `{}`, allowed: an ECS instance id (`i-…`)", identity.instance_id)));
     }
-    let node = NodeDescription::new(&identity.instance_id).in_place(placement::of_node(&identity.zone_id, &identity.region_id));
+    let node = NodeDescription::new(&identity.instance_id);
+    let place = placement::of_node(&identity.zone_id, &identity.region_id);
     Ok(match max_volumes(&identity)? {
-        Some(max_volumes) => node.with_max_volumes(max_volumes),
-        None => node,
+        Some(0) => node.with_max_volumes(0),
+        Some(max_volumes) => node.in_place(place).with_max_volumes(max_volumes),
+        None => node.in_place(place),
     })
 }
 
@@ -91,10 +95,14 @@ fn count(identity: &Identity) -> Result<Option<u32>, Error> {
     Ok(Some(left(room, &attached.into_disks())))
 }
 
+/// Categories of disks that take a slot. Local disks of an instance type have their own.
+const IN_A_SLOT: [&str; 2] = ["cloud", "elastic_ephemeral_disk"];
+
 /// Room for data disks, of which those that a driver made are already counted by Kubernetes.
 fn left(room: u32, attached: &[Disk]) -> u32 {
     let is_foreign = |disk: &&Disk| disk.r#type != "system" && disk.tags().get(MANAGED.0) != Some(&MANAGED.1);
-    let foreign = attached.iter().filter(is_foreign).count();
+    let takes_a_slot = |disk: &&Disk| disk.state() != State::Detaching && IN_A_SLOT.iter().any(|prefix| disk.category.starts_with(prefix));
+    let foreign = attached.iter().filter(is_foreign).filter(takes_a_slot).count();
     room.saturating_sub(1).saturating_sub(u32::try_from(foreign).unwrap_or(u32::MAX))
 }
 
@@ -122,7 +130,9 @@ mod tests {
     fn the_metadata_service_says_where_and_the_cloud_how_many() {
         let attached = json!({ "Disks": { "Disk": [
             { "DiskId": "d-0", "Type": "system" },
-            { "DiskId": "d-1", "Type": "data" },
+            { "DiskId": "d-1", "Type": "data", "Category": "cloud_essd", "Status": "In_use" },
+            { "DiskId": "d-3", "Type": "data", "Category": "cloud_essd", "Status": "Detaching" },
+            { "DiskId": "d-4", "Type": "data", "Category": "local_ssd_pro", "Status": "In_use" },
             { "DiskId": "d-2", "Type": "data", "Tags": { "Tag": [{ "TagKey": "k8s.aliyun.com", "TagValue": "true" }] } },
         ] } });
         let host = on_an_instance().answering("DescribeInstanceTypes", types()).answering("DescribeDisks", Response::new(200, attached.to_string()));
@@ -131,6 +141,15 @@ mod tests {
         assert_eq!(node.topology.value(placement::PRIVATE_ZONE), Some("cn-x-a"));
         assert_eq!(node.topology.value(placement::ZONE), Some("cn-x-a"));
         assert_eq!(host.requests()[3].query.value("InstanceId"), Some("i-1"));
+    }
+
+    #[test]
+    fn a_node_that_can_hold_none_has_no_place() {
+        let attached: Vec<_> = (0..16).map(|_| json!({ "Type": "data", "Category": "elastic_ephemeral_disk_premium" })).collect();
+        let disks = Response::new(200, json!({ "Disks": { "Disk": attached } }).to_string());
+        let _host = on_an_instance().answering("DescribeInstanceTypes", types()).answering("DescribeDisks", disks);
+        let node = describe_node().unwrap();
+        assert_eq!((node.max_volumes, node.topology), (Some(0), vec![]));
     }
 
     #[test]
