@@ -7,7 +7,7 @@
 //! | `performanceLevel` | `PL0` … `PL3`, best first, separated by commas; for `cloud_essd` |
 //! | `zoneId` (`zoneid`) | zones, best first, separated by commas; narrows the topology requirement |
 //! | `regionId` | the backend's region, or absent |
-//! | `encrypted`, `kmsKeyId` (`alibabacloud.com/kms-key-id`), `alibabacloud.com/createdisk-arn` | encryption; the last one is a JSON list |
+//! | `encrypted`, `kmsKeyId` (`alibabacloud.com/kms-key-id`, which wins), `alibabacloud.com/createdisk-arn` | encryption; the last one is a JSON list |
 //! | `multiAttach` | `true` or `enabled`: the disk may be attached to several nodes |
 //! | `diskTags`, `diskTags/<key>` | `k:v,k2:v2`; one value |
 //! | `resourceGroupId`, `storageClusterId` | the second one needs `performanceLevel` |
@@ -19,8 +19,8 @@
 //! | `csi.alibabacloud.com/disk-snapshot-id` | starts from this snapshot |
 //!
 //! Accepted without effect: `volumeExpandAutoSnapshot` and `readOnly` (obsolete), `restrictToHpnZone: never` (what happens anyway), and what
-//! Kubernetes and its provisioners add about the claim (`csi.storage.k8s.io/…`, any other `…kubernetes.io/…` key,
-//! `allowVolumeExpansion`, `csi.alibabacloud.com/reclaimPolicy`, `csi.alibabacloud.com/storageclassName`).
+//! Kubernetes and its provisioners add about the claim (`csi.storage.k8s.io/…`, `allowVolumeExpansion`, `csi.alibabacloud.com/reclaimPolicy`,
+//! `csi.alibabacloud.com/storageclassName`, and every key of a domain that is not the cloud's: its own provisioner adds the claim's annotations).
 //! Refused although the cloud's own driver has them: `dataCacheSize`, `dataCacheMode`, `readIOPS`, `writeIOPS`, `readBPS`, `writeBPS`:
 //! a limit that nobody enforces must not be promised.
 
@@ -28,8 +28,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use wharf_sdk::Error;
 use wharf_sdk::types::Parameters;
+use wharf_sdk::{Error, Pairs as _};
 
 use crate::category::{Category, Level};
 use crate::filesystem::Formatting;
@@ -41,6 +41,8 @@ use crate::tags::CREATED_FOR;
 pub const DISK_ID: &str = "volume.alibabacloud.com/disk-id";
 /// Starts from a snapshot.
 pub const SNAPSHOT_ID: &str = "csi.alibabacloud.com/disk-snapshot-id";
+/// The claim's annotation for `kmsKeyId`.
+const KMS_KEY_ID: &str = "alibabacloud.com/kms-key-id";
 
 const DISK_TAG: &str = "diskTags/";
 const REMOVED_DISK_TAG: &str = "-diskTags/";
@@ -84,18 +86,17 @@ pub struct DiskParameters {
     pub snapshot: Option<String>,
 }
 
-/// One role on the way to an encryption key.
+/// One role on the way to an encryption key. The cloud's own driver reads the names in any case; these are the cases that people write.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Arn {
     /// The role.
-    #[serde(alias = "rolearn", alias = "RoleArn", rename = "Rolearn")]
+    #[serde(alias = "rolearn", alias = "roleArn", alias = "RoleArn", rename = "Rolearn")]
     pub role: String,
     /// Its type.
-    #[serde(alias = "roleType", rename = "RoleType", default)]
+    #[serde(alias = "roletype", alias = "roleType", rename = "RoleType", default)]
     pub kind: String,
     /// Whom it acts for.
-    #[serde(alias = "assumeRoleFor", rename = "AssumeRoleFor", default)]
+    #[serde(alias = "assumerolefor", alias = "assumeRoleFor", rename = "AssumeRoleFor", default)]
     pub acts_for: String,
 }
 
@@ -136,6 +137,9 @@ impl DiskParameters {
         for (key, value) in mutable {
             read.change(key, value)?;
         }
+        if let Some(annotated) = parameters.value(KMS_KEY_ID) {
+            read.kms_key = some(annotated);
+        }
         // What names the claim wins over what a person wrote.
         for (key, tag) in CREATED_FOR {
             if let Some((_, value)) = parameters.iter().find(|(name, value)| name == key && !value.is_empty()) {
@@ -152,7 +156,7 @@ impl DiskParameters {
             "zoneId" | "zoneid" => self.zones = listed(key, value)?,
             "regionId" => self.region = some(value),
             "encrypted" => self.encrypted = flag(key, value)?,
-            "kmsKeyId" | "alibabacloud.com/kms-key-id" => self.kms_key = some(value),
+            "kmsKeyId" => self.kms_key = some(value),
             "alibabacloud.com/createdisk-arn" => self.arns = arns(key, value)?,
             "multiAttach" => self.multi_attach = multi_attach(key, value)?,
             "resourceGroupId" => self.resource_group = some(value),
@@ -163,7 +167,7 @@ impl DiskParameters {
             }
             DISK_ID => self.adopt = Some(DiskId::parse(value).ok_or_else(|| Error::invalid(key, value, "a disk id (`d-…`)"))?),
             SNAPSHOT_ID => self.snapshot = some(value),
-            "readOnly" | "volumeExpandAutoSnapshot" => {}
+            KMS_KEY_ID | "readOnly" | "volumeExpandAutoSnapshot" => {}
             "restrictToHpnZone" if matches!(value, "" | "never") => {}
             "restrictToHpnZone" => return Err(Error::invalid(key, value, "never (Lingjun nodes are not supported)")),
             "dataCacheSize" | "dataCacheMode" => return Err(refused(key, "a cache in front of the disk")),
@@ -218,10 +222,10 @@ const MUTABLE: &str = "burstingEnabled, diskTags/<key>, -diskTags/<key>, perform
 /// What Kubernetes, and the provisioners in front of this backend, say about a claim.
 pub fn is_metadata(key: &str) -> bool {
     const OWN: [&str; 3] = ["allowVolumeExpansion", "csi.alibabacloud.com/reclaimPolicy", "csi.alibabacloud.com/storageclassName"];
-    let of_kubernetes = |domain: &str| {
-        ["kubernetes.io", "k8s.io"].iter().any(|suffix| domain == *suffix || domain.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.')))
+    let of_the_cloud = |domain: &str| {
+        ["alibabacloud.com", "aliyun.com"].iter().any(|own| domain.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
     };
-    OWN.contains(&key) || key.split_once('/').is_some_and(|(domain, _)| of_kubernetes(domain))
+    OWN.contains(&key) || key.split_once('/').is_some_and(|(domain, _)| domain.contains('.') && !of_the_cloud(domain))
 }
 
 fn refused(key: &str, what: &str) -> Error {

@@ -73,6 +73,7 @@ mod tests {
             ("type", "cloud_essd,cloud_ssd"),
             ("mkfsOptions", "-m1"),
             ("csi.storage.k8s.io/pvc/name", "claim"),
+            ("example.com/team", "a"),
             ("allowVolumeExpansion", "true"),
         ]);
         let volume = of_request(&disk(|_| {}), "r", &parameters, None);
@@ -82,7 +83,7 @@ mod tests {
         assert_eq!(value("csi.alibabacloud.com/label-prefix/csi.alibabacloud.com/disktype"), Some("cloud_essd.PL1"));
         assert_eq!(value("csi.alibabacloud.com/label-prefix/topology.diskplugin.csi.alibabacloud.com/zone"), Some("z-a"));
         assert!(value("csi.alibabacloud.com/annotation-prefix/csi.alibabacloud.com/volume-topology").unwrap().contains("disktype.cloud_essd"));
-        assert_eq!((value("csi.storage.k8s.io/pvc/name"), value("allowVolumeExpansion")), (None, None));
+        assert_eq!((value("csi.storage.k8s.io/pvc/name"), value("example.com/team"), value("allowVolumeExpansion")), (None, None, None));
         assert_eq!(volume.topology, [pairs([(placement::PRIVATE_ZONE, "z-a")])]);
     }
 

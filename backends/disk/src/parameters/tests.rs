@@ -49,7 +49,7 @@ fn a_bad_value_is_refused_with_its_key_and_what_is_allowed() {
 
 #[test]
 fn an_unknown_key_is_refused_and_the_known_ones_are_listed() {
-    for key in ["typ", "Type", "example.com/x", "diskTags/"] {
+    for key in ["typ", "Type", "diskTags/", "local/x", "alibabacloud.com/x", "csi.alibabacloud.com/x", "k8s.aliyun.com/x"] {
         let error = read([(key, "v")]).unwrap_err();
         assert!(error.message.contains(key) && error.message.contains("performanceLevel"), "{}", error.message);
     }
@@ -74,10 +74,19 @@ fn obsolete_keys_and_kubernetes_own_are_accepted() {
         "volume.beta.kubernetes.io/storage-provisioner",
         "csi.alibabacloud.com/reclaimPolicy",
         "kubectl.kubernetes.io/last-applied-configuration",
+        "example.com/x",
+        "evilalibabacloud.com/x",
     ] {
         assert_eq!(read([(key, "x")]).unwrap(), plain, "{key}");
     }
-    assert!(read([("evilkubernetes.io/x", "x")]).is_err());
+}
+
+#[test]
+fn the_claim_s_key_wins_over_the_class_s_in_any_order() {
+    let (class, claim, encrypted) = (("kmsKeyId", "class"), ("alibabacloud.com/kms-key-id", "claim"), ("encrypted", "true"));
+    for parameters in [[class, claim, encrypted], [claim, class, encrypted]] {
+        assert_eq!(read(parameters).unwrap().kms_key.as_deref(), Some("claim"));
+    }
 }
 
 #[test]
@@ -116,7 +125,11 @@ fn mutable_parameters_win_and_are_fewer() {
 
 #[test]
 fn a_role_chain_is_read_from_json() {
-    let value = r#"[{"Rolearn":"acs:ram::1:role/a","RoleType":"user","AssumeRoleFor":"1"}]"#;
-    let read = read([("encrypted", "true"), ("kmsKeyId", "k"), ("alibabacloud.com/createdisk-arn", value)]).unwrap();
-    assert_eq!(read.arns, [Arn { role: "acs:ram::1:role/a".into(), kind: "user".into(), acts_for: "1".into() }]);
+    for value in [
+        r#"[{"Rolearn":"acs:ram::1:role/a","RoleType":"user","AssumeRoleFor":"1"}]"#,
+        r#"[{"roleArn":"acs:ram::1:role/a","roleType":"user","assumeRoleFor":"1","other":2}]"#,
+    ] {
+        let read = read([("encrypted", "true"), ("kmsKeyId", "k"), ("alibabacloud.com/createdisk-arn", value)]).unwrap();
+        assert_eq!(read.arns, [Arn { role: "acs:ram::1:role/a".into(), kind: "user".into(), acts_for: "1".into() }], "{value}");
+    }
 }
