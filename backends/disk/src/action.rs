@@ -22,12 +22,22 @@ pub enum Action {
     DetachDisk,
     /// Makes a disk larger.
     ResizeDisk,
+    /// Tags a disk.
+    TagResources,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::AttachDisk, Self::CreateDisk, Self::DeleteDisk, Self::DescribeDisks, Self::DescribeInstanceTypes, Self::DetachDisk, Self::ResizeDisk];
+    pub const ALL: [Self; 8] = [
+        Self::AttachDisk,
+        Self::CreateDisk,
+        Self::DeleteDisk,
+        Self::DescribeDisks,
+        Self::DescribeInstanceTypes,
+        Self::DetachDisk,
+        Self::ResizeDisk,
+        Self::TagResources,
+    ];
 
     /// The cloud's name for it.
     pub fn name(self) -> &'static str {
@@ -39,6 +49,7 @@ impl Action {
             Self::DescribeInstanceTypes => "DescribeInstanceTypes",
             Self::DetachDisk => "DetachDisk",
             Self::ResizeDisk => "ResizeDisk",
+            Self::TagResources => "TagResources",
         }
     }
 
@@ -54,7 +65,9 @@ impl Action {
     pub fn call_in(self, region: &str) -> RpcCall {
         let call = match self {
             Self::DescribeDisks | Self::DescribeInstanceTypes => Api::ecs().read(self.name()),
-            Self::AttachDisk | Self::CreateDisk | Self::DeleteDisk | Self::DetachDisk | Self::ResizeDisk => Api::ecs().mutate(self.name()),
+            Self::AttachDisk | Self::CreateDisk | Self::DeleteDisk | Self::DetachDisk | Self::ResizeDisk | Self::TagResources => {
+                Api::ecs().mutate(self.name())
+            }
         };
         call.with("RegionId", region)
     }

@@ -2,18 +2,25 @@
 //!
 //! Out of stock, and other reasons that another type or zone does not have, fall through to the next attempt. A refused attempt leaves
 //! nothing behind and does not bind the client token, so a call that was killed in between begins again and ends with the same disk.
+//!
+//! A token may be bound to a disk that is gone. Then, and once only, a second one is used; both depend on the volume's name alone, so however
+//! often the call is repeated, there are never more than two disks.
+
+mod refusals;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use wharf_alicloud::{Failure, codes};
+use serde_json::Value;
+use wharf_alicloud::Failure;
 use wharf_sdk::controller::CreateRequest;
 use wharf_sdk::types::{Pending, Volume, VolumeSource};
-use wharf_sdk::{Answer, Error, ErrorKind, Progress};
+use wharf_sdk::{Answer, Error, Progress};
 
+use self::refusals::{Refusals, falls_through};
 use crate::action::Action;
 use crate::category::Kind;
-use crate::client_token::{client_token, next_token};
+use crate::client_token::{client_token, second_token};
 use crate::disk_record::{Disk, State, find};
 use crate::existing;
 use crate::parameters::{DISK_ID, DiskParameters};
@@ -28,8 +35,8 @@ use crate::volume;
 const ATTEMPTS: usize = 24;
 /// A disk is there after one to three seconds.
 const LOOK_AFTER_MS: u32 = 500;
-/// A new disk may be missing from a listing for a moment; after so many looks there is none.
-const LOOKS_FOR_A_MISSING_DISK: u32 = 5;
+/// A new disk may be missing from a listing for a while. Each look waits a second longer than the one before, so these are half a minute.
+const LOOKS_FOR_A_MISSING_DISK: u32 = 7;
 
 /// What was asked for, checked.
 pub struct Wish<'a> {
@@ -48,13 +55,15 @@ pub struct Wish<'a> {
 }
 
 /// What comes back with the next call.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 struct Resume {
-    /// The new disk.
-    disk: String,
+    /// The new disk; `None`: the client token belongs to another request of this name, and its disk is looked for.
+    disk: Option<String>,
     /// How often it was looked for in vain.
-    #[serde(default)]
     missed: u32,
+    /// Whether the second client token is in use.
+    renewed: bool,
 }
 
 /// `controller.create`.
@@ -67,11 +76,11 @@ pub fn create(request: &CreateRequest, progress: &Progress) -> Result<Answer<Vol
         return wish.adopt().map(Answer::Done);
     }
     match &progress.resume {
-        None => wish.begin(None),
+        None => wish.begin(&client_token(&request.name), false),
         Some(resume) => match serde_json::from_str::<Resume>(resume) {
             Ok(resume) => wish.follow(resume, progress),
             // Another build's token: beginning again finds the same disk through the client token.
-            Err(_) => wish.begin(None),
+            Err(_) => wish.begin(&client_token(&request.name), false),
         },
     }
 }
@@ -89,9 +98,8 @@ impl<'a> Wish<'a> {
         Ok(Self { request, snapshot: snapshot(request, &parameters)?, parameters, size, region, zones })
     }
 
-    /// Tries kind after kind in zone after zone. `lost`: a disk that the usual client token is bound to and that is gone.
-    fn begin(&self, lost: Option<&str>) -> Result<Answer<Volume>, Error> {
-        let token = lost.map_or_else(|| client_token(&self.request.name), |disk| next_token(&self.request.name, disk));
+    /// Tries kind after kind in zone after zone.
+    fn begin(&self, token: &str, renewed: bool) -> Result<Answer<Volume>, Error> {
         let mut refusals = Refusals::default();
         for attempt in self.attempts().into_iter().take(ATTEMPTS) {
             let gib = match self.size.for_kind(&attempt.kind) {
@@ -101,10 +109,10 @@ impl<'a> Wish<'a> {
                     continue;
                 }
             };
-            match self.try_once(&attempt, gib, &token) {
-                Ok(disk) => return Ok(pending(&Resume { disk, missed: 0 })),
-                Err(failure) if failure.is(existing::MISMATCH) => return self.reuse(&attempt, gib),
-                Err(failure) if falls_through(&failure) => refusals.add(&attempt, failure.into()),
+            match self.try_once(&attempt, gib, token) {
+                Ok(disk) => return Ok(pending(&Resume { disk: Some(disk), missed: 0, renewed })),
+                Err(failure) if failure.is(existing::MISMATCH) => return self.look_by_name(Resume { disk: None, missed: 0, renewed }),
+                Err(failure) if falls_through(&failure) => refusals.add(&attempt.label(), failure.into()),
                 Err(failure) => return Err(Error::from(failure).context(format!("volume {}, {}", self.request.name, attempt.label()))),
             }
         }
@@ -139,7 +147,7 @@ impl<'a> Wish<'a> {
     fn request_for(&self, attempt: &Attempt<'_>, gib: u64, token: &str) -> wharf_alicloud::RpcCall {
         let (asked, category) = (&self.parameters, attempt.kind.category);
         let name = &self.request.name;
-        let tags = tags::of_new_disk(name, settings::cluster_id().as_deref(), asked.retention_days, &asked.tags);
+        let tags = self.tags();
         let call = Action::CreateDisk
             .call_in(&self.region)
             .with("ClientToken", token)
@@ -151,7 +159,9 @@ impl<'a> Wish<'a> {
             .with_some("SnapshotId", self.snapshot.as_ref())
             .with_some("ResourceGroupId", asked.resource_group.as_ref())
             .with_some("StorageClusterId", asked.storage_cluster.as_ref())
-            .with_some("Encrypted", asked.encrypted.then_some(true))
+            // Said also when it is false, as the cloud's own driver does: a request that it began is then the same one under the same token.
+            // A snapshot decides for itself.
+            .with_some("Encrypted", Some(asked.encrypted).filter(|encrypted| *encrypted || self.snapshot.is_none()))
             .with_some("KMSKeyId", asked.kms_key.as_ref())
             .with_some("MultiAttach", asked.multi_attach.then_some("Enabled"))
             .with_some("ProvisionedIops", asked.provisioned_iops.filter(|iops| category.has_provisioned_iops && *iops > 0))
@@ -164,35 +174,60 @@ impl<'a> Wish<'a> {
         })
     }
 
-    /// The client token belongs to an earlier request of this name: its disk is used if it is what is asked for now.
-    fn reuse(&self, attempt: &Attempt<'_>, gib: u64) -> Result<Answer<Volume>, Error> {
-        let name = &self.request.name;
-        let Some(disk) = existing::find_by_name(name)? else {
-            // The earlier disk is gone. The next token is made of this attempt, so that a repeated call does not create a second disk.
-            let spent_on = format!("{}/{}/{gib}", attempt.zone, attempt.kind.label());
-            let disk = self.try_once(attempt, gib, &next_token(name, &spent_on))?;
-            return Ok(pending(&Resume { disk, missed: 0 }));
-        };
-        match existing::differs(&disk, self) {
-            Some(difference) => Err(Error::already_exists(format!("volume {name} is disk {} already: {difference}", disk.disk_id))),
-            None => Ok(self.settle(&disk, 0)),
-        }
-    }
-
     fn follow(&self, resume: Resume, progress: &Progress) -> Result<Answer<Volume>, Error> {
-        match progress.of(&resume.disk).map(Disk::seen).transpose()? {
-            Some(Some(disk)) => Ok(self.settle(&disk, resume.missed)),
-            Some(None) if resume.missed >= LOOKS_FOR_A_MISSING_DISK => self.begin(Some(&resume.disk)),
-            Some(None) => Ok(pending(&Resume { missed: resume.missed + 1, ..resume })),
+        let Some(id) = &resume.disk else { return self.look_by_name(resume) };
+        match progress.of(id).map(Disk::seen).transpose()? {
+            Some(Some(disk)) => {
+                if resume.renewed {
+                    // The first disk may have turned up after all: two disks of one name are for a person to sort out.
+                    existing::find_by_name(&self.request.name)?;
+                }
+                Ok(self.settle(&disk, resume))
+            }
+            Some(None) if resume.missed >= LOOKS_FOR_A_MISSING_DISK => self.look_by_name(resume),
+            Some(None) => Ok(pending(&resume.missed_again())),
             None => Ok(pending(&resume)),
         }
     }
 
-    fn settle(&self, disk: &Disk, missed: u32) -> Answer<Volume> {
+    /// Looks for the disk by its tag. One that is there is used if it is what is asked for now; if none turns up, there is the second token.
+    fn look_by_name(&self, resume: Resume) -> Result<Answer<Volume>, Error> {
+        let name = &self.request.name;
+        match existing::find_by_name(name)? {
+            Some(disk) => match existing::differs(&disk, self) {
+                Some(difference) => Err(Error::already_exists(format!("volume {name} is disk {} already: {difference}", disk.disk_id))),
+                None => Ok(self.settle(&disk, resume)),
+            },
+            None if resume.missed < LOOKS_FOR_A_MISSING_DISK => Ok(pending(&resume.missed_again())),
+            None if resume.renewed => Err(self.unlisted(&resume)),
+            None => self.begin(&second_token(name), true),
+        }
+    }
+
+    fn unlisted(&self, resume: &Resume) -> Error {
+        let name = &self.request.name;
+        let what = match &resume.disk {
+            Some(disk) => format!("disk {disk} was created, and the cloud does not list it"),
+            None => "the cloud has seen its client tokens before, and does not list the disk that they made".to_owned(),
+        };
+        Error::unavailable(format!("volume {name}: {what}"))
+            .with_hint(format!(
+                "the account must be allowed `DescribeDisks` for every disk of the region; the disk has the tag {}={name}",
+                tags::VOLUME_NAME
+            ))
+            .with_unknown_effect()
+    }
+
+    fn settle(&self, disk: &Disk, resume: Resume) -> Answer<Volume> {
         match disk.state() {
-            State::Creating | State::Reinitialising => pending(&Resume { disk: disk.disk_id.clone(), missed }),
+            State::Creating | State::Reinitialising => pending(&Resume { disk: Some(disk.disk_id.clone()), ..resume }),
             State::InUse | State::Available | State::Attaching | State::Detaching | State::Unknown => Answer::Done(self.volume(disk)),
         }
+    }
+
+    fn tags(&self) -> Vec<(String, String)> {
+        let asked = &self.parameters;
+        tags::of_new_disk(&self.request.name, settings::cluster_id().as_deref(), asked.retention_days, &asked.tags)
     }
 
     fn volume(&self, disk: &Disk) -> Volume {
@@ -215,7 +250,22 @@ impl<'a> Wish<'a> {
         if !disk.zone_id.is_empty() && !placement::is_reachable(self.request.topology.as_ref(), &disk.zone_id) {
             return Err(Error::exhausted(format!("disk {id} is in zone {}, which the workload cannot use", disk.zone_id)));
         }
+        self.tag(disk)?;
         Ok(self.volume(disk))
+    }
+
+    /// Gives a disk that is taken over what a new one has from its creation: `list` finds it, and a node does not take it for somebody else's.
+    fn tag(&self, disk: &Disk) -> Result<(), Error> {
+        let (tags, has) = (self.tags(), disk.tags());
+        if tags.iter().all(|(key, value)| has.get(key.as_str()) == Some(&value.as_str())) {
+            return Ok(());
+        }
+        let call = Action::TagResources.call_in(&self.region).with("ResourceType", "disk").with("ResourceId.1", &disk.disk_id);
+        let _: Value = call
+            .with_tags(tags.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+            .send()
+            .map_err(|failure| Error::from(failure).context(format!("volume {}, disk {}", self.request.name, disk.disk_id)))?;
+        Ok(())
     }
 }
 
@@ -231,55 +281,21 @@ impl Attempt<'_> {
     }
 }
 
-/// Why every attempt failed.
-#[derive(Default)]
-struct Refusals {
-    reasons: Vec<String>,
-    has_other_than_size: bool,
-    code: Option<String>,
-}
-
-impl Refusals {
-    fn add_size(&mut self, error: Error) {
-        if !self.reasons.contains(&error.message) {
-            self.reasons.push(error.message);
-        }
+impl Resume {
+    fn missed_again(self) -> Self {
+        Self { missed: self.missed.saturating_add(1), ..self }
     }
-
-    fn add(&mut self, attempt: &Attempt<'_>, error: Error) {
-        self.has_other_than_size |= error.kind != ErrorKind::OutOfRange;
-        self.reasons.push(format!("{}: {}", attempt.label(), error.message));
-        self.code = error.code.or(self.code.take());
-    }
-
-    fn into_error(self, name: &str) -> Error {
-        let message = format!("volume {name}: no attempt succeeded: {}", self.reasons.join("; "));
-        let error = if self.has_other_than_size {
-            Error::exhausted(message).with_hint("name more types in `type`, allow more zones, or try again later")
-        } else {
-            Error::out_of_range(message).with_hint("ask for another size, or name a type that allows it")
-        };
-        Error { code: self.code, ..error }
-    }
-}
-
-/// Whether another type or zone may succeed where this one did not.
-fn falls_through(failure: &Failure) -> bool {
-    let Failure::Refused(refusal) = failure else { return false };
-    let is_about_the_kind = ["InvalidPerformanceLevel.Malformed", "InvalidProvisionedIops.LimitExceed", "OperationDenied.PerformanceLevelNotMatch"];
-    // A quota is the account's: no other attempt has more of it.
-    let is_stock = codes::judge(&refusal.code, refusal.status).kind == ErrorKind::ResourceExhausted && !refusal.code.contains("Quota");
-    let is_size = matches!(refusal.code.as_str(), "InvalidDiskSize.NotSupported" | "InvalidDataDiskSize.ValueNotSupported");
-    // The one refusal of a category that has a general code and says it in words; the cloud's own driver looks for them too.
-    let is_category =
-        refusal.code.starts_with("InvalidDiskCategory") || refusal.message.contains("'DataDisk.n.Category' is not valid in this region.");
-    is_stock || is_size || is_category || is_about_the_kind.contains(&refusal.code.as_str())
 }
 
 fn pending(resume: &Resume) -> Answer<Volume> {
-    let reason = format!("disk {} is being created", resume.disk);
-    let token = serde_json::json!({ "disk": resume.disk, "missed": resume.missed }).to_string();
-    Pending::after_ms(LOOK_AFTER_MS, reason).watching(&resume.disk).with_resume(token).into()
+    let token = serde_json::json!({ "disk": resume.disk, "missed": resume.missed, "renewed": resume.renewed }).to_string();
+    let wait = LOOK_AFTER_MS.max(resume.missed.saturating_mul(1000));
+    match &resume.disk {
+        Some(disk) => Pending::after_ms(wait, format!("disk {disk} is being created")).watching(disk),
+        None => Pending::after_ms(wait, "the disk of an earlier request with this name is not listed yet"),
+    }
+    .with_resume(token)
+    .into()
 }
 
 fn region(parameters: &DiskParameters) -> Result<String, Error> {

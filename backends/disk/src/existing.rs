@@ -34,7 +34,7 @@ pub fn differs(disk: &Disk, wish: &Wish<'_>) -> Option<String> {
     size(disk, wish)
         .or_else(|| kind.is_none().then(|| format!("its type is {}", disk.category)))
         .or_else(|| level(disk, wish))
-        .or_else(|| text("encrypted", bool_text(disk.encrypted), bool_text(asked.encrypted)))
+        .or_else(|| encrypted(disk, wish).then(|| format!("encrypted is `{}`, asked for is `{}`", disk.encrypted, asked.encrypted)))
         .or_else(|| chosen("kmsKeyId", &disk.kms_key_id, &asked.kms_key))
         .or_else(|| text("multiAttach", bool_text(disk.is_multi_attach()), bool_text(asked.multi_attach)))
         .or_else(|| chosen("storageClusterId", &disk.storage_cluster_id, &asked.storage_cluster))
@@ -61,6 +61,11 @@ fn level(disk: &Disk, wish: &Wish<'_>) -> Option<String> {
     // Only categories that have levels are made with one.
     let has_levels = wish.parameters.categories.iter().any(|category| category.name == disk.category && !category.levels.is_empty());
     (is_other && has_levels).then(|| format!("its performance level is {}", disk.performance_level))
+}
+
+/// A disk made from a snapshot is encrypted if that is, unless it was asked for.
+fn encrypted(disk: &Disk, wish: &Wish<'_>) -> bool {
+    disk.encrypted != wish.parameters.encrypted && (wish.parameters.encrypted || wish.snapshot.is_none())
 }
 
 fn zone(disk: &Disk, wish: &Wish<'_>) -> Option<String> {

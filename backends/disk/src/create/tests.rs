@@ -4,7 +4,7 @@ use serde_json::json;
 use wharf_sdk::http::{Request, Response};
 use wharf_sdk::testing::FakeHost;
 use wharf_sdk::types::{AccessMode, CapacityRange, Observation, TopologyRequirement, VolumeCapability, pairs};
-use wharf_sdk::{Effect, Pairs};
+use wharf_sdk::{Effect, ErrorKind, Pairs};
 
 const GIB: u64 = 1 << 30;
 
@@ -80,7 +80,7 @@ fn a_disk_is_asked_for_and_then_waited_for() {
     ] {
         assert_eq!(query.value(key), Some(expected), "{key}");
     }
-    assert_eq!((query.value("Encrypted"), query.value("BurstingEnabled")), (None, None));
+    assert_eq!((query.value("Encrypted"), query.value("BurstingEnabled")), (Some("false"), None));
 
     let resume = pending.resume.unwrap();
     let creating = seen(&disk(|disk| disk.status = "Creating".into())).with_resume(&resume);
@@ -127,6 +127,22 @@ fn everything_that_can_be_asked_for_reaches_the_cloud() {
 }
 
 #[test]
+fn a_snapshot_says_itself_whether_it_is_encrypted() {
+    let host = host().answering("CreateDisk", created("d-1"));
+    waiting(begin(&ask(&[("csi.alibabacloud.com/disk-snapshot-id", "s-1")])));
+    assert_eq!(host.requests()[0].query.value("Encrypted"), None);
+    let encrypted =
+        tagged(|disk| disk.as_object_mut().unwrap().extend([("Encrypted".into(), true.into()), ("SourceSnapshotId".into(), "s-1".into())]));
+    let _host = FakeHost::install()
+        .with_config("region", "r")
+        .with_config("zone", "z-a")
+        .answering("CreateDisk", refused(existing::MISMATCH))
+        .answering("DescribeDisks", found(&[encrypted]));
+    let again = begin(&ask(&[("type", "cloud_essd"), ("csi.alibabacloud.com/disk-snapshot-id", "s-1")]));
+    assert!(matches!(again, Ok(Answer::Done(_))), "{again:?}");
+}
+
+#[test]
 fn out_of_stock_falls_through_types_and_then_zones() {
     let host = host()
         .answering("CreateDisk", refused("OperationDenied.NoStock"))
@@ -143,6 +159,34 @@ fn out_of_stock_falls_through_types_and_then_zones() {
         .map(|(zone, kind)| format!("{} {}", zone.unwrap(), kind.unwrap()))
         .collect();
     assert_eq!(tried, ["z-c cloud_essd", "z-c cloud_ssd", "z-b cloud_essd", "z-b cloud_ssd"]);
+}
+
+#[test]
+fn what_is_about_one_type_or_zone_is_no_reason_to_stop() {
+    for code in [
+        "QuotaExceed.DiskCapacity",
+        "InvalidPerformanceLevel.NotSupported",
+        "InvalidParameter.EncryptedNotSupported",
+        "InvalidParameter.DiskCategoryAndMultiAttachNotMatch",
+        "OperationDenied.ZoneNotSupportMultiAttachDisk",
+    ] {
+        let _host = host().answering("CreateDisk", refused(code)).answering("CreateDisk", created("d-2"));
+        assert_eq!(waiting(begin(&ask(&[("type", "cloud_essd,cloud_auto")]))).watch, ["d-2"], "{code}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_not_taken_for_a_shortage() {
+    let of = |codes: [&str; 2]| {
+        let _host = codes.iter().fold(host(), |host, code| host.answering("CreateDisk", refused(code)));
+        begin(&ask(&[("type", "cloud_essd,cloud_auto")])).unwrap_err()
+    };
+    let error = of(["InvalidParameter.EncryptedNotSupported", "InvalidProvisionedIops.LimitExceed"]);
+    assert_eq!(error.kind, ErrorKind::InvalidArgument);
+    assert!(error.message.contains("cloud_essd in z-a") && error.message.contains("cloud_auto in z-a"), "{}", error.message);
+    assert_eq!(of(["InvalidDiskSize.NotSupported", "InvalidPerformanceLevel.Malformed"]).kind, ErrorKind::InvalidArgument);
+    assert_eq!(of(["OperationDenied.NoStock", "InvalidPerformanceLevel.Malformed"]).kind, ErrorKind::ResourceExhausted);
+    assert_eq!(of(["InvalidDiskSize.NotSupported", "InvalidDiskSize.NotSupported"]).kind, ErrorKind::OutOfRange);
 }
 
 #[test]
@@ -231,33 +275,94 @@ fn two_disks_of_one_name_are_nobody_s() {
     assert!(error.kind == ErrorKind::AlreadyExists && error.message.contains("d-1, d-2"));
 }
 
+/// Calls again until it does not wait any more, with a cloud that lists none of these disks; answers how long that takes, too.
+fn drive(request: &CreateRequest, listed: impl Fn(&str) -> bool) -> (Result<Volume, Error>, u32) {
+    let (mut answer, mut waited) = (begin(request), 0);
+    for _ in 0..100 {
+        let pending = match answer {
+            Ok(Answer::Pending(pending)) => pending,
+            Ok(Answer::Done(volume)) => return (Ok(volume), waited),
+            Err(error) => return (Err(error), waited),
+        };
+        waited += pending.after_ms;
+        let look = |id: &String| {
+            let there = disk(|disk| disk.disk_id.clone_from(id));
+            if listed(id) { seen(&there).observed } else { vec![Observation::missing(id)] }
+        };
+        let progress = Progress::observed(pending.watch.iter().flat_map(look).collect::<Vec<_>>());
+        answer = create(request, &progress.with_resume(pending.resume.unwrap()));
+    }
+    panic!("it waits for ever");
+}
+
+/// A cloud that lists no disk by its tag and makes a new one for every new token.
+fn forgetful(is_bound: bool) -> FakeHost {
+    host().handling(move |request| match request.action.as_str() {
+        "DescribeDisks" => Some(Ok(found(&[]))),
+        "CreateDisk" => Some(Ok(match request.query.value("ClientToken").unwrap() {
+            "n:pvc-1" if is_bound => refused(existing::MISMATCH),
+            "n:pvc-1" => created("d-1"),
+            _ => created("d-2"),
+        })),
+        _ => None,
+    })
+}
+
 #[test]
 fn a_token_whose_disk_is_gone_is_followed_by_the_same_next_one_each_time() {
     let tokens = || {
-        let host = host()
-            .answering("CreateDisk", refused(existing::MISMATCH))
-            .answering("DescribeDisks", found(&[]))
-            .answering("CreateDisk", created("d-9"));
-        waiting(begin(&ask(&[])));
+        let host = forgetful(true);
+        let (volume, waited) = drive(&ask(&[]), |_| true);
+        assert!((20_000..40_000).contains(&waited), "{waited}");
+        assert_eq!(volume.unwrap().id, "d-2");
         sent(&host, "ClientToken")
     };
     let first = tokens();
     assert_eq!(first, tokens());
-    assert_eq!(first[0].as_deref(), Some("n:pvc-1"));
+    assert_eq!((first.len(), first[0].as_deref()), (2, Some("n:pvc-1")));
     assert!(first[1].as_deref().unwrap().starts_with("r:"));
 }
 
 #[test]
-fn a_disk_that_never_appears_is_created_again_under_another_token() {
-    let host = host().answering("CreateDisk", created("d-1")).answering("CreateDisk", created("d-2"));
-    let request = ask(&[]);
-    let mut pending = waiting(begin(&request));
-    for _ in 0..=LOOKS_FOR_A_MISSING_DISK {
-        assert_eq!(pending.watch, ["d-1"]);
-        pending = waiting(create(&request, &Progress::observed([Observation::missing("d-1")]).with_resume(pending.resume.unwrap())));
+fn a_disk_that_never_appears_is_created_again_once_under_another_token() {
+    let host = forgetful(false);
+    let (volume, waited) = drive(&ask(&[]), |id| id == "d-2");
+    assert_eq!((volume.unwrap().id.as_str(), sent(&host, "ClientToken").len()), ("d-2", 2));
+    assert!((20_000..40_000).contains(&waited), "{waited}");
+}
+
+#[test]
+fn no_third_disk_is_made_when_the_cloud_lists_none() {
+    for (is_bound, word) in [(false, "d-2"), (true, "d-2")] {
+        let host = forgetful(is_bound);
+        let (refused, _) = drive(&ask(&[]), |_| false);
+        let error = refused.unwrap_err();
+        assert_eq!((error.kind, error.effect), (ErrorKind::Unavailable, Effect::Unknown));
+        assert!(error.message.contains(word) && error.hint.unwrap().contains("DescribeDisks"), "{}", error.message);
+        assert_eq!(sent(&host, "ClientToken").len(), 2);
     }
-    assert_eq!(pending.watch, ["d-2"]);
-    assert!(sent(&host, "ClientToken")[1].as_deref().unwrap().starts_with("r:"));
+}
+
+#[test]
+fn a_disk_that_only_its_tag_finds_is_used() {
+    let host = host().answering("CreateDisk", created("d-1")).answering("DescribeDisks", found(&[tagged(|_| {})]));
+    let (volume, _) = drive(&ask(&[("type", "cloud_essd")]), |_| false);
+    assert_eq!((volume.unwrap().id.as_str(), host.actions()), ("d-1", vec!["CreateDisk".to_owned(), "DescribeDisks".to_owned()]));
+}
+
+#[test]
+fn a_first_disk_that_appears_after_the_second_is_named_and_not_left() {
+    let looks = std::cell::Cell::new(0);
+    let _host = host().handling(move |request| match request.action.as_str() {
+        "DescribeDisks" => {
+            looks.set(looks.get() + 1);
+            Some(Ok(found(&if looks.get() == 1 { vec![] } else { vec![tagged(|_| {}), tagged(|disk| disk["DiskId"] = "d-2".into())] })))
+        }
+        "CreateDisk" => Some(Ok(created(if request.query.value("ClientToken") == Some("n:pvc-1") { "d-1" } else { "d-2" }))),
+        _ => None,
+    });
+    let error = drive(&ask(&[("type", "cloud_essd")]), |id| id == "d-2").0.unwrap_err();
+    assert!(error.kind == ErrorKind::AlreadyExists && error.message.contains("d-1, d-2"), "{}", error.message);
 }
 
 #[test]
@@ -303,10 +408,35 @@ fn waits_in_the_same_region() -> bool {
 
 #[test]
 fn a_disk_is_taken_over_when_it_fits() {
-    let _host = host().answering("DescribeDisks", found(&[tagged(|_| {})]));
-    let Answer::Done(volume) = begin(&ask(&[(DISK_ID, "d-1")])).unwrap() else { panic!("nothing is created") };
+    let host = host().answering("DescribeDisks", found(&[tagged(|_| {})])).answering("TagResources", Response::new(200, "{}"));
+    let Answer::Done(volume) = begin(&ask(&[(DISK_ID, "d-1"), ("diskTags/team", "a")])).unwrap() else { panic!("nothing is created") };
     assert_eq!((volume.id.as_str(), volume.context.value("type")), ("d-1", Some("cloud_essd")));
+    let query = &host.requests()[1].query;
+    for (key, expected) in [
+        ("ResourceType", "disk"),
+        ("ResourceId.1", "d-1"),
+        ("Tag.3.Key", "ack.aliyun.com"),
+        ("Tag.3.Value", "c1"),
+        ("Tag.4.Key", "team"),
+        ("Tag.5.Value", "pvc-1"),
+    ] {
+        assert_eq!(query.value(key), Some(expected), "{key}");
+    }
+}
 
+#[test]
+fn a_disk_that_has_its_tags_is_taken_over_without_a_change() {
+    let tags: Vec<_> = tags::of_new_disk("pvc-1", Some("c1"), None, &Default::default())
+        .into_iter()
+        .map(|(key, value)| json!({ "TagKey": key, "TagValue": value }))
+        .collect();
+    let host = host().answering("DescribeDisks", found(&[tagged(|disk| disk["Tags"] = json!({ "Tag": tags }))]));
+    assert!(matches!(begin(&ask(&[(DISK_ID, "d-1")])), Ok(Answer::Done(_))));
+    assert_eq!(host.actions(), ["DescribeDisks"]);
+}
+
+#[test]
+fn a_disk_that_does_not_fit_is_not_taken_over() {
     let _host = host().answering("DescribeDisks", found(&[tagged(|disk| disk["Size"] = 40.into())]));
     assert_eq!(begin(&ask(&[(DISK_ID, "d-1")])).unwrap_err().kind, ErrorKind::OutOfRange);
 
