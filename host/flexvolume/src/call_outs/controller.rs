@@ -93,6 +93,9 @@ impl CallOuts<'_> {
             return Ok(Some((volume, node)));
         }
         legacy?;
+        if error.kind != ErrorKind::InvalidArgument {
+            return Err(error);
+        }
         let hint = "it was attached by another machine, or the record is lost: detach the volume by hand; a PersistentVolume whose name is the volume's id needs no record";
         Err(error.context(format!("no record on this machine says which volume `{name}` is")).with_hint(hint))
     }
