@@ -145,7 +145,7 @@ impl Controller {
     fn step<T>(&self, call: &Call, operation: &Operation, decide: &impl Fn(&Progress) -> Result<Answer<T>, Error>) -> Result<Answer<T>, Error> {
         let observed = match operation.watch.as_slice() {
             [] => Vec::new(),
-            ids => self.observer.observe(call, ids)?,
+            ids => self.observer.observe(call, ids).map_err(|error| operation.unseen(error))?,
         };
         let _turn = operation.is_paced.then(|| self.pacer.acquire(call, self.clock.as_ref())).transpose()?;
         let answer = decide(&Progress { observed, resume: operation.resume.clone() });
@@ -186,6 +186,7 @@ struct Operation {
     watch: Vec<String>,
     resume: Option<String>,
     is_paced: bool,
+    is_under_way: bool,
     backoff: Backoff,
     effect: Effect,
     reason: String,
@@ -198,7 +199,15 @@ enum Next<T> {
 
 impl Operation {
     fn new(watch: Vec<String>) -> Self {
-        Self { watch, resume: None, is_paced: true, backoff: Backoff::default(), effect: Effect::None, reason: "it was just begun".to_owned() }
+        Self {
+            watch,
+            resume: None,
+            is_paced: true,
+            is_under_way: false,
+            backoff: Backoff::default(),
+            effect: Effect::None,
+            reason: "it was just begun".to_owned(),
+        }
     }
 
     fn follow<T>(&mut self, answer: Result<Answer<T>, Error>) -> Next<T> {
@@ -228,11 +237,17 @@ impl Operation {
             self.watch = pending.watch;
         }
         self.resume = pending.resume;
+        self.is_under_way = true;
         // What follows a `pending` is mostly a look at what was observed; it is paced again as soon as it fails.
         self.is_paced = false;
         self.backoff.reset();
         self.reason = pending.reason;
         Duration::from_millis(u64::from(pending.after_ms)).clamp(SHORTEST_WAIT, LONGEST_WAIT)
+    }
+
+    /// What was begun goes on in the cloud although this host may not look at it any more.
+    fn unseen(&self, error: Error) -> Error {
+        if self.is_under_way && !error.kind.is_transient() { error.with_unknown_effect() } else { error }
     }
 
     fn out_of_time(&self) -> Error {

@@ -20,8 +20,11 @@ pub(crate) struct Scripted {
     script: Mutex<Script>,
     handed: Mutex<Vec<Progress>>,
     observe_calls: Mutex<Vec<Vec<String>>>,
-    observe_errors: Mutex<VecDeque<Error>>,
+    /// What observe calls fail with, one after the other; `None`: they do not.
+    observe_errors: Mutex<VecDeque<Option<Error>>>,
     observing: AtomicUsize,
+    /// Zero: batches of three.
+    observe_batch: AtomicUsize,
     observe_panics: AtomicBool,
 }
 
@@ -32,6 +35,10 @@ impl Scripted {
 
     pub(crate) fn panic_at_the_next_observation(&self) {
         self.observe_panics.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn take_batches_of(&self, ids: usize) {
+        self.observe_batch.store(ids, Ordering::SeqCst);
     }
 
     /// The ids of each observe call so far.
@@ -52,7 +59,10 @@ impl Backend for Scripted {
             drivers: vec![],
             capabilities: vec![],
             topology_keys: vec![],
-            observe_batch: 3,
+            observe_batch: match self.observe_batch.load(Ordering::SeqCst) {
+                0 => 3,
+                batch => u32::try_from(batch).unwrap(),
+            },
         })
     }
     fn observe(&self, _: &Call, ids: &[String]) -> Result<Vec<Observation>, Error> {
@@ -60,7 +70,7 @@ impl Backend for Scripted {
         assert_eq!(self.observing.fetch_add(1, Ordering::SeqCst), 0, "one observe call at a time");
         lock(&self.observe_calls).push(ids.to_vec());
         self.observing.fetch_sub(1, Ordering::SeqCst);
-        match lock(&self.observe_errors).pop_front() {
+        match lock(&self.observe_errors).pop_front().flatten() {
             Some(error) => Err(error),
             None => Ok(ids.iter().rev().map(|id| Observation { id: id.clone(), found: true, state: id.clone().into_bytes() }).collect()),
         }
@@ -188,6 +198,17 @@ fn what_is_seen_after_an_unanswered_change_is_final() {
 }
 
 #[test]
+fn an_operation_that_is_under_way_is_not_over_when_looking_at_it_is_refused() {
+    let refused = || Some(failure(ErrorKind::PermissionDenied));
+    for (begun, looks, effect) in [(true, vec![None, refused()], Effect::Unknown), (false, vec![refused()], Effect::None)] {
+        let backend = Scripted::new(begun.then(|| pending(0, &[], "t")));
+        lock(&backend.observe_errors).extend(looks);
+        let error = controller(&backend).0.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap_err();
+        assert_eq!((error.kind, error.effect), (ErrorKind::PermissionDenied, effect));
+    }
+}
+
+#[test]
 fn an_operation_that_outlives_its_caller_says_what_it_waits_for() {
     let backend = Scripted::new([pending(5000, &[], "t")]);
     let (controller, clock) = controller(&backend);
@@ -209,7 +230,7 @@ fn a_backend_that_is_always_pending_is_bounded_by_the_deadline() {
 #[test]
 fn a_failed_observation_is_repeated_without_asking_the_backend_to_decide() {
     let backend = Scripted::new([]);
-    lock(&backend.observe_errors).push_back(failure(ErrorKind::Throttled));
+    lock(&backend.observe_errors).push_back(Some(failure(ErrorKind::Throttled)));
     controller(&backend).0.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap();
     assert_eq!(lock(&backend.handed).len(), 1);
     assert_eq!(lock(&backend.observe_calls).len(), 2);
