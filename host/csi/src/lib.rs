@@ -6,6 +6,7 @@
 //!
 //! Called by the binary (`wharf csi`). The generated clients in [`proto`] serve tests that play kubelet and the sidecars.
 
+mod accept;
 mod bounds;
 mod calls;
 mod capabilities;

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 
+use crate::accept;
 use crate::calls::Calls;
 use crate::capabilities::Described;
 use crate::controller::ControllerFront;
@@ -66,7 +66,7 @@ pub async fn serve(driver: Driver, socket: &Path, shutdown: impl Future<Output =
     tracing::info!(driver = driver.name, version = driver.version, socket = %socket.display(), "serving CSI");
     let (stop, stopped) = oneshot::channel::<()>();
     let router = router(&driver, &calls);
-    let mut server = pin!(router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+    let mut server = pin!(router.serve_with_incoming_shutdown(accept::connections(listener), async {
         // An error means that the sender is gone, which is a reason to stop as well.
         drop(stopped.await);
     }));
