@@ -37,7 +37,8 @@ pub(crate) fn listed(listed: Listed) -> Result<proto::ListVolumesResponse, Error
 pub(crate) fn described(node: NodeDescription) -> Result<proto::NodeGetInfoResponse, Error> {
     Ok(proto::NodeGetInfoResponse {
         node_id: present("node_id", node.node_id.to_string(), MAX_NODE_ID)?,
-        max_volumes_per_node: node.max_volumes.map_or(0, i64::from),
+        // Zero would say that there is no limit. A node without room says one; what it cannot hold is refused when it is attached.
+        max_volumes_per_node: node.max_volumes.map_or(0, |limit| i64::from(limit.max(1))),
         accessible_topology: if node.topology.is_empty() { None } else { Some(topology(node.topology)?) },
     })
 }
@@ -104,7 +105,7 @@ fn defect(field: &str, what: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wharf_core::types::VolumeId;
+    use wharf_core::types::{NodeId, VolumeId};
     use wharf_core::{Effect, ErrorKind};
 
     fn sized(id: &str, context: Parameters, capacity_bytes: u64) -> Volume {
@@ -118,6 +119,13 @@ mod tests {
             let error = created(broken).unwrap_err();
             assert_eq!((error.kind, error.effect), (ErrorKind::Internal, Effect::Unknown));
         }
+    }
+
+    #[test]
+    fn a_node_without_room_does_not_say_that_it_has_no_limit() {
+        let node = |max_volumes| NodeDescription { node_id: NodeId::new("i-1"), topology: vec![], max_volumes };
+        let limit = |max_volumes| described(node(max_volumes)).unwrap().max_volumes_per_node;
+        assert_eq!([limit(None), limit(Some(0)), limit(Some(16))], [0, 1, 16]);
     }
 
     #[test]
