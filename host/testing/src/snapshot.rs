@@ -50,10 +50,10 @@ impl Snapshot {
         self.facts.is_empty()
     }
 
-    /// Facts that only one of the two has, with the side that has them.
+    /// Facts that one of the two has and the other has not, or not as often, with the side that has them.
     pub fn differences(&self, expected: &Self) -> Vec<String> {
-        let missing = expected.facts.iter().filter(|fact| !self.facts.contains(fact)).map(|fact| format!("missing: {fact}"));
-        let extra = self.facts.iter().filter(|fact| !expected.facts.contains(fact)).map(|fact| format!("too much: {fact}"));
+        let missing = beyond(&expected.facts, &self.facts).into_iter().map(|fact| format!("missing: {fact}"));
+        let extra = beyond(&self.facts, &expected.facts).into_iter().map(|fact| format!("too much: {fact}"));
         missing.chain(extra).collect()
     }
 }
@@ -64,14 +64,28 @@ impl fmt::Display for Snapshot {
     }
 }
 
+/// What is left of some facts when each of the others takes one away that is like it: two mounts at one place are two.
+fn beyond<'a>(facts: &'a [String], others: &[String]) -> Vec<&'a String> {
+    let mut others: Vec<&String> = others.iter().collect();
+    let mut is_beyond = |fact: &&String| match others.iter().position(|other| other == fact) {
+        Some(at) => {
+            others.swap_remove(at);
+            false
+        }
+        None => true,
+    };
+    facts.iter().filter(|fact| is_beyond(fact)).collect()
+}
+
 fn look_at(machine: &Machine, mounted: &[PathBuf], facts: &mut Vec<String>) {
     for link in entries(machine.by_id()) {
         facts.push(format!("link {}", link.display()));
     }
     walk(&machine.state(), &[], &mut |path, kind| {
-        // Folders and lock files stay for the next volume.
+        // Folders and lock files stay for the next volume, and what FlexVolume remembers of a `detach` for a few minutes.
         let is_lock = path.file_name().is_some_and(|name| name == "lock");
-        if kind == "file" && !is_lock {
+        let is_remembered = path.ancestors().any(|folder| folder.ends_with("detached"));
+        if kind == "file" && !is_lock && !is_remembered {
             facts.push(format!("state {}: {}", path.display(), fs::read_to_string(path).unwrap_or_default().trim_end()));
         }
     });
@@ -116,12 +130,12 @@ fn plain(fact: &str, bed: &Bed, names: &[(String, String)]) -> String {
     without_numbers(&fact.replace(&bed.folder().display().to_string(), ""))
 }
 
-/// `/dev/loop17` is `/dev/loop` to us.
+/// `/dev/loop17` is `/dev/loop` to us, also where a mount calls it `/loop17`.
 fn without_numbers(fact: &str) -> String {
-    let mut parts = fact.split("/dev/loop");
+    let mut parts = fact.split("/loop");
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        plain += "/dev/loop";
+        plain += "/loop";
         plain += part.trim_start_matches(|letter: char| letter.is_ascii_digit());
     }
     plain
@@ -134,12 +148,20 @@ mod tests {
     #[test]
     fn device_numbers_are_left_out() {
         assert_eq!(without_numbers("a /dev/loop12 b /dev/loop3\""), "a /dev/loop b /dev/loop\"");
-        assert_eq!(without_numbers("none"), "none");
+        assert_eq!(without_numbers("devtmpfs /loop7 none"), "devtmpfs /loop none");
     }
 
     #[test]
     fn differences_say_which_side_has_what() {
         let snapshot = |facts: &[&str]| Snapshot { facts: facts.iter().map(|fact| (*fact).to_owned()).collect() };
         assert_eq!(snapshot(&["a", "b"]).differences(&snapshot(&["b", "c"])), ["missing: c", "too much: a"]);
+    }
+
+    #[test]
+    fn what_is_there_twice_differs_from_what_is_there_once() {
+        let snapshot = |facts: &[&str]| Snapshot { facts: facts.iter().map(|fact| (*fact).to_owned()).collect() };
+        assert_eq!(snapshot(&["mount", "mount"]).differences(&snapshot(&["mount"])), ["too much: mount"]);
+        assert_eq!(snapshot(&["loop"]).differences(&snapshot(&["loop", "loop", "loop"])), ["missing: loop", "missing: loop"]);
+        assert!(snapshot(&["a", "b", "a"]).differences(&snapshot(&["b", "a", "a"])).is_empty());
     }
 }
