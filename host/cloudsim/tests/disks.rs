@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "the helpers of tests fail as tests do")]
 
 mod client;
+mod requirement;
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -52,6 +53,9 @@ fn loops_below(folder: &Path) -> usize {
 
 #[test]
 fn a_disk_moves_between_instances_with_its_bytes() {
+    if !requirement::loop_devices("a_disk_moves_between_instances_with_its_bytes") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let region = region(folder.path());
     let client = Client::ecs(&region);
@@ -106,6 +110,9 @@ fn a_region_to_be_killed() {
 
 #[test]
 fn a_killed_region_goes_on() {
+    if !requirement::loop_devices("a_killed_region_goes_on") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "a_region_to_be_killed"]).env("WHARF_REGION_TO_KILL", folder.path());
@@ -152,6 +159,9 @@ fn a_killed_region_goes_on() {
 
 #[test]
 fn a_disk_detached_while_mounted_goes_after_the_last_user() {
+    if !requirement::loop_devices("a_disk_detached_while_mounted_goes_after_the_last_user") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let region = region(folder.path());
     let client = Client::ecs(&region);
@@ -174,6 +184,9 @@ fn a_disk_detached_while_mounted_goes_after_the_last_user() {
 
 #[test]
 fn a_multi_attach_disk_has_many_instances_and_one_device() {
+    if !requirement::loop_devices("a_multi_attach_disk_has_many_instances_and_one_device") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let region = region(folder.path());
     let client = Client::ecs(&region);
@@ -193,6 +206,9 @@ fn a_multi_attach_disk_has_many_instances_and_one_device() {
 
 #[test]
 fn a_snapshot_has_the_bytes_of_its_moment() {
+    if !requirement::loop_devices("a_snapshot_has_the_bytes_of_its_moment") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let region = region(folder.path());
     region.set_delays(Delays::none());
@@ -229,6 +245,9 @@ fn a_snapshot_has_the_bytes_of_its_moment() {
 
 #[test]
 fn many_disks_come_and_go_at_once() {
+    if !requirement::loop_devices("many_disks_come_and_go_at_once") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let region = region(folder.path());
     std::thread::scope(|scope| {

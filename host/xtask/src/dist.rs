@@ -14,7 +14,7 @@ use crate::packages::{self, Need};
 use crate::workspace::Workspace;
 
 /// A C compiler for musl, for the native parts of dependencies.
-const MUSL_COMPILER: Need = Need { program: "musl-gcc", package: "musl-tools" };
+const MUSL_COMPILER: Need = Need::of("musl-gcc", &["musl-tools"]);
 
 /// Builds what is installed on nodes: the static `wharf` binary and the components, in `target/dist`.
 #[derive(Args)]

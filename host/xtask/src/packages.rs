@@ -8,39 +8,54 @@ use anyhow::{Result, bail};
 
 use crate::command::{self, announce};
 
-/// A program that some part needs, and the Debian package it comes from.
+/// A program that some part needs, and the Debian packages it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Need {
     /// Looked for in `PATH`.
     pub program: &'static str,
-    /// Debian's name of the package.
-    pub package: &'static str,
+    /// With these arguments it must succeed: for what a package splits off from its program. Empty: it is enough that it is there.
+    pub probe: &'static [&'static str],
+    /// Debian's names of the packages.
+    pub packages: &'static [&'static str],
 }
 
-const fn need(program: &'static str, package: &'static str) -> Need {
-    Need { program, package }
+impl Need {
+    /// A program that is complete if it is there at all.
+    pub const fn of(program: &'static str, packages: &'static [&'static str]) -> Self {
+        Self { program, probe: &[], packages }
+    }
+
+    fn is_there(&self) -> bool {
+        command::find_program(self.program)
+            .is_some_and(|program| self.probe.is_empty() || command::output(Command::new(program).args(self.probe)).is_ok())
+    }
 }
 
 /// A C compiler for the few native parts of dependencies.
-pub const C_COMPILER: Need = need("cc", "build-essential");
+pub const C_COMPILER: Need = Need::of("cc", &["build-essential"]);
 /// ext3 and ext4.
-pub const EXT: Need = need("mkfs.ext4", "e2fsprogs");
+pub const EXT: Need = Need::of("mkfs.ext4", &["e2fsprogs"]);
 /// xfs.
-pub const XFS: Need = need("mkfs.xfs", "xfsprogs");
+pub const XFS: Need = Need::of("mkfs.xfs", &["xfsprogs"]);
 /// Loop devices.
-pub const LOSETUP: Need = need("losetup", "mount");
+pub const LOSETUP: Need = Need::of("losetup", &["mount"]);
 /// Superblocks and block devices.
-pub const BLKID: Need = need("blkid", "util-linux");
+pub const BLKID: Need = Need::of("blkid", &["util-linux"]);
 /// What the node tests work on.
 pub const BLOCK_DEVICES: &[Need] = &[EXT, XFS, LOSETUP, BLKID];
+/// Virtual environments with pip in them, for the cloud's own clients. Debian's Python has neither.
+pub const PYTHON: Need = Need { program: "python3", probe: &["-c", "import ensurepip, venv"], packages: &["python3", "python3-venv"] };
+/// What all tests together work on.
+pub const TESTS: &[Need] = &[EXT, XFS, LOSETUP, BLKID, PYTHON];
 
-/// The packages whose programs are not there, each once.
+/// The packages of what is not there, each once.
 pub fn missing(needs: &[Need]) -> Vec<String> {
-    missing_where(needs, |program| command::find_program(program).is_some())
+    missing_where(needs, Need::is_there)
 }
 
-fn missing_where(needs: &[Need], is_there: impl Fn(&str) -> bool) -> Vec<String> {
-    let mut packages: Vec<String> = needs.iter().filter(|need| !is_there(need.program)).map(|need| need.package.to_owned()).collect();
+fn missing_where(needs: &[Need], is_there: impl Fn(&Need) -> bool) -> Vec<String> {
+    let mut packages: Vec<String> =
+        needs.iter().filter(|need| !is_there(need)).flat_map(|need| need.packages).map(|name| (*name).to_owned()).collect();
     packages.sort();
     packages.dedup();
     packages
@@ -77,7 +92,8 @@ fn apt() -> Command {
     apt
 }
 
-fn can_install() -> bool {
+/// Whether [`install`] would do it, and not only say how.
+pub fn can_install() -> bool {
     is_root() && command::find_program("apt-get").is_some()
 }
 
@@ -92,13 +108,20 @@ mod tests {
 
     #[test]
     fn a_package_that_brings_several_missing_programs_is_named_once() {
-        let needs = [need("a", "tools"), need("b", "tools"), need("c", "other"), need("here", "present")];
-        assert_eq!(missing_where(&needs, |program| program == "here"), ["other", "tools"]);
+        let needs = [Need::of("a", &["tools"]), Need::of("b", &["tools"]), Need::of("c", &["other"]), Need::of("here", &["present"])];
+        assert_eq!(missing_where(&needs, |need| need.program == "here"), ["other", "tools"]);
     }
 
     #[test]
     fn a_shell_is_not_missing_and_an_unheard_of_program_is() {
-        assert!(missing(&[need("sh", "dash")]).is_empty());
-        assert_eq!(missing(&[need("no-such-program-anywhere", "nowhere")]), ["nowhere"]);
+        assert!(missing(&[Need::of("sh", &["dash"])]).is_empty());
+        assert_eq!(missing(&[Need::of("no-such-program-anywhere", &["nowhere"])]), ["nowhere"]);
+    }
+
+    #[test]
+    fn a_program_that_lacks_a_part_of_itself_is_missing_with_all_its_packages() {
+        let shell = |probe| Need { program: "sh", probe, packages: &["dash", "dash-extra"] };
+        assert!(missing(&[shell(&["-c", "exit 0"])]).is_empty());
+        assert_eq!(missing(&[shell(&["-c", "exit 1"])]), ["dash", "dash-extra"]);
     }
 }

@@ -52,12 +52,13 @@ impl Compiler {
     pub fn debian() -> Result<Self> {
         let complete = || Path::new(DEBIAN_CARGO).is_file() && Path::new(DEBIAN_RUSTC).is_file() && debian_sources();
         if !complete() || newest_linker(Path::new("/usr/bin")).is_none() {
-            announce("installing Debian's own compiler for WebAssembly; its first build makes the standard library, about a minute");
             let mut wanted: Vec<String> = DEBIAN_PACKAGES.map(String::from).to_vec();
             if newest_linker(Path::new("/usr/bin")).is_none() {
-                wanted.push(newest_linker_package()?);
+                // Where nothing can be installed, nothing is asked of the package lists either: this one brings the distribution's own.
+                wanted.push(if packages::can_install() { newest_linker_package()? } else { "lld".to_owned() });
             }
             packages::install(&wanted)?;
+            announce("Debian's own compiler for WebAssembly makes the standard library at its first build, about a minute");
         }
         match newest_linker(Path::new("/usr/bin")) {
             Some(linker) if complete() => Ok(Self::Debian { linker }),
