@@ -59,6 +59,10 @@ pub(crate) fn set_rate_limits(shared: &Shared, limits: RateLimits) {
     *lock(&shared.buckets) = Buckets::new(limits);
 }
 
+pub(crate) fn set_rate_limits_used_up(shared: &Shared, limits: RateLimits) {
+    *lock(&shared.buckets) = Buckets::used_up(limits);
+}
+
 pub(crate) fn journal(shared: &Shared) -> Vec<JournalEntry> {
     lock(&shared.journal).entries()
 }

@@ -67,6 +67,8 @@ impl RateLimits {
 #[derive(Debug, Default)]
 pub(crate) struct Buckets {
     limits: RateLimits,
+    /// Whether a bucket is empty when its action is first called.
+    used_up: bool,
     levels: BTreeMap<String, Bucket>,
 }
 
@@ -79,7 +81,11 @@ struct Bucket {
 
 impl Buckets {
     pub(crate) fn new(limits: RateLimits) -> Self {
-        Self { limits, levels: BTreeMap::new() }
+        Self { limits, used_up: false, levels: BTreeMap::new() }
+    }
+
+    pub(crate) fn used_up(limits: RateLimits) -> Self {
+        Self { used_up: true, ..Self::new(limits) }
     }
 
     /// Whether the call may pass; takes its token if so.
@@ -87,7 +93,7 @@ impl Buckets {
         let Some(limit) = self.limits.of(action) else { return true };
         let price = u64::from(limit.seconds) * 1000;
         let full = price * u64::from(limit.calls);
-        let bucket = self.levels.entry(action.to_owned()).or_insert(Bucket { level: full, at: now });
+        let bucket = self.levels.entry(action.to_owned()).or_insert(Bucket { level: if self.used_up { 0 } else { full }, at: now });
         bucket.level = full.min(bucket.level.saturating_add(now.saturating_sub(bucket.at).saturating_mul(u64::from(limit.calls))));
         bucket.at = now;
         let admitted = bucket.level >= price;
@@ -112,6 +118,12 @@ mod tests {
         let mut buckets = buckets();
         assert_eq!([0, 0, 0, 4_999].map(|now| buckets.admit("AttachDisk", now)), [true, true, false, false]);
         assert!(buckets.admit("DetachDisk", 0), "an action without a limit passes");
+    }
+
+    #[test]
+    fn a_bucket_that_is_used_up_gives_what_comes_in_from_the_first_call_on() {
+        let mut buckets = Buckets::used_up(buckets().limits);
+        assert_eq!([1_000, 5_999, 6_000, 6_001].map(|now| buckets.admit("AttachDisk", now)), [false, false, true, false]);
     }
 
     #[test]

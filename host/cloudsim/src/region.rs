@@ -79,6 +79,11 @@ impl Region {
         control::set_rate_limits(&self.shared, limits);
     }
 
+    /// The same, as for an account whose calls of this minute are used up: buckets start empty.
+    pub fn set_rate_limits_used_up(&self, limits: RateLimits) {
+        control::set_rate_limits_used_up(&self.shared, limits);
+    }
+
     /// Changes how long things take, from the next call on.
     pub fn set_delays(&self, delays: Delays) {
         control::set_delays(&self.shared, delays);
