@@ -10,6 +10,9 @@ use wharf_core::types::Parameters;
 pub(crate) const MAX_STRING: usize = 128;
 /// CSI, "Size Limits": any map, and `mount_flags` together.
 pub(crate) const MAX_MAP: usize = 4096;
+/// A volume's `parameters`, beyond what CSI suggests for maps: a StorageClass may hold 256 KiB of them, and the provisioner of Alibaba Cloud's
+/// clusters adds all annotations of the claim, which may hold as much.
+pub(crate) const MAX_PARAMETERS: usize = 512 << 10;
 /// CSI: `node_id`.
 pub(crate) const MAX_NODE_ID: usize = 256;
 
@@ -33,10 +36,10 @@ pub(crate) fn optional(field: &str, value: String, max: usize) -> Result<String,
 }
 
 /// A map, in the order of its keys.
-pub(crate) fn map(field: &str, value: BTreeMap<String, String>) -> Result<Parameters, Error> {
+pub(crate) fn map(field: &str, value: BTreeMap<String, String>, max: usize) -> Result<Parameters, Error> {
     let size: usize = value.iter().map(|(key, value)| key.len() + value.len()).sum();
-    if size > MAX_MAP {
-        return Err(Error::invalid(format!("{field} has {size} bytes, at most {MAX_MAP} are allowed")));
+    if size > max {
+        return Err(Error::invalid(format!("{field} has {size} bytes, at most {max} are allowed")));
     }
     Ok(value.into_iter().collect())
 }
@@ -78,10 +81,10 @@ mod tests {
     #[test]
     fn keys_and_values_of_a_map_count_together_and_are_not_repeated_in_the_message() {
         let whole = BTreeMap::from([("k".repeat(96), "v".repeat(4000))]);
-        assert!(map("parameters", whole.clone()).is_ok());
+        assert!(map("volume_context", whole.clone(), MAX_MAP).is_ok());
         let mut over = whole;
         over.insert("x".into(), String::new());
-        assert_eq!(map("parameters", over).unwrap_err().message, "parameters has 4097 bytes, at most 4096 are allowed");
+        assert_eq!(map("volume_context", over, MAX_MAP).unwrap_err().message, "volume_context has 4097 bytes, at most 4096 are allowed");
     }
 
     #[test]

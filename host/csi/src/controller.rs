@@ -143,6 +143,10 @@ impl ControllerService for ControllerFront {
         let (controller, parsed) = (Arc::clone(&self.controller), read::validate(message));
         rpc.run(Lane::Controller, parsed, move |call, request| {
             let validated = controller.validate(call, &request)?;
+            if validated.confirmed && !asked.mutable_parameters.is_empty() {
+                let message = "mutable_parameters cannot be looked at: this driver does not offer them (MODIFY_VOLUME)".to_owned();
+                return Ok(proto::ValidateVolumeCapabilitiesResponse { confirmed: None, message });
+            }
             Ok(proto::ValidateVolumeCapabilitiesResponse { confirmed: validated.confirmed.then_some(asked), message: validated.message })
         })
         .await

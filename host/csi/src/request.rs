@@ -12,7 +12,7 @@ use wharf_core::types::{
 };
 use wharf_core::{Blame, Error, ErrorKind};
 
-use crate::bounds::{self, MAX_MAP, MAX_NODE_ID, MAX_STRING};
+use crate::bounds::{self, MAX_MAP, MAX_NODE_ID, MAX_PARAMETERS, MAX_STRING};
 use crate::paths::AllowedRoots;
 use crate::proto;
 use crate::proto::volume_capability::access_mode::Mode;
@@ -27,8 +27,8 @@ pub(crate) fn create(message: proto::CreateVolumeRequest) -> Result<CreateReques
         name: bounds::required("name", message.name, MAX_STRING)?,
         capabilities: capabilities(message.volume_capabilities)?,
         capacity: capacity(message.capacity_range)?,
-        parameters: bounds::map("parameters", message.parameters)?,
-        mutable_parameters: bounds::map("mutable_parameters", message.mutable_parameters)?,
+        parameters: bounds::map("parameters", message.parameters, MAX_PARAMETERS)?,
+        mutable_parameters: bounds::map("mutable_parameters", message.mutable_parameters, MAX_MAP)?,
         source: message.volume_content_source.map(source).transpose()?,
         topology: message.accessibility_requirements.map(topology).transpose()?,
     })
@@ -68,7 +68,7 @@ pub(crate) fn validate(message: proto::ValidateVolumeCapabilitiesRequest) -> Res
         volume: volume(message.volume_id)?,
         capabilities: capabilities(message.volume_capabilities)?,
         context: context(message.volume_context)?,
-        parameters: bounds::map("parameters", message.parameters)?,
+        parameters: bounds::map("parameters", message.parameters, MAX_PARAMETERS)?,
     })
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn stage(message: proto::NodeStageVolumeRequest, root: &AllowedRoots)
         volume,
         capability: required_capability(message.volume_capability)?,
         context: context(message.volume_context)?,
-        publish_context: bounds::map("publish_context", message.publish_context)?,
+        publish_context: bounds::map("publish_context", message.publish_context, MAX_MAP)?,
     };
     Ok((request, path))
 }
@@ -109,7 +109,7 @@ pub(crate) fn publish(message: proto::NodePublishVolumeRequest, root: &AllowedRo
         capability: required_capability(message.volume_capability)?,
         read_only: message.readonly,
         context: context(message.volume_context)?,
-        publish_context: bounds::map("publish_context", message.publish_context)?,
+        publish_context: bounds::map("publish_context", message.publish_context, MAX_MAP)?,
     };
     Ok((request, target, staging))
 }
@@ -118,22 +118,27 @@ pub(crate) fn unpublish(message: proto::NodeUnpublishVolumeRequest, root: &Allow
     Ok((volume(message.volume_id)?, root.required("target_path", message.target_path)?))
 }
 
-/// A path that cannot be one of ours holds no volume, so it is "not found" and not "invalid": the order in which CSI's conformance suite
-/// looks at the id and at the path.
 pub(crate) fn node_expand(message: proto::NodeExpandVolumeRequest, root: &AllowedRoots) -> Result<(NodeExpandRequest, PathBuf), Error> {
-    let volume = volume(message.volume_id)?;
-    if message.volume_path.is_empty() {
-        return Err(Error::invalid("volume_path is missing"));
-    }
+    let (volume, path) = placed(message.volume_id, message.volume_path, root)?;
     let request = NodeExpandRequest {
         capability: message.volume_capability.map(capability).transpose()?,
         required_bytes: capacity(message.capacity_range)?.required.unwrap_or(0),
         context: Parameters::new(),
         volume,
     };
-    let path = root.required("volume_path", message.volume_path);
-    let path = path.map_err(|error| Error::not_found(format!("volume {} cannot be there: {}", request.volume, error.message)))?;
     Ok((request, path))
+}
+
+/// A volume and where it is said to be. A path that cannot be one of ours holds no volume, so it is "not found" and not "invalid": the order in
+/// which CSI's conformance suite looks at the id and at the path.
+fn placed(id: String, path: String, root: &AllowedRoots) -> Result<(VolumeId, PathBuf), Error> {
+    let volume = volume(id)?;
+    if path.is_empty() {
+        return Err(Error::invalid("volume_path is missing"));
+    }
+    let path = root.required("volume_path", path);
+    let path = path.map_err(|error| Error::not_found(format!("volume {volume} cannot be there: {}", error.message)))?;
+    Ok((volume, path))
 }
 
 fn capabilities(messages: Vec<proto::VolumeCapability>) -> Result<Vec<Capability>, Error> {
@@ -212,13 +217,13 @@ fn topology(message: proto::TopologyRequirement) -> Result<TopologyRequirement, 
 }
 
 fn segments(message: proto::Topology) -> Result<Segments, Error> {
-    bounds::map("segments", message.segments)
+    bounds::map("segments", message.segments, MAX_MAP)
 }
 
 /// A volume's context as `create` returned it. Service-account tokens may be longer than CSI's bound and go before anything is counted.
 fn context(mut message: BTreeMap<String, String>) -> Result<Parameters, Error> {
     message.retain(|key, _| key != PROVISIONER_IDENTITY && !key.starts_with(KUBELET_PREFIX));
-    bounds::map("volume_context", message)
+    bounds::map("volume_context", message, MAX_MAP)
 }
 
 #[cfg(test)]

@@ -100,6 +100,12 @@ fn create_keeps_the_provisioner_s_metadata_among_the_parameters() {
 }
 
 #[test]
+fn create_takes_as_many_parameters_as_a_class_and_a_claim_s_annotations_may_be() {
+    let annotations = map(&[("kubectl.kubernetes.io/last-applied-configuration", &"v".repeat(256 << 10))]);
+    assert!(create(proto::CreateVolumeRequest { parameters: annotations, ..create_message() }).is_ok());
+}
+
+#[test]
 fn create_refuses_what_is_missing_or_too_large() {
     let huge = map(&[("k", &"v".repeat(1 << 20))]);
     let empty_source = proto::VolumeContentSource { r#type: None };

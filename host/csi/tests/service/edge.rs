@@ -147,4 +147,7 @@ async fn validation_confirms_in_the_caller_s_own_words() {
     assert_eq!(confirmed.volume_context, message("").volume_context);
     assert_eq!(confirmed.parameters, message("").parameters);
     assert_eq!(code(controller.validate_volume_capabilities(message("vol-0")).await), Code::NotFound);
+    let with_class = proto::ValidateVolumeCapabilitiesRequest { mutable_parameters: map(&[("iops", "1")]), ..message("vol-1") };
+    let unseen = controller.validate_volume_capabilities(with_class).await.unwrap().into_inner();
+    assert!(unseen.confirmed.is_none() && unseen.message.contains("mutable_parameters"), "what nobody looked at is not confirmed");
 }

@@ -70,7 +70,7 @@ async fn every_call(rig: &Rig) {
     // Refused ones as well: a secret where an id should be, and too much of it.
     let lost = proto::DeleteVolumeRequest { secrets: secrets(), ..delete("vol-0") };
     controller.delete_volume(lost).await.unwrap();
-    let broken = proto::CreateVolumeRequest { secrets: secrets(), parameters: map(&[(CONTEXT, &SECRET.repeat(500))]), ..create("pvc-refused") };
+    let broken = proto::CreateVolumeRequest { secrets: secrets(), parameters: map(&[(CONTEXT, &SECRET.repeat(50_000))]), ..create("pvc-refused") };
     controller.create_volume(broken).await.unwrap_err();
 }
 
