@@ -99,7 +99,7 @@ pub(crate) fn of_controller(description: &Description) -> Vec<proto::ControllerS
     offered.map(|rpc| proto::ControllerServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: (*rpc).into() })) }).collect()
 }
 
-/// `NodeGetCapabilities`.
+/// `NodeGetCapabilities`. How full a volume is the host knows by itself.
 pub(crate) fn of_node(description: &Description) -> Vec<proto::NodeServiceCapability> {
     in_words_of_csi(NODE.iter().filter(|(word, _)| description.can(word)))
 }
@@ -112,5 +112,6 @@ pub(crate) fn of_an_unknown_node() -> Vec<proto::NodeServiceCapability> {
 
 fn in_words_of_csi<'a>(offered: impl Iterator<Item = &'a (&'a str, NodeRpc)>) -> Vec<proto::NodeServiceCapability> {
     use proto::node_service_capability::{Rpc, Type};
-    offered.map(|(_, rpc)| proto::NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: (*rpc).into() })) }).collect()
+    let all = std::iter::once(NodeRpc::GetVolumeStats).chain(offered.map(|(_, rpc)| *rpc));
+    all.map(|rpc| proto::NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: rpc.into() })) }).collect()
 }

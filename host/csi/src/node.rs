@@ -1,4 +1,4 @@
-//! The Node service. Unstage and unpublish ask no backend anything, not even what it can do.
+//! The Node service. Unstage, unpublish and the look at a volume's usage ask no backend anything, not even what it can do.
 
 use std::sync::Arc;
 
@@ -107,6 +107,9 @@ impl Node for NodeFront {
     }
 
     async fn node_get_volume_stats(&self, request: Request<proto::NodeGetVolumeStatsRequest>) -> Answer<proto::NodeGetVolumeStatsResponse> {
-        self.begin("NodeGetVolumeStats", &request, &request.get_ref().volume_id).refuse()
+        let rpc = self.begin("NodeGetVolumeStats", &request, &request.get_ref().volume_id);
+        let parsed = read::usage(request.into_inner(), &self.allowed_roots);
+        let node = Arc::clone(&self.node);
+        rpc.run(Lane::Node, parsed, move |call, (volume, path)| write::used(node.usage(call, &volume, &path)?)).await
     }
 }

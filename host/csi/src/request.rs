@@ -129,6 +129,10 @@ pub(crate) fn node_expand(message: proto::NodeExpandVolumeRequest, root: &Allowe
     Ok((request, path))
 }
 
+pub(crate) fn usage(message: proto::NodeGetVolumeStatsRequest, root: &AllowedRoots) -> Result<(VolumeId, PathBuf), Error> {
+    placed(message.volume_id, message.volume_path, root)
+}
+
 /// A volume and where it is said to be. A path that cannot be one of ours holds no volume, so it is "not found" and not "invalid": the order in
 /// which CSI's conformance suite looks at the id and at the path.
 fn placed(id: String, path: String, root: &AllowedRoots) -> Result<(VolumeId, PathBuf), Error> {

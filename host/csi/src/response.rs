@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use wharf_core::Error;
+use wharf_core::ports::Usage;
 use wharf_core::types::{Attached, Expanded, Listed, NodeDescription, Parameters, Segments, Volume, VolumeSource};
 
 use crate::bounds::{MAX_MAP, MAX_NODE_ID, MAX_STRING};
@@ -45,6 +46,21 @@ pub(crate) fn described(node: NodeDescription) -> Result<proto::NodeGetInfoRespo
 
 pub(crate) fn node_expanded(capacity_bytes: u64) -> Result<proto::NodeExpandVolumeResponse, Error> {
     Ok(proto::NodeExpandVolumeResponse { capacity_bytes: bytes("capacity_bytes", capacity_bytes)? })
+}
+
+/// Bytes, and inodes where the volume has any: a raw device has not.
+pub(crate) fn used(usage: Usage) -> Result<proto::NodeGetVolumeStatsResponse, Error> {
+    use proto::volume_usage::Unit;
+    let entry = |unit: Unit, total, available, used| -> Result<proto::VolumeUsage, Error> {
+        let number = |value| bytes("usage", value);
+        Ok(proto::VolumeUsage { total: number(total)?, available: number(available)?, used: number(used)?, unit: unit.into() })
+    };
+    let mut entries = vec![entry(Unit::Bytes, usage.total_bytes, usage.available_bytes, usage.used_bytes)?];
+    if usage.total_inodes > 0 {
+        let used = usage.total_inodes.saturating_sub(usage.free_inodes);
+        entries.push(entry(Unit::Inodes, usage.total_inodes, usage.free_inodes, used)?);
+    }
+    Ok(proto::NodeGetVolumeStatsResponse { usage: entries, volume_condition: None })
 }
 
 fn volume(volume: Volume) -> Result<proto::Volume, Error> {

@@ -72,6 +72,8 @@ async fn the_node_refuses_paths_that_are_not_kubelet_s() {
             assert_eq!(code(node.node_publish_volume(from).await), Code::InvalidArgument, "publish from {path:?}");
             let grown = proto::NodeExpandVolumeRequest { volume_path: path.clone(), ..grow("v", "p", 1) };
             assert_eq!(code(node.node_expand_volume(grown).await), Code::NotFound, "expand at {path:?}");
+            let looked_at = proto::NodeGetVolumeStatsRequest { volume_path: path.clone(), ..look("v", "p") };
+            assert_eq!(code(node.node_get_volume_stats(looked_at).await), Code::NotFound, "usage at {path:?}");
         }
     }
     assert!(rig.backend.calls().is_empty());
@@ -83,6 +85,27 @@ async fn a_volume_that_is_not_on_this_node_cannot_grow_here() {
     let rig = Rig::start().await;
     let mut node = rig.node().await;
     assert_eq!(code(node.node_expand_volume(grow("vol-0", "pod-1", 2)).await), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_is_of_a_volume_that_is_on_this_node_and_asks_no_backend() {
+    let rig = Rig::start().await;
+    let mut node = rig.node().await;
+    rig.volume("vol-1");
+    node.node_stage_volume(stage("vol-1")).await.unwrap();
+    node.node_publish_volume(publish("vol-1", "pod-1")).await.unwrap();
+    let before = rig.backend.calls();
+    let usage = node.node_get_volume_stats(look("vol-1", "pod-1")).await.unwrap().into_inner().usage;
+    let units: Vec<_> = usage.iter().map(|entry| (entry.unit().as_str_name(), entry.total == entry.available + entry.used)).collect();
+    assert_eq!(units, [("BYTES", true), ("INODES", true)]);
+    assert_eq!(usage[0].total, GIB);
+    for missing in [look("vol-1", "pod-2"), look("vol-0", "pod-1x")] {
+        assert_eq!(code(node.node_get_volume_stats(missing).await), Code::NotFound);
+    }
+    for broken in [look("", "pod-1"), proto::NodeGetVolumeStatsRequest { volume_path: String::new(), ..look("vol-1", "pod-1") }] {
+        assert_eq!(code(node.node_get_volume_stats(broken).await), Code::InvalidArgument);
+    }
+    assert_eq!(rig.backend.calls(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

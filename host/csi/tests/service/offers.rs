@@ -52,7 +52,7 @@ async fn a_backend_that_can_do_everything_is_offered_as_far_as_the_core_goes() {
         "SINGLE_NODE_MULTI_WRITER",
     ];
     assert_eq!(controller_offers(&rig).await, controller);
-    assert_eq!(node_offers(&rig).await, ["STAGE_UNSTAGE_VOLUME", "EXPAND_VOLUME", "SINGLE_NODE_MULTI_WRITER"]);
+    assert_eq!(node_offers(&rig).await, ["GET_VOLUME_STATS", "STAGE_UNSTAGE_VOLUME", "EXPAND_VOLUME", "SINGLE_NODE_MULTI_WRITER"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,7 +61,7 @@ async fn what_a_backend_does_not_say_is_not_offered_and_not_done() {
     rig.backend.offer(&["snapshot", "something-new"]);
     assert_eq!(plugin_offers(&rig).await, ["CONTROLLER_SERVICE"]);
     assert!(controller_offers(&rig).await.is_empty());
-    assert!(node_offers(&rig).await.is_empty());
+    assert_eq!(node_offers(&rig).await, ["GET_VOLUME_STATS"], "which needs no backend");
     let (mut controller, mut node) = (rig.controller().await, rig.node().await);
     let refused = [
         controller.create_volume(create("a")).await.unwrap_err(),
@@ -82,7 +82,7 @@ async fn what_a_backend_does_not_say_is_not_offered_and_not_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_this_version_has_no_port_for_is_unimplemented() {
     let rig = Rig::start().await;
-    let (mut controller, mut node) = (rig.controller().await, rig.node().await);
+    let mut controller = rig.controller().await;
     let mut groups = GroupControllerClient::new(rig.channel().await);
     let refused = [
         controller.get_capacity(proto::GetCapacityRequest::default()).await.unwrap_err(),
@@ -92,7 +92,6 @@ async fn what_this_version_has_no_port_for_is_unimplemented() {
         controller.get_snapshot(proto::GetSnapshotRequest::default()).await.unwrap_err(),
         controller.controller_get_volume(proto::ControllerGetVolumeRequest::default()).await.unwrap_err(),
         controller.controller_modify_volume(proto::ControllerModifyVolumeRequest::default()).await.unwrap_err(),
-        node.node_get_volume_stats(proto::NodeGetVolumeStatsRequest::default()).await.unwrap_err(),
         groups.group_controller_get_capabilities(proto::GroupControllerGetCapabilitiesRequest {}).await.unwrap_err(),
     ];
     for status in refused {

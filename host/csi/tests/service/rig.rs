@@ -180,6 +180,10 @@ pub fn grow(volume: &str, pod: &str, size: i64) -> proto::NodeExpandVolumeReques
     proto::NodeExpandVolumeRequest { volume_id: volume.into(), volume_path: target(volume, pod), capacity_range: gib(size), ..Default::default() }
 }
 
+pub fn look(volume: &str, pod: &str) -> proto::NodeGetVolumeStatsRequest {
+    proto::NodeGetVolumeStatsRequest { volume_id: volume.into(), volume_path: target(volume, pod), ..Default::default() }
+}
+
 pub fn staging(volume: &str) -> String {
     format!("/kubelet/plugins/kubernetes.io/csi/{NAME}/{volume}/globalmount")
 }
