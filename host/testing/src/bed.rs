@@ -19,9 +19,9 @@ use wharf_cloudsim::{Delays, Region, RegionOptions};
 
 use self::config::Rights;
 pub use self::machine::{Machine, Ran};
-pub use self::mounts::{MountLine, loops_below, mounts_below};
+pub use self::mounts::{MountLine, loops_below, mounts_below, unmount_below};
 pub use self::parts::Parts;
-use self::reaper::Reaper;
+pub use self::reaper::{REAPER, Reaper, note};
 pub use crate::player::{CsiPlayer, FlexPlayer};
 
 /// The CSI driver that the bed serves.
@@ -83,13 +83,16 @@ pub struct BedOptions {
     pub nodes: usize,
     /// How long the cloud takes.
     pub delays: Delays,
+    /// The zones of the nodes, in their order; what is missing means the region's first.
+    pub zones: Vec<&'static str>,
     /// Where an earlier FlexVolume plugin kept its `<volume name>.conf` files: below each machine's folder.
     pub legacy_state: bool,
 }
 
 impl Default for BedOptions {
     fn default() -> Self {
-        Self { nodes: 2, delays: Delays { create: 5, attach: 20, device: 5, detach: 20, snapshot: 20, modify: 20 }, legacy_state: false }
+        let delays = Delays { create: 5, attach: 20, device: 5, detach: 20, snapshot: 20, modify: 20 };
+        Self { nodes: 2, delays, zones: Vec::new(), legacy_state: false }
     }
 }
 
@@ -122,6 +125,7 @@ impl Bed {
         let mut region = RegionOptions::new(folder.path().join("region"));
         region.instances = options.nodes.max(1);
         region.delays = options.delays;
+        region.instance_zones = options.zones.iter().map(|zone| (*zone).to_owned()).collect();
         std::fs::create_dir_all(&region.directory).map_err(BedError::system("make the region's folder"))?;
         let region = Region::start(region)?;
         let mut bed = Self {

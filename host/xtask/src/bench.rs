@@ -7,6 +7,7 @@ mod calls;
 mod processes;
 mod report;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -14,7 +15,7 @@ use clap::{Args, ValueEnum};
 use wharf_testing::bed::Parts;
 
 use crate::build_backends;
-use crate::command::announce;
+use crate::command::{self, announce};
 use crate::dist;
 use crate::workspace::Workspace;
 
@@ -23,7 +24,7 @@ use self::report::Report;
 /// Measures the release build: whole FlexVolume processes, single calls, swaps under load, a hundred attaches at a cloud's real rates.
 #[derive(Args)]
 pub struct Options {
-    /// A table, or JSON for scripts.
+    /// A table, or JSON for scripts; progress is then told on standard error.
     #[arg(long, value_enum, default_value = "table")]
     output: Output,
     /// Pairs of processes to time.
@@ -42,6 +43,8 @@ enum Output {
 
 /// The command.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    // Cargo's words, ours and those of what is measured go elsewhere.
+    let for_scripts = (options.output == Output::Json).then(command::keep_standard_output).transpose()?;
     let workspace = Workspace::load()?;
     let components = build_backends::all(&workspace, None)?;
     let parts = Parts { wharf: dist::build(&workspace)?, components };
@@ -52,9 +55,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     calls::measure(&workspace, &parts, &mut report)?;
     announce("attaching 100 disks to 10 nodes at the cloud's real rates");
     attaches::measure(&parts, &mut report)?;
-    match options.output {
-        Output::Table => print!("{}", report.table()),
-        Output::Json => println!("{}", report.json()?),
+    match for_scripts {
+        None => print!("{}", report.table()),
+        Some(mut stdout) => writeln!(stdout, "{}", report.json()?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use serde::Deserialize;
 
@@ -14,6 +15,7 @@ use crate::component::{self, componentize};
 use crate::guests::{self, Guest};
 use crate::wasm_target::Compiler;
 use crate::workspace::Workspace;
+use crate::{deadline, supervise};
 
 /// Builds every backend and example into WebAssembly components.
 ///
@@ -104,9 +106,16 @@ fn compile(workspace: &Workspace, compiler: &Compiler, guests: &[Guest], debug: 
     guests.iter().for_each(|guest| {
         cargo.args(["--package", &guest.package]);
     });
-    let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    let mut child = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let mut stdout = child.stdout.take().context("cargo has no output")?;
+    let reading = std::thread::spawn(move || {
+        let mut messages = Vec::new();
+        stdout.read_to_end(&mut messages).map(|_| messages)
+    });
+    let status = supervise::wait(&mut child, deadline::left()).context("compiling guests")?;
+    let messages = reading.join().map_err(|_| anyhow!("cargo's output was not read"))??;
     let mut modules = BTreeMap::new();
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
+    for line in String::from_utf8_lossy(&messages).lines() {
         let message: CargoMessage = serde_json::from_str(line).context("cannot read what cargo printed")?;
         let package = workspace.packages.iter().find(|package| package.manifest() == message.manifest_path);
         let module = message.filenames.into_iter().find(|file| file.extension().is_some_and(|extension| extension == "wasm"));
@@ -114,7 +123,7 @@ fn compile(workspace: &Workspace, compiler: &Compiler, guests: &[Guest], debug: 
             modules.insert(package.name.clone(), module);
         }
     }
-    Ok(Compiled { succeeded: output.status.success(), modules })
+    Ok(Compiled { succeeded: status.success(), modules })
 }
 
 /// Writes the component unless the one that is there was made of the same input.

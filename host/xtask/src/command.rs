@@ -1,9 +1,15 @@
-//! Running other programs: what is run is printed first, and a failure names the program and how it ended.
+//! Running other programs: what is run is printed first, and a failure names the program and how it ended. What may take long keeps to the
+//! deadline of what it is run for.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+
+use crate::{deadline, supervise};
 
 /// The cargo that runs this command, so that a toolchain override carries over. What `cargo run` tells us about our own package is taken out
 /// of the environment: build scripts that watch it would run again each time cargo is started from here after it was started by hand.
@@ -21,15 +27,25 @@ fn is_about_our_package(variable: &str) -> bool {
         || matches!(variable, "CARGO_MANIFEST_DIR" | "CARGO_MANIFEST_PATH" | "CARGO_MANIFEST_LINKS" | "CARGO_PRIMARY_PACKAGE")
 }
 
-/// Announces a piece of work that may take a while.
+/// Announces a piece of work that may take a while. Nobody has to be there to read it.
 pub fn announce(what: &str) {
-    println!("==> {what}");
+    let _ = writeln!(std::io::stdout(), "==> {what}");
+}
+
+/// From here on everything that this process and its children print goes to standard error. Returns what was standard output, for the one
+/// thing that a script reads.
+pub fn keep_standard_output() -> Result<File> {
+    let stdout = std::io::stdout();
+    let kept = File::from(stdout.as_fd().try_clone_to_owned().context("cannot share standard output")?);
+    rustix::stdio::dup2_stdout(std::io::stderr()).context("cannot send standard output elsewhere")?;
+    Ok(kept)
 }
 
 /// Runs to the end with this process's output. A failure of the program is an error.
 pub fn run(command: &mut Command) -> Result<()> {
     println!("    $ {}", shown(command));
-    let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot start `{}`", program(command)))?;
+    let mut child = command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start `{}`", program(command)))?;
+    let status = supervise::wait(&mut child, deadline::left()).with_context(|| format!("`{}`", shown(command)))?;
     if !status.success() {
         bail!("`{}` failed ({status})", shown(command));
     }

@@ -16,7 +16,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -30,6 +29,7 @@ use self::teller::Teller;
 use crate::binary::{self, Company};
 use crate::build_backends;
 use crate::command::announce;
+use crate::deadline;
 use crate::packages;
 use crate::supervise;
 use crate::tally::Tally;
@@ -91,14 +91,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// The part of `test` and `ci`: another process, so that the time limit and its signals concern the demo alone.
-pub fn part(workspace: &Workspace, limit: Duration) -> Result<Tally> {
+pub fn part(workspace: &Workspace) -> Result<Tally> {
     if !packages::is_root() {
         return Ok(Tally::absent("the demo needs root"));
     }
     build(workspace, Company::Tests)?;
     let mut demo = Command::new(THIS_PROGRAM);
-    let status = supervise::run(demo.current_dir(&workspace.root).args(["demo", "--no-build"]), limit, |_| {})?;
-    Ok(if status.success() { Tally::passed() } else { Tally::failed(format!("the demo failed ({status}); its last lines say why")) })
+    let status = supervise::run(demo.current_dir(&workspace.root).args(["demo", "--no-build"]), deadline::left(), |_| {})?;
+    Ok(if status.success() { Tally::one_passed() } else { Tally::failed(format!("the demo failed ({status}); its last lines say why")) })
 }
 
 fn build(workspace: &Workspace, company: Company) -> Result<()> {

@@ -5,16 +5,17 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use wharf_cloudsim::{Delays, Devices, FaultRule, RateLimits, Region, RegionOptions};
+use wharf_testing::bed::Parts;
 
 use crate::binary::{self, Company};
 use crate::build_backends;
 use crate::command::announce;
 use crate::instance::{Equipment, prepare_instance};
+use crate::signals::Ends;
 use crate::workspace::Workspace;
 
-/// Runs a simulated region on loopback until SIGINT or SIGTERM.
+/// Runs a simulated region on loopback until SIGINT, SIGTERM, SIGHUP or SIGQUIT.
 ///
 /// Writes `DIR/region.json` (endpoints and keys) and, for every instance, `DIR/<instance>/wharf.toml` and a store with the built components.
 /// Prints one line that begins with `ready` when all of that is there. A later start over the same folder goes on where it ended.
@@ -29,6 +30,9 @@ pub struct Options {
     /// The region itself and nothing else: builds no binary, fills no store, writes no `wharf.toml`.
     #[arg(long)]
     bare: bool,
+    /// Use the binary and the components that are built already.
+    #[arg(long)]
+    no_build: bool,
     /// Where staging and target paths will lie, for all instances [default: DIR/INSTANCE/kubelet].
     #[arg(long, value_name = "PATH")]
     kubelet_root: Option<PathBuf>,
@@ -74,23 +78,18 @@ struct DelayOptions {
 /// The command.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let region_options = options.for_region()?;
-    let workspace = Workspace::load()?;
-    let (wharf, components) = if options.bare {
-        (PathBuf::new(), PathBuf::new())
-    } else {
-        (binary::build(&workspace, Company::Alone)?, build_backends::all(&workspace, None)?)
-    };
+    let parts = options.parts()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before it starts, so that an early signal still frees its loop devices.
     let mut ends = runtime.block_on(async { Ends::listen() })?;
     announce(&format!("starting a region with {} instances in {}", options.instances, options.dir.display()));
     let region = Region::start(region_options)?;
-    if !options.bare {
-        let equipment = Equipment { wharf: &wharf, components: &components, kubelet_root: options.kubelet_root.as_deref() };
-        prepare(&region, equipment)?;
+    if let Some(Parts { wharf, components }) = &parts {
+        prepare(&region, Equipment { wharf, components, kubelet_root: options.kubelet_root.as_deref() })?;
     }
     let file = options.dir.join("region.json");
     println!("ready: ECS at {}, everything else in {}", region.description().endpoints.ecs, file.display());
-    runtime.block_on(ends.first());
+    runtime.block_on(ends.next());
     announce("stopping the region");
     region.stop()?;
     Ok(ExitCode::SUCCESS)
@@ -105,6 +104,18 @@ fn prepare(region: &Region, equipment: Equipment) -> Result<()> {
 }
 
 impl Options {
+    /// What instances are made ready with.
+    fn parts(&self) -> Result<Option<Parts>> {
+        if self.bare {
+            return Ok(None);
+        }
+        let workspace = Workspace::load()?;
+        if self.no_build {
+            return Ok(Some(Parts::in_target(&workspace.target)?));
+        }
+        Ok(Some(Parts { wharf: binary::build(&workspace, Company::Alone)?, components: build_backends::all(&workspace, None)? }))
+    }
+
     fn for_region(&self) -> Result<RegionOptions> {
         std::fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
         let mut options = RegionOptions::new(self.dir.canonicalize()?);
@@ -144,25 +155,6 @@ fn rate_limits(text: &str) -> Result<RateLimits> {
 fn read_json<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     serde_json::from_str(&text).with_context(|| format!("in {}", file.display()))
-}
-
-/// The signals that end the region. Listened for before it starts, so that an early one still frees its loop devices.
-struct Ends {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Ends {
-    fn listen() -> Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn first(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]

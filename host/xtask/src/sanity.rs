@@ -6,16 +6,19 @@ mod tool;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use wharf_cloudsim::{Fault, FaultRule, Region, RegionOptions};
+use wharf_testing::bed::{self, Reaper};
 
 use crate::binary::{self, Company};
 use crate::build_backends;
 use crate::command::announce;
+use crate::deadline;
 use crate::instance::{self, Equipment, prepare_instance};
+use crate::packages;
 use crate::supervise;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
@@ -47,7 +50,7 @@ const TROUBLED: Access = Access { word: "mount", fills_a_node: false };
 const VOLUME_BYTES: u64 = 20 << 30;
 const EXPANDED_BYTES: u64 = 25 << 30;
 
-/// A run takes about a minute; the limit is for a driver that hangs.
+/// All runs together take about three minutes; the limit is for a driver that hangs.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// The command.
@@ -55,54 +58,71 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     let tally = match (&options.endpoint, &options.dir) {
         (Some(endpoint), Some(dir)) => {
-            check_all(&Subject { tool: tool::find_or_install(&workspace)?, endpoint: endpoint.clone(), folder: dir.clone(), limit: LIMIT })?
+            let tool = tool::find_or_install(&workspace)?;
+            check_all(&Subject { tool, endpoint: endpoint.clone(), folder: dir.clone(), until: Instant::now() + LIMIT })?
         }
-        _ => against_wharf(&workspace, Company::Alone, LIMIT)?,
+        _ => against_wharf(&workspace, Company::Alone)?,
     };
-    tally.skips.iter().for_each(|skip| println!("skipped: {skip}"));
+    tally.absences.iter().chain(&tally.skips).for_each(|skip| println!("skipped: {skip}"));
     tally.failures.iter().for_each(|failure| println!("FAILED: {failure}"));
-    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failures.len(), tally.skips.len());
+    println!("{} passed, {} failed, {} skipped", tally.passed(), tally.failures.len(), tally.skips.len() + tally.absences.len());
     Ok(if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The part of `test` and `ci`.
-pub fn part(workspace: &Workspace, limit: Duration) -> Result<Tally> {
-    match tool::find_or_install(workspace) {
-        Ok(_) => against_wharf(workspace, Company::Tests, limit),
-        Err(error) => Ok(Tally::absent(format!("{error:#}"))),
-    }
+pub fn part(workspace: &Workspace) -> Result<Tally> {
+    against_wharf(workspace, Company::Tests)
 }
 
 /// A fresh region and a fresh server for it, gone afterwards.
-fn against_wharf(workspace: &Workspace, company: Company, limit: Duration) -> Result<Tally> {
-    let tool = tool::find_or_install(workspace)?;
+fn against_wharf(workspace: &Workspace, company: Company) -> Result<Tally> {
+    if !packages::is_root() {
+        return Ok(Tally::absent("csi-sanity has disks attached and mounted, which needs root"));
+    }
+    let tool = match tool::find_or_install(workspace) {
+        Ok(tool) => tool,
+        Err(error) => return Ok(Tally::absent(format!("{error:#}"))),
+    };
     let components = build_backends::all(workspace, None)?;
     let wharf = binary::build(workspace, company)?;
     let folder = workspace.target.join("csi-sanity");
     clear(&folder)?;
+    let reaper = Reaper::watch(&folder)?;
+    let tally = against(tool, &wharf, &components, &folder);
+    bed::unmount_below(&folder);
+    reaper.dismiss();
+    tally
+}
 
+/// With what has been built, in a folder that is taken care of.
+fn against(tool: PathBuf, wharf: &Path, components: &Path, folder: &Path) -> Result<Tally> {
     announce("starting a region and the server for csi-sanity");
-    let region = Region::start(RegionOptions::new(&folder))?;
+    let region = Region::start(RegionOptions::new(folder))?;
     let instance = region.description().instances.first().context("the region has no instance")?;
-    let config = prepare_instance(region.description(), instance, Equipment { wharf: &wharf, components: &components, kubelet_root: None })?;
+    let config = prepare_instance(region.description(), instance, Equipment { wharf, components, kubelet_root: None })?;
     let home = config.parent().context("a configuration without a folder")?;
     let socket = home.join("sockets").join(instance::DRIVER).join("csi.sock");
-    let server = Server::start(&wharf, &config, &folder.join("wharf.log"))?;
-    let subject = Subject { tool, endpoint: format!("unix://{}", socket.display()), folder: home.join("kubelet"), limit };
+    let server = Server::start(wharf, &config, folder)?;
+    let until = Instant::now() + LIMIT.min(deadline::left());
+    let subject = Subject { tool, endpoint: format!("unix://{}", socket.display()), folder: home.join("kubelet"), until };
     let tally = check_all(&subject).and_then(|tally| check_troubled(&subject, &region, tally));
     let ended = server.stop();
+    let mounts = bed::mounts_below(folder);
+    bed::unmount_below(folder);
     region.stop()?;
-    let tally = tally?;
+    let mut tally = tally?;
     ended?;
+    tally.failures.extend(mounts.iter().map(|mount| format!("a mount is left at {}", mount.at.display())));
+    let devices = bed::loops_below(folder);
+    tally.failures.extend(devices.iter().map(|(device, image)| format!("{} of {} is left", device.display(), image.display())));
     Ok(tally)
 }
 
 /// What an earlier run left would be found again: its disks, its store, its half-made mounts.
 fn clear(folder: &Path) -> Result<()> {
+    bed::unmount_below(folder);
     match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            bail!("cannot clear {} ({error}): unmount what is mounted below it and try again", folder.display())
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => bail!("cannot clear {} ({error})", folder.display()),
         _ => fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display())),
     }
 }
@@ -112,7 +132,8 @@ struct Subject {
     tool: PathBuf,
     endpoint: String,
     folder: PathBuf,
-    limit: Duration,
+    /// All runs together.
+    until: Instant,
 }
 
 /// All access types, one after the other.
@@ -138,7 +159,7 @@ fn check_troubled(subject: &Subject, region: &Region, mut all: Tally) -> Result<
 
 /// One run. csi-sanity makes and removes the two folders itself, and insists on finding them empty.
 fn check(subject: &Subject, access: &Access) -> Result<Tally> {
-    let Subject { tool, endpoint, folder, limit } = subject;
+    let Subject { tool, endpoint, folder, until } = subject;
     let report = folder.join(format!("csi-sanity-{}.json", access.word));
     let mut sanity = Command::new(tool);
     sanity
@@ -154,7 +175,7 @@ fn check(subject: &Subject, access: &Access) -> Result<Tally> {
         sanity.arg("--csi.testnodevolumeattachlimit");
     }
     // A failed check shows in the report; without a report the exit status says why.
-    let status = supervise::run(&mut sanity, *limit, |_| {})?;
+    let status = supervise::run(&mut sanity, until.saturating_duration_since(Instant::now()), |_| {})?;
     let text = fs::read_to_string(&report).with_context(|| format!("csi-sanity ended ({status}) without a report"))?;
     let tally = report::parse(&text)?;
     if !status.success() && tally.failures.is_empty() {
@@ -170,13 +191,15 @@ struct Server {
 }
 
 impl Server {
-    fn start(wharf: &Path, config: &Path, log: &Path) -> Result<Self> {
-        let file = fs::File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
+    fn start(wharf: &Path, config: &Path, folder: &Path) -> Result<Self> {
+        let log = folder.join("wharf.log");
+        let file = fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         let mut server = Command::new(wharf);
         server.arg("--config").arg(config).args(["csi", "--role", "all"]).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         println!("    its log is {}", log.display());
         let child = server.spawn().context("cannot start the wharf binary")?;
-        Ok(Self { child: Some(child), log: log.to_owned() })
+        bed::note(folder, child.id());
+        Ok(Self { child: Some(child), log })
     }
 
     /// It must have lived until now, and end by itself when asked.

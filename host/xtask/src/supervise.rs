@@ -1,7 +1,7 @@
-//! Running a program that may hang: its lines are passed on as they come, and when its time is over it is ended with everything it started.
-//! Called for every part of `test` and `ci`. Signals from the terminal reach the program as usual, because it stays in our process group.
+//! Running a program that may hang: its lines are passed on as they come, and when its time is over it is asked to end, and then ended with
+//! everything it started. Reapers alone are spared, for they clean up after it. Called for every part of `test` and `ci`. Signals from the
+//! terminal reach the program as usual, because it stays in our process group.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use wharf_testing::bed::REAPER;
 
 use crate::command;
 
@@ -18,6 +19,12 @@ const AFTER_THE_END: Duration = Duration::from_secs(5);
 
 /// How often we look whether a silent program has ended.
 const GLANCE: Duration = Duration::from_millis(200);
+
+/// How long a program whose time is over may take down what it made: the demo's two servers, file systems and devices take seconds.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// How long reapers may take after that, before what comes next finds what they have not removed yet.
+const REAPING: Duration = Duration::from_secs(20);
 
 /// Runs to the end, or to the limit. Every line of both outputs is printed and given to `on_line`. Time over is an error.
 pub fn run(command: &mut Command, limit: Duration, mut on_line: impl FnMut(&str)) -> Result<ExitStatus> {
@@ -29,27 +36,25 @@ pub fn run(command: &mut Command, limit: Duration, mut on_line: impl FnMut(&str)
         println!("{line}");
         on_line(&line);
     };
-    let status = follow(child, &lines, Instant::now() + limit, &mut each).with_context(|| format!("`{}`", command::shown(command)))?;
+    let status = follow(child, &lines, Instant::now() + limit, &mut each).with_context(|| format!("`{}`", command::shown(command)));
     let end = Instant::now() + AFTER_THE_END;
     while let Ok(line) = lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
         each(line);
     }
-    Ok(status)
+    status
+}
+
+/// Waits for a program whose output is its own affair. Time over is an error.
+pub fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus> {
+    let nothing = mpsc::channel().1;
+    follow(child, &nothing, Instant::now() + limit, &mut drop)
 }
 
 /// Asks a program to end and waits for it; one that does not is killed, and that is an error.
 pub fn terminate(child: &mut Child, patience: Duration) -> Result<ExitStatus> {
-    signal(child.id(), Signal::TERM);
-    let deadline = Instant::now() + patience;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        if Instant::now() >= deadline {
-            end_with_descendants(child);
-            bail!("it was asked to end and did not within {} s", patience.as_secs());
-        }
-        thread::sleep(GLANCE);
+    match end(child, patience)? {
+        Some(status) => Ok(status),
+        None => bail!("it was asked to end and did not within {} s", patience.as_secs()),
     }
 }
 
@@ -64,7 +69,7 @@ fn follow(child: &mut Child, lines: &Receiver<String>, deadline: Instant, each: 
             return Ok(status);
         }
         if Instant::now() >= deadline {
-            end_with_descendants(child);
+            end(child, GRACE)?;
             bail!("was ended because its time was over");
         }
     }
@@ -95,17 +100,28 @@ fn forward(from: impl Read + Send + 'static, to: Sender<String>) {
     });
 }
 
-/// Children first die of what their parents die of; those that became orphans before are out of reach and end by their own limits.
-fn end_with_descendants(child: &mut Child) {
-    let parents = parents();
-    let mut doomed = vec![child.id()];
-    let mut next = 0;
-    while let Some(&parent) = doomed.get(next) {
-        doomed.extend(parents.iter().filter(|&(_, of)| *of == parent).map(|(&id, _)| id));
-        next += 1;
+/// Asks a program to end; what it started and did not end itself is killed, and so is the program when its patience is over. `None`: it was.
+/// Those that had become orphans before are out of reach and end by their own limits.
+fn end(child: &mut Child, patience: Duration) -> Result<Option<ExitStatus>> {
+    let before = Family::of(vec![child.id()]);
+    signal(child.id(), Signal::TERM);
+    let deadline = Instant::now() + patience;
+    let mut status = child.try_wait()?;
+    while status.is_none() && Instant::now() < deadline {
+        thread::sleep(GLANCE);
+        status = child.try_wait()?;
     }
-    doomed.into_iter().for_each(|id| signal(id, Signal::KILL));
-    let _ = child.wait();
+    // Whoever lost its parent meanwhile is known from before, and may have started others.
+    let now = Family::of(before.members.iter().filter(|process| process.is_alive()).map(|process| process.id).collect());
+    now.members.iter().for_each(|process| signal(process.id, Signal::KILL));
+    if status.is_none() {
+        child.wait()?;
+    }
+    let deadline = Instant::now() + REAPING;
+    while before.reapers.iter().chain(&now.reapers).any(Process::is_alive) && Instant::now() < deadline {
+        thread::sleep(GLANCE);
+    }
+    Ok(status)
 }
 
 /// A process that is gone already is as good as one that got the signal.
@@ -115,21 +131,76 @@ fn signal(id: u32, signal: Signal) {
     }
 }
 
-/// Process id to its parent's, for the whole machine.
-fn parents() -> BTreeMap<u32, u32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return BTreeMap::new() };
-    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    ids.filter_map(|id: u32| Some((id, parent_in(&std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?)?))).collect()
+/// Processes and everything they have started, with reapers apart.
+#[derive(Default)]
+struct Family {
+    members: Vec<Process>,
+    reapers: Vec<Process>,
 }
 
-/// `42 (a name) with anything) S 41 …`: the name ends at the last parenthesis, the parent is the second word after it.
-fn parent_in(stat: &str) -> Option<u32> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+impl Family {
+    fn of(mut ids: Vec<u32>) -> Self {
+        let all = Process::all();
+        let mut family = Self::default();
+        let mut next = 0;
+        while let Some(&id) = ids.get(next) {
+            next += 1;
+            let Some(process) = all.iter().find(|process| process.id == id) else { continue };
+            if process.is_reaper() {
+                family.reapers.push(*process);
+                continue;
+            }
+            family.members.push(*process);
+            let children: Vec<u32> = all.iter().filter(|other| other.parent == id && !ids.contains(&other.id)).map(|child| child.id).collect();
+            ids.extend(children);
+        }
+        family
+    }
+}
+
+/// A process as the kernel shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Process {
+    id: u32,
+    parent: u32,
+    /// When it began. Tells it from a later one with the same number.
+    began: u64,
+}
+
+impl Process {
+    /// Those of the whole machine.
+    fn all() -> Vec<Self> {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries.filter_map(|entry| Self::read(entry.file_name().to_str()?.parse().ok()?)).collect()
+    }
+
+    /// `None`: gone, or nothing but an exit status that nobody has asked for.
+    fn read(id: u32) -> Option<Self> {
+        Self::parse(id, &std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
+    }
+
+    /// `42 (a name) with anything) S 41 …`: the name ends at the last parenthesis; after it come state, parent, and as the twentieth the start.
+    fn parse(id: u32, stat: &str) -> Option<Self> {
+        let words: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let is_dead = words.first().is_some_and(|state| matches!(*state, "Z" | "X"));
+        (!is_dead).then_some(Self { id, parent: words.get(1)?.parse().ok()?, began: words.get(19)?.parse().ok()? })
+    }
+
+    fn is_alive(&self) -> bool {
+        Self::read(self.id).is_some_and(|process| process.began == self.began)
+    }
+
+    fn is_reaper(&self) -> bool {
+        let line = std::fs::read(format!("/proc/{}/cmdline", self.id)).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|argument| argument == REAPER.as_bytes())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
+
+    use wharf_testing::bed::Reaper;
 
     use super::*;
 
@@ -164,8 +235,45 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_is_found_behind_a_name_with_parentheses() {
-        assert_eq!(parent_in("42 (a) b) S 41 42 42 0"), Some(41));
-        assert_eq!(parent_in("nonsense"), None);
+    fn a_program_that_ends_when_it_is_asked_to_may_take_down_what_it_made() {
+        let mut said = Vec::new();
+        let script = "trap 'echo taken down; exit 0' TERM; echo begun; while :; do sleep 0.05; done";
+        run(&mut shell(script), Duration::from_millis(500), |line| said.push(line.to_owned())).unwrap_err();
+        assert_eq!(said, ["begun", "taken down"]);
+    }
+
+    /// Not a test of its own: what the next one starts and ends.
+    #[test]
+    fn a_program_that_hangs_with_a_reaper() {
+        let Some(folder) = std::env::var_os("WHARF_FOLDER_TO_REAP") else { return };
+        let _reaper = Reaper::watch(Path::new(&folder)).unwrap();
+        std::fs::write(Path::new(&folder).join("ready"), "").unwrap();
+        loop {
+            thread::park();
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_ended_leaves_nothing_that_it_had_a_reaper_for() {
+        let folder = tempfile::tempdir().unwrap().keep();
+        let program = std::env::current_exe().unwrap();
+        // The shell dies of the first signal and leaves the other alone, as cargo does with a test.
+        let mut parent = shell(&format!("'{}' --exact supervise::tests::a_program_that_hangs_with_a_reaper; true", program.display()));
+        let mut parent = parent.env("WHARF_FOLDER_TO_REAP", &folder).stdout(Stdio::null()).spawn().unwrap();
+        let patience = Instant::now() + Duration::from_secs(60);
+        while !folder.join("ready").exists() {
+            assert!(Instant::now() < patience, "the program does not begin");
+            thread::yield_now();
+        }
+        end(&mut parent, GRACE).unwrap();
+        assert!(!folder.exists(), "{} is left", folder.display());
+    }
+
+    #[test]
+    fn a_process_is_read_behind_a_name_with_parentheses_and_a_dead_one_is_none() {
+        let stat = |state: &str| format!("42 (a) b) {state} 41 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 777 0 0");
+        assert_eq!(Process::parse(42, &stat("S")), Some(Process { id: 42, parent: 41, began: 777 }));
+        assert_eq!(Process::parse(42, &stat("Z")), None);
+        assert_eq!(Process::parse(42, "nonsense"), None);
     }
 }

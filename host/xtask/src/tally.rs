@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+/// How a test begins the line that says that it cannot run.
+const SKIPPED: &str = "skipped: ";
+
 /// What a test may lack even where nothing else may be missing: how it says so, and why that is no defect of the set-up.
 const EXCUSED: &[(&str, &str)] = &[(
     "growing a mounted ext4 needs CAP_SYS_RESOURCE",
@@ -12,8 +15,10 @@ const EXCUSED: &[(&str, &str)] = &[(
 /// Counts, and what is to be said about failures and skips. The counts are those of the lists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Checks that passed.
-    pub passed: usize,
+    /// Checks that passed, and tests that ended well because they said that they could not run.
+    passed: usize,
+    /// How many of those there are.
+    said_skipped: usize,
     /// Checks that failed, one line each.
     pub failures: Vec<String>,
     /// Checks that are not meant to run here, one line each, with the reason.
@@ -24,8 +29,18 @@ pub struct Tally {
 
 impl Tally {
     /// A part that is one check, and passed.
-    pub fn passed() -> Self {
+    pub fn one_passed() -> Self {
         Self { passed: 1, ..Self::default() }
+    }
+
+    /// Checks that ran and passed.
+    pub fn passed(&self) -> usize {
+        self.passed.saturating_sub(self.said_skipped)
+    }
+
+    /// Counts one more.
+    pub fn pass(&mut self) {
+        self.passed += 1;
     }
 
     /// A part that failed as a whole.
@@ -40,24 +55,30 @@ impl Tally {
 
     /// A part that is one check, with its complaints.
     pub fn of_complaints(complaints: Vec<String>) -> Self {
-        if complaints.is_empty() { Self::passed() } else { Self { failures: complaints, ..Self::default() } }
+        if complaints.is_empty() { Self::one_passed() } else { Self { failures: complaints, ..Self::default() } }
     }
 
     /// Takes in one line of `cargo test`: results of single tests, and lines that a test prints itself when it cannot run
-    /// (`skipped: <what>: <why>`).
+    /// (`skipped: <what>: <why>`). Such a test prints that line once, and cargo calls it `ok`.
     pub fn take_test_line(&mut self, line: &str) {
-        if let Some(reason) = line.strip_prefix("skipped: ") {
-            match EXCUSED.iter().find(|(says, _)| *says == reason) {
-                Some((_, because)) => self.skips.push(format!("{reason} ({because})")),
-                None => self.absences.push(reason.to_owned()),
-            }
+        if let Some(reason) = line.strip_prefix(SKIPPED) {
+            self.said_skipped += 1;
+            self.skip(reason);
         }
         let Some((name, result)) = line.strip_prefix("test ").and_then(|line| line.rsplit_once(" ... ")) else { return };
         match result.split(',').next().unwrap_or_default().trim() {
             "ok" => self.passed += 1,
             "FAILED" => self.failures.push(name.to_owned()),
             "ignored" => self.skips.push(format!("{name}: {result}")),
-            _ => {}
+            // Where one test runs at a time, its name stands there already when it speaks, and `ok` comes alone on the next line.
+            _ => result.strip_prefix(SKIPPED).into_iter().for_each(|reason| self.skip(reason)),
+        }
+    }
+
+    fn skip(&mut self, reason: &str) {
+        match EXCUSED.iter().find(|(says, _)| *says == reason) {
+            Some((_, because)) => self.skips.push(format!("{reason} ({because})")),
+            None => self.absences.push(reason.to_owned()),
         }
     }
 
@@ -71,7 +92,7 @@ impl Tally {
     /// Adds the results of a part of this part.
     pub fn absorb(&mut self, name: &str, other: Self) {
         let named = |line: String| format!("{name}: {line}");
-        self.passed += other.passed;
+        self.passed += other.passed();
         self.failures.extend(other.failures.into_iter().map(named));
         self.skips.extend(other.skips.into_iter().map(named));
         self.absences.extend(other.absences.into_iter().map(named));
@@ -82,7 +103,7 @@ impl Tally {
     }
 
     fn word(&self) -> &'static str {
-        match (self.failures.len(), self.skipped(), self.passed) {
+        match (self.failures.len(), self.skipped(), self.passed()) {
             (1.., _, _) => "FAILED",
             (0, 1.., 0) => "skipped",
             _ => "passed",
@@ -105,7 +126,7 @@ pub struct Finished {
 pub fn summary(parts: &[Finished]) -> String {
     let mut text = String::from("\nSummary\n");
     for Finished { name, tally, took } in parts {
-        let counts = format!("{} passed, {} failed, {} skipped", tally.passed, tally.failures.len(), tally.skipped());
+        let counts = format!("{} passed, {} failed, {} skipped", tally.passed(), tally.failures.len(), tally.skipped());
         text += &format!("  {name:<16} {:<8} {:>7.1} s   {counts}\n", tally.word(), took.as_secs_f64());
     }
     let listed = |pick: fn(&Tally) -> &Vec<String>, heading: &str| {
@@ -116,7 +137,7 @@ pub fn summary(parts: &[Finished]) -> String {
     text += &listed(|tally| &tally.absences, "Could not run");
     text += &listed(|tally| &tally.failures, "Failed");
     let total = |count: fn(&Tally) -> usize| parts.iter().map(|part| count(&part.tally)).sum::<usize>();
-    let (passed, failed, skipped) = (total(|tally| tally.passed), total(|tally| tally.failures.len()), total(Tally::skipped));
+    let (passed, failed, skipped) = (total(Tally::passed), total(|tally| tally.failures.len()), total(Tally::skipped));
     text + &format!("\n{passed} passed, {failed} failed, {skipped} skipped\n")
 }
 
@@ -133,18 +154,27 @@ mod tests {
     #[test]
     fn results_of_cargo_test_are_counted_by_name() {
         let tally = tally_of(&[
-            "running 4 tests",
+            "running 5 tests",
             "test a::b ... ok",
             "test a::c - should panic ... ok",
+            "test a::e ... ok",
             "test a::d ... FAILED",
             "test host/core/src/lib.rs - f (line 3) ... ignored",
             "test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
-            "skipped: node tests: not root",
+            "skipped: a::e: not root",
         ]);
-        assert_eq!(tally.passed, 2);
+        assert_eq!(tally.passed(), 2);
         assert_eq!(tally.failures, ["a::d"]);
         assert_eq!(tally.skips, ["host/core/src/lib.rs - f (line 3): ignored"]);
-        assert_eq!(tally.absences, ["node tests: not root"]);
+        assert_eq!(tally.absences, ["a::e: not root"]);
+    }
+
+    #[test]
+    fn a_test_that_says_that_it_cannot_run_is_skipped_and_not_passed_also_where_one_runs_at_a_time() {
+        for lines in [&["skipped: a: not root", "test a ... ok"][..], &["test a ... skipped: a: not root", "ok"]] {
+            let tally = tally_of(lines);
+            assert_eq!((tally.passed(), tally.skipped()), (0, 1), "{lines:?}");
+        }
     }
 
     #[test]
@@ -157,7 +187,7 @@ mod tests {
     #[test]
     fn the_summary_names_every_failure_and_skip_and_ends_with_the_counts() {
         let parts = [
-            Finished { name: "fmt", tally: Tally::passed(), took: Duration::from_millis(1200) },
+            Finished { name: "fmt", tally: Tally::one_passed(), took: Duration::from_millis(1200) },
             Finished { name: "tests", tally: tally_of(&["test a ... ok", "test b ... FAILED"]), took: Duration::from_secs(61) },
             Finished { name: "csi-sanity", tally: Tally::absent("go is missing"), took: Duration::ZERO },
         ];

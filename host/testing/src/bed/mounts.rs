@@ -62,7 +62,7 @@ pub fn loops_below(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
 }
 
 /// Takes every mount below a folder away, used or not.
-pub(super) fn unmount_below(folder: &Path) {
+pub fn unmount_below(folder: &Path) {
     for line in mounts_below(folder).iter().rev() {
         if let Err(error) = umount2(&line.at, MntFlags::MNT_DETACH) {
             eprintln!("cannot unmount {}: {error}", line.at.display());

@@ -1,5 +1,6 @@
-//! Cleaning up after a bed whose process was killed: a shell that waits for the end of a pipe. A signal that ends a test (Ctrl-C, a time
-//! limit's SIGKILL) runs no destructor, and what it leaves (mounts, loop devices, servers) would disturb everything after it.
+//! Cleaning up after a process that was killed: a shell that waits for the end of a pipe. A signal that ends a test (Ctrl-C, a time
+//! limit's SIGKILL) runs no destructor, and what it leaves (mounts, loop devices, servers) would disturb everything after it. Every bed has
+//! one; `cargo xtask` gives one to whatever else mounts.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -8,10 +9,13 @@ use std::process::{Child, Command, Stdio};
 
 use super::BedError;
 
+/// Its name in a process list. Whoever ends a whole family of processes spares it: it is there to outlive them.
+pub const REAPER: &str = "wharf-bed-reaper";
+
 /// The word that says that there is nothing to do.
 const DONE: &str = "done";
 
-/// `$1` is the bed's folder. Inner mounts are listed after outer ones, so they are taken in reverse.
+/// `$1` is the folder. Inner mounts are listed after outer ones, so they are taken in reverse.
 const SCRIPT: &str = r#"
 read -r word && [ "$word" = done ] && exit 0
 for file in "$1"/pids/*; do
@@ -30,22 +34,26 @@ rm -rf --one-file-system "$1"
 "#;
 
 /// The waiting shell.
-pub(super) struct Reaper {
+pub struct Reaper {
     shell: Child,
 }
 
 impl Reaper {
-    pub(super) fn watch(folder: &Path) -> Result<Self, BedError> {
+    /// Makes sure that this folder goes when this process ends without a word, with all mounts, loop devices and noted processes below it.
+    ///
+    /// # Errors
+    /// When no shell can be started.
+    pub fn watch(folder: &Path) -> Result<Self, BedError> {
         std::fs::create_dir_all(folder.join("pids")).map_err(BedError::system("make the folder of process ids"))?;
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", SCRIPT, "wharf-bed-reaper"]).arg(folder);
+        shell.args(["-c", SCRIPT, REAPER]).arg(folder);
         // Out of the process group that Ctrl-C reaches.
         let shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn();
         Ok(Self { shell: shell.map_err(BedError::system("start the shell that cleans up"))? })
     }
 
     /// Everything is in order.
-    pub(super) fn dismiss(mut self) {
+    pub fn dismiss(mut self) {
         if let Some(mut stdin) = self.shell.stdin.take() {
             let _ = stdin.write_all(format!("{DONE}\n").as_bytes());
         }
@@ -53,11 +61,9 @@ impl Reaper {
     }
 }
 
-/// Writes down a server's process id, in the folder that the shell looks into. `log` is `<bed>/<machine>/server.log`.
-pub(super) fn note(log: &Path, pid: u32) {
-    if let Some(bed) = log.parent().and_then(Path::parent) {
-        let _ = std::fs::write(bed.join("pids").join(pid.to_string()), "");
-    }
+/// Writes down a server's process id where the shell that watches `folder` looks for it. Its command line has to name something below the folder.
+pub fn note(folder: &Path, pid: u32) {
+    let _ = std::fs::write(folder.join("pids").join(pid.to_string()), "");
 }
 
 #[cfg(test)]

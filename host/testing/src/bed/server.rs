@@ -125,7 +125,10 @@ fn spawn(start: &Start, log: &Path) -> Result<Child, BedError> {
     let mut command = start();
     // Out of the process group that Ctrl-C reaches: the bed ends its servers itself.
     let child = command.stdin(Stdio::null()).stdout(file).stderr(error).process_group(0).spawn().map_err(BedError::system("start wharf csi"))?;
-    super::reaper::note(log, child.id());
+    // `log` is `<bed>/<machine>/server.log`.
+    if let Some(bed) = log.parent().and_then(Path::parent) {
+        super::reaper::note(bed, child.id());
+    }
     Ok(child)
 }
 

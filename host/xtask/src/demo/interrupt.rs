@@ -1,10 +1,12 @@
-//! Ctrl-C and SIGTERM: noticed between two calls, so that what was made can be taken down in order.
+//! Ctrl-C and the like: noticed between two calls, so that what was made can be taken down in order.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
+
+use crate::signals::Ends;
 
 /// Whether a signal came.
 #[derive(Clone)]
@@ -29,22 +31,21 @@ impl Interrupt {
     pub fn listen() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let guard = runtime.enter();
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut ends = Ends::listen()?;
         drop(guard);
         let pressed = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&pressed);
         let wait = move || {
             runtime.block_on(async {
                 loop {
-                    tokio::select! {
-                        _ = interrupt.recv() => {}
-                        _ = terminate.recv() => {}
-                    }
+                    ends.next().await;
                     if told.swap(true, Ordering::SeqCst) {
                         // The bed's watchman takes over, as after any sudden end.
                         std::process::exit(i32::from(super::BY_SIGNAL));
                     }
-                    eprintln!("\nended by a signal: cleaning up (again: end at once, and leave that to a shell in the background)");
+                    // The terminal may be what has gone.
+                    let words = "\nended by a signal: cleaning up (again: end at once, and leave that to a shell in the background)";
+                    let _ = writeln!(std::io::stderr(), "{words}");
                 }
             });
         };

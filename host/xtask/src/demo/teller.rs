@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::event::{Asked, BackendCall, CloudRequest, Event, Seen, Summary};
+use crate::command;
 
 /// See above.
 pub struct Teller {
@@ -45,11 +46,10 @@ const PLAIN: &str = "\x1b[0m";
 impl Teller {
     /// With JSON, from here on everything else that this process and its children print goes to standard error.
     pub fn new(output: Output) -> Result<Self> {
-        let stdout = std::io::stdout();
-        let to = File::from(stdout.as_fd().try_clone_to_owned().context("cannot share standard output")?);
-        if output == Output::Json {
-            rustix::stdio::dup2_stdout(std::io::stderr()).context("cannot send standard output elsewhere")?;
-        }
+        let to = match output {
+            Output::Json => command::keep_standard_output()?,
+            Output::Text => File::from(std::io::stdout().as_fd().try_clone_to_owned().context("cannot share standard output")?),
+        };
         let is_coloured = output == Output::Text && to.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Ok(Self { output, is_coloured, inner: Mutex::new(Inner { to, begun: None, chapter: 0, summary: Summary::default() }) })
     }
