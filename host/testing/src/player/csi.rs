@@ -3,14 +3,17 @@
 mod connection;
 mod controller;
 mod node;
+mod topology;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use wharf_csi::proto;
 
 use self::connection::Rpc;
+pub use self::topology::Segments;
 use super::event::{Audience, Event, Happening, Part, silence};
 use super::retry::Retry;
 use super::{PlayError, paths};
@@ -23,6 +26,8 @@ pub struct CsiPlayer {
     controller: PathBuf,
     retry: Retry,
     audience: Audience,
+    /// The CSINode objects: node names, and where the nodes are.
+    nodes: Arc<Mutex<BTreeMap<String, Segments>>>,
 }
 
 /// A node whose kubelet knows the driver.
@@ -33,7 +38,7 @@ pub struct CsiNode {
     /// What `NodeGetInfo` answered.
     pub id: String,
     /// Where it is, from `NodeGetInfo`.
-    pub topology: BTreeMap<String, String>,
+    pub topology: Segments,
     /// How many volumes it takes; 0: not said.
     pub max_volumes: i64,
     /// The driver's socket there.
@@ -64,8 +69,8 @@ pub struct VolumeClass {
     pub volume_use: Use,
     /// ReadWriteOncePod and not ReadWriteOnce.
     pub one_pod: bool,
-    /// Segments of the nodes that the scheduler allows, best first. Empty: not said.
-    pub topology: Vec<BTreeMap<String, String>>,
+    /// Segments of the nodes that the scheduler allows, best first. Empty: those of all registered nodes.
+    pub topology: Vec<Segments>,
 }
 
 impl VolumeClass {
@@ -96,6 +101,8 @@ pub struct CsiVolume {
     pub handle: String,
     /// `spec.capacity`, in bytes.
     pub bytes: u64,
+    /// `spec.nodeAffinity`: from where it can be reached; empty: from everywhere.
+    pub topology: Vec<Segments>,
     /// `spec.csi.volumeAttributes`.
     pub context: BTreeMap<String, String>,
     /// How it is used.
@@ -107,7 +114,20 @@ pub struct CsiVolume {
 impl CsiVolume {
     /// A volume that an administrator wrote by hand.
     pub fn of_handle(name: &str, handle: &str, bytes: u64, class: VolumeClass) -> Self {
-        Self { name: name.to_owned(), handle: handle.to_owned(), bytes, context: BTreeMap::new(), class, publish_context: BTreeMap::new() }
+        Self {
+            name: name.to_owned(),
+            handle: handle.to_owned(),
+            bytes,
+            topology: Vec::new(),
+            context: BTreeMap::new(),
+            class,
+            publish_context: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the scheduler may send a pod with this volume to the node.
+    pub fn is_reachable_from(&self, node: &CsiNode) -> bool {
+        topology::is_reachable(&self.topology, &node.topology)
     }
 
     /// Where kubelet stages it.
@@ -154,7 +174,13 @@ fn capability(class: &VolumeClass, multi_writer: bool) -> proto::VolumeCapabilit
 impl CsiPlayer {
     /// Plays for this driver; the sidecars talk to `controller`.
     pub fn new(driver: impl Into<String>, controller: impl Into<PathBuf>) -> Self {
-        Self { driver: driver.into(), controller: controller.into(), retry: Retry::brisk(Duration::from_secs(60)), audience: silence() }
+        Self {
+            driver: driver.into(),
+            controller: controller.into(),
+            retry: Retry::brisk(Duration::from_secs(60)),
+            audience: silence(),
+            nodes: Arc::default(),
+        }
     }
 
     /// Repeats like this instead of briskly for a minute.
@@ -179,6 +205,10 @@ impl CsiPlayer {
     /// The socket that the sidecars talk to.
     pub fn controller(&self) -> &Path {
         &self.controller
+    }
+
+    fn known_nodes(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Segments>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn say(&self, part: Part, node: &str, call: &str, volume: &str, happening: Happening) {

@@ -23,7 +23,7 @@ use crate::component;
 const DATA_BYTES: usize = 8 << 20;
 
 /// What Kubernetes asks before nearly every call; nobody wants to read it each time.
-const QUIET: [&str; 2] = ["ControllerGetCapabilities", "NodeGetCapabilities"];
+const QUIET: [&str; 3] = ["GetPluginCapabilities", "ControllerGetCapabilities", "NodeGetCapabilities"];
 
 /// See above.
 pub struct Scene {

@@ -1,7 +1,7 @@
 //! One RPC: a new connection with the authority that Kubernetes sends, a deadline, and what its status means.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status};
@@ -48,6 +48,22 @@ pub(super) fn call<T>(rpc: &Rpc<'_>, send: impl AsyncFnOnce(Line) -> Result<T, S
     // The reset that tells the server that nobody waits any more is still to be written.
     runtime.shutdown_timeout(Duration::from_millis(20));
     result.map_err(|status| refused(rpc, &status))
+}
+
+/// The same call again and again over one runtime, each time on a new connection: the answers, and how long each took.
+pub(super) fn call_often<T>(rpc: &Rpc<'_>, count: usize, send: impl AsyncFn(Line) -> Result<T, Status>) -> Result<Vec<(T, Duration)>, PlayError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| PlayError::stage("start the player's own threads", error))?;
+    let all = runtime.block_on(async {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            let begun = Instant::now();
+            let answer = send(Line { channel: dial(rpc.socket).await?, timeout: rpc.timeout }).await?;
+            all.push((answer, begun.elapsed()));
+        }
+        Ok(all)
+    });
+    all.map_err(|status| refused(rpc, &status))
 }
 
 async fn dial(socket: &Path) -> Result<Channel, Status> {

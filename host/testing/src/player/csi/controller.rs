@@ -6,10 +6,12 @@ use std::time::Duration;
 use wharf_csi::proto;
 use wharf_csi::proto::controller_client::ControllerClient;
 use wharf_csi::proto::controller_service_capability::rpc::Type as Can;
+use wharf_csi::proto::identity_client::IdentityClient;
 use wharf_csi::proto::node_client::NodeClient;
+use wharf_csi::proto::plugin_capability::service::Type as Service;
 
 use super::connection::Rpc;
-use super::{CsiNode, CsiPlayer, CsiVolume, Use, VolumeClass, capability};
+use super::{CsiNode, CsiPlayer, CsiVolume, Segments, Use, VolumeClass, capability, topology};
 use crate::player::event::Part;
 use crate::player::{PlayError, paths};
 
@@ -36,10 +38,12 @@ impl CsiPlayer {
             })
         })?;
         paths::make_folder(&root.join("pods"))?;
+        let topology: Segments = info.accessible_topology.map(|topology| topology.segments.into_iter().collect()).unwrap_or_default();
+        self.known_nodes().insert(name.to_owned(), topology.clone());
         Ok(CsiNode {
             name: name.to_owned(),
             id: info.node_id,
-            topology: info.accessible_topology.map(|topology| topology.segments.into_iter().collect()).unwrap_or_default(),
+            topology,
             max_volumes: info.max_volumes_per_node,
             socket: socket.to_owned(),
             root: root.to_owned(),
@@ -61,15 +65,30 @@ impl CsiPlayer {
         })
     }
 
+    /// Where a new volume may go, if the driver has places at all.
+    fn places(&self, volume: &str, class: &VolumeClass) -> Result<Option<proto::TopologyRequirement>, PlayError> {
+        let rpc = self.rpc(Part::Provisioner, "GetPluginCapabilities", "", PROVISIONER);
+        let has_places = self.repeat(rpc.part, "", rpc.call, "", || {
+            let answer = self.ask(&rpc, String::new(), async |line| {
+                let request = line.request(proto::GetPluginCapabilitiesRequest {});
+                Ok(IdentityClient::new(line.channel).get_plugin_capabilities(request).await?.into_inner())
+            })?;
+            Ok(answer.capabilities.into_iter().any(|capability| service_type(capability) == Some(Service::VolumeAccessibilityConstraints.into())))
+        })?;
+        let nodes: Vec<Segments> = self.known_nodes().values().cloned().collect();
+        Ok(has_places.then(|| topology::requirement(volume, &class.topology, nodes)).flatten())
+    }
+
     /// A claim is bound to a new volume.
     ///
     /// # Errors
     /// The driver's refusal, or the last of the failures that were repeated.
     pub fn provision(&self, name: &str, bytes: u64, class: &VolumeClass) -> Result<CsiVolume, PlayError> {
         let multi_writer = self.controller_can()?.contains(&i32::from(Can::SingleNodeMultiWriter));
+        let places = self.places(name, class)?;
         let rpc = self.rpc(Part::Provisioner, "CreateVolume", name, PROVISIONER);
         let volume = self.repeat(rpc.part, "", rpc.call, name, || {
-            let message = create_request(name, bytes, class, multi_writer);
+            let message = create_request(name, bytes, class, multi_writer, places.clone());
             let with = format!("{} GiB {}", bytes.div_ceil(1 << 30), if class.volume_use == Use::Block { "raw" } else { &class.fs_type });
             let answer = self.ask(&rpc, with, async |line| {
                 let request = line.request(message);
@@ -91,6 +110,7 @@ impl CsiPlayer {
             name: name.to_owned(),
             handle: volume.volume_id,
             bytes: if has == 0 { bytes } else { has },
+            topology: volume.accessible_topology.into_iter().map(|place| place.segments.into_iter().collect()).collect(),
             context,
             class: class.clone(),
             publish_context: BTreeMap::new(),
@@ -187,20 +207,30 @@ fn rpc_type(capability: proto::ControllerServiceCapability) -> Option<i32> {
     }
 }
 
+fn service_type(capability: proto::PluginCapability) -> Option<i32> {
+    match capability.r#type? {
+        proto::plugin_capability::Type::Service(service) => Some(service.r#type),
+        proto::plugin_capability::Type::VolumeExpansion(_) => None,
+    }
+}
+
 pub(super) fn range(bytes: u64) -> proto::CapacityRange {
     proto::CapacityRange { required_bytes: i64::try_from(bytes).unwrap_or(i64::MAX), limit_bytes: 0 }
 }
 
-fn create_request(name: &str, bytes: u64, class: &VolumeClass, multi_writer: bool) -> proto::CreateVolumeRequest {
-    let topologies: Vec<proto::Topology> =
-        class.topology.iter().map(|segments| proto::Topology { segments: segments.clone().into_iter().collect() }).collect();
-    let requirement = proto::TopologyRequirement { requisite: topologies.clone(), preferred: topologies };
+fn create_request(
+    name: &str,
+    bytes: u64,
+    class: &VolumeClass,
+    multi_writer: bool,
+    places: Option<proto::TopologyRequirement>,
+) -> proto::CreateVolumeRequest {
     proto::CreateVolumeRequest {
         name: name.to_owned(),
         capacity_range: Some(range(bytes)),
         volume_capabilities: vec![capability(class, multi_writer)],
         parameters: class.parameters.clone().into_iter().collect(),
-        accessibility_requirements: (!requirement.requisite.is_empty()).then_some(requirement),
+        accessibility_requirements: places,
         ..Default::default()
     }
 }

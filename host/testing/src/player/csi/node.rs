@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use wharf_csi::proto;
 use wharf_csi::proto::node_client::NodeClient;
 use wharf_csi::proto::node_service_capability::rpc::Type as Can;
 
-use super::connection::Rpc;
+use super::connection::{self, Rpc};
 use super::controller::{KUBELET, range};
 use super::{CsiNode, CsiPlayer, CsiVolume, Use};
 use crate::player::event::Part;
@@ -168,6 +169,24 @@ impl CsiPlayer {
         self.unpublish(volume, node, pod)?;
         self.unstage(volume, node)?;
         self.detach(volume, node)
+    }
+
+    /// How long kubelet waits for `NodeGetCapabilities`, so often, each time on a new connection. The player's own part in it is small: all
+    /// go over one runtime.
+    ///
+    /// # Errors
+    /// The first call that is not answered, or answered with nothing.
+    pub fn time_node_capabilities(&self, node: &CsiNode, count: usize) -> Result<Vec<Duration>, PlayError> {
+        let rpc = Rpc { part: Part::Kubelet, node: &node.name, call: "NodeGetCapabilities", volume: "", socket: &node.socket, timeout: KUBELET };
+        let times = connection::call_often(&rpc, count, async |line| {
+            let request = line.request(proto::NodeGetCapabilitiesRequest {});
+            NodeClient::new(line.channel).node_get_capabilities(request).await
+        })?;
+        let is_empty = |answer: &proto::NodeGetCapabilitiesResponse| answer.capabilities.is_empty();
+        if times.iter().any(|(answer, _)| is_empty(answer.get_ref())) {
+            return Err(PlayError::Unreadable { call: rpc.call.to_owned(), what: "no capabilities in it".to_owned() });
+        }
+        Ok(times.into_iter().map(|(_, took)| took).collect())
     }
 
     fn node_can(&self, volume: &CsiVolume, node: &CsiNode) -> Result<Vec<i32>, PlayError> {
