@@ -386,6 +386,11 @@ impl NodeService {
         self.node.is_mounted(path)
     }
 
+    /// The block device that is mounted at exactly this path, if one is.
+    pub fn mounted_device(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
+        Ok(self.node.mounted(path)?.and_then(|mounted| mounted.device))
+    }
+
     /// One call for a volume at a time: in this process, and on this node.
     fn hold(&self, call: &Call, volume: &VolumeId, verb: &'static str) -> Result<(InFlightGuard, NodeGuard), Error> {
         let guard = self.in_flight.begin(volume.as_str(), verb)?;

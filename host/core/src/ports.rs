@@ -43,6 +43,12 @@ impl Call {
         self.deadline
     }
 
+    /// The same call with less time, for something that it waits for: whoever cancels one cancels both.
+    #[must_use]
+    pub fn no_later_than(&self, deadline: Instant) -> Self {
+        Self { deadline: self.deadline.min(deadline), cancelled: Arc::clone(&self.cancelled) }
+    }
+
     /// Time left; zero when it is over.
     pub fn remaining(&self, now: Instant) -> Duration {
         self.deadline.saturating_sub(now)
@@ -137,6 +143,8 @@ pub struct Mounted {
     pub is_read_only: bool,
     /// The block device under it was taken away; it answers nothing but errors.
     pub is_dead: bool,
+    /// The block device under it (`/dev/…`, resolved); absent where there is none, or none any more.
+    pub device: Option<PathBuf>,
     /// Where else, among the paths that this host answers for, the same file system of a block device is mounted.
     pub elsewhere: Vec<PathBuf>,
 }

@@ -145,6 +145,8 @@ impl Node for LinuxNode {
         Ok(table.top(&path).map(|entry| Mounted {
             is_read_only: entry.is_read_only(),
             is_dead: entry.is_of_block_device() && kernel_name(&self.options.sysfs, entry.device).is_none(),
+            // One that is gone, or that has no node here, is none that anybody could use.
+            device: self.device_by_number(entry.device, entry).ok().flatten().map(|device| device.path),
             elsewhere: self.elsewhere(&table, entry),
         }))
     }

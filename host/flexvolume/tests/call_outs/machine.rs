@@ -84,7 +84,8 @@ impl Node for Machine {
         let state = self.state();
         let Some(mounted) = state.mounts.get(path) else { return Ok(None) };
         let elsewhere = state.mounts.iter().filter(|(at, other)| at.as_path() != path && other.what == mounted.what).map(|(at, _)| at.clone()).collect();
-        Ok(Some(ports::Mounted { is_read_only: mounted.read_only, is_dead: false, elsewhere }))
+        let device = Some(PathBuf::from(format!("/dev/{}", mounted.what)));
+        Ok(Some(ports::Mounted { is_read_only: mounted.read_only, is_dead: false, device, elsewhere }))
     }
 
     fn run(&self, _: &Call, plan: &Plan, _: &NodePolicy, destination: &Path, staged: Option<&Path>) -> Result<Option<PathBuf>, Error> {

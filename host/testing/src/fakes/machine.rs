@@ -88,7 +88,8 @@ impl Machine {
         let is_other = |(at, other): &(&PathBuf, &Mounted)| at.as_path() != path && other.device.is_some() && other.device == mounted.device;
         let elsewhere = self.mounts.iter().filter(is_other).map(|(at, _)| at.clone()).collect();
         let is_dead = mounted.device.as_ref().is_some_and(|device| !self.devices.contains_key(device));
-        Some(wharf_core::ports::Mounted { is_read_only: mounted.read_only, is_dead, elsewhere })
+        let device = mounted.device.clone().filter(|_| !is_dead);
+        Some(wharf_core::ports::Mounted { is_read_only: mounted.read_only, is_dead, device, elsewhere })
     }
 
     /// Bytes of the device at this path or below this mount.
