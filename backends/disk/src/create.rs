@@ -35,8 +35,11 @@ use crate::volume;
 const ATTEMPTS: usize = 24;
 /// A disk is there after one to three seconds.
 const LOOK_AFTER_MS: u32 = 500;
-/// A new disk may be missing from a listing for a while. Each look waits a second longer than the one before, so these are half a minute.
+/// A new disk may be missing from a listing for a while. Each look waits longer than the one before, so these are seven seconds; the provisioner's own
+/// ten must not be over before.
 const LOOKS_FOR_A_MISSING_DISK: u32 = 7;
+/// By how much.
+const LOOK_LONGER_MS: u32 = 300;
 
 /// What was asked for, checked.
 pub struct Wish<'a> {
@@ -289,7 +292,7 @@ impl Resume {
 
 fn pending(resume: &Resume) -> Answer<Volume> {
     let token = serde_json::json!({ "disk": resume.disk, "missed": resume.missed, "renewed": resume.renewed }).to_string();
-    let wait = LOOK_AFTER_MS.max(resume.missed.saturating_mul(1000));
+    let wait = LOOK_AFTER_MS.max(resume.missed.saturating_mul(LOOK_LONGER_MS));
     match &resume.disk {
         Some(disk) => Pending::after_ms(wait, format!("disk {disk} is being created")).watching(disk),
         None => Pending::after_ms(wait, "the disk of an earlier request with this name is not listed yet"),
