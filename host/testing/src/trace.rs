@@ -30,6 +30,8 @@ pub enum Act {
     KillAll,
     /// The process is killed and its helpers go on without it: the out-of-memory killer, or a person with `kill -9`.
     KillProcess,
+    /// Whoever would make the call is killed, and the others go on: a helper that crashes.
+    KillCaller,
     /// This is done while the thread that would make the call stands still; then it goes on.
     Meanwhile(Box<dyn FnOnce() + Send>),
 }

@@ -5,6 +5,8 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
 
 use wharf_cloudsim::Delays;
 use wharf_testing::bed::{Bed, BedOptions, Ran};
@@ -48,7 +50,8 @@ fn no_call_fails_while_the_backend_is_replaced_under_load_and_broken_ones_are_re
     let before = active(&bed);
     let (is_over, lives) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        for worker in 0..8 {
+        let _over = Over(&is_over);
+        let start = |worker: usize| {
             let (csi, node, is_over, lives) = (&csi, &node, &is_over, &lives);
             scope.spawn(move || {
                 for round in 0.. {
@@ -63,18 +66,18 @@ fn no_call_fails_while_the_backend_is_replaced_under_load_and_broken_ones_are_re
                         return;
                     }
                 }
-            });
-        }
-        wait_for_half_attached(&bed);
+            })
+        };
+        let workers: Vec<_> = (0..8).map(start).collect();
+        wait_for_half_attached(&bed, &workers);
         let ran = install(&bed, &newer);
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
         assert_eq!(active(&bed), format!("{before}+next"));
-        wait_for_half_attached(&bed);
+        wait_for_half_attached(&bed, &workers);
         refuse_broken_ones(&bed, &newer);
         assert_eq!(active(&bed), format!("{before}+next"));
         let ran = bed.manager().run(bed.parts(), &["backend", "rollback", "disk"]).unwrap();
         assert_eq!((ran.code, active(&bed)), (Some(0), before.clone()), "{}", ran.stderr);
-        is_over.store(true, Ordering::SeqCst);
     });
     let failed = failed.lock().unwrap();
     assert!(failed.is_empty(), "{} calls failed: {failed:#?}", failed.len());
@@ -83,8 +86,20 @@ fn no_call_fails_while_the_backend_is_replaced_under_load_and_broken_ones_are_re
     assert!(left.is_empty(), "left behind:\n{left}");
 }
 
-fn wait_for_half_attached(bed: &Bed) {
+/// Lets the workers end, also when the test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+fn wait_for_half_attached(bed: &Bed, workers: &[ScopedJoinHandle<'_, ()>]) {
+    let patience = Instant::now() + Duration::from_secs(60);
     while !bed.region().disks().iter().any(|disk| disk.status == "Attaching") {
+        assert!(!workers.iter().any(ScopedJoinHandle::is_finished), "a worker has failed");
+        assert!(Instant::now() < patience, "eight workers live on, and no disk is being attached");
         std::thread::yield_now();
     }
 }

@@ -152,17 +152,18 @@ impl Tree {
         self.traced.positions.push(Position { call: call.name, helper });
         if number == self.at {
             self.traced.reached = true;
-            self.act();
+            self.act(process);
         }
     }
 
-    fn act(&mut self) {
+    fn act(&mut self, caller: Pid) {
         match self.act.take() {
             Some(Act::KillAll) => {
                 let processes: BTreeSet<Pid> = self.threads.values().copied().collect();
                 processes.into_iter().for_each(|process| self.kill(process));
             }
             Some(Act::KillProcess) => self.kill(self.root),
+            Some(Act::KillCaller) => self.kill(caller),
             Some(Act::Meanwhile(act)) => act(),
             None => {}
         }

@@ -24,9 +24,11 @@ pub fn search() {
     let is_over = AtomicBool::new(false);
     let seen = std::thread::scope(|scope| {
         let looking = scope.spawn(|| look_at_processes(&canaries, &is_over));
-        live(&cluster, &said);
+        let lived = scope.spawn(|| live(&cluster, &said)).join();
         is_over.store(true, Ordering::SeqCst);
-        looking.join().unwrap()
+        let seen = looking.join().unwrap();
+        lived.unwrap();
+        seen
     });
     assert!(seen.is_empty(), "in argument lists or environments: {seen:?}");
     for words in said.lock().unwrap().iter() {
@@ -42,7 +44,7 @@ pub fn search() {
     assert!(searched > 20, "only {searched} files were searched");
 }
 
-/// Success, refusals of the cloud, and answers that make no sense, over both front ends.
+/// Refusals of the cloud for every verb, an answer that makes no sense, and then success, over both front ends.
 fn live(cluster: &Cluster, said: &Arc<Mutex<Vec<String>>>) {
     let heard = Arc::clone(said);
     let audience = Arc::new(move |event: &Event| {
@@ -54,22 +56,30 @@ fn live(cluster: &Cluster, said: &Arc<Mutex<Vec<String>>>) {
     let flex = cluster.flex.clone().with_audience(audience);
     let node = &cluster.nodes[0];
     let class = VolumeClass::file_system("ext4", CLASS);
+    let mut volume = cluster.csi.provision("pvc-secret", GIB, &class).unwrap();
+    let mut pv = FlexVolume::new("pv-secret", "ext4", &[("volumeId", &volume.handle)]);
+    pv.secret.insert("password".to_owned(), FLEX_SECRET.as_bytes().to_vec());
+    let (manager, flex_node) = (cluster.bed.manager().flex_node(), cluster.bed.node(0).flex_node());
     for (name, fault) in [
         ("signature", Fault::fail(400, "SignatureDoesNotMatch")),
         ("forbidden", Fault::fail(403, "Forbidden.RAM")),
         ("key", Fault::fail(404, "InvalidAccessKeyId.NotFound")),
-        ("garbage", Fault::GarbageAnswer),
     ] {
-        cluster.bed.region().set_faults(vec![FaultRule::new("*Disk", fault.clone()), FaultRule::new("CreateDisk", fault)]);
-        let _ = csi.provision(&format!("pvc-{name}"), GIB, &class);
+        cluster.bed.region().set_faults(vec![FaultRule::new("*", fault)]);
+        csi.provision(&format!("pvc-{name}"), GIB, &class).unwrap_err();
+        csi.attach(&mut volume, node).unwrap_err();
+        csi.expand_controller(&mut volume, 2 * GIB).unwrap_err();
+        csi.detach(&volume, node).unwrap_err();
+        csi.delete(&volume).unwrap_err();
+        flex.attach(&pv, &manager, &flex_node).unwrap_err();
     }
+    // What makes no sense is asked for again until the caller's patience is over.
+    cluster.bed.region().set_faults(vec![FaultRule::new("*", Fault::GarbageAnswer)]);
+    csi.attach(&mut volume, node).unwrap_err();
     cluster.bed.region().set_faults(Vec::new());
-    let mut volume = cluster.csi.provision("pvc-secret", GIB, &class).unwrap();
+    assert!(said.lock().unwrap().len() >= 3 * 6 + 1, "refusals are heard");
     cluster.csi.start_pod(&mut volume, node, "pod").unwrap();
     cluster.csi.end_pod(&volume, node, "pod").unwrap();
-    let mut pv = FlexVolume::new("pv-secret", "ext4", &[("volumeId", &volume.handle)]);
-    pv.secret.insert("password".to_owned(), FLEX_SECRET.as_bytes().to_vec());
-    let (manager, flex_node) = (cluster.bed.manager().flex_node(), cluster.bed.node(0).flex_node());
     let device = flex.attach(&pv, &manager, &flex_node).unwrap();
     let device = flex.wait_for_attach(&pv, &flex_node, &device).unwrap();
     // Not staged yet: `mount`, which has the secret, fails and says why.
