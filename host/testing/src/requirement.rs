@@ -43,6 +43,9 @@ pub fn may_grow_mounted_ext4() -> bool {
     effective.and_then(|bits| u64::from_str_radix(bits, 16).ok()).is_some_and(|bits| bits & CAP_SYS_RESOURCE != 0)
 }
 
+/// Said by a test that cannot do without that; `cargo xtask test` knows the words and counts it as no defect of the machine.
+pub const NO_MOUNTED_EXT4: &str = "skipped: growing a mounted ext4 needs CAP_SYS_RESOURCE";
+
 fn missing() -> Vec<String> {
     let mut missing = Vec::new();
     if !nix::unistd::Uid::effective().is_root() {

@@ -135,20 +135,75 @@ fn a_read_only_claim_cannot_be_written_to() {
 }
 
 #[test]
-fn a_volume_grows_while_a_pod_uses_it() {
-    let Some(cluster) = cluster("a_volume_grows_while_a_pod_uses_it") else { return };
+fn one_pod_only_reads_what_another_on_the_same_node_writes() {
+    let Some(cluster) = cluster("one_pod_only_reads_what_another_on_the_same_node_writes") else { return };
     let (flex, node) = (&cluster.flex, &cluster.nodes[0]);
-    let file_systems = if requirement::may_grow_mounted_ext4() { &["ext4", "xfs"][..] } else { &["xfs"] };
-    for fs_type in file_systems {
-        let disk = cluster.disk(&format!("pvc-{fs_type}"));
-        let volume = pv("pv-grows", &disk, fs_type);
-        let (device, target) = flex.start_pod(&volume, &cluster.manager, node, "pod").unwrap();
+    let disk = cluster.disk("pvc-both");
+    let mut volume = pv("pv-both", &disk, "ext4");
+    let (device, written) = flex.start_pod(&volume, &cluster.manager, node, "writer").unwrap();
+    // `readOnly` is said by the pod, not by the PersistentVolume.
+    volume.read_only = true;
+    flex.wait_for_attach(&volume, node, &device).unwrap();
+    let shown = flex.mount(&volume, node, "reader").unwrap();
+    write(&written, "written");
+    assert_eq!(read(&shown), "written");
+    assert_eq!(fs::write(shown.join("data"), "x").unwrap_err().kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    let is_read_only = |path: &Path| {
+        let mounts = cluster.bed.mounts();
+        mounts.iter().filter(|mount| mount.at == path).map(|mount| mount.options.split(',').any(|option| option == "ro")).collect::<Vec<_>>()
+    };
+    assert_eq!((is_read_only(&shown), is_read_only(&written)), (vec![true], vec![false]));
+    flex.unmount(&volume, node, "reader").unwrap();
+    flex.end_pod(&volume, &cluster.manager, node, "writer").unwrap();
+    cluster.csi.delete(&disk).unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
+fn an_ext4_volume_grows_while_a_pod_uses_it() {
+    if !requirement::may_grow_mounted_ext4() {
+        requirement::say(requirement::NO_MOUNTED_EXT4);
+        return;
+    }
+    grows_while_a_pod_uses_it("an_ext4_volume_grows_while_a_pod_uses_it", "ext4");
+}
+
+#[test]
+fn an_xfs_volume_grows_while_a_pod_uses_it() {
+    grows_while_a_pod_uses_it("an_xfs_volume_grows_while_a_pod_uses_it", "xfs");
+}
+
+fn grows_while_a_pod_uses_it(test: &str, fs_type: &str) {
+    let Some(cluster) = cluster(test) else { return };
+    let (flex, node) = (&cluster.flex, &cluster.nodes[0]);
+    let disk = cluster.disk("pvc-used");
+    let volume = pv("pv-grows", &disk, fs_type);
+    let (device, target) = flex.start_pod(&volume, &cluster.manager, node, "pod").unwrap();
+    write(&target, "before");
+    for _ in 0..2 {
+        flex.expand_fs(&volume, node, &device, "pod", Sizes { new: 2 * GIB, old: GIB }).unwrap();
+    }
+    assert!(size_of_file_system(&target) > 3 * GIB / 2);
+    assert_eq!(cluster.bed.region().disks()[0].size_gib, 2);
+    assert_eq!(read(&target), "before");
+    flex.end_pod(&volume, &cluster.manager, node, "pod").unwrap();
+    cluster.csi.delete(&disk).unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
+fn a_volume_that_grew_while_it_was_detached_is_large_once_it_is_mounted() {
+    let Some(cluster) = cluster("a_volume_that_grew_while_it_was_detached_is_large_once_it_is_mounted") else { return };
+    let (flex, node) = (&cluster.flex, &cluster.nodes[0]);
+    for fs_type in ["ext4", "xfs"] {
+        let mut disk = cluster.disk(&format!("pvc-{fs_type}"));
+        let volume = pv("pv-grew", &disk, fs_type);
+        let (_, target) = flex.start_pod(&volume, &cluster.manager, node, "pod").unwrap();
         write(&target, "before");
-        for _ in 0..2 {
-            flex.expand_fs(&volume, node, &device, "pod", Sizes { new: 2 * GIB, old: GIB }).unwrap();
-        }
+        flex.end_pod(&volume, &cluster.manager, node, "pod").unwrap();
+        cluster.csi.expand_controller(&mut disk, 2 * GIB).unwrap();
+        let (_, target) = flex.start_pod(&volume, &cluster.manager, node, "pod").unwrap();
         assert!(size_of_file_system(&target) > 3 * GIB / 2, "{fs_type}");
-        assert_eq!(cluster.bed.region().disks()[0].size_gib, 2);
         assert_eq!(read(&target), "before");
         flex.end_pod(&volume, &cluster.manager, node, "pod").unwrap();
         cluster.csi.delete(&disk).unwrap();

@@ -51,7 +51,7 @@ config = {{ region = "{region}", cluster-id = "bed" }}
 [[backend.disk.grant]]
 endpoint = "ecs"
 account = "cloud"
-actions = ["DescribeDisks", "CreateDisk", "DeleteDisk", "AttachDisk", "DetachDisk", "ResizeDisk", "DescribeInstances", "DescribeInstanceTypes"]
+actions = ["DescribeDisks", "CreateDisk", "DeleteDisk", "AttachDisk", "DetachDisk", "ResizeDisk", "TagResources", "DescribeInstances", "DescribeInstanceTypes"]
 
 [[backend.disk.grant]]
 endpoint = "metadata"
