@@ -45,10 +45,15 @@ impl PodVolumeDir {
 
     /// The global mount folder of the same volume, under the same kubelet root.
     pub(crate) fn global(&self, driver: &DriverName) -> PathBuf {
-        let mut path = self.root.join("plugins/kubernetes.io/flexvolume");
-        path.extend([driver.vendor(), driver.driver(), "mounts", self.name.as_str()]);
-        path
+        global(&self.root, driver, &self.name)
     }
+}
+
+/// The global mount folder of a volume under this kubelet root.
+pub(crate) fn global(root: &Path, driver: &DriverName, name: &ObjectName) -> PathBuf {
+    let mut path = root.join("plugins/kubernetes.io/flexvolume");
+    path.extend([driver.vendor(), driver.driver(), "mounts", name.as_str()]);
+    path
 }
 
 /// A folder in which a volume is mounted, whichever it is: kubelet has named both to `expandfs` over time.

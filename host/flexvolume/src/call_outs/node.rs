@@ -1,6 +1,6 @@
 //! `waitforattach`, `mountdevice`, `mount`, `unmount`, `unmountdevice`, `expandfs`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wharf_core::ports::Call;
@@ -10,20 +10,30 @@ use wharf_core::{Error, ErrorKind};
 use super::{CallOuts, warn_only};
 use crate::device;
 use crate::names::FoundRecord;
+use crate::object_name::ObjectName;
 use crate::options::Options;
-use crate::paths::{GlobalMountDir, PodVolumeDir};
+use crate::paths::{self, GlobalMountDir, PodVolumeDir};
 use crate::reply::Reply;
 
 /// How long the cloud is asked for what `attach` answered before the node is searched without it: two requests and a retry.
 const ASK_BOUND: Duration = Duration::from_secs(20);
+
+/// What is known of a volume that is attached to this node.
+enum Whereabouts {
+    /// What `attach` answered: enough to find the device.
+    Told(Parameters),
+    /// The cloud has nothing to find the device by, but the driver before found it, and it is mounted.
+    Mounted(PathBuf),
+}
 
 impl CallOuts<'_> {
     /// Called again for every further pod, and after a restart of kubelet; the device may be what `attach` answered, what this answered
     /// before, what another driver found, or empty.
     pub(super) fn wait_for_attach(&self, device: &str, options: &Options) -> Result<Reply, Error> {
         let volume = self.translate(&options.volume_name, &options.chosen)?;
-        let (publish_context, doubt) = match self.publish_context(device, options, &volume) {
-            Ok(publish_context) => (publish_context, None),
+        let (publish_context, doubt) = match self.whereabouts(device, options, &volume) {
+            Ok(Whereabouts::Told(publish_context)) => (publish_context, None),
+            Ok(Whereabouts::Mounted(device)) => return Ok(Reply::device(device.to_string_lossy())),
             // The cloud cannot be asked now. Many volumes are found without it, so that comes first.
             Err(error) if error.kind.is_transient() || error.kind == ErrorKind::DeadlineExceeded => (Parameters::new(), Some(error)),
             Err(error) => return Err(error),
@@ -47,18 +57,30 @@ impl CallOuts<'_> {
         Ok(Reply::device(found.to_string_lossy()))
     }
 
-    fn publish_context(&self, device: &str, options: &Options, volume: &Translated) -> Result<Parameters, Error> {
+    fn whereabouts(&self, device: &str, options: &Options, volume: &Translated) -> Result<Whereabouts, Error> {
         if let Some(publish_context) = device::decode(device, &volume.volume) {
-            return Ok(publish_context);
+            return Ok(Whereabouts::Told(publish_context));
         }
         match self.names.found(&options.volume_name)? {
-            Some(found) if found.volume == volume.volume => Ok(found.publish_context),
-            Some(_) | None => self.ask_again(options, volume),
+            Some(found) if found.volume == volume.volume => Ok(Whereabouts::Told(found.publish_context)),
+            found => self.ask_again(options, volume, found.is_none()),
         }
     }
 
-    /// What `attach` would answer. Nothing is attached here: only a volume that this node holds already is asked about.
-    fn ask_again(&self, options: &Options, volume: &Translated) -> Result<Parameters, Error> {
+    /// The device in the volume's global folder, as the mount table has it.
+    fn mounted_device(&self, name: &ObjectName) -> Result<Option<PathBuf>, Error> {
+        let (services, _) = self.services()?;
+        for root in &self.driver.roots {
+            if let Some(device) = services.node.mounted_device(&paths::global(root, &self.driver.driver, name))? {
+                return Ok(Some(device));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What `attach` would answer. Nothing is attached here: only a volume that this node holds already is asked about. `is_new`: Wharf has not
+    /// mounted it, so if it is mounted, the driver before has, which needed nothing from the cloud to find it.
+    fn ask_again(&self, options: &Options, volume: &Translated, is_new: bool) -> Result<Whereabouts, Error> {
         let node = self.own_node_id()?;
         let (services, _) = self.services()?;
         let call = &Call::until(services.clock.now() + ASK_BOUND);
@@ -73,7 +95,13 @@ impl CallOuts<'_> {
             read_only: false,
             context: volume.context.clone(),
         };
-        Ok(services.controller.attach(call, &request)?.publish_context)
+        match services.controller.attach(call, &request) {
+            Ok(attached) => Ok(Whereabouts::Told(attached.publish_context)),
+            Err(error) if is_new && error.kind == ErrorKind::FailedPrecondition => {
+                self.mounted_device(&options.volume_name)?.map(Whereabouts::Mounted).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn mount_device(&self, folder: &GlobalMountDir, options: &Options) -> Result<Reply, Error> {

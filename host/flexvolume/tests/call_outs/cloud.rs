@@ -26,6 +26,8 @@ pub struct State {
     pub holders: BTreeMap<String, BTreeSet<String>>,
     pub sizes: BTreeMap<String, u64>,
     pub is_down: bool,
+    /// Disks that the cloud has no serial of.
+    pub without_serial: BTreeSet<String>,
     pub has_no_backend: bool,
     pub panics: bool,
     pub calls: Vec<&'static str>,
@@ -91,6 +93,10 @@ impl Backend for Cloud {
         if let Some(other) = holders.iter().find(|holder| *holder != request.node.as_str()) {
             return Err(Error::precondition(format!("disk {} is attached to {other}", request.volume)).with_hint("detach it there first"));
         }
+        if state.without_serial.contains(request.volume.as_str()) {
+            return Err(Error::precondition(format!("disk {} has no serial", request.volume)).with_hint("make another from it"));
+        }
+        let holders = state.holders.entry(request.volume.to_string()).or_default();
         holders.insert(request.node.to_string());
         Ok(Answer::Done(Attached { publish_context: vec![(SERIAL.into(), serial(&request.volume))] }))
     }

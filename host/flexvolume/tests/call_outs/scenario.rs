@@ -83,6 +83,7 @@ fn give(world: &mut World, fact: &str) {
     match words.as_slice() {
         ["driver", name] => world.driver = (*name).to_owned(),
         [disk, "attached", "to", node] => drop(world.cloud.state().holders.entry((*disk).to_owned()).or_default().insert((*node).to_owned())),
+        [disk, "without", "a", "serial"] => drop(world.cloud.state().without_serial.insert((*disk).to_owned())),
         [disk, "mounted", "at", path] => {
             let mounted = Mounted { what: (*disk).to_owned(), read_only: false };
             world.machine.state().mounts.insert(argument_of(path).into(), mounted);
