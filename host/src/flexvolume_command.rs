@@ -16,6 +16,10 @@ use crate::config::Config;
 /// How long asking a backend who it is may take while drivers are installed.
 const DESCRIBE_BOUND: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// Where call-outs log: they have no standard error of their own, so without it a failure leaves nothing but kubelet's event. Bounded by the
+/// front end; not being able to write there is harmless.
+const DEFAULT_LOG: &str = "/var/log/wharf";
+
 /// Opens the rooms for one call-out, from the configuration that `install` named.
 pub struct OpenFromConfig;
 
@@ -114,11 +118,18 @@ fn driver_files(path: &Path, config: &Config) -> Result<Vec<DriverFile>, Error> 
                 nodes: node_names(config)?,
                 secret_options: config.flexvolume.secret_options.clone(),
                 legacy_state: config.flexvolume.legacy_state.get(name).cloned(),
-                log: config.flexvolume.log.clone(),
+                log: log_folder(config),
+                log_level: config.flexvolume.log_level,
             });
         }
     }
     Ok(files)
+}
+
+/// An empty path is how a configuration says that there shall be none.
+fn log_folder(config: &Config) -> Option<PathBuf> {
+    let folder = config.flexvolume.log.clone().unwrap_or_else(|| DEFAULT_LOG.into());
+    Some(folder).filter(|folder| !folder.as_os_str().is_empty())
 }
 
 fn node_names(config: &Config) -> Result<NodeNames, Error> {

@@ -38,12 +38,13 @@ pub(crate) fn answer_with(argv: &[OsString], machine: &Machine, open: &dyn Open,
         _ => {}
     }
     let reply = catch_unwind(AssertUnwindSafe(|| reply(argv, machine, open, prepare)));
-    reply.unwrap_or_else(|_| Reply::failure(&defect())).to_line()
+    // Where it was, only the process's own hook knows.
+    reply.unwrap_or_else(|_| Reply::failure(&defect("a place unknown"))).to_line()
 }
 
-/// What is said of a panic.
-pub(crate) fn defect() -> Error {
-    Error::internal("wharf stopped on a defect of its own").with_hint("its log says where; please report it")
+/// What is said of a panic: its place in the source, and not its message, which may hold anything.
+pub(crate) fn defect(location: &str) -> Error {
+    Error::internal(format!("wharf stopped on a defect of its own at {location}")).with_hint("please report it")
 }
 
 fn reply(argv: &[OsString], machine: &Machine, open: &dyn Open, prepare: fn(&DriverFile)) -> Reply {

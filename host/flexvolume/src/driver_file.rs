@@ -56,6 +56,9 @@ pub struct DriverFile {
     /// Where to write `flexvolume_<driver>.log`; absent: nowhere.
     #[serde(default)]
     pub log: Option<PathBuf>,
+    /// What is written there.
+    #[serde(default)]
+    pub log_level: LogLevel,
 }
 
 impl DriverFile {
@@ -142,6 +145,18 @@ pub enum NodeNameRule {
     Any,
 }
 
+/// What a log holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// What was done and what failed, in text for people.
+    #[default]
+    Info,
+    /// Also every call, request and plan of a component, and every step and program of the node: one JSON object a line, as a server writes
+    /// them with `--log-json`.
+    Debug,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +169,7 @@ mod tests {
         let file: DriverFile = serde_json::from_str(MINIMAL).unwrap();
         assert_eq!(file.capabilities, Capabilities::of_disks());
         assert_eq!(file.nodes.node_name, NodeNameRule::Match);
-        assert_eq!(file.log, None);
+        assert_eq!((file.log, file.log_level), (None, LogLevel::Info));
         assert!(file.roots.is_empty());
     }
 

@@ -29,7 +29,7 @@ mod services;
 mod verb;
 
 pub use answer::answer;
-pub use driver_file::{Capabilities, DriverFile, NodeNameRule, NodeNames};
+pub use driver_file::{Capabilities, DriverFile, LogLevel, NodeNameRule, NodeNames};
 pub use driver_name::DriverName;
 pub use node_names::Machine;
 pub use process::{is_call_out, serve};

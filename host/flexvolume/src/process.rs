@@ -33,9 +33,9 @@ pub fn is_call_out(argv0: &OsStr) -> bool {
 pub fn serve(argv: &[OsString], open: &dyn Open) -> ExitCode {
     let pipe: &'static Pipe = Box::leak(Box::new(Pipe::take()));
     std::panic::set_hook(Box::new(|panic| {
-        pipe.answer(&Reply::failure(&defect()).to_line());
-        // After the answer: nothing that goes wrong here can take it away.
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        pipe.answer(&Reply::failure(&defect(&location)).to_line());
+        // After the answer: nothing that goes wrong here can take it away.
         tracing::error!(location, "panic");
         std::process::exit(0);
     }));

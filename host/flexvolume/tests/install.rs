@@ -17,7 +17,7 @@ use std::thread;
 
 use tempfile::TempDir;
 use wharf_flexvolume::install::{Change, install, uninstall};
-use wharf_flexvolume::{Capabilities, DriverFile, DriverName, NodeNameRule, NodeNames};
+use wharf_flexvolume::{Capabilities, DriverFile, DriverName, LogLevel, NodeNameRule, NodeNames};
 
 struct Bench {
     folder: TempDir,
@@ -79,6 +79,7 @@ fn driver(name: &str) -> DriverFile {
         secret_options: Vec::new(),
         legacy_state: None,
         log: None,
+        log_level: LogLevel::Info,
     }
 }
 

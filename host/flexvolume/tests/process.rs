@@ -22,7 +22,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use wharf_core::Error;
 use wharf_flexvolume::install::install;
-use wharf_flexvolume::{Capabilities, DriverFile, DriverName, NodeNames, Open, Services, Teardown, is_call_out, serve};
+use wharf_flexvolume::{Capabilities, DriverFile, DriverName, LogLevel, NodeNames, Open, Services, Teardown, is_call_out, serve};
 
 /// Far more than a call needs, and less than a person waits.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,6 +42,10 @@ impl Open for Misbehaving {
                 eprintln!("printed");
                 let _ = Command::new("sh").args(["-c", "echo printed; echo printed >&2"]).status();
             }
+            "detail" => {
+                tracing::debug!(target: "wharf::journal", "a plan");
+                tracing::debug!(target: "hyper", "a packet");
+            }
             // Lives as long as its standard input is open: a mount helper that stays.
             "child" => drop(Command::new("cat").spawn().unwrap()),
             _ => {}
@@ -60,7 +64,7 @@ fn main() -> ExitCode {
         return serve(&argv, &Misbehaving);
     }
     let bench = Bench::new();
-    let tests: [(&str, Test); 8] = [
+    let tests: [(&str, Test); 9] = [
         ("init_answers_and_exits_with_zero", init_answers_and_exits_with_zero),
         (
             "a_failure_exits_with_zero_so_that_kubelet_does_not_log_the_arguments",
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
         ("a_child_that_stays_does_not_hold_kubelets_pipe", a_child_that_stays_does_not_hold_kubelets_pipe),
         ("the_version_is_printed_without_a_newline", the_version_is_printed_without_a_newline),
         ("calls_are_logged_without_their_options", calls_are_logged_without_their_options),
+        ("a_log_in_detail_is_json_as_a_servers", a_log_in_detail_is_json_as_a_servers),
     ];
     for (name, test) in tests {
         test(&bench);
@@ -100,10 +105,11 @@ fn what_is_not_supported_exits_with_zero(bench: &Bench) {
 fn a_panic_is_one_failure_and_nothing_else(bench: &Bench) {
     for driver in ["panic", "thread"] {
         let printed = bench.call(driver, &["attach", OPTIONS, "node"]);
-        assert_eq!(
-            printed,
-            "{\"status\":\"Failure\",\"message\":\"wharf stopped on a defect of its own; its log says where; please report it\",\"volumeName\":\"\"}\n"
-        );
+        let answer: serde_json::Value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed:?}"));
+        assert_eq!(answer["status"], "Failure");
+        let message = answer["message"].as_str().unwrap();
+        assert!(message.contains("tests/process.rs:") && message.ends_with("; please report it"), "a panic is found by its place: {message}");
+        assert!(!printed.contains("hunter2"), "{printed}");
     }
 }
 
@@ -129,6 +135,16 @@ fn calls_are_logged_without_their_options(bench: &Bench) {
     assert!(!read("plain").contains("hunter2") && !read("panic").contains("hunter2"));
 }
 
+fn a_log_in_detail_is_json_as_a_servers(bench: &Bench) {
+    bench.call("detail", &["attach", OPTIONS, "node"]);
+    let text = fs::read_to_string(bench.folder.path().join("log/flexvolume_detail.log")).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |target: &str| lines.iter().find(|line| line["target"] == target).map(|line| line["fields"]["message"].clone());
+    assert_eq!(of("wharf::journal"), Some("a plan".into()), "{text}");
+    assert_eq!(of("hyper"), None, "{text}");
+    assert_eq!(of("wharf_flexvolume::answer"), Some("failed".into()), "{text}");
+}
+
 /// Installed drivers, and the standard input that they get.
 struct Bench {
     folder: TempDir,
@@ -139,7 +155,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let drivers = ["panic", "thread", "noise", "child", "plain"].map(|driver| driver_file(folder.path(), driver));
+        let drivers = ["panic", "thread", "noise", "child", "plain", "detail"].map(|driver| driver_file(folder.path(), driver));
         let binary = std::env::current_exe().unwrap();
         for outcome in install(&folder.path().join("plugins"), &binary, &drivers) {
             outcome.result.unwrap();
@@ -184,5 +200,6 @@ fn driver_file(folder: &Path, driver: &str) -> DriverFile {
         secret_options: Vec::new(),
         legacy_state: None,
         log: Some(folder.join("log")),
+        log_level: if driver == "detail" { LogLevel::Debug } else { LogLevel::Info },
     }
 }

@@ -12,7 +12,7 @@ use wharf_core::controller::Controller;
 use wharf_core::node::NodeService;
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{Call, Clock, Instant};
-use wharf_flexvolume::{Capabilities, DriverFile, DriverName, NodeNames, Open, Services, Teardown, answer, install};
+use wharf_flexvolume::{Capabilities, DriverFile, DriverName, LogLevel, NodeNames, Open, Services, Teardown, answer, install};
 
 use super::cloud::Cloud;
 use super::machine::Machine;
@@ -77,6 +77,7 @@ impl World {
             secret_options: vec!["akSecret".into()],
             legacy_state: Some(self.legacy_folder()),
             log: None,
+            log_level: LogLevel::Info,
         };
         change(&mut file);
         file
