@@ -5,37 +5,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use wit_parser::{Docs, Function, Interface, Resolve, Type, TypeDefKind, TypeId, WorldId};
 
-/// Items that do without a comment, each with the reason.
-const BARE: &[(&str, &str)] = &[
-    ("function config.all", "named for what it answers"),
-    ("function config.get", "named for what it answers"),
-    ("function log.write", "the interface's comment is about it"),
-    ("function snapshots.create-group", "CSI's meaning; the interface's comment gives the rules"),
-    ("function snapshots.create-snapshot", "CSI's meaning; its answer says when it is done"),
-    ("function snapshots.delete-group", "CSI's meaning; the interface's comment gives the rules"),
-    ("function snapshots.delete-snapshot", "CSI's meaning; the interface's comment gives the rules"),
-    ("function snapshots.get-group", "CSI's meaning; the interface's comment gives the rules"),
-    ("function snapshots.list-snapshots", "CSI's meaning; the interface's comment gives the rules"),
-    ("interface random", "its one function has the comment"),
-    ("interface wall-clock", "its one function has the comment"),
-    ("type node.make-directory", "named for what it does"),
-    ("type node.mount-source", "each case has its own comment"),
-    ("type node.nfs-source", "named for what it holds"),
-    ("type types.mount-options", "each field has its own comment"),
-];
-
 /// Interfaces, worlds, functions and types without a doc comment.
 pub fn complaints(folder: &Path) -> Result<Vec<String>> {
     let mut resolve = Resolve::default();
     resolve.push_dir(folder).with_context(|| format!("cannot read the contract in {}", folder.display()))?;
-    Ok(compare(&undocumented(&resolve), BARE))
-}
-
-fn compare(undocumented: &[String], bare: &[(&str, &str)]) -> Vec<String> {
-    let new = undocumented.iter().filter(|item| !bare.iter().any(|(name, _)| name == item));
-    let stale = bare.iter().filter(|(name, _)| !undocumented.iter().any(|item| item == name));
-    let new = new.map(|item| format!("wit: {item} has no doc comment"));
-    new.chain(stale.map(|(name, _)| format!("wit: {name} has a doc comment, or is gone; remove its row from the table of bare items"))).collect()
+    Ok(undocumented(&resolve).iter().map(|item| format!("wit: {item} has no doc comment")).collect())
 }
 
 fn undocumented(resolve: &Resolve) -> Vec<String> {
@@ -119,14 +93,6 @@ mod tests {
         let mut resolve = Resolve::default();
         resolve.push_str("a.wit", text).unwrap();
         assert_eq!(undocumented(&resolve), ["type i.inner"]);
-    }
-
-    #[test]
-    fn an_exception_that_is_no_longer_needed_is_a_complaint() {
-        let found = ["type a.b".to_owned()];
-        assert!(compare(&found, &[("type a.b", "why")]).is_empty());
-        assert!(compare(&found, &[])[0].contains("has no doc comment"));
-        assert!(compare(&[], &[("type a.b", "why")])[0].contains("remove its row"));
     }
 
     #[test]
