@@ -35,7 +35,6 @@ pub(crate) struct Observer {
 struct State {
     wanted: BTreeMap<String, Cell>,
     running: bool,
-    batch: Option<usize>,
 }
 
 impl Observer {
@@ -70,13 +69,9 @@ impl Observer {
         ids.iter().map(|id| Arc::clone(state.wanted.entry(id.clone()).or_default())).collect()
     }
 
+    /// Asked for every batch: it takes microseconds, and another generation may have another answer.
     fn batch_size(&self, call: &Call) -> Result<usize, Error> {
-        if let Some(known) = lock(&self.state).batch {
-            return Ok(known);
-        }
-        let batch = usize::try_from(self.backend.describe(call)?.observe_batch).unwrap_or(1).max(1);
-        lock(&self.state).batch = Some(batch);
-        Ok(batch)
+        Ok(usize::try_from(self.backend.describe(call)?.observe_batch).unwrap_or(1).max(1))
     }
 }
 
@@ -181,6 +176,21 @@ mod tests {
         catch_unwind(AssertUnwindSafe(|| observer.observe(&minute(), &["a".to_owned()]))).unwrap_err();
         assert_eq!(collect(&waiting).expect("it has its answer").unwrap_err().kind, ErrorKind::Internal);
         assert_eq!(observer.observe(&minute(), &["b".to_owned()]).unwrap().len(), 1, "the next one leads");
+    }
+
+    #[test]
+    fn a_batch_is_no_larger_than_the_generation_that_answers_now_takes() {
+        let backend = Scripted::new([]);
+        let observer = observer(&backend);
+        let ids = |count: usize| (0..count).map(|number| format!("{number:03}")).collect::<Vec<_>>();
+        let batches = |size| {
+            backend.take_batches_of(size);
+            let before = backend.observed().len();
+            observer.observe(&minute(), &ids(100)).unwrap();
+            backend.observed().iter().skip(before).map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(batches(100), [100]);
+        assert_eq!(batches(10), [10; 10]);
     }
 
     #[test]
