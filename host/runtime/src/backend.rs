@@ -18,6 +18,7 @@ use wharf_core::types::{
 
 use crate::account::Signer;
 use crate::bindings::backend::{Backend as Instance, BackendPre};
+use crate::bindings::exports::node;
 use crate::bindings::imports::types;
 use crate::component_error::ComponentError;
 use crate::egress::{Author, Egress, Grants};
@@ -131,22 +132,32 @@ impl WasmBackend {
         convert: impl FnOnce(W) -> T,
         check: impl FnOnce(&T) -> Result<(), Error>,
     ) -> Result<T, Error> {
-        let active = self.current();
+        self.call_on(&self.current(), call, (function, network), invoke, convert, check)
+    }
+
+    fn call_on<W, T>(
+        &self,
+        active: &Active,
+        call: &Call,
+        (function, network): (&'static str, Network),
+        invoke: impl FnOnce(&Instance, &mut Store<HostCtx>) -> wasmtime::Result<Result<W, types::Error>>,
+        convert: impl FnOnce(W) -> T,
+        check: impl FnOnce(&T) -> Result<(), Error>,
+    ) -> Result<T, Error> {
         let outbound = if network == Network::Granted { active.outbound.clone() } else { None };
         let entry = Entry { call, function, outbound, config: Arc::clone(&self.config), secrets: Vec::new() };
         active.code.guest.call(&self.ports.calls, entry, |store| active.code.instantiate(store), invoke, convert, check)
     }
 
-    /// The manifest's side of the grants; the operator's side is the node policy's.
-    fn check_plan(&self, plan: &Plan) -> Result<(), Error> {
-        bounds::plan(plan)?;
+    /// A plan, judged by the manifest of the generation that made it.
+    fn plan(
+        &self,
+        call: &Call,
+        function: &'static str,
+        invoke: impl FnOnce(&Instance, &mut Store<HostCtx>) -> wasmtime::Result<Result<node::Plan, types::Error>>,
+    ) -> Result<Plan, Error> {
         let active = self.current();
-        let requested = &active.code.guest.manifest.node.steps;
-        match plan.steps.iter().find(|step| !requested.iter().any(|word| word == step.word())) {
-            Some(step) => Err(Error::denied(format!("the plan has the step `{}`, which the component's manifest does not request", step.word()))
-                .with_hint("the backend's author has to request it; a manifest that does not ask gets nothing")),
-            None => Ok(()),
-        }
+        self.call_on(&active, call, (function, Network::None), invoke, convert::plan_from_guest, |plan| active.check_plan(plan))
     }
 }
 
@@ -155,6 +166,17 @@ impl Active {
         let grants = Arc::new(Grants { operator: ports.grants.clone(), manifest: code.guest.manifest.request.clone() });
         let outbound = ports.egress.clone().map(|egress| Outbound { egress, signer: ports.signer.clone(), grants, author: Author::Backend });
         Self { code, outbound }
+    }
+
+    /// The manifest's side of the grants; the operator's side is the node policy's.
+    fn check_plan(&self, plan: &Plan) -> Result<(), Error> {
+        bounds::plan(plan)?;
+        let requested = &self.code.guest.manifest.node.steps;
+        match plan.steps.iter().find(|step| !requested.iter().any(|word| word == step.word())) {
+            Some(step) => Err(Error::denied(format!("the plan has the step `{}`, which the component's manifest does not request", step.word()))
+                .with_hint("the backend's author has to request it; a manifest that does not ask gets nothing")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -271,19 +293,19 @@ impl Backend for WasmBackend {
     fn plan_stage(&self, call: &Call, request: &StageRequest) -> Result<Plan, Error> {
         let request = convert::stage_to_guest(request);
         let invoke = |it: &Instance, store: &mut Store<HostCtx>| it.wharf_volume_node().call_plan_stage(store, &request);
-        self.call(call, ("plan-stage", Network::None), invoke, convert::plan_from_guest, |plan| self.check_plan(plan))
+        self.plan(call, "plan-stage", invoke)
     }
 
     fn plan_publish(&self, call: &Call, request: &PublishRequest) -> Result<Plan, Error> {
         let request = convert::publish_to_guest(request);
         let invoke = |it: &Instance, store: &mut Store<HostCtx>| it.wharf_volume_node().call_plan_publish(store, &request);
-        self.call(call, ("plan-publish", Network::None), invoke, convert::plan_from_guest, |plan| self.check_plan(plan))
+        self.plan(call, "plan-publish", invoke)
     }
 
     fn plan_expand(&self, call: &Call, request: &NodeExpandRequest) -> Result<Plan, Error> {
         let request = convert::node_expand_to_guest(request);
         let invoke = |it: &Instance, store: &mut Store<HostCtx>| it.wharf_volume_node().call_plan_expand(store, &request);
-        self.call(call, ("plan-expand", Network::None), invoke, convert::plan_from_guest, |plan| self.check_plan(plan))
+        self.plan(call, "plan-expand", invoke)
     }
 
     fn translate(&self, call: &Call, request: &TranslateRequest) -> Result<Translated, Error> {

@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
+use wharf_core::ErrorKind;
+use wharf_core::manifest::{Manifest, NodeRequest, World};
 use wharf_core::ports::Backend;
-use wharf_runtime::WasmBackend;
+use wharf_core::types::{AccessMode, AccessType, Capability, StageRequest, VolumeId};
+use wharf_runtime::{BackendCode, WasmBackend};
 
-use crate::fixture::{Bench, code, does, ok};
+use crate::fixture::{BACKEND, Bench, ENGINE, code, does, manifest, ok};
 
 #[test]
 fn a_call_in_flight_ends_on_the_generation_that_it_began_with() {
@@ -23,4 +26,42 @@ fn a_call_in_flight_ends_on_the_generation_that_it_began_with() {
     let generations: Vec<u64> = bench.heard.0.lock().unwrap().iter().map(|heard| heard.0).collect();
     assert_eq!(generations, [1, 2]);
     assert!(old.upgrade().is_none(), "the old generation is freed with its last call");
+}
+
+/// Does something when a guest writes a log line: the one thing that a pure function lets the outside notice.
+struct AtALine<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> tracing::Subscriber for AtALine<F> {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "wharf::guest"
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        (self.0)();
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_plan_is_judged_by_the_manifest_of_the_generation_that_made_it() {
+    let backend = Arc::new(Bench::new().backend());
+    let swapped = Arc::clone(&backend);
+    let generous = Manifest { node: NodeRequest { steps: vec!["check".into(), "format".into()] }, ..manifest(World::Backend) };
+    let second = Arc::new(BackendCode::link(&ENGINE, &BACKEND, generous, 2).unwrap());
+    let request = StageRequest {
+        volume: VolumeId::new("unrequested-step"),
+        capability: Capability { access: AccessType::Block, mode: AccessMode::SingleNodeWriter },
+        context: vec![],
+        publish_context: vec![],
+    };
+    let bench = Bench::new();
+    let swap = AtALine(move || swapped.publish(Arc::clone(&second)));
+    let refused = tracing::subscriber::with_default(swap, || backend.plan_stage(&bench.call(), &request)).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::PermissionDenied, "{refused}");
+    assert_eq!(backend.plan_stage(&bench.call(), &request).unwrap().steps.len(), 2);
 }

@@ -32,6 +32,7 @@ impl Guest for Misbehaving {
                 let answer = http::send(&request("/ok"))?;
                 credential(vec![("status".into(), answer.status.to_string())])
             }
+            "ask-with-key" => http::send(&request(&format!("/{}", source.values[0].1))).and_then(|_| credential(vec![])),
             "huge" => credential((0..33).map(|number| (number.to_string(), String::new())).collect()),
             "tell" => Err(error(ErrorKind::Other, &format!("the values are {:?}", source.values))),
             _ => panic(&format!("the values are {:?}", source.values)),
@@ -81,7 +82,16 @@ fn request(path: &str) -> http::Request {
 }
 
 fn error(kind: ErrorKind, message: &str) -> Error {
-    Error { kind, message: message.into(), hint: None, blame: Blame::User, effect: Effect::None, code: None, retry_after_ms: None, extensions: vec![] }
+    Error {
+        kind,
+        message: message.into(),
+        hint: None,
+        blame: Blame::User,
+        effect: Effect::None,
+        code: None,
+        retry_after_ms: None,
+        extensions: vec![],
+    }
 }
 
 bindings::export!(Misbehaving with_types_in bindings);

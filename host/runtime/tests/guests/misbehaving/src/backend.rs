@@ -31,7 +31,12 @@ impl identity::Guest for Misbehaving {
 
 impl Guest for Misbehaving {
     fn observe(ids: Vec<String>) -> Result<Vec<Observation>, Error> {
-        let observation = |id: &String| Observation { id: id.clone(), found: true, state: vec![0; if id == "huge-state" { (64 << 10) + 1 } else { 1 }], extensions: vec![] };
+        let observation = |id: &String| Observation {
+            id: id.clone(),
+            found: true,
+            state: vec![0; if id == "huge-state" { (64 << 10) + 1 } else { 1 }],
+            extensions: vec![],
+        };
         Ok(ids.iter().filter(|id| *id != "forgotten").map(observation).collect())
     }
 
@@ -83,8 +88,17 @@ impl Guest for Misbehaving {
                 let answered = http::send_all(&requests).into_iter().filter(|answer| answer.is_ok()).count();
                 Err(error(&format!("{answered} answered")))
             }
+            "send-all-refused" => {
+                let count = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
+                let requests: Vec<_> = std::iter::repeat_n(request_of(words), count).collect();
+                Err(http::send_all(&requests).into_iter().map(outcome).next_back().unwrap_or_else(|| error("nothing was sent")))
+            }
             "log" => {
                 (0..1000).for_each(|_| log::write(log::Level::Info, &"x".repeat(1 << 10)));
+                Ok(Answer::Done)
+            }
+            "log-nothing" => {
+                (0..100_000).for_each(|_| log::write(log::Level::Info, ""));
                 Ok(Answer::Done)
             }
             "random" => {
@@ -157,7 +171,10 @@ impl node::Guest for Misbehaving {
         let check = Step::Check(node::Check { fs_type: "ext4".into() });
         let steps = match request.volume_id.as_str() {
             "many-steps" => vec![check; 33],
-            "unrequested-step" => vec![check, format],
+            "unrequested-step" => {
+                log::write(log::Level::Info, "planning");
+                vec![check, format]
+            }
             "network" => return send("main", "read", "DescribeDisks").map(|_| Plan { steps: vec![], summary: String::new(), extensions: vec![] }),
             _ => vec![check],
         };
@@ -180,7 +197,11 @@ impl legacy::Guest for Misbehaving {
 }
 
 impl snapshots::Guest for Misbehaving {
-    fn create_snapshot(_: snapshots::CreateSnapshotRequest, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::CreateSnapshotAnswer, Error> {
+    fn create_snapshot(
+        _: snapshots::CreateSnapshotRequest,
+        _: Vec<Observation>,
+        _: Option<String>,
+    ) -> Result<snapshots::CreateSnapshotAnswer, Error> {
         Err(error("no snapshots"))
     }
     fn delete_snapshot(_: snapshots::DeleteSnapshotRequest, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::Answer, Error> {
@@ -267,6 +288,7 @@ fn request_of<'a>(mut words: impl Iterator<Item = &'a str>) -> http::Request {
 
 fn outcome(answer: Result<http::Response, Error>) -> Error {
     match answer {
+        Ok(response) if response.status == 401 => Error { kind: ErrorKind::Unauthenticated, ..error("who are you?") },
         Ok(response) => error(&format!("status {} with {} bytes {:?}", response.status, response.body.len(), response.headers)),
         Err(error) => error,
     }
