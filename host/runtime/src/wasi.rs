@@ -24,6 +24,11 @@ const MONOTONIC_CLOCK: &str = "wasi:clocks/monotonic-clock@0.2.12";
 /// Printed text that waits for the end of the call; the same bound as the log's.
 const PRINTED_BYTES: usize = 64 << 10;
 
+/// Streams, errors and timers that a guest holds at once; each is memory of the host. An interpreter has a dozen.
+const RESOURCES: usize = 1024;
+/// Random bytes in one request: an interpreter seeds itself with some thousand.
+const RANDOM_BYTES: u64 = 64 << 10;
+
 /// One call's empty WASI.
 pub(crate) struct WasiState {
     ctx: WasiCtx,
@@ -34,8 +39,11 @@ pub(crate) struct WasiState {
 impl Default for WasiState {
     fn default() -> Self {
         let printed = Printed::default();
-        let ctx = WasiCtxBuilder::new().stdout(printed.clone()).stderr(printed.clone()).allow_tcp(false).allow_udp(false).build();
-        Self { ctx, table: ResourceTable::new(), printed }
+        let mut ctx = WasiCtxBuilder::new();
+        ctx.stdout(printed.clone()).stderr(printed.clone()).allow_tcp(false).allow_udp(false).max_random_size(RANDOM_BYTES);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES);
+        Self { ctx: ctx.build(), table, printed }
     }
 }
 

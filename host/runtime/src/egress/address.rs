@@ -34,19 +34,17 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
     if let Some(v4) = embedded_v4(address) {
         return is_private_v4(v4);
     }
-    address.is_loopback() || address.is_unspecified() || address.is_multicast() || address.is_unique_local() || address.is_unicast_link_local()
+    // Locally translated (64:ff9b:1::/48, RFC 8215), site-local (fec0::/10) and IPv4-compatible (::/96): none of them is anybody's public address.
+    let is_local = matches!(address.segments(), [0x64, 0xff9b, 1, ..] | [0xfec0..=0xfeff, ..] | [0, 0, 0, 0, 0, 0, _, _]);
+    is_local || address.is_multicast() || address.is_unique_local() || address.is_unicast_link_local()
 }
 
-/// The IPv4 address that a mapped or translated (RFC 6052) address leads to.
+/// The IPv4 address that a mapped, translated (RFC 6052) or tunnelled (6to4) address leads to.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let low = |segments: [u16; 8]| {
-        let [.., high, low] = segments;
-        let [a, b] = high.to_be_bytes();
-        let [c, d] = low.to_be_bytes();
-        Ipv4Addr::new(a, b, c, d)
-    };
     match address.segments() {
-        segments @ ([0x64, 0xff9b, 0, 0, 0, 0, _, _] | [0, 0, 0, 0, 0, 0xffff, _, _]) => Some(low(segments)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0xffff, high, low] | [0x2002, high, low, ..] => {
+            Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+        }
         _ => None,
     }
 }
@@ -110,10 +108,26 @@ mod tests {
             "::ffff:127.0.0.1",
             "::ffff:169.254.169.254",
             "64:ff9b::7f00:1",
+            "64:ff9b:1::2f58:490a",
+            "2002:7f00:1::1",
+            "2002:a9fe:a9fe::",
+            "::7f00:1",
+            "::47.88.73.10",
+            "fec0::1",
+            "feff::1",
         ] {
             assert!(is_private(private.parse().unwrap()), "{private}");
         }
-        for public in ["47.88.73.10", "100.63.255.255", "100.128.0.1", "172.32.0.1", "2400:3200::1", "::ffff:47.88.73.10", "64:ff9b::2f58:490a"] {
+        for public in [
+            "47.88.73.10",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.32.0.1",
+            "2400:3200::1",
+            "::ffff:47.88.73.10",
+            "64:ff9b::2f58:490a",
+            "2002:2f58:490a::1",
+        ] {
             assert!(!is_private(public.parse().unwrap()), "{public}");
         }
     }
