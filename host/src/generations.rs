@@ -216,6 +216,11 @@ impl StoredAuthenticator {
 }
 
 impl Authenticator for StoredAuthenticator {
+    fn generation(&self) -> u64 {
+        // One that cannot be loaded neither obtains nor signs.
+        self.slot.get().map_or(0, |authenticator| authenticator.generation())
+    }
+
     fn describe(&self, call: &Call) -> Result<AuthDescription, Error> {
         self.slot.get()?.describe(call)
     }

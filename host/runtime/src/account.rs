@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wharf_core::ports::{Call, Clock};
 use wharf_core::types::Parameters;
@@ -15,8 +15,14 @@ use crate::secret::Secret;
 
 /// A credential is renewed this long before it expires: longer than any call, and clouds hand out the next one by then.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
-/// A refused credential younger than this is not obtained again: then the refusal is about rights, and asking would never end.
-const YOUNGEST_RENEWAL: Duration = Duration::from_secs(60);
+/// A credential without an end is obtained again after this time, so that a rotated key is found: it costs a file or an environment, not a request.
+const READ_AGAIN: Duration = Duration::from_secs(60);
+/// After a renewal that failed, the old credential is used for this long before the next one: a service that hangs costs one call of many.
+const RENEW_AGAIN: Duration = Duration::from_secs(30);
+/// A metadata or token service answers in milliseconds; a call that waits for one must still have time for its own requests.
+const OBTAINING_TIME: Duration = Duration::from_secs(10);
+/// A refused credential younger than this was obtained for the call that it was refused to: another one would be no better, and asking would never end.
+const JUST_OBTAINED: Duration = Duration::from_secs(5);
 /// How often a call that waits for another one's credential looks whether its own caller has gone.
 const CANCELLATION_CHECK: Duration = Duration::from_millis(50);
 /// Random bytes in a signature's nonce: as many as a UUID has.
@@ -49,7 +55,7 @@ impl<F: Fn() -> Result<Source, Error> + Send + Sync> SourceReader for F {
 pub struct Credential {
     /// Opaque to the host.
     pub values: Vec<(String, Secret)>,
-    /// Milliseconds since 1970-01-01 UTC; absent: never.
+    /// Milliseconds since 1970-01-01 UTC; absent: not known.
     pub expires_at_ms: Option<u64>,
 }
 
@@ -119,6 +125,8 @@ pub struct Signature {
 
 /// A cloud's credentials and signatures: the world `cloud-auth`.
 pub trait Authenticator: Send + Sync {
+    /// Which generation answers now. What one obtained means nothing to another.
+    fn generation(&self) -> u64;
     /// Static.
     fn describe(&self, call: &Call) -> Result<AuthDescription, Error>;
     /// `NotFound`: this source has no credential.
@@ -139,10 +147,29 @@ pub trait Authenticator: Send + Sync {
 pub trait Signer: Send + Sync {
     /// What only the account's signer may set.
     fn reserved(&self, call: &Call, account: &str) -> Result<Reserved, Error>;
-    /// The signature of a request.
-    fn sign(&self, call: &Call, account: &str, request: &Unsigned<'_>) -> Result<Signature, Error>;
-    /// The cloud refused the account's credential. True: it was a temporary one and another is obtained at the next signature.
-    fn renew(&self, account: &str) -> bool;
+    /// The signature of a request, and the credential that made it.
+    fn sign(&self, call: &Call, account: &str, request: &Unsigned<'_>) -> Result<(Signature, Arc<Credential>), Error>;
+    /// The cloud refused what this credential signed. True: the next signature is made with another one.
+    fn refused(&self, account: &str, credential: &Arc<Credential>) -> bool;
+}
+
+/// The credentials that signed the requests of one call.
+#[derive(Clone, Default)]
+pub(crate) struct Used(Arc<Mutex<Vec<(String, Arc<Credential>)>>>);
+
+impl Used {
+    pub(crate) fn note(&self, account: &str, credential: Arc<Credential>) {
+        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !used.iter().any(|(_, known)| Arc::ptr_eq(known, &credential)) {
+            used.push((account.to_owned(), credential));
+        }
+    }
+
+    /// The call ended because the cloud did not accept who signed. True: it is worth another try.
+    pub(crate) fn refused(&self, signer: &dyn Signer) -> bool {
+        let used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        used.iter().fold(false, |renewed, (account, credential)| signer.refused(account, credential) || renewed)
+    }
 }
 
 /// One account of the operator's configuration.
@@ -163,8 +190,30 @@ struct State {
 #[derive(Clone)]
 struct Held {
     credential: Arc<Credential>,
-    since: Instant,
+    generation: u64,
+    since: Duration,
     renew_at_ms: Option<u64>,
+    not_renewed_before: Duration,
+}
+
+impl Held {
+    fn new(credential: Credential, generation: u64, now: Duration, now_ms: u64) -> Self {
+        Self {
+            renew_at_ms: credential.expires_at_ms.map(|at| renewal(now_ms, at)),
+            not_renewed_before: if credential.expires_at_ms.is_some() { now } else { now + READ_AGAIN },
+            credential: Arc::new(credential),
+            generation,
+            since: now,
+        }
+    }
+
+    fn is_good(&self, generation: u64, now_ms: u64) -> bool {
+        self.generation == generation && self.credential.expires_at_ms.is_none_or(|at| now_ms < at)
+    }
+
+    fn is_due(&self, now: Duration, now_ms: u64) -> bool {
+        now >= self.not_renewed_before && self.renew_at_ms.is_none_or(|at| now_ms >= at)
+    }
 }
 
 impl Account {
@@ -173,11 +222,14 @@ impl Account {
         Self { authenticator, sources, settings, state: Mutex::default(), obtained: Condvar::new() }
     }
 
-    /// A credential that is good for a while. Several callers wait for one that is being obtained.
+    /// A credential that is good for a while. While one caller obtains another, the rest go on with the old one or, where there is none, wait.
     fn credential(&self, call: &Call, clock: &dyn Clock) -> Result<Arc<Credential>, Error> {
+        let generation = self.authenticator.generation();
         let mut state = self.lock();
         loop {
-            if let Some(held) = state.held.as_ref().filter(|held| held.renew_at_ms.is_none_or(|at| unix_millis() < at)) {
+            let (now, now_ms) = (clock.now(), unix_millis());
+            let good = state.held.as_ref().filter(|held| held.is_good(generation, now_ms));
+            if let Some(held) = good.filter(|held| state.obtaining || !held.is_due(now, now_ms)) {
                 return Ok(Arc::clone(&held.credential));
             }
             if !state.obtaining {
@@ -191,32 +243,28 @@ impl Account {
         state.obtaining = true;
         drop(state);
         let _turn = ObtainingGuard { account: self };
-        self.renewed(call)
+        let now = clock.now();
+        let obtaining = call.no_later_than(now + OBTAINING_TIME.min(call.remaining(now) / 2));
+        self.renewed(&obtaining, clock, generation)
     }
 
-    fn renewed(&self, call: &Call) -> Result<Arc<Credential>, Error> {
-        match self.obtain(call) {
-            Ok(credential) => {
-                let now = unix_millis();
-                let held = Held {
-                    renew_at_ms: credential.expires_at_ms.map(|at| renewal(now, at)),
-                    credential: Arc::new(credential),
-                    since: Instant::now(),
-                };
+    fn renewed(&self, call: &Call, clock: &dyn Clock, generation: u64) -> Result<Arc<Credential>, Error> {
+        let obtained = self.obtain(call);
+        let (now, now_ms) = (clock.now(), unix_millis());
+        let mut state = self.lock();
+        match (obtained, state.held.as_mut().filter(|held| held.is_good(generation, now_ms))) {
+            (Ok(credential), _) => {
+                let held = Held::new(credential, generation, now, now_ms);
                 let credential = Arc::clone(&held.credential);
-                self.lock().held = Some(held);
+                state.held = Some(held);
                 Ok(credential)
             }
-            Err(error) => {
-                let old = self.lock().held.as_ref().map(|held| Arc::clone(&held.credential));
-                match old.filter(|old| old.expires_at_ms.is_none_or(|at| unix_millis() < at)) {
-                    Some(old) => {
-                        tracing::warn!(%error, "no new credential yet; the old one is still good");
-                        Ok(old)
-                    }
-                    None => Err(error),
-                }
+            (Err(error), Some(old)) => {
+                tracing::warn!(%error, "no new credential yet; the old one is still good");
+                old.not_renewed_before = now + RENEW_AGAIN;
+                Ok(Arc::clone(&old.credential))
             }
+            (Err(error), None) => Err(error),
         }
     }
 
@@ -290,20 +338,27 @@ impl Signer for Accounts {
         Ok(self.get(account)?.authenticator.describe(call)?.reserved)
     }
 
-    fn sign(&self, call: &Call, account: &str, request: &Unsigned<'_>) -> Result<Signature, Error> {
+    fn sign(&self, call: &Call, account: &str, request: &Unsigned<'_>) -> Result<(Signature, Arc<Credential>), Error> {
         let credential = self.credential(call, account)?;
         let account = self.get(account)?;
         let nonce: String = random_bytes(NONCE_BYTES)?.iter().map(|byte| format!("{byte:02x}")).collect();
-        account.authenticator.sign(call, request, &account.settings, &credential, unix_millis(), &nonce)
+        let signature = account.authenticator.sign(call, request, &account.settings, &credential, unix_millis(), &nonce)?;
+        Ok((signature, credential))
     }
 
-    fn renew(&self, account: &str) -> bool {
+    fn refused(&self, account: &str, credential: &Arc<Credential>) -> bool {
         let Ok(account) = self.get(account) else { return false };
         let mut state = account.lock();
-        let is_old = state.held.as_ref().is_some_and(|held| held.credential.expires_at_ms.is_some() && held.since.elapsed() >= YOUNGEST_RENEWAL);
-        if is_old {
-            state.held = None;
+        match &state.held {
+            Some(held) if Arc::ptr_eq(&held.credential, credential) => {
+                let is_worth_it = self.clock.now().saturating_sub(held.since) >= JUST_OBTAINED;
+                if is_worth_it {
+                    state.held = None;
+                }
+                is_worth_it
+            }
+            // Another call dropped or replaced it.
+            Some(_) | None => true,
         }
-        is_old
     }
 }

@@ -114,6 +114,10 @@ impl WasmAuthenticator {
 }
 
 impl Authenticator for WasmAuthenticator {
+    fn generation(&self) -> u64 {
+        self.active().generation()
+    }
+
     fn describe(&self, call: &Call) -> Result<AuthDescription, Error> {
         let code = self.active();
         if let Some(described) = code.described.get() {

@@ -13,12 +13,14 @@ use wharf_core::policy::EndpointGrant;
 use wharf_core::ports::Call;
 use wharf_core::types::Parameters;
 
-use crate::account::Signer;
+use crate::account::{Signer, Used};
+use crate::guest_log::Scrubber;
 
 mod address;
 mod client;
 mod endpoint;
 mod headers;
+mod parameters;
 mod url;
 
 pub use client::HttpEgress;
@@ -117,12 +119,14 @@ pub struct Scope<'a> {
     pub author: Author,
     /// Who signs; absent: a request that names an account is refused.
     pub signer: Option<&'a dyn Signer>,
-    /// Stops waiting when it is cancelled.
+    /// Ends with the requests, and stops waiting when it is cancelled.
     pub call: &'a Call,
     /// Stops waiting then.
     pub deadline: Instant,
     /// Body bytes that this call may still receive.
     pub bodies: Budget,
+    pub(crate) used: Used,
+    pub(crate) scrubber: &'a Scrubber,
 }
 
 /// A number of bytes that several requests share.

@@ -17,7 +17,7 @@ use crate::bounds::TEXT_BYTES;
 use crate::contract::VERSION;
 use crate::convert::error_from_guest;
 use crate::engine::Engine;
-use crate::guest_log::{GuestLog, cut};
+use crate::guest_log::GuestLog;
 use crate::host::{HostCtx, Outbound};
 use crate::limits::{CROSSING_BYTES, Limits, Stop};
 use crate::observer::{CallEvent, Observer, Outcome};
@@ -136,7 +136,7 @@ impl Guest {
                 }
             }
             Ok(Err(error)) => {
-                let error = judged(ctx, error_from_guest(error));
+                let error = ctx.retried_if_refused(judged(ctx, error_from_guest(error)));
                 let outcome = Outcome::Failed(error.kind);
                 (Err(error), outcome)
             }
@@ -185,7 +185,7 @@ fn judged(ctx: &HostCtx, mut error: Error) -> Error {
 }
 
 fn tidy(ctx: &HostCtx, text: &str) -> String {
-    ctx.log.clean(cut(text, TEXT_BYTES))
+    ctx.log.scrubber().clean(text, TEXT_BYTES)
 }
 
 /// Why it stopped, best source first: what the guest said, what the host refused, what the processor did.

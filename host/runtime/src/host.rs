@@ -7,7 +7,7 @@ use wharf_core::ports::Call;
 use wharf_core::types::Parameters;
 use wharf_core::{Blame, Effect, Error, ErrorKind};
 
-use crate::account::Signer;
+use crate::account::{Signer, Used};
 use crate::bindings::imports::{config, http, log, random, types, wall_clock};
 use crate::convert;
 use crate::egress::{Author, Budget, Egress, Grants, Request, RequestEffect, Scope};
@@ -47,6 +47,7 @@ pub(crate) struct HostCtx {
     function: &'static str,
     request_bound: u32,
     bodies: Budget,
+    used: Used,
 }
 
 impl HostCtx {
@@ -71,7 +72,19 @@ impl HostCtx {
             function,
             request_bound: limits.http_requests,
             bodies: Budget::new(limits.http_bytes),
+            used: Used::default(),
         }
+    }
+
+    /// A credential that the cloud refused may have been rotated or revoked since it was obtained. Then it is dropped and the call is worth another try;
+    /// who cannot sign with a fresh one either has no rights, and that is final.
+    pub(crate) fn retried_if_refused(&self, mut error: Error) -> Error {
+        let signer = self.outbound.as_ref().and_then(|outbound| outbound.signer.as_deref());
+        if error.kind == ErrorKind::Unauthenticated && signer.is_some_and(|signer| self.used.refused(signer)) {
+            error.kind = ErrorKind::Unavailable;
+            error.message.push_str("; the next call signs with another credential");
+        }
+        error
     }
 
     fn send_requests(&mut self, requests: Vec<http::Request>) -> Vec<Result<http::Response, types::Error>> {
@@ -109,9 +122,11 @@ impl HostCtx {
             grants: &outbound.grants,
             author: outbound.author,
             signer: outbound.signer.as_deref(),
-            call: self.watch.call(),
+            call: self.watch.requests(),
             deadline: self.watch.requests_end(),
             bodies: self.bodies.clone(),
+            used: self.used.clone(),
+            scrubber: self.log.scrubber(),
         };
         let answers = outbound.egress.send_all(&scope, requests);
         for (answer, mutates) in answers.iter().zip(mutating) {

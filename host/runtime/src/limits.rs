@@ -119,6 +119,7 @@ pub(crate) enum Stop {
 /// Decides at every tick whether the guest may go on.
 pub(crate) struct Watch {
     call: Call,
+    requests: Call,
     deadline: Instant,
     requests_end: Instant,
     ends_with: Stop,
@@ -132,10 +133,13 @@ impl Watch {
     pub(crate) fn new(call: &Call, remaining: Duration, limits: &Limits) -> Self {
         let ends_with = if limits.wall < remaining { Stop::Wall(limits.wall) } else { Stop::Deadline };
         let (now, time) = (Instant::now(), remaining.min(limits.wall));
+        let requests_time = time.saturating_sub(CONCLUDING_TIME.min(time / 10));
         Self {
             call: call.clone(),
+            // The call's clock is not this one; how far its deadline is away says what it shows.
+            requests: call.no_later_than(call.deadline().saturating_sub(remaining) + requests_time),
             deadline: now + time,
-            requests_end: now + time.saturating_sub(CONCLUDING_TIME.min(time / 10)),
+            requests_end: now + requests_time,
             ends_with,
             cpu_bound: limits.cpu,
             cpu_start: thread_cpu_time(),
@@ -152,8 +156,9 @@ impl Watch {
         self.requests_end
     }
 
-    pub(crate) fn call(&self) -> &Call {
-        &self.call
+    /// The call, for those who work for its requests: it ends with them.
+    pub(crate) fn requests(&self) -> &Call {
+        &self.requests
     }
 
     /// The reason to stop now, if there is one; it is remembered.

@@ -16,9 +16,9 @@ use wharf_core::{Blame, Error, ErrorKind};
 
 use super::address::{PrivateAddress, PublicResolver};
 use super::endpoint::Endpoint;
-use super::headers;
-use super::{Budget, Egress, Request, RequestEffect, Response, Scope, url};
+use super::{Budget, Egress, Request, RequestEffect, Response, Scope, headers, parameters, url};
 use crate::account::{Reserved, Unsigned};
+use crate::guest_log::cut;
 use crate::observer::{Observer, RequestEvent};
 
 /// A cloud's front is reached in tens of milliseconds or not at all.
@@ -31,6 +31,8 @@ const IDLE_PER_HOST: usize = 16;
 const CANCELLATION_CHECK: Duration = Duration::from_millis(50);
 /// A request's body: a guest's memory bounds it too, and no API takes more.
 const REQUEST_BYTES: usize = 4 << 20;
+/// An endpoint, an account or an action, and as much as a log line shows of what is granted: the longest real one has 60.
+const NAME_BYTES: usize = 256;
 /// Methods that requests may have.
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 
@@ -121,13 +123,7 @@ impl HttpEgress {
         let mut target = url::target(&endpoint.base, &request.path, &request.query)?;
         let reserved = self.reserved(scope, request)?;
         let mut headers = headers::checked(scope.author, &request.headers, &reserved)?;
-        if let Some((key, _)) = request.query.iter().find(|(key, _)| reserved.has_query(key)) {
-            return Err(Error::new(
-                ErrorKind::PermissionDenied,
-                Blame::Backend,
-                format!("it sets the query key `{key}`, which only the account's signer may set"),
-            ));
-        }
+        parameters::check(request, &reserved)?;
         if let Some(account) = &request.account {
             let signer = scope.signer.ok_or_else(|| no_signer(account))?;
             let authority = endpoint.authority();
@@ -141,7 +137,8 @@ impl HttpEgress {
                 headers: &request.headers,
                 body: &request.body,
             };
-            let signature = signer.sign(scope.call, account, &unsigned)?;
+            let (signature, credential) = signer.sign(scope.call, account, &unsigned)?;
+            scope.used.note(account, credential);
             for (name, value) in &signature.headers {
                 headers::put_signed(&mut headers, name, value, &authority)?;
             }
@@ -192,34 +189,19 @@ impl HttpEgress {
             answers
         })
     }
-
-    /// A refused credential that may have been revoked before its time is obtained anew, once.
-    fn renew_refused(&self, scope: &Scope<'_>, requests: &[Request], answers: &mut [Result<Response, Error>]) {
-        let Some(signer) = scope.signer else { return };
-        for (request, answer) in requests.iter().zip(answers) {
-            let refused = answer.as_ref().is_ok_and(|response| matches!(response.status, 401 | 403));
-            if let Some(account) = request.account.as_deref().filter(|_| refused)
-                && signer.renew(account)
-                && let Some(again) = self.deliver(scope, vec![self.prepare(scope, request)]).pop()
-            {
-                *answer = again;
-            }
-        }
-    }
 }
 
 impl Egress for HttpEgress {
     fn send_all(&self, scope: &Scope<'_>, requests: Vec<Request>) -> Vec<Result<Response, Error>> {
         let start = Instant::now();
         let prepared = requests.iter().map(|request| self.prepare(scope, request).map_err(|error| about(request, error))).collect();
-        let mut answers = self.deliver(scope, prepared);
-        self.renew_refused(scope, &requests, &mut answers);
+        let answers = self.deliver(scope, prepared);
         if let Some(observer) = &self.observer {
             for (request, answer) in requests.iter().zip(&answers) {
                 let outcome = answer.as_ref().map(|response| response.status).map_err(|error| error.kind);
                 observer.requested(&RequestEvent {
-                    endpoint: &request.endpoint,
-                    action: &request.granted_action(),
+                    endpoint: &scope.scrubber.clean(&request.endpoint, NAME_BYTES),
+                    action: &scope.scrubber.clean(&request.granted_action(), NAME_BYTES),
                     duration: start.elapsed(),
                     outcome,
                 });
@@ -345,6 +327,16 @@ fn check_shape(request: &Request) -> Result<(), Error> {
     if request.body.len() > REQUEST_BYTES {
         return defect(format!("a request's body has {} bytes, at most {REQUEST_BYTES} are allowed", request.body.len()));
     }
+    for (what, text, bound) in [
+        ("endpoint", request.endpoint.as_str(), NAME_BYTES),
+        ("account", request.account.as_deref().unwrap_or_default(), NAME_BYTES),
+        ("action", request.action.as_str(), NAME_BYTES),
+        ("path", request.path.as_str(), url::TARGET_BYTES),
+    ] {
+        if text.len() > bound || text.chars().any(char::is_control) {
+            return defect(format!("a request's {what} is longer than {bound} bytes or has control characters"));
+        }
+    }
     match (&request.account, request.action.is_empty()) {
         (Some(_), true) => defect("a signed request must name its action".to_owned()),
         (None, false) => defect("an unsigned request must not name an action; its method and path are what is granted".to_owned()),
@@ -353,7 +345,7 @@ fn check_shape(request: &Request) -> Result<(), Error> {
 }
 
 fn about(request: &Request, error: Error) -> Error {
-    error.context(format!("request `{}` to endpoint `{}`", request.granted_action(), request.endpoint))
+    error.context(format!("request `{}` to endpoint `{}`", cut(&request.granted_action(), NAME_BYTES), cut(&request.endpoint, NAME_BYTES)))
 }
 
 fn no_signer(account: &str) -> Error {

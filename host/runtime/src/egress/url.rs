@@ -5,7 +5,7 @@ use wharf_core::types::Parameters;
 use wharf_core::{Blame, Error, ErrorKind};
 
 /// A path and a query together: the bound that servers have.
-const TARGET_BYTES: usize = 8 << 10;
+pub(super) const TARGET_BYTES: usize = 8 << 10;
 
 /// The URL of `path` and `query` under `base`, refused unless it is in normal form already: whatever would be rewritten on the way would be
 /// neither what was granted nor what was signed.

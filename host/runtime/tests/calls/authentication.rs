@@ -1,11 +1,11 @@
 //! Accounts, and the component that sees keys.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use wharf_core::manifest::World;
-use wharf_core::ports::Call;
+use wharf_core::ports::{Call, Clock};
 use wharf_core::types::Parameters;
 use wharf_core::{Error, ErrorKind};
 use wharf_runtime::{
@@ -134,6 +134,8 @@ struct FakeAuthenticator {
     obtained: AtomicUsize,
     life_ms: AtomicU64,
     broken: AtomicUsize,
+    generation: AtomicU64,
+    calls: Mutex<Vec<Call>>,
     gate: Option<Gate>,
 }
 
@@ -147,7 +149,11 @@ impl Authenticator for FakeAuthenticator {
     fn describe(&self, _: &Call) -> Result<AuthDescription, Error> {
         Ok(AuthDescription { name: "fake".into(), version: "1".into(), reserved: Reserved::default(), source_kinds: vec![] })
     }
-    fn obtain(&self, _: &Call, source: &Source, now_ms: u64) -> Result<Credential, Error> {
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+    fn obtain(&self, call: &Call, source: &Source, now_ms: u64) -> Result<Credential, Error> {
+        self.calls.lock().unwrap().push(call.clone());
         if let Some(gate) = &self.gate {
             gate.entered.wait();
             gate.leaving.wait();
@@ -180,12 +186,11 @@ fn a_credential_is_kept_until_shortly_before_it_expires() {
     let fake = Arc::new(FakeAuthenticator::default());
     let accounts = accounts(&fake, vec![reader("key")]);
     let none = Parameters::new();
-    let nonce = || accounts.sign(&far(), "main", &unsigned("a", &none)).unwrap().headers[0].1.clone();
+    let nonce = || accounts.sign(&far(), "main", &unsigned("a", &none)).unwrap().0.headers[0].1.clone();
     fake.life_ms.store(3_600_000, Ordering::Relaxed);
     assert_ne!(nonce(), nonce());
     assert_eq!(fake.obtained.load(Ordering::Relaxed), 1);
     assert!(accounts.credential(&far(), "main").unwrap().expires_at_ms.unwrap() > now_ms());
-    assert!(!accounts.renew("main"), "a young credential that is refused lacks rights, not freshness");
     assert!(accounts.sign(&far(), "other", &unsigned("a", &none)).is_err());
 }
 
@@ -242,4 +247,125 @@ fn callers_wait_together_for_one_credential_and_no_longer_than_their_time() {
         assert!(first.join().unwrap().is_ok() && second.join().unwrap().is_ok());
     });
     assert_eq!(fake.obtained.load(Ordering::Relaxed), 1);
+}
+
+/// Shows what it is set to.
+#[derive(Default)]
+struct SetClock(AtomicU64);
+
+impl SetClock {
+    fn set(&self, seconds: u64) {
+        self.0.store(seconds, Ordering::Relaxed);
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+    fn sleep(&self, _: Duration, _: &Call) {}
+}
+
+/// One account with keys that do not expire, and its clock.
+fn lasting(gate: Option<Gate>) -> (Arc<FakeAuthenticator>, Arc<SetClock>, Accounts) {
+    let (fake, clock) = (Arc::new(FakeAuthenticator { gate, ..FakeAuthenticator::default() }), Arc::new(SetClock::default()));
+    let account = Account::new(Arc::clone(&fake) as Arc<dyn Authenticator>, vec![reader("key")], vec![]);
+    let accounts = Accounts::new([("main".to_owned(), account)], Arc::clone(&clock) as Arc<dyn Clock>);
+    (fake, clock, accounts)
+}
+
+#[test]
+fn a_credential_without_an_end_is_obtained_again_and_kept_while_that_fails() {
+    let (fake, clock, accounts) = lasting(None);
+    let asked = |seconds| {
+        clock.set(seconds);
+        accounts.credential(&far(), "main").unwrap();
+        fake.calls.lock().unwrap().len()
+    };
+    assert_eq!([asked(0), asked(59), asked(60), asked(61)], [1, 1, 2, 2]);
+    fake.broken.store(1, Ordering::Relaxed);
+    assert_eq!([asked(119), asked(120), asked(149), asked(150)], [2, 3, 3, 4], "a service that fails is asked every thirty seconds");
+    fake.broken.store(0, Ordering::Relaxed);
+    assert_eq!([asked(180), asked(239), asked(240)], [5, 5, 6]);
+}
+
+#[test]
+fn a_refused_credential_is_dropped_unless_it_was_just_obtained() {
+    let (fake, clock, accounts) = lasting(None);
+    let none = Parameters::new();
+    let signs = || accounts.sign(&far(), "main", &unsigned("a", &none)).unwrap().1;
+    let first = signs();
+    clock.set(4);
+    assert!(!accounts.refused("main", &first), "another one would be no better");
+    clock.set(5);
+    assert!(accounts.refused("main", &first));
+    assert!(accounts.refused("main", &first), "another call of the same credential is worth repeating as well");
+    let second = signs();
+    assert!(!Arc::ptr_eq(&first, &second));
+    clock.set(20);
+    assert!(accounts.refused("main", &first), "the newer one is not what was refused");
+    assert!(Arc::ptr_eq(&second, &signs()));
+    assert_eq!(fake.obtained.load(Ordering::Relaxed), 2);
+    assert!(!accounts.refused("other", &first));
+}
+
+#[test]
+fn another_generation_of_the_component_obtains_its_own_credential() {
+    let (fake, _clock, accounts) = lasting(None);
+    accounts.credential(&far(), "main").unwrap();
+    fake.generation.store(1, Ordering::Relaxed);
+    fake.broken.store(1, Ordering::Relaxed);
+    assert!(accounts.credential(&far(), "main").is_err(), "the old one means nothing to it");
+    fake.broken.store(0, Ordering::Relaxed);
+    accounts.credential(&far(), "main").unwrap();
+    assert_eq!(fake.obtained.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn a_service_that_hangs_holds_up_one_call_and_that_one_not_for_long() {
+    let (fake, clock, accounts) = lasting(Some(Gate { entered: Barrier::new(2), leaving: Barrier::new(2) }));
+    let gate = fake.gate.as_ref().unwrap();
+    let obtains = |meanwhile: &dyn Fn()| {
+        std::thread::scope(|scope| {
+            let obtaining = scope.spawn(|| accounts.credential(&far(), "main").map(drop));
+            gate.entered.wait();
+            meanwhile();
+            gate.leaving.wait();
+            obtaining.join().unwrap().unwrap();
+        });
+    };
+    obtains(&|| ());
+    clock.set(60);
+    obtains(&|| drop(accounts.credential(&Call::until(Duration::ZERO), "main").unwrap()));
+    assert_eq!(fake.calls.lock().unwrap()[1].deadline(), Duration::from_secs(70));
+}
+
+#[test]
+fn obtaining_leaves_time_for_the_request_and_ends_with_its_call() {
+    let (fake, _clock, accounts) = lasting(None);
+    let call = Call::until(Duration::from_secs(6));
+    accounts.credential(&call, "main").unwrap();
+    call.cancel();
+    let obtaining = fake.calls.lock().unwrap()[0].clone();
+    assert_eq!((obtaining.deadline(), obtaining.is_cancelled()), (Duration::from_secs(3), true));
+}
+
+/// Keeps what is said of requests.
+#[derive(Default)]
+struct Requested(Mutex<Vec<String>>);
+
+impl wharf_runtime::Observer for Requested {
+    fn requested(&self, event: &wharf_runtime::RequestEvent<'_>) {
+        self.0.lock().unwrap().push(event.action.to_owned());
+    }
+}
+
+#[test]
+fn keys_are_struck_out_of_what_is_said_of_a_request() {
+    let (server, bench, requested) = (Server::start(), Bench::new(), Arc::new(Requested::default()));
+    let egress = server.egress().with_observer(Arc::clone(&requested) as Arc<dyn wharf_runtime::Observer>);
+    let code = AuthCode::link(&ENGINE, &AUTH, manifest(World::CloudAuth), 1).unwrap();
+    let ports = AuthPorts { calls: bench.ports.calls.clone(), egress: Some(Arc::new(egress)), grants: grants() };
+    WasmAuthenticator::new(ports, Arc::new(code)).obtain(&bench.call(), &source("ask-with-key"), 0).unwrap();
+    assert_eq!(*requested.0.lock().unwrap(), ["GET /[hidden]"]);
 }

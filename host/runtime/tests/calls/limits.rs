@@ -160,8 +160,18 @@ fn log_text_is_bounded_and_the_loss_is_told() {
     let lines = Arc::clone(&log.0);
     tracing::subscriber::with_default(log, || Bench::limited(|limits| limits.log_bytes = 10 << 10).does("log").unwrap());
     let lines = lines.lock().unwrap();
-    assert_eq!(lines.iter().filter(|line| line.starts_with("xxx")).count(), 10);
-    assert!(lines.last().unwrap().contains(&format!("{} bytes", 990 << 10)), "{:?}", lines.last());
+    assert_eq!(lines.iter().filter(|line| line.starts_with("xxx")).count(), 8, "1024 bytes and 128 for each line");
+    assert!(lines.last().unwrap().contains(&format!("992 lines ({} bytes)", 992 << 10)), "{:?}", lines.last());
+}
+
+#[test]
+fn empty_log_lines_are_bounded_too() {
+    let log = Log::default();
+    let lines = Arc::clone(&log.0);
+    tracing::subscriber::with_default(log, || Bench::limited(|limits| limits.log_bytes = 10 << 10).does("log-nothing").unwrap());
+    let lines = lines.lock().unwrap();
+    assert_eq!(lines.len(), 80 + 1);
+    assert!(lines.last().unwrap().contains("99920 lines (0 bytes)"), "{:?}", lines.last());
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! What a guest's requests may do, over a real network with a bad-mannered server at the other end.
 
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use wharf_core::ports::Call;
 use wharf_core::{Effect, Error, ErrorKind};
-use wharf_runtime::{Endpoint, HttpEgress, Reserved, Signature, Signer, Unsigned};
+use wharf_runtime::{Credential, Endpoint, HttpEgress, Observer, RequestEvent, Reserved, Signature, Signer, Unsigned};
 
 use crate::fixture::{Bench, does};
 use crate::server::{BIG, Server};
@@ -45,6 +45,11 @@ fn what_is_not_granted_is_not_sent() {
         ("cloud - read - GET /a/../ok", "`..`"),
         ("cloud - read - GET /ok Authorization=x", "only the account's signer"),
         ("cloud - read - GET /ok Host=x", "belongs to the host"),
+        ("cloud main read Describe\nDisks GET /ok", "control characters"),
+        ("cloud - read - GET /\u{1b}[31mok", "control characters"),
+        (format!("cloud main read {} GET /ok", "A".repeat(257)).as_str(), "action is longer than 256"),
+        (format!("{} - read - GET /ok", "e".repeat(257)).as_str(), "endpoint is longer than 256"),
+        (format!("cloud - read - GET /{}", "p".repeat(8 << 10)).as_str(), "path is longer than 8192"),
     ] {
         let error = sends(&bench, request);
         assert!(error.message.contains(reason), "{request}: {error}");
@@ -157,30 +162,73 @@ fn a_server_with_a_runtime_of_its_own_lends_it() {
     assert!(answer.message.starts_with("status 200"), "{answer}");
 }
 
-/// Signs with a counter, and lets a refused signature be renewed so many times.
+/// Keeps what is said of requests.
+#[derive(Default)]
+struct Requested(Mutex<Vec<String>>);
+
+impl Observer for Requested {
+    fn requested(&self, event: &RequestEvent<'_>) {
+        self.0.lock().unwrap().push(event.action.to_owned());
+    }
+}
+
+#[test]
+fn what_is_said_of_a_request_is_one_short_line() {
+    let (server, requested) = (Server::start(), Arc::new(Requested::default()));
+    let endpoint = Endpoint::new("cloud", &server.base()).unwrap().allow_private();
+    let mut bench = Bench::new();
+    bench.ports.egress = Some(Arc::new(HttpEgress::new([endpoint], None).with_observer(Arc::clone(&requested) as Arc<dyn Observer>)));
+    for path in [format!("/{}", "p".repeat(7 << 10)), "/a\nb\u{1b}[31m".to_owned()] {
+        let error = sends(&bench, &format!("cloud - read - GET {path}"));
+        assert!(error.message.len() < 4 << 10, "{error}");
+    }
+    let said = requested.0.lock().unwrap();
+    assert_eq!((said[0].len(), said[1].as_str()), (256, "GET /a b [31m"));
+}
+
+/// Signs with a counter, and lets a refused credential be replaced so many times.
 struct CountingSigner {
     signed: AtomicUsize,
     renewals: AtomicUsize,
+    ends: Mutex<Vec<Duration>>,
 }
 
 impl Signer for CountingSigner {
     fn reserved(&self, _: &Call, _: &str) -> Result<Reserved, Error> {
         Ok(Reserved { headers: vec!["x-signed-".into()], query: vec![] })
     }
-    fn sign(&self, _: &Call, account: &str, request: &Unsigned<'_>) -> Result<Signature, Error> {
+    fn sign(&self, call: &Call, account: &str, request: &Unsigned<'_>) -> Result<(Signature, Arc<Credential>), Error> {
+        self.ends.lock().unwrap().push(call.deadline());
         let count = self.signed.fetch_add(1, Ordering::Relaxed);
         let text = format!("{count} {account} {} {} {}{}", request.action, request.method, request.host, request.path);
-        Ok(Signature { headers: vec![("x-signed-by".into(), text)], query: vec![("Sig".into(), "a+b".into())] })
+        let signature = Signature { headers: vec![("x-signed-by".into(), text)], query: vec![("Sig".into(), "a+b".into())] };
+        Ok((signature, Arc::new(Credential { values: vec![], expires_at_ms: None })))
     }
-    fn renew(&self, _: &str) -> bool {
+    fn refused(&self, _: &str, _: &Arc<Credential>) -> bool {
         self.renewals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 }
 
+fn signer(renewals: usize) -> Arc<CountingSigner> {
+    Arc::new(CountingSigner { signed: AtomicUsize::new(0), renewals: AtomicUsize::new(renewals), ends: Mutex::default() })
+}
+
 fn signed(server: &Server, renewals: usize) -> Bench {
     let mut bench = bench(server);
-    bench.ports.signer = Some(Arc::new(CountingSigner { signed: AtomicUsize::new(0), renewals: AtomicUsize::new(renewals) }));
+    bench.ports.signer = Some(signer(renewals));
     bench
+}
+
+#[test]
+fn a_signer_has_no_more_time_than_the_requests_of_the_call() {
+    let (server, signer) = (Server::start(), signer(0));
+    let mut bench = bench(&server);
+    bench.ports.signer = Some(Arc::clone(&signer) as Arc<dyn Signer>);
+    bench.ports.calls.limits.wall = Duration::from_secs(20);
+    sends(&bench, "cloud main read DescribeDisks GET /ok");
+    let end = signer.ends.lock().unwrap()[0];
+    let now = wharf_core::ports::Clock::now(bench.clock.as_ref());
+    assert!(end > Duration::from_secs(19) && end <= now + Duration::from_secs(20), "{end:?}");
 }
 
 #[test]
@@ -203,10 +251,20 @@ fn a_backend_cannot_name_a_header_that_its_accounts_signer_reserves() {
 }
 
 #[test]
-fn a_refused_signature_is_renewed_once_and_no_more() {
+fn a_refused_signature_is_worth_another_call_only_if_another_credential_would_make_it() {
     let server = Server::start();
-    assert!(sends(&signed(&server, 9), "cloud main read DescribeDisks GET /refuse").message.starts_with("status 401"));
-    assert_eq!(server.hits(), 2);
-    assert!(sends(&signed(&server, 0), "cloud main read DescribeDisks GET /refuse").message.starts_with("status 401"));
-    assert_eq!(server.hits(), 3);
+    let again = sends(&signed(&server, 9), "cloud main read DescribeDisks GET /refuse");
+    assert_eq!((again.kind, again.effect), (ErrorKind::Unavailable, Effect::None), "{again}");
+    assert_eq!(server.hits(), 1, "the backend is called again; the host sends nothing twice");
+    assert_eq!(sends(&signed(&server, 0), "cloud main read DescribeDisks GET /refuse").kind, ErrorKind::Unauthenticated);
+    assert_eq!(sends(&signed(&server, 9), "cloud - read - GET /refuse").kind, ErrorKind::Unauthenticated, "nobody signed it");
+}
+
+#[test]
+fn every_credential_of_a_batch_is_told_of_its_refusal() {
+    let (server, signer) = (Server::start(), signer(3));
+    let mut bench = bench(&server);
+    bench.ports.signer = Some(Arc::clone(&signer) as Arc<dyn Signer>);
+    bench.does("send-all-refused 3 cloud main read DescribeDisks GET /refuse").unwrap_err();
+    assert_eq!(signer.renewals.load(Ordering::Relaxed), 0);
 }
