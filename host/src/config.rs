@@ -2,6 +2,8 @@
 //! contradict themselves. Reads no environment and no other file; secrets named here are read by [`crate::secrets`] when they are used.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -219,19 +221,27 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |source: std::io::Error| ConfigError::Unreadable { path: path.to_owned(), fix: fix_of(&source), source };
         let wrong = |what: String| ConfigError::Wrong { path: path.to_owned(), what };
-        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        let mut file = File::open(path).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
         if metadata.len() > MAX_BYTES {
             return Err(wrong(format!("it has {} bytes, at most {MAX_BYTES} are read", metadata.len())));
         }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let config: Self = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        config.check().map_err(wrong)?;
+        check_writers(path, metadata.uid(), metadata.mode()).map_err(wrong)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(unreadable)?;
+        let config = Self::parse(&text).map_err(wrong)?;
         if config.holds_secrets() && metadata.mode() & 0o077 != 0 {
             return Err(wrong(format!(
                 "it holds secrets and others may read it; run `chmod 600 {}`, or name files with `{{ file = … }}`",
                 path.display()
             )));
         }
+        Ok(config)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| place_of(&error, text))?;
+        config.check()?;
         Ok(config)
     }
 
@@ -265,11 +275,11 @@ impl Config {
     }
 
     fn holds_secrets(&self) -> bool {
-        self.account
-            .values()
-            .flat_map(|account| &account.source)
-            .flat_map(|source| source.values.values())
-            .any(|value| matches!(value, SourceValue::Found(Found::Value(_))))
+        self.account.values().flat_map(|account| &account.source).flat_map(|source| &source.values).any(|(key, value)| match value {
+            SourceValue::Plain(_) => names_a_secret(key),
+            SourceValue::Found(Found::Value(_)) => true,
+            SourceValue::Found(Found::Env(_) | Found::File(_)) => false,
+        })
     }
 
     /// Where a driver's socket is, unless the command line says otherwise.
@@ -280,6 +290,44 @@ impl Config {
     /// Folders below which staging and target paths lie.
     pub fn roots(&self) -> Vec<PathBuf> {
         std::iter::once(self.kubelet_root.clone()).chain(self.extra_roots.iter().cloned()).collect()
+    }
+}
+
+/// Whoever writes this file says what runs as root, and where keys go.
+fn check_writers(path: &Path, owner: u32, mode: u32) -> Result<(), String> {
+    let path = path.display();
+    let caller = rustix::process::geteuid().as_raw();
+    if owner != 0 && owner != caller {
+        return Err(format!("it belongs to user {owner}, who could grant anything; run `chown root {path}`"));
+    }
+    if mode & 0o022 != 0 {
+        return Err(format!("others may write it, and so grant anything; run `chmod go-w {path}`"));
+    }
+    Ok(())
+}
+
+/// Whether what stands under this key of a source is a secret, however it is written.
+fn names_a_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["secret", "token", "password", "private-key", "content"].iter().any(|word| key.contains(word))
+}
+
+/// What is wrong, and where. The parser's own text quotes the line, and its message what it found there: either may be a secret.
+fn place_of(error: &toml::de::Error, text: &str) -> String {
+    let message = without_values(error.message());
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("{message} (line {line}, column {column})")
+}
+
+/// The message without the value that it tells of: what was expected says enough.
+fn without_values(message: &str) -> String {
+    let found = ["invalid type: ", "invalid value: ", "unknown variant "].into_iter().find(|start| message.starts_with(start));
+    match (found, message.rsplit_once(", expected ")) {
+        (Some(start), Some((_, expected))) => format!("{}, expected {expected}", start.trim_end_matches([':', ' '])),
+        (Some(start), None) => start.trim_end_matches([':', ' ']).to_owned(),
+        (None, _) => message.to_owned(),
     }
 }
 
@@ -308,9 +356,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Config, String> {
-        let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
-        config.check()?;
-        Ok(config)
+        Config::parse(text)
     }
 
     #[test]
@@ -338,6 +384,61 @@ mod tests {
         let config = config.unwrap();
         assert!(!format!("{config:?}").contains("canary"));
         assert!(config.holds_secrets());
+    }
+
+    #[test]
+    fn what_stands_in_the_file_is_never_quoted() {
+        let source = "[account.a]\ncomponent = \"auth\"\n[[account.a.source]]\nkind = \"static\"\n";
+        for mistake in [
+            "access-key-secret = \"canary",
+            "access-key-secret = canary",
+            "access-key-secret = \"canary\" x",
+            "access-key-secret \"canary\"",
+            "access-key-secret = { valeu = \"canary\" }",
+            "access-key-secret = [\"canary\"]",
+            "[account.a.settings]\nkey = \"canary",
+            "[account.b]\ncomponent = \"auth\"\nsettings = \"canary, expected a map\"",
+            "[account.b]\ncomponent = \"auth\"\nsource = \"canary\"",
+            "[node]\ndevice-links = { file = \"canary\" }",
+            "[endpoint.e]\nurl = \"x\"\nprivate = \"canary\"",
+        ] {
+            let error = parse(&format!("{source}{mistake}\n")).unwrap_err();
+            assert!(!error.contains("canary"), "{mistake}: {error}");
+            assert!(error.contains("line "), "{mistake}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_place_of_a_mistake_is_named() {
+        let error = parse("store = \"/s\"\n  stat = \"/x\"\n").unwrap_err();
+        assert!(error.contains("unknown field `stat`") && error.contains("(line 2, column 3)"), "{error}");
+    }
+
+    #[test]
+    fn a_key_in_plain_text_is_a_secret_too() {
+        let holds = |line: &str| {
+            let config = parse(&format!("[account.a]\ncomponent = \"auth\"\n[[account.a.source]]\nkind = \"static\"\n{line}"));
+            config.unwrap().holds_secrets()
+        };
+        for line in ["access-key-secret = \"x\"", "Security-Token = \"x\"", "password = \"x\"", "any = { value = \"x\" }"] {
+            assert!(holds(line), "{line}");
+        }
+        for line in ["access-key-id = \"x\"", "access-key-secret = { file = \"/k\" }", "token = { env = \"T\" }"] {
+            assert!(!holds(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_others_may_write_is_refused() {
+        let path = Path::new("/etc/wharf/wharf.toml");
+        let own = rustix::process::geteuid().as_raw();
+        for mode in [0o100_600, 0o100_644, 0o100_444] {
+            assert!(check_writers(path, own, mode).is_ok() && check_writers(path, 0, mode).is_ok());
+            assert!(check_writers(path, own + 1, mode).unwrap_err().contains("chown root"));
+        }
+        for mode in [0o100_664, 0o100_602] {
+            assert!(check_writers(path, own, mode).unwrap_err().contains("chmod go-w"));
+        }
     }
 
     #[test]
