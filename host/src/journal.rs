@@ -4,6 +4,9 @@
 use wharf_core::plan::{MountSource, Plan, Step};
 use wharf_runtime::{CallEvent, Observer, Outcome, RequestEvent};
 
+/// As much as the log shows of one text in a plan: a serial, a summary in a sentence.
+const SHOWN_CHARACTERS: usize = 256;
+
 /// Writes what components do to the log.
 pub struct Journal;
 
@@ -52,8 +55,18 @@ impl Observer for Journal {
 /// The plan that a backend returned, in one line.
 pub fn plan(function: &'static str, plan: &Plan) {
     if tracing::enabled!(tracing::Level::DEBUG) {
-        tracing::debug!(function, summary = plan.summary, steps = plan.steps.iter().map(describe).collect::<Vec<_>>().join(", "), "plan");
+        tracing::debug!(
+            function,
+            summary = one_line(&plan.summary),
+            steps = plan.steps.iter().map(|step| one_line(&describe(step))).collect::<Vec<_>>().join(", "),
+            "plan"
+        );
     }
+}
+
+/// A backend's text in a line of the log: it neither ends the line nor fills the log.
+fn one_line(text: &str) -> String {
+    text.chars().take(SHOWN_CHARACTERS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn describe(step: &Step) -> String {
@@ -71,4 +84,15 @@ fn describe(step: &Step) -> String {
 
 fn micros(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_stays_in_one_line() {
+        assert_eq!(one_line("a disk\nroot: forged \u{1b}[31m"), "a disk root: forged  [31m");
+        assert_eq!(one_line(&"x".repeat(5000)).len(), SHOWN_CHARACTERS);
+    }
 }
