@@ -9,7 +9,7 @@ use wharf_core::manifest::World;
 use wharf_core::ports::Clock;
 use wharf_node::SystemClock;
 use wharf_runtime::{Checked, Engine, EngineMode, check_component};
-use wharf_store::{Generation, MAX_COMPONENT_BYTES, State, Store, Summary};
+use wharf_store::{Generation, Listing, MAX_COMPONENT_BYTES, State, Store, Summary};
 
 use crate::cli::{Backend, Output};
 use crate::compile;
@@ -27,11 +27,7 @@ pub fn run(config: &Path, command: Backend) -> Result<(), String> {
         Backend::List { output } => list(&store, output),
         Backend::Show { name, output } => show(&store, &config, &name, output),
         Backend::Activate { name, generation, output } => activate(&store, &name, generation, output),
-        Backend::Rollback { name, output } => {
-            let generation = store.rollback(&name).map_err(|error| error.to_string())?;
-            print(output, &report(&generation, "active"), &format!("{} is active again", title(&generation)));
-            Ok(())
-        }
+        Backend::Rollback { name, output } => rollback(&store, &name, output),
     }
 }
 
@@ -52,7 +48,7 @@ fn install(store: &Store, file: &Path, and_activate: bool, output: Output) -> Re
         }
     };
     if and_activate {
-        return activate(store, &checked.manifest.name, Some(checked.number), output);
+        return point(store, &checked.manifest.name, checked.number, output);
     }
     let next = format!("`wharf backend activate {}` makes it active", checked.manifest.name);
     print(output, &report(&checked, "checked"), &format!("{} is installed and checked; {next}", title(&checked)));
@@ -62,9 +58,7 @@ fn install(store: &Store, file: &Path, and_activate: bool, output: Output) -> Re
 /// Compiles in a process with limits, then really instantiates and describes: some differences show only then.
 fn check(store: &Store, generation: &Generation) -> Result<(), String> {
     let engine = Engine::new(EngineMode::OnDemand).map_err(|error| error.to_string())?;
-    compile::compile(store, &engine, generation)?;
-    let code = store.cache(&engine.hash()).get(&generation.digest).map_err(|error| error.to_string())?;
-    let code = code.ok_or("the compiled code vanished while it was checked; install it again")?;
+    let code = compile::compiled(store, &engine, generation)?;
     // SAFETY: the cache compared this open file with the digest that was written when it was compiled, in a folder closed to everybody but this user.
     let component = unsafe { engine.load(&code) }.map_err(|error| error.to_string())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -85,9 +79,39 @@ fn activate(store: &Store, name: &str, number: Option<u64>, output: Output) -> R
         Some(number) => number,
         None => newest_checked(store, name)?,
     };
+    check_again(store, name, number)?;
+    point(store, name, number, output)
+}
+
+fn point(store: &Store, name: &str, number: u64, output: Output) -> Result<(), String> {
     let generation = store.activate(name, number).map_err(|error| error.to_string())?;
     print(output, &report(&generation, "active"), &format!("{} is active", title(&generation)));
     Ok(())
+}
+
+fn rollback(store: &Store, name: &str, output: Output) -> Result<(), String> {
+    if let Some(&number) = store.show(name).map_err(|error| error.to_string())?.previous.first() {
+        check_again(store, name, number)?;
+    }
+    let generation = store.rollback(name).map_err(|error| error.to_string())?;
+    print(output, &report(&generation, "active"), &format!("{} is active again", title(&generation)));
+    Ok(())
+}
+
+/// `checked` is what another build of Wharf, or another machine, may have found; calls will run on this one. Whether it may become active at all
+/// is the store's to say.
+fn check_again(store: &Store, name: &str, number: u64) -> Result<(), String> {
+    let generation = store.generation(name, number).map_err(|error| error.to_string())?;
+    if !matches!(generation.state, State::Checked) {
+        return Ok(());
+    }
+    check(store, &generation).map_err(|reason| {
+        format!(
+            "{} does not become active, because this build of Wharf cannot run it: {reason}\n       {}",
+            title(&generation),
+            kept(store, &generation)
+        )
+    })
 }
 
 fn newest_checked(store: &Store, name: &str) -> Result<u64, String> {
@@ -99,7 +123,7 @@ fn newest_checked(store: &Store, name: &str) -> Result<u64, String> {
 }
 
 fn list(store: &Store, output: Output) -> Result<(), String> {
-    let summaries = store.list().map_err(|error| error.to_string())?;
+    let Listing { summaries, damaged } = store.list().map_err(|error| error.to_string())?;
     let mut text = format!("{:<16} {:>10} {:<14} {}", "NAME", "GENERATION", "VERSION", "DIGEST");
     for summary in &summaries {
         let active = active_of(summary);
@@ -107,11 +131,11 @@ fn list(store: &Store, output: Output) -> Result<(), String> {
         let number = summary.active.map_or_else(|| "-".to_owned(), |number| number.to_string());
         text.push_str(&format!("\n{:<16} {number:>10} {version:<14} {digest}", summary.name));
     }
-    if summaries.is_empty() {
+    if summaries.is_empty() && damaged.is_empty() {
         text = format!("no backend is installed in {}; `wharf backend install FILE --activate` puts one there", store.root().display());
     }
     print(output, &json!(summaries), &text);
-    Ok(())
+    if damaged.is_empty() { Ok(()) } else { Err(damaged.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n       ")) }
 }
 
 fn show(store: &Store, config: &Config, name: &str, output: Output) -> Result<(), String> {
@@ -164,5 +188,25 @@ fn print(output: Output, value: &Value, text: &str) {
     match output {
         Output::Text => println!("{text}"),
         Output::Json => println!("{value:#}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generations::tests::Bed;
+
+    #[test]
+    fn what_this_build_cannot_run_does_not_become_active() {
+        let bed = Bed::new("unfit");
+        let (first, second) = (bed.checked("1.0.0"), bed.checked("2.0.0"));
+        bed.store.activate("disk", first).unwrap();
+        let refused = activate(&bed.store, "disk", Some(second), Output::Text).unwrap_err();
+        assert!(refused.contains("does not become active") && refused.contains("(generation 1) stays active"), "{refused}");
+        assert_eq!(bed.active(), first);
+        bed.store.activate("disk", second).unwrap();
+        let refused = rollback(&bed.store, "disk", Output::Text).unwrap_err();
+        assert!(refused.contains("(generation 2) stays active"), "{refused}");
+        assert_eq!(bed.active(), second);
     }
 }

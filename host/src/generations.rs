@@ -18,7 +18,7 @@ use wharf_runtime::{
     AuthCode, AuthDescription, AuthPorts, Authenticator, BackendCode, BackendPorts, Component, Credential, Engine, EngineMode, Signature, Source,
     Unsigned, WasmAuthenticator, WasmBackend,
 };
-use wharf_store::{Revision, Store};
+use wharf_store::{Generation, Revision, Store};
 
 use crate::{compile, journal};
 
@@ -53,23 +53,24 @@ impl Loader {
         Ok(made)
     }
 
-    fn load(&self, name: &str) -> Result<Loaded, Error> {
+    fn active(&self, name: &str) -> Result<Generation, Error> {
+        Ok(self.store.active(name).map_err(|error| Error::precondition(error.to_string()))?.generation)
+    }
+
+    /// The generations that `rollback` would go back to, nearest first; none when the store cannot say.
+    fn previous(&self, name: &str) -> Vec<Generation> {
+        let Ok(summary) = self.store.show(name) else { return Vec::new() };
+        let of = |number: &u64| summary.generations.iter().find(|generation| generation.number == *number).cloned();
+        summary.previous.iter().filter_map(of).collect()
+    }
+
+    fn load(&self, generation: &Generation) -> Result<Loaded, Error> {
         let engine = self.engine()?;
-        let active = self.store.active(name).map_err(|error| Error::precondition(error.to_string()))?;
-        let cache = self.store.cache(&engine.hash());
-        let digest = &active.generation.digest;
-        let fetch = || cache.get(digest).map_err(|error| Error::precondition(error.to_string()));
-        let code = match fetch()? {
-            Some(code) => code,
-            None => {
-                // Another build of Wharf installed it, or the cache was removed.
-                compile::compile(&self.store, &engine, &active.generation).map_err(Error::internal)?;
-                fetch()?.ok_or_else(|| Error::internal(format!("the compiled code of backend \"{name}\" vanished while it was loaded")))?
-            }
-        };
+        // Compiled now, if another build of Wharf installed it or the cache was removed.
+        let code = compile::compiled(&self.store, &engine, generation).map_err(Error::precondition)?;
         // SAFETY: the cache compared this open file with the digest that was written when it was compiled, in a folder closed to everybody but this user.
         let component = unsafe { engine.load(&code) }.map_err(|error| Error::internal(error.to_string()))?;
-        Ok(Loaded { engine, component, manifest: active.manifest().clone(), generation: active.generation.number })
+        Ok(Loaded { engine, component, manifest: generation.manifest.clone(), generation: generation.number })
     }
 }
 
@@ -109,7 +110,8 @@ impl<T> Slot<T> {
         if *failed == Some(revision) {
             return component;
         }
-        match self.loader.load(&self.name).and_then(|loaded| (self.link)(loaded, Some(&component))) {
+        let loaded = self.loader.active(&self.name).and_then(|generation| self.loader.load(&generation));
+        match loaded.and_then(|loaded| (self.link)(loaded, Some(&component))) {
             Ok(next) => {
                 tracing::info!(backend = %self.name, "now serving another generation");
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&next), revision));
@@ -130,11 +132,25 @@ impl<T> Slot<T> {
         }
         // Read before loading: a swap in between is then noticed by the next call.
         let revision = self.loader.store.revision(&self.name);
-        let component = self.loader.load(&self.name).and_then(|loaded| (self.link)(loaded, None))?;
+        let active = self.loader.active(&self.name)?;
+        let first = |generation: &Generation| self.loader.load(generation).and_then(|loaded| (self.link)(loaded, None));
+        let component = first(&active).or_else(|error| self.one_before(&active, error, first))?;
         if let Some(revision) = revision {
             *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&component), revision));
         }
         Ok(component)
+    }
+
+    /// A host that was replaced may meet a component that it cannot run; the last one that it can run serves better than none.
+    fn one_before(&self, active: &Generation, error: Error, load: impl Fn(&Generation) -> Result<Arc<T>, Error>) -> Result<Arc<T>, Error> {
+        for generation in self.loader.previous(&self.name) {
+            if let Ok(component) = load(&generation) {
+                let (active, serving) = (active.number, generation.number);
+                tracing::warn!(backend = %self.name, active, serving, %error, "the active generation cannot be loaded; an earlier one serves");
+                return Ok(component);
+            }
+        }
+        Err(error)
     }
 }
 
@@ -239,5 +255,72 @@ impl Authenticator for StoredAuthenticator {
         nonce: &str,
     ) -> Result<Signature, Error> {
         self.slot.get()?.sign(call, request, settings, credential, now_ms, nonce)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use wharf_store::State;
+
+    use super::*;
+
+    /// A store in a folder of its own, which goes with this value.
+    pub(crate) struct Bed {
+        pub(crate) store: Store,
+        engine: Engine,
+    }
+
+    impl Bed {
+        pub(crate) fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("wharf-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&folder);
+            Self { store: Store::open(folder), engine: Engine::new(EngineMode::OnDemand).unwrap() }
+        }
+
+        /// A checked and compiled generation of a component that has nothing in it but its manifest.
+        pub(crate) fn checked(&self, version: &str) -> u64 {
+            let bytes = component(version);
+            let generation = self.store.install(&bytes, 1).unwrap();
+            let code = self.engine.compile(&bytes).unwrap();
+            self.store.cache(&self.engine.hash()).lock().unwrap().put(&generation.digest, &code).unwrap();
+            self.store.mark("disk", generation.number, State::Checked).unwrap().number
+        }
+
+        pub(crate) fn active(&self) -> u64 {
+            self.store.active("disk").unwrap().generation.number
+        }
+    }
+
+    impl Drop for Bed {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(self.store.root());
+        }
+    }
+
+    fn component(version: &str) -> Vec<u8> {
+        let manifest = format!(r#"{{"name":"disk","version":"{version}","world":"backend","contract":"0.1.0"}}"#);
+        let name = wharf_core::manifest::SECTION;
+        let section = [[u8::try_from(name.len()).unwrap()].as_slice(), name.as_bytes(), manifest.as_bytes()].concat();
+        let length = [u8::try_from(section.len() & 0x7f).unwrap() | 0x80, u8::try_from(section.len() >> 7).unwrap()];
+        [b"\0asm\x0d\0\x01\0\0".as_slice(), &length, &section].concat()
+    }
+
+    #[test]
+    fn the_generation_before_serves_where_the_active_one_cannot() {
+        let bed = Bed::new("fallback");
+        for version in ["1.0.0", "2.0.0"] {
+            bed.store.activate("disk", bed.checked(version)).unwrap();
+        }
+        let loader = Arc::new(Loader::new(bed.store.clone(), EngineMode::OnDemand));
+        let link = |loaded: Loaded, _: Option<&Arc<u64>>| match loaded.generation {
+            2 => Err(Error::internal("it needs another host")),
+            generation => Ok(Arc::new(generation)),
+        };
+        let slot = Slot::new("disk", &loader, link);
+        assert_eq!((*slot.get().unwrap(), *slot.get().unwrap()), (1, 1));
+        bed.store.activate("disk", bed.checked("3.0.0")).unwrap();
+        assert_eq!(*slot.get().unwrap(), 3);
+        let none = Slot::new("disk", &loader, |_: Loaded, _: Option<&Arc<u64>>| Err::<Arc<u64>, _>(Error::internal("it needs another host")));
+        assert!(none.get().unwrap_err().message.contains("another host"));
     }
 }

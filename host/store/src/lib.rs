@@ -5,6 +5,7 @@
 //! <store>/backends/<name>/generations/<n>.json digest, manifest and state of one generation
 //! <store>/backends/<name>/active               the active generation, then the ones before it, one number a line
 //! <store>/cache/<engine>/<sha256>.cwasm        compiled code, for this user only, with its digest beside it
+//! <store>/cache/<engine>/lock                  held by whoever compiles
 //! <store>/lock                                 held by whoever changes anything
 //! ```
 //!
@@ -19,13 +20,14 @@ mod error;
 mod generation;
 mod history;
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use wharf_core::manifest::Manifest;
 
-pub use crate::cache::Cache;
+pub use crate::cache::{Cache, CacheGuard, Workspace};
 pub use crate::component::{MAX_COMPONENT_BYTES, read_manifest};
 pub use crate::digest::Digest;
 pub use crate::error::StoreError;
@@ -59,6 +61,15 @@ pub struct Summary {
     pub previous: Vec<u64>,
     /// Every generation, oldest first.
     pub generations: Vec<Generation>,
+}
+
+/// What [`Store::list`] finds.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The backends.
+    pub summaries: Vec<Summary>,
+    /// Why others cannot be shown; each names its file.
+    pub damaged: Vec<StoreError>,
 }
 
 /// Changes when another generation is made active, and costs one `stat` to read.
@@ -121,7 +132,7 @@ impl Store {
     }
 
     /// Makes a checked generation active, by one rename. Active already: nothing changes. Generations that neither are active nor can be
-    /// rolled back to are removed.
+    /// rolled back to are removed; what cannot be removed stays until the next activation.
     ///
     /// # Errors
     /// [`StoreError::NotChecked`] for a generation that was not checked or was rejected.
@@ -138,7 +149,8 @@ impl Store {
         };
         let history = history.activated(number);
         self.point(name, &history)?;
-        self.prune(name, &history)?;
+        // The generation is active by now, and tidying up is no reason to say otherwise.
+        let _ = self.prune(name, &history);
         Ok(generation)
     }
 
@@ -171,14 +183,23 @@ impl Store {
         Some(Revision { inode: metadata.ino(), changed: (metadata.ctime(), metadata.ctime_nsec()) })
     }
 
-    /// Every backend, by name.
+    /// Every backend that has a generation, by name, and apart from them what is wrong with those that cannot be read: a damaged one hides no other.
     ///
     /// # Errors
-    /// When a file cannot be read or is damaged; the message names it.
-    pub fn list(&self) -> Result<Vec<Summary>, StoreError> {
+    /// When the store's folder cannot be read.
+    pub fn list(&self) -> Result<Listing, StoreError> {
         let mut names = durable::names(&self.root.join("backends"))?;
         names.sort();
-        names.iter().map(|name| self.show(name)).collect()
+        let mut listing = Listing::default();
+        for name in &names {
+            match self.show(name) {
+                Ok(summary) => listing.summaries.push(summary),
+                // An installation that was killed before its first record.
+                Err(StoreError::NotInstalled { .. }) => {}
+                Err(error) => listing.damaged.push(error),
+            }
+        }
+        Ok(listing)
     }
 
     /// One backend.
@@ -274,21 +295,25 @@ impl Store {
         durable::write(&folder, &format!("{}.json", generation.number), &text)
     }
 
-    /// Removes records that can no longer be reached, and then components that no record names.
+    /// Removes records that can no longer be reached, and then components and compiled code that no record names.
     fn prune(&self, name: &str, history: &History) -> Result<(), StoreError> {
         let generations = self.generations(name)?;
         let folder = self.folder(name)?.join("generations");
         for generation in generations.iter().filter(|generation| generation.number < history.active() && !history.holds(generation.number)) {
             durable::remove(&folder.join(format!("{}.json", generation.number)))?;
         }
-        let summaries = self.list()?;
-        let used: Vec<String> =
-            summaries.iter().flat_map(|summary| &summary.generations).map(|generation| format!("{}.wasm", generation.digest)).collect();
+        let listing = self.list()?;
+        if let Some(damaged) = listing.damaged.into_iter().next() {
+            // What that backend uses is not known.
+            return Err(damaged);
+        }
+        let used: HashSet<&str> =
+            listing.summaries.iter().flat_map(|summary| &summary.generations).map(|generation| generation.digest.as_str()).collect();
         let components = self.root.join("components");
-        for file in durable::names(&components)?.into_iter().filter(|file| !used.contains(file)) {
+        for file in durable::names(&components)?.iter().filter(|file| !file.strip_suffix(".wasm").is_some_and(|digest| used.contains(digest))) {
             durable::remove(&components.join(file))?;
         }
-        Ok(())
+        durable::names(&self.root.join("cache"))?.iter().try_for_each(|engine| self.cache(engine).keep_only(&used))
     }
 
     fn lock(&self) -> Result<durable::LockGuard, StoreError> {

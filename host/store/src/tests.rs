@@ -111,7 +111,8 @@ fn a_damaged_file_is_named() {
     store.activate("disk", number).unwrap();
     assert_eq!(store.active("disk").unwrap().generation.number, number, "activating repairs the pointer");
     fs::write(store.root().join(format!("backends/disk/generations/{number}.json")), "{}").unwrap();
-    assert!(store.list().unwrap_err().to_string().contains(".json"));
+    let listing = store.list().unwrap();
+    assert!(listing.summaries.is_empty() && listing.damaged[0].to_string().contains(".json"), "{listing:?}");
 }
 
 #[test]
@@ -144,7 +145,8 @@ fn compiled_code_is_used_only_as_it_was_put_there() {
     let cache = store.cache("engine-1");
     let digest = Digest::of(b"component");
     assert!(cache.get(&digest).unwrap().is_none());
-    cache.put(&digest, b"code").unwrap();
+    let put = |code: &[u8]| cache.lock().unwrap().put(&digest, code).unwrap();
+    put(b"code");
     assert!(cache.get(&digest).unwrap().is_some());
     assert!(store.cache("engine-2").get(&digest).unwrap().is_none());
     let path = store.root().join(format!("cache/engine-1/{digest}.cwasm"));
@@ -152,11 +154,69 @@ fn compiled_code_is_used_only_as_it_was_put_there() {
     fs::write(&path, b"codE").unwrap();
     assert!(cache.get(&digest).unwrap().is_none(), "a changed byte means that it is compiled again");
 
-    cache.put(&digest, b"code").unwrap();
+    put(b"code");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(cache.get(&digest).is_err(), "others may read it: somebody meddled");
 
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
     assert!(cache.get(&digest).is_err(), "no link is followed");
+}
+
+#[test]
+fn a_backend_that_is_half_made_or_damaged_is_in_nobodys_way() {
+    let (_folder, store) = store();
+    let first = install(&store, "1.0.0");
+    store.activate("disk", first).unwrap();
+    fs::create_dir_all(store.root().join("backends/half-made/generations")).unwrap();
+    let other = store.install(&component("nas", "1.0.0"), 1).unwrap();
+    let names = |listing: Listing| listing.summaries.into_iter().map(|summary| summary.name).collect::<Vec<_>>();
+    assert_eq!(names(store.list().unwrap()), ["disk", "nas"]);
+    fs::write(store.root().join("backends/nas/generations/1.json"), "{").unwrap();
+    let second = install(&store, "2.0.0");
+    store.activate("disk", second).unwrap();
+    assert_eq!(store.active("disk").unwrap().generation.number, second);
+    assert!(store.wasm(&other).exists(), "what a damaged record names is not known, so nothing is removed");
+    let listing = store.list().unwrap();
+    assert!(listing.damaged[0].to_string().contains("backends/nas/generations/1.json"));
+    assert_eq!(names(listing), ["disk"]);
+}
+
+#[test]
+fn compiled_code_goes_with_the_last_record_of_its_component() {
+    let (_folder, store) = store();
+    let (cache, mut digests) = (store.cache("engine-1"), Vec::new());
+    for version in 0..5 {
+        let number = install(&store, &format!("1.0.{version}"));
+        digests.push(store.generation("disk", number).unwrap().digest);
+        cache.lock().unwrap().put(digests.last().unwrap(), b"code").unwrap();
+        store.activate("disk", number).unwrap();
+    }
+    let kept: Vec<bool> = digests.iter().map(|digest| cache.get(digest).unwrap().is_some()).collect();
+    assert_eq!(kept, [false, true, true, true, true]);
+    assert!(!store.root().join(format!("cache/engine-1/{}.sha256", digests[0])).exists());
+}
+
+#[test]
+fn one_compiles_at_a_time_and_finds_nothing_that_another_left() {
+    let (_folder, store) = store();
+    let (cache, inside) = (store.cache("engine-1"), std::sync::atomic::AtomicUsize::new(0));
+    let left = store.root().join("cache/engine-1/compiling-0000000000000000");
+    drop(cache.lock().unwrap());
+    fs::create_dir(&left).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let turn = cache.lock().unwrap();
+                assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                let workspace = turn.workspace().unwrap();
+                assert_eq!(fs::read_dir(workspace.folder()).unwrap().count(), 0);
+                fs::write(workspace.folder().join("component.wasm"), "bytes").unwrap();
+                inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            });
+        }
+    });
+    assert!(!left.exists());
+    let names: Vec<_> = fs::read_dir(store.root().join("cache/engine-1")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["lock"]);
 }
