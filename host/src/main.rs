@@ -14,10 +14,12 @@ mod secrets;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    forbid_core_dumps();
     let arguments: Vec<_> = std::env::args_os().collect();
     // Before anything else: a call-out pays for nothing that it does not use.
     if arguments.first().is_some_and(|name| wharf_flexvolume::is_call_out(name)) {
@@ -32,6 +34,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// Memory holds keys now and then, and a dump would keep them. A system that refuses is none the worse.
+fn forbid_core_dumps() {
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
 /// Messages for people; each says what failed and what to do.
 fn run(cli: Cli) -> Result<(), String> {
     match cli.command {
@@ -43,5 +50,16 @@ fn run(cli: Cli) -> Result<(), String> {
             Ok(())
         }
         Command::CompileComponent { input, output } => compile::child(&input, &output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_memory_is_written_to_disk() {
+        forbid_core_dumps();
+        assert_eq!(rustix::process::getrlimit(Resource::Core).current, Some(0));
     }
 }
