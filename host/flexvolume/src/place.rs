@@ -14,12 +14,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Finds the place by `argv[0]`: kubelet executes by absolute path. A bare word says nothing, then `executable` decides.
+    /// Finds the place by `argv[0]`: kubelet executes by absolute path. A bare word that is the driver's name leaves the rest to `executable`; any
+    /// other means that the same file is used for something else, as when it compiles a component in a process of its own.
     pub(crate) fn find(argv0: &OsStr, executable: impl FnOnce() -> Option<PathBuf>) -> Option<Self> {
         if argv0.as_bytes().contains(&b'/') {
             return Self::of(&std::path::absolute(argv0).ok()?);
         }
-        Self::of(&executable()?)
+        Self::of(&executable()?).filter(|place| argv0 == place.driver.driver())
     }
 
     fn of(executable: &Path) -> Option<Self> {
@@ -56,9 +57,10 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_word_leaves_the_decision_to_the_file_that_runs() {
+    fn a_bare_word_is_a_call_out_when_it_is_the_name_of_the_file_that_runs() {
         let place = Place::find(OsStr::new("disk"), || Some(PathBuf::from("/exec/acme~disk/disk"))).unwrap();
         assert_eq!(place.folder, Path::new("/exec/acme~disk"));
         assert_eq!(Place::find(OsStr::new("wharf"), || Some(PathBuf::from("/usr/bin/wharf"))), None);
+        assert_eq!(Place::find(OsStr::new("wharf"), || Some(PathBuf::from("/exec/acme~disk/disk"))), None);
     }
 }
