@@ -85,6 +85,8 @@ pub struct BedOptions {
     pub delays: Delays,
     /// The zones of the nodes, in their order; what is missing means the region's first.
     pub zones: Vec<&'static str>,
+    /// `[flexvolume] log-level`: `info`, or `debug` for what components and node steps do in call-outs.
+    pub call_out_log: &'static str,
     /// Where an earlier FlexVolume plugin kept its `<volume name>.conf` files: below each machine's folder.
     pub legacy_state: bool,
 }
@@ -92,7 +94,7 @@ pub struct BedOptions {
 impl Default for BedOptions {
     fn default() -> Self {
         let delays = Delays { create: 5, attach: 20, device: 5, detach: 20, snapshot: 20, modify: 20 };
-        Self { nodes: 2, delays, zones: Vec::new(), legacy_state: false }
+        Self { nodes: 2, delays, zones: Vec::new(), call_out_log: "info", legacy_state: false }
     }
 }
 
@@ -145,7 +147,7 @@ impl Bed {
         let description = region.description().clone();
         let names: Vec<(String, String)> =
             description.instances.iter().enumerate().map(|(n, instance)| (format!("node-{}", n + 1), instance.id.clone())).collect();
-        let rights = Rights { region: &description, nodes: &names, legacy_state: options.legacy_state };
+        let rights = Rights { region: &description, nodes: &names, call_out_log: options.call_out_log, legacy_state: options.legacy_state };
         if let Some(first) = description.instances.first() {
             self.manager = Machine::new("manager", first.id.clone(), self.folder.path().join("manager"), first.by_id.clone());
             self.manager.equip(&config::write(&rights, first, &self.manager))?;

@@ -113,7 +113,7 @@ fn perform(teller: &Arc<Teller>, interrupt: &Interrupt, parts: Parts, newer: Pat
     let mut folder = None;
     // Players cannot be told to stop: a signal unwinds through them, and the bed is taken down on the way.
     let shown = catch_unwind(AssertUnwindSafe(|| {
-        let bed = Bed::make_with(&BedOptions { delays: DELAYS, ..BedOptions::default() }, parts)?;
+        let bed = Bed::make_with(&BedOptions { delays: DELAYS, call_out_log: "debug", ..BedOptions::default() }, parts)?;
         folder = Some(bed.folder().to_owned());
         interrupt.check()?;
         let scene = Scene::new(bed, Arc::clone(teller), interrupt.clone())?;

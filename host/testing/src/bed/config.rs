@@ -9,6 +9,7 @@ pub(super) struct Rights<'a> {
     pub(super) region: &'a RegionDescription,
     /// Node names and the ids of their instances.
     pub(super) nodes: &'a [(String, String)],
+    pub(super) call_out_log: &'static str,
     pub(super) legacy_state: bool,
 }
 
@@ -68,6 +69,7 @@ flexvolume = ["{FLEX_DRIVER}"]
 
 [flexvolume]
 log = {log}
+log-level = "{log_level}"
 "#,
         state = path("state"),
         store = path("store"),
@@ -80,6 +82,7 @@ log = {log}
         key_secret = path("keys/secret"),
         region = region.region,
         log = path("log"),
+        log_level = rights.call_out_log,
     );
     text += "\n[flexvolume.nodes]\n";
     for (name, id) in rights.nodes {

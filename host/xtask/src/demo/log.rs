@@ -1,4 +1,4 @@
-//! Reading a server's JSON log as it grows: calls of components, plans, steps and programs of the node.
+//! Reading the JSON log of a server or of call-outs as it grows: calls of components, plans, steps and programs of the node.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -68,11 +68,6 @@ pub fn read(line: &str, seen: &mut Seen) {
     }
 }
 
-/// A line of FlexVolume's own log (`<time> INFO wharf_node::format: formatted a blank device …`) without time and level, if it is about the node.
-pub fn in_words(line: &str) -> Option<String> {
-    line.split_once(" wharf_node::")?.1.split_once(": ").map(|(_, words)| words.replace('"', ""))
-}
-
 /// `["-F", "/dev/loop3"]`, as one would type it.
 fn words(list: &str) -> String {
     serde_json::from_str::<Vec<String>>(list).map_or_else(|_| list.to_owned(), |words| words.join(" "))
@@ -100,13 +95,6 @@ mod tests {
         assert_eq!(seen.backend, [BackendCall { component: "disk".into(), generation: 2, function: "plan-stage".into(), micros: 7 }]);
         assert_eq!(seen.plans, [Planned { function: "plan-stage".into(), summary: "s".into(), steps: "find-device x".into() }]);
         assert_eq!(seen.host, ["runs mkfs.ext4 -F /dev/loop3"]);
-    }
-
-    #[test]
-    fn of_the_call_outs_log_only_what_concerns_the_node_is_told() {
-        let line = |target: &str| format!("2026-01-01T00:00:00Z  INFO {target}: formatted a blank device device=/dev/loop3 fs_type=\"ext4\"");
-        assert_eq!(in_words(&line("wharf_node::format")).unwrap(), "formatted a blank device device=/dev/loop3 fs_type=ext4");
-        assert_eq!(in_words(&line("wharf_flexvolume::answer")), None);
     }
 
     #[test]

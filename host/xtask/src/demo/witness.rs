@@ -17,8 +17,8 @@ pub struct Witness {
 }
 
 struct Known {
+    /// Of servers and of call-outs.
     logs: Vec<Log>,
-    flexvolume_logs: Vec<Log>,
     /// The number of the last request in the cloud's journal.
     journal: u64,
     mounts: Vec<MountLine>,
@@ -30,10 +30,9 @@ struct Known {
 impl Witness {
     /// Knows nothing yet.
     pub fn new(bed: Arc<Bed>) -> Self {
-        let machines = || bed.nodes().iter().chain([bed.manager()]);
+        let machines = bed.nodes().iter().chain([bed.manager()]);
         let known = Known {
-            logs: machines().map(|machine| Log::of(machine.server_log())).collect(),
-            flexvolume_logs: machines().map(|machine| Log::of(machine.folder().join("log/flexvolume_disk.log"))).collect(),
+            logs: machines.flat_map(|machine| [machine.server_log(), machine.folder().join("log/flexvolume_disk.log")]).map(Log::of).collect(),
             journal: 0,
             mounts: Vec::new(),
             loops: Vec::new(),
@@ -52,7 +51,6 @@ impl Witness {
         for call in &seen.backend {
             known.generations.insert(call.function.clone(), call.generation);
         }
-        seen.host.extend(known.flexvolume_logs.iter_mut().flat_map(Log::fresh).filter_map(|line| log::in_words(&line)));
         let journal = self.bed.region().journal();
         let fresh = journal.iter().filter(|entry| entry.number > known.journal);
         seen.cloud = fresh.map(|entry| CloudRequest { action: entry.action.clone(), status: entry.status, code: entry.code.clone() }).collect();
