@@ -1,7 +1,10 @@
 //! `wharf csi`: every configured driver on its socket until a signal.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -12,27 +15,37 @@ use crate::assembly::{Assembly, Process};
 use crate::cli::{Csi, Role};
 use crate::config::Config;
 
+/// After the drain, threads that do not return are left: the one that waits for a mkfs may do so for half an hour, and with the drain this has to
+/// fit into a pod's default of 30 seconds. They hold nothing that a repeated call does not find.
+const LEAVE_THREADS_AFTER: Duration = Duration::from_secs(2);
+
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// What is wrong with the configuration, or which socket cannot be served.
 pub fn run(config: &Path, command: &Csi) -> Result<(), String> {
     start_log(command.log_json);
+    raise_open_files();
     let config = Config::load(config).map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(wharf_csi::BLOCKING_THREADS.saturating_mul(config.driver.len().max(1)))
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| format!("cannot start the server's threads: {error}"))?;
-    runtime.block_on(serve(&config, command))
+    let served = runtime.block_on(serve(&config, command));
+    runtime.shutdown_timeout(LEAVE_THREADS_AFTER);
+    served
 }
 
 async fn serve(config: &Config, command: &Csi) -> Result<(), String> {
     let assembly = Assembly::new(config, &Process::Server(tokio::runtime::Handle::current())).map_err(|error| error.to_string())?;
+    let opened = sockets(config, command)?.into_iter().map(|(name, socket)| {
+        let driver = open(&assembly, config, command.role, &name).map_err(|error| error.to_string())?;
+        Ok((name, socket, driver))
+    });
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
-    for (name, socket) in sockets(config, command)? {
-        let driver = open(&assembly, config, command.role, &name).map_err(|error| error.to_string())?;
+    for (name, socket, driver) in opened.collect::<Result<Vec<_>, String>>()? {
         let mut stopped = stopped.clone();
         servers.spawn(async move {
             let shutdown = async move {
@@ -42,18 +55,24 @@ async fn serve(config: &Config, command: &Csi) -> Result<(), String> {
             wharf_csi::serve(driver, &socket, shutdown).await.map_err(|error| format!("driver {name} at {}: {error}", socket.display()))
         });
     }
-    tokio::select! {
-        signal = wait_for_signal() => tracing::info!(signal = signal?, "draining: calls under way are finished, no new ones are taken"),
-        Some(first) = servers.join_next() => {
-            let _ = stop.send(true);
-            return flatten(first);
-        }
-    }
+    run_until(wait_for_signal(), servers, &stop).await
+}
+
+/// Until the signal, or until the first server ends by itself; then every other one drains. The first failure is returned.
+async fn run_until(
+    signal: impl Future<Output = Result<&'static str, String>>,
+    mut servers: JoinSet<Result<(), String>>,
+    stop: &watch::Sender<bool>,
+) -> Result<(), String> {
+    let mut result = tokio::select! {
+        signal = signal => signal.map(|signal| tracing::info!(signal, "draining: calls under way are finished, no new ones are taken")),
+        Some(first) = servers.join_next() => flatten(first).inspect_err(|error| tracing::error!(error, "ending: every other driver drains")),
+    };
     let _ = stop.send(true);
     while let Some(ended) = servers.join_next().await {
-        flatten(ended)?;
+        result = result.and(flatten(ended));
     }
-    Ok(())
+    result
 }
 
 fn flatten(ended: Result<Result<(), String>, tokio::task::JoinError>) -> Result<(), String> {
@@ -102,10 +121,59 @@ async fn wait_for_signal() -> Result<&'static str, String> {
     }
 }
 
+/// Kubelet opens a connection for each call and every mount holds descriptors. The usual soft limit, 1024, is for programs that `select`; nothing
+/// here does.
+fn raise_open_files() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
+        tracing::warn!(%error, "the limit of open files stays as it is; connections may have to wait");
+    }
+}
+
 /// To standard error, as containers want it; `RUST_LOG` chooses the level.
 fn start_log(json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Only a second call in one process could fail, and there is none.
     let _ = if json { log.json().try_init() } else { log.with_ansi(false).try_init() };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Two servers that drain when they are told to, and say so.
+    fn two_servers(stopped: &watch::Receiver<bool>) -> (JoinSet<Result<(), String>>, Arc<AtomicUsize>) {
+        let (mut servers, drained) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..2 {
+            let (mut stopped, drained) = (stopped.clone(), Arc::clone(&drained));
+            servers.spawn(async move {
+                let _ = stopped.wait_for(|stop| *stop).await;
+                drained.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            });
+        }
+        (servers, drained)
+    }
+
+    #[tokio::test]
+    async fn a_server_that_fails_lets_the_others_drain_and_names_itself() {
+        let (stop, stopped) = watch::channel(false);
+        let (mut servers, drained) = two_servers(&stopped);
+        servers.spawn(async { Err("driver a: the socket is in use".to_owned()) });
+        let ended = run_until(std::future::pending(), servers, &stop).await;
+        assert_eq!(ended, Err("driver a: the socket is in use".to_owned()));
+        assert_eq!(drained.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn servers_drain_also_where_no_signal_can_be_listened_for() {
+        let (stop, stopped) = watch::channel(false);
+        let (servers, drained) = two_servers(&stopped);
+        let ended = run_until(std::future::ready(Err("no signals".to_owned())), servers, &stop).await;
+        assert_eq!((ended, drained.load(Ordering::SeqCst)), (Err("no signals".to_owned()), 2));
+    }
 }
