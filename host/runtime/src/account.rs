@@ -154,8 +154,8 @@ pub trait Signer: Send + Sync {
 }
 
 /// The credentials that signed the requests of one call.
-#[derive(Clone, Default)]
-pub(crate) struct Used(Arc<Mutex<Vec<(String, Arc<Credential>)>>>);
+#[derive(Default)]
+pub(crate) struct Used(Mutex<Vec<(String, Arc<Credential>)>>);
 
 impl Used {
     pub(crate) fn note(&self, account: &str, credential: Arc<Credential>) {

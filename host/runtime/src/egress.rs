@@ -125,7 +125,7 @@ pub struct Scope<'a> {
     pub deadline: Instant,
     /// Body bytes that this call may still receive.
     pub bodies: Budget,
-    pub(crate) used: Used,
+    pub(crate) used: &'a Used,
     pub(crate) scrubber: &'a Scrubber,
 }
 

@@ -125,7 +125,7 @@ impl HostCtx {
             call: self.watch.requests(),
             deadline: self.watch.requests_end(),
             bodies: self.bodies.clone(),
-            used: self.used.clone(),
+            used: &self.used,
             scrubber: self.log.scrubber(),
         };
         let answers = outbound.egress.send_all(&scope, requests);
