@@ -9,10 +9,10 @@ pub fn client_token(name: &str) -> String {
     if name.len() <= LONGEST_NAME && name.is_ascii() { format!("n:{name}") } else { format!("h:{}", hash(name)) }
 }
 
-/// Another token of the same name, for when the first one is bound to a request that left no disk behind. There is no third: it depends on
-/// nothing else, so a repeated call, whatever it finds in stock, does not make a third disk.
-pub fn second_token(name: &str) -> String {
-    format!("r:{}", hash(name))
+/// The token of a volume name for when the one before is bound to a request that left no disk behind. It depends on the name and on how many came
+/// before it alone, so a repeated call, whatever it finds in stock, makes the same disks and no further ones.
+pub fn later_token(name: &str, renewals: u32) -> String {
+    format!("r:{}", hash(&format!("{renewals}:{name}")))
 }
 
 fn hash(text: &str) -> String {
@@ -60,15 +60,16 @@ mod tests {
         for length in 0..=128 {
             let name = "x".repeat(length);
             assert!(client_token(&name).len() <= 64);
-            assert!(second_token(&name).len() <= 64);
+            assert!(later_token(&name, u32::MAX).len() <= 64);
         }
     }
 
     #[test]
-    fn the_second_token_is_another_one() {
+    fn every_later_token_is_another_one() {
         for name in ["a", &"x".repeat(80)] {
-            assert_ne!(second_token(name), client_token(name));
-            assert_ne!(second_token(name), second_token("b"));
+            assert_ne!(later_token(name, 1), client_token(name));
+            assert_ne!(later_token(name, 1), later_token(name, 2));
+            assert_ne!(later_token(name, 1), later_token("b", 1));
         }
     }
 

@@ -20,7 +20,7 @@ use wharf_sdk::{Answer, Error, Progress};
 use self::refusals::{Refusals, falls_through};
 use crate::action::Action;
 use crate::category::Kind;
-use crate::client_token::{client_token, second_token};
+use crate::client_token::{client_token, later_token};
 use crate::disk_record::{Disk, State, find};
 use crate::existing;
 use crate::parameters::{DISK_ID, DiskParameters};
@@ -35,11 +35,14 @@ use crate::volume;
 const ATTEMPTS: usize = 24;
 /// A disk is there after one to three seconds.
 const LOOK_AFTER_MS: u32 = 500;
-/// A new disk may be missing from a listing for a while. Each look waits longer than the one before, so these are seven seconds; the provisioner's own
-/// ten must not be over before.
-const LOOKS_FOR_A_MISSING_DISK: u32 = 7;
+/// A new disk may be missing from a listing for a while. Each look waits longer than the one before, so these are four seconds, of which the provisioner's
+/// ten have to hold more than one.
+const LOOKS_FOR_A_MISSING_DISK: u32 = 5;
 /// By how much.
-const LOOK_LONGER_MS: u32 = 300;
+const LOOK_LONGER_MS: u32 = 200;
+/// A name that was used and deleted so often within the day that the cloud remembers its tokens can be used again; and where the cloud hides disks, no more
+/// than so many are made in vain.
+const MOST_RENEWALS: u32 = 8;
 
 /// What was asked for, checked.
 pub struct Wish<'a> {
@@ -53,8 +56,6 @@ pub struct Wish<'a> {
     pub snapshot: Option<String>,
     /// The region of every request.
     pub region: String,
-    /// Zones to try, best first. One empty name when only regional disks are wanted.
-    pub zones: Vec<String>,
 }
 
 /// What comes back with the next call.
@@ -65,8 +66,8 @@ struct Resume {
     disk: Option<String>,
     /// How often it was looked for in vain.
     missed: u32,
-    /// Whether the second client token is in use.
-    renewed: bool,
+    /// How many client tokens of this name are used up.
+    renewals: u32,
 }
 
 /// `controller.create`.
@@ -79,11 +80,11 @@ pub fn create(request: &CreateRequest, progress: &Progress) -> Result<Answer<Vol
         return wish.adopt().map(Answer::Done);
     }
     match &progress.resume {
-        None => wish.begin(&client_token(&request.name), false),
+        None => wish.begin(&client_token(&request.name), 0),
         Some(resume) => match serde_json::from_str::<Resume>(resume) {
             Ok(resume) => wish.follow(resume, progress),
             // Another build's token: beginning again finds the same disk through the client token.
-            Err(_) => wish.begin(&client_token(&request.name), false),
+            Err(_) => wish.begin(&client_token(&request.name), 0),
         },
     }
 }
@@ -97,14 +98,25 @@ impl<'a> Wish<'a> {
         let size = Wanted::read(&request.capacity)?;
         let size = if parameters.round_up { size.at_least_default() } else { size };
         let region = region(&parameters)?;
-        let zones = zones(request, &parameters)?;
-        Ok(Self { request, snapshot: snapshot(request, &parameters)?, parameters, size, region, zones })
+        Ok(Self { request, snapshot: snapshot(request, &parameters)?, parameters, size, region })
+    }
+
+    /// Zones to try, best first. One empty name when only regional disks are wanted. May ask the node's metadata, so not where it is not needed.
+    pub fn zones(&self) -> Result<Vec<String>, Error> {
+        let zones = placement::zones(self.request.topology.as_ref(), &self.parameters.zones)?;
+        let is_zonal = self.parameters.categories.iter().any(|category| !category.is_regional);
+        match zones.is_empty() {
+            false => Ok(zones),
+            true if is_zonal => Ok(vec![settings::zone()?]),
+            true => Ok(vec![String::new()]),
+        }
     }
 
     /// Tries kind after kind in zone after zone.
-    fn begin(&self, token: &str, renewed: bool) -> Result<Answer<Volume>, Error> {
+    fn begin(&self, token: &str, renewals: u32) -> Result<Answer<Volume>, Error> {
         let mut refusals = Refusals::default();
-        for attempt in self.attempts().into_iter().take(ATTEMPTS) {
+        let zones = self.zones()?;
+        for attempt in self.attempts(&zones).into_iter().take(ATTEMPTS) {
             let gib = match self.size.for_kind(&attempt.kind) {
                 Ok(gib) => gib,
                 Err(error) => {
@@ -113,8 +125,8 @@ impl<'a> Wish<'a> {
                 }
             };
             match self.try_once(&attempt, gib, token) {
-                Ok(disk) => return Ok(pending(&Resume { disk: Some(disk), missed: 0, renewed })),
-                Err(failure) if failure.is(existing::MISMATCH) => return self.look_by_name(Resume { disk: None, missed: 0, renewed }),
+                Ok(disk) => return Ok(pending(&Resume { disk: Some(disk), missed: 0, renewals })),
+                Err(failure) if failure.is(existing::MISMATCH) => return self.look_by_name(Resume { disk: None, missed: 0, renewals }),
                 Err(failure) if falls_through(&failure) => refusals.add(&attempt.label(), failure.into()),
                 Err(failure) => return Err(Error::from(failure).context(format!("volume {}, {}", self.request.name, attempt.label()))),
             }
@@ -122,13 +134,13 @@ impl<'a> Wish<'a> {
         Err(refusals.into_error(&self.request.name))
     }
 
-    fn attempts(&self) -> Vec<Attempt<'_>> {
+    fn attempts<'z>(&self, zones: &'z [String]) -> Vec<Attempt<'z>> {
         let kinds = Kind::in_order(&self.parameters.categories, &self.parameters.levels);
         let mut tried_everywhere = BTreeSet::new();
         let mut attempts = Vec::new();
-        for zone in &self.zones {
+        for zone in zones {
             for kind in &kinds {
-                let zone = if kind.category.is_regional { "" } else { zone };
+                let zone = if kind.category.is_regional { "" } else { zone.as_str() };
                 if tried_everywhere.insert((zone, kind.label())) {
                     attempts.push(Attempt { kind: *kind, zone });
                 }
@@ -181,8 +193,8 @@ impl<'a> Wish<'a> {
         let Some(id) = &resume.disk else { return self.look_by_name(resume) };
         match progress.of(id).map(Disk::seen).transpose()? {
             Some(Some(disk)) => {
-                if resume.renewed {
-                    // The first disk may have turned up after all: two disks of one name are for a person to sort out.
+                if resume.renewals > 0 {
+                    // An earlier disk may have turned up after all: two disks of one name are for a person to sort out.
                     existing::find_by_name(&self.request.name)?;
                 }
                 Ok(self.settle(&disk, resume))
@@ -193,17 +205,17 @@ impl<'a> Wish<'a> {
         }
     }
 
-    /// Looks for the disk by its tag. One that is there is used if it is what is asked for now; if none turns up, there is the second token.
+    /// Looks for the disk by its tag. One that is there is used if it is what is asked for now; if none turns up, there is the next token.
     fn look_by_name(&self, resume: Resume) -> Result<Answer<Volume>, Error> {
         let name = &self.request.name;
         match existing::find_by_name(name)? {
-            Some(disk) => match existing::differs(&disk, self) {
+            Some(disk) => match existing::differs(&disk, self, &self.zones()?) {
                 Some(difference) => Err(Error::already_exists(format!("volume {name} is disk {} already: {difference}", disk.disk_id))),
                 None => Ok(self.settle(&disk, resume)),
             },
             None if resume.missed < LOOKS_FOR_A_MISSING_DISK => Ok(pending(&resume.missed_again())),
-            None if resume.renewed => Err(self.unlisted(&resume)),
-            None => self.begin(&second_token(name), true),
+            None if resume.renewals >= MOST_RENEWALS => Err(self.unlisted(&resume)),
+            None => self.begin(&later_token(name, resume.renewals + 1), resume.renewals + 1),
         }
     }
 
@@ -291,7 +303,7 @@ impl Resume {
 }
 
 fn pending(resume: &Resume) -> Answer<Volume> {
-    let token = serde_json::json!({ "disk": resume.disk, "missed": resume.missed, "renewed": resume.renewed }).to_string();
+    let token = serde_json::json!({ "disk": resume.disk, "missed": resume.missed, "renewals": resume.renewals }).to_string();
     let wait = LOOK_AFTER_MS.max(resume.missed.saturating_mul(LOOK_LONGER_MS));
     match &resume.disk {
         Some(disk) => Pending::after_ms(wait, format!("disk {disk} is being created")).watching(disk),
@@ -306,16 +318,6 @@ fn region(parameters: &DiskParameters) -> Result<String, Error> {
     match &parameters.region {
         Some(other) if *other != region => Err(Error::invalid("regionId", other, format!("{region}, where this cluster is"))),
         _ => Ok(region),
-    }
-}
-
-fn zones(request: &CreateRequest, parameters: &DiskParameters) -> Result<Vec<String>, Error> {
-    let zones = placement::zones(request.topology.as_ref(), &parameters.zones)?;
-    let is_zonal = parameters.categories.iter().any(|category| !category.is_regional);
-    match zones.is_empty() {
-        false => Ok(zones),
-        true if is_zonal => Ok(vec![settings::zone()?]),
-        true => Ok(vec![String::new()]),
     }
 }
 

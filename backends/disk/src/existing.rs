@@ -25,8 +25,8 @@ pub fn find_by_name(name: &str) -> Result<Option<Disk>, Error> {
     Ok(disks.pop())
 }
 
-/// In what the disk differs from what is asked for, in words; `None`: in nothing.
-pub fn differs(disk: &Disk, wish: &Wish<'_>) -> Option<String> {
+/// In what the disk differs from what is asked for, in words; `None`: in nothing. `zones`: those it may be in.
+pub fn differs(disk: &Disk, wish: &Wish<'_>, zones: &[String]) -> Option<String> {
     let asked = &wish.parameters;
     let kind = asked.categories.iter().find(|category| category.name == disk.category);
     let text = |key: &str, has: &str, wanted: &str| (has != wanted).then(|| format!("{key} is `{has}`, asked for is `{wanted}`"));
@@ -40,7 +40,7 @@ pub fn differs(disk: &Disk, wish: &Wish<'_>) -> Option<String> {
         .or_else(|| chosen("storageClusterId", &disk.storage_cluster_id, &asked.storage_cluster))
         .or_else(|| chosen("resourceGroupId", &disk.resource_group_id, &asked.resource_group))
         .or_else(|| text("its snapshot", &disk.source_snapshot_id, wish.snapshot.as_deref().unwrap_or_default()))
-        .or_else(|| zone(disk, wish))
+        .or_else(|| zone(disk, zones))
         .or_else(|| performance(disk, wish))
         .or_else(|| tag(disk, wish))
 }
@@ -68,9 +68,9 @@ fn encrypted(disk: &Disk, wish: &Wish<'_>) -> bool {
     disk.encrypted != wish.parameters.encrypted && (wish.parameters.encrypted || wish.snapshot.is_none())
 }
 
-fn zone(disk: &Disk, wish: &Wish<'_>) -> Option<String> {
-    let is_elsewhere = !disk.zone_id.is_empty() && !wish.zones.contains(&disk.zone_id);
-    is_elsewhere.then(|| format!("it is in zone {}, asked for is {}", disk.zone_id, wish.zones.join(" or ")))
+fn zone(disk: &Disk, zones: &[String]) -> Option<String> {
+    let is_elsewhere = !disk.zone_id.is_empty() && !zones.contains(&disk.zone_id);
+    is_elsewhere.then(|| format!("it is in zone {}, asked for is {}", disk.zone_id, zones.join(" or ")))
 }
 
 fn performance(disk: &Disk, wish: &Wish<'_>) -> Option<String> {
