@@ -15,13 +15,18 @@ mod disturbed {
     pub mod life;
 }
 
-use disturbed::csi::CsiLife;
+use disturbed::csi::{CsiLife, CsiRawLife};
 use disturbed::flex::{FlexGrowth, FlexLife};
 use disturbed::life::live_through;
 
 #[test]
 fn every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed() {
     live_through::<CsiLife>("every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed");
+}
+
+#[test]
+fn every_csi_verb_of_a_raw_device_disturbed_anywhere_ends_as_if_undisturbed() {
+    live_through::<CsiRawLife>("every_csi_verb_of_a_raw_device_disturbed_anywhere_ends_as_if_undisturbed");
 }
 
 #[test]

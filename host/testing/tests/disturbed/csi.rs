@@ -1,5 +1,10 @@
-//! A volume's life over CSI: two servers, one of the controller and one of the node, and XFS, which every machine may grow while it is mounted.
+//! A volume's life over CSI: two servers, one of the controller and one of the node. As XFS, which every machine may grow while it is mounted,
+//! and as a raw device.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -14,14 +19,23 @@ use super::life::{Life, Lives};
 
 const GIB: u64 = 1 << 30;
 const POD: &str = "pod";
+const READER: &str = "reader";
 
+/// With a file system.
 pub struct CsiLife;
 
+/// As a raw device.
+pub struct CsiRawLife;
+
 impl Lives for CsiLife {
-    type On<'a> = OneLife<'a>;
+    type On<'a> = OneLife<'a, false>;
 }
 
-pub struct OneLife<'a> {
+impl Lives for CsiRawLife {
+    type On<'a> = OneLife<'a, true>;
+}
+
+pub struct OneLife<'a, const RAW: bool> {
     bed: &'a Bed,
     csi: CsiPlayer,
     nodes: Vec<CsiNode>,
@@ -29,7 +43,7 @@ pub struct OneLife<'a> {
     volume: Option<CsiVolume>,
 }
 
-impl<'a> Life<'a> for OneLife<'a> {
+impl<'a, const RAW: bool> Life<'a> for OneLife<'a, RAW> {
     const VERBS: &'static [&'static str] = &[
         "create",
         "attach",
@@ -37,6 +51,8 @@ impl<'a> Life<'a> for OneLife<'a> {
         "publish",
         "expand controller",
         "expand node",
+        "publish to read",
+        "unpublish to read",
         "unpublish",
         "unstage",
         "detach",
@@ -56,8 +72,8 @@ impl<'a> Life<'a> for OneLife<'a> {
         bed.serve().unwrap();
     }
 
-    fn has(verb: &str, kind: Kind) -> bool {
-        is_of_the_controller(verb) == kind.is_of_the_cloud()
+    fn has(_verb: &str, _kind: Kind) -> bool {
+        true
     }
 
     fn begin(bed: &'a Bed, number: usize) -> Self {
@@ -74,7 +90,8 @@ impl<'a> Life<'a> for OneLife<'a> {
         let node = &self.nodes[usize::from(elsewhere)];
         let verb = verb.trim_end_matches(" elsewhere");
         if verb == "create" {
-            let class = VolumeClass::file_system("xfs", &[("type", "cloud_auto")]);
+            let parameters = [("type", "cloud_auto")];
+            let class = if RAW { VolumeClass::raw(&parameters) } else { VolumeClass::file_system("xfs", &parameters) };
             self.volume = Some(self.csi.provision(&self.name, GIB, &class)?);
             return Ok(());
         }
@@ -82,11 +99,15 @@ impl<'a> Life<'a> for OneLife<'a> {
         match verb {
             "attach" => self.csi.attach(volume, node),
             "stage" => self.csi.stage(volume, node),
-            "publish" => self.csi.publish(volume, node, POD, false).map(|target| use_volume(&target.join("data"), elsewhere)),
+            "publish to read" => self.csi.publish(volume, node, READER, true).map(|target| use_target(&target, Found::ReadOnly)),
+            "unpublish to read" => self.csi.unpublish(volume, node, READER),
+            "publish" => {
+                self.csi.publish(volume, node, POD, false).map(|target| use_target(&target, if elsewhere { Found::Written } else { Found::Empty }))
+            }
             "expand controller" => self.csi.expand_controller(volume, 2 * GIB).map(drop),
             "expand node" => {
                 self.csi.expand_node(volume, node, POD, 2 * GIB)?;
-                use_volume(&volume.target(node, POD).join("data"), true);
+                use_target(&volume.target(node, POD), Found::Written);
                 Ok(())
             }
             "unpublish" => self.csi.unpublish(volume, node, POD),
@@ -124,6 +145,7 @@ impl<'a> Life<'a> for OneLife<'a> {
     fn end(&mut self) -> Result<(), PlayError> {
         let Some(volume) = &self.volume else { return Ok(()) };
         for node in &self.nodes {
+            self.csi.unpublish(volume, node, READER)?;
             self.csi.end_pod(volume, node, POD)?;
         }
         self.csi.delete(volume)
@@ -132,9 +154,11 @@ impl<'a> Life<'a> for OneLife<'a> {
     fn names(&self) -> Vec<(String, String)> {
         let mut names = vec![(self.name.clone(), "NAME".to_owned())];
         if let Some(volume) = &self.volume {
-            let staging = volume.staging(&self.nodes[0], self.csi.driver());
-            let digest = staging.parent().and_then(|folder| folder.file_name()).unwrap().to_string_lossy().into_owned();
-            names.insert(0, (digest, "DIGEST".to_owned()));
+            if !RAW {
+                let staging = volume.staging(&self.nodes[0], self.csi.driver());
+                let digest = staging.parent().and_then(|folder| folder.file_name()).unwrap().to_string_lossy().into_owned();
+                names.insert(0, (digest, "DIGEST".to_owned()));
+            }
             names.push((volume.handle.clone(), "DISK".to_owned()));
             names.push((volume.handle.trim_start_matches("d-").to_owned(), "SERIAL".to_owned()));
         }
@@ -158,11 +182,42 @@ fn stage(what: &str, why: &impl std::fmt::Display) -> PlayError {
     PlayError::Stage { what: what.to_owned(), why: why.to_string() }
 }
 
-/// The pod writes, or finds what it wrote.
-pub fn use_volume(file: &std::path::Path, written: bool) {
-    if written {
-        assert_eq!(std::fs::read_to_string(file).unwrap(), "content");
-        return;
+/// What a pod does with a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It is the first, and writes.
+    Empty,
+    /// It finds what was written, and writes it again.
+    Written,
+    /// It finds what was written, and cannot write.
+    ReadOnly,
+}
+
+/// What the pod was given is a folder or a device.
+fn use_target(target: &Path, found: Found) {
+    if target.is_dir() {
+        return use_volume(&target.join("data"), found);
     }
-    std::fs::write(file, "content").unwrap();
+    assert!(std::fs::metadata(target).unwrap().file_type().is_block_device(), "{} is no device", target.display());
+    if found != Found::Empty {
+        let mut content = [0; CONTENT.len()];
+        File::open(target).unwrap().read_exact(&mut content).unwrap();
+        assert_eq!(content, CONTENT.as_bytes());
+    }
+    // Whether a pod may write to a device node is up to its container; the mount is compared like everything else.
+    if found != Found::ReadOnly {
+        let mut device = File::options().write(true).open(target).unwrap();
+        device.write_all(CONTENT.as_bytes()).unwrap();
+        device.sync_all().unwrap();
+    }
+}
+
+const CONTENT: &str = "content";
+
+/// The same for a file in a folder.
+pub fn use_volume(file: &Path, found: Found) {
+    if found != Found::Empty {
+        assert_eq!(std::fs::read_to_string(file).unwrap(), CONTENT);
+    }
+    assert_eq!(std::fs::write(file, CONTENT).is_ok(), found != Found::ReadOnly, "{}", file.display());
 }

@@ -12,7 +12,7 @@ use wharf_testing::player::retry::OnFinal;
 use wharf_testing::player::{CsiPlayer, CsiVolume, Event, FlexNode, FlexPlayer, FlexVolume, Happening, PlayError, Retry, VolumeClass};
 use wharf_testing::trace::{self, Moment, Traced};
 
-use super::csi::use_volume;
+use super::csi::{Found, use_volume};
 use super::kind::{Kind, Swap};
 use super::life::{Life, Lives};
 
@@ -168,11 +168,11 @@ impl<const GROWS: bool> OneLife<'_, GROWS> {
             }
             "waitforattach" => self.device = flex.wait_for_attach(volume, node, &self.device)?,
             "mountdevice" => flex.mount_device(volume, node, &self.device)?,
-            "mount" => use_volume(&flex.mount(volume, node, POD)?.join("data"), elsewhere),
+            "mount" => use_volume(&flex.mount(volume, node, POD)?.join("data"), if elsewhere { Found::Written } else { Found::Empty }),
             "expandfs" if !GROWS => {}
             "expandfs" => {
                 flex.expand_fs(volume, node, &self.device, POD, Sizes { new: 2 * GIB, old: GIB })?;
-                use_volume(&volume.pod_mount(node, flex.driver(), POD).join("data"), true);
+                use_volume(&volume.pod_mount(node, flex.driver(), POD).join("data"), Found::Written);
             }
             "unmount" => flex.unmount(volume, node, POD)?,
             "unmountdevice" => flex.unmount_device(volume, node)?,

@@ -47,13 +47,6 @@ pub trait Lives {
     type On<'a>: Life<'a>;
 }
 
-/// What ends differently and is known to, with the reason: it is reported at every run.
-const KNOWN: &[(&str, &str)] = &[(
-    "of detach: detach: Failure: no record on this machine",
-    "FlexVolume's detach has a name and nothing else. Killed between forgetting what the name meant and answering, it is asked again about a name \
-     that means nothing, and refuses rather than guess. Nothing is attached by then.",
-)];
-
 /// Lives mostly wait for the cloud, so several are lived at once, each on a bed of its own.
 const BEDS: usize = 8;
 
@@ -71,16 +64,7 @@ pub fn live_through<L: Lives>(test: &str) {
     });
     let work = work.into_inner().unwrap();
     requirement::say(&work.table(test, <L::On<'_> as Life>::VERBS, begun.elapsed()));
-    let (known, new): (Vec<_>, Vec<_>) = work.failures.iter().partition(|failure| KNOWN.iter().any(|(words, _)| failure.contains(words)));
-    for failure in &known {
-        requirement::say(&format!("known: {failure}"));
-    }
-    assert!(
-        new.is_empty(),
-        "{} positions end differently:\n{}",
-        new.len(),
-        new.iter().map(|failure| failure.as_str()).collect::<Vec<_>>().join("\n")
-    );
+    assert!(work.failures.is_empty(), "{} positions end differently:\n{}", work.failures.len(), work.failures.join("\n"));
 }
 
 fn live_on_a_bed<L: Lives>(work: &Mutex<Work>) {
