@@ -5,7 +5,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use wharf_core::Error;
 use wharf_core::manifest::Manifest;
 use wharf_core::plan::Plan;
 use wharf_core::ports::{Backend, Call};
@@ -14,6 +13,7 @@ use wharf_core::types::{
     NodeId, Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume,
     VolumeId,
 };
+use wharf_core::{Blame, Error, ErrorKind};
 use wharf_runtime::{
     AuthCode, AuthDescription, AuthPorts, Authenticator, BackendCode, BackendPorts, Component, Credential, Engine, EngineMode, Signature, Source,
     Unsigned, WasmAuthenticator, WasmBackend,
@@ -54,7 +54,7 @@ impl Loader {
     }
 
     fn active(&self, name: &str) -> Result<Generation, Error> {
-        Ok(self.store.active(name).map_err(|error| Error::precondition(error.to_string()))?.generation)
+        Ok(self.store.active(name).map_err(unusable)?.generation)
     }
 
     /// The generations that `rollback` would go back to, nearest first; none when the store cannot say.
@@ -67,11 +67,16 @@ impl Loader {
     fn load(&self, generation: &Generation) -> Result<Loaded, Error> {
         let engine = self.engine()?;
         // Compiled now, if another build of Wharf installed it or the cache was removed.
-        let code = compile::compiled(&self.store, &engine, generation).map_err(Error::precondition)?;
+        let code = compile::compiled(&self.store, &engine, generation).map_err(unusable)?;
         // SAFETY: the cache compared this open file with the digest that was written when it was compiled, in a folder closed to everybody but this user.
         let component = unsafe { engine.load(&code) }.map_err(|error| Error::internal(error.to_string()))?;
         Ok(Loaded { engine, component, manifest: generation.manifest.clone(), generation: generation.number })
     }
+}
+
+/// The machine lacks what the call needs; nothing was learned about the volume.
+fn unusable(why: impl ToString) -> Error {
+    Error::new(ErrorKind::FailedPrecondition, Blame::Host, why.to_string())
 }
 
 /// Links what was loaded; handed the component that is running, where there is one.

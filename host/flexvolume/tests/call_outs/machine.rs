@@ -83,7 +83,8 @@ impl Node for Machine {
     fn mounted(&self, path: &Path) -> Result<Option<ports::Mounted>, Error> {
         let state = self.state();
         let Some(mounted) = state.mounts.get(path) else { return Ok(None) };
-        let elsewhere = state.mounts.iter().filter(|(at, other)| at.as_path() != path && other.what == mounted.what).map(|(at, _)| at.clone()).collect();
+        let elsewhere =
+            state.mounts.iter().filter(|(at, other)| at.as_path() != path && other.what == mounted.what).map(|(at, _)| at.clone()).collect();
         let device = Some(PathBuf::from(format!("/dev/{}", mounted.what)));
         Ok(Some(ports::Mounted { is_read_only: mounted.read_only, is_dead: false, device, elsewhere }))
     }

@@ -32,7 +32,6 @@ const ALLOWED_SKIPS: &[AllowedSkip] = &[
     allowed("Volume Cloning not supported", "the cloud makes a disk from a snapshot, never from a disk"),
     allowed("ControllerPublishVolume.readonly field not supported", "the cloud attaches disks for writing only; read-only is a mount flag"),
     allowed("testnodevolumeattachlimit not enabled", "the controller does the same for both access types; the run with mounted volumes has it"),
-    allowed("NodeGetVolume not supported", "statistics of volumes are not offered yet"),
     allowed("GetCapacity not supported", "the cloud does not tell how much it has left"),
     allowed("pending", "csi-sanity has switched this check off itself"),
 ];
