@@ -15,7 +15,7 @@ mod template;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use wharf_cloudsim::{Delays, Region, RegionOptions};
+use wharf_cloudsim::{Delays, OidcProvider, Region, RegionOptions};
 
 use self::config::Rights;
 pub use self::machine::{Machine, Ran};
@@ -85,6 +85,8 @@ pub struct BedOptions {
     pub delays: Delays,
     /// The zones of the nodes, in their order; what is missing means the region's first.
     pub zones: Vec<&'static str>,
+    /// Identity providers of the region, for `AssumeRoleWithOIDC`.
+    pub oidc_providers: Vec<OidcProvider>,
     /// `[flexvolume] log-level`: `info`, or `debug` for what components and node steps do in call-outs.
     pub call_out_log: &'static str,
     /// Where an earlier FlexVolume plugin kept its `<volume name>.conf` files: below each machine's folder.
@@ -94,7 +96,7 @@ pub struct BedOptions {
 impl Default for BedOptions {
     fn default() -> Self {
         let delays = Delays { create: 5, attach: 20, device: 5, detach: 20, snapshot: 20, modify: 20 };
-        Self { nodes: 2, delays, zones: Vec::new(), call_out_log: "info", legacy_state: false }
+        Self { nodes: 2, delays, zones: Vec::new(), oidc_providers: Vec::new(), call_out_log: "info", legacy_state: false }
     }
 }
 
@@ -128,6 +130,7 @@ impl Bed {
         region.instances = options.nodes.max(1);
         region.delays = options.delays;
         region.instance_zones = options.zones.iter().map(|zone| (*zone).to_owned()).collect();
+        region.oidc_providers.clone_from(&options.oidc_providers);
         std::fs::create_dir_all(&region.directory).map_err(BedError::system("make the region's folder"))?;
         let region = Region::start(region)?;
         let mut bed = Self {

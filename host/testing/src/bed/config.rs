@@ -41,9 +41,13 @@ private = true
 url = "{metadata}"
 private = true
 
+[endpoint.sts]
+url = "{sts}"
+private = true
+
 [account.cloud]
 component = "auth"
-endpoints = ["metadata"]
+endpoints = ["metadata", "sts"]
 source = [{{ kind = "static", access-key-id = {{ file = {key_id} }}, access-key-secret = {{ file = {key_secret} }} }}]
 
 [backend.disk]
@@ -78,6 +82,7 @@ log-level = "{log_level}"
         by_id = instance.by_id.display(),
         ecs = region.endpoints.ecs,
         metadata = instance.metadata,
+        sts = region.endpoints.sts,
         key_id = path("keys/id"),
         key_secret = path("keys/secret"),
         region = region.region,
