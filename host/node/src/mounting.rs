@@ -115,7 +115,7 @@ fn origin<'a>(table: &'a MountTable, source: &Opened, path: &Path) -> Result<(&'
 /// Appears with its flags or not at all, so that a process that is killed leaves no writable mount where a read-only one was asked for: kubelet would not
 /// call again.
 fn bind_here(source: &Opened, source_path: &Path, target: &Opened, place: &Place, options: &MountOptions, undo: &mut UndoLog) -> Result<(), Error> {
-    let wanted = OWN_FLAGS.iter().fold(MountFlags::empty(), |all, (_, flag)| all | (*flag & options.flags));
+    let wanted = own_flags(options);
     let bound = if wanted.is_empty() { mount_bind(source.stable_path(), target.stable_path()) } else { detached::bind(source, target, wanted) };
     bound.map_err(|error| {
         let failed = format!("cannot show {} at {}: {error}", source_path.display(), place.path().display());
@@ -174,6 +174,11 @@ fn remember(place: &Place, undo: &mut UndoLog) -> Result<(), Error> {
     Ok(())
 }
 
+/// What is asked for of this mount, and not of its file system.
+fn own_flags(options: &MountOptions) -> MountFlags {
+    OWN_FLAGS.iter().fold(MountFlags::empty(), |all, (_, flag)| all | (*flag & options.flags))
+}
+
 /// Adds the flags that this mount lacks. Options of the file system were given when it was mounted and have no meaning for a bind.
 fn add_flags(place: &Place, options: &MountOptions) -> Result<(), Error> {
     let table = MountTable::read()?;
@@ -182,7 +187,7 @@ fn add_flags(place: &Place, options: &MountOptions) -> Result<(), Error> {
         .iter()
         .filter(|(name, _)| entry.options.iter().any(|option| option == name))
         .fold(MountFlags::empty(), |all, (_, flag)| all | *flag);
-    let wanted = OWN_FLAGS.iter().fold(MountFlags::empty(), |all, (_, flag)| all | (*flag & options.flags));
+    let wanted = own_flags(options);
     if has.contains(wanted) {
         return Ok(());
     }

@@ -151,6 +151,11 @@ impl Node for LinuxNode {
         }))
     }
 
+    // Asked on every warm call, which needs neither the device nor the other mounts.
+    fn is_mounted(&self, path: &Path) -> Result<bool, Error> {
+        Ok(MountTable::read()?.top(&self.roots.spell(path)?).is_some())
+    }
+
     fn run(&self, call: &Call, plan: &Plan, policy: &NodePolicy, destination: &Path, staged: Option<&Path>) -> Result<Option<PathBuf>, Error> {
         let _guard = self.acquire(call, &format!("path {}", self.roots.spell(destination)?.display()))?;
         let device = Run::new(self, call, policy, destination, staged).finish(plan)?;
