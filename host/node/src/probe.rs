@@ -93,7 +93,7 @@ pub(crate) fn read_superblock(device: &Device) -> Result<Option<Superblock>, Err
 /// Fails when anything holds the device: a mount, device mapper, md, swap, another program that wants it alone.
 pub(crate) fn check_unused(device: &Device, sysfs: &Path) -> Result<(), Error> {
     for _ in 0..HOLD_ATTEMPTS {
-        if is_free(device)? {
+        if is_free(&device.path)? {
             return Ok(());
         }
         std::thread::sleep(HOLD_PAUSE);
@@ -104,12 +104,13 @@ pub(crate) fn check_unused(device: &Device, sysfs: &Path) -> Result<(), Error> {
         .with_hint("a device in use is never formatted; find out who uses it (`lsblk`, `swapon`)"))
 }
 
-fn is_free(device: &Device) -> Result<bool, Error> {
+/// Whether nobody holds the device at this moment.
+pub(crate) fn is_free(device: &Path) -> Result<bool, Error> {
     use rustix::fs::{CWD, Mode, OFlags};
-    match rustix::fs::openat(CWD, &device.path, OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC, Mode::empty()) {
+    match rustix::fs::openat(CWD, device, OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC, Mode::empty()) {
         Ok(_) => Ok(true),
         Err(rustix::io::Errno::BUSY) => Ok(false),
-        Err(error) => Err(Error::internal(format!("cannot open {}: {error}", device.path.display()))),
+        Err(error) => Err(Error::internal(format!("cannot open {}: {error}", device.display()))),
     }
 }
 

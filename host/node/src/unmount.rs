@@ -13,6 +13,7 @@ use wharf_core::ports::{Call, RemovePath};
 use crate::device::kernel_name;
 use crate::mount_table::MountTable;
 use crate::paths::Place;
+use crate::probe;
 
 /// Mounts stacked on one path; a hundred would be a defect, and a loop has an end.
 const MAX_STACKED: usize = 64;
@@ -63,10 +64,10 @@ fn write_back(place: &Place) {
 fn warn_of_users(device: (u32, u32), sysfs: &Path, path: &Path) {
     let Some(node) = kernel_name(sysfs, device).map(|name| Path::new("/dev").join(name)) else { return };
     for _ in 0..LAST_LOOKS {
-        match rustix::fs::openat(CWD, &node, OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC, Mode::empty()) {
-            Err(Errno::BUSY) => std::thread::sleep(LOOK_PAUSE),
-            Ok(_) | Err(_) => return,
+        if probe::is_free(&node).unwrap_or(true) {
+            return;
         }
+        std::thread::sleep(LOOK_PAUSE);
     }
     tracing::warn!(
         device = %node.display(),
