@@ -38,7 +38,7 @@ impl Source {
 
     /// Whether the whole file is there for tests.
     pub fn is_test(&self) -> bool {
-        self.path.ends_with("/tests.rs") || self.path.contains("/tests/") || self.path.contains("/benches/") || self.path.starts_with("host/testing/")
+        self.path.ends_with("/tests.rs") || self.path.contains("/tests/") || self.path.contains("/benches/") || self.path.starts_with("host/dev/testing/")
     }
 
     /// The lines before the tests, with their numbers. Tests stand last in a file.

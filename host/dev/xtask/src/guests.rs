@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_contract_of_this_tree_has_both_worlds() {
-        let contract = Contract::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit"))).unwrap();
+        let contract = Contract::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../wit"))).unwrap();
         assert!(contract.package.starts_with("wharf:volume@"));
         assert!(["backend", "cloud-auth"].iter().all(|world| contract.worlds.iter().any(|found| found == world)));
     }

@@ -87,5 +87,5 @@ fn target() -> PathBuf {
     let executable = std::env::current_exe().unwrap_or_default();
     let is_debug = |folder: &&Path| folder.file_name().is_some_and(|name| name == "debug" || name == "release");
     let target = executable.ancestors().find(is_debug).and_then(Path::parent);
-    target.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), Path::to_owned)
+    target.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target"), Path::to_owned)
 }

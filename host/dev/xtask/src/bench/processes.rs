@@ -69,7 +69,7 @@ fn connect(socket: &Path) -> Result<f64> {
 
 /// The program that starts others is compiled from `spawn.c`; without arguments it is the one that does nothing.
 fn compile(workspace: &Workspace) -> Result<PathBuf> {
-    let (source, program) = (workspace.root.join("host/xtask/src/bench/spawn.c"), workspace.target.join("wharf/bench-spawn"));
+    let (source, program) = (workspace.root.join("host/dev/xtask/src/bench/spawn.c"), workspace.target.join("wharf/bench-spawn"));
     command::run(Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(source))?;
     Ok(program)
 }

@@ -115,7 +115,7 @@ fn a_demo_that_is_interrupted_takes_everything_down() {
 
 #[test]
 fn the_binary_takes_the_configuration_that_the_readme_shows_and_it_grants_what_the_backend_asks_for() {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../README.md")).unwrap();
     let mut blocks = readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let (whole, sources) = (blocks.next().unwrap(), blocks.next().unwrap());
     let shown = whole.lines().find(|line| line.starts_with("source = ")).unwrap();
