@@ -1,6 +1,8 @@
-//! The second world: a cloud's credentials and signatures. The only kind of component that sees keys.
+//! The second world: a cloud's credentials and signatures. The only kind of component that sees
+//! keys.
 //!
-//! Keys are [`Secret`]s here: they cannot be printed, only [exposed](Secret::expose) where they are used.
+//! Keys are [`Secret`]s here: they cannot be printed, only [exposed](Secret::expose) where they are
+//! used.
 
 use std::fmt;
 
@@ -32,7 +34,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a credential comes from: the operator's choice. Environment and files are already read by the host.
+/// Where a credential comes from: the operator's choice. Environment and files are already read by
+/// the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// One of [`AuthDescription::source_kinds`].
@@ -43,12 +46,18 @@ pub struct Source {
 impl Source {
     /// A source of this kind.
     pub fn new<const N: usize>(kind: impl Into<String>, values: [(&str, &str); N]) -> Self {
-        Self { kind: kind.into(), values: values.map(|(key, value)| (key.to_owned(), Secret::new(value))).to_vec() }
+        Self {
+            kind: kind.into(),
+            values: values.map(|(key, value)| (key.to_owned(), Secret::new(value))).to_vec(),
+        }
     }
 
     /// A value; an empty one counts as absent.
     pub fn value(&self, key: &str) -> Option<&Secret> {
-        self.values.iter().find(|(name, value)| name == key && !value.expose().is_empty()).map(|(_, value)| value)
+        self.values
+            .iter()
+            .find(|(name, value)| name == key && !value.expose().is_empty())
+            .map(|(_, value)| value)
     }
 
     /// A value without which the source is empty.
@@ -56,7 +65,9 @@ impl Source {
     /// # Errors
     /// `not-found`, so that the host tries the next source.
     pub fn require(&self, key: &str) -> Result<&Secret, Error> {
-        self.value(key).ok_or_else(|| Error::not_found(format!("credential source `{}` has no `{key}`", self.kind)))
+        self.value(key).ok_or_else(|| {
+            Error::not_found(format!("credential source `{}` has no `{key}`", self.kind))
+        })
     }
 }
 
@@ -96,7 +107,10 @@ impl Credential {
 
     /// A value; an empty one counts as absent.
     pub fn value(&self, key: &str) -> Option<&Secret> {
-        self.values.iter().find(|(name, value)| name == key && !value.expose().is_empty()).map(|(_, value)| value)
+        self.values
+            .iter()
+            .find(|(name, value)| name == key && !value.expose().is_empty())
+            .map(|(_, value)| value)
     }
 }
 
@@ -155,7 +169,8 @@ pub trait Authenticator {
     /// Static: names what is reserved for the signer, and the kinds of source.
     fn describe() -> AuthDescription;
 
-    /// Turns a source into a credential. May ask the metadata service or a token service, if granted.
+    /// Turns a source into a credential. May ask the metadata service or a token service, if
+    /// granted.
     ///
     /// # Errors
     /// `not-found` when this source has none and the next should be tried.
@@ -165,7 +180,12 @@ pub trait Authenticator {
     ///
     /// # Errors
     /// The credential or the settings are of no use.
-    fn sign(request: UnsignedRequest, credential: Credential, now_ms: u64, nonce: &str) -> Result<Signature, Error>;
+    fn sign(
+        request: UnsignedRequest,
+        credential: Credential,
+        now_ms: u64,
+        nonce: &str,
+    ) -> Result<Signature, Error>;
 }
 
 #[cfg(test)]
@@ -175,9 +195,13 @@ mod tests {
     #[test]
     fn nothing_that_holds_a_secret_prints_it() {
         let source = Source::new("static", [("access-key-secret", "s3cr3t")]);
-        let credential = Credential::new().with("access-key-secret", Secret::new("s3cr3t")).until_ms(1);
+        let credential =
+            Credential::new().with("access-key-secret", Secret::new("s3cr3t")).until_ms(1);
         assert!(!format!("{source:?} {credential:?}").contains("s3cr3t"));
-        assert_eq!(contract::Credential::from(credential).values, [("access-key-secret".to_owned(), "s3cr3t".to_owned())]);
+        assert_eq!(
+            contract::Credential::from(credential).values,
+            [("access-key-secret".to_owned(), "s3cr3t".to_owned())]
+        );
     }
 
     #[test]

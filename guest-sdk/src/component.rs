@@ -1,4 +1,5 @@
-//! Between the contract's exports and the SDK's traits. The macros in here are the last line of every component.
+//! Between the contract's exports and the SDK's traits. The macros in here are the last line of
+//! every component.
 
 use std::sync::Once;
 
@@ -14,7 +15,8 @@ use crate::plan::Plan;
 use crate::snapshots::{self, Snapshots};
 use crate::types::{Answer, Observation, Progress, Volume};
 
-/// Turns a type that implements the backend traits into a component: nothing in a native build, the exports in a Wasm build.
+/// Turns a type that implements the backend traits into a component: nothing in a native build, the
+/// exports in a Wasm build.
 ///
 /// The type needs [`Identity`], [`Controller`], [`Snapshots`], [`Node`] and [`Legacy`].
 #[macro_export]
@@ -23,19 +25,24 @@ macro_rules! export_backend {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Component = $crate::component::Component<$backend>;
-    $crate::bindings::backend::__export_backend_world!(Component with_types_in $crate::bindings::backend);
+            $crate::bindings::backend::__export_backend_world!(
+                Component with_types_in $crate::bindings::backend
+            );
         };
     };
 }
 
-/// Turns an [`Authenticator`] into a component: nothing in a native build, the exports in a Wasm build.
+/// Turns an [`Authenticator`] into a component: nothing in a native build, the exports in a Wasm
+/// build.
 #[macro_export]
 macro_rules! export_authenticator {
     ($authenticator:ty) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Component = $crate::component::AuthComponent<$authenticator>;
-    $crate::bindings::cloud_auth::__export_cloud_auth_world!(Component with_types_in $crate::bindings::cloud_auth);
+            $crate::bindings::cloud_auth::__export_cloud_auth_world!(
+                Component with_types_in $crate::bindings::cloud_auth
+            );
         };
     };
 }
@@ -46,7 +53,8 @@ pub struct Component<B>(std::marker::PhantomData<B>);
 /// The contract's `authenticator`, answered by an [`Authenticator`].
 pub struct AuthComponent<A>(std::marker::PhantomData<A>);
 
-/// Every instance serves one call: whatever entry comes first installs the hook, so that the text of a panic outlives the trap.
+/// Every instance serves one call: whatever entry comes first installs the hook, so that the text
+/// of a panic outlives the trap.
 fn on_entry() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -103,7 +111,11 @@ impl<B: Controller> exports::controller::Guest for Component<B> {
         answer!(answer, exports::controller::CreateAnswer)
     }
 
-    fn delete(request: controller::DeleteRequest, observed: Vec<Observation>, resume: Option<String>) -> Result<exports::controller::Answer, Error> {
+    fn delete(
+        request: controller::DeleteRequest,
+        observed: Vec<Observation>,
+        resume: Option<String>,
+    ) -> Result<exports::controller::Answer, Error> {
         B::delete(request, progress(observed, resume)).map(plain)
     }
 
@@ -112,11 +124,16 @@ impl<B: Controller> exports::controller::Guest for Component<B> {
         observed: Vec<Observation>,
         resume: Option<String>,
     ) -> Result<exports::controller::AttachAnswer, Error> {
-        let answer: Result<Answer<Attachment>, Error> = B::attach(request, progress(observed, resume));
+        let answer: Result<Answer<Attachment>, Error> =
+            B::attach(request, progress(observed, resume));
         answer!(answer, exports::controller::AttachAnswer)
     }
 
-    fn detach(request: controller::DetachRequest, observed: Vec<Observation>, resume: Option<String>) -> Result<exports::controller::Answer, Error> {
+    fn detach(
+        request: controller::DetachRequest,
+        observed: Vec<Observation>,
+        resume: Option<String>,
+    ) -> Result<exports::controller::Answer, Error> {
         B::detach(request, progress(observed, resume)).map(plain)
     }
 
@@ -125,15 +142,23 @@ impl<B: Controller> exports::controller::Guest for Component<B> {
         observed: Vec<Observation>,
         resume: Option<String>,
     ) -> Result<exports::controller::ExpandAnswer, Error> {
-        let answer: Result<Answer<Expanded>, Error> = B::expand(request, progress(observed, resume));
+        let answer: Result<Answer<Expanded>, Error> =
+            B::expand(request, progress(observed, resume));
         answer!(answer, exports::controller::ExpandAnswer)
     }
 
-    fn modify(request: controller::ModifyRequest, observed: Vec<Observation>, resume: Option<String>) -> Result<exports::controller::Answer, Error> {
+    fn modify(
+        request: controller::ModifyRequest,
+        observed: Vec<Observation>,
+        resume: Option<String>,
+    ) -> Result<exports::controller::Answer, Error> {
         B::modify(request, progress(observed, resume)).map(plain)
     }
 
-    fn validate(request: controller::ValidateRequest, observed: Vec<Observation>) -> Result<controller::Validated, Error> {
+    fn validate(
+        request: controller::ValidateRequest,
+        observed: Vec<Observation>,
+    ) -> Result<controller::Validated, Error> {
         on_entry();
         B::validate(request, observed)
     }
@@ -162,7 +187,10 @@ impl<B: Snapshots> exports::snapshots::Guest for Component<B> {
         observed: Vec<Observation>,
         resume: Option<String>,
     ) -> Result<exports::snapshots::CreateSnapshotAnswer, Error> {
-        answer!(B::create_snapshot(request, progress(observed, resume)), exports::snapshots::CreateSnapshotAnswer)
+        answer!(
+            B::create_snapshot(request, progress(observed, resume)),
+            exports::snapshots::CreateSnapshotAnswer
+        )
     }
 
     fn delete_snapshot(
@@ -173,7 +201,9 @@ impl<B: Snapshots> exports::snapshots::Guest for Component<B> {
         B::delete_snapshot(request, progress(observed, resume)).map(snapshot_plain)
     }
 
-    fn list_snapshots(request: snapshots::ListSnapshotsRequest) -> Result<snapshots::ListedSnapshots, Error> {
+    fn list_snapshots(
+        request: snapshots::ListSnapshotsRequest,
+    ) -> Result<snapshots::ListedSnapshots, Error> {
         on_entry();
         B::list_snapshots(request)
     }
@@ -183,7 +213,10 @@ impl<B: Snapshots> exports::snapshots::Guest for Component<B> {
         observed: Vec<Observation>,
         resume: Option<String>,
     ) -> Result<exports::snapshots::CreateGroupAnswer, Error> {
-        answer!(B::create_group(request, progress(observed, resume)), exports::snapshots::CreateGroupAnswer)
+        answer!(
+            B::create_group(request, progress(observed, resume)),
+            exports::snapshots::CreateGroupAnswer
+        )
     }
 
     fn delete_group(
@@ -235,7 +268,10 @@ impl<A: Authenticator> authenticator::Guest for AuthComponent<A> {
         Ok(A::describe())
     }
 
-    fn obtain(source: authenticator::Source, now_ms: u64) -> Result<authenticator::Credential, Error> {
+    fn obtain(
+        source: authenticator::Source,
+        now_ms: u64,
+    ) -> Result<authenticator::Credential, Error> {
         on_entry();
         A::obtain(source.into(), now_ms).map(Into::into)
     }
@@ -265,8 +301,13 @@ mod tests {
     impl Controller for Slow {
         fn delete(_: controller::DeleteRequest, progress: Progress) -> Result<Answer<()>, Error> {
             match progress.resume.as_deref() {
-                Some("asked") if progress.of("v-1").is_some_and(|seen| !seen.found) => Ok(Answer::Done(())),
-                _ => Ok(Pending::after_ms(5, "v-1 goes away").watching("v-1").with_resume("asked").into()),
+                Some("asked") if progress.of("v-1").is_some_and(|seen| !seen.found) => {
+                    Ok(Answer::Done(()))
+                }
+                _ => Ok(Pending::after_ms(5, "v-1 goes away")
+                    .watching("v-1")
+                    .with_resume("asked")
+                    .into()),
             }
         }
     }
@@ -277,23 +318,43 @@ mod tests {
     #[test]
     fn what_is_observed_and_remembered_reaches_the_backend() {
         let request = || controller::DeleteRequest::new("v-1");
-        let exports::controller::Answer::Pending(pending) = Component::<Slow>::delete(request(), Vec::new(), None).unwrap() else {
+        let exports::controller::Answer::Pending(pending) =
+            Component::<Slow>::delete(request(), Vec::new(), None).unwrap()
+        else {
             panic!("it was only asked for")
         };
-        assert_eq!((pending.watch.as_slice(), pending.after_ms), (["v-1".to_owned()].as_slice(), 5));
-        let answer = Component::<Slow>::delete(request(), vec![Observation::missing("v-1")], pending.resume);
+        assert_eq!(
+            (pending.watch.as_slice(), pending.after_ms),
+            (["v-1".to_owned()].as_slice(), 5)
+        );
+        let answer =
+            Component::<Slow>::delete(request(), vec![Observation::missing("v-1")], pending.resume);
         assert!(matches!(answer, Ok(exports::controller::Answer::Done)));
     }
 
     #[test]
     fn what_a_backend_leaves_out_is_unsupported() {
-        let group = snapshots::GetGroupRequest { group_id: "g".into(), snapshot_ids: Vec::new(), extensions: Vec::new() };
+        let group = snapshots::GetGroupRequest {
+            group_id: "g".into(),
+            snapshot_ids: Vec::new(),
+            extensions: Vec::new(),
+        };
         let kinds = [
-            Component::<Slow>::attach(controller::AttachRequest::new("v", "n", VolumeCapability::block()), Vec::new(), None).err(),
-            Component::<Slow>::plan_stage(node::StageRequest::new("v", VolumeCapability::block())).err(),
+            Component::<Slow>::attach(
+                controller::AttachRequest::new("v", "n", VolumeCapability::block()),
+                Vec::new(),
+                None,
+            )
+            .err(),
+            Component::<Slow>::plan_stage(node::StageRequest::new("v", VolumeCapability::block()))
+                .err(),
             Component::<Slow>::get_group(group).err(),
         ];
-        assert!(kinds.into_iter().all(|error| error.is_some_and(|error| error.kind == ErrorKind::Unsupported)));
+        assert!(
+            kinds
+                .into_iter()
+                .all(|error| error.is_some_and(|error| error.kind == ErrorKind::Unsupported))
+        );
     }
 
     #[test]

@@ -22,7 +22,9 @@ pub fn flag(key: &str) -> Result<bool, Error> {
     match get(key).as_deref() {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(other) => Err(Error::misconfigured(format!("setting `{key}` of the backend is `{other}`, allowed: true or false"))),
+        Some(other) => Err(Error::misconfigured(format!(
+            "setting `{key}` of the backend is `{other}`, allowed: true or false"
+        ))),
     }
 }
 
@@ -32,6 +34,12 @@ pub fn flag(key: &str) -> Result<bool, Error> {
 /// Anything that is not a number, naming the setting.
 pub fn number(key: &str) -> Result<Option<u32>, Error> {
     get(key)
-        .map(|value| value.parse().map_err(|_| Error::misconfigured(format!("setting `{key}` of the backend is `{value}`, allowed: a whole number"))))
+        .map(|value| {
+            value.parse().map_err(|_| {
+                Error::misconfigured(format!(
+                    "setting `{key}` of the backend is `{value}`, allowed: a whole number"
+                ))
+            })
+        })
         .transpose()
 }

@@ -1,19 +1,24 @@
 //! What happens in the cloud: one step at a time, decided from fresh observations.
 //!
-//! Rules for every function: it may be killed anywhere and is repeated with the same request; it never waits, but answers
-//! [`Answer::Pending`]; the host calls it again after `throttled`, `unavailable` and `aborted`, every other error is final.
+//! Rules for every function: it may be killed anywhere and is repeated with the same request; it
+//! never waits, but answers [`Answer::Pending`]; the host calls it again after `throttled`,
+//! `unavailable` and `aborted`, every other error is final.
 
 pub use crate::bindings::backend::exports::wharf::volume::controller::{
-    AttachRequest, Attachment, Available, CapacityRequest, CreateRequest, DeleteRequest, DetachRequest, ExpandRequest, Expanded, ListRequest, Listed,
-    ModifyRequest, ValidateRequest, Validated,
+    AttachRequest, Attachment, Available, CapacityRequest, CreateRequest, DeleteRequest,
+    DetachRequest, ExpandRequest, Expanded, ListRequest, Listed, ModifyRequest, ValidateRequest,
+    Validated,
 };
 use crate::error::Error;
-use crate::types::{Answer, CapacityRange, Observation, Parameters, Progress, Volume, VolumeCapability};
+use crate::types::{
+    Answer, CapacityRange, Observation, Parameters, Progress, Volume, VolumeCapability,
+};
 
-/// What a backend does in the cloud. What it leaves out answers `unsupported`; say what you can do in
-/// [`Description::capabilities`](crate::identity::Description).
+/// What a backend does in the cloud. What it leaves out answers `unsupported`; say what you can do
+/// in [`Description::capabilities`](crate::identity::Description).
 pub trait Controller {
-    /// Looks at many resources with as few requests as possible: exactly one observation for each id, in any order. Read-only.
+    /// Looks at many resources with as few requests as possible: exactly one observation for each
+    /// id, in any order. Read-only.
     fn observe(ids: Vec<String>) -> Result<Vec<Observation>, Error> {
         Ok(ids.into_iter().map(|id| Observation::found(id, [])).collect())
     }
@@ -23,7 +28,8 @@ pub trait Controller {
         Ok(Vec::new())
     }
 
-    /// Creates the volume of this name, or finds it; `already-exists` when it differs from the request.
+    /// Creates the volume of this name, or finds it; `already-exists` when it differs from the
+    /// request.
     fn create(_request: CreateRequest, _progress: Progress) -> Result<Answer<Volume>, Error> {
         Err(unsupported("create volumes"))
     }
@@ -33,7 +39,8 @@ pub trait Controller {
         Err(unsupported("delete volumes"))
     }
 
-    /// Attaches the volume to the node; `failed-precondition` naming the holder when another node has it.
+    /// Attaches the volume to the node; `failed-precondition` naming the holder when another node
+    /// has it.
     fn attach(_request: AttachRequest, _progress: Progress) -> Result<Answer<Attachment>, Error> {
         Err(unsupported("attach volumes"))
     }
@@ -54,7 +61,10 @@ pub trait Controller {
     }
 
     /// Says whether the volume can be used like that. Read-only.
-    fn validate(_request: ValidateRequest, _observed: Vec<Observation>) -> Result<Validated, Error> {
+    fn validate(
+        _request: ValidateRequest,
+        _observed: Vec<Observation>,
+    ) -> Result<Validated, Error> {
         Err(unsupported("validate volumes"))
     }
 
@@ -91,7 +101,11 @@ impl CreateRequest {
 
 impl AttachRequest {
     /// A request to attach read-write, for tests.
-    pub fn new(volume_id: impl Into<String>, node_id: impl Into<String>, capability: VolumeCapability) -> Self {
+    pub fn new(
+        volume_id: impl Into<String>,
+        node_id: impl Into<String>,
+        capability: VolumeCapability,
+    ) -> Self {
         Self {
             volume_id: volume_id.into(),
             node_id: node_id.into(),
@@ -106,7 +120,11 @@ impl AttachRequest {
 impl DetachRequest {
     /// A request to detach from this node, or from all.
     pub fn new(volume_id: impl Into<String>, node_id: Option<&str>) -> Self {
-        Self { volume_id: volume_id.into(), node_id: node_id.map(str::to_owned), extensions: Vec::new() }
+        Self {
+            volume_id: volume_id.into(),
+            node_id: node_id.map(str::to_owned),
+            extensions: Vec::new(),
+        }
     }
 }
 
@@ -129,14 +147,24 @@ impl ValidateRequest {
     /// A question about one capability.
     pub fn new(volume_id: impl Into<String>, capability: VolumeCapability) -> Self {
         let none = Vec::new;
-        Self { volume_id: volume_id.into(), context: none(), parameters: none(), capabilities: vec![capability], extensions: none() }
+        Self {
+            volume_id: volume_id.into(),
+            context: none(),
+            parameters: none(),
+            capabilities: vec![capability],
+            extensions: none(),
+        }
     }
 }
 
 impl ListRequest {
     /// A page of at most so many entries (zero: no bound), from this token on.
     pub fn new(max_entries: u32, starting_token: Option<&str>) -> Self {
-        Self { max_entries, starting_token: starting_token.map(str::to_owned), extensions: Vec::new() }
+        Self {
+            max_entries,
+            starting_token: starting_token.map(str::to_owned),
+            extensions: Vec::new(),
+        }
     }
 }
 

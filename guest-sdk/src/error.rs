@@ -1,4 +1,5 @@
-//! Why a call failed: constructors that make the right kind, blame and effect the short thing to write.
+//! Why a call failed: constructors that make the right kind, blame and effect the short thing to
+//! write.
 
 use std::fmt;
 
@@ -7,14 +8,24 @@ pub use crate::bindings::backend::wharf::volume::types::{Blame, Effect, Error, E
 impl Error {
     /// An error that changed nothing, with no hint and no code.
     pub fn new(kind: ErrorKind, blame: Blame, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, blame, effect: Effect::None, code: None, retry_after_ms: None, extensions: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            blame,
+            effect: Effect::None,
+            code: None,
+            retry_after_ms: None,
+            extensions: Vec::new(),
+        }
     }
 
     /// The value of a parameter cannot be accepted. `allowed` says what can.
     ///
     /// ```
     /// let error = wharf_sdk::Error::invalid("performanceLevel", "PL9", "PL0, PL1, PL2 or PL3");
-    /// assert_eq!(error.message, "parameter `performanceLevel` is `PL9`, allowed: PL0, PL1, PL2 or PL3");
+    /// assert_eq!(error.message, "parameter `performanceLevel` is `PL9`, allowed: PL0, PL1, PL2 or
+    /// PL3");
     /// ```
     pub fn invalid(key: &str, value: &str, allowed: impl fmt::Display) -> Self {
         Self::invalid_request(format!("parameter `{key}` is `{value}`, allowed: {allowed}"))
@@ -22,7 +33,9 @@ impl Error {
 
     /// A parameter that this backend does not know.
     pub fn unknown_key(key: &str, value: &str, known: impl fmt::Display) -> Self {
-        Self::invalid_request(format!("parameter `{key}` (`{value}`) is not known, allowed: {known}"))
+        Self::invalid_request(format!(
+            "parameter `{key}` (`{value}`) is not known, allowed: {known}"
+        ))
     }
 
     /// The request as a whole can never succeed as written.

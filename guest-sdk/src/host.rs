@@ -1,5 +1,6 @@
-//! The seam between a backend and its host. In a component it is the contract's imports, called directly, so that what a backend does
-//! not use is not imported; in a native build it is whatever [`testing::FakeHost`](crate::testing::FakeHost) is installed on the thread.
+//! The seam between a backend and its host. In a component it is the contract's imports, called
+//! directly, so that what a backend does not use is not imported; in a native build it is whatever
+//! [`testing::FakeHost`](crate::testing::FakeHost) is installed on the thread.
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use crate::testing::seam::*;

@@ -1,4 +1,5 @@
-//! Requests to the endpoints that the operator granted. The host resolves, signs, sends and bounds them.
+//! Requests to the endpoints that the operator granted. The host resolves, signs, sends and bounds
+//! them.
 
 use serde::de::DeserializeOwned;
 
@@ -79,9 +80,14 @@ impl Request {
         host::send(self)
     }
 
-    /// What the operator grants for this request: its action, or `METHOD /path` where there is none.
+    /// What the operator grants for this request: its action, or `METHOD /path` where there is
+    /// none.
     pub fn granted_as(&self) -> String {
-        if self.action.is_empty() { format!("{} {}", self.method, self.path) } else { self.action.clone() }
+        if self.action.is_empty() {
+            format!("{} {}", self.method, self.path)
+        } else {
+            self.action.clone()
+        }
     }
 }
 
@@ -109,7 +115,8 @@ impl Response {
     /// The body as JSON.
     ///
     /// # Errors
-    /// `internal`, blamed on the cloud, when it is not JSON of this shape. The body is not quoted: it may hold anything.
+    /// `internal`, blamed on the cloud, when it is not JSON of this shape. The body is not quoted:
+    /// it may hold anything.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.body).map_err(|error| {
             Error::new(

@@ -10,7 +10,8 @@ pub trait Identity {
 }
 
 impl Description {
-    /// A backend that can do nothing yet. `name` is the manifest's, `version` is `env!("CARGO_PKG_VERSION")`.
+    /// A backend that can do nothing yet. `name` is the manifest's, `version` is
+    /// `env!("CARGO_PKG_VERSION")`.
     pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -23,10 +24,16 @@ impl Description {
         }
     }
 
-    /// Adds a driver by its CSI name, and the FlexVolume names (`vendor/driver`) that mean the same volumes.
+    /// Adds a driver by its CSI name, and the FlexVolume names (`vendor/driver`) that mean the same
+    /// volumes.
     #[must_use]
-    pub fn serves<const N: usize>(mut self, name: impl Into<String>, flexvolume: [&str; N]) -> Self {
-        self.drivers.push(Driver { name: name.into(), flexvolume: flexvolume.map(str::to_owned).to_vec() });
+    pub fn serves<const N: usize>(
+        mut self,
+        name: impl Into<String>,
+        flexvolume: [&str; N],
+    ) -> Self {
+        self.drivers
+            .push(Driver { name: name.into(), flexvolume: flexvolume.map(str::to_owned).to_vec() });
         self
     }
 

@@ -15,8 +15,17 @@ pub trait Legacy {
 
 impl TranslateRequest {
     /// A request, for tests.
-    pub fn new(driver: impl Into<String>, volume_name: impl Into<String>, options: Parameters) -> Self {
-        Self { driver: driver.into(), options, volume_name: volume_name.into(), extensions: Vec::new() }
+    pub fn new(
+        driver: impl Into<String>,
+        volume_name: impl Into<String>,
+        options: Parameters,
+    ) -> Self {
+        Self {
+            driver: driver.into(),
+            options,
+            volume_name: volume_name.into(),
+            extensions: Vec::new(),
+        }
     }
 }
 

@@ -1,15 +1,19 @@
 //! Write a storage backend for Wharf.
 //!
-//! A backend is a WebAssembly component without files, sockets or root. It decides; the host does. There are two halves:
+//! A backend is a WebAssembly component without files, sockets or root. It decides; the host does.
+//! There are two halves:
 //!
-//! - **in the cloud** ([`controller`]): the host *observes* the resources through you, and asks for one step at a time. You answer
-//!   [`Answer::Done`], [`Answer::Pending`] or an [`Error`], and never wait;
-//! - **on a node** ([`node`]): you return a [`Plan`](plan::Plan) of typed steps. The host checks each one against what the operator granted, skips
-//!   what is already true and undoes what it did when a later step fails.
+//! - **in the cloud** ([`controller`]): the host *observes* the resources through you, and asks for
+//!   one step at a time. You answer [`Answer::Done`], [`Answer::Pending`] or an [`Error`], and
+//!   never wait;
+//! - **on a node** ([`node`]): you return a [`Plan`](plan::Plan) of typed steps. The host checks
+//!   each one against what the operator granted, skips what is already true and undoes what it did
+//!   when a later step fails.
 //!
 //! # A whole backend
 //!
-//! Volumes of this one are folders on the node, under a folder that the operator grants by the name `volumes`:
+//! Volumes of this one are folders on the node, under a folder that the operator grants by the name
+//! `volumes`:
 //!
 //! ```
 //! use wharf_sdk::controller::{Controller, CreateRequest, DeleteRequest};
@@ -25,7 +29,8 @@
 //!
 //! impl Identity for Folders {
 //!     fn describe() -> Description {
-//!         Description::new("folders", "0.1.0").serves("folders.example.com", ["example/folders"]).can(["create"])
+//! Description::new("folders", "0.1.0").serves("folders.example.com",
+//! ["example/folders"]).can(["create"])
 //!     }
 //! }
 //!
@@ -44,14 +49,15 @@
 //!
 //! impl Node for Folders {
 //!     fn describe_node() -> Result<NodeDescription, Error> {
-//!         let name = wharf_sdk::config::get("node-name").ok_or_else(|| Error::misconfigured("setting `node-name` is missing"))?;
+//! let name = wharf_sdk::config::get("node-name").ok_or_else(|| Error::misconfigured("setting
+//! `node-name` is missing"))?;
 //!         Ok(NodeDescription::new(name))
 //!     }
 //!
 //!     fn plan_publish(request: PublishRequest) -> Result<Plan, Error> {
 //!         Ok(Plan::new("a folder on this node")
 //!             .make_directory("volumes", &request.volume_id, 0o755)
-//!             .mount_directory("volumes", &request.volume_id, Writing::unless_read_only(request.read_only)))
+//! .mount_directory("volumes", &request.volume_id, Writing::unless_read_only(request.read_only)))
 //!     }
 //! }
 //!
@@ -63,28 +69,30 @@
 //! // A backend is ordinary Rust in a native build, and so are its tests.
 //! use wharf_sdk::types::VolumeCapability;
 //! let plan = Folders::plan_publish(PublishRequest::new("data", VolumeCapability::mount("")))?;
-//! assert_eq!(plan.steps.iter().map(|step| step.word()).collect::<Vec<_>>(), ["make-directory", "mount-directory"]);
+//! assert_eq!(plan.steps.iter().map(|step| step.word()).collect::<Vec<_>>(), ["make-directory",
+//! "mount-directory"]);
 //! # Ok::<(), Error>(())
 //! ```
 //!
 //! # Asking the cloud
 //!
-//! A request names an *endpoint* and an *account* of the operator's, never a URL and never a key. The host resolves, signs and sends it.
-//! Say honestly whether a request may change something: an unanswered `mutate` makes the outcome unknown, and the host never reports that
-//! as final.
+//! A request names an *endpoint* and an *account* of the operator's, never a URL and never a key.
+//! The host resolves, signs and sends it. Say honestly whether a request may change something: an
+//! unanswered `mutate` makes the outcome unknown, and the host never reports that as final.
 //!
 //! ```
 //! use wharf_sdk::http::{Request, Response};
 //! use wharf_sdk::testing::FakeHost;
 //!
-//! let host = FakeHost::install().answering("GetVolume", Response::new(200, r#"{"State":"free"}"#));
+//! let host = FakeHost::install().answering("GetVolume", Response::new(200,
+//! r#"{"State":"free"}"#));
 //!
 //! #[derive(serde::Deserialize)]
 //! #[serde(rename_all = "PascalCase")]
 //! struct Answer { state: String }
 //!
-//! let request = Request::read("storage", "GET", "/").signed("cloud", "GetVolume").with_query("VolumeId", "v-1");
-//! let answer: Answer = request.send()?.json()?;
+//! let request = Request::read("storage", "GET", "/").signed("cloud",
+//! "GetVolume").with_query("VolumeId", "v-1"); let answer: Answer = request.send()?.json()?;
 //! assert_eq!(answer.state, "free");
 //! assert_eq!(host.actions(), ["GetVolume"]);
 //! # Ok::<(), wharf_sdk::Error>(())
@@ -92,8 +100,9 @@
 //!
 //! # Taking time
 //!
-//! What takes the cloud a minute takes several calls of yours. Each gets fresh observations, and what the last one left in
-//! [`Pending::resume`](types::Pending). Nothing else survives: every call runs in a new instance, perhaps of a newer build, perhaps on another machine.
+//! What takes the cloud a minute takes several calls of yours. Each gets fresh observations, and
+//! what the last one left in [`Pending::resume`](types::Pending). Nothing else survives: every call
+//! runs in a new instance, perhaps of a newer build, perhaps on another machine.
 //!
 //! ```
 //! use wharf_sdk::types::{Answer, Observation, Pending, Progress};
@@ -106,7 +115,8 @@
 //! }
 //!
 //! assert!(matches!(next(Progress::default()), Answer::Pending(_)));
-//! assert!(matches!(next(Progress::observed([Observation::found("v-1", *b"free")])), Answer::Done(())));
+//! assert!(matches!(next(Progress::observed([Observation::found("v-1", *b"free")])),
+//! Answer::Done(())));
 //! ```
 //!
 //! # Building
@@ -116,7 +126,8 @@
 //! crate-type = ["cdylib", "rlib"]
 //! ```
 //!
-//! Beside `Cargo.toml`, `manifest.toml` says what the component asks for; the operator's grants cut it down:
+//! Beside `Cargo.toml`, `manifest.toml` says what the component asks for; the operator's grants cut
+//! it down:
 //!
 //! ```toml
 //! name = "folders"
@@ -132,8 +143,8 @@
 //! steps = ["make-directory", "mount-directory"]
 //! ```
 //!
-//! The target is `wasm32-unknown-unknown`, the profile `guest`. A panic becomes an error that carries its text; nothing else is lost with it,
-//! since every call has an instance of its own.
+//! The target is `wasm32-unknown-unknown`, the profile `guest`. A panic becomes an error that
+//! carries its text; nothing else is lost with it, since every call has an instance of its own.
 
 pub mod auth;
 #[doc(hidden)]

@@ -1,20 +1,25 @@
-//! What must be true on a node. A backend never does node work: it returns a [`Plan`], and the host checks each step, skips
-//! what is already true, runs the rest and undoes it on failure. There is no unstage and no unpublish: the host knows.
+//! What must be true on a node. A backend never does node work: it returns a [`Plan`], and the host
+//! checks each step, skips what is already true, runs the rest and undoes it on failure. There is
+//! no unstage and no unpublish: the host knows.
 
-pub use crate::bindings::backend::exports::wharf::volume::node::{ExpandRequest, NodeDescription, PublishRequest, StageRequest};
+pub use crate::bindings::backend::exports::wharf::volume::node::{
+    ExpandRequest, NodeDescription, PublishRequest, StageRequest,
+};
 use crate::controller::unsupported;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::types::{Segments, VolumeCapability};
 
-/// Plans for a node. The three plan functions are pure: the same request gives the same plan, and nothing of the host is called.
+/// Plans for a node. The three plan functions are pure: the same request gives the same plan, and
+/// nothing of the host is called.
 pub trait Node {
     /// The node's id, its place and its limit. May ask the cloud's metadata service. Idempotent.
     fn describe_node() -> Result<NodeDescription, Error> {
         Err(unsupported("describe a node"))
     }
 
-    /// What staging needs, once per node. A backend that has nothing to stage leaves it out, and leaves `stage` out of its capabilities.
+    /// What staging needs, once per node. A backend that has nothing to stage leaves it out, and
+    /// leaves `stage` out of its capabilities.
     fn plan_stage(_request: StageRequest) -> Result<Plan, Error> {
         Err(unsupported("stage volumes"))
     }
@@ -33,7 +38,12 @@ pub trait Node {
 impl NodeDescription {
     /// A node with no place and no known limit.
     pub fn new(node_id: impl Into<String>) -> Self {
-        Self { node_id: node_id.into(), topology: Vec::new(), max_volumes: None, extensions: Vec::new() }
+        Self {
+            node_id: node_id.into(),
+            topology: Vec::new(),
+            max_volumes: None,
+            extensions: Vec::new(),
+        }
     }
 
     /// Where the node is.
@@ -55,7 +65,13 @@ impl StageRequest {
     /// A request with empty contexts, for tests.
     pub fn new(volume_id: impl Into<String>, capability: VolumeCapability) -> Self {
         let none = Vec::new;
-        Self { volume_id: volume_id.into(), capability, volume_context: none(), publish_context: none(), extensions: none() }
+        Self {
+            volume_id: volume_id.into(),
+            capability,
+            volume_context: none(),
+            publish_context: none(),
+            extensions: none(),
+        }
     }
 }
 
@@ -63,13 +79,26 @@ impl PublishRequest {
     /// A read-write request with empty contexts, for tests.
     pub fn new(volume_id: impl Into<String>, capability: VolumeCapability) -> Self {
         let none = Vec::new;
-        Self { volume_id: volume_id.into(), capability, read_only: false, volume_context: none(), publish_context: none(), extensions: none() }
+        Self {
+            volume_id: volume_id.into(),
+            capability,
+            read_only: false,
+            volume_context: none(),
+            publish_context: none(),
+            extensions: none(),
+        }
     }
 }
 
 impl ExpandRequest {
     /// A request with an empty context, for tests.
     pub fn new(volume_id: impl Into<String>, required_bytes: u64) -> Self {
-        Self { volume_id: volume_id.into(), capability: None, required_bytes, volume_context: Vec::new(), extensions: Vec::new() }
+        Self {
+            volume_id: volume_id.into(),
+            capability: None,
+            required_bytes,
+            volume_context: Vec::new(),
+            extensions: Vec::new(),
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Building plans: one method for each step, in the order in which it must become true.
 
 pub use crate::bindings::backend::exports::wharf::volume::node::{
-    BlockDevice, Check, FindDevice, Format, FuseSource, GrantedDirectory, Grow, MakeDirectory, Mount, MountSource, NfsSource, Plan, SetBlockQueue,
-    Step,
+    BlockDevice, Check, FindDevice, Format, FuseSource, GrantedDirectory, Grow, MakeDirectory,
+    Mount, MountSource, NfsSource, Plan, SetBlockQueue, Step,
 };
 
 /// Whether a workload may write.
@@ -38,7 +38,8 @@ impl Plan {
         self
     }
 
-    /// Finds the block device with this serial; `links` are its names under the by-id folder, best first.
+    /// Finds the block device with this serial; `links` are its names under the by-id folder, best
+    /// first.
     #[must_use]
     pub fn find_device(self, serial: impl Into<String>, links: Vec<String>) -> Self {
         self.find_device_of(serial, links, 0)
@@ -46,7 +47,12 @@ impl Plan {
 
     /// The same, and the device must have so many bytes.
     #[must_use]
-    pub fn find_device_of(self, serial: impl Into<String>, links: Vec<String>, minimum_bytes: u64) -> Self {
+    pub fn find_device_of(
+        self,
+        serial: impl Into<String>,
+        links: Vec<String>,
+        minimum_bytes: u64,
+    ) -> Self {
         self.step(Step::FindDevice(FindDevice { serial: serial.into(), links, minimum_bytes }))
     }
 
@@ -70,7 +76,12 @@ impl Plan {
 
     /// Mounts the found device on the call's path.
     #[must_use]
-    pub fn mount_device(self, fs_type: impl Into<String>, flags: Vec<String>, writing: Writing) -> Self {
+    pub fn mount_device(
+        self,
+        fs_type: impl Into<String>,
+        flags: Vec<String>,
+        writing: Writing,
+    ) -> Self {
         self.mount(MountSource::Device, fs_type, flags, writing)
     }
 
@@ -82,7 +93,12 @@ impl Plan {
 
     /// Binds a folder under a root that the operator granted by name.
     #[must_use]
-    pub fn mount_directory(self, root: impl Into<String>, path: impl Into<String>, writing: Writing) -> Self {
+    pub fn mount_directory(
+        self,
+        root: impl Into<String>,
+        path: impl Into<String>,
+        writing: Writing,
+    ) -> Self {
         let at = GrantedDirectory { root: root.into(), path: path.into() };
         self.mount(MountSource::Directory(at), "", Vec::new(), writing)
     }
@@ -101,7 +117,12 @@ impl Plan {
 
     /// Makes a folder under a granted root.
     #[must_use]
-    pub fn make_directory(self, root: impl Into<String>, path: impl Into<String>, mode: u32) -> Self {
+    pub fn make_directory(
+        self,
+        root: impl Into<String>,
+        path: impl Into<String>,
+        mode: u32,
+    ) -> Self {
         let at = GrantedDirectory { root: root.into(), path: path.into() };
         self.step(Step::MakeDirectory(MakeDirectory { at, mode, uid: None, gid: None }))
     }
@@ -118,8 +139,19 @@ impl Plan {
         self.step(Step::BlockDevice(BlockDevice { read_only: writing.is_read_only() }))
     }
 
-    fn mount(self, source: MountSource, fs_type: impl Into<String>, flags: Vec<String>, writing: Writing) -> Self {
-        self.step(Step::Mount(Mount { source, fs_type: fs_type.into(), flags, read_only: writing.is_read_only() }))
+    fn mount(
+        self,
+        source: MountSource,
+        fs_type: impl Into<String>,
+        flags: Vec<String>,
+        writing: Writing,
+    ) -> Self {
+        self.step(Step::Mount(Mount {
+            source,
+            fs_type: fs_type.into(),
+            flags,
+            read_only: writing.is_read_only(),
+        }))
     }
 }
 

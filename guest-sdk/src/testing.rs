@@ -1,13 +1,14 @@
-//! A host for unit tests: scripted answers, settings and a clock, on the thread of the test. Native builds only.
+//! A host for unit tests: scripted answers, settings and a clock, on the thread of the test. Native
+//! builds only.
 //!
 //! ```
 //! use wharf_sdk::http::{Request, Response};
 //! use wharf_sdk::testing::FakeHost;
 //!
-//! let host = FakeHost::install().with_config("region", "cn-hangzhou").answering("GET /hello", Response::new(200, "hi"));
-//! assert_eq!(wharf_sdk::config::get("region").as_deref(), Some("cn-hangzhou"));
-//! assert_eq!(Request::read("example", "GET", "/hello").send()?.text(), "hi");
-//! assert_eq!(host.requests().len(), 1);
+//! let host = FakeHost::install().with_config("region", "cn-hangzhou").answering("GET /hello",
+//! Response::new(200, "hi")); assert_eq!(wharf_sdk::config::get("region").as_deref(),
+//! Some("cn-hangzhou")); assert_eq!(Request::read("example", "GET", "/hello").send()?.text(),
+//! "hi"); assert_eq!(host.requests().len(), 1);
 //! # Ok::<(), wharf_sdk::Error>(())
 //! ```
 
@@ -67,8 +68,8 @@ impl FakeHost {
         self
     }
 
-    /// The next request that is granted as `action` (an API action, or `METHOD /path`) gets this answer. Several for one action are
-    /// given in order.
+    /// The next request that is granted as `action` (an API action, or `METHOD /path`) gets this
+    /// answer. Several for one action are given in order.
     #[must_use]
     pub fn answering(self, action: &str, answer: Response) -> Self {
         self.script(action, Ok(answer));
@@ -84,7 +85,10 @@ impl FakeHost {
 
     /// Whatever is not scripted is answered by this function, if it has an answer.
     #[must_use]
-    pub fn handling(self, handler: impl Fn(&Request) -> Option<Result<Response, Error>> + 'static) -> Self {
+    pub fn handling(
+        self,
+        handler: impl Fn(&Request) -> Option<Result<Response, Error>> + 'static,
+    ) -> Self {
         self.state.borrow_mut().handler = Some(Box::new(handler));
         self
     }
@@ -139,14 +143,24 @@ pub(crate) mod seam {
     }
 
     pub(crate) fn send(request: &Request) -> Result<Response, Error> {
-        let nobody = || Err(Error::defect("a native build has no host: install wharf_sdk::testing::FakeHost first"));
+        let nobody = || {
+            Err(Error::defect(
+                "a native build has no host: install wharf_sdk::testing::FakeHost first",
+            ))
+        };
         with(nobody(), |state| {
             let action = request.granted_as();
             state.requests.push(request.clone());
-            let scripted = state.scripted.get_mut(&action).and_then(std::collections::VecDeque::pop_front);
+            let scripted =
+                state.scripted.get_mut(&action).and_then(std::collections::VecDeque::pop_front);
             scripted
                 .or_else(|| state.handler.as_ref().and_then(|handler| handler(request)))
-                .unwrap_or_else(|| Err(Error::defect(format!("no answer is scripted for `{action}` {:?}", request.query))))
+                .unwrap_or_else(|| {
+                    Err(Error::defect(format!(
+                        "no answer is scripted for `{action}` {:?}",
+                        request.query
+                    )))
+                })
         })
     }
 
@@ -198,7 +212,10 @@ mod tests {
         assert_eq!(ask("A").unwrap().text(), "1");
         assert_eq!(host.left_over(), 1);
         assert_eq!(ask("A").unwrap_err().kind, ErrorKind::Unavailable);
-        let both: Vec<_> = http::send_all(&[Request::read("e", "POST", "/").signed("c", "B"), Request::read("e", "GET", "/x")]);
+        let both: Vec<_> = http::send_all(&[
+            Request::read("e", "POST", "/").signed("c", "B"),
+            Request::read("e", "GET", "/x"),
+        ]);
         assert_eq!(both[0].as_ref().unwrap().text(), "b");
         assert!(both[1].as_ref().unwrap_err().message.contains("GET /x"));
         assert_eq!(host.actions(), ["A", "A", "B", "GET /x"]);
@@ -210,7 +227,12 @@ mod tests {
             let host = FakeHost::install().with_config("k", "v").at_ms(7);
             log::warn("line");
             assert_eq!(
-                (config::get("k").as_deref(), clock::now_ms(), random::bytes(3).len(), host.lines()),
+                (
+                    config::get("k").as_deref(),
+                    clock::now_ms(),
+                    random::bytes(3).len(),
+                    host.lines()
+                ),
                 (Some("v"), 7, 3, vec!["line".to_owned()])
             );
         }
@@ -220,9 +242,16 @@ mod tests {
 
     #[test]
     fn settings_are_read_as_what_they_are() {
-        let _host = FakeHost::install().with_config("on", "true").with_config("n", "12").with_config("odd", "yes").with_config("empty", "");
+        let _host = FakeHost::install()
+            .with_config("on", "true")
+            .with_config("n", "12")
+            .with_config("odd", "yes")
+            .with_config("empty", "");
         assert!(config::flag("on").unwrap() && !config::flag("absent").unwrap());
-        assert_eq!((config::number("n").unwrap(), config::number("absent").unwrap(), config::get("empty")), (Some(12), None, None));
+        assert_eq!(
+            (config::number("n").unwrap(), config::number("absent").unwrap(), config::get("empty")),
+            (Some(12), None, None)
+        );
         assert!(config::flag("odd").unwrap_err().message.contains("`odd`"));
         assert!(config::number("odd").is_err());
     }

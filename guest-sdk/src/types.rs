@@ -1,11 +1,11 @@
 //! Words of the contract that every trait shares, with constructors that leave `extensions` empty.
 //!
-//! The records are frozen inside a contract version: a field never appears or goes away, so a struct expression in a backend keeps
-//! compiling. What is new travels in `extensions`.
+//! The records are frozen inside a contract version: a field never appears or goes away, so a
+//! struct expression in a backend keeps compiling. What is new travels in `extensions`.
 
 pub use crate::bindings::backend::wharf::volume::types::{
-    AccessMode, AccessType, CapacityRange, MountOptions, Observation, Parameters, Pending, Segments, TopologyRequirement, Volume, VolumeCapability,
-    VolumeSource,
+    AccessMode, AccessType, CapacityRange, MountOptions, Observation, Parameters, Pending,
+    Segments, TopologyRequirement, Volume, VolumeCapability, VolumeSource,
 };
 
 /// A finished operation, or one that goes on in the cloud.
@@ -17,10 +17,12 @@ pub enum Answer<T> {
     Pending(Pending),
 }
 
-/// What comes with a call that may be one of several: fresh observations, and the token of the last [`Pending`].
+/// What comes with a call that may be one of several: fresh observations, and the token of the last
+/// [`Pending`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
-    /// Fresh; of the ids that were to be watched, or of the request's own volume. Empty on the first call of `create`.
+    /// Fresh; of the ids that were to be watched, or of the request's own volume. Empty on the
+    /// first call of `create`.
     pub observed: Vec<Observation>,
     /// As this backend, or an older build of it, wrote it.
     pub resume: Option<String>,
@@ -46,9 +48,16 @@ impl Progress {
 }
 
 impl Pending {
-    /// Called again after so many milliseconds with the same observations and no token; `reason` is for people.
+    /// Called again after so many milliseconds with the same observations and no token; `reason` is
+    /// for people.
     pub fn after_ms(after_ms: u32, reason: impl Into<String>) -> Self {
-        Self { after_ms, watch: Vec::new(), resume: None, reason: reason.into(), extensions: Vec::new() }
+        Self {
+            after_ms,
+            watch: Vec::new(),
+            resume: None,
+            reason: reason.into(),
+            extensions: Vec::new(),
+        }
     }
 
     /// Observes these ids before the next call.
@@ -122,7 +131,11 @@ impl VolumeCapability {
 
     /// The raw device, for one writer.
     pub fn block() -> Self {
-        Self { access: AccessType::Block, mode: AccessMode::SingleNodeWriter, extensions: Vec::new() }
+        Self {
+            access: AccessType::Block,
+            mode: AccessMode::SingleNodeWriter,
+            extensions: Vec::new(),
+        }
     }
 
     /// The same, in another mode.
@@ -144,7 +157,10 @@ impl VolumeCapability {
 impl AccessMode {
     /// Whether more than one node may hold the volume at once.
     pub fn is_multi_node(self) -> bool {
-        matches!(self, Self::MultiNodeReaderOnly | Self::MultiNodeSingleWriter | Self::MultiNodeMultiWriter)
+        matches!(
+            self,
+            Self::MultiNodeReaderOnly | Self::MultiNodeSingleWriter | Self::MultiNodeMultiWriter
+        )
     }
 
     /// Whether more than one node may write.
@@ -174,7 +190,9 @@ impl Pairs for Parameters {
     }
 
     fn value_in_any_case(&self, key: &str) -> Option<&str> {
-        self.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value.as_str())
+        self.iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(key))
+            .map(|(_, value)| value.as_str())
     }
 
     fn insert_pair(&mut self, key: impl Into<String>, value: impl Into<String>) {
@@ -185,6 +203,8 @@ impl Pairs for Parameters {
 }
 
 /// String pairs from anything that is shaped like them.
-pub fn pairs<K: Into<String>, V: Into<String>>(from: impl IntoIterator<Item = (K, V)>) -> Parameters {
+pub fn pairs<K: Into<String>, V: Into<String>>(
+    from: impl IntoIterator<Item = (K, V)>,
+) -> Parameters {
     from.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
 }

@@ -1,9 +1,11 @@
-//! Generates the CSI messages, servers and clients from `proto/csi.proto`, without a `protoc` on the machine.
+//! Generates the CSI messages, servers and clients from `proto/csi.proto`, without a `protoc` on
+//! the machine.
 
 use std::error::Error;
 use std::path::PathBuf;
 
-/// Messages that carry a `csi_secret` field, or mount flags: a value of such a type cannot be formatted, so it cannot be logged.
+/// Messages that carry a `csi_secret` field, or mount flags: a value of such a type cannot be
+/// formatted, so it cannot be logged.
 const UNPRINTABLE: &[&str] = &[
     ".csi.v1.ValidateVolumeCapabilitiesRequest",
     ".csi.v1.ValidateVolumeCapabilitiesResponse",
@@ -33,6 +35,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto/csi.proto");
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("proto");
     let files = protox::compile([root.join("csi.proto")], [root])?;
-    tonic_prost_build::configure().build_client(true).build_server(true).btree_map(".").skip_debug(UNPRINTABLE).compile_fds(files)?;
+    tonic_prost_build::configure()
+        .build_client(true)
+        .build_server(true)
+        .btree_map(".")
+        .skip_debug(UNPRINTABLE)
+        .compile_fds(files)?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Puts the rooms together according to the configuration. Nothing here opens the store, a component or the network: what a call does not use
-//! is never touched.
+//! Puts the rooms together according to the configuration. Nothing here opens the store, a
+//! component or the network: what a call does not use is never touched.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,10 @@ use wharf_core::node::NodeService;
 use wharf_core::policy::EndpointGrant;
 use wharf_core::ports::{Backend, Clock, Node};
 use wharf_node::{LinuxNode, NodeOptions, SystemClock};
-use wharf_runtime::{Account, Accounts, AuthPorts, BackendPorts, CallPorts, Egress, Endpoint, EngineMode, HttpEgress, Limits, Signer, SourceReader};
+use wharf_runtime::{
+    Account, Accounts, AuthPorts, BackendPorts, CallPorts, Egress, Endpoint, EngineMode,
+    HttpEgress, Limits, Signer, SourceReader,
+};
 use wharf_store::Store;
 
 use crate::config::{self, Config};
@@ -19,8 +22,8 @@ use crate::generations::{Loader, StoredAuthenticator, StoredBackend};
 use crate::journal::Journal;
 use crate::secrets::ConfiguredSource;
 
-/// Calls that a server runs at once; also the slots of its pool. More than that wait for a moment: a call takes microseconds besides its
-/// cloud requests, and a cloud takes fewer at once than this.
+/// Calls that a server runs at once; also the slots of its pool. More than that wait for a moment:
+/// a call takes microseconds besides its cloud requests, and a cloud takes fewer at once than this.
 const CALL_SLOTS: u32 = 256;
 
 /// What kind of process this is.
@@ -50,16 +53,31 @@ impl<'a> Assembly<'a> {
     /// When an endpoint's URL is not one.
     pub fn new(config: &'a Config, process: &Process) -> Result<Self, Error> {
         let (mode, handle) = match process {
-            Process::Server(handle) => (EngineMode::Pooled { slots: CALL_SLOTS }, Some(handle.clone())),
+            Process::Server(handle) => {
+                (EngineMode::Pooled { slots: CALL_SLOTS }, Some(handle.clone()))
+            }
             Process::OneCall => (EngineMode::OnDemand, None),
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let loader = Arc::new(Loader::new(Store::open(&config.store), mode));
-        let egress: Arc<dyn Egress> = Arc::new(HttpEgress::new(endpoints(config)?, handle).with_observer(Arc::new(Journal)));
-        let accounts = config.account.iter().map(|(name, account)| (name.clone(), open_account(name, account, &loader, &egress, &clock)));
-        let signer: Arc<dyn Signer> = Arc::new(Accounts::new(accounts.collect::<Vec<_>>(), Arc::clone(&clock)));
+        let egress: Arc<dyn Egress> =
+            Arc::new(HttpEgress::new(endpoints(config)?, handle).with_observer(Arc::new(Journal)));
+        let accounts = config.account.iter().map(|(name, account)| {
+            (name.clone(), open_account(name, account, &loader, &egress, &clock))
+        });
+        let signer: Arc<dyn Signer> =
+            Arc::new(Accounts::new(accounts.collect::<Vec<_>>(), Arc::clone(&clock)));
         let node: Arc<dyn Node> = Arc::new(LinuxNode::new(node_options(config)));
-        Ok(Self { config, is_server: matches!(process, Process::Server(_)), clock, node, loader, egress, signer, pacers: Mutex::default() })
+        Ok(Self {
+            config,
+            is_server: matches!(process, Process::Server(_)),
+            clock,
+            node,
+            loader,
+            egress,
+            signer,
+            pacers: Mutex::default(),
+        })
     }
 
     /// The clock that everything here shares.
@@ -86,11 +104,21 @@ impl<'a> Assembly<'a> {
     /// When the configuration has no such driver.
     pub fn node(&self, driver: &str) -> Result<NodeService, Error> {
         let (name, section) = self.section(driver)?;
-        Ok(NodeService::new(driver, self.backend(name, section), Arc::clone(&self.node), self.clock(), section.node.clone()))
+        Ok(NodeService::new(
+            driver,
+            self.backend(name, section),
+            Arc::clone(&self.node),
+            self.clock(),
+            section.node.clone(),
+        ))
     }
 
     fn section(&self, driver: &str) -> Result<(&'a str, &'a config::Backend), Error> {
-        let section = self.config.driver.get(driver).and_then(|section| self.config.backend.get_key_value(&section.backend));
+        let section = self
+            .config
+            .driver
+            .get(driver)
+            .and_then(|section| self.config.backend.get_key_value(&section.backend));
         let (name, backend) = section.ok_or_else(|| {
             let known = self.config.driver.keys().cloned().collect::<Vec<_>>().join(", ");
             Error::invalid(format!("the configuration has no driver \"{driver}\""))
@@ -105,38 +133,77 @@ impl<'a> Assembly<'a> {
             egress: Some(Arc::clone(&self.egress)),
             signer: Some(Arc::clone(&self.signer)),
             grants: section.grant.clone(),
-            config: section.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            config: section
+                .config
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
         };
-        Arc::new(StoredBackend::new(section.component.as_deref().unwrap_or(name), &self.loader, ports))
+        Arc::new(StoredBackend::new(
+            section.component.as_deref().unwrap_or(name),
+            &self.loader,
+            ports,
+        ))
     }
 
-    /// Backends that sign with the same account share its pace; one that signs with none has a pace of its own.
+    /// Backends that sign with the same account share its pace; one that signs with none has a pace
+    /// of its own.
     fn pacer(&self, name: &str, section: &config::Backend) -> Arc<Pacer> {
         let account = section.grant.iter().find_map(|grant| grant.account.clone());
-        let key = account.map_or_else(|| format!("backend {name}"), |account| format!("account {account}"));
-        Arc::clone(self.pacers.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default())
+        let key = account
+            .map_or_else(|| format!("backend {name}"), |account| format!("account {account}"));
+        Arc::clone(
+            self.pacers.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default(),
+        )
     }
 }
 
 fn call_ports(clock: &Arc<dyn Clock>) -> CallPorts {
-    CallPorts { clock: Arc::clone(clock), limits: Limits::default(), observer: Some(Arc::new(Journal)) }
+    CallPorts {
+        clock: Arc::clone(clock),
+        limits: Limits::default(),
+        observer: Some(Arc::new(Journal)),
+    }
 }
 
 fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Error> {
     let open = |(id, endpoint): (&String, &config::Endpoint)| {
-        let open = Endpoint::new(id, &endpoint.url).map_err(|error| Error::invalid(error.to_string()))?;
+        let open =
+            Endpoint::new(id, &endpoint.url).map_err(|error| Error::invalid(error.to_string()))?;
         let open = if endpoint.private { open.allow_private() } else { open };
         Ok(endpoint.ca.iter().fold(open, |open, file| open.with_authorities(file)))
     };
     config.endpoint.iter().map(open).collect()
 }
 
-fn open_account(name: &str, account: &config::Account, loader: &Arc<Loader>, egress: &Arc<dyn Egress>, clock: &Arc<dyn Clock>) -> Account {
-    let grant = |endpoint: &String| EndpointGrant { endpoint: endpoint.clone(), account: None, actions: vec!["*".to_owned()] };
-    let ports = AuthPorts { calls: call_ports(clock), egress: Some(Arc::clone(egress)), grants: account.endpoints.iter().map(grant).collect() };
-    let sources = account.source.iter().map(|source| Box::new(ConfiguredSource::new(name, source)) as Box<dyn SourceReader>);
-    let settings = account.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    Account::new(Arc::new(StoredAuthenticator::new(&account.component, loader, ports)), sources.collect(), settings)
+fn open_account(
+    name: &str,
+    account: &config::Account,
+    loader: &Arc<Loader>,
+    egress: &Arc<dyn Egress>,
+    clock: &Arc<dyn Clock>,
+) -> Account {
+    let grant = |endpoint: &String| EndpointGrant {
+        endpoint: endpoint.clone(),
+        account: None,
+        actions: vec!["*".to_owned()],
+    };
+    let ports = AuthPorts {
+        calls: call_ports(clock),
+        egress: Some(Arc::clone(egress)),
+        grants: account.endpoints.iter().map(grant).collect(),
+    };
+    let sources = account
+        .source
+        .iter()
+        .map(|source| Box::new(ConfiguredSource::new(name, source)) as Box<dyn SourceReader>);
+    let settings =
+        account.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    Account::new(
+        Arc::new(StoredAuthenticator::new(&account.component, loader, ports)),
+        sources.collect(),
+        settings,
+    )
 }
 
 fn node_options(config: &Config) -> NodeOptions {
@@ -144,7 +211,11 @@ fn node_options(config: &Config) -> NodeOptions {
     NodeOptions {
         state_directory: config.state.clone(),
         roots: config.roots(),
-        device_links: config.node.device_links.clone().unwrap_or_else(|| usual.device_links.clone()),
+        device_links: config
+            .node
+            .device_links
+            .clone()
+            .unwrap_or_else(|| usual.device_links.clone()),
         ..usual
     }
 }

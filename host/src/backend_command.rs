@@ -26,7 +26,9 @@ pub fn run(config: &Path, command: Backend) -> Result<(), String> {
         Backend::Install { file, activate, output } => install(&store, &file, activate, output),
         Backend::List { output } => list(&store, output),
         Backend::Show { name, output } => show(&store, &config, &name, output),
-        Backend::Activate { name, generation, output } => activate(&store, &name, generation, output),
+        Backend::Activate { name, generation, output } => {
+            activate(&store, &name, generation, output)
+        }
         Backend::Rollback { name, output } => rollback(&store, &name, output),
     }
 }
@@ -35,34 +37,58 @@ fn install(store: &Store, file: &Path, and_activate: bool, output: Output) -> Re
     let unreadable = |error: std::io::Error| format!("cannot read {}: {error}", file.display());
     let size = std::fs::metadata(file).map_err(unreadable)?.len();
     if size > MAX_COMPONENT_BYTES {
-        return Err(format!("{} has {size} bytes, at most {MAX_COMPONENT_BYTES} are taken", file.display()));
+        return Err(format!(
+            "{} has {size} bytes, at most {MAX_COMPONENT_BYTES} are taken",
+            file.display()
+        ));
     }
     let bytes = std::fs::read(file).map_err(unreadable)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let staged = store.install(&bytes, now).map_err(|error| format!("{}: {error}", file.display()))?;
+    let staged =
+        store.install(&bytes, now).map_err(|error| format!("{}: {error}", file.display()))?;
     let checked = match check(store, &staged) {
-        Ok(()) => store.mark(&staged.manifest.name, staged.number, State::Checked).map_err(|error| error.to_string())?,
+        Ok(()) => store
+            .mark(&staged.manifest.name, staged.number, State::Checked)
+            .map_err(|error| error.to_string())?,
         Err(reason) => {
-            store.mark(&staged.manifest.name, staged.number, State::Rejected { reason: reason.clone() }).map_err(|error| error.to_string())?;
-            return Err(format!("{} is rejected: {reason}\n       {}", file.display(), kept(store, &staged)));
+            store
+                .mark(
+                    &staged.manifest.name,
+                    staged.number,
+                    State::Rejected { reason: reason.clone() },
+                )
+                .map_err(|error| error.to_string())?;
+            return Err(format!(
+                "{} is rejected: {reason}\n       {}",
+                file.display(),
+                kept(store, &staged)
+            ));
         }
     };
     if and_activate {
         return point(store, &checked.manifest.name, checked.number, output);
     }
     let next = format!("`wharf backend activate {}` makes it active", checked.manifest.name);
-    print(output, &report(&checked, "checked"), &format!("{} is installed and checked; {next}", title(&checked)));
+    print(
+        output,
+        &report(&checked, "checked"),
+        &format!("{} is installed and checked; {next}", title(&checked)),
+    );
     Ok(())
 }
 
-/// Compiles in a process with limits, then really instantiates and describes: some differences show only then.
+/// Compiles in a process with limits, then really instantiates and describes: some differences show
+/// only then.
 fn check(store: &Store, generation: &Generation) -> Result<(), String> {
     let engine = Engine::new(EngineMode::OnDemand).map_err(|error| error.to_string())?;
     let code = compile::compiled(store, &engine, generation)?;
-    // SAFETY: the cache compared this open file with the digest that was written when it was compiled, in a folder closed to everybody but this user.
+    // SAFETY: the cache compared this open file with the digest that was written when it was
+    // compiled, in a folder closed to everybody but this user.
     let component = unsafe { engine.load(&code) }.map_err(|error| error.to_string())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    match check_component(&engine, &component, &generation.manifest, &clock).map_err(|error| error.to_string())? {
+    match check_component(&engine, &component, &generation.manifest, &clock)
+        .map_err(|error| error.to_string())?
+    {
         Checked::Backend(_) | Checked::Auth(_) => Ok(()),
     }
 }
@@ -94,12 +120,16 @@ fn rollback(store: &Store, name: &str, output: Output) -> Result<(), String> {
         check_again(store, name, number)?;
     }
     let generation = store.rollback(name).map_err(|error| error.to_string())?;
-    print(output, &report(&generation, "active"), &format!("{} is active again", title(&generation)));
+    print(
+        output,
+        &report(&generation, "active"),
+        &format!("{} is active again", title(&generation)),
+    );
     Ok(())
 }
 
-/// `checked` is what another build of Wharf, or another machine, may have found; calls will run on this one. Whether it may become active at all
-/// is the store's to say.
+/// `checked` is what another build of Wharf, or another machine, may have found; calls will run on
+/// this one. Whether it may become active at all is the store's to say.
 fn check_again(store: &Store, name: &str, number: u64) -> Result<(), String> {
     let generation = store.generation(name, number).map_err(|error| error.to_string())?;
     if !matches!(generation.state, State::Checked) {
@@ -116,10 +146,16 @@ fn check_again(store: &Store, name: &str, number: u64) -> Result<(), String> {
 
 fn newest_checked(store: &Store, name: &str) -> Result<u64, String> {
     let summary = store.show(name).map_err(|error| error.to_string())?;
-    let newest = summary.generations.iter().rev().find(|generation| matches!(generation.state, State::Checked));
-    newest
-        .map(|generation| generation.number)
-        .ok_or_else(|| format!("backend \"{name}\" has no checked generation; `wharf backend show {name}` says why"))
+    let newest = summary
+        .generations
+        .iter()
+        .rev()
+        .find(|generation| matches!(generation.state, State::Checked));
+    newest.map(|generation| generation.number).ok_or_else(|| {
+        format!(
+            "backend \"{name}\" has no checked generation; `wharf backend show {name}` says why"
+        )
+    })
 }
 
 fn list(store: &Store, output: Output) -> Result<(), String> {
@@ -127,15 +163,24 @@ fn list(store: &Store, output: Output) -> Result<(), String> {
     let mut text = format!("{:<16} {:>10} {:<14} {}", "NAME", "GENERATION", "VERSION", "DIGEST");
     for summary in &summaries {
         let active = active_of(summary);
-        let (version, digest) = active.map_or(("-", "-"), |generation| (generation.manifest.version.as_str(), short(generation)));
+        let (version, digest) = active.map_or(("-", "-"), |generation| {
+            (generation.manifest.version.as_str(), short(generation))
+        });
         let number = summary.active.map_or_else(|| "-".to_owned(), |number| number.to_string());
         text.push_str(&format!("\n{:<16} {number:>10} {version:<14} {digest}", summary.name));
     }
     if summaries.is_empty() && damaged.is_empty() {
-        text = format!("no backend is installed in {}; `wharf backend install FILE --activate` puts one there", store.root().display());
+        text = format!(
+            "no backend is installed in {}; `wharf backend install FILE --activate` puts one there",
+            store.root().display()
+        );
     }
     print(output, &json!(summaries), &text);
-    if damaged.is_empty() { Ok(()) } else { Err(damaged.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n       ")) }
+    if damaged.is_empty() {
+        Ok(())
+    } else {
+        Err(damaged.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n       "))
+    }
 }
 
 fn show(store: &Store, config: &Config, name: &str, output: Output) -> Result<(), String> {
@@ -143,23 +188,43 @@ fn show(store: &Store, config: &Config, name: &str, output: Output) -> Result<()
     let mut lines = vec![format!("backend {name}")];
     for generation in &summary.generations {
         let mark = if summary.active == Some(generation.number) { "active" } else { "      " };
-        lines.push(format!("  {mark} {} ({}): {}", title(generation), short(generation), generation.state));
+        lines.push(format!(
+            "  {mark} {} ({}): {}",
+            title(generation),
+            short(generation),
+            generation.state
+        ));
     }
     if let Some(active) = active_of(&summary) {
         lines.push("asks for".to_owned());
         for request in &active.manifest.request {
             let how = if request.signed { "signed" } else { "unsigned" };
-            lines.push(format!("  endpoint {} ({how}): {}", request.endpoint, request.actions.join(", ")));
+            lines.push(format!(
+                "  endpoint {} ({how}): {}",
+                request.endpoint,
+                request.actions.join(", ")
+            ));
         }
         if active.manifest.world == World::Backend {
             lines.push(format!("  node steps: {}", active.manifest.node.steps.join(", ")));
         }
     }
-    for (section, backend) in config.backend.iter().filter(|(section, backend)| backend.component.as_ref().unwrap_or(section) == name) {
+    for (section, backend) in config
+        .backend
+        .iter()
+        .filter(|(section, backend)| backend.component.as_ref().unwrap_or(section) == name)
+    {
         lines.push(format!("is granted by [backend.{section}]"));
         for grant in &backend.grant {
-            let account = grant.account.as_ref().map_or_else(|| "unsigned".to_owned(), |account| format!("account {account}"));
-            lines.push(format!("  endpoint {} ({account}): {}", grant.endpoint, grant.actions.join(", ")));
+            let account = grant
+                .account
+                .as_ref()
+                .map_or_else(|| "unsigned".to_owned(), |account| format!("account {account}"));
+            lines.push(format!(
+                "  endpoint {} ({account}): {}",
+                grant.endpoint,
+                grant.actions.join(", ")
+            ));
         }
         lines.push(format!("  node steps: {}", backend.node.steps.join(", ")));
     }
@@ -172,7 +237,10 @@ fn active_of(summary: &Summary) -> Option<&Generation> {
 }
 
 fn title(generation: &Generation) -> String {
-    format!("{} {} (generation {})", generation.manifest.name, generation.manifest.version, generation.number)
+    format!(
+        "{} {} (generation {})",
+        generation.manifest.name, generation.manifest.version, generation.number
+    )
 }
 
 /// Enough of a digest to tell two builds apart.
@@ -202,7 +270,11 @@ mod tests {
         let (first, second) = (bed.checked("1.0.0"), bed.checked("2.0.0"));
         bed.store.activate("disk", first).unwrap();
         let refused = activate(&bed.store, "disk", Some(second), Output::Text).unwrap_err();
-        assert!(refused.contains("does not become active") && refused.contains("(generation 1) stays active"), "{refused}");
+        assert!(
+            refused.contains("does not become active")
+                && refused.contains("(generation 1) stays active"),
+            "{refused}"
+        );
         assert_eq!(bed.active(), first);
         bed.store.activate("disk", second).unwrap();
         let refused = rollback(&bed.store, "disk", Output::Text).unwrap_err();

@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Where the configuration is unless `--config` says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/wharf/wharf.toml";
 
-/// Wharf serves volumes to kubelet over CSI and FlexVolume; what a cloud needs is decided by sandboxed WebAssembly backends that can be
-/// replaced while it runs.
+/// Wharf serves volumes to kubelet over CSI and FlexVolume; what a cloud needs is decided by
+/// sandboxed WebAssembly backends that can be replaced while it runs.
 #[derive(Debug, Parser)]
 #[command(
     name = "wharf",
@@ -36,7 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve CSI until a signal: one socket for each driver.
     Csi(Csi),
-    /// Look at and replace backends. A running server and every later FlexVolume call see the change at once.
+    /// Look at and replace backends. A running server and every later FlexVolume call see the
+    /// change at once.
     #[command(subcommand)]
     Backend(Backend),
     /// Put FlexVolume drivers in place, or take them away.
@@ -88,8 +89,8 @@ pub enum Role {
 /// `wharf backend`.
 #[derive(Debug, Subcommand)]
 pub enum Backend {
-    /// Check a component and put it into the store. It is compiled, instantiated and asked to describe itself first; a broken one is
-    /// refused and displaces nothing.
+    /// Check a component and put it into the store. It is compiled, instantiated and asked to
+    /// describe itself first; a broken one is refused and displaces nothing.
     Install {
         /// The component (`.wasm`).
         file: PathBuf,
@@ -146,16 +147,25 @@ pub enum Output {
 /// `wharf flexvolume`.
 #[derive(Debug, Subcommand)]
 pub enum Flexvolume {
-    /// Put every FlexVolume driver of the configuration in place, atomically. Repeating it changes nothing.
+    /// Put every FlexVolume driver of the configuration in place, atomically. Repeating it changes
+    /// nothing.
     Install {
         /// kubelet's plugin folder.
-        #[arg(long, value_name = "PLUGIN_DIR", default_value = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec")]
+        #[arg(
+            long,
+            value_name = "PLUGIN_DIR",
+            default_value = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+        )]
         dir: PathBuf,
     },
     /// Take them away again.
     Uninstall {
         /// kubelet's plugin folder.
-        #[arg(long, value_name = "PLUGIN_DIR", default_value = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec")]
+        #[arg(
+            long,
+            value_name = "PLUGIN_DIR",
+            default_value = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+        )]
         dir: PathBuf,
     },
 }

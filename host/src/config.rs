@@ -1,5 +1,6 @@
-//! The operator's configuration: what there is, and what each backend may do with it. Parsed once, at the edge, into types that cannot
-//! contradict themselves. Reads no environment and no other file; secrets named here are read by [`crate::secrets`] when they are used.
+//! The operator's configuration: what there is, and what each backend may do with it. Parsed once,
+//! at the edge, into types that cannot contradict themselves. Reads no environment and no other
+//! file; secrets named here are read by [`crate::secrets`] when they are used.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -90,10 +91,12 @@ pub struct NodeSection {
 pub struct Endpoint {
     /// `https://host[:port]`.
     pub url: String,
-    /// Private, loopback and link-local addresses are allowed. Needed for a metadata service, and for endpoints inside a VPC.
+    /// Private, loopback and link-local addresses are allowed. Needed for a metadata service, and
+    /// for endpoints inside a VPC.
     #[serde(default)]
     pub private: bool,
-    /// A PEM file with the certificate authorities that this endpoint's certificate must descend from; unset: the machine's own.
+    /// A PEM file with the certificate authorities that this endpoint's certificate must descend
+    /// from; unset: the machine's own.
     #[serde(default)]
     pub ca: Option<PathBuf>,
 }
@@ -125,7 +128,8 @@ pub struct Source {
     pub values: BTreeMap<String, SourceValue>,
 }
 
-/// A value, or where it is found. Files and environment are read anew whenever a credential is obtained.
+/// A value, or where it is found. Files and environment are read anew whenever a credential is
+/// obtained.
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
 pub enum SourceValue {
@@ -193,13 +197,16 @@ pub struct FlexVolume {
     /// Node names of the cluster to node ids of the cloud.
     #[serde(default)]
     pub nodes: BTreeMap<String, String>,
-    /// A node name that begins like this is a node id already (as is what follows the first dot of `region.id`).
+    /// A node name that begins like this is a node id already (as is what follows the first dot of
+    /// `region.id`).
     #[serde(default)]
     pub node_id_prefixes: Vec<String>,
-    /// Options, without regard to case, that hold a secret in plain text: they are dropped before anything reads them.
+    /// Options, without regard to case, that hold a secret in plain text: they are dropped before
+    /// anything reads them.
     #[serde(default)]
     pub secret_options: Vec<String>,
-    /// `any`: attach to this machine whatever node name is passed, as kubelets without controller attach need it.
+    /// `any`: attach to this machine whatever node name is passed, as kubelets without controller
+    /// attach need it.
     #[serde(default)]
     pub node_name: Option<String>,
     /// Where an earlier plugin kept `<volume name>.conf`, by `vendor/driver`.
@@ -219,12 +226,19 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] naming the file, the place in it, and the fix.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source: std::io::Error| ConfigError::Unreadable { path: path.to_owned(), fix: fix_of(&source), source };
+        let unreadable = |source: std::io::Error| ConfigError::Unreadable {
+            path: path.to_owned(),
+            fix: fix_of(&source),
+            source,
+        };
         let wrong = |what: String| ConfigError::Wrong { path: path.to_owned(), what };
         let mut file = File::open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if metadata.len() > MAX_BYTES {
-            return Err(wrong(format!("it has {} bytes, at most {MAX_BYTES} are read", metadata.len())));
+            return Err(wrong(format!(
+                "it has {} bytes, at most {MAX_BYTES} are read",
+                metadata.len()
+            )));
         }
         check_writers(path, metadata.uid(), metadata.mode()).map_err(wrong)?;
         let mut text = String::new();
@@ -232,7 +246,8 @@ impl Config {
         let config = Self::parse(&text).map_err(wrong)?;
         if config.holds_secrets() && metadata.mode() & 0o077 != 0 {
             return Err(wrong(format!(
-                "it holds secrets and others may read it; run `chmod 600 {}`, or name files with `{{ file = … }}`",
+                "it holds secrets and others may read it; run `chmod 600 {}`, or name files with \
+                 `{{ file = … }}`",
                 path.display()
             )));
         }
@@ -248,14 +263,22 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         for (name, driver) in &self.driver {
             if !self.backend.contains_key(&driver.backend) {
-                return Err(format!("driver \"{name}\" names backend \"{}\", and there is no section [backend.{}]", driver.backend, driver.backend));
+                return Err(format!(
+                    "driver \"{name}\" names backend \"{}\", and there is no section [backend.{}]",
+                    driver.backend, driver.backend
+                ));
             }
         }
         for (name, backend) in &self.backend {
             for grant in &backend.grant {
                 self.check_endpoint(&grant.endpoint, &format!("a grant of backend \"{name}\""))?;
-                if let Some(account) = grant.account.as_ref().filter(|account| !self.account.contains_key(*account)) {
-                    return Err(format!("a grant of backend \"{name}\" names account \"{account}\", and there is no section [account.{account}]"));
+                if let Some(account) =
+                    grant.account.as_ref().filter(|account| !self.account.contains_key(*account))
+                {
+                    return Err(format!(
+                        "a grant of backend \"{name}\" names account \"{account}\", and there is \
+                         no section [account.{account}]"
+                    ));
                 }
             }
         }
@@ -275,16 +298,24 @@ impl Config {
     }
 
     fn holds_secrets(&self) -> bool {
-        self.account.values().flat_map(|account| &account.source).flat_map(|source| &source.values).any(|(key, value)| match value {
-            SourceValue::Plain(_) => names_a_secret(key),
-            SourceValue::Found(Found::Value(_)) => true,
-            SourceValue::Found(Found::Env(_) | Found::File(_)) => false,
-        })
+        self.account
+            .values()
+            .flat_map(|account| &account.source)
+            .flat_map(|source| &source.values)
+            .any(|(key, value)| match value {
+                SourceValue::Plain(_) => names_a_secret(key),
+                SourceValue::Found(Found::Value(_)) => true,
+                SourceValue::Found(Found::Env(_) | Found::File(_)) => false,
+            })
     }
 
     /// Where a driver's socket is, unless the command line says otherwise.
     pub fn socket(&self, driver: &str) -> PathBuf {
-        self.sockets.clone().unwrap_or_else(|| self.kubelet_root.join("csi-plugins")).join(driver).join("csi.sock")
+        self.sockets
+            .clone()
+            .unwrap_or_else(|| self.kubelet_root.join("csi-plugins"))
+            .join(driver)
+            .join("csi.sock")
     }
 
     /// Folders below which staging and target paths lie.
@@ -298,7 +329,9 @@ fn check_writers(path: &Path, owner: u32, mode: u32) -> Result<(), String> {
     let path = path.display();
     let caller = rustix::process::geteuid().as_raw();
     if owner != 0 && owner != caller {
-        return Err(format!("it belongs to user {owner}, who could grant anything; run `chown root {path}`"));
+        return Err(format!(
+            "it belongs to user {owner}, who could grant anything; run `chown root {path}`"
+        ));
     }
     if mode & 0o022 != 0 {
         return Err(format!("others may write it, and so grant anything; run `chmod go-w {path}`"));
@@ -312,7 +345,8 @@ fn names_a_secret(key: &str) -> bool {
     ["secret", "token", "password", "private-key", "content"].iter().any(|word| key.contains(word))
 }
 
-/// What is wrong, and where. The parser's own text quotes the line, and its message what it found there: either may be a secret.
+/// What is wrong, and where. The parser's own text quotes the line, and its message what it found
+/// there: either may be a secret.
 fn place_of(error: &toml::de::Error, text: &str) -> String {
     let message = without_values(error.message());
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
@@ -323,9 +357,13 @@ fn place_of(error: &toml::de::Error, text: &str) -> String {
 
 /// The message without the value that it tells of: what was expected says enough.
 fn without_values(message: &str) -> String {
-    let found = ["invalid type: ", "invalid value: ", "unknown variant "].into_iter().find(|start| message.starts_with(start));
+    let found = ["invalid type: ", "invalid value: ", "unknown variant "]
+        .into_iter()
+        .find(|start| message.starts_with(start));
     match (found, message.rsplit_once(", expected ")) {
-        (Some(start), Some((_, expected))) => format!("{}, expected {expected}", start.trim_end_matches([':', ' '])),
+        (Some(start), Some((_, expected))) => {
+            format!("{}, expected {expected}", start.trim_end_matches([':', ' ']))
+        }
         (Some(start), None) => start.trim_end_matches([':', ' ']).to_owned(),
         (None, _) => message.to_owned(),
     }
@@ -333,8 +371,12 @@ fn without_values(message: &str) -> String {
 
 fn fix_of(error: &std::io::Error) -> &'static str {
     match error.kind() {
-        std::io::ErrorKind::NotFound => "write one (the README has an example) or name another with --config",
-        std::io::ErrorKind::PermissionDenied => "run as root, or make the file readable for this user",
+        std::io::ErrorKind::NotFound => {
+            "write one (the README has an example) or name another with --config"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "run as root, or make the file readable for this user"
+        }
         _ => "it must be a text file in TOML",
     }
 }
@@ -374,13 +416,19 @@ mod tests {
     #[test]
     fn what_is_named_must_exist() {
         assert!(parse("[driver.d]\nbackend = \"x\"").unwrap_err().contains("[backend.x]"));
-        assert!(parse("[[backend.b.grant]]\nendpoint = \"e\"\nactions = []").unwrap_err().contains("[endpoint.e]"));
+        assert!(
+            parse("[[backend.b.grant]]\nendpoint = \"e\"\nactions = []")
+                .unwrap_err()
+                .contains("[endpoint.e]")
+        );
     }
 
     #[test]
     fn values_of_a_source_are_never_shown() {
-        let config =
-            parse("[[account.a.source]]\nkind = \"static\"\nkey = \"canary\"\nother = { value = \"canary\" }\n[account.a]\ncomponent = \"auth\"");
+        let config = parse(
+            "[[account.a.source]]\nkind = \"static\"\nkey = \"canary\"\nother = { value = \
+             \"canary\" }\n[account.a]\ncomponent = \"auth\"",
+        );
         let config = config.unwrap();
         assert!(!format!("{config:?}").contains("canary"));
         assert!(config.holds_secrets());
@@ -411,19 +459,34 @@ mod tests {
     #[test]
     fn the_place_of_a_mistake_is_named() {
         let error = parse("store = \"/s\"\n  stat = \"/x\"\n").unwrap_err();
-        assert!(error.contains("unknown field `stat`") && error.contains("(line 2, column 3)"), "{error}");
+        assert!(
+            error.contains("unknown field `stat`") && error.contains("(line 2, column 3)"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_key_in_plain_text_is_a_secret_too() {
         let holds = |line: &str| {
-            let config = parse(&format!("[account.a]\ncomponent = \"auth\"\n[[account.a.source]]\nkind = \"static\"\n{line}"));
+            let config = parse(&format!(
+                "[account.a]\ncomponent = \"auth\"\n[[account.a.source]]\nkind = \
+                 \"static\"\n{line}"
+            ));
             config.unwrap().holds_secrets()
         };
-        for line in ["access-key-secret = \"x\"", "Security-Token = \"x\"", "password = \"x\"", "any = { value = \"x\" }"] {
+        for line in [
+            "access-key-secret = \"x\"",
+            "Security-Token = \"x\"",
+            "password = \"x\"",
+            "any = { value = \"x\" }",
+        ] {
             assert!(holds(line), "{line}");
         }
-        for line in ["access-key-id = \"x\"", "access-key-secret = { file = \"/k\" }", "token = { env = \"T\" }"] {
+        for line in [
+            "access-key-id = \"x\"",
+            "access-key-secret = { file = \"/k\" }",
+            "token = { env = \"T\" }",
+        ] {
             assert!(!holds(line), "{line}");
         }
     }
@@ -445,7 +508,12 @@ mod tests {
     fn a_configuration_with_secrets_that_others_may_read_is_refused() {
         use std::os::unix::fs::PermissionsExt;
         let path = std::env::temp_dir().join(format!("wharf-config-{}.toml", std::process::id()));
-        std::fs::write(&path, "[account.a]\ncomponent = \"auth\"\n[[account.a.source]]\nkind = \"static\"\nkey = { value = \"x\" }\n").unwrap();
+        std::fs::write(
+            &path,
+            "[account.a]\ncomponent = \"auth\"\n[[account.a.source]]\nkind = \"static\"\nkey = { \
+             value = \"x\" }\n",
+        )
+        .unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(Config::load(&path).unwrap_err().to_string().contains("chmod 600"));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();

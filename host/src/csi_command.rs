@@ -15,8 +15,9 @@ use crate::assembly::{Assembly, Process};
 use crate::cli::{Csi, Role};
 use crate::config::Config;
 
-/// After the drain, threads that do not return are left: the one that waits for a mkfs may do so for half an hour, and with the drain this has to
-/// fit into a pod's default of 30 seconds. They hold nothing that a repeated call does not find.
+/// After the drain, threads that do not return are left: the one that waits for a mkfs may do so
+/// for half an hour, and with the drain this has to fit into a pod's default of 30 seconds. They
+/// hold nothing that a repeated call does not find.
 const LEAVE_THREADS_AFTER: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or SIGINT.
@@ -28,7 +29,9 @@ pub fn run(config: &Path, command: &Csi) -> Result<(), String> {
     raise_open_files();
     let config = Config::load(config).map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .max_blocking_threads(wharf_csi::BLOCKING_THREADS.saturating_mul(config.driver.len().max(1)))
+        .max_blocking_threads(
+            wharf_csi::BLOCKING_THREADS.saturating_mul(config.driver.len().max(1)),
+        )
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| format!("cannot start the server's threads: {error}"))?;
@@ -38,9 +41,11 @@ pub fn run(config: &Path, command: &Csi) -> Result<(), String> {
 }
 
 async fn serve(config: &Config, command: &Csi) -> Result<(), String> {
-    let assembly = Assembly::new(config, &Process::Server(tokio::runtime::Handle::current())).map_err(|error| error.to_string())?;
+    let assembly = Assembly::new(config, &Process::Server(tokio::runtime::Handle::current()))
+        .map_err(|error| error.to_string())?;
     let opened = sockets(config, command)?.into_iter().map(|(name, socket)| {
-        let driver = open(&assembly, config, command.role, &name).map_err(|error| error.to_string())?;
+        let driver =
+            open(&assembly, config, command.role, &name).map_err(|error| error.to_string())?;
         Ok((name, socket, driver))
     });
     let (stop, stopped) = watch::channel(false);
@@ -52,13 +57,16 @@ async fn serve(config: &Config, command: &Csi) -> Result<(), String> {
                 // An error means that the sender is gone, which is a reason to stop too.
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            wharf_csi::serve(driver, &socket, shutdown).await.map_err(|error| format!("driver {name} at {}: {error}", socket.display()))
+            wharf_csi::serve(driver, &socket, shutdown)
+                .await
+                .map_err(|error| format!("driver {name} at {}: {error}", socket.display()))
         });
     }
     run_until(wait_for_signal(), servers, &stop).await
 }
 
-/// Until the signal, or until the first server ends by itself; then every other one drains. The first failure is returned.
+/// Until the signal, or until the first server ends by itself; then every other one drains. The
+/// first failure is returned.
 async fn run_until(
     signal: impl Future<Output = Result<&'static str, String>>,
     mut servers: JoinSet<Result<(), String>>,
@@ -84,18 +92,31 @@ fn sockets(config: &Config, command: &Csi) -> Result<Vec<(String, PathBuf)>, Str
         let socket = wharf_csi::endpoint::parse(endpoint).map_err(|error| error.to_string())?;
         return Ok(vec![(driver.clone(), socket)]);
     }
-    let chosen = config.driver.keys().filter(|name| command.driver.as_ref().is_none_or(|driver| driver == *name));
+    let chosen = config
+        .driver
+        .keys()
+        .filter(|name| command.driver.as_ref().is_none_or(|driver| driver == *name));
     let sockets: Vec<_> = chosen.map(|name| (name.clone(), config.socket(name))).collect();
     if sockets.is_empty() {
         return Err(match &command.driver {
-            Some(driver) => format!("the configuration has no driver \"{driver}\"; it needs a section [driver.\"{driver}\"]"),
-            None => "the configuration has no driver to serve; it needs a section such as [driver.\"disk.example.com\"]".to_owned(),
+            Some(driver) => format!(
+                "the configuration has no driver \"{driver}\"; it needs a section \
+                 [driver.\"{driver}\"]"
+            ),
+            None => "the configuration has no driver to serve; it needs a section such as \
+                     [driver.\"disk.example.com\"]"
+                .to_owned(),
         });
     }
     Ok(sockets)
 }
 
-fn open(assembly: &Assembly<'_>, config: &Config, role: Role, name: &str) -> Result<Driver, wharf_core::Error> {
+fn open(
+    assembly: &Assembly<'_>,
+    config: &Config,
+    role: Role,
+    name: &str,
+) -> Result<Driver, wharf_core::Error> {
     let (has_controller, has_node) = match role {
         Role::Controller => (true, false),
         Role::Node => (false, true),
@@ -114,15 +135,16 @@ fn open(assembly: &Assembly<'_>, config: &Config, role: Role, name: &str) -> Res
 
 async fn wait_for_signal() -> Result<&'static str, String> {
     let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => Ok("SIGTERM"),
         _ = interrupt.recv() => Ok("SIGINT"),
     }
 }
 
-/// Kubelet opens a connection for each call and every mount holds descriptors. The usual soft limit, 1024, is for programs that `select`; nothing
-/// here does.
+/// Kubelet opens a connection for each call and every mount holds descriptors. The usual soft
+/// limit, 1024, is for programs that `select`; nothing here does.
 fn raise_open_files() {
     let most = getrlimit(Resource::Nofile).maximum;
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
@@ -146,7 +168,9 @@ mod tests {
     use super::*;
 
     /// Two servers that drain when they are told to, and say so.
-    fn two_servers(stopped: &watch::Receiver<bool>) -> (JoinSet<Result<(), String>>, Arc<AtomicUsize>) {
+    fn two_servers(
+        stopped: &watch::Receiver<bool>,
+    ) -> (JoinSet<Result<(), String>>, Arc<AtomicUsize>) {
         let (mut servers, drained) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
         for _ in 0..2 {
             let (mut stopped, drained) = (stopped.clone(), Arc::clone(&drained));
@@ -173,7 +197,8 @@ mod tests {
     async fn servers_drain_also_where_no_signal_can_be_listened_for() {
         let (stop, stopped) = watch::channel(false);
         let (servers, drained) = two_servers(&stopped);
-        let ended = run_until(std::future::ready(Err("no signals".to_owned())), servers, &stop).await;
+        let ended =
+            run_until(std::future::ready(Err("no signals".to_owned())), servers, &stop).await;
         assert_eq!((ended, drained.load(Ordering::SeqCst)), (Err("no signals".to_owned()), 2));
     }
 }

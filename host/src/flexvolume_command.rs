@@ -1,4 +1,5 @@
-//! FlexVolume: what an installed driver opens for a call-out, and `wharf flexvolume install|uninstall`.
+//! FlexVolume: what an installed driver opens for a call-out, and `wharf flexvolume
+//! install|uninstall`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +7,9 @@ use std::sync::Arc;
 use wharf_core::ports::Call;
 use wharf_core::{Error, ErrorKind};
 use wharf_flexvolume::install::{self, Outcome};
-use wharf_flexvolume::{Capabilities, DriverFile, DriverName, NodeNameRule, NodeNames, Open, Services, Teardown};
+use wharf_flexvolume::{
+    Capabilities, DriverFile, DriverName, NodeNameRule, NodeNames, Open, Services, Teardown,
+};
 use wharf_node::{LinuxNode, NodeOptions, SystemClock};
 
 use crate::assembly::{Assembly, Process};
@@ -16,8 +19,9 @@ use crate::config::Config;
 /// How long asking a backend who it is may take while drivers are installed.
 const DESCRIBE_BOUND: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Where call-outs log: they have no standard error of their own, so without it a failure leaves nothing but kubelet's event. Bounded by the
-/// front end; not being able to write there is harmless.
+/// Where call-outs log: they have no standard error of their own, so without it a failure leaves
+/// nothing but kubelet's event. Bounded by the front end; not being able to write there is
+/// harmless.
 const DEFAULT_LOG: &str = "/var/log/wharf";
 
 /// Opens the rooms for one call-out, from the configuration that `install` named.
@@ -27,11 +31,19 @@ impl Open for OpenFromConfig {
     fn open(&self, driver: &DriverFile) -> Result<Services, Error> {
         let config = load(driver)?;
         let assembly = Assembly::new(&config, &Process::OneCall)?;
-        Ok(Services { controller: assembly.controller(&driver.csi_driver)?, node: assembly.node(&driver.csi_driver)?, clock: assembly.clock() })
+        Ok(Services {
+            controller: assembly.controller(&driver.csi_driver)?,
+            node: assembly.node(&driver.csi_driver)?,
+            clock: assembly.clock(),
+        })
     }
 
     fn teardown(&self, driver: &DriverFile) -> Result<Teardown, Error> {
-        let options = NodeOptions { state_directory: driver.state.clone(), roots: roots(driver)?, ..NodeOptions::default() };
+        let options = NodeOptions {
+            state_directory: driver.state.clone(),
+            roots: roots(driver)?,
+            ..NodeOptions::default()
+        };
         Ok(Teardown { node: Arc::new(LinuxNode::new(options)), clock: Arc::new(SystemClock) })
     }
 }
@@ -52,16 +64,30 @@ pub fn run(path: &Path, command: &Flexvolume) -> Result<(), String> {
     let config = Config::load(path).map_err(|error| error.to_string())?;
     let outcomes = match command {
         Flexvolume::Install { dir } => {
-            let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
-            install::install(dir, &program, &driver_files(path, &config).map_err(|error| error.to_string())?)
+            let program = std::env::current_exe()
+                .map_err(|error| format!("cannot find this program: {error}"))?;
+            install::install(
+                dir,
+                &program,
+                &driver_files(path, &config).map_err(|error| error.to_string())?,
+            )
         }
         Flexvolume::Uninstall { dir } => {
-            let names = config.driver.values().flat_map(|driver| &driver.flexvolume).map(|name| DriverName::parse(name));
-            install::uninstall(dir, &names.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?)
+            let names = config
+                .driver
+                .values()
+                .flat_map(|driver| &driver.flexvolume)
+                .map(|name| DriverName::parse(name));
+            install::uninstall(
+                dir,
+                &names.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?,
+            )
         }
     };
     if outcomes.is_empty() {
-        return Err("the configuration names no FlexVolume driver; add `flexvolume = [\"vendor/driver\"]` to a [driver.…] section".to_owned());
+        return Err("the configuration names no FlexVolume driver; add `flexvolume = \
+                    [\"vendor/driver\"]` to a [driver.…] section"
+            .to_owned());
     }
     report(&outcomes)
 }
@@ -70,7 +96,12 @@ fn report(outcomes: &[Outcome]) -> Result<(), String> {
     let mut failures = Vec::new();
     for outcome in outcomes {
         match &outcome.result {
-            Ok(change) => println!("{}: {} ({})", outcome.driver, words(*change), outcome.executable.display()),
+            Ok(change) => println!(
+                "{}: {} ({})",
+                outcome.driver,
+                words(*change),
+                outcome.executable.display()
+            ),
             Err(error) => failures.push(format!("{}: {error}", outcome.driver)),
         }
     }
@@ -91,7 +122,8 @@ fn words(change: install::Change) -> &'static str {
 }
 
 fn driver_files(path: &Path, config: &Config) -> Result<Vec<DriverFile>, Error> {
-    let absolute = std::path::absolute(path).map_err(|error| Error::invalid(format!("{} is no path: {error}", path.display())))?;
+    let absolute = std::path::absolute(path)
+        .map_err(|error| Error::invalid(format!("{} is no path: {error}", path.display())))?;
     let assembly = Assembly::new(config, &Process::OneCall)?;
     let mut files = Vec::new();
     for (csi_driver, driver) in &config.driver {
@@ -99,10 +131,15 @@ fn driver_files(path: &Path, config: &Config) -> Result<Vec<DriverFile>, Error> 
             continue;
         }
         let call = Call::until(assembly.clock().now() + DESCRIBE_BOUND);
-        let description = assembly.node(csi_driver)?.backend_description(&call).map_err(|error| match error.kind {
-            ErrorKind::FailedPrecondition => error.with_hint("a driver's capabilities come from its backend: install that first"),
-            _ => error,
-        })?;
+        let description =
+            assembly.node(csi_driver)?.backend_description(&call).map_err(|error| {
+                match error.kind {
+                    ErrorKind::FailedPrecondition => error.with_hint(
+                        "a driver's capabilities come from its backend: install that first",
+                    ),
+                    _ => error,
+                }
+            })?;
         let is_attachable = description.can("attach");
         for name in &driver.flexvolume {
             files.push(DriverFile {
@@ -114,7 +151,11 @@ fn driver_files(path: &Path, config: &Config) -> Result<Vec<DriverFile>, Error> 
                 state: config.state.clone(),
                 roots: config.roots(),
                 attachable: is_attachable,
-                capabilities: if is_attachable { Capabilities::of_disks() } else { Capabilities::of_shares() },
+                capabilities: if is_attachable {
+                    Capabilities::of_disks()
+                } else {
+                    Capabilities::of_shares()
+                },
                 nodes: node_names(config)?,
                 secret_options: config.flexvolume.secret_options.clone(),
                 legacy_state: config.flexvolume.legacy_state.get(name).cloned(),
@@ -136,7 +177,15 @@ fn node_names(config: &Config) -> Result<NodeNames, Error> {
     let node_name = match config.flexvolume.node_name.as_deref() {
         None | Some("match") => NodeNameRule::Match,
         Some("any") => NodeNameRule::Any,
-        Some(other) => return Err(Error::invalid(format!("[flexvolume] node-name is \"{other}\"; allowed are \"match\" and \"any\""))),
+        Some(other) => {
+            return Err(Error::invalid(format!(
+                "[flexvolume] node-name is \"{other}\"; allowed are \"match\" and \"any\""
+            )));
+        }
     };
-    Ok(NodeNames { ids: config.flexvolume.nodes.clone(), id_prefixes: config.flexvolume.node_id_prefixes.clone(), node_name })
+    Ok(NodeNames {
+        ids: config.flexvolume.nodes.clone(),
+        id_prefixes: config.flexvolume.node_id_prefixes.clone(),
+        node_name,
+    })
 }

@@ -1,7 +1,9 @@
-//! The active generation of each component, as calls meet it: loaded when first needed, replaced when the store says so.
+//! The active generation of each component, as calls meet it: loaded when first needed, replaced
+//! when the store says so.
 //!
-//! Every call costs one `stat` to notice a swap. A generation that cannot be loaded displaces nothing: calls go on with the one they have, and
-//! the log says why. Nothing is loaded for calls that need no component.
+//! Every call costs one `stat` to notice a swap. A generation that cannot be loaded displaces
+//! nothing: calls go on with the one they have, and the log says why. Nothing is loaded for calls
+//! that need no component.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -9,14 +11,15 @@ use wharf_core::manifest::Manifest;
 use wharf_core::plan::Plan;
 use wharf_core::ports::{Backend, Call};
 use wharf_core::types::{
-    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed, NodeDescription, NodeExpandRequest,
-    NodeId, Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume,
-    VolumeId,
+    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest,
+    Expanded, Listed, NodeDescription, NodeExpandRequest, NodeId, Observation, Parameters,
+    Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest,
+    Validated, Volume, VolumeId,
 };
 use wharf_core::{Blame, Error, ErrorKind};
 use wharf_runtime::{
-    AuthCode, AuthDescription, AuthPorts, Authenticator, BackendCode, BackendPorts, Component, Credential, Engine, EngineMode, Signature, Source,
-    Unsigned, WasmAuthenticator, WasmBackend,
+    AuthCode, AuthDescription, AuthPorts, Authenticator, BackendCode, BackendPorts, Component,
+    Credential, Engine, EngineMode, Signature, Source, Unsigned, WasmAuthenticator, WasmBackend,
 };
 use wharf_store::{Generation, Revision, Store};
 
@@ -57,10 +60,13 @@ impl Loader {
         Ok(self.store.active(name).map_err(unusable)?.generation)
     }
 
-    /// The generations that `rollback` would go back to, nearest first; none when the store cannot say.
+    /// The generations that `rollback` would go back to, nearest first; none when the store cannot
+    /// say.
     fn previous(&self, name: &str) -> Vec<Generation> {
         let Ok(summary) = self.store.show(name) else { return Vec::new() };
-        let of = |number: &u64| summary.generations.iter().find(|generation| generation.number == *number).cloned();
+        let of = |number: &u64| {
+            summary.generations.iter().find(|generation| generation.number == *number).cloned()
+        };
         summary.previous.iter().filter_map(of).collect()
     }
 
@@ -68,9 +74,16 @@ impl Loader {
         let engine = self.engine()?;
         // Compiled now, if another build of Wharf installed it or the cache was removed.
         let code = compile::compiled(&self.store, &engine, generation).map_err(unusable)?;
-        // SAFETY: the cache compared this open file with the digest that was written when it was compiled, in a folder closed to everybody but this user.
-        let component = unsafe { engine.load(&code) }.map_err(|error| Error::internal(error.to_string()))?;
-        Ok(Loaded { engine, component, manifest: generation.manifest.clone(), generation: generation.number })
+        // SAFETY: the cache compared this open file with the digest that was written when it was
+        // compiled, in a folder closed to everybody but this user.
+        let component =
+            unsafe { engine.load(&code) }.map_err(|error| Error::internal(error.to_string()))?;
+        Ok(Loaded {
+            engine,
+            component,
+            manifest: generation.manifest.clone(),
+            generation: generation.number,
+        })
     }
 }
 
@@ -92,8 +105,18 @@ struct Slot<T> {
 }
 
 impl<T> Slot<T> {
-    fn new(name: &str, loader: &Arc<Loader>, link: impl Fn(Loaded, Option<&Arc<T>>) -> Result<Arc<T>, Error> + Send + Sync + 'static) -> Self {
-        Self { name: name.to_owned(), loader: Arc::clone(loader), link: Box::new(link), current: RwLock::new(None), loading: Mutex::new(None) }
+    fn new(
+        name: &str,
+        loader: &Arc<Loader>,
+        link: impl Fn(Loaded, Option<&Arc<T>>) -> Result<Arc<T>, Error> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            loader: Arc::clone(loader),
+            link: Box::new(link),
+            current: RwLock::new(None),
+            loading: Mutex::new(None),
+        }
     }
 
     /// The component of the active generation.
@@ -115,11 +138,13 @@ impl<T> Slot<T> {
         if *failed == Some(revision) {
             return component;
         }
-        let loaded = self.loader.active(&self.name).and_then(|generation| self.loader.load(&generation));
+        let loaded =
+            self.loader.active(&self.name).and_then(|generation| self.loader.load(&generation));
         match loaded.and_then(|loaded| (self.link)(loaded, Some(&component))) {
             Ok(next) => {
                 tracing::info!(backend = %self.name, "now serving another generation");
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&next), revision));
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) =
+                    Some((Arc::clone(&next), revision));
                 next
             }
             Err(error) => {
@@ -132,22 +157,33 @@ impl<T> Slot<T> {
 
     fn load_first(&self) -> Result<Arc<T>, Error> {
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((component, _)) = self.current.read().unwrap_or_else(PoisonError::into_inner).clone() {
+        if let Some((component, _)) =
+            self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        {
             return Ok(component);
         }
         // Read before loading: a swap in between is then noticed by the next call.
         let revision = self.loader.store.revision(&self.name);
         let active = self.loader.active(&self.name)?;
-        let first = |generation: &Generation| self.loader.load(generation).and_then(|loaded| (self.link)(loaded, None));
+        let first = |generation: &Generation| {
+            self.loader.load(generation).and_then(|loaded| (self.link)(loaded, None))
+        };
         let component = first(&active).or_else(|error| self.one_before(&active, error, first))?;
         if let Some(revision) = revision {
-            *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&component), revision));
+            *self.current.write().unwrap_or_else(PoisonError::into_inner) =
+                Some((Arc::clone(&component), revision));
         }
         Ok(component)
     }
 
-    /// A host that was replaced may meet a component that it cannot run; the last one that it can run serves better than none.
-    fn one_before(&self, active: &Generation, error: Error, load: impl Fn(&Generation) -> Result<Arc<T>, Error>) -> Result<Arc<T>, Error> {
+    /// A host that was replaced may meet a component that it cannot run; the last one that it can
+    /// run serves better than none.
+    fn one_before(
+        &self,
+        active: &Generation,
+        error: Error,
+        load: impl Fn(&Generation) -> Result<Arc<T>, Error>,
+    ) -> Result<Arc<T>, Error> {
         for generation in self.loader.previous(&self.name) {
             if let Ok(component) = load(&generation) {
                 let (active, serving) = (active.number, generation.number);
@@ -167,17 +203,23 @@ pub struct StoredBackend {
 impl StoredBackend {
     /// Nothing is loaded yet.
     pub fn new(name: &str, loader: &Arc<Loader>, ports: BackendPorts) -> Self {
-        let slot = Slot::new(name, loader, move |loaded: Loaded, running: Option<&Arc<WasmBackend>>| {
-            let code = BackendCode::link(&loaded.engine, &loaded.component, loaded.manifest, loaded.generation)
+        let slot =
+            Slot::new(name, loader, move |loaded: Loaded, running: Option<&Arc<WasmBackend>>| {
+                let code = BackendCode::link(
+                    &loaded.engine,
+                    &loaded.component,
+                    loaded.manifest,
+                    loaded.generation,
+                )
                 .map_err(|error| Error::internal(error.to_string()))?;
-            Ok(match running {
-                Some(backend) => {
-                    backend.publish(Arc::new(code));
-                    Arc::clone(backend)
-                }
-                None => Arc::new(WasmBackend::new(ports.clone(), Arc::new(code))),
-            })
-        });
+                Ok(match running {
+                    Some(backend) => {
+                        backend.publish(Arc::new(code));
+                        Arc::clone(backend)
+                    }
+                    None => Arc::new(WasmBackend::new(ports.clone(), Arc::new(code))),
+                })
+            });
         Self { slot }
     }
 }
@@ -211,11 +253,17 @@ impl Backend for StoredBackend {
     }
 
     fn plan_publish(&self, call: &Call, request: &PublishRequest) -> Result<Plan, Error> {
-        self.slot.get()?.plan_publish(call, request).inspect(|plan| journal::plan("plan-publish", plan))
+        self.slot
+            .get()?
+            .plan_publish(call, request)
+            .inspect(|plan| journal::plan("plan-publish", plan))
     }
 
     fn plan_expand(&self, call: &Call, request: &NodeExpandRequest) -> Result<Plan, Error> {
-        self.slot.get()?.plan_expand(call, request).inspect(|plan| journal::plan("plan-expand", plan))
+        self.slot
+            .get()?
+            .plan_expand(call, request)
+            .inspect(|plan| journal::plan("plan-expand", plan))
     }
 }
 
@@ -227,11 +275,20 @@ pub struct StoredAuthenticator {
 impl StoredAuthenticator {
     /// Nothing is loaded yet.
     pub fn new(name: &str, loader: &Arc<Loader>, ports: AuthPorts) -> Self {
-        let slot = Slot::new(name, loader, move |loaded: Loaded, _running: Option<&Arc<WasmAuthenticator>>| {
-            let code = AuthCode::link(&loaded.engine, &loaded.component, loaded.manifest, loaded.generation)
+        let slot = Slot::new(
+            name,
+            loader,
+            move |loaded: Loaded, _running: Option<&Arc<WasmAuthenticator>>| {
+                let code = AuthCode::link(
+                    &loaded.engine,
+                    &loaded.component,
+                    loaded.manifest,
+                    loaded.generation,
+                )
                 .map_err(|error| Error::internal(error.to_string()))?;
-            Ok(Arc::new(WasmAuthenticator::new(ports.clone(), Arc::new(code))))
-        });
+                Ok(Arc::new(WasmAuthenticator::new(ports.clone(), Arc::new(code))))
+            },
+        );
         Self { slot }
     }
 }
@@ -282,12 +339,18 @@ pub(crate) mod tests {
             Self { store: Store::open(folder), engine: Engine::new(EngineMode::OnDemand).unwrap() }
         }
 
-        /// A checked and compiled generation of a component that has nothing in it but its manifest.
+        /// A checked and compiled generation of a component that has nothing in it but its
+        /// manifest.
         pub(crate) fn checked(&self, version: &str) -> u64 {
             let bytes = component(version);
             let generation = self.store.install(&bytes, 1).unwrap();
             let code = self.engine.compile(&bytes).unwrap();
-            self.store.cache(&self.engine.hash()).lock().unwrap().put(&generation.digest, &code).unwrap();
+            self.store
+                .cache(&self.engine.hash())
+                .lock()
+                .unwrap()
+                .put(&generation.digest, &code)
+                .unwrap();
             self.store.mark("disk", generation.number, State::Checked).unwrap().number
         }
 
@@ -303,10 +366,17 @@ pub(crate) mod tests {
     }
 
     fn component(version: &str) -> Vec<u8> {
-        let manifest = format!(r#"{{"name":"disk","version":"{version}","world":"backend","contract":"0.1.0"}}"#);
+        let manifest = format!(
+            r#"{{"name":"disk","version":"{version}","world":"backend","contract":"0.1.0"}}"#
+        );
         let name = wharf_core::manifest::SECTION;
-        let section = [[u8::try_from(name.len()).unwrap()].as_slice(), name.as_bytes(), manifest.as_bytes()].concat();
-        let length = [u8::try_from(section.len() & 0x7f).unwrap() | 0x80, u8::try_from(section.len() >> 7).unwrap()];
+        let section =
+            [[u8::try_from(name.len()).unwrap()].as_slice(), name.as_bytes(), manifest.as_bytes()]
+                .concat();
+        let length = [
+            u8::try_from(section.len() & 0x7f).unwrap() | 0x80,
+            u8::try_from(section.len() >> 7).unwrap(),
+        ];
         [b"\0asm\x0d\0\x01\0\0".as_slice(), &length, &section].concat()
     }
 
@@ -325,7 +395,9 @@ pub(crate) mod tests {
         assert_eq!((*slot.get().unwrap(), *slot.get().unwrap()), (1, 1));
         bed.store.activate("disk", bed.checked("3.0.0")).unwrap();
         assert_eq!(*slot.get().unwrap(), 3);
-        let none = Slot::new("disk", &loader, |_: Loaded, _: Option<&Arc<u64>>| Err::<Arc<u64>, _>(Error::internal("it needs another host")));
+        let none = Slot::new("disk", &loader, |_: Loaded, _: Option<&Arc<u64>>| {
+            Err::<Arc<u64>, _>(Error::internal("it needs another host"))
+        });
         assert!(none.get().unwrap_err().message.contains("another host"));
     }
 }

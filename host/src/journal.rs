@@ -1,5 +1,5 @@
-//! What sandboxed components do, for the log: their calls, their requests and their plans, at level `debug`. Texts and sizes only; no
-//! request's content, no context, no option.
+//! What sandboxed components do, for the log: their calls, their requests and their plans, at level
+//! `debug`. Texts and sizes only; no request's content, no context, no option.
 
 use wharf_core::plan::{MountSource, Plan, Step};
 use wharf_runtime::{CallEvent, Observer, Outcome, RequestEvent};
@@ -46,8 +46,20 @@ impl Observer for Journal {
     fn requested(&self, event: &RequestEvent<'_>) {
         let micros = micros(event.duration);
         match event.outcome {
-            Ok(status) => tracing::debug!(endpoint = event.endpoint, status, micros, "request {}", event.action),
-            Err(kind) => tracing::debug!(endpoint = event.endpoint, ?kind, micros, "request {}", event.action),
+            Ok(status) => tracing::debug!(
+                endpoint = event.endpoint,
+                status,
+                micros,
+                "request {}",
+                event.action
+            ),
+            Err(kind) => tracing::debug!(
+                endpoint = event.endpoint,
+                ?kind,
+                micros,
+                "request {}",
+                event.action
+            ),
         }
     }
 }
@@ -58,7 +70,12 @@ pub fn plan(function: &'static str, plan: &Plan) {
         tracing::debug!(
             function,
             summary = one_line(&plan.summary),
-            steps = plan.steps.iter().map(|step| one_line(&describe(step))).collect::<Vec<_>>().join(", "),
+            steps = plan
+                .steps
+                .iter()
+                .map(|step| one_line(&describe(step)))
+                .collect::<Vec<_>>()
+                .join(", "),
             "plan"
         );
     }
@@ -72,10 +89,15 @@ fn one_line(text: &str) -> String {
 fn describe(step: &Step) -> String {
     match step {
         Step::FindDevice(find) => format!("find-device {}", find.serial),
-        Step::Format { fs_type, .. } | Step::Check { fs_type } | Step::Grow { fs_type } => format!("{} {fs_type}", step.word()).trim_end().to_owned(),
+        Step::Format { fs_type, .. } | Step::Check { fs_type } | Step::Grow { fs_type } => {
+            format!("{} {fs_type}", step.word()).trim_end().to_owned()
+        }
         Step::Mount(mount) => match &mount.source {
             MountSource::Device => format!("{} {}", step.word(), mount.fs_type),
-            MountSource::Staged | MountSource::Directory(_) | MountSource::Nfs { .. } | MountSource::Fuse { .. } => step.word().to_owned(),
+            MountSource::Staged
+            | MountSource::Directory(_)
+            | MountSource::Nfs { .. }
+            | MountSource::Fuse { .. } => step.word().to_owned(),
         },
         Step::SetBlockQueue { key, value } => format!("set-block-queue {key}={value}"),
         Step::MakeDirectory { .. } | Step::BlockDevice { .. } => step.word().to_owned(),

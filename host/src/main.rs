@@ -1,4 +1,5 @@
-//! The binary: FlexVolume driver by the name that it is executed under, command line otherwise. Puts the rooms together and decides nothing.
+//! The binary: FlexVolume driver by the name that it is executed under, command line otherwise.
+//! Puts the rooms together and decides nothing.
 
 mod assembly;
 mod backend_command;
@@ -34,7 +35,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Memory holds keys now and then, and a dump would keep them. A system that refuses is none the worse.
+/// Memory holds keys now and then, and a dump would keep them. A system that refuses is none the
+/// worse.
 fn forbid_core_dumps() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }

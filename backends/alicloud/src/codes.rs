@@ -1,8 +1,9 @@
-//! One table from the cloud's error codes to the contract's error kinds, with what a person should do.
+//! One table from the cloud's error codes to the contract's error kinds, with what a person should
+//! do.
 //!
-//! Source: the error code lists of CreateDisk, DeleteDisk, AttachDisk, DetachDisk, ResizeDisk, DescribeDisks (ECS 2014-05-26), the common
-//! error codes, and the codes that the public driver handles. What the table does not know is judged by its HTTP status, and its code is
-//! shown.
+//! Source: the error code lists of CreateDisk, DeleteDisk, AttachDisk, DetachDisk, ResizeDisk,
+//! DescribeDisks (ECS 2014-05-26), the common error codes, and the codes that the public driver
+//! handles. What the table does not know is judged by its HTTP status, and its code is shown.
 
 use wharf_sdk::{Blame, ErrorKind};
 
@@ -21,13 +22,16 @@ pub struct Verdict {
 
 struct Row(&'static str, ErrorKind, Blame, &'static str);
 
-const ACCOUNT_MONEY: &str = "settle the account's balance in the Alibaba Cloud console, then try again";
-const ACCOUNT_LOCK: &str = "the cloud locked the resource (security or compliance); unlock it in the console or open a ticket";
+const ACCOUNT_MONEY: &str =
+    "settle the account's balance in the Alibaba Cloud console, then try again";
+const ACCOUNT_LOCK: &str = "the cloud locked the resource (security or compliance); unlock it in \
+                            the console or open a ticket";
 const CREDENTIAL: &str = "check the access key or role that the account of this driver uses";
 const RAM: &str = "grant this action to the RAM user or role of the account that signs";
 const STOCK: &str = "choose another disk type or zone, or try again later";
 const QUOTA: &str = "raise the quota in the Quota Center, or delete what is not needed";
-const SLOTS: &str = "the node holds as many disks as its instance type allows; schedule the workload on another node";
+const SLOTS: &str = "the node holds as many disks as its instance type allows; schedule the \
+                     workload on another node";
 const PAIRING: &str = "use a disk type that the node's instance type supports, or another node";
 
 /// First match wins. A star at the end matches any rest, a star at the beginning any start.
@@ -38,8 +42,18 @@ const TABLE: &[Row] = &[
     Row("FlowControl*", ErrorKind::Throttled, Blame::Cloud, ""),
     // Who are you?
     Row("SignatureNonceUsed", ErrorKind::Unavailable, Blame::Host, ""),
-    Row("InvalidTimeStamp*", ErrorKind::Unauthenticated, Blame::Host, "set this machine's clock: the cloud accepts 15 minutes of difference"),
-    Row("IllegalTimestamp", ErrorKind::Unauthenticated, Blame::Host, "set this machine's clock: the cloud accepts 15 minutes of difference"),
+    Row(
+        "InvalidTimeStamp*",
+        ErrorKind::Unauthenticated,
+        Blame::Host,
+        "set this machine's clock: the cloud accepts 15 minutes of difference",
+    ),
+    Row(
+        "IllegalTimestamp",
+        ErrorKind::Unauthenticated,
+        Blame::Host,
+        "set this machine's clock: the cloud accepts 15 minutes of difference",
+    ),
     Row("SignatureDoesNotMatch", ErrorKind::Unauthenticated, Blame::User, CREDENTIAL),
     Row("IncompleteSignature", ErrorKind::Unauthenticated, Blame::User, CREDENTIAL),
     Row("InvalidAccessKeyId*", ErrorKind::Unauthenticated, Blame::User, CREDENTIAL),
@@ -56,14 +70,34 @@ const TABLE: &[Row] = &[
     Row("InstanceLockedForSecurity", ErrorKind::FailedPrecondition, Blame::User, ACCOUNT_LOCK),
     Row("*LockedForSecurity", ErrorKind::FailedPrecondition, Blame::User, ACCOUNT_LOCK),
     Row("SecurityRisk*", ErrorKind::FailedPrecondition, Blame::User, ACCOUNT_LOCK),
-    Row("RealNameAuthenticationError", ErrorKind::FailedPrecondition, Blame::User, "finish the real-name registration of the account"),
+    Row(
+        "RealNameAuthenticationError",
+        ErrorKind::FailedPrecondition,
+        Blame::User,
+        "finish the real-name registration of the account",
+    ),
     Row("Forbidden.RAM", ErrorKind::PermissionDenied, Blame::User, RAM),
     Row("Forbidden*", ErrorKind::PermissionDenied, Blame::User, RAM),
     Row("NoPermission*", ErrorKind::PermissionDenied, Blame::User, RAM),
     Row("ImplicitDeny*", ErrorKind::PermissionDenied, Blame::User, RAM),
-    Row("UserNotInTheWhiteList", ErrorKind::PermissionDenied, Blame::User, "ask the cloud to enable this feature for the account"),
-    Row("InvalidKMSKey*", ErrorKind::InvalidArgument, Blame::User, "name a key of this region that the account may use in `kmsKeyId`"),
-    Row("InvalidParameter.KMSKeyId*", ErrorKind::InvalidArgument, Blame::User, "name a key of this region that the account may use in `kmsKeyId`"),
+    Row(
+        "UserNotInTheWhiteList",
+        ErrorKind::PermissionDenied,
+        Blame::User,
+        "ask the cloud to enable this feature for the account",
+    ),
+    Row(
+        "InvalidKMSKey*",
+        ErrorKind::InvalidArgument,
+        Blame::User,
+        "name a key of this region that the account may use in `kmsKeyId`",
+    ),
+    Row(
+        "InvalidParameter.KMSKeyId*",
+        ErrorKind::InvalidArgument,
+        Blame::User,
+        "name a key of this region that the account may use in `kmsKeyId`",
+    ),
     // Not enough of it.
     Row("*NoStock", ErrorKind::ResourceExhausted, Blame::Cloud, STOCK),
     Row("*NotOnSale", ErrorKind::ResourceExhausted, Blame::Cloud, STOCK),
@@ -100,28 +134,65 @@ const TABLE: &[Row] = &[
     Row("UnknownError", ErrorKind::Unavailable, Blame::Cloud, ""),
     Row("ServiceTimeout", ErrorKind::Unavailable, Blame::Cloud, ""),
     // It does not fit.
-    Row("IdempotentParameterMismatch", ErrorKind::AlreadyExists, Blame::User, "the same name was used with other parameters; use another name"),
-    Row("InvalidDiskSize*", ErrorKind::OutOfRange, Blame::User, "ask for a size that the disk type allows"),
-    Row("InvalidDataDiskSize*", ErrorKind::OutOfRange, Blame::User, "ask for a size that the disk type allows"),
+    Row(
+        "IdempotentParameterMismatch",
+        ErrorKind::AlreadyExists,
+        Blame::User,
+        "the same name was used with other parameters; use another name",
+    ),
+    Row(
+        "InvalidDiskSize*",
+        ErrorKind::OutOfRange,
+        Blame::User,
+        "ask for a size that the disk type allows",
+    ),
+    Row(
+        "InvalidDataDiskSize*",
+        ErrorKind::OutOfRange,
+        Blame::User,
+        "ask for a size that the disk type allows",
+    ),
     Row("InvalidDataDiskCategory*", ErrorKind::ResourceExhausted, Blame::Cloud, STOCK),
     Row("InvalidDiskCategory*", ErrorKind::InvalidArgument, Blame::User, PAIRING),
-    Row("OperationDenied.PerformanceLevelNotMatch", ErrorKind::OutOfRange, Blame::User, "choose a performance level that allows this size"),
-    Row("InvalidPerformanceLevel*", ErrorKind::InvalidArgument, Blame::User, "choose a performance level that this region offers"),
-    Row("InvalidProvisionedIops*", ErrorKind::InvalidArgument, Blame::User, "ask for fewer provisioned IOPS, or for a larger disk"),
-    Row("InvalidInstanceType.NotSupportDiskCategory", ErrorKind::FailedPrecondition, Blame::User, PAIRING),
+    Row(
+        "OperationDenied.PerformanceLevelNotMatch",
+        ErrorKind::OutOfRange,
+        Blame::User,
+        "choose a performance level that allows this size",
+    ),
+    Row(
+        "InvalidPerformanceLevel*",
+        ErrorKind::InvalidArgument,
+        Blame::User,
+        "choose a performance level that this region offers",
+    ),
+    Row(
+        "InvalidProvisionedIops*",
+        ErrorKind::InvalidArgument,
+        Blame::User,
+        "ask for fewer provisioned IOPS, or for a larger disk",
+    ),
+    Row(
+        "InvalidInstanceType.NotSupportDiskCategory",
+        ErrorKind::FailedPrecondition,
+        Blame::User,
+        PAIRING,
+    ),
     Row("NotSupportDiskCategory", ErrorKind::FailedPrecondition, Blame::User, PAIRING),
     Row("InvalidInstanceType*", ErrorKind::FailedPrecondition, Blame::User, PAIRING),
     Row(
         "ResourcesNotInSameZone",
         ErrorKind::FailedPrecondition,
         Blame::User,
-        "the disk and the node are in different zones; use `volumeBindingMode: WaitForFirstConsumer`",
+        "the disk and the node are in different zones; use `volumeBindingMode: \
+         WaitForFirstConsumer`",
     ),
     Row(
         "InvalidOperation.InvalidZone*",
         ErrorKind::FailedPrecondition,
         Blame::User,
-        "the disk and the node are in different zones; use `volumeBindingMode: WaitForFirstConsumer`",
+        "the disk and the node are in different zones; use `volumeBindingMode: \
+         WaitForFirstConsumer`",
     ),
     Row(
         "DiskNotPortable",
@@ -129,13 +200,28 @@ const TABLE: &[Row] = &[
         Blame::User,
         "the disk is bound to the instance that it was bought with; convert it to pay-as-you-go",
     ),
-    Row("DependencyViolation*", ErrorKind::FailedPrecondition, Blame::User, "delete what depends on it first (snapshots, for example)"),
-    Row("DeletionProtection*", ErrorKind::FailedPrecondition, Blame::User, "switch deletion protection off first"),
+    Row(
+        "DependencyViolation*",
+        ErrorKind::FailedPrecondition,
+        Blame::User,
+        "delete what depends on it first (snapshots, for example)",
+    ),
+    Row(
+        "DeletionProtection*",
+        ErrorKind::FailedPrecondition,
+        Blame::User,
+        "switch deletion protection off first",
+    ),
     Row("OperationDenied*", ErrorKind::FailedPrecondition, Blame::User, ""),
     // Not there. After everything that ends like it and means something else.
     Row("InvalidRegionId*", ErrorKind::InvalidArgument, Blame::User, "check the setting `region`"),
     Row("InvalidZoneId*", ErrorKind::InvalidArgument, Blame::User, "name a zone of this region"),
-    Row("InvalidResourceGroup*", ErrorKind::InvalidArgument, Blame::User, "check `resourceGroupId`"),
+    Row(
+        "InvalidResourceGroup*",
+        ErrorKind::InvalidArgument,
+        Blame::User,
+        "check `resourceGroupId`",
+    ),
     Row("*.NotFound", ErrorKind::NotFound, Blame::User, ""),
     // The call is wrong.
     Row("Missing*", ErrorKind::InvalidArgument, Blame::User, ""),
@@ -153,7 +239,8 @@ const TABLE: &[Row] = &[
         "InvalidVersion",
         ErrorKind::Internal,
         Blame::Backend,
-        "the endpoint does not know this API version; check that it is the right product's endpoint",
+        "the endpoint does not know this API version; check that it is the right product's \
+         endpoint",
     ),
 ];
 
@@ -168,7 +255,8 @@ pub fn judge(code: &str, status: u16) -> Verdict {
     }
 }
 
-/// What a status alone means. ECS uses 403 for states and quotas as much as for permissions, so an unknown 403 is a state.
+/// What a status alone means. ECS uses 403 for states and quotas as much as for permissions, so an
+/// unknown 403 is a state.
 pub fn judge_status(status: u16) -> (ErrorKind, Blame) {
     match status {
         400 => (ErrorKind::InvalidArgument, Blame::User),

@@ -1,5 +1,6 @@
-//! Alibaba Cloud's OpenAPI for backends: RPC-style calls over the SDK's HTTP, one table from the cloud's error codes to the contract's
-//! error kinds, the instance metadata service, and timestamps. A library of the backends beside it; knows no driver and no key.
+//! Alibaba Cloud's OpenAPI for backends: RPC-style calls over the SDK's HTTP, one table from the
+//! cloud's error codes to the contract's error kinds, the instance metadata service, and
+//! timestamps. A library of the backends beside it; knows no driver and no key.
 
 pub mod codes;
 pub mod metadata;

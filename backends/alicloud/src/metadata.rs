@@ -1,5 +1,6 @@
-//! The instance metadata service in its second version: a short-lived token first, then the question. The endpoint id is `metadata`; its
-//! requests carry no account, so the operator grants them as `METHOD /path`.
+//! The instance metadata service in its second version: a short-lived token first, then the
+//! question. The endpoint id is `metadata`; its requests carry no account, so the operator grants
+//! them as `METHOD /path`.
 
 use wharf_sdk::http::{Request, Response};
 use wharf_sdk::{Error, ErrorKind};
@@ -28,7 +29,8 @@ impl Metadata {
     /// # Errors
     /// There is no metadata service, or it refuses.
     pub fn open() -> Result<Self, Error> {
-        let request = Request::read(ENDPOINT, "PUT", TOKEN_PATH).with_header("x-aliyun-ecs-metadata-token-ttl-seconds", TOKEN_SECONDS.to_string());
+        let request = Request::read(ENDPOINT, "PUT", TOKEN_PATH)
+            .with_header("x-aliyun-ecs-metadata-token-ttl-seconds", TOKEN_SECONDS.to_string());
         let response = ask(&request)?;
         Ok(Self { token: response.text().to_owned() })
     }
@@ -36,9 +38,11 @@ impl Metadata {
     /// Reads one path.
     ///
     /// # Errors
-    /// `not-found` for a path that the service does not have; `unavailable` for anything else that is not an answer.
+    /// `not-found` for a path that the service does not have; `unavailable` for anything else that
+    /// is not an answer.
     pub fn get(&self, path: &str) -> Result<Response, Error> {
-        ask(&Request::read(ENDPOINT, "GET", path).with_header("x-aliyun-ecs-metadata-token", &self.token))
+        ask(&Request::read(ENDPOINT, "GET", path)
+            .with_header("x-aliyun-ecs-metadata-token", &self.token))
     }
 }
 
@@ -70,15 +74,23 @@ mod tests {
             .answering("GET /latest/dynamic/instance-identity/document", Response::new(200, "{}"));
         Metadata::open().unwrap().get(IDENTITY_PATH).unwrap();
         let requests = host.requests();
-        assert_eq!(requests[0].headers.value("x-aliyun-ecs-metadata-token-ttl-seconds"), Some("60"));
+        assert_eq!(
+            requests[0].headers.value("x-aliyun-ecs-metadata-token-ttl-seconds"),
+            Some("60")
+        );
         assert_eq!(requests[1].headers.value("x-aliyun-ecs-metadata-token"), Some("TOKEN"));
-        assert!(requests.iter().all(|request| request.account.is_none() && request.endpoint == "metadata"));
+        assert!(
+            requests
+                .iter()
+                .all(|request| request.account.is_none() && request.endpoint == "metadata")
+        );
     }
 
     #[test]
     fn a_missing_path_is_not_found_and_an_odd_status_passes() {
-        let _host =
-            FakeHost::install().answering("PUT /latest/api/token", Response::new(404, "")).answering("PUT /latest/api/token", Response::new(500, ""));
+        let _host = FakeHost::install()
+            .answering("PUT /latest/api/token", Response::new(404, ""))
+            .answering("PUT /latest/api/token", Response::new(500, ""));
         assert_eq!(Metadata::open().err().unwrap().kind, ErrorKind::NotFound);
         assert_eq!(Metadata::open().err().unwrap().kind, ErrorKind::Unavailable);
     }

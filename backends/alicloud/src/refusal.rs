@@ -6,7 +6,8 @@ use wharf_sdk::{Blame, Error, ErrorKind};
 
 use crate::codes;
 
-/// A cloud's message is cut after so many characters: it is for people, and some quote a whole request.
+/// A cloud's message is cut after so many characters: it is for people, and some quote a whole
+/// request.
 const MESSAGE_CHARS: usize = 300;
 
 /// Why a call has no result.
@@ -51,7 +52,8 @@ pub struct Refusal {
     pub status: u16,
     /// The cloud's code.
     pub code: String,
-    /// The cloud's words, cut and cleaned; empty where they could hold more than a person should see.
+    /// The cloud's words, cut and cleaned; empty where they could hold more than a person should
+    /// see.
     pub message: String,
     /// For a support ticket.
     pub request_id: String,
@@ -94,7 +96,9 @@ impl Refusal {
     fn words(&self, kind: ErrorKind) -> String {
         // A signature error's message quotes the signed request, security token included.
         let said = match kind {
-            ErrorKind::Unauthenticated => "the cloud does not accept the credential or the signature",
+            ErrorKind::Unauthenticated => {
+                "the cloud does not accept the credential or the signature"
+            }
             _ if self.message.is_empty() => "refused by the cloud",
             _ => &self.message,
         };
@@ -108,20 +112,30 @@ impl Refusal {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let verdict = codes::judge(&refusal.code, refusal.status);
-        let mut error = Error::new(verdict.kind, verdict.blame, refusal.words(verdict.kind)).with_code(&refusal.code);
+        let mut error = Error::new(verdict.kind, verdict.blame, refusal.words(verdict.kind))
+            .with_code(&refusal.code);
         error.hint = match (verdict.hint, &refusal.recommend) {
             ("", recommend) => recommend.as_ref().map(|link| format!("see {link}")),
             (hint, _) => Some(hint.to_owned()),
         };
-        if refusal.is_mutation && codes::leaves_open(refusal.status) { error.with_unknown_effect() } else { error }
+        if refusal.is_mutation && codes::leaves_open(refusal.status) {
+            error.with_unknown_effect()
+        } else {
+            error
+        }
     }
 }
 
 /// A proxy's or a load balancer's answer: there is a status and nothing else to go by.
 fn without_a_code(action: &str, response: &Response, is_mutation: bool) -> Error {
     let (kind, blame) = codes::judge_status(response.status);
-    let message = format!("{action}: status {} with no error code in {} bytes", response.status, response.body.len());
-    let error = Error::new(kind, blame, message).with_hint("check that the endpoint is the cloud's API and not a proxy in front of it");
+    let message = format!(
+        "{action}: status {} with no error code in {} bytes",
+        response.status,
+        response.body.len()
+    );
+    let error = Error::new(kind, blame, message)
+        .with_hint("check that the endpoint is the cloud's API and not a proxy in front of it");
     let error = if blame == Blame::User { Error { blame: Blame::Cloud, ..error } } else { error };
     if is_mutation { error.with_unknown_effect() } else { error }
 }
@@ -130,7 +144,11 @@ fn presentable(message: &str) -> String {
     if message.contains("string to sign") {
         return String::new();
     }
-    message.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(MESSAGE_CHARS).collect()
+    message
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .take(MESSAGE_CHARS)
+        .collect()
 }
 
 #[cfg(test)]
@@ -151,7 +169,10 @@ mod tests {
             r#"{"Code":"InvalidInstanceId.NotFound","Message":"The specified InstanceId does not exist.","RequestId":"R-1"}"#,
         );
         assert_eq!(error.kind, ErrorKind::NotFound);
-        assert_eq!(error.message, "AttachDisk: The specified InstanceId does not exist. [request R-1]");
+        assert_eq!(
+            error.message,
+            "AttachDisk: The specified InstanceId does not exist. [request R-1]"
+        );
         assert_eq!(error.code.as_deref(), Some("InvalidInstanceId.NotFound"));
         assert_eq!(error.effect, Left::None);
     }
@@ -182,8 +203,15 @@ mod tests {
 
     #[test]
     fn an_unknown_code_is_named_and_points_where_the_cloud_points() {
-        let error = refused(Effect::Read, 403, r#"{"Code":"Brand.New","Message":"No.","Recommend":"https://x.example/q"}"#);
+        let error = refused(
+            Effect::Read,
+            403,
+            r#"{"Code":"Brand.New","Message":"No.","Recommend":"https://x.example/q"}"#,
+        );
         assert_eq!(error.kind, ErrorKind::FailedPrecondition);
-        assert_eq!((error.code.as_deref(), error.hint.as_deref()), (Some("Brand.New"), Some("see https://x.example/q")));
+        assert_eq!(
+            (error.code.as_deref(), error.hint.as_deref()),
+            (Some("Brand.New"), Some("see https://x.example/q"))
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The cloud's timestamps, `2023-10-26T10:22:32Z`: UTC, whole seconds. Civil dates by hand, after Howard Hinnant's `days_from_civil`.
+//! The cloud's timestamps, `2023-10-26T10:22:32Z`: UTC, whole seconds. Civil dates by hand, after
+//! Howard Hinnant's `days_from_civil`.
 
 const MS_PER_DAY: u64 = 86_400_000;
 
@@ -6,26 +7,37 @@ const MS_PER_DAY: u64 = 86_400_000;
 pub fn format(ms: u64) -> String {
     let (year, month, day) = civil(ms / MS_PER_DAY);
     let seconds = ms % MS_PER_DAY / 1000;
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
-/// Milliseconds since 1970-01-01 UTC of `YYYY-MM-DDThh:mm[:ss]Z`; `None` for anything else, or for a time before 1970.
+/// Milliseconds since 1970-01-01 UTC of `YYYY-MM-DDThh:mm[:ss]Z`; `None` for anything else, or for
+/// a time before 1970.
 pub fn parse(text: &str) -> Option<u64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
     let time = if time.len() == 5 { format!("{time}:00") } else { time.to_owned() };
     let [hour, minute, second] = numbers(&time, ':', [2, 2, 2])?;
-    let is_real = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=days_in(year, month)).contains(&day);
+    let is_real = (1970..=9999).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=days_in(year, month)).contains(&day);
     // 60: a leap second, which counts as the next one.
     let is_time = hour < 24 && minute < 60 && second <= 60;
-    (is_real && is_time).then(|| days(year, month, day) * MS_PER_DAY + ((hour * 60 + minute) * 60 + second) * 1000)
+    (is_real && is_time)
+        .then(|| days(year, month, day) * MS_PER_DAY + ((hour * 60 + minute) * 60 + second) * 1000)
 }
 
 fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[u64; 3]> {
     let mut fields = text.split(separator);
     let mut read = [0; 3];
     for (slot, width) in read.iter_mut().zip(widths) {
-        let field = fields.next().filter(|field| field.len() == width && field.bytes().all(|byte| byte.is_ascii_digit()))?;
+        let field = fields.next().filter(|field| {
+            field.len() == width && field.bytes().all(|byte| byte.is_ascii_digit())
+        })?;
         *slot = field.parse().ok()?;
     }
     fields.next().is_none().then_some(read)
@@ -33,7 +45,9 @@ fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[u64; 3]> 
 
 fn days_in(year: u64, month: u64) -> u64 {
     match month {
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
+            29
+        }
         2 => 28,
         4 | 6 | 9 | 11 => 30,
         _ => 31,
@@ -53,7 +67,8 @@ fn days(year: u64, month: u64, day: u64) -> u64 {
 fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + EPOCH;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let month = (shifted_month + 2) % 12 + 1;

@@ -1,5 +1,6 @@
-//! Source `addon-token`: what ACK mounts for its add-ons. Values are base64 of an AES-CBC text whose first block is the initialisation
-//! vector; the key is `keyring`, beside them. That hides nothing from anybody who has the file: keep the file from others.
+//! Source `addon-token`: what ACK mounts for its add-ons. Values are base64 of an AES-CBC text
+//! whose first block is the initialisation vector; the key is `keyring`, beside them. That hides
+//! nothing from anybody who has the file: keep the file from others.
 
 use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::{BlockDecryptMut, KeyIvInit};
@@ -32,31 +33,50 @@ struct Token {
 /// Reads the file.
 ///
 /// # Errors
-/// `not-found` for a file without keys, or with keys that are over; a misconfiguration when it cannot be read. No value of it is quoted but its end.
+/// `not-found` for a file without keys, or with keys that are over; a misconfiguration when it
+/// cannot be read. No value of it is quoted but its end.
 pub fn read(source: &Source, now_ms: u64) -> Result<Credential, Error> {
     let content = source.require("content")?;
     let token: Token = sealed_json::of_file("the add-on token", content)?;
     if token.id.is_empty() || token.secret.is_empty() || token.keyring.is_empty() {
         return Err(Error::not_found("the add-on token has no access key"));
     }
-    let expires_at = timestamp::parse(&token.expiration).ok_or_else(|| Error::misconfigured("the add-on token does not say when it ends"))?;
+    let expires_at = timestamp::parse(&token.expiration)
+        .ok_or_else(|| Error::misconfigured("the add-on token does not say when it ends"))?;
     if expires_at <= now_ms {
         return Err(Error::not_found(format!("the add-on token ended at {}", token.expiration)));
     }
     let open = |name: &str, value: &str| {
-        decrypt(value, token.keyring.as_bytes()).ok_or_else(|| Error::misconfigured(format!("`{name}` of the add-on token cannot be decrypted")))
+        decrypt(value, token.keyring.as_bytes()).ok_or_else(|| {
+            Error::misconfigured(format!("`{name}` of the add-on token cannot be decrypted"))
+        })
     };
-    let security_token = if token.token.is_empty() { String::new() } else { open("security.token", &token.token)? };
-    Ok(credential(&open("access.key.id", &token.id)?, &open("access.key.secret", &token.secret)?, &security_token).until_ms(expires_at))
+    let security_token =
+        if token.token.is_empty() { String::new() } else { open("security.token", &token.token)? };
+    Ok(credential(
+        &open("access.key.id", &token.id)?,
+        &open("access.key.secret", &token.secret)?,
+        &security_token,
+    )
+    .until_ms(expires_at))
 }
 
 fn decrypt(value: &str, key: &[u8]) -> Option<String> {
     let mut bytes = STANDARD.decode(value).ok()?;
     let (iv, text) = bytes.split_at_mut_checked(BLOCK)?;
     let plain = match key.len() {
-        16 => cbc::Decryptor::<Aes128>::new_from_slices(key, iv).ok()?.decrypt_padded_mut::<Pkcs7>(text).ok()?,
-        24 => cbc::Decryptor::<Aes192>::new_from_slices(key, iv).ok()?.decrypt_padded_mut::<Pkcs7>(text).ok()?,
-        32 => cbc::Decryptor::<Aes256>::new_from_slices(key, iv).ok()?.decrypt_padded_mut::<Pkcs7>(text).ok()?,
+        16 => cbc::Decryptor::<Aes128>::new_from_slices(key, iv)
+            .ok()?
+            .decrypt_padded_mut::<Pkcs7>(text)
+            .ok()?,
+        24 => cbc::Decryptor::<Aes192>::new_from_slices(key, iv)
+            .ok()?
+            .decrypt_padded_mut::<Pkcs7>(text)
+            .ok()?,
+        32 => cbc::Decryptor::<Aes256>::new_from_slices(key, iv)
+            .ok()?
+            .decrypt_padded_mut::<Pkcs7>(text)
+            .ok()?,
         _ => return None,
     };
     std::str::from_utf8(plain).ok().map(str::to_owned)
@@ -81,7 +101,10 @@ mod tests {
         let credential = opened(FILE, ENDS - 1).unwrap();
         let keys = Keys::of(&credential).unwrap();
         assert_eq!((keys.id, keys.secret.expose()), ("fake-accessKeyId", "fake-accessKeySecret"));
-        assert_eq!(keys.token.unwrap().expose(), "STS.a-loooooooooooog-and-random-aweifuhaskichvaehiwciuhiuhiu-FakeSecurityToken");
+        assert_eq!(
+            keys.token.unwrap().expose(),
+            "STS.a-loooooooooooog-and-random-aweifuhaskichvaehiwciuhiuhiu-FakeSecurityToken"
+        );
         assert_eq!(credential.expires_at_ms, Some(ENDS));
     }
 

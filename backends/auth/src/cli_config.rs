@@ -28,25 +28,34 @@ struct Profile {
 /// Reads the profile that is named, or the current one.
 ///
 /// # Errors
-/// `not-found` for a profile that is missing or was never filled in. A misconfiguration when the file cannot be read, or when the profile is of
-/// another mode: whoever chose it wants that identity, and not the next source's. Of the file, the profile's name and mode are quoted.
+/// `not-found` for a profile that is missing or was never filled in. A misconfiguration when the
+/// file cannot be read, or when the profile is of another mode: whoever chose it wants that
+/// identity, and not the next source's. Of the file, the profile's name and mode are quoted.
 pub fn read(source: &Source) -> Result<Credential, Error> {
     let content = source.require("content")?;
     let config: Config = sealed_json::of_file("the CLI configuration", content)?;
     let name = source.value("profile").map_or(config.current.as_str(), Secret::expose);
     let about = |what: &str| format!("profile `{name}` of the CLI configuration {what}");
-    let profile = config.profiles.iter().find(|profile| profile.name == name).ok_or_else(|| Error::not_found(about("does not exist")))?;
+    let profile = config
+        .profiles
+        .iter()
+        .find(|profile| profile.name == name)
+        .ok_or_else(|| Error::not_found(about("does not exist")))?;
     let has_keys = !profile.access_key_id.is_empty() && !profile.access_key_secret.is_empty();
     match profile.mode.as_str() {
         "AK" if has_keys => Ok(credential(&profile.access_key_id, &profile.access_key_secret, "")),
         "StsToken" if has_keys && !profile.sts_token.is_empty() => {
             Ok(credential(&profile.access_key_id, &profile.access_key_secret, &profile.sts_token))
         }
-        "EcsRamRole" => ecs_ram_role::ask(Some(profile.ram_role_name.as_str()).filter(|role| !role.is_empty())),
+        "EcsRamRole" => {
+            ecs_ram_role::ask(Some(profile.ram_role_name.as_str()).filter(|role| !role.is_empty()))
+        }
         // No mode: what the CLI writes before `aliyun configure` is through.
         "AK" | "StsToken" | "" => Err(Error::not_found(about("has no keys"))),
-        mode => Err(Error::misconfigured(about(&format!("is of mode `{mode}`, which is not supported here")))
-            .with_hint("name a profile of mode AK, StsToken or EcsRamRole as `profile`")),
+        mode => Err(Error::misconfigured(about(&format!(
+            "is of mode `{mode}`, which is not supported here"
+        )))
+        .with_hint("name a profile of mode AK, StsToken or EcsRamRole as `profile`")),
     }
 }
 
@@ -72,15 +81,22 @@ mod tests {
     #[test]
     fn the_current_profile_is_read_unless_another_is_named() {
         let current = profile("").unwrap();
-        assert!(Keys::of(&current).unwrap().id == "a" && Keys::of(&current).unwrap().token.is_none());
+        assert!(
+            Keys::of(&current).unwrap().id == "a" && Keys::of(&current).unwrap().token.is_none()
+        );
         assert_eq!(Keys::of(&profile("temporary").unwrap()).unwrap().token.unwrap().expose(), "t");
     }
 
     #[test]
     fn a_profile_that_is_empty_or_missing_is_passed_over() {
-        for (name, word) in [("empty", "no keys"), ("new", "no keys"), ("other", "does not exist")] {
+        for (name, word) in [("empty", "no keys"), ("new", "no keys"), ("other", "does not exist")]
+        {
             let error = profile(name).unwrap_err();
-            assert!(error.kind == ErrorKind::NotFound && error.message.contains(word), "{}", error.message);
+            assert!(
+                error.kind == ErrorKind::NotFound && error.message.contains(word),
+                "{}",
+                error.message
+            );
         }
     }
 
@@ -88,7 +104,10 @@ mod tests {
     fn a_profile_of_another_mode_is_an_error_that_names_the_mode_and_what_to_do() {
         let error = profile("sso").unwrap_err();
         assert_eq!(error.kind, ErrorKind::FailedPrecondition);
-        assert!(error.message.contains("CloudSSO") && error.hint.as_deref().is_some_and(|hint| hint.contains("StsToken")));
+        assert!(
+            error.message.contains("CloudSSO")
+                && error.hint.as_deref().is_some_and(|hint| hint.contains("StsToken"))
+        );
         assert!(!format!("{error:?}").contains("s3cr3t"));
     }
 

@@ -1,5 +1,5 @@
-//! Source `cloud-config`: the JSON file of the older cloud controllers, plain (`cloud-config`) or with encoded values
-//! (`cloud-config.alicloud`).
+//! Source `cloud-config`: the JSON file of the older cloud controllers, plain (`cloud-config`) or
+//! with encoded values (`cloud-config.alicloud`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -29,7 +29,8 @@ struct Global {
 /// Reads the file.
 ///
 /// # Errors
-/// `not-found` without keys in it; a misconfiguration when it cannot be read. Nothing of it is quoted.
+/// `not-found` without keys in it; a misconfiguration when it cannot be read. Nothing of it is
+/// quoted.
 pub fn read(source: &Source) -> Result<Credential, Error> {
     let content = source.require("content")?;
     let config: Config = sealed_json::of_file("the cloud config", content)?;
@@ -45,8 +46,10 @@ pub fn read(source: &Source) -> Result<Credential, Error> {
 
 fn decoded(value: &str) -> Result<String, Error> {
     let bytes = STANDARD.decode(value.trim()).ok();
-    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).map(|text| text.trim().to_owned());
-    text.filter(|text| !text.is_empty()).ok_or_else(|| Error::misconfigured("a value of the cloud config is not base64"))
+    let text =
+        bytes.and_then(|bytes| String::from_utf8(bytes).ok()).map(|text| text.trim().to_owned());
+    text.filter(|text| !text.is_empty())
+        .ok_or_else(|| Error::misconfigured("a value of the cloud config is not base64"))
 }
 
 #[cfg(test)]
@@ -55,7 +58,8 @@ mod tests {
     use crate::keys::Keys;
 
     fn keys(content: &str, base64: &str) -> Result<(String, String), Error> {
-        let credential = read(&Source::new("cloud-config", [("content", content), ("base64", base64)]))?;
+        let credential =
+            read(&Source::new("cloud-config", [("content", content), ("base64", base64)]))?;
         let keys = Keys::of(&credential)?;
         Ok((keys.id.to_owned(), keys.secret.expose().to_owned()))
     }
@@ -63,8 +67,16 @@ mod tests {
     #[test]
     fn both_forms_of_the_file_are_read() {
         let expected = ("id".to_owned(), "secret".to_owned());
-        assert_eq!(keys(r#"{"Global":{"accessKeyID":"id","accessKeySecret":"secret","region":"x"}}"#, "").unwrap(), expected);
-        assert_eq!(keys(r#"{"Global":{"accessKeyID":"aWQ=","accessKeySecret":"c2VjcmV0Cg=="}}"#, "true").unwrap(), expected);
+        assert_eq!(
+            keys(r#"{"Global":{"accessKeyID":"id","accessKeySecret":"secret","region":"x"}}"#, "")
+                .unwrap(),
+            expected
+        );
+        assert_eq!(
+            keys(r#"{"Global":{"accessKeyID":"aWQ=","accessKeySecret":"c2VjcmV0Cg=="}}"#, "true")
+                .unwrap(),
+            expected
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Source `ecs-ram-role`: the temporary credential that the metadata service has for the machine's RAM role.
+//! Source `ecs-ram-role`: the temporary credential that the metadata service has for the machine's
+//! RAM role.
 
 use serde::Deserialize;
 use wharf_alicloud::metadata::{Metadata, ROLE_PATH};
@@ -24,19 +25,30 @@ pub fn ask(role: Option<&str>) -> Result<Credential, Error> {
     let metadata = Metadata::open()?;
     let role = match role {
         Some(role) => role.to_owned(),
-        None => metadata.get(ROLE_PATH)?.text().lines().next().unwrap_or_default().trim().to_owned(),
+        None => {
+            metadata.get(ROLE_PATH)?.text().lines().next().unwrap_or_default().trim().to_owned()
+        }
     };
     if role.is_empty() {
         return Err(Error::not_found("this machine has no RAM role"));
     }
-    if !role.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
-        return Err(Error::misconfigured("the name of the RAM role has characters that no role's name has"));
+    if !role.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+    {
+        return Err(Error::misconfigured(
+            "the name of the RAM role has characters that no role's name has",
+        ));
     }
-    let answer: Answer = sealed_json::of_answer("the metadata service", &metadata.get(&format!("{ROLE_PATH}{role}"))?)?;
+    let answer: Answer = sealed_json::of_answer(
+        "the metadata service",
+        &metadata.get(&format!("{ROLE_PATH}{role}"))?,
+    )?;
     if !matches!(answer.code.as_str(), "" | "Success") {
-        return Err(
-            Error::new(ErrorKind::Unavailable, Blame::Cloud, format!("the metadata service has no credential of role {role}")).with_code(answer.code)
-        );
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            Blame::Cloud,
+            format!("the metadata service has no credential of role {role}"),
+        )
+        .with_code(answer.code));
     }
     answer.temporary.into_credential("the metadata service")
 }
@@ -48,8 +60,7 @@ mod tests {
     use wharf_sdk::http::Response;
     use wharf_sdk::testing::FakeHost;
 
-    const ANSWER: &str =
-        r#"{"Code":"Success","AccessKeyId":"STS.a","AccessKeySecret":"s","SecurityToken":"t","Expiration":"2023-10-26T10:22:32Z","LastUpdated":"x"}"#;
+    const ANSWER: &str = r#"{"Code":"Success","AccessKeyId":"STS.a","AccessKeySecret":"s","SecurityToken":"t","Expiration":"2023-10-26T10:22:32Z","LastUpdated":"x"}"#;
 
     fn host() -> FakeHost {
         FakeHost::install().answering("PUT /latest/api/token", Response::new(200, "T"))
@@ -61,7 +72,9 @@ mod tests {
 
     #[test]
     fn the_machine_s_role_is_asked_for_and_then_its_credential() {
-        let host = host().answering(&path(""), Response::new(200, "worker\n")).answering(&path("worker"), Response::new(200, ANSWER));
+        let host = host()
+            .answering(&path(""), Response::new(200, "worker\n"))
+            .answering(&path("worker"), Response::new(200, ANSWER));
         let credential = ask(None).unwrap();
         assert_eq!(Keys::of(&credential).unwrap().id, "STS.a");
         assert_eq!(credential.expires_at_ms, Some(1_698_315_752_000));
@@ -97,7 +110,10 @@ mod tests {
         ] {
             let _host = host().answering(&path("r"), Response::new(200, body));
             let error = ask(Some("r")).unwrap_err();
-            assert!(error.kind == ErrorKind::Internal && !format!("{error:?}").contains("s3cr3t"), "{error:?}");
+            assert!(
+                error.kind == ErrorKind::Internal && !format!("{error:?}").contains("s3cr3t"),
+                "{error:?}"
+            );
         }
     }
 

@@ -27,7 +27,13 @@ impl<'a> Keys<'a> {
     /// `unauthenticated` when one is missing.
     pub fn of(credential: &'a Credential) -> Result<Self, Error> {
         let need = |key: &str| {
-            credential.value(key).ok_or_else(|| Error::new(ErrorKind::Unauthenticated, Blame::Host, format!("the credential has no `{key}`")))
+            credential.value(key).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Unauthenticated,
+                    Blame::Host,
+                    format!("the credential has no `{key}`"),
+                )
+            })
         };
         Ok(Self { id: need(ID)?.expose(), secret: need(SECRET)?, token: credential.value(TOKEN) })
     }
@@ -65,12 +71,23 @@ impl Temporary {
     /// # Errors
     /// `internal` when a part is missing, or when the end is not a time. Nothing is quoted.
     pub fn into_credential(self, from: &str) -> Result<Credential, Error> {
-        let incomplete = |what: &str| Error::new(ErrorKind::Internal, Blame::Cloud, format!("{from} gave a credential without {what}"));
-        if self.access_key_id.is_empty() || self.access_key_secret.is_empty() || self.security_token.is_empty() {
+        let incomplete = |what: &str| {
+            Error::new(
+                ErrorKind::Internal,
+                Blame::Cloud,
+                format!("{from} gave a credential without {what}"),
+            )
+        };
+        if self.access_key_id.is_empty()
+            || self.access_key_secret.is_empty()
+            || self.security_token.is_empty()
+        {
             return Err(incomplete("one of its keys"));
         }
-        let expires_at = wharf_alicloud::timestamp::parse(&self.expiration).ok_or_else(|| incomplete("a time at which it ends"))?;
-        Ok(credential(&self.access_key_id, &self.access_key_secret, &self.security_token).until_ms(expires_at))
+        let expires_at = wharf_alicloud::timestamp::parse(&self.expiration)
+            .ok_or_else(|| incomplete("a time at which it ends"))?;
+        Ok(credential(&self.access_key_id, &self.access_key_secret, &self.security_token)
+            .until_ms(expires_at))
     }
 }
 
@@ -80,11 +97,16 @@ mod tests {
 
     #[test]
     fn an_open_source_needs_both_keys_and_may_have_a_token() {
-        let both = of_static(&Source::new("static", [(ID, "i"), (SECRET, "s"), (TOKEN, "")])).unwrap();
+        let both =
+            of_static(&Source::new("static", [(ID, "i"), (SECRET, "s"), (TOKEN, "")])).unwrap();
         assert!(Keys::of(&both).unwrap().token.is_none());
-        let temporary = of_static(&Source::new("static", [(ID, "i"), (SECRET, "s"), (TOKEN, "t")])).unwrap();
+        let temporary =
+            of_static(&Source::new("static", [(ID, "i"), (SECRET, "s"), (TOKEN, "t")])).unwrap();
         assert_eq!(Keys::of(&temporary).unwrap().token.unwrap().expose(), "t");
-        assert_eq!(of_static(&Source::new("static", [(ID, "i"), (SECRET, "")])).unwrap_err().kind, ErrorKind::NotFound);
+        assert_eq!(
+            of_static(&Source::new("static", [(ID, "i"), (SECRET, "")])).unwrap_err().kind,
+            ErrorKind::NotFound
+        );
     }
 
     #[test]

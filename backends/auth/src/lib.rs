@@ -5,18 +5,22 @@
 //! | kind | values |
 //! |---|---|
 //! | `static` | `access-key-id`, `access-key-secret`, `security-token` (optional) |
-//! | `cloud-config` | `content`: JSON with `Global.accessKeyID` and `Global.accessKeySecret`; `base64` = `true` when both are encoded |
+//! | `cloud-config` | `content`: JSON with `Global.accessKeyID` and `Global.accessKeySecret`;
+//! `base64` = `true` when both are encoded |
 //! | `addon-token` | `content`: the JSON that ACK mounts at `/var/addon/token-config` |
-//! | `cli-config` | `content`: `~/.aliyun/config.json`; `profile` (optional: the current one). Modes `AK`, `StsToken` and `EcsRamRole` |
+//! | `cli-config` | `content`: `~/.aliyun/config.json`; `profile` (optional: the current one).
+//! Modes `AK`, `StsToken` and `EcsRamRole` |
 //! | `ecs-ram-role` | `role` (optional: the machine's own); asks the endpoint `metadata` |
-//! | `oidc` | `role-arn`, `oidc-provider-arn`, `token`; optional: `session-name` (`wharf`), `duration-seconds` (3600); asks the endpoint `sts` |
+//! | `oidc` | `role-arn`, `oidc-provider-arn`, `token`; optional: `session-name` (`wharf`),
+//! `duration-seconds` (3600); asks the endpoint `sts` |
 //!
-//! A source that is empty answers `not-found`, and the host tries the next. One that is there and wrong is an error: falling through to another
-//! identity would hide it.
+//! A source that is empty answers `not-found`, and the host tries the next. One that is there and
+//! wrong is an error: falling through to another identity would hide it.
 //!
 //! # Settings of an account
 //!
-//! `signature`: `acs3-hmac-sha256` (absent: this one), or `rpc-hmac-sha1` for private clouds that know nothing newer.
+//! `signature`: `acs3-hmac-sha256` (absent: this one), or `rpc-hmac-sha1` for private clouds that
+//! know nothing newer.
 
 pub mod acs3;
 pub mod addon_token;
@@ -29,7 +33,9 @@ pub mod oidc;
 pub mod rpc_sha1;
 pub mod sealed_json;
 
-use wharf_sdk::auth::{AuthDescription, Authenticator, Credential, Signature, Source, UnsignedRequest};
+use wharf_sdk::auth::{
+    AuthDescription, Authenticator, Credential, Signature, Source, UnsignedRequest,
+};
 use wharf_sdk::{Blame, Error, ErrorKind, Pairs};
 
 use crate::keys::Keys;
@@ -39,7 +45,8 @@ pub struct Alicloud;
 
 /// Headers that only the signer sets; one that ends in a dash is a prefix.
 const RESERVED_HEADERS: [&str; 2] = ["authorization", "x-acs-"];
-/// Query keys that only the signer sets. Action and version are among them: a gateway may read them from the query although others are signed.
+/// Query keys that only the signer sets. Action and version are among them: a gateway may read them
+/// from the query although others are signed.
 const RESERVED_QUERY: [&str; 11] = [
     "AccessKeyId",
     "Action",
@@ -53,7 +60,8 @@ const RESERVED_QUERY: [&str; 11] = [
     "Timestamp",
     "Version",
 ];
-const SOURCES: [&str; 6] = ["static", "cloud-config", "addon-token", "cli-config", "ecs-ram-role", "oidc"];
+const SOURCES: [&str; 6] =
+    ["static", "cloud-config", "addon-token", "cli-config", "ecs-ram-role", "oidc"];
 
 impl Authenticator for Alicloud {
     fn describe() -> AuthDescription {
@@ -74,26 +82,41 @@ impl Authenticator for Alicloud {
             "cloud-config" => cloud_config::read(&source),
             "addon-token" => addon_token::read(&source, now_ms),
             "cli-config" => cli_config::read(&source),
-            "ecs-ram-role" => ecs_ram_role::ask(source.value("role").map(wharf_sdk::auth::Secret::expose)),
+            "ecs-ram-role" => {
+                ecs_ram_role::ask(source.value("role").map(wharf_sdk::auth::Secret::expose))
+            }
             "oidc" => oidc::ask(&source, now_ms),
             other => {
-                let message = format!("credential source `{other}` is not known, allowed: {}", SOURCES.join(", "));
+                let message = format!(
+                    "credential source `{other}` is not known, allowed: {}",
+                    SOURCES.join(", ")
+                );
                 Err(Error::new(ErrorKind::InvalidArgument, Blame::Host, message))
             }
         }
     }
 
-    fn sign(request: UnsignedRequest, credential: Credential, now_ms: u64, nonce: &str) -> Result<Signature, Error> {
+    fn sign(
+        request: UnsignedRequest,
+        credential: Credential,
+        now_ms: u64,
+        nonce: &str,
+    ) -> Result<Signature, Error> {
         if request.api.value("version").is_none_or(str::is_empty) {
-            return Err(Error::defect(format!("{}: a request to sign names its API's version as `version`", request.action)));
+            return Err(Error::defect(format!(
+                "{}: a request to sign names its API's version as `version`",
+                request.action
+            )));
         }
         let keys = Keys::of(&credential)?;
         match request.settings.value("signature") {
             None | Some("" | acs3::NAME) => acs3::sign(&request, &keys, now_ms, nonce),
             Some(rpc_sha1::NAME) => rpc_sha1::sign(&request, &keys, now_ms, nonce),
-            Some(other) => {
-                Err(Error::misconfigured(format!("setting `signature` of the account is `{other}`, allowed: {} or {}", acs3::NAME, rpc_sha1::NAME)))
-            }
+            Some(other) => Err(Error::misconfigured(format!(
+                "setting `signature` of the account is `{other}`, allowed: {} or {}",
+                acs3::NAME,
+                rpc_sha1::NAME
+            ))),
         }
     }
 }
@@ -115,28 +138,47 @@ mod tests {
             .iter()
             .flat_map(|request| {
                 let endpoint = request["endpoint"].as_str().unwrap();
-                request["actions"].as_array().unwrap().iter().map(move |action| format!("{endpoint} {}", action.as_str().unwrap()))
+                request["actions"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(move |action| format!("{endpoint} {}", action.as_str().unwrap()))
             })
             .collect();
-        let made = [format!("metadata PUT {}", metadata::TOKEN_PATH), format!("metadata GET {}*", metadata::ROLE_PATH), "sts POST /".to_owned()];
+        let made = [
+            format!("metadata PUT {}", metadata::TOKEN_PATH),
+            format!("metadata GET {}*", metadata::ROLE_PATH),
+            "sts POST /".to_owned(),
+        ];
         assert_eq!(asked, made.into_iter().collect());
     }
 
     #[test]
     fn every_source_that_is_named_is_known_and_empty_ones_are_passed_over() {
-        for kind in Alicloud::describe().source_kinds.iter().filter(|kind| *kind != "ecs-ram-role") {
-            assert_eq!(Alicloud::obtain(Source::new(kind, []), 0).unwrap_err().kind, wharf_sdk::ErrorKind::NotFound, "{kind}");
+        for kind in Alicloud::describe().source_kinds.iter().filter(|kind| *kind != "ecs-ram-role")
+        {
+            assert_eq!(
+                Alicloud::obtain(Source::new(kind, []), 0).unwrap_err().kind,
+                wharf_sdk::ErrorKind::NotFound,
+                "{kind}"
+            );
         }
         let unknown = Alicloud::obtain(Source::new("magic", []), 0).unwrap_err();
         assert_eq!((unknown.kind, unknown.blame), (ErrorKind::InvalidArgument, Blame::Host));
-        assert!(Alicloud::describe().source_kinds.iter().all(|kind| unknown.message.contains(kind.as_str())));
+        assert!(
+            Alicloud::describe()
+                .source_kinds
+                .iter()
+                .all(|kind| unknown.message.contains(kind.as_str()))
+        );
     }
 
     #[test]
     fn an_unknown_signature_is_refused() {
         let request = acs3::tests::documented(&[("signature", "md5")]);
-        let credential =
-            Credential::new().with(keys::ID, wharf_sdk::auth::Secret::new("id")).with(keys::SECRET, wharf_sdk::auth::Secret::new("s3cr3t"));
+        let credential = Credential::new()
+            .with(keys::ID, wharf_sdk::auth::Secret::new("id"))
+            .with(keys::SECRET, wharf_sdk::auth::Secret::new("s3cr3t"));
         let error = Alicloud::sign(request, credential.clone(), 0, "n").unwrap_err();
         assert!(error.message.contains("md5"));
         assert!(!format!("{credential:?}").contains("s3cr3t"));
@@ -159,11 +201,23 @@ mod tests {
         let described = Alicloud::describe();
         let credential = keys::credential("id", "secret", "token");
         for name in [acs3::NAME, rpc_sha1::NAME] {
-            let signed = Alicloud::sign(acs3::tests::documented(&[("signature", name)]), credential.clone(), 0, "n").unwrap();
-            let is_reserved =
-                |header: &str| described.reserved_headers.iter().any(|own| own == header || own.ends_with('-') && header.starts_with(own.as_str()));
+            let signed = Alicloud::sign(
+                acs3::tests::documented(&[("signature", name)]),
+                credential.clone(),
+                0,
+                "n",
+            )
+            .unwrap();
+            let is_reserved = |header: &str| {
+                described.reserved_headers.iter().any(|own| {
+                    own == header || own.ends_with('-') && header.starts_with(own.as_str())
+                })
+            };
             assert!(signed.headers.iter().all(|(header, _)| is_reserved(header)), "{name}");
-            assert!(signed.query.iter().all(|(key, _)| described.reserved_query.contains(key)), "{name}");
+            assert!(
+                signed.query.iter().all(|(key, _)| described.reserved_query.contains(key)),
+                "{name}"
+            );
         }
     }
 }

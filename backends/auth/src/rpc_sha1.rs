@@ -1,6 +1,8 @@
-//! The older signature of RPC-style APIs, HMAC-SHA1: everything in the query. Private clouds still need it.
+//! The older signature of RPC-style APIs, HMAC-SHA1: everything in the query. Private clouds still
+//! need it.
 //!
-//! Source: "Request syntax and signature method V2 for RPC APIs" in the cloud's SDK documentation, whose example is a test below.
+//! Source: "Request syntax and signature method V2 for RPC APIs" in the cloud's SDK documentation,
+//! whose example is a test below.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,9 +22,17 @@ pub const NAME: &str = "rpc-hmac-sha1";
 ///
 /// # Errors
 /// The request has a body, which this signature does not cover.
-pub fn sign(request: &UnsignedRequest, keys: &Keys<'_>, now_ms: u64, nonce: &str) -> Result<Signature, Error> {
+pub fn sign(
+    request: &UnsignedRequest,
+    keys: &Keys<'_>,
+    now_ms: u64,
+    nonce: &str,
+) -> Result<Signature, Error> {
     if !request.body.is_empty() {
-        return Err(Error::defect(format!("{}: the signature {NAME} does not cover a body; send parameters in the query", request.action)));
+        return Err(Error::defect(format!(
+            "{}: the signature {NAME} does not cover a body; send parameters in the query",
+            request.action
+        )));
     }
     let now = timestamp::format(now_ms);
     let mut added = vec![
@@ -38,14 +48,22 @@ pub fn sign(request: &UnsignedRequest, keys: &Keys<'_>, now_ms: u64, nonce: &str
     added.extend(keys.token.map(|token| ("SecurityToken", token.expose())));
     let asked = request.query.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     let asked = asked.filter(|(key, _)| !added.iter().any(|(own, _)| own == key));
-    let signature = signature(&request.method, asked.chain(added.iter().copied()), keys.secret.expose())?;
-    let answer = added.into_iter().fold(Signature::new(), |answer, (key, value)| answer.with_query(key, value));
+    let signature =
+        signature(&request.method, asked.chain(added.iter().copied()), keys.secret.expose())?;
+    let answer = added
+        .into_iter()
+        .fold(Signature::new(), |answer, (key, value)| answer.with_query(key, value));
     Ok(answer.with_query("Signature", signature))
 }
 
-fn signature<'a>(method: &str, parameters: impl IntoIterator<Item = (&'a str, &'a str)>, secret: &str) -> Result<String, Error> {
+fn signature<'a>(
+    method: &str,
+    parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
+    secret: &str,
+) -> Result<String, Error> {
     let text = format!("{method}&%2F&{}", encode(&query(parameters)));
-    let mut mac = Hmac::<Sha1>::new_from_slice(format!("{secret}&").as_bytes()).map_err(|_| Error::defect("a key of this length cannot sign"))?;
+    let mut mac = Hmac::<Sha1>::new_from_slice(format!("{secret}&").as_bytes())
+        .map_err(|_| Error::defect("a key of this length cannot sign"))?;
     mac.update(text.as_bytes());
     Ok(STANDARD.encode(mac.finalize().into_bytes()))
 }
@@ -68,7 +86,10 @@ mod tests {
             ("Timestamp", "2016-02-23T12:46:24Z"),
             ("Version", "2014-05-26"),
         ];
-        assert_eq!(signature("GET", parameters, "testsecret").unwrap(), "OLeaidS1JvxuMvnyHOwuJ+uX5qY=");
+        assert_eq!(
+            signature("GET", parameters, "testsecret").unwrap(),
+            "OLeaidS1JvxuMvnyHOwuJ+uX5qY="
+        );
     }
 
     fn request() -> UnsignedRequest {

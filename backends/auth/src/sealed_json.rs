@@ -1,7 +1,7 @@
 //! JSON that holds keys: read without ever quoting it.
 //!
-//! Messages of `serde_json` repeat the value that they stumble over, so no error in here has one. Every source that reads JSON comes here;
-//! answers without keys are read with [`Response::json`].
+//! Messages of `serde_json` repeat the value that they stumble over, so no error in here has one.
+//! Every source that reads JSON comes here; answers without keys are read with [`Response::json`].
 
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -14,7 +14,8 @@ use wharf_sdk::{Blame, Error, ErrorKind};
 /// # Errors
 /// A misconfiguration that says what is wrong, and in which line where that is known.
 pub fn of_file<T: DeserializeOwned>(what: &str, content: &Secret) -> Result<T, Error> {
-    serde_json::from_str(content.expose()).map_err(|error| Error::misconfigured(format!("{what} {}", wrong(&error))))
+    serde_json::from_str(content.expose())
+        .map_err(|error| Error::misconfigured(format!("{what} {}", wrong(&error))))
 }
 
 /// Reads an answer; `what` is who gave it.
@@ -24,7 +25,15 @@ pub fn of_file<T: DeserializeOwned>(what: &str, content: &Secret) -> Result<T, E
 pub fn of_answer<T: DeserializeOwned>(what: &str, response: &Response) -> Result<T, Error> {
     serde_json::from_slice(&response.body).map_err(|error| {
         let size = response.body.len();
-        Error::new(ErrorKind::Internal, Blame::Cloud, format!("the answer of {what} (status {}, {size} bytes) {}", response.status, wrong(&error)))
+        Error::new(
+            ErrorKind::Internal,
+            Blame::Cloud,
+            format!(
+                "the answer of {what} (status {}, {size} bytes) {}",
+                response.status,
+                wrong(&error)
+            ),
+        )
     })
 }
 
@@ -59,10 +68,18 @@ mod tests {
         ] {
             let of_file = of_file::<Keys>("the file", &Secret::new(text)).unwrap_err();
             let of_answer = of_answer::<Keys>("somebody", &Response::new(200, text)).unwrap_err();
-            assert_eq!((of_file.kind, of_answer.kind), (ErrorKind::FailedPrecondition, ErrorKind::Internal), "{text}");
+            assert_eq!(
+                (of_file.kind, of_answer.kind),
+                (ErrorKind::FailedPrecondition, ErrorKind::Internal),
+                "{text}"
+            );
             for error in [of_file, of_answer] {
                 assert!(error.message.contains(word), "{}", error.message);
-                assert!(!format!("{error:?}").contains("s3cr3t") && !format!("{error:?}").contains("53637"), "{error:?}");
+                assert!(
+                    !format!("{error:?}").contains("s3cr3t")
+                        && !format!("{error:?}").contains("53637"),
+                    "{error:?}"
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Every API action that this backend uses. There is no other way to a request, so the manifest can be compared with it.
+//! Every API action that this backend uses. There is no other way to a request, so the manifest can
+//! be compared with it.
 
 use wharf_alicloud::{Api, RpcCall};
 use wharf_sdk::Error;
@@ -65,9 +66,12 @@ impl Action {
     pub fn call_in(self, region: &str) -> RpcCall {
         let call = match self {
             Self::DescribeDisks | Self::DescribeInstanceTypes => Api::ecs().read(self.name()),
-            Self::AttachDisk | Self::CreateDisk | Self::DeleteDisk | Self::DetachDisk | Self::ResizeDisk | Self::TagResources => {
-                Api::ecs().mutate(self.name())
-            }
+            Self::AttachDisk
+            | Self::CreateDisk
+            | Self::DeleteDisk
+            | Self::DetachDisk
+            | Self::ResizeDisk
+            | Self::TagResources => Api::ecs().mutate(self.name()),
         };
         call.with("RegionId", region)
     }
@@ -84,11 +88,23 @@ mod tests {
         let manifest: toml::Table = toml::from_str(include_str!("../manifest.toml")).unwrap();
         let asked = |endpoint: &str| -> BTreeSet<String> {
             let requests = manifest["request"].as_array().unwrap();
-            let request = requests.iter().find(|request| request["endpoint"].as_str() == Some(endpoint)).unwrap();
-            request["actions"].as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned()).collect()
+            let request = requests
+                .iter()
+                .find(|request| request["endpoint"].as_str() == Some(endpoint))
+                .unwrap();
+            request["actions"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|action| action.as_str().unwrap().to_owned())
+                .collect()
         };
-        assert_eq!(asked("ecs"), Action::ALL.iter().map(|action| action.name().to_owned()).collect());
-        let metadata = [format!("PUT {}", metadata::TOKEN_PATH), format!("GET {}", metadata::IDENTITY_PATH)];
+        assert_eq!(
+            asked("ecs"),
+            Action::ALL.iter().map(|action| action.name().to_owned()).collect()
+        );
+        let metadata =
+            [format!("PUT {}", metadata::TOKEN_PATH), format!("GET {}", metadata::IDENTITY_PATH)];
         assert_eq!(asked("metadata"), metadata.into_iter().collect());
     }
 }

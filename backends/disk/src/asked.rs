@@ -1,6 +1,8 @@
-//! Resume tokens of requests whose effect a listing shows only after a moment: what was asked for, and how often the old state was seen since.
+//! Resume tokens of requests whose effect a listing shows only after a moment: what was asked for,
+//! and how often the old state was seen since.
 
-/// The token of the next look, or `None` when it is time to ask: nothing was asked for yet, or `most` looks have shown the old state.
+/// The token of the next look, or `None` when it is time to ask: nothing was asked for yet, or
+/// `most` looks have shown the old state.
 pub fn next_look(resume: Option<&str>, what: &str, most: u32) -> Option<String> {
     let looks: u32 = resume?.strip_prefix(what)?.parse().ok()?;
     (looks < most).then(|| format!("{what}{}", looks + 1))

@@ -1,4 +1,5 @@
-//! Disk categories, their performance levels and their sizes in GiB. Source: the ECS documentation of CreateDisk, as of 2026.
+//! Disk categories, their performance levels and their sizes in GiB. Source: the ECS documentation
+//! of CreateDisk, as of 2026.
 
 /// One category.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +30,14 @@ pub struct Level {
 /// The largest disk there is, in GiB.
 const MAX: u64 = 65_536;
 
-const PLAIN: Category = Category { name: "", min_gib: 0, max_gib: 0, has_provisioned_iops: false, is_regional: false, levels: &[] };
+const PLAIN: Category = Category {
+    name: "",
+    min_gib: 0,
+    max_gib: 0,
+    has_provisioned_iops: false,
+    is_regional: false,
+    levels: &[],
+};
 
 const LEVELS: &[Level] = &[
     Level { name: "PL0", min_gib: 1 },
@@ -38,7 +46,8 @@ const LEVELS: &[Level] = &[
     Level { name: "PL3", min_gib: 1261 },
 ];
 
-/// Every category that can be asked for. `elastic_ephemeral_disk_*` is missing on purpose: such a disk belongs to one instance for ever.
+/// Every category that can be asked for. `elastic_ephemeral_disk_*` is missing on purpose: such a
+/// disk belongs to one instance for ever.
 const CATEGORIES: &[Category] = &[
     Category { name: "cloud", ..PLAIN },
     Category { name: "cloud_efficiency", min_gib: 20, max_gib: MAX, ..PLAIN },
@@ -48,13 +57,20 @@ const CATEGORIES: &[Category] = &[
     Category { name: "cloud_essd_xc1", min_gib: 40, max_gib: MAX, ..PLAIN },
     Category { name: "cloud_auto", min_gib: 1, max_gib: MAX, has_provisioned_iops: true, ..PLAIN },
     Category { name: "cloud_essd_entry", min_gib: 10, max_gib: MAX, ..PLAIN },
-    Category { name: "cloud_regional_disk_auto", min_gib: 10, max_gib: MAX, is_regional: true, ..PLAIN },
+    Category {
+        name: "cloud_regional_disk_auto",
+        min_gib: 10,
+        max_gib: MAX,
+        is_regional: true,
+        ..PLAIN
+    },
     Category { name: "cloud_pperf", ..PLAIN },
     Category { name: "cloud_sperf", ..PLAIN },
 ];
 
 /// What `type: available`, and no type at all, stand for.
-/// The first two are those of the existing driver, in its order; the third is what newer zones have, and the only one for less than 20 GiB.
+/// The first two are those of the existing driver, in its order; the third is what newer zones
+/// have, and the only one for less than 20 GiB.
 const AVAILABLE: [&str; 3] = ["cloud_ssd", "cloud_efficiency", "cloud_auto"];
 
 impl Category {
@@ -103,7 +119,11 @@ impl Kind {
             if category.levels.is_empty() || levels.is_empty() {
                 return vec![Self { category, level: None }];
             }
-            levels.iter().filter(|level| category.levels.contains(level)).map(|level| Self { category, level: Some(level) }).collect()
+            levels
+                .iter()
+                .filter(|level| category.levels.contains(level))
+                .map(|level| Self { category, level: Some(level) })
+                .collect()
         };
         categories.iter().flat_map(|category| of(category)).collect()
     }
@@ -135,7 +155,10 @@ mod tests {
 
     #[test]
     fn levels_are_tried_inside_their_category() {
-        assert_eq!(labels(&["cloud_essd", "cloud_ssd"], &["PL1", "PL0"]), ["cloud_essd.PL1", "cloud_essd.PL0", "cloud_ssd"]);
+        assert_eq!(
+            labels(&["cloud_essd", "cloud_ssd"], &["PL1", "PL0"]),
+            ["cloud_essd.PL1", "cloud_essd.PL0", "cloud_ssd"]
+        );
         assert_eq!(labels(&["cloud_essd"], &[]), ["cloud_essd"]);
     }
 
@@ -144,6 +167,9 @@ mod tests {
         let essd = Category::named("cloud_essd").unwrap();
         assert_eq!(Kind { category: essd, level: essd.level("PL2") }.size_range(), (461, 65_536));
         assert_eq!(Kind { category: essd, level: None }.size_range(), (20, 65_536));
-        assert_eq!(Kind { category: Category::named("cloud").unwrap(), level: None }.size_range(), (0, u64::MAX));
+        assert_eq!(
+            Kind { category: Category::named("cloud").unwrap(), level: None }.size_range(),
+            (0, u64::MAX)
+        );
     }
 }

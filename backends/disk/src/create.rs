@@ -1,10 +1,12 @@
 //! `create`: CreateDisk first, then wait until the disk is there.
 //!
-//! Out of stock, and other reasons that another type or zone does not have, fall through to the next attempt. A refused attempt leaves
-//! nothing behind and does not bind the client token, so a call that was killed in between begins again and ends with the same disk.
+//! Out of stock, and other reasons that another type or zone does not have, fall through to the
+//! next attempt. A refused attempt leaves nothing behind and does not bind the client token, so a
+//! call that was killed in between begins again and ends with the same disk.
 //!
-//! A token may be bound to a disk that is gone. Then, and once only, a second one is used; both depend on the volume's name alone, so however
-//! often the call is repeated, there are never more than two disks.
+//! A token may be bound to a disk that is gone. Then, and once only, a second one is used; both
+//! depend on the volume's name alone, so however often the call is repeated, there are never more
+//! than two disks.
 
 mod refusals;
 
@@ -31,17 +33,18 @@ use crate::tags;
 use crate::usage_modes::need_multi_attach;
 use crate::volume;
 
-/// No more CreateDisk in one call: eight zones with three types each, which is more than any region has.
+/// No more CreateDisk in one call: eight zones with three types each, which is more than any region
+/// has.
 const ATTEMPTS: usize = 24;
 /// A disk is there after one to three seconds.
 const LOOK_AFTER_MS: u32 = 500;
-/// A new disk may be missing from a listing for a while. Each look waits longer than the one before, so these are four seconds, of which the provisioner's
-/// ten have to hold more than one.
+/// A new disk may be missing from a listing for a while. Each look waits longer than the one
+/// before, so these are four seconds, of which the provisioner's ten have to hold more than one.
 const LOOKS_FOR_A_MISSING_DISK: u32 = 5;
 /// By how much.
 const LOOK_LONGER_MS: u32 = 200;
-/// A name that was used and deleted so often within the day that the cloud remembers its tokens can be used again; and where the cloud hides disks, no more
-/// than so many are made in vain.
+/// A name that was used and deleted so often within the day that the cloud remembers its tokens can
+/// be used again; and where the cloud hides disks, no more than so many are made in vain.
 const MOST_RENEWALS: u32 = 8;
 
 /// What was asked for, checked.
@@ -62,7 +65,8 @@ pub struct Wish<'a> {
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Resume {
-    /// The new disk; `None`: the client token belongs to another request of this name, and its disk is looked for.
+    /// The new disk; `None`: the client token belongs to another request of this name, and its
+    /// disk is looked for.
     disk: Option<String>,
     /// How often it was looked for in vain.
     missed: u32,
@@ -93,7 +97,10 @@ impl<'a> Wish<'a> {
     fn read(request: &'a CreateRequest) -> Result<Self, Error> {
         let parameters = DiskParameters::read(&request.parameters, &request.mutable_parameters)?;
         if need_multi_attach(&request.capabilities)? && !parameters.multi_attach {
-            return Err(Error::invalid_request("several nodes can hold a disk only if its StorageClass says `multiAttach: \"true\"`"));
+            return Err(Error::invalid_request(
+                "several nodes can hold a disk only if its StorageClass says `multiAttach: \
+                 \"true\"`",
+            ));
         }
         let size = Wanted::read(&request.capacity)?;
         let size = if parameters.round_up { size.at_least_default() } else { size };
@@ -101,7 +108,8 @@ impl<'a> Wish<'a> {
         Ok(Self { request, snapshot: snapshot(request, &parameters)?, parameters, size, region })
     }
 
-    /// Zones to try, best first. One empty name when only regional disks are wanted. May ask the node's metadata, so not where it is not needed.
+    /// Zones to try, best first. One empty name when only regional disks are wanted. May ask the
+    /// node's metadata, so not where it is not needed.
     pub fn zones(&self) -> Result<Vec<String>, Error> {
         let zones = placement::zones(self.request.topology.as_ref(), &self.parameters.zones)?;
         let is_zonal = self.parameters.categories.iter().any(|category| !category.is_regional);
@@ -126,9 +134,19 @@ impl<'a> Wish<'a> {
             };
             match self.try_once(&attempt, gib, token) {
                 Ok(disk) => return Ok(pending(&Resume { disk: Some(disk), missed: 0, renewals })),
-                Err(failure) if failure.is(existing::MISMATCH) => return self.look_by_name(Resume { disk: None, missed: 0, renewals }),
-                Err(failure) if falls_through(&failure) => refusals.add(&attempt.label(), failure.into()),
-                Err(failure) => return Err(Error::from(failure).context(format!("volume {}, {}", self.request.name, attempt.label()))),
+                Err(failure) if failure.is(existing::MISMATCH) => {
+                    return self.look_by_name(Resume { disk: None, missed: 0, renewals });
+                }
+                Err(failure) if falls_through(&failure) => {
+                    refusals.add(&attempt.label(), failure.into())
+                }
+                Err(failure) => {
+                    return Err(Error::from(failure).context(format!(
+                        "volume {}, {}",
+                        self.request.name,
+                        attempt.label()
+                    )));
+                }
             }
         }
         Err(refusals.into_error(&self.request.name))
@@ -174,18 +192,33 @@ impl<'a> Wish<'a> {
             .with_some("SnapshotId", self.snapshot.as_ref())
             .with_some("ResourceGroupId", asked.resource_group.as_ref())
             .with_some("StorageClusterId", asked.storage_cluster.as_ref())
-            // Said also when it is false, as the cloud's own driver does: a request that it began is then the same one under the same token.
-            // A snapshot decides for itself.
-            .with_some("Encrypted", Some(asked.encrypted).filter(|encrypted| *encrypted || self.snapshot.is_none()))
+            // Said also when it is false, as the cloud's own driver does: a request that it began
+            // is then the same one under the same token. A snapshot decides for itself.
+            .with_some(
+                "Encrypted",
+                Some(asked.encrypted).filter(|encrypted| *encrypted || self.snapshot.is_none()),
+            )
             .with_some("KMSKeyId", asked.kms_key.as_ref())
             .with_some("MultiAttach", asked.multi_attach.then_some("Enabled"))
-            .with_some("ProvisionedIops", asked.provisioned_iops.filter(|iops| category.has_provisioned_iops && *iops > 0))
-            .with_some("BurstingEnabled", Some(asked.bursting).filter(|_| category.has_provisioned_iops))
+            .with_some(
+                "ProvisionedIops",
+                asked.provisioned_iops.filter(|iops| category.has_provisioned_iops && *iops > 0),
+            )
+            .with_some(
+                "BurstingEnabled",
+                Some(asked.bursting).filter(|_| category.has_provisioned_iops),
+            )
             .with_tags(tags.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         (1u32..).zip(&asked.arns).fold(call, |call, (number, arn)| {
             call.with(&format!("Arn.{number}.Rolearn"), &arn.role)
-                .with_some(&format!("Arn.{number}.RoleType"), Some(&arn.kind).filter(|kind| !kind.is_empty()))
-                .with_some(&format!("Arn.{number}.AssumeRoleFor"), Some(&arn.acts_for).filter(|whom| !whom.is_empty()))
+                .with_some(
+                    &format!("Arn.{number}.RoleType"),
+                    Some(&arn.kind).filter(|kind| !kind.is_empty()),
+                )
+                .with_some(
+                    &format!("Arn.{number}.AssumeRoleFor"),
+                    Some(&arn.acts_for).filter(|whom| !whom.is_empty()),
+                )
         })
     }
 
@@ -194,7 +227,8 @@ impl<'a> Wish<'a> {
         match progress.of(id).map(Disk::seen).transpose()? {
             Some(Some(disk)) => {
                 if resume.renewals > 0 {
-                    // An earlier disk may have turned up after all: two disks of one name are for a person to sort out.
+                    // An earlier disk may have turned up after all: two disks of one name are for a
+                    // person to sort out.
                     existing::find_by_name(&self.request.name)?;
                 }
                 Ok(self.settle(&disk, resume))
@@ -205,12 +239,16 @@ impl<'a> Wish<'a> {
         }
     }
 
-    /// Looks for the disk by its tag. One that is there is used if it is what is asked for now; if none turns up, there is the next token.
+    /// Looks for the disk by its tag. One that is there is used if it is what is asked for now; if
+    /// none turns up, there is the next token.
     fn look_by_name(&self, resume: Resume) -> Result<Answer<Volume>, Error> {
         let name = &self.request.name;
         match existing::find_by_name(name)? {
             Some(disk) => match existing::differs(&disk, self, &self.zones()?) {
-                Some(difference) => Err(Error::already_exists(format!("volume {name} is disk {} already: {difference}", disk.disk_id))),
+                Some(difference) => Err(Error::already_exists(format!(
+                    "volume {name} is disk {} already: {difference}",
+                    disk.disk_id
+                ))),
                 None => Ok(self.settle(&disk, resume)),
             },
             None if resume.missed < LOOKS_FOR_A_MISSING_DISK => Ok(pending(&resume.missed_again())),
@@ -223,11 +261,14 @@ impl<'a> Wish<'a> {
         let name = &self.request.name;
         let what = match &resume.disk {
             Some(disk) => format!("disk {disk} was created, and the cloud does not list it"),
-            None => "the cloud has seen its client tokens before, and does not list the disk that they made".to_owned(),
+            None => "the cloud has seen its client tokens before, and does not list the disk that \
+                     they made"
+                .to_owned(),
         };
         Error::unavailable(format!("volume {name}: {what}"))
             .with_hint(format!(
-                "the account must be allowed `DescribeDisks` for every disk of the region; the disk has the tag {}={name}",
+                "the account must be allowed `DescribeDisks` for every disk of the region; the \
+                 disk has the tag {}={name}",
                 tags::VOLUME_NAME
             ))
             .with_unknown_effect()
@@ -235,14 +276,25 @@ impl<'a> Wish<'a> {
 
     fn settle(&self, disk: &Disk, resume: Resume) -> Answer<Volume> {
         match disk.state() {
-            State::Creating | State::Reinitialising => pending(&Resume { disk: Some(disk.disk_id.clone()), ..resume }),
-            State::InUse | State::Available | State::Attaching | State::Detaching | State::Unknown => Answer::Done(self.volume(disk)),
+            State::Creating | State::Reinitialising => {
+                pending(&Resume { disk: Some(disk.disk_id.clone()), ..resume })
+            }
+            State::InUse
+            | State::Available
+            | State::Attaching
+            | State::Detaching
+            | State::Unknown => Answer::Done(self.volume(disk)),
         }
     }
 
     fn tags(&self) -> Vec<(String, String)> {
         let asked = &self.parameters;
-        tags::of_new_disk(&self.request.name, settings::cluster_id().as_deref(), asked.retention_days, &asked.tags)
+        tags::of_new_disk(
+            &self.request.name,
+            settings::cluster_id().as_deref(),
+            asked.retention_days,
+            &asked.tags,
+        )
     }
 
     fn volume(&self, disk: &Disk) -> Volume {
@@ -252,34 +304,55 @@ impl<'a> Wish<'a> {
 
     /// Takes over a disk that is there already, if it is what is asked for.
     fn adopt(&self) -> Result<Volume, Error> {
-        let Some(id) = &self.parameters.adopt else { return Err(Error::defect("no disk to take over")) };
+        let Some(id) = &self.parameters.adopt else {
+            return Err(Error::defect("no disk to take over"));
+        };
         let found = find(std::slice::from_ref(id))?;
-        let disk = found
-            .first()
-            .ok_or_else(|| Error::not_found(format!("parameter `{DISK_ID}` names disk {id}, which does not exist in {}", self.region)))?;
-        let (least, most) = (self.size.required.unwrap_or(disk.size), self.size.limit.unwrap_or(u64::MAX));
+        let disk = found.first().ok_or_else(|| {
+            Error::not_found(format!(
+                "parameter `{DISK_ID}` names disk {id}, which does not exist in {}",
+                self.region
+            ))
+        })?;
+        let (least, most) =
+            (self.size.required.unwrap_or(disk.size), self.size.limit.unwrap_or(u64::MAX));
         if disk.size != least || disk.size > most {
-            return Err(Error::out_of_range(format!("disk {id} has {} GiB, the volume is to have {least} GiB", disk.size))
-                .with_hint("ask for exactly the size of the disk"));
+            return Err(Error::out_of_range(format!(
+                "disk {id} has {} GiB, the volume is to have {least} GiB",
+                disk.size
+            ))
+            .with_hint("ask for exactly the size of the disk"));
         }
-        if !disk.zone_id.is_empty() && !placement::is_reachable(self.request.topology.as_ref(), &disk.zone_id) {
-            return Err(Error::exhausted(format!("disk {id} is in zone {}, which the workload cannot use", disk.zone_id)));
+        if !disk.zone_id.is_empty()
+            && !placement::is_reachable(self.request.topology.as_ref(), &disk.zone_id)
+        {
+            return Err(Error::exhausted(format!(
+                "disk {id} is in zone {}, which the workload cannot use",
+                disk.zone_id
+            )));
         }
         self.tag(disk)?;
         Ok(self.volume(disk))
     }
 
-    /// Gives a disk that is taken over what a new one has from its creation: `list` finds it, and a node does not take it for somebody else's.
+    /// Gives a disk that is taken over what a new one has from its creation: `list` finds it, and a
+    /// node does not take it for somebody else's.
     fn tag(&self, disk: &Disk) -> Result<(), Error> {
         let (tags, has) = (self.tags(), disk.tags());
         if tags.iter().all(|(key, value)| has.get(key.as_str()) == Some(&value.as_str())) {
             return Ok(());
         }
-        let call = Action::TagResources.call_in(&self.region).with("ResourceType", "disk").with("ResourceId.1", &disk.disk_id);
+        let call = Action::TagResources
+            .call_in(&self.region)
+            .with("ResourceType", "disk")
+            .with("ResourceId.1", &disk.disk_id);
         let _: Value = call
             .with_tags(tags.iter().map(|(key, value)| (key.as_str(), value.as_str())))
             .send()
-            .map_err(|failure| Error::from(failure).context(format!("volume {}, disk {}", self.request.name, disk.disk_id)))?;
+            .map_err(|failure| {
+                Error::from(failure)
+                    .context(format!("volume {}, disk {}", self.request.name, disk.disk_id))
+            })?;
         Ok(())
     }
 }
@@ -306,8 +379,13 @@ fn pending(resume: &Resume) -> Answer<Volume> {
     let token = serde_json::json!({ "disk": resume.disk, "missed": resume.missed, "renewals": resume.renewals }).to_string();
     let wait = LOOK_AFTER_MS.max(resume.missed.saturating_mul(LOOK_LONGER_MS));
     match &resume.disk {
-        Some(disk) => Pending::after_ms(wait, format!("disk {disk} is being created")).watching(disk),
-        None => Pending::after_ms(wait, "the disk of an earlier request with this name is not listed yet"),
+        Some(disk) => {
+            Pending::after_ms(wait, format!("disk {disk} is being created")).watching(disk)
+        }
+        None => Pending::after_ms(
+            wait,
+            "the disk of an earlier request with this name is not listed yet",
+        ),
     }
     .with_resume(token)
     .into()
@@ -316,7 +394,9 @@ fn pending(resume: &Resume) -> Answer<Volume> {
 fn region(parameters: &DiskParameters) -> Result<String, Error> {
     let region = settings::region()?;
     match &parameters.region {
-        Some(other) if *other != region => Err(Error::invalid("regionId", other, format!("{region}, where this cluster is"))),
+        Some(other) if *other != region => {
+            Err(Error::invalid("regionId", other, format!("{region}, where this cluster is")))
+        }
         _ => Ok(region),
     }
 }
@@ -325,17 +405,24 @@ fn snapshot(request: &CreateRequest, parameters: &DiskParameters) -> Result<Opti
     match &request.source {
         None => Ok(parameters.snapshot.clone()),
         Some(VolumeSource::Snapshot(id)) if id.starts_with("s-") => Ok(Some(id.clone())),
-        Some(VolumeSource::Snapshot(id)) => Err(Error::not_found(format!("there is no snapshot {id}"))),
+        Some(VolumeSource::Snapshot(id)) => {
+            Err(Error::not_found(format!("there is no snapshot {id}")))
+        }
         Some(VolumeSource::Volume(_)) => {
-            Err(Error::invalid_request("a disk cannot be cloned from a disk").with_hint("take a snapshot and restore it"))
+            Err(Error::invalid_request("a disk cannot be cloned from a disk")
+                .with_hint("take a snapshot and restore it"))
         }
     }
 }
 
 /// 2 to 128 characters, a letter first, then letters, digits and `:_.-`. Another name stays a tag.
 fn is_disk_name(name: &str) -> bool {
-    let is_inner = |letter: char| letter.is_alphabetic() || letter.is_ascii_digit() || matches!(letter, ':' | '_' | '.' | '-');
-    (2..=128).contains(&name.chars().count()) && name.starts_with(char::is_alphabetic) && name.chars().all(is_inner)
+    let is_inner = |letter: char| {
+        letter.is_alphabetic() || letter.is_ascii_digit() || matches!(letter, ':' | '_' | '.' | '-')
+    };
+    (2..=128).contains(&name.chars().count())
+        && name.starts_with(char::is_alphabetic)
+        && name.chars().all(is_inner)
 }
 
 #[cfg(test)]

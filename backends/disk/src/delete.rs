@@ -1,4 +1,5 @@
-//! `delete`: one DeleteDisk for a disk that nobody holds. A disk in use is refused and never detached on the way.
+//! `delete`: one DeleteDisk for a disk that nobody holds. A disk in use is refused and never
+//! detached on the way.
 
 use serde_json::Value;
 use wharf_sdk::controller::DeleteRequest;
@@ -43,7 +44,9 @@ fn delete_now(id: &str) -> Result<Answer<()>, Error> {
     match Action::DeleteDisk.call()?.with("DiskId", id).send::<Value>() {
         Ok(_) => Ok(Answer::Done(())),
         Err(failure) if failure.is("InvalidDiskId.NotFound") => Ok(Answer::Done(())),
-        Err(failure) if failure.is("IncorrectDiskStatus.Initializing") => Ok(wait(format!("disk {id} is being prepared"))),
+        Err(failure) if failure.is("IncorrectDiskStatus.Initializing") => {
+            Ok(wait(format!("disk {id} is being prepared")))
+        }
         Err(failure) => Err(failure.into()),
     }
 }
@@ -57,8 +60,9 @@ fn in_use(disk: &Disk) -> Error {
         holders if holders.is_empty() => "a node".to_owned(),
         holders => holders.join(", "),
     };
-    Error::precondition(format!("disk {} is attached to {holders}", disk.disk_id))
-        .with_hint("stop the workloads that use the volume; the disk is deleted once it is detached")
+    Error::precondition(format!("disk {} is attached to {holders}", disk.disk_id)).with_hint(
+        "stop the workloads that use the volume; the disk is deleted once it is detached",
+    )
 }
 
 #[cfg(test)]
@@ -80,10 +84,21 @@ mod tests {
 
     #[test]
     fn every_state_has_its_answer() {
-        for (status, requests, done) in [("Available", 1, true), ("Creating", 0, false), ("Detaching", 0, false), ("ReIniting", 0, false)] {
-            let host = FakeHost::install().with_config("region", "r").answering("DeleteDisk", Response::new(200, "{}"));
+        for (status, requests, done) in [
+            ("Available", 1, true),
+            ("Creating", 0, false),
+            ("Detaching", 0, false),
+            ("ReIniting", 0, false),
+        ] {
+            let host = FakeHost::install()
+                .with_config("region", "r")
+                .answering("DeleteDisk", Response::new(200, "{}"));
             let (answer, sent) = run(&host, &in_state(status));
-            assert_eq!((matches!(answer.unwrap(), Answer::Done(())), sent), (done, requests), "{status}");
+            assert_eq!(
+                (matches!(answer.unwrap(), Answer::Done(())), sent),
+                (done, requests),
+                "{status}"
+            );
         }
     }
 
@@ -102,23 +117,35 @@ mod tests {
             let error = answer.unwrap_err();
             assert_eq!((error.kind, sent), (ErrorKind::FailedPrecondition, 0));
         }
-        assert!(run(&host, &disk(|disk| held_by(disk, &["i-7"]))).0.unwrap_err().message.contains("i-7"));
+        assert!(
+            run(&host, &disk(|disk| held_by(disk, &["i-7"])))
+                .0
+                .unwrap_err()
+                .message
+                .contains("i-7")
+        );
     }
 
     #[test]
     fn what_is_missing_is_deleted() {
         let gone = Progress::observed([Observation::missing("d-1")]);
         assert!(matches!(delete(&DeleteRequest::new("d-1"), &gone), Ok(Answer::Done(()))));
-        assert!(matches!(delete(&DeleteRequest::new("vol-x"), &Progress::default()), Ok(Answer::Done(()))));
-        let host = FakeHost::install().with_config("region", "r").answering("DeleteDisk", Response::new(404, r#"{"Code":"InvalidDiskId.NotFound"}"#));
+        assert!(matches!(
+            delete(&DeleteRequest::new("vol-x"), &Progress::default()),
+            Ok(Answer::Done(()))
+        ));
+        let host = FakeHost::install()
+            .with_config("region", "r")
+            .answering("DeleteDisk", Response::new(404, r#"{"Code":"InvalidDiskId.NotFound"}"#));
         assert!(matches!(run(&host, &in_state("Available")).0, Ok(Answer::Done(()))));
     }
 
     #[test]
     fn a_disk_that_is_still_prepared_is_waited_for() {
-        let host = FakeHost::install()
-            .with_config("region", "r")
-            .answering("DeleteDisk", Response::new(403, r#"{"Code":"IncorrectDiskStatus.Initializing"}"#));
+        let host = FakeHost::install().with_config("region", "r").answering(
+            "DeleteDisk",
+            Response::new(403, r#"{"Code":"IncorrectDiskStatus.Initializing"}"#),
+        );
         assert!(matches!(run(&host, &in_state("Available")).0, Ok(Answer::Pending(_))));
     }
 

@@ -1,4 +1,5 @@
-//! `detach`: DetachDisk from the node that gives the disk up, then wait until the cloud does not name it any more.
+//! `detach`: DetachDisk from the node that gives the disk up, then wait until the cloud does not
+//! name it any more.
 
 use serde_json::Value;
 use wharf_sdk::controller::DetachRequest;
@@ -12,13 +13,15 @@ use crate::serial::DiskId;
 
 /// Detaching takes one to five seconds.
 const LOOK_AFTER_MS: u32 = 500;
-/// A disk may be listed with its holder for a moment after DetachDisk; after so many looks it is asked for again.
+/// A disk may be listed with its holder for a moment after DetachDisk; after so many looks it is
+/// asked for again.
 const LOOKS_WHILE_HELD: u32 = 3;
 /// The resume token after DetachDisk: this, the holder, and the looks.
 const REQUESTED: &str = "detach-requested:";
-/// What the cloud says of a disk that is gone, is not on that instance any more or is leaving it, or whose instance is gone: the next look
-/// shows the disk without that holder, and until then there is nothing to do. (A released instance holds nothing; the cloud needs a moment to
-/// see that of its disks.)
+/// What the cloud says of a disk that is gone, is not on that instance any more or is leaving it,
+/// or whose instance is gone: the next look shows the disk without that holder, and until then
+/// there is nothing to do. (A released instance holds nothing; the cloud needs a moment to see that
+/// of its disks.)
 const NOTHING_TO_DETACH: [&str; 5] = [
     "DependencyViolation",
     "InvalidDisk.AlreadyDetached",
@@ -53,10 +56,17 @@ fn decide(request: &DetachRequest, disk: &Disk, resume: Option<&str>) -> Result<
         // The cloud does not say to whom: it may be the node that is to give it up.
         (State::Attaching, _) => Ok(wait(format!("disk {id} is being attached"))),
         (_, None) => Ok(Answer::Done(())),
-        (State::Detaching, Some(holder)) => Ok(wait(format!("disk {id} is being detached from {holder}"))),
-        (State::InUse | State::Available | State::Creating | State::Reinitialising | State::Unknown, Some(holder)) => {
-            Ok(detach_from(id, holder, resume)?.into())
+        (State::Detaching, Some(holder)) => {
+            Ok(wait(format!("disk {id} is being detached from {holder}")))
         }
+        (
+            State::InUse
+            | State::Available
+            | State::Creating
+            | State::Reinitialising
+            | State::Unknown,
+            Some(holder),
+        ) => Ok(detach_from(id, holder, resume)?.into()),
     }
 }
 
@@ -68,14 +78,20 @@ pub fn detach_from(id: &str, holder: &str, resume: Option<&str>) -> Result<Pendi
     let what = format!("{REQUESTED}{holder}:");
     let resume = match asked::next_look(resume, &what, LOOKS_WHILE_HELD) {
         Some(looked) => looked,
-        None => match Action::DetachDisk.call()?.with("InstanceId", holder).with("DiskId", id).send::<Value>() {
+        None => match Action::DetachDisk
+            .call()?
+            .with("InstanceId", holder)
+            .with("DiskId", id)
+            .send::<Value>()
+        {
             Err(failure) if !NOTHING_TO_DETACH.iter().any(|code| failure.is(code)) => {
                 return Err(Error::from(failure).context(format!("disk {id}, node {holder}")));
             }
             Ok(_) | Err(_) => asked::just_now(&what),
         },
     };
-    Ok(Pending::after_ms(LOOK_AFTER_MS, format!("disk {id} is being detached from {holder}")).with_resume(resume))
+    Ok(Pending::after_ms(LOOK_AFTER_MS, format!("disk {id} is being detached from {holder}"))
+        .with_resume(resume))
 }
 
 fn wait(reason: String) -> Answer<()> {
@@ -92,9 +108,17 @@ mod tests {
     use wharf_sdk::types::Observation;
 
     fn run(disk: &Disk, node: Option<&str>) -> (Answer<()>, Vec<Option<String>>) {
-        let host = FakeHost::install().with_config("region", "r").answering("DetachDisk", Response::new(200, "{}"));
+        let host = FakeHost::install()
+            .with_config("region", "r")
+            .answering("DetachDisk", Response::new(200, "{}"));
         let answer = detach(&DetachRequest::new("d-1", node), &seen(disk)).unwrap();
-        (answer, host.requests().iter().map(|request| request.query.value("InstanceId").map(str::to_owned)).collect())
+        (
+            answer,
+            host.requests()
+                .iter()
+                .map(|request| request.query.value("InstanceId").map(str::to_owned))
+                .collect(),
+        )
     }
 
     #[test]
@@ -129,13 +153,25 @@ mod tests {
 
     #[test]
     fn a_stale_listing_is_no_reason_to_ask_twice() {
-        let host = FakeHost::install().with_config("region", "r").answering("DetachDisk", Response::new(200, "{}"));
-        let (request, held) = (DetachRequest::new("d-1", None::<&str>), disk(|disk| held_by(disk, &["i-1", "i-2"])));
-        let Ok(Answer::Pending(first)) = detach(&request, &seen(&held)) else { panic!("it takes time") };
-        let Ok(Answer::Pending(_)) = detach(&request, &seen(&held).with_resume(first.resume.as_deref().unwrap())) else { panic!("it takes time") };
+        let host = FakeHost::install()
+            .with_config("region", "r")
+            .answering("DetachDisk", Response::new(200, "{}"));
+        let (request, held) =
+            (DetachRequest::new("d-1", None::<&str>), disk(|disk| held_by(disk, &["i-1", "i-2"])));
+        let Ok(Answer::Pending(first)) = detach(&request, &seen(&held)) else {
+            panic!("it takes time")
+        };
+        let Ok(Answer::Pending(_)) =
+            detach(&request, &seen(&held).with_resume(first.resume.as_deref().unwrap()))
+        else {
+            panic!("it takes time")
+        };
         assert_eq!(host.requests().len(), 1);
         let next = disk(|disk| held_by(disk, &["i-2"]));
-        assert!(detach(&request, &seen(&next).with_resume(first.resume.unwrap())).is_err(), "the other holder is asked at once");
+        assert!(
+            detach(&request, &seen(&next).with_resume(first.resume.unwrap())).is_err(),
+            "the other holder is asked at once"
+        );
         assert_eq!(host.requests()[1].query.value("InstanceId"), Some("i-2"));
     }
 
@@ -143,9 +179,16 @@ mod tests {
     fn what_is_gone_already_is_waited_for_to_be_seen() {
         for code in NOTHING_TO_DETACH {
             let refused = Response::new(403, format!(r#"{{"Code":"{code}","Message":"no"}}"#));
-            let _host = FakeHost::install().with_config("region", "r").answering("DetachDisk", refused);
+            let _host =
+                FakeHost::install().with_config("region", "r").answering("DetachDisk", refused);
             let held = disk(|disk| held_by(disk, &["i-1"]));
-            assert!(matches!(detach(&DetachRequest::new("d-1", Some("i-1")), &seen(&held)), Ok(Answer::Pending(_))), "{code}");
+            assert!(
+                matches!(
+                    detach(&DetachRequest::new("d-1", Some("i-1")), &seen(&held)),
+                    Ok(Answer::Pending(_))
+                ),
+                "{code}"
+            );
         }
     }
 
@@ -153,7 +196,13 @@ mod tests {
     fn what_is_free_or_missing_is_detached() {
         assert!(matches!(run(&disk(|_| {}), Some("i-1")).0, Answer::Done(())));
         let gone = Progress::observed([Observation::missing("d-1")]);
-        assert!(matches!(detach(&DetachRequest::new("d-1", Some("i-1")), &gone), Ok(Answer::Done(()))));
-        assert!(matches!(detach(&DetachRequest::new("other", None), &Progress::default()), Ok(Answer::Done(()))));
+        assert!(matches!(
+            detach(&DetachRequest::new("d-1", Some("i-1")), &gone),
+            Ok(Answer::Done(()))
+        ));
+        assert!(matches!(
+            detach(&DetachRequest::new("other", None), &Progress::default()),
+            Ok(Answer::Done(()))
+        ));
     }
 }

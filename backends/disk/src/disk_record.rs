@@ -1,6 +1,8 @@
-//! What DescribeDisks says of a disk: read once, carried by the host as an observation, and decided upon by the verbs.
+//! What DescribeDisks says of a disk: read once, carried by the host as an observation, and decided
+//! upon by the verbs.
 //!
-//! Every field has a default: an observation of an older build is read by a newer one, and the other way round.
+//! Every field has a default: an observation of an older build is read by a newer one, and the
+//! other way round.
 
 use std::collections::BTreeMap;
 
@@ -123,9 +125,12 @@ impl Disk {
         if !observation.found {
             return Ok(None);
         }
-        serde_json::from_slice(&observation.state)
-            .map(Some)
-            .map_err(|_| Error::aborted(format!("what was seen of disk {} was written by another build", observation.id)))
+        serde_json::from_slice(&observation.state).map(Some).map_err(|_| {
+            Error::aborted(format!(
+                "what was seen of disk {} was written by another build",
+                observation.id
+            ))
+        })
     }
 
     /// The state of the disk.
@@ -143,7 +148,12 @@ impl Disk {
 
     /// Every instance that the cloud names as a holder, also one that is being detached.
     pub fn holders(&self) -> Vec<String> {
-        let mut holders: Vec<String> = self.attachments.attachment.iter().map(|attachment| attachment.instance_id.clone()).collect();
+        let mut holders: Vec<String> = self
+            .attachments
+            .attachment
+            .iter()
+            .map(|attachment| attachment.instance_id.clone())
+            .collect();
         if !self.instance_id.is_empty() && !holders.contains(&self.instance_id) {
             holders.push(self.instance_id.clone());
         }
@@ -164,13 +174,18 @@ impl Disk {
     /// Tags by key.
     pub fn tags(&self) -> BTreeMap<&str, &str> {
         fn pair(tag: &Tag) -> (&str, &str) {
-            if tag.tag_key.is_empty() { (&tag.key, &tag.value) } else { (&tag.tag_key, &tag.tag_value) }
+            if tag.tag_key.is_empty() {
+                (&tag.key, &tag.value)
+            } else {
+                (&tag.tag_key, &tag.tag_value)
+            }
         }
         self.tags.tag.iter().map(pair).collect()
     }
 
     fn observation(&self) -> Result<Observation, Error> {
-        let state = serde_json::to_vec(self).map_err(|error| Error::defect(format!("disk {}: {error}", self.disk_id)))?;
+        let state = serde_json::to_vec(self)
+            .map_err(|error| Error::defect(format!("disk {}: {error}", self.disk_id)))?;
         Ok(Observation::found(&self.disk_id, state))
     }
 }
@@ -203,7 +218,12 @@ impl Page {
 /// The cloud's.
 pub fn observe(ids: &[String]) -> Result<Vec<Observation>, Error> {
     let disks = find(&ids.iter().filter_map(|id| DiskId::parse(id)).collect::<Vec<_>>())?;
-    let one = |id: &String| disks.iter().find(|disk| disk.disk_id == *id).map_or_else(|| Ok(Observation::missing(id)), Disk::observation);
+    let one = |id: &String| {
+        disks
+            .iter()
+            .find(|disk| disk.disk_id == *id)
+            .map_or_else(|| Ok(Observation::missing(id)), Disk::observation)
+    };
     ids.iter().map(one).collect()
 }
 
@@ -219,7 +239,8 @@ pub fn find(ids: &[DiskId]) -> Result<Vec<Disk>, Error> {
         return Err(Error::defect(format!("{} disks at once, the cloud takes {BATCH}", ids.len())));
     }
     let list: Value = ids.iter().map(|id| id.as_str()).collect();
-    let page: Page = Action::DescribeDisks.call()?.with("DiskIds", list).with("PageSize", BATCH).send()?;
+    let page: Page =
+        Action::DescribeDisks.call()?.with("DiskIds", list).with("PageSize", BATCH).send()?;
     Ok(page.into_disks())
 }
 
@@ -230,7 +251,11 @@ pub fn find(ids: &[DiskId]) -> Result<Vec<Disk>, Error> {
 pub fn observed(progress: &wharf_sdk::Progress, id: &str) -> Result<Option<Disk>, Error> {
     match progress.of(id) {
         Some(observation) => Disk::seen(observation),
-        None => Err(Error::new(ErrorKind::Aborted, wharf_sdk::Blame::Host, format!("disk {id} was not observed yet"))),
+        None => Err(Error::new(
+            ErrorKind::Aborted,
+            wharf_sdk::Blame::Host,
+            format!("disk {id} was not observed yet"),
+        )),
     }
 }
 
@@ -268,17 +293,26 @@ pub(crate) mod tests {
     /// Held by these instances.
     pub(crate) fn held_by(disk: &mut Disk, holders: &[&str]) {
         disk.status = "In_use".into();
-        disk.attachments.attachment = holders.iter().map(|holder| Attachment { instance_id: (*holder).into() }).collect();
+        disk.attachments.attachment =
+            holders.iter().map(|holder| Attachment { instance_id: (*holder).into() }).collect();
     }
 
     #[test]
     fn a_hundred_disks_are_one_request_and_odd_ids_are_none() {
         let answer = json!({ "Disks": { "Disk": [{ "DiskId": "d-2", "Status": "Available", "Size": 20 }] } }).to_string();
-        let host = FakeHost::install().with_config("region", "r").answering("DescribeDisks", Response::new(200, answer));
+        let host = FakeHost::install()
+            .with_config("region", "r")
+            .answering("DescribeDisks", Response::new(200, answer));
         let seen = observe(&["d-1".into(), "vol-x".into(), "d-2".into()]).unwrap();
-        assert_eq!(seen.iter().map(|one| (one.id.as_str(), one.found)).collect::<Vec<_>>(), [("d-1", false), ("vol-x", false), ("d-2", true)]);
+        assert_eq!(
+            seen.iter().map(|one| (one.id.as_str(), one.found)).collect::<Vec<_>>(),
+            [("d-1", false), ("vol-x", false), ("d-2", true)]
+        );
         let query = &host.requests()[0].query;
-        assert_eq!((query.value("DiskIds"), query.value("PageSize"), query.value("RegionId")), (Some(r#"["d-1","d-2"]"#), Some("100"), Some("r")));
+        assert_eq!(
+            (query.value("DiskIds"), query.value("PageSize"), query.value("RegionId")),
+            (Some(r#"["d-1","d-2"]"#), Some("100"), Some("r"))
+        );
         observe(&["vol-x".into()]).unwrap();
         assert_eq!(host.requests().len(), 1);
     }
@@ -291,8 +325,13 @@ pub(crate) mod tests {
 
     #[test]
     fn an_observation_of_another_build_is_made_again_or_read_with_defaults() {
-        assert_eq!(Disk::seen(&Observation::found("d-1", *b"v9")).unwrap_err().kind, ErrorKind::Aborted);
-        let older = Disk::seen(&Observation::found("d-1", *br#"{"DiskId":"d-1","Future":1}"#)).unwrap().unwrap();
+        assert_eq!(
+            Disk::seen(&Observation::found("d-1", *b"v9")).unwrap_err().kind,
+            ErrorKind::Aborted
+        );
+        let older = Disk::seen(&Observation::found("d-1", *br#"{"DiskId":"d-1","Future":1}"#))
+            .unwrap()
+            .unwrap();
         assert_eq!((older.disk_id.as_str(), older.state()), ("d-1", State::Unknown));
     }
 

@@ -1,4 +1,5 @@
-//! `expand`: ResizeDisk, online where a node has the disk, then wait until the cloud shows the new size.
+//! `expand`: ResizeDisk, online where a node has the disk, then wait until the cloud shows the new
+//! size.
 
 use serde_json::Value;
 use wharf_alicloud::Failure;
@@ -31,7 +32,10 @@ pub fn expand(request: &ExpandRequest, progress: &Progress) -> Result<Answer<Exp
     let wanted = Wanted::read(&request.capacity)?;
     let disk = observed(progress, id)?.ok_or_else(missing)?;
     if wanted.limit.is_some_and(|limit| disk.size > limit) {
-        return Err(Error::out_of_range(format!("disk {id} has {} GiB already, and disks do not shrink", disk.size)));
+        return Err(Error::out_of_range(format!(
+            "disk {id} has {} GiB already, and disks do not shrink",
+            disk.size
+        )));
     }
     let gib = wanted.required.unwrap_or(disk.size);
     if gib <= disk.size {
@@ -40,8 +44,13 @@ pub fn expand(request: &ExpandRequest, progress: &Progress) -> Result<Answer<Exp
     check_size(&disk, wanted)?;
     match disk.state() {
         State::InUse | State::Available => resize(&disk, gib, progress.resume.as_deref()),
-        State::Attaching | State::Detaching | State::Creating | State::Reinitialising | State::Unknown => {
-            Ok(Pending::after_ms(LOOK_AFTER_MS, format!("disk {id} is in state {}", disk.status)).into())
+        State::Attaching
+        | State::Detaching
+        | State::Creating
+        | State::Reinitialising
+        | State::Unknown => {
+            Ok(Pending::after_ms(LOOK_AFTER_MS, format!("disk {id} is in state {}", disk.status))
+                .into())
         }
     }
 }
@@ -86,7 +95,9 @@ fn is_as_large_already(failure: &Failure) -> bool {
         "InvalidDiskSize.TooSmall" => true,
         // Two codes that say other things as well.
         "InvalidDiskSize" => refusal.message.contains("less than or equal"),
-        "InvalidDataDiskSize.ValueNotSupported" => refusal.message.contains("larger than the original"),
+        "InvalidDataDiskSize.ValueNotSupported" => {
+            refusal.message.contains("larger than the original")
+        }
         _ => false,
     }
 }
@@ -115,12 +126,19 @@ mod tests {
 
     #[test]
     fn a_disk_in_use_is_resized_online_and_a_free_one_offline() {
-        for (state, how) in [(disk(|disk| held_by(disk, &["i-1"])), "online"), (disk(|_| {}), "offline")] {
-            let host = FakeHost::install().with_config("region", "r").answering("ResizeDisk", Response::new(200, "{}"));
-            let Answer::Pending(pending) = expand(&to(40), &seen(&state)).unwrap() else { panic!("it takes time") };
+        for (state, how) in
+            [(disk(|disk| held_by(disk, &["i-1"])), "online"), (disk(|_| {}), "offline")]
+        {
+            let host = FakeHost::install()
+                .with_config("region", "r")
+                .answering("ResizeDisk", Response::new(200, "{}"));
+            let Answer::Pending(pending) = expand(&to(40), &seen(&state)).unwrap() else {
+                panic!("it takes time")
+            };
             let query = &host.requests()[0].query;
             assert_eq!((query.value("NewSize"), query.value("Type")), (Some("40"), Some(how)));
-            let again = expand(&to(40), &seen(&state).with_resume(pending.resume.unwrap())).unwrap();
+            let again =
+                expand(&to(40), &seen(&state).with_resume(pending.resume.unwrap())).unwrap();
             assert!(matches!(again, Answer::Pending(_)));
             assert_eq!(host.requests().len(), 1, "asked for once");
         }
@@ -130,17 +148,36 @@ mod tests {
     fn a_resize_that_has_happened_already_is_waited_for_to_be_seen() {
         for (code, message) in [
             ("InvalidDiskSize.TooSmall", ""),
-            ("InvalidDiskSize", "The specified new disk size is less than or equal to the original disk size."),
-            ("InvalidDataDiskSize.ValueNotSupported", "The specified disk size must be larger than the original size."),
+            (
+                "InvalidDiskSize",
+                "The specified new disk size is less than or equal to the original disk size.",
+            ),
+            (
+                "InvalidDataDiskSize.ValueNotSupported",
+                "The specified disk size must be larger than the original size.",
+            ),
         ] {
-            let host = FakeHost::install().with_config("region", "r").answering("ResizeDisk", refused(code, message));
-            let Answer::Pending(pending) = expand(&to(40), &seen(&disk(|_| {}))).unwrap() else { panic!("{code}") };
-            assert!(matches!(expand(&to(40), &seen(&disk(|_| {})).with_resume(pending.resume.unwrap())), Ok(Answer::Pending(_))));
+            let host = FakeHost::install()
+                .with_config("region", "r")
+                .answering("ResizeDisk", refused(code, message));
+            let Answer::Pending(pending) = expand(&to(40), &seen(&disk(|_| {}))).unwrap() else {
+                panic!("{code}")
+            };
+            assert!(matches!(
+                expand(&to(40), &seen(&disk(|_| {})).with_resume(pending.resume.unwrap())),
+                Ok(Answer::Pending(_))
+            ));
             assert_eq!(host.requests().len(), 1, "{code}");
         }
         for code in ["InvalidDiskSize.NotSupported", "InvalidDataDiskSize.ValueNotSupported"] {
-            let _host = FakeHost::install().with_config("region", "r").answering("ResizeDisk", refused(code, "beyond the permitted range"));
-            assert_eq!(expand(&to(40), &seen(&disk(|_| {}))).unwrap_err().kind, ErrorKind::OutOfRange, "{code}");
+            let _host = FakeHost::install()
+                .with_config("region", "r")
+                .answering("ResizeDisk", refused(code, "beyond the permitted range"));
+            assert_eq!(
+                expand(&to(40), &seen(&disk(|_| {}))).unwrap_err().kind,
+                ErrorKind::OutOfRange,
+                "{code}"
+            );
         }
     }
 
@@ -150,36 +187,58 @@ mod tests {
             .with_config("region", "r")
             .answering("ResizeDisk", refused("InvalidInstanceStatus.NotRunning", ""))
             .answering("ResizeDisk", Response::new(200, "{}"));
-        assert!(matches!(expand(&to(40), &seen(&disk(|disk| held_by(disk, &["i-1"])))), Ok(Answer::Pending(_))));
-        let how: Vec<_> = host.requests().iter().map(|request| request.query.value("Type").unwrap().to_owned()).collect();
+        assert!(matches!(
+            expand(&to(40), &seen(&disk(|disk| held_by(disk, &["i-1"])))),
+            Ok(Answer::Pending(_))
+        ));
+        let how: Vec<_> = host
+            .requests()
+            .iter()
+            .map(|request| request.query.value("Type").unwrap().to_owned())
+            .collect();
         assert_eq!(how, ["online", "offline"]);
     }
 
     #[test]
     fn large_enough_is_done_with_the_real_size() {
         let big = disk(|disk| disk.size = 100);
-        let Answer::Done(expanded) = expand(&to(40), &seen(&big)).unwrap() else { panic!("nothing to do") };
+        let Answer::Done(expanded) = expand(&to(40), &seen(&big)).unwrap() else {
+            panic!("nothing to do")
+        };
         assert_eq!((expanded.capacity_bytes, expanded.node_expansion_required), (100 * GIB, true));
         let raw = ExpandRequest { capability: Some(VolumeCapability::block()), ..to(40) };
-        let Answer::Done(expanded) = expand(&raw, &seen(&big)).unwrap() else { panic!("nothing to do") };
+        let Answer::Done(expanded) = expand(&raw, &seen(&big)).unwrap() else {
+            panic!("nothing to do")
+        };
         assert!(!expanded.node_expansion_required);
     }
 
     #[test]
     fn a_size_that_no_such_disk_has_is_out_of_range() {
-        assert_eq!(expand(&to(70_000), &seen(&disk(|_| {}))).unwrap_err().kind, ErrorKind::OutOfRange);
-        let limited = ExpandRequest { capacity: CapacityRange { required_bytes: Some(GIB), limit_bytes: Some(10 * GIB) }, ..to(0) };
+        assert_eq!(
+            expand(&to(70_000), &seen(&disk(|_| {}))).unwrap_err().kind,
+            ErrorKind::OutOfRange
+        );
+        let limited = ExpandRequest {
+            capacity: CapacityRange { required_bytes: Some(GIB), limit_bytes: Some(10 * GIB) },
+            ..to(0)
+        };
         assert_eq!(expand(&limited, &seen(&disk(|_| {}))).unwrap_err().kind, ErrorKind::OutOfRange);
     }
 
     #[test]
     fn a_missing_disk_is_not_found() {
-        assert_eq!(expand(&ExpandRequest::new("x", GIB), &Progress::default()).unwrap_err().kind, ErrorKind::NotFound);
+        assert_eq!(
+            expand(&ExpandRequest::new("x", GIB), &Progress::default()).unwrap_err().kind,
+            ErrorKind::NotFound
+        );
     }
 
     #[test]
     fn an_order_that_is_still_processed_is_called_again() {
-        let _host = FakeHost::install().with_config("region", "r").answering("ResizeDisk", Response::new(403, r#"{"Code":"LastOrderProcessing"}"#));
+        let _host = FakeHost::install()
+            .with_config("region", "r")
+            .answering("ResizeDisk", Response::new(403, r#"{"Code":"LastOrderProcessing"}"#));
         assert_eq!(expand(&to(40), &seen(&disk(|_| {}))).unwrap_err().kind, ErrorKind::Aborted);
     }
 }

@@ -1,7 +1,8 @@
-//! How a volume's file system is made, checked and mounted, from its context. The same parser reads a StorageClass, so that a mistake is
-//! found when the class is used and not when a workload waits.
+//! How a volume's file system is made, checked and mounted, from its context. The same parser reads
+//! a StorageClass, so that a mistake is found when the class is used and not when a workload waits.
 //!
-//! `mkfsOptions` replaces the default arguments. Arguments that make the program read or write another file than the device are refused.
+//! `mkfsOptions` replaces the default arguments. Arguments that make the program read or write
+//! another file than the device are refused.
 
 use wharf_sdk::types::{MountOptions, Parameters};
 use wharf_sdk::{Error, Pairs};
@@ -28,7 +29,13 @@ impl Formatting {
     /// # Errors
     /// `invalid-argument` naming the key.
     pub fn read(context: &Parameters) -> Result<Self, Error> {
-        let named = |key: &str| context.value(key).filter(|value| !value.is_empty()).map(|value| known(key, value)).transpose();
+        let named = |key: &str| {
+            context
+                .value(key)
+                .filter(|value| !value.is_empty())
+                .map(|value| known(key, value))
+                .transpose()
+        };
         let fs_type = match named("fsType")? {
             Some(fs_type) => Some(fs_type),
             None => named("csi.storage.k8s.io/fstype").unwrap_or_default(),
@@ -37,7 +44,11 @@ impl Formatting {
         Ok(Self {
             fs_type,
             arguments: options.map(arguments).transpose()?,
-            is_checked: !context.value("omitfsck").map(|value| flag("omitfsck", value)).transpose()?.unwrap_or(false),
+            is_checked: !context
+                .value("omitfsck")
+                .map(|value| flag("omitfsck", value))
+                .transpose()?
+                .unwrap_or(false),
         })
     }
 
@@ -59,7 +70,10 @@ impl Formatting {
 /// # Errors
 /// `invalid-argument` naming the key.
 pub fn known(key: &str, name: &str) -> Result<&'static str, Error> {
-    FILESYSTEMS.into_iter().find(|known| *known == name).ok_or_else(|| Error::invalid(key, name, FILESYSTEMS.join(", ")))
+    FILESYSTEMS
+        .into_iter()
+        .find(|known| *known == name)
+        .ok_or_else(|| Error::invalid(key, name, FILESYSTEMS.join(", ")))
 }
 
 fn default_arguments(fs_type: &str) -> Vec<String> {
@@ -70,33 +84,46 @@ fn default_arguments(fs_type: &str) -> Vec<String> {
 fn arguments(options: &str) -> Result<Vec<String>, Error> {
     let split: Vec<String> = options.split_whitespace().map(str::to_owned).collect();
     let next = split.iter().skip(1).map(String::as_str).chain([""]);
-    let outward = split.iter().zip(next).find(|(argument, next)| reaches_out(argument, next)).map(|(argument, _)| argument.clone());
+    let outward = split
+        .iter()
+        .zip(next)
+        .find(|(argument, next)| reaches_out(argument, next))
+        .map(|(argument, _)| argument.clone());
     match outward {
-        Some(argument) => {
-            Err(Error::invalid("mkfsOptions", options, format!("no argument that names a file or another device, as `{argument}` does")))
-        }
+        Some(argument) => Err(Error::invalid(
+            "mkfsOptions",
+            options,
+            format!("no argument that names a file or another device, as `{argument}` does"),
+        )),
         None => Ok(split),
     }
 }
 
-/// Options of mke2fs and mkfs.xfs that are followed by a value. Letters that have one in one of the two only are passed over: another option
-/// may stand behind them.
+/// Options of mke2fs and mkfs.xfs that are followed by a value. Letters that have one in one of the
+/// two only are passed over: another option may stand behind them.
 const WITH_VALUE: &str = "bdeEgGiIJlLmMoOprstTUz";
 /// Settings whose value is a file or a device.
 const NAMING: [&str; 5] = ["device", "logdev", "rtdev", "name", "options"];
 
-/// Whether an argument, with the one behind it, means anything outside the device: every path, and `mke2fs -d`, `-l`, `-z`, `-J device=`,
-/// `mkfs.xfs -p`, `-d file`, `-d name=`, `-l logdev=`, `-r rtdev=`, `-c options=`.
+/// Whether an argument, with the one behind it, means anything outside the device: every path, and
+/// `mke2fs -d`, `-l`, `-z`, `-J device=`, `mkfs.xfs -p`, `-d file`, `-d name=`, `-l logdev=`, `-r
+/// rtdev=`, `-c options=`.
 fn reaches_out(argument: &str, next: &str) -> bool {
     if argument.contains('/') || argument.starts_with("--") || names_a_file(argument) {
         return true;
     }
     let Some(letters) = argument.strip_prefix('-') else { return false };
-    if letters.char_indices().nth(1).and_then(|(at, _)| letters.get(at..)).is_some_and(names_a_file) {
+    if letters.char_indices().nth(1).and_then(|(at, _)| letters.get(at..)).is_some_and(names_a_file)
+    {
         return true;
     }
-    let Some((at, letter)) = letters.char_indices().find(|(_, letter)| WITH_VALUE.contains(*letter)) else { return false };
-    let value = letters.get(at + letter.len_utf8()..).filter(|rest| !rest.is_empty()).unwrap_or(next);
+    let Some((at, letter)) =
+        letters.char_indices().find(|(_, letter)| WITH_VALUE.contains(*letter))
+    else {
+        return false;
+    };
+    let value =
+        letters.get(at + letter.len_utf8()..).filter(|rest| !rest.is_empty()).unwrap_or(next);
     match letter {
         'z' | 'p' => true,
         // `agcount=4` is a setting of mkfs.xfs; anything without a sign is a path of mke2fs.
@@ -105,7 +132,8 @@ fn reaches_out(argument: &str, next: &str) -> bool {
     }
 }
 
-/// Whether one of the settings between commas has a file or a device for its value. Whole words: `largefile` and `^huge_file` have none.
+/// Whether one of the settings between commas has a file or a device for its value. Whole words:
+/// `largefile` and `^huge_file` have none.
 fn names_a_file(settings: &str) -> bool {
     settings.split(',').any(|setting| match setting.split_once('=') {
         Some((key, _)) => key == "file" || NAMING.contains(&key),
@@ -118,7 +146,10 @@ mod tests {
     use super::*;
     use wharf_sdk::types::pairs;
 
-    fn chosen(context: &[(&str, &str)], fs_type: &str) -> Result<(&'static str, Vec<String>), Error> {
+    fn chosen(
+        context: &[(&str, &str)],
+        fs_type: &str,
+    ) -> Result<(&'static str, Vec<String>), Error> {
         let options = MountOptions { fs_type: fs_type.into(), flags: vec![] };
         Formatting::read(&pairs(context.iter().copied()))?.choose(&options)
     }
@@ -188,7 +219,8 @@ mod tests {
 
     #[test]
     fn the_check_is_left_out_only_when_asked() {
-        let is_checked = |value: &str| Formatting::read(&pairs([("omitfsck", value)])).unwrap().is_checked;
+        let is_checked =
+            |value: &str| Formatting::read(&pairs([("omitfsck", value)])).unwrap().is_checked;
         assert!(Formatting::read(&pairs::<&str, &str>([])).unwrap().is_checked);
         assert!(is_checked("false"));
         assert!(!is_checked("true"));

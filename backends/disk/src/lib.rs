@@ -1,27 +1,35 @@
 //! Alibaba Cloud disks: CSI driver `diskplugin.csi.alibabacloud.com`, FlexVolume `alicloud/disk`.
 //!
-//! StorageClass parameters, volume handles, contexts, topology keys, tags and client tokens are those of the cloud's own driver, so that
-//! volumes of one can be taken over by the other. Different on purpose: a disk is never taken from another node and never detached on the
-//! way to its deletion; unknown parameters and bad values are refused by name; errors have their real kind.
+//! StorageClass parameters, volume handles, contexts, topology keys, tags and client tokens are
+//! those of the cloud's own driver, so that volumes of one can be taken over by the other.
+//! Different on purpose: a disk is never taken from another node and never detached on the
+//! way to its deletion; unknown parameters and bad values are refused by name; errors have their
+//! real kind.
 //!
 //! # Settings of the operator
 //!
 //! | key | meaning | absent |
 //! |---|---|---|
 //! | `region` | region of every request | asked of the metadata service, once for each call |
-//! | `zone` | zone of this node, and of volumes that nothing else places | asked of the metadata service |
+//! | `zone` | zone of this node, and of volumes that nothing else places | asked of the metadata
+//! service |
 //! | `instance-id` | id of this node (`i-…`) | asked of the metadata service |
-//! | `instance-type` | type of this node, for the number of disks it can hold | asked of the metadata service |
-//! | `max-volumes` | number of volumes that this node can hold | worked out from the instance type and what is attached |
+//! | `instance-type` | type of this node, for the number of disks it can hold | asked of the
+//! metadata service |
+//! | `max-volumes` | number of volumes that this node can hold | worked out from the instance type
+//! and what is attached |
 //! | `account` | the account that signs | `cloud` |
-//! | `cluster-id` | tags new disks `ack.aliyun.com`, and narrows `list` to this cluster | no such tag |
-//! | `force-detach` | `true`: an attach may take a disk that only one node may hold from the node that has it. **Data that this node has not written yet is lost.** | `false` |
+//! | `cluster-id` | tags new disks `ack.aliyun.com`, and narrows `list` to this cluster | no such
+//! tag |
+//! | `force-detach` | `true`: an attach may take a disk that only one node may hold from the node
+//! that has it. **Data that this node has not written yet is lost.** | `false` |
 //!
 //! # StorageClass parameters
 //!
 //! See [`parameters`] for the keys, their values, and which of them are accepted without effect.
 //!
-//! Snapshots, group snapshots and changes through a VolumeAttributesClass answer `unsupported`; restoring from a snapshot works.
+//! Snapshots, group snapshots and changes through a VolumeAttributesClass answer `unsupported`;
+//! restoring from a snapshot works.
 
 pub mod action;
 pub mod asked;
@@ -50,12 +58,14 @@ pub mod usage_modes;
 pub mod volume;
 
 use wharf_sdk::controller::{
-    AttachRequest, Attachment, Controller, CreateRequest, DeleteRequest, DetachRequest, ExpandRequest, Expanded, ListRequest, Listed,
-    ValidateRequest, Validated,
+    AttachRequest, Attachment, Controller, CreateRequest, DeleteRequest, DetachRequest,
+    ExpandRequest, Expanded, ListRequest, Listed, ValidateRequest, Validated,
 };
 use wharf_sdk::identity::{Description, Identity};
 use wharf_sdk::legacy::{Legacy, TranslateRequest, Translated};
-use wharf_sdk::node::{ExpandRequest as NodeExpandRequest, Node, NodeDescription, PublishRequest, StageRequest};
+use wharf_sdk::node::{
+    ExpandRequest as NodeExpandRequest, Node, NodeDescription, PublishRequest, StageRequest,
+};
 use wharf_sdk::plan::Plan;
 use wharf_sdk::snapshots::Snapshots;
 use wharf_sdk::types::{Observation, Volume};
@@ -73,7 +83,16 @@ impl Identity for Disk {
     fn describe() -> Description {
         Description::new("disk", env!("CARGO_PKG_VERSION"))
             .serves(DRIVER, [FLEXVOLUME])
-            .can(["create", "attach", "expand", "expand-node", "list", "stage", "topology", "single-node-multi-writer"])
+            .can([
+                "create",
+                "attach",
+                "expand",
+                "expand-node",
+                "list",
+                "stage",
+                "topology",
+                "single-node-multi-writer",
+            ])
             .topology([placement::PRIVATE_ZONE, placement::ZONE, placement::REGION])
             .observes(disk_record::BATCH)
     }

@@ -37,7 +37,10 @@ fn read(region: &str, max_entries: u32, token: &str) -> Result<Page, Error> {
     let size = if max_entries == 0 { LARGEST_PAGE } else { max_entries.min(LARGEST_PAGE) };
     let cluster = settings::cluster_id();
     let tag = cluster.as_deref().map_or(MANAGED, |cluster| (CLUSTER, cluster));
-    let call = Action::DescribeDisks.call_in(region).with("MaxResults", size).with_some("NextToken", Some(token).filter(|token| !token.is_empty()));
+    let call = Action::DescribeDisks
+        .call_in(region)
+        .with("MaxResults", size)
+        .with_some("NextToken", Some(token).filter(|token| !token.is_empty()));
     call.with_tags([tag]).send().map_err(|failure| match failure.code() {
         Some(code) if code.contains("NextToken") => foreign(token),
         _ => failure.into(),
@@ -47,12 +50,17 @@ fn read(region: &str, max_entries: u32, token: &str) -> Result<Page, Error> {
 fn own_token(token: Option<&str>) -> Result<String, Error> {
     match token.filter(|token| !token.is_empty()) {
         None => Ok(String::new()),
-        Some(token) => token.strip_prefix(TOKEN).filter(|own| !own.is_empty()).map(str::to_owned).ok_or_else(|| foreign(token)),
+        Some(token) => token
+            .strip_prefix(TOKEN)
+            .filter(|own| !own.is_empty())
+            .map(str::to_owned)
+            .ok_or_else(|| foreign(token)),
     }
 }
 
 fn foreign(token: &str) -> Error {
-    Error::aborted(format!("`{token}` is not a token of this listing, or not any more")).with_hint("begin the listing again")
+    Error::aborted(format!("`{token}` is not a token of this listing, or not any more"))
+        .with_hint("begin the listing again")
 }
 
 #[cfg(test)]
@@ -77,13 +85,21 @@ mod tests {
             .answering("DescribeDisks", page(&["d-1"], "t2"))
             .answering("DescribeDisks", page(&["d-2"], ""));
         let first = list(&ListRequest::new(1, None)).unwrap();
-        assert_eq!((first.volumes[0].id.as_str(), first.next_token.as_deref()), ("d-1", Some("disk:t2")));
+        assert_eq!(
+            (first.volumes[0].id.as_str(), first.next_token.as_deref()),
+            ("d-1", Some("disk:t2"))
+        );
         assert_eq!(first.volumes[0].attached_to, ["i-1"]);
         let second = list(&ListRequest::new(1, first.next_token.as_deref())).unwrap();
         assert_eq!((second.volumes[0].id.as_str(), second.next_token), ("d-2", None));
         let query = &host.requests()[1].query;
         assert_eq!(
-            (query.value("NextToken"), query.value("MaxResults"), query.value("Tag.1.Key"), query.value("Tag.1.Value")),
+            (
+                query.value("NextToken"),
+                query.value("MaxResults"),
+                query.value("Tag.1.Key"),
+                query.value("Tag.1.Value")
+            ),
             (Some("t2"), Some("1"), Some(CLUSTER), Some("c1"))
         );
     }
@@ -101,11 +117,19 @@ mod tests {
     fn a_foreign_token_is_aborted() {
         let host = FakeHost::install().with_config("region", "r");
         for token in ["invalid-token", "disk:"] {
-            assert_eq!(list(&ListRequest::new(1, Some(token))).unwrap_err().kind, ErrorKind::Aborted);
+            assert_eq!(
+                list(&ListRequest::new(1, Some(token))).unwrap_err().kind,
+                ErrorKind::Aborted
+            );
         }
         assert!(host.requests().is_empty());
-        let _host =
-            FakeHost::install().with_config("region", "r").answering("DescribeDisks", Response::new(400, r#"{"Code":"InvalidParameter.NextToken"}"#));
-        assert_eq!(list(&ListRequest::new(1, Some("disk:stale"))).unwrap_err().kind, ErrorKind::Aborted);
+        let _host = FakeHost::install().with_config("region", "r").answering(
+            "DescribeDisks",
+            Response::new(400, r#"{"Code":"InvalidParameter.NextToken"}"#),
+        );
+        assert_eq!(
+            list(&ListRequest::new(1, Some("disk:stale"))).unwrap_err().kind,
+            ErrorKind::Aborted
+        );
     }
 }

@@ -1,28 +1,35 @@
-//! StorageClass and VolumeAttributesClass parameters. Keys are case-sensitive, as in the cloud's own driver; a key that is not listed here,
-//! and a value that a key does not allow, is refused by name.
+//! StorageClass and VolumeAttributesClass parameters. Keys are case-sensitive, as in the cloud's
+//! own driver; a key that is not listed here, and a value that a key does not allow, is refused by
+//! name.
 //!
 //! | key | value |
 //! |---|---|
-//! | `type` | categories, best first, separated by commas; `available` and absent: `cloud_ssd,cloud_efficiency,cloud_auto` |
+//! | `type` | categories, best first, separated by commas; `available` and absent:
+//! `cloud_ssd,cloud_efficiency,cloud_auto` |
 //! | `performanceLevel` | `PL0` … `PL3`, best first, separated by commas; for `cloud_essd` |
-//! | `zoneId` (`zoneid`) | zones, best first, separated by commas; narrows the topology requirement |
+//! | `zoneId` (`zoneid`) | zones, best first, separated by commas; narrows the topology requirement
+//! |
 //! | `regionId` | the backend's region, or absent |
-//! | `encrypted`, `kmsKeyId` (`alibabacloud.com/kms-key-id`, which wins), `alibabacloud.com/createdisk-arn` | encryption; the last one is a JSON list |
+//! | `encrypted`, `kmsKeyId` (`alibabacloud.com/kms-key-id`, which wins),
+//! `alibabacloud.com/createdisk-arn` | encryption; the last one is a JSON list |
 //! | `multiAttach` | `true` or `enabled`: the disk may be attached to several nodes |
 //! | `diskTags`, `diskTags/<key>` | `k:v,k2:v2`; one value |
 //! | `resourceGroupId`, `storageClusterId` | the second one needs `performanceLevel` |
 //! | `provisionedIops`, `burstingEnabled` | for `cloud_auto` |
 //! | `volumeSizeAutoAvailable` | sizes below 20 GiB become 20 GiB |
 //! | `volumeDeleteSnapshotRetentionDays` | 1 to 65536; a tag on the disk |
-//! | `fsType`, `mkfsOptions`, `sysConfig`, `omitfsck` | for the node; see [`filesystem`](crate::filesystem) and [`queue_settings`](mod@crate::queue_settings) |
+//! | `fsType`, `mkfsOptions`, `sysConfig`, `omitfsck` | for the node; see
+//! [`filesystem`](crate::filesystem) and [`queue_settings`](mod@crate::queue_settings) |
 //! | `volume.alibabacloud.com/disk-id` | takes over this disk instead of creating one |
 //! | `csi.alibabacloud.com/disk-snapshot-id` | starts from this snapshot |
 //!
-//! Accepted without effect: `volumeExpandAutoSnapshot` and `readOnly` (obsolete), `restrictToHpnZone: never` (what happens anyway), and what
-//! Kubernetes and its provisioners add about the claim (`csi.storage.k8s.io/…`, `allowVolumeExpansion`, `csi.alibabacloud.com/reclaimPolicy`,
-//! `csi.alibabacloud.com/storageclassName`, and every key of a domain that is not the cloud's: its own provisioner adds the claim's annotations).
-//! Refused although the cloud's own driver has them: `dataCacheSize`, `dataCacheMode`, `readIOPS`, `writeIOPS`, `readBPS`, `writeBPS`:
-//! a limit that nobody enforces must not be promised.
+//! Accepted without effect: `volumeExpandAutoSnapshot` and `readOnly` (obsolete),
+//! `restrictToHpnZone: never` (what happens anyway), and what Kubernetes and its provisioners add
+//! about the claim (`csi.storage.k8s.io/…`, `allowVolumeExpansion`,
+//! `csi.alibabacloud.com/reclaimPolicy`, `csi.alibabacloud.com/storageclassName`, and every key of
+//! a domain that is not the cloud's: its own provisioner adds the claim's annotations).
+//! Refused although the cloud's own driver has them: `dataCacheSize`, `dataCacheMode`, `readIOPS`,
+//! `writeIOPS`, `readBPS`, `writeBPS`: a limit that nobody enforces must not be promised.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -86,7 +93,8 @@ pub struct DiskParameters {
     pub snapshot: Option<String>,
 }
 
-/// One role on the way to an encryption key. The cloud's own driver reads the names in any case; these are the cases that people write.
+/// One role on the way to an encryption key. The cloud's own driver reads the names in any case;
+/// these are the cases that people write.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Arn {
     /// The role.
@@ -142,7 +150,9 @@ impl DiskParameters {
         }
         // What names the claim wins over what a person wrote.
         for (key, tag) in CREATED_FOR {
-            if let Some((_, value)) = parameters.iter().find(|(name, value)| name == key && !value.is_empty()) {
+            if let Some((_, value)) =
+                parameters.iter().find(|(name, value)| name == key && !value.is_empty())
+            {
                 read.tags.insert(tag.to_owned(), value.clone());
             }
         }
@@ -163,15 +173,29 @@ impl DiskParameters {
             "storageClusterId" => self.storage_cluster = some(value),
             "volumeSizeAutoAvailable" => self.round_up = flag(key, value)?,
             "volumeDeleteSnapshotRetentionDays" => {
-                self.retention_days = Some(number(key, value, "a whole number from 1 to 65536", |days| (1..=65_536).contains(days))?)
+                self.retention_days =
+                    Some(number(key, value, "a whole number from 1 to 65536", |days| {
+                        (1..=65_536).contains(days)
+                    })?)
             }
-            DISK_ID => self.adopt = Some(DiskId::parse(value).ok_or_else(|| Error::invalid(key, value, "a disk id (`d-…`)"))?),
+            DISK_ID => {
+                self.adopt = Some(
+                    DiskId::parse(value)
+                        .ok_or_else(|| Error::invalid(key, value, "a disk id (`d-…`)"))?,
+                )
+            }
             SNAPSHOT_ID => self.snapshot = some(value),
             KMS_KEY_ID | "readOnly" | "volumeExpandAutoSnapshot" => {}
             "restrictToHpnZone" if matches!(value, "" | "never") => {}
-            "restrictToHpnZone" => return Err(Error::invalid(key, value, "never (Lingjun nodes are not supported)")),
-            "dataCacheSize" | "dataCacheMode" => return Err(refused(key, "a cache in front of the disk")),
-            "readIOPS" | "writeIOPS" | "readBPS" | "writeBPS" => return Err(refused(key, "a limit on a workload's I/O")),
+            "restrictToHpnZone" => {
+                return Err(Error::invalid(key, value, "never (Lingjun nodes are not supported)"));
+            }
+            "dataCacheSize" | "dataCacheMode" => {
+                return Err(refused(key, "a cache in front of the disk"));
+            }
+            "readIOPS" | "writeIOPS" | "readBPS" | "writeBPS" => {
+                return Err(refused(key, "a limit on a workload's I/O"));
+            }
             "fsType" | "mkfsOptions" | "sysConfig" | "omitfsck" | "diskTags" => {}
             _ if is_metadata(key) => {}
             _ => return self.set_mutable(key, value, KNOWN),
@@ -192,10 +216,14 @@ impl DiskParameters {
         match key {
             "type" => self.categories = categories(value)?,
             "performanceLevel" => self.levels = levels(value)?,
-            "provisionedIops" => self.provisioned_iops = Some(number(key, value, "a whole number", |_| true)?),
+            "provisionedIops" => {
+                self.provisioned_iops = Some(number(key, value, "a whole number", |_| true)?)
+            }
             "burstingEnabled" => self.bursting = flag(key, value)?,
             _ => match key.strip_prefix(DISK_TAG) {
-                Some(tag) if !tag.is_empty() => drop(self.tags.insert(tag.to_owned(), value.to_owned())),
+                Some(tag) if !tag.is_empty() => {
+                    drop(self.tags.insert(tag.to_owned(), value.to_owned()))
+                }
                 _ => return Err(Error::unknown_key(key, value, known)),
             },
         }
@@ -204,28 +232,48 @@ impl DiskParameters {
 
     fn check(self) -> Result<Self, Error> {
         if let (Some(cluster), true) = (&self.storage_cluster, self.levels.is_empty()) {
-            return Err(Error::invalid("storageClusterId", cluster, "only together with `performanceLevel`"));
+            return Err(Error::invalid(
+                "storageClusterId",
+                cluster,
+                "only together with `performanceLevel`",
+            ));
         }
         if let (Some(key), false) = (&self.kms_key, self.encrypted) {
-            return Err(Error::invalid("kmsKeyId", key, "only together with `encrypted: \"true\"`"));
+            return Err(Error::invalid(
+                "kmsKeyId",
+                key,
+                "only together with `encrypted: \"true\"`",
+            ));
         }
         Ok(self)
     }
 }
 
-const KNOWN: &str = "alibabacloud.com/createdisk-arn, alibabacloud.com/kms-key-id, burstingEnabled, csi.alibabacloud.com/disk-snapshot-id, diskTags, \
-    diskTags/<key>, encrypted, fsType, kmsKeyId, mkfsOptions, multiAttach, omitfsck, performanceLevel, provisionedIops, regionId, \
-    resourceGroupId, storageClusterId, sysConfig, type, volume.alibabacloud.com/disk-id, volumeDeleteSnapshotRetentionDays, \
-    volumeSizeAutoAvailable, zoneId";
-const MUTABLE: &str = "burstingEnabled, diskTags/<key>, -diskTags/<key>, performanceLevel, provisionedIops, type";
+const KNOWN: &str = "alibabacloud.com/createdisk-arn, alibabacloud.com/kms-key-id, \
+                     burstingEnabled, csi.alibabacloud.com/disk-snapshot-id, diskTags, \
+                     diskTags/<key>, encrypted, fsType, kmsKeyId, mkfsOptions, multiAttach, \
+                     omitfsck, performanceLevel, provisionedIops, regionId, resourceGroupId, \
+                     storageClusterId, sysConfig, type, volume.alibabacloud.com/disk-id, \
+                     volumeDeleteSnapshotRetentionDays, volumeSizeAutoAvailable, zoneId";
+const MUTABLE: &str =
+    "burstingEnabled, diskTags/<key>, -diskTags/<key>, performanceLevel, provisionedIops, type";
 
 /// What Kubernetes, and the provisioners in front of this backend, say about a claim.
 pub fn is_metadata(key: &str) -> bool {
-    const OWN: [&str; 3] = ["allowVolumeExpansion", "csi.alibabacloud.com/reclaimPolicy", "csi.alibabacloud.com/storageclassName"];
+    const OWN: [&str; 3] = [
+        "allowVolumeExpansion",
+        "csi.alibabacloud.com/reclaimPolicy",
+        "csi.alibabacloud.com/storageclassName",
+    ];
     let of_the_cloud = |domain: &str| {
-        ["alibabacloud.com", "aliyun.com"].iter().any(|own| domain.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+        ["alibabacloud.com", "aliyun.com"].iter().any(|own| {
+            domain.strip_suffix(own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        })
     };
-    OWN.contains(&key) || key.split_once('/').is_some_and(|(domain, _)| domain.contains('.') && !of_the_cloud(domain))
+    OWN.contains(&key)
+        || key
+            .split_once('/')
+            .is_some_and(|(domain, _)| domain.contains('.') && !of_the_cloud(domain))
 }
 
 fn refused(key: &str, what: &str) -> Error {
@@ -237,7 +285,8 @@ fn some(value: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-/// `yes`, `true`, `1` and their opposites, in any case. The cloud's own driver reads anything else as no.
+/// `yes`, `true`, `1` and their opposites, in any case. The cloud's own driver reads anything else
+/// as no.
 pub fn flag(key: &str, value: &str) -> Result<bool, Error> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "yes" | "1" => Ok(true),
@@ -254,7 +303,12 @@ fn multi_attach(key: &str, value: &str) -> Result<bool, Error> {
     }
 }
 
-fn number<T: FromStr>(key: &str, value: &str, allowed: &str, is_allowed: impl Fn(&T) -> bool) -> Result<T, Error> {
+fn number<T: FromStr>(
+    key: &str,
+    value: &str,
+    allowed: &str,
+    is_allowed: impl Fn(&T) -> bool,
+) -> Result<T, Error> {
     value.parse().ok().filter(is_allowed).ok_or_else(|| Error::invalid(key, value, allowed))
 }
 
@@ -270,7 +324,9 @@ fn categories(value: &str) -> Result<Vec<&'static Category>, Error> {
     if matches!(value, "" | "available") {
         return Ok(Category::available());
     }
-    let named = |name: &str| Category::named(name.trim()).ok_or_else(|| Error::invalid("type", value, Category::names()));
+    let named = |name: &str| {
+        Category::named(name.trim()).ok_or_else(|| Error::invalid("type", value, Category::names()))
+    };
     value.split(',').map(named).collect()
 }
 
@@ -278,23 +334,39 @@ fn levels(value: &str) -> Result<Vec<&'static Level>, Error> {
     if value.is_empty() {
         return Ok(Vec::new());
     }
-    let named =
-        |name: &str| Level::named(name.trim()).ok_or_else(|| Error::invalid("performanceLevel", value, "PL0, PL1, PL2 or PL3, separated by commas"));
+    let named = |name: &str| {
+        Level::named(name.trim()).ok_or_else(|| {
+            Error::invalid("performanceLevel", value, "PL0, PL1, PL2 or PL3, separated by commas")
+        })
+    };
     value.split(',').map(named).collect()
 }
 
 fn arns(key: &str, value: &str) -> Result<Vec<Arn>, Error> {
     let allowed = "a JSON list of objects with Rolearn, RoleType and AssumeRoleFor";
-    serde_json::from_str(value).map_err(|error| Error::invalid(key, value, format!("{allowed} ({error})")))
+    serde_json::from_str(value)
+        .map_err(|error| Error::invalid(key, value, format!("{allowed} ({error})")))
 }
 
 /// The old form `diskTags: "k:v,k2:v2"`, which the new form overrides.
 fn old_tags(parameters: &Parameters) -> Result<BTreeMap<String, String>, Error> {
-    let Some((key, value)) = parameters.iter().find(|(key, value)| key == "diskTags" && !value.is_empty()) else {
+    let Some((key, value)) =
+        parameters.iter().find(|(key, value)| key == "diskTags" && !value.is_empty())
+    else {
         return Ok(BTreeMap::new());
     };
-    let pair = |tag: &str| tag.split_once(':').map(|(key, value)| (key.to_owned(), value.to_owned())).filter(|(key, _)| !key.is_empty());
-    value.split(',').map(|tag| pair(tag).ok_or_else(|| Error::invalid(key, value, "key:value pairs separated by commas"))).collect()
+    let pair = |tag: &str| {
+        tag.split_once(':')
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .filter(|(key, _)| !key.is_empty())
+    };
+    value
+        .split(',')
+        .map(|tag| {
+            pair(tag)
+                .ok_or_else(|| Error::invalid(key, value, "key:value pairs separated by commas"))
+        })
+        .collect()
 }
 
 #[cfg(test)]

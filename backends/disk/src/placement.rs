@@ -1,4 +1,5 @@
-//! Where a new disk goes: the zones of the topology requirement, preferred ones first, narrowed by the class's own zones.
+//! Where a new disk goes: the zones of the topology requirement, preferred ones first, narrowed by
+//! the class's own zones.
 
 use wharf_sdk::types::{Segments, TopologyRequirement};
 use wharf_sdk::{Error, Pairs};
@@ -14,7 +15,10 @@ pub const REGION: &str = "topology.kubernetes.io/region";
 ///
 /// # Errors
 /// `resource-exhausted` when the class allows none of the zones that are required.
-pub fn zones(requirement: Option<&TopologyRequirement>, of_class: &[String]) -> Result<Vec<String>, Error> {
+pub fn zones(
+    requirement: Option<&TopologyRequirement>,
+    of_class: &[String],
+) -> Result<Vec<String>, Error> {
     let required = required(requirement);
     if required.is_empty() {
         return Ok(of_class.to_vec());
@@ -22,10 +26,17 @@ pub fn zones(requirement: Option<&TopologyRequirement>, of_class: &[String]) -> 
     if of_class.is_empty() {
         return Ok(required);
     }
-    let both: Vec<String> = required.iter().filter(|zone| of_class.contains(zone)).cloned().collect();
+    let both: Vec<String> =
+        required.iter().filter(|zone| of_class.contains(zone)).cloned().collect();
     if both.is_empty() {
-        let message = format!("the workload must be in {}, but the StorageClass allows only {}", required.join(", "), of_class.join(", "));
-        return Err(Error::exhausted(message).with_hint("remove `zoneId` from the StorageClass, or use `allowedTopologies` in its place"));
+        let message = format!(
+            "the workload must be in {}, but the StorageClass allows only {}",
+            required.join(", "),
+            of_class.join(", ")
+        );
+        return Err(Error::exhausted(message).with_hint(
+            "remove `zoneId` from the StorageClass, or use `allowedTopologies` in its place",
+        ));
     }
     Ok(both)
 }
@@ -38,7 +49,9 @@ pub fn is_reachable(requirement: Option<&TopologyRequirement>, zone: &str) -> bo
 
 /// Zones of `preferred`, then of `requisite`, each once.
 fn required(requirement: Option<&TopologyRequirement>) -> Vec<String> {
-    let places = requirement.into_iter().flat_map(|requirement| requirement.preferred.iter().chain(&requirement.requisite));
+    let places = requirement
+        .into_iter()
+        .flat_map(|requirement| requirement.preferred.iter().chain(&requirement.requisite));
     let mut zones: Vec<String> = Vec::new();
     for zone in places.filter_map(zone_of) {
         if !zones.iter().any(|known| known == zone) {
@@ -54,13 +67,16 @@ fn zone_of(place: &Segments) -> Option<&str> {
 
 /// The place of a disk, as PersistentVolumes name it.
 pub fn of_disk(zone: &str, region: &str, is_regional: bool) -> Segments {
-    let (key, value) = if is_regional || zone.is_empty() { (REGION, region) } else { (PRIVATE_ZONE, zone) };
+    let (key, value) =
+        if is_regional || zone.is_empty() { (REGION, region) } else { (PRIVATE_ZONE, zone) };
     vec![(key.to_owned(), value.to_owned())]
 }
 
 /// The place of a node, under every key that a volume may be asked for with.
 pub fn of_node(zone: &str, region: &str) -> Segments {
-    [(PRIVATE_ZONE, zone), (ZONE, zone), (REGION, region)].map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec()
+    [(PRIVATE_ZONE, zone), (ZONE, zone), (REGION, region)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .to_vec()
 }
 
 #[cfg(test)]
@@ -79,7 +95,10 @@ mod tests {
 
     #[test]
     fn preferred_zones_come_first_and_each_once() {
-        assert_eq!(zones(Some(&requirement(&["b", "a"], &["a", "b", "c"])), &[]).unwrap(), owned(&["b", "a", "c"]));
+        assert_eq!(
+            zones(Some(&requirement(&["b", "a"], &["a", "b", "c"])), &[]).unwrap(),
+            owned(&["b", "a", "c"])
+        );
     }
 
     #[test]
@@ -93,14 +112,20 @@ mod tests {
 
     #[test]
     fn no_zone_in_the_requirement_leaves_the_choice_to_the_class() {
-        let elsewhere = TopologyRequirement { preferred: vec![], requisite: vec![pairs([("example.com/rack", "1")])] };
+        let elsewhere = TopologyRequirement {
+            preferred: vec![],
+            requisite: vec![pairs([("example.com/rack", "1")])],
+        };
         assert_eq!(zones(Some(&elsewhere), &owned(&["a"])).unwrap(), owned(&["a"]));
         assert!(zones(None, &[]).unwrap().is_empty());
     }
 
     #[test]
     fn the_private_key_wins_over_kubernetes_own() {
-        let place = TopologyRequirement { preferred: vec![], requisite: vec![pairs([(ZONE, "well-known"), (PRIVATE_ZONE, "private")])] };
+        let place = TopologyRequirement {
+            preferred: vec![],
+            requisite: vec![pairs([(ZONE, "well-known"), (PRIVATE_ZONE, "private")])],
+        };
         assert_eq!(zones(Some(&place), &[]).unwrap(), owned(&["private"]));
         assert!(is_reachable(Some(&place), "private") && !is_reachable(Some(&place), "well-known"));
     }

@@ -1,7 +1,8 @@
 //! What must be true on a node. Pure: the same request gives the same plan.
 //!
-//! The device is found by its serial: the one that `attach` returned, or the one that the disk's id implies. A disk made before June 2020
-//! has another serial, or none; then no device is found, which is the safe end of it.
+//! The device is found by its serial: the one that `attach` returned, or the one that the disk's id
+//! implies. A disk made before June 2020 has another serial, or none; then no device is found,
+//! which is the safe end of it.
 
 use wharf_sdk::node::{ExpandRequest, PublishRequest, StageRequest};
 use wharf_sdk::plan::{Plan, Writing};
@@ -21,16 +22,30 @@ pub fn stage(request: &StageRequest) -> Result<Plan, Error> {
     let plan = device(&request.volume_id, &request.publish_context, &request.volume_context, 0)?;
     match &request.capability.access {
         AccessType::Block => Ok(plan),
-        AccessType::Mount(options) => mount(plan, options, &request.capability, &request.volume_context),
+        AccessType::Mount(options) => {
+            mount(plan, options, &request.capability, &request.volume_context)
+        }
     }
 }
 
-fn mount(plan: Plan, options: &MountOptions, capability: &VolumeCapability, context: &Parameters) -> Result<Plan, Error> {
+fn mount(
+    plan: Plan,
+    options: &MountOptions,
+    capability: &VolumeCapability,
+    context: &Parameters,
+) -> Result<Plan, Error> {
     let formatting = Formatting::read(context)?;
     let (fs_type, arguments) = formatting.choose(options)?;
-    let is_read_only = capability.mode.is_read_only() || options.flags.iter().any(|flag| flag == "ro");
-    let mut flags: Vec<String> = options.flags.iter().filter(|flag| !matches!(flag.as_str(), "ro" | "rw")).cloned().collect();
-    // A disk restored from a snapshot has the file system id of its origin, and XFS refuses to mount both.
+    let is_read_only =
+        capability.mode.is_read_only() || options.flags.iter().any(|flag| flag == "ro");
+    let mut flags: Vec<String> = options
+        .flags
+        .iter()
+        .filter(|flag| !matches!(flag.as_str(), "ro" | "rw"))
+        .cloned()
+        .collect();
+    // A disk restored from a snapshot has the file system id of its origin, and XFS refuses to
+    // mount both.
     if fs_type == "xfs" && !flags.iter().any(|flag| flag == "nouuid") {
         flags.push("nouuid".to_owned());
     }
@@ -46,10 +61,15 @@ fn mount(plan: Plan, options: &MountOptions, capability: &VolumeCapability, cont
 /// # Errors
 /// `not-found` when the volume id is no disk's.
 pub fn publish(request: &PublishRequest) -> Result<Plan, Error> {
-    let writing = Writing::unless_read_only(request.read_only || request.capability.mode.is_read_only());
+    let writing =
+        Writing::unless_read_only(request.read_only || request.capability.mode.is_read_only());
     match &request.capability.access {
-        AccessType::Mount(_) => Ok(Plan::new(format!("disk {} for a workload", request.volume_id)).mount_staged(Vec::new(), writing)),
-        AccessType::Block => Ok(device(&request.volume_id, &request.publish_context, &Parameters::new(), 0)?.block_device(writing)),
+        AccessType::Mount(_) => Ok(Plan::new(format!("disk {} for a workload", request.volume_id))
+            .mount_staged(Vec::new(), writing)),
+        AccessType::Block => {
+            Ok(device(&request.volume_id, &request.publish_context, &Parameters::new(), 0)?
+                .block_device(writing))
+        }
     }
 }
 
@@ -58,7 +78,8 @@ pub fn publish(request: &PublishRequest) -> Result<Plan, Error> {
 /// # Errors
 /// `not-found` when the volume id is no disk's.
 pub fn expand(request: &ExpandRequest) -> Result<Plan, Error> {
-    let plan = device(&request.volume_id, &Parameters::new(), &Parameters::new(), request.required_bytes)?;
+    let plan =
+        device(&request.volume_id, &Parameters::new(), &Parameters::new(), request.required_bytes)?;
     match request.capability.as_ref().map(|capability| &capability.access) {
         Some(AccessType::Block) => Ok(plan),
         // Whatever it was made as: what is on the device is what grows.
@@ -66,9 +87,18 @@ pub fn expand(request: &ExpandRequest) -> Result<Plan, Error> {
     }
 }
 
-fn device(volume_id: &str, publish_context: &Parameters, context: &Parameters, minimum_bytes: u64) -> Result<Plan, Error> {
-    let id = DiskId::parse(volume_id).ok_or_else(|| Error::not_found(format!("there is no disk {volume_id}")))?;
-    let serial = publish_context.value(SERIAL).filter(|serial| !serial.is_empty()).unwrap_or_else(|| id.serial());
+fn device(
+    volume_id: &str,
+    publish_context: &Parameters,
+    context: &Parameters,
+    minimum_bytes: u64,
+) -> Result<Plan, Error> {
+    let id = DiskId::parse(volume_id)
+        .ok_or_else(|| Error::not_found(format!("there is no disk {volume_id}")))?;
+    let serial = publish_context
+        .value(SERIAL)
+        .filter(|serial| !serial.is_empty())
+        .unwrap_or_else(|| id.serial());
     let plan = Plan::new(format!("disk {id}")).find_device_of(serial, links(serial), minimum_bytes);
     let settings = queue_settings::read(context)?;
     Ok(settings.into_iter().fold(plan, |plan, (key, value)| plan.set_block_queue(key, value)))
@@ -97,7 +127,11 @@ mod tests {
         plan.steps
             .iter()
             .find_map(|step| match step {
-                Step::Mount(mount) => Some((mount.fs_type.as_str(), mount.flags.iter().map(String::as_str).collect(), mount.read_only)),
+                Step::Mount(mount) => Some((
+                    mount.fs_type.as_str(),
+                    mount.flags.iter().map(String::as_str).collect(),
+                    mount.read_only,
+                )),
                 _ => None,
             })
             .unwrap()
@@ -105,8 +139,12 @@ mod tests {
 
     #[test]
     fn a_file_system_is_checked_made_mounted_and_grown() {
-        let plan = staged(VolumeCapability::mount(""), &[("sysConfig", "queue/read_ahead_kb=4096")]);
-        assert_eq!(words(&plan), ["find-device", "set-block-queue", "check", "format", "mount-device", "grow"]);
+        let plan =
+            staged(VolumeCapability::mount(""), &[("sysConfig", "queue/read_ahead_kb=4096")]);
+        assert_eq!(
+            words(&plan),
+            ["find-device", "set-block-queue", "check", "format", "mount-device", "grow"]
+        );
         assert_eq!(mounted(&plan), ("ext4", vec![], false));
         let Step::FindDevice(find) = &plan.steps[0] else { panic!("the device comes first") };
         assert_eq!((find.serial.as_str(), find.links.len()), ("abc", 2));
@@ -119,20 +157,31 @@ mod tests {
         let plan = stage(&StageRequest::new("d-bp1xyz", VolumeCapability::mount("xfs"))).unwrap();
         let Step::FindDevice(find) = &plan.steps[0] else { panic!() };
         assert_eq!(find.serial, "bp1xyz");
-        assert_eq!(find.links, ["virtio-bp1xyz", "nvme-Alibaba_Cloud_Elastic_Block_Storage_bp1xyz"]);
+        assert_eq!(
+            find.links,
+            ["virtio-bp1xyz", "nvme-Alibaba_Cloud_Elastic_Block_Storage_bp1xyz"]
+        );
         assert_eq!(mounted(&plan), ("xfs", vec!["nouuid"], false));
     }
 
     #[test]
     fn the_check_can_be_left_out() {
-        assert!(!words(&staged(VolumeCapability::mount(""), &[("omitfsck", "true")])).contains(&"check"));
+        assert!(
+            !words(&staged(VolumeCapability::mount(""), &[("omitfsck", "true")]))
+                .contains(&"check")
+        );
     }
 
     #[test]
     fn who_only_reads_neither_makes_nor_repairs() {
         let mut by_flag = VolumeCapability::mount("");
-        by_flag.access = AccessType::Mount(MountOptions { fs_type: String::new(), flags: vec!["ro".into(), "noatime".into()] });
-        for capability in [VolumeCapability::mount("").in_mode(AccessMode::MultiNodeReaderOnly), by_flag] {
+        by_flag.access = AccessType::Mount(MountOptions {
+            fs_type: String::new(),
+            flags: vec!["ro".into(), "noatime".into()],
+        });
+        for capability in
+            [VolumeCapability::mount("").in_mode(AccessMode::MultiNodeReaderOnly), by_flag]
+        {
             let plan = staged(capability, &[]);
             assert_eq!(words(&plan), ["find-device", "mount-device"]);
             assert!(mounted(&plan).2);
@@ -148,7 +197,11 @@ mod tests {
 
     #[test]
     fn a_workload_gets_the_staged_file_system() {
-        let plan = publish(&PublishRequest { read_only: true, ..PublishRequest::new("d-1", VolumeCapability::mount("")) }).unwrap();
+        let plan = publish(&PublishRequest {
+            read_only: true,
+            ..PublishRequest::new("d-1", VolumeCapability::mount(""))
+        })
+        .unwrap();
         let Step::Mount(mount) = &plan.steps[0] else { panic!() };
         assert_eq!((&mount.source, mount.read_only), (&MountSource::Staged, true));
     }
@@ -159,14 +212,22 @@ mod tests {
         assert_eq!(words(&plan), ["find-device", "grow"]);
         let Step::FindDevice(find) = &plan.steps[0] else { panic!() };
         assert_eq!(find.minimum_bytes, 40 << 30);
-        let raw = ExpandRequest { capability: Some(VolumeCapability::block()), ..ExpandRequest::new("d-1", 1) };
+        let raw = ExpandRequest {
+            capability: Some(VolumeCapability::block()),
+            ..ExpandRequest::new("d-1", 1)
+        };
         assert_eq!(words(&expand(&raw).unwrap()), ["find-device"]);
     }
 
     #[test]
     fn every_step_of_every_plan_is_in_the_manifest() {
         let manifest: toml::Table = toml::from_str(include_str!("../manifest.toml")).unwrap();
-        let asked: std::collections::BTreeSet<_> = manifest["node"]["steps"].as_array().unwrap().iter().map(|step| step.as_str().unwrap()).collect();
+        let asked: std::collections::BTreeSet<_> = manifest["node"]["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|step| step.as_str().unwrap())
+            .collect();
         let plans = [
             staged(VolumeCapability::mount(""), &[("sysConfig", "read_ahead_kb=1")]),
             publish(&PublishRequest::new("d-1", VolumeCapability::block())).unwrap(),

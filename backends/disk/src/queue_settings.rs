@@ -1,12 +1,22 @@
-//! `sysConfig`: settings of a disk's request queue, `key=value` separated by commas. Keys may be written as the cloud's own driver wants them
-//! (`queue/read_ahead_kb`, `/queue/read_ahead_kb`, `bdi/read_ahead_kb`) or alone. The operator grants them one by one.
+//! `sysConfig`: settings of a disk's request queue, `key=value` separated by commas. Keys may be
+//! written as the cloud's own driver wants them (`queue/read_ahead_kb`, `/queue/read_ahead_kb`,
+//! `bdi/read_ahead_kb`) or alone. The operator grants them one by one.
 
 use wharf_sdk::types::Parameters;
 use wharf_sdk::{Error, Pairs};
 
 /// Settings that change how fast a disk is, and nothing about what is on it.
-const ALLOWED: [&str; 9] =
-    ["add_random", "iostats", "max_sectors_kb", "nomerges", "nr_requests", "read_ahead_kb", "rq_affinity", "scheduler", "wbt_lat_usec"];
+const ALLOWED: [&str; 9] = [
+    "add_random",
+    "iostats",
+    "max_sectors_kb",
+    "nomerges",
+    "nr_requests",
+    "read_ahead_kb",
+    "rq_affinity",
+    "scheduler",
+    "wbt_lat_usec",
+];
 
 /// Reads the key `sysConfig` of a context.
 ///
@@ -21,11 +31,21 @@ pub fn read(context: &Parameters) -> Result<Vec<(String, String)>, Error> {
 }
 
 fn one(text: &str, entry: &str) -> Result<(String, String), Error> {
-    let refused = || Error::invalid("sysConfig", text, format!("key=value separated by commas, with a key of {}", ALLOWED.join(", ")));
+    let refused = || {
+        Error::invalid(
+            "sysConfig",
+            text,
+            format!("key=value separated by commas, with a key of {}", ALLOWED.join(", ")),
+        )
+    };
     let (key, value) = entry.split_once('=').ok_or_else(refused)?;
     let (key, value) = (key.trim().trim_start_matches('/'), value.trim());
-    let name = key.strip_prefix("queue/").or_else(|| key.strip_prefix("bdi/").filter(|name| *name == "read_ahead_kb")).unwrap_or(key);
-    let is_plain = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    let name = key
+        .strip_prefix("queue/")
+        .or_else(|| key.strip_prefix("bdi/").filter(|name| *name == "read_ahead_kb"))
+        .unwrap_or(key);
+    let is_plain = !value.is_empty()
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     if !ALLOWED.contains(&name) || !is_plain {
         return Err(refused());
     }
@@ -43,9 +63,13 @@ mod tests {
 
     #[test]
     fn every_spelling_of_a_key_is_the_same_setting() {
-        for text in
-            ["queue/read_ahead_kb=4096", "/queue/read_ahead_kb=4096", "bdi/read_ahead_kb=4096", "read_ahead_kb=4096", " read_ahead_kb = 4096 "]
-        {
+        for text in [
+            "queue/read_ahead_kb=4096",
+            "/queue/read_ahead_kb=4096",
+            "bdi/read_ahead_kb=4096",
+            "read_ahead_kb=4096",
+            " read_ahead_kb = 4096 ",
+        ] {
             assert_eq!(settings(text).unwrap(), pairs([("read_ahead_kb", "4096")]), "{text}");
         }
         assert_eq!(settings("scheduler=mq-deadline,nr_requests=64").unwrap().len(), 2);
@@ -54,7 +78,17 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["queue/../../x=1", "/../x=1", "zoned=1", "read_ahead_kb", "=1", "read_ahead_kb=", "a=1,", "bdi/max_ratio=1", "scheduler=a b"] {
+        for text in [
+            "queue/../../x=1",
+            "/../x=1",
+            "zoned=1",
+            "read_ahead_kb",
+            "=1",
+            "read_ahead_kb=",
+            "a=1,",
+            "bdi/max_ratio=1",
+            "scheduler=a b",
+        ] {
             assert!(settings(text).is_err(), "{text}");
         }
     }

@@ -13,7 +13,9 @@ impl DiskId {
     /// Reads an id; `None` when no disk can have it.
     pub fn parse(text: &str) -> Option<Self> {
         let rest = text.strip_prefix("d-")?;
-        let is_plain = !rest.is_empty() && text.len() <= LONGEST && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let is_plain = !rest.is_empty()
+            && text.len() <= LONGEST
+            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         is_plain.then(|| Self(text.to_owned()))
     }
 
@@ -22,7 +24,8 @@ impl DiskId {
         &self.0
     }
 
-    /// The serial that the device of a disk made since June 2020 reports: the id without its beginning.
+    /// The serial that the device of a disk made since June 2020 reports: the id without its
+    /// beginning.
     pub fn serial(&self) -> &str {
         self.0.get(2..).unwrap_or_default()
     }
@@ -41,8 +44,11 @@ pub fn links(serial: &str) -> Vec<String> {
 
 /// Whether this is an instance's id.
 pub fn is_instance_id(text: &str) -> bool {
-    text.strip_prefix("i-")
-        .is_some_and(|rest| !rest.is_empty() && text.len() <= LONGEST && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
+    text.strip_prefix("i-").is_some_and(|rest| {
+        !rest.is_empty()
+            && text.len() <= LONGEST
+            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    })
 }
 
 #[cfg(test)]
@@ -52,7 +58,9 @@ mod tests {
     #[test]
     fn only_disk_ids_are_disk_ids() {
         assert_eq!(DiskId::parse("d-bp1abc").unwrap().serial(), "bp1abc");
-        for text in ["", "d-", "vol-1", "d-a b", "d-\"]", "D-1", "d-中", &format!("d-{}", "x".repeat(63))] {
+        for text in
+            ["", "d-", "vol-1", "d-a b", "d-\"]", "D-1", "d-中", &format!("d-{}", "x".repeat(63))]
+        {
             assert_eq!(DiskId::parse(text), None, "{text}");
         }
     }

@@ -23,11 +23,15 @@ impl Identity {
     /// Asks the metadata service.
     ///
     /// # Errors
-    /// There is none here, or it does not answer; the hint names the settings that make it unnecessary.
+    /// There is none here, or it does not answer; the hint names the settings that make it
+    /// unnecessary.
     pub fn ask() -> Result<Self, Error> {
         let ask = || Metadata::open()?.get(IDENTITY_PATH)?.json::<Self>();
         ask().map_err(|error| match is_absent(&error) {
-            true => error.with_hint("outside of an ECS instance, set `region`, `zone` and `instance-id` for the disk backend"),
+            true => error.with_hint(
+                "outside of an ECS instance, set `region`, `zone` and `instance-id` for the disk \
+                 backend",
+            ),
             false => error,
         })
     }

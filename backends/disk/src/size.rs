@@ -7,7 +7,8 @@ use crate::category::Kind;
 
 /// Bytes in a GiB.
 pub const GIB: u64 = 1 << 30;
-/// The size of a volume that nobody gave a size, where its category allows it; also what `volumeSizeAutoAvailable` rounds up to.
+/// The size of a volume that nobody gave a size, where its category allows it; also what
+/// `volumeSizeAutoAvailable` rounds up to.
 pub const DEFAULT_GIB: u64 = 20;
 
 /// A size as it was asked for.
@@ -25,12 +26,17 @@ impl Wanted {
     /// # Errors
     /// `out-of-range` when no whole number of GiB lies in it.
     pub fn read(range: &CapacityRange) -> Result<Self, Error> {
-        let required = range.required_bytes.filter(|bytes| *bytes > 0).map(|bytes| bytes.div_ceil(GIB));
+        let required =
+            range.required_bytes.filter(|bytes| *bytes > 0).map(|bytes| bytes.div_ceil(GIB));
         let limit = range.limit_bytes.filter(|bytes| *bytes > 0).map(|bytes| bytes / GIB);
         if limit.is_some_and(|limit| required.unwrap_or(1) > limit) {
-            let bytes = |bytes: Option<u64>| bytes.map_or("any".to_owned(), |bytes| bytes.to_string());
-            let message =
-                format!("disks come in whole GiB, and there is none from {} to {} bytes", bytes(range.required_bytes), bytes(range.limit_bytes));
+            let bytes =
+                |bytes: Option<u64>| bytes.map_or("any".to_owned(), |bytes| bytes.to_string());
+            let message = format!(
+                "disks come in whole GiB, and there is none from {} to {} bytes",
+                bytes(range.required_bytes),
+                bytes(range.limit_bytes)
+            );
             return Err(Error::out_of_range(message));
         }
         Ok(Self { required, limit })
@@ -50,13 +56,22 @@ impl Wanted {
         let (min, max) = kind.size_range();
         let size = self.required.unwrap_or(DEFAULT_GIB.max(min));
         if size < min {
-            return Err(Error::out_of_range(format!("{} has at least {min} GiB, asked for are {size} GiB", kind.label())));
+            return Err(Error::out_of_range(format!(
+                "{} has at least {min} GiB, asked for are {size} GiB",
+                kind.label()
+            )));
         }
         if size > max {
-            return Err(Error::out_of_range(format!("{} has at most {max} GiB, asked for are {size} GiB", kind.label())));
+            return Err(Error::out_of_range(format!(
+                "{} has at most {max} GiB, asked for are {size} GiB",
+                kind.label()
+            )));
         }
         match self.limit {
-            Some(limit) if size > limit => Err(Error::out_of_range(format!("{} would have {size} GiB, allowed are {limit} GiB", kind.label()))),
+            Some(limit) if size > limit => Err(Error::out_of_range(format!(
+                "{} would have {size} GiB, allowed are {limit} GiB",
+                kind.label()
+            ))),
             _ => Ok(size),
         }
     }
@@ -102,7 +117,21 @@ mod tests {
     fn a_category_s_bounds_are_named() {
         let error = wanted(Some(5 * GIB), None).unwrap().for_kind(&kind("cloud_essd")).unwrap_err();
         assert_eq!(error.message, "cloud_essd has at least 20 GiB, asked for are 5 GiB");
-        assert_eq!(wanted(Some(5 * GIB), None).unwrap().at_least_default().for_kind(&kind("cloud_essd")).unwrap(), 20);
-        assert!(wanted(Some(70_000 * GIB), None).unwrap().for_kind(&kind("cloud_essd")).unwrap_err().message.contains("at most 65536"));
+        assert_eq!(
+            wanted(Some(5 * GIB), None)
+                .unwrap()
+                .at_least_default()
+                .for_kind(&kind("cloud_essd"))
+                .unwrap(),
+            20
+        );
+        assert!(
+            wanted(Some(70_000 * GIB), None)
+                .unwrap()
+                .for_kind(&kind("cloud_essd"))
+                .unwrap_err()
+                .message
+                .contains("at most 65536")
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Tags of new disks: what the cloud's own driver writes, so that disks of one are recognised by the other. Their order is that driver's
-//! too: the cloud compares it when a client token comes again.
+//! Tags of new disks: what the cloud's own driver writes, so that disks of one are recognised by
+//! the other. Their order is that driver's too: the cloud compares it when a client token comes
+//! again.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,12 @@ pub const CREATED_FOR: [(&str, &str); 3] = [
 ];
 
 /// All tags of a new disk, in order.
-pub fn of_new_disk(name: &str, cluster: Option<&str>, retention_days: Option<u32>, own: &BTreeMap<String, String>) -> Vec<(String, String)> {
+pub fn of_new_disk(
+    name: &str,
+    cluster: Option<&str>,
+    retention_days: Option<u32>,
+    own: &BTreeMap<String, String>,
+) -> Vec<(String, String)> {
     let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
     let mut tags = vec![pair(MANAGED), pair(CREATED_BY)];
     tags.extend(cluster.map(|cluster| pair((CLUSTER, cluster))));
@@ -38,8 +44,15 @@ mod tests {
 
     #[test]
     fn tags_come_in_the_order_of_the_cloud_s_own_driver() {
-        let own = BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())]);
-        let keys: Vec<_> = of_new_disk("pvc-1", Some("c1"), Some(7), &own).into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["k8s.aliyun.com", "createdby", "ack.aliyun.com", RETENTION, "a", "b", VOLUME_NAME]);
+        let own =
+            BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())]);
+        let keys: Vec<_> = of_new_disk("pvc-1", Some("c1"), Some(7), &own)
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
+        assert_eq!(
+            keys,
+            ["k8s.aliyun.com", "createdby", "ack.aliyun.com", RETENTION, "a", "b", VOLUME_NAME]
+        );
     }
 }

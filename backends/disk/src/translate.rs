@@ -1,5 +1,5 @@
-//! FlexVolume options: `volumeId` in any case, and what the node reads from a context. Any other option is left out, as the original driver
-//! leaves it out.
+//! FlexVolume options: `volumeId` in any case, and what the node reads from a context. Any other
+//! option is left out, as the original driver leaves it out.
 
 use wharf_sdk::legacy::{TranslateRequest, Translated};
 use wharf_sdk::types::Parameters;
@@ -18,10 +18,19 @@ const CONTEXT: [&str; 4] = ["fsType", "mkfsOptions", "omitfsck", "sysConfig"];
 /// `invalid-argument` naming the option.
 pub fn translate(request: &TranslateRequest) -> Result<Translated, Error> {
     let named = request.options.value_in_any_case("volumeId").filter(|id| !id.is_empty());
-    // By convention, and after `detach`, which gets nothing else, the volume's name is the disk's id.
+    // By convention, and after `detach`, which gets nothing else, the volume's name is the disk's
+    // id.
     let id = named.unwrap_or(&request.volume_name);
-    let Some(disk) = DiskId::parse(id) else { return Err(Error::invalid("volumeId", id, "a disk id (`d-…`)")) };
-    let pair = |key: &str| request.options.value_in_any_case(key).filter(|value| !value.is_empty()).map(|value| (key.to_owned(), value.to_owned()));
+    let Some(disk) = DiskId::parse(id) else {
+        return Err(Error::invalid("volumeId", id, "a disk id (`d-…`)"));
+    };
+    let pair = |key: &str| {
+        request
+            .options
+            .value_in_any_case(key)
+            .filter(|value| !value.is_empty())
+            .map(|value| (key.to_owned(), value.to_owned()))
+    };
     let context: Parameters = CONTEXT.into_iter().filter_map(pair).collect();
     Formatting::read(&context)?;
     queue_settings::read(&context)?;
@@ -54,7 +63,9 @@ mod tests {
 
     #[test]
     fn only_what_the_node_reads_becomes_context() {
-        let read = translated("d-1", &[("FSTYPE", "xfs"), ("color", "red"), ("mkfsoptions", "-m1")]).unwrap();
+        let read =
+            translated("d-1", &[("FSTYPE", "xfs"), ("color", "red"), ("mkfsoptions", "-m1")])
+                .unwrap();
         assert_eq!(read.context, pairs([("fsType", "xfs"), ("mkfsOptions", "-m1")]));
         assert!(translated("d-1", &[("fsType", "ntfs")]).is_err());
     }

@@ -12,14 +12,21 @@ use crate::filesystem::known;
 /// # Errors
 /// `invalid-argument`: no disk can be used like that.
 pub fn need_multi_attach(capabilities: &[VolumeCapability]) -> Result<bool, Error> {
-    capabilities.iter().try_fold(false, |needed, capability| Ok(one_needs_multi_attach(capability)? || needed))
+    capabilities
+        .iter()
+        .try_fold(false, |needed, capability| Ok(one_needs_multi_attach(capability)? || needed))
 }
 
 fn one_needs_multi_attach(capability: &VolumeCapability) -> Result<bool, Error> {
     if let Some(options) = capability.mount_options() {
         if capability.mode.is_multi_node_writer() {
-            return Err(Error::invalid_request("several nodes cannot write to one file system on a disk")
-                .with_hint("use ReadWriteOnce, or `volumeMode: Block` with `multiAttach: \"true\"` in the StorageClass"));
+            return Err(Error::invalid_request(
+                "several nodes cannot write to one file system on a disk",
+            )
+            .with_hint(
+                "use ReadWriteOnce, or `volumeMode: Block` with `multiAttach: \"true\"` in the \
+                 StorageClass",
+            ));
         }
         if !options.fs_type.is_empty() {
             known("fsType", &options.fs_type)?;
@@ -34,10 +41,13 @@ fn one_needs_multi_attach(capability: &VolumeCapability) -> Result<bool, Error> 
 /// `not-found` when there is no such disk.
 pub fn validate(request: &ValidateRequest, progress: &Progress) -> Result<Validated, Error> {
     let id = &request.volume_id;
-    let disk = observed(progress, id)?.ok_or_else(|| Error::not_found(format!("there is no disk {id}")))?;
+    let disk = observed(progress, id)?
+        .ok_or_else(|| Error::not_found(format!("there is no disk {id}")))?;
     Ok(match need_multi_attach(&request.capabilities) {
         Err(refused) => Validated::no(refused.message),
-        Ok(true) if !disk.is_multi_attach() => Validated::no(format!("disk {id} was created without `multiAttach`, so only one node may hold it")),
+        Ok(true) if !disk.is_multi_attach() => Validated::no(format!(
+            "disk {id} was created without `multiAttach`, so only one node may hold it"
+        )),
         Ok(_) => Validated::yes(),
     })
 }
@@ -61,16 +71,31 @@ mod tests {
             (Mode::MultiNodeSingleWriter, None, Some(true)),
             (Mode::MultiNodeMultiWriter, None, Some(true)),
         ] {
-            assert_eq!(need_multi_attach(&[VolumeCapability::mount("ext4").in_mode(mode)]).ok(), mounted, "{mode:?}");
-            assert_eq!(need_multi_attach(&[VolumeCapability::block().in_mode(mode)]).ok(), raw, "{mode:?}");
+            assert_eq!(
+                need_multi_attach(&[VolumeCapability::mount("ext4").in_mode(mode)]).ok(),
+                mounted,
+                "{mode:?}"
+            );
+            assert_eq!(
+                need_multi_attach(&[VolumeCapability::block().in_mode(mode)]).ok(),
+                raw,
+                "{mode:?}"
+            );
         }
     }
 
     #[test]
     fn validation_looks_at_the_disk_that_is_there() {
-        let shared = ValidateRequest::new("d-1", VolumeCapability::block().in_mode(AccessMode::MultiNodeMultiWriter));
+        let shared = ValidateRequest::new(
+            "d-1",
+            VolumeCapability::block().in_mode(AccessMode::MultiNodeMultiWriter),
+        );
         assert!(!validate(&shared, &seen(&disk(|_| {}))).unwrap().confirmed);
-        assert!(validate(&shared, &seen(&disk(|disk| disk.multi_attach = "Enabled".into()))).unwrap().confirmed);
+        assert!(
+            validate(&shared, &seen(&disk(|disk| disk.multi_attach = "Enabled".into())))
+                .unwrap()
+                .confirmed
+        );
         let odd = ValidateRequest::new("d-1", VolumeCapability::mount("ntfs"));
         assert!(validate(&odd, &seen(&disk(|_| {}))).unwrap().message.contains("ntfs"));
         let missing = Progress::observed([Observation::missing("d-1")]);

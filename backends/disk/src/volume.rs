@@ -9,14 +9,20 @@ use crate::disk_record::Disk;
 use crate::parameters::is_metadata;
 use crate::placement;
 
-/// The cloud's forked provisioner lifts what is under these into labels and annotations of the PersistentVolume.
+/// The cloud's forked provisioner lifts what is under these into labels and annotations of the
+/// PersistentVolume.
 const LABEL: &str = "csi.alibabacloud.com/label-prefix/";
 const ANNOTATION: &str = "csi.alibabacloud.com/annotation-prefix/";
 /// The driver's own region label.
 const PRIVATE_REGION: &str = "topology.diskplugin.csi.alibabacloud.com/region";
 
 /// The volume that was asked for with these parameters, as this disk.
-pub fn of_request(disk: &Disk, region: &str, parameters: &Parameters, source: Option<VolumeSource>) -> Volume {
+pub fn of_request(
+    disk: &Disk,
+    region: &str,
+    parameters: &Parameters,
+    source: Option<VolumeSource>,
+) -> Volume {
     let mut volume = of_disk(disk, region);
     volume.context = parameters.iter().filter(|(key, _)| is_for_the_node(key)).cloned().collect();
     let level = level(disk);
@@ -28,9 +34,13 @@ pub fn of_request(disk: &Disk, region: &str, parameters: &Parameters, source: Op
     if !disk.zone_id.is_empty() {
         volume.context.insert_pair(format!("{LABEL}{}", placement::PRIVATE_ZONE), &disk.zone_id);
     }
-    let label = if level.is_empty() { disk.category.clone() } else { format!("{}.{level}", disk.category) };
+    let label =
+        if level.is_empty() { disk.category.clone() } else { format!("{}.{level}", disk.category) };
     volume.context.insert_pair(format!("{LABEL}csi.alibabacloud.com/disktype"), label);
-    volume.context.insert_pair(format!("{ANNOTATION}csi.alibabacloud.com/volume-topology"), affinity(&disk.category));
+    volume.context.insert_pair(
+        format!("{ANNOTATION}csi.alibabacloud.com/volume-topology"),
+        affinity(&disk.category),
+    );
     volume.source = source;
     volume
 }
@@ -38,7 +48,11 @@ pub fn of_request(disk: &Disk, region: &str, parameters: &Parameters, source: Op
 /// A disk that nobody asks for in particular.
 pub fn of_disk(disk: &Disk, region: &str) -> Volume {
     let is_regional = Category::named(&disk.category).is_some_and(|category| category.is_regional);
-    let mut volume = Volume::new(&disk.disk_id, disk.bytes()).reachable_from(placement::of_disk(&disk.zone_id, region, is_regional));
+    let mut volume = Volume::new(&disk.disk_id, disk.bytes()).reachable_from(placement::of_disk(
+        &disk.zone_id,
+        region,
+        is_regional,
+    ));
     volume.attached_to = disk.holders();
     volume
 }
@@ -79,11 +93,33 @@ mod tests {
         let volume = of_request(&disk(|_| {}), "r", &parameters, None);
         assert_eq!((volume.id.as_str(), volume.capacity_bytes), ("d-1", 20 << 30));
         let value = |key: &str| volume.context.value(key);
-        assert_eq!((value("type"), value("performanceLevel"), value("mkfsOptions")), (Some("cloud_essd"), Some("PL1"), Some("-m1")));
-        assert_eq!(value("csi.alibabacloud.com/label-prefix/csi.alibabacloud.com/disktype"), Some("cloud_essd.PL1"));
-        assert_eq!(value("csi.alibabacloud.com/label-prefix/topology.diskplugin.csi.alibabacloud.com/zone"), Some("z-a"));
-        assert!(value("csi.alibabacloud.com/annotation-prefix/csi.alibabacloud.com/volume-topology").unwrap().contains("disktype.cloud_essd"));
-        assert_eq!((value("csi.storage.k8s.io/pvc/name"), value("example.com/team"), value("allowVolumeExpansion")), (None, None, None));
+        assert_eq!(
+            (value("type"), value("performanceLevel"), value("mkfsOptions")),
+            (Some("cloud_essd"), Some("PL1"), Some("-m1"))
+        );
+        assert_eq!(
+            value("csi.alibabacloud.com/label-prefix/csi.alibabacloud.com/disktype"),
+            Some("cloud_essd.PL1")
+        );
+        assert_eq!(
+            value(
+                "csi.alibabacloud.com/label-prefix/topology.diskplugin.csi.alibabacloud.com/zone"
+            ),
+            Some("z-a")
+        );
+        assert!(
+            value("csi.alibabacloud.com/annotation-prefix/csi.alibabacloud.com/volume-topology")
+                .unwrap()
+                .contains("disktype.cloud_essd")
+        );
+        assert_eq!(
+            (
+                value("csi.storage.k8s.io/pvc/name"),
+                value("example.com/team"),
+                value("allowVolumeExpansion")
+            ),
+            (None, None, None)
+        );
         assert_eq!(volume.topology, [pairs([(placement::PRIVATE_ZONE, "z-a")])]);
     }
 

@@ -1,7 +1,9 @@
-//! The smallest backend: a volume is a folder on the node, under a folder that the operator grants by the name `volumes`.
+//! The smallest backend: a volume is a folder on the node, under a folder that the operator grants
+//! by the name `volumes`.
 //!
-//! Start a backend of your own from here: rename it, then fill in [`Controller`] (what happens in the cloud) and [`Node`] (what must be true
-//! on a node). `manifest.toml` beside `Cargo.toml` says what the component asks for. Setting: `node-name`, the id of this node.
+//! Start a backend of your own from here: rename it, then fill in [`Controller`] (what happens in
+//! the cloud) and [`Node`] (what must be true on a node). `manifest.toml` beside `Cargo.toml` says
+//! what the component asks for. Setting: `node-name`, the id of this node.
 
 use wharf_sdk::controller::{Controller, CreateRequest, DeleteRequest, ValidateRequest, Validated};
 use wharf_sdk::identity::{Description, Identity};
@@ -20,13 +22,16 @@ pub struct Hello;
 
 impl Identity for Hello {
     fn describe() -> Description {
-        Description::new("hello", env!("CARGO_PKG_VERSION")).serves("hello.wharf.dev", ["wharf/hello"]).can(["create"])
+        Description::new("hello", env!("CARGO_PKG_VERSION"))
+            .serves("hello.wharf.dev", ["wharf/hello"])
+            .can(["create"])
     }
 }
 
 impl Controller for Hello {
     fn create(request: CreateRequest, _: Progress) -> Result<Answer<Volume>, Error> {
-        let own = request.parameters.iter().find(|(key, _)| !key.starts_with("csi.storage.k8s.io/"));
+        let own =
+            request.parameters.iter().find(|(key, _)| !key.starts_with("csi.storage.k8s.io/"));
         if let Some((key, value)) = own {
             return Err(Error::unknown_key(key, value, "none"));
         }
@@ -41,39 +46,46 @@ impl Controller for Hello {
     }
 
     fn validate(request: ValidateRequest, _: Vec<Observation>) -> Result<Validated, Error> {
-        let block = request.capabilities.iter().any(|capability| capability.mount_options().is_none());
+        let block =
+            request.capabilities.iter().any(|capability| capability.mount_options().is_none());
         Ok(if block { Validated::no("a folder is not a block device") } else { Validated::yes() })
     }
 }
 
 impl Node for Hello {
     fn describe_node() -> Result<NodeDescription, Error> {
-        config::get("node-name").map(NodeDescription::new).ok_or_else(|| Error::misconfigured("setting `node-name` of the backend is missing"))
+        config::get("node-name")
+            .map(NodeDescription::new)
+            .ok_or_else(|| Error::misconfigured("setting `node-name` of the backend is missing"))
     }
 
     fn plan_publish(request: PublishRequest) -> Result<Plan, Error> {
         let path = folder(request.volume_context.value("path").unwrap_or(&request.volume_id))?;
-        Ok(Plan::new(format!("folder {path} on this node")).make_directory(ROOT, path, 0o755).mount_directory(
-            ROOT,
-            path,
-            Writing::unless_read_only(request.read_only),
-        ))
+        Ok(Plan::new(format!("folder {path} on this node"))
+            .make_directory(ROOT, path, 0o755)
+            .mount_directory(ROOT, path, Writing::unless_read_only(request.read_only)))
     }
 }
 
 impl Legacy for Hello {
     fn translate(request: TranslateRequest) -> Result<Translated, Error> {
-        let path = folder(request.options.value_in_any_case("path").unwrap_or(&request.volume_name))?;
+        let path =
+            folder(request.options.value_in_any_case("path").unwrap_or(&request.volume_name))?;
         Ok(Translated::new(path, vec![("path".into(), path.into())]))
     }
 }
 
 impl Snapshots for Hello {}
 
-/// One folder name. The host would stop a path that climbs out; refusing it here tells the person why.
+/// One folder name. The host would stop a path that climbs out; refusing it here tells the person
+/// why.
 fn folder(name: &str) -> Result<&str, Error> {
     let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
-    if is_plain { Ok(name) } else { Err(Error::invalid("path", name, "the name of one folder, which does not begin with a dot")) }
+    if is_plain {
+        Ok(name)
+    } else {
+        Err(Error::invalid("path", name, "the name of one folder, which does not begin with a dot"))
+    }
 }
 
 wharf_sdk::export_backend!(Hello);
@@ -88,13 +100,16 @@ mod tests {
     #[test]
     fn a_volume_is_a_folder_of_its_name() {
         let request = CreateRequest::new("pvc-1", VolumeCapability::mount(""));
-        let Answer::Done(volume) = Hello::create(request, Progress::default()).unwrap() else { panic!("it is done at once") };
+        let Answer::Done(volume) = Hello::create(request, Progress::default()).unwrap() else {
+            panic!("it is done at once")
+        };
         assert_eq!((volume.id.as_str(), volume.context.value("path")), ("pvc-1", Some("pvc-1")));
     }
 
     #[test]
     fn a_workload_gets_the_folder_made_and_bound() {
-        let plan = Hello::plan_publish(PublishRequest::new("pvc-1", VolumeCapability::mount(""))).unwrap();
+        let plan =
+            Hello::plan_publish(PublishRequest::new("pvc-1", VolumeCapability::mount(""))).unwrap();
         let words: Vec<_> = plan.steps.iter().map(|step| step.word()).collect();
         assert_eq!(words, ["make-directory", "mount-directory"]);
         assert!(words.iter().all(|word| include_str!("../manifest.toml").contains(word)));
@@ -103,7 +118,9 @@ mod tests {
     #[test]
     fn a_name_that_climbs_out_is_refused() {
         for name in ["..", "a/b", "", ".hidden"] {
-            let refused = Hello::plan_publish(PublishRequest::new(name, VolumeCapability::mount(""))).unwrap_err();
+            let refused =
+                Hello::plan_publish(PublishRequest::new(name, VolumeCapability::mount("")))
+                    .unwrap_err();
             assert_eq!(refused.kind, ErrorKind::InvalidArgument, "{name}");
         }
     }

@@ -1,9 +1,11 @@
-//! One error type for every seam inside Wharf. Front ends turn it into protocol codes, once, in an exhaustive match.
+//! One error type for every seam inside Wharf. Front ends turn it into protocol codes, once, in an
+//! exhaustive match.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What went wrong. The same words, with the same meaning, as `error-kind` in the contract, and one of the host's own.
+/// What went wrong. The same words, with the same meaning, as `error-kind` in the contract, and one
+/// of the host's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The request can never succeed as written.
@@ -34,12 +36,14 @@ pub enum ErrorKind {
     Internal,
     /// None of the others.
     Other,
-    /// The caller's time ran out while the operation was still going on. Only the host makes this one.
+    /// The caller's time ran out while the operation was still going on. Only the host makes this
+    /// one.
     DeadlineExceeded,
 }
 
 impl ErrorKind {
-    /// Whether calling again with nothing changed can succeed; the host does so until the caller's deadline.
+    /// Whether calling again with nothing changed can succeed; the host does so until the caller's
+    /// deadline.
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Throttled | Self::Unavailable | Self::Aborted)
     }
@@ -63,7 +67,8 @@ pub enum Blame {
 pub enum Effect {
     /// Nothing changed.
     None,
-    /// A mutating request was sent and no answer to it was understood. Never reported as a final failure.
+    /// A mutating request was sent and no answer to it was understood. Never reported as a final
+    /// failure.
     Unknown,
 }
 
@@ -89,7 +94,15 @@ pub struct Error {
 impl Error {
     /// An error without a hint, an effect or a code.
     pub fn new(kind: ErrorKind, blame: Blame, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, blame, effect: Effect::None, code: None, retry_after: None }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            blame,
+            effect: Effect::None,
+            code: None,
+            retry_after: None,
+        }
     }
 
     /// The request can never succeed as written.
@@ -146,11 +159,15 @@ impl Error {
         self
     }
 
-    /// Whether this says what was seen to exist, and so holds whatever an earlier attempt of the same operation did. A refusal that carries the
-    /// cloud's code is about this attempt alone: arrears, a lock or an unknown 403 are answered whether or not the earlier one made something. So
-    /// is what the host lacks.
+    /// Whether this says what was seen to exist, and so holds whatever an earlier attempt of the
+    /// same operation did. A refusal that carries the cloud's code is about this attempt alone:
+    /// arrears, a lock or an unknown 403 are answered whether or not the earlier one made
+    /// something. So is what the host lacks.
     pub fn is_about_what_exists(&self) -> bool {
-        let says_what_there_is = matches!(self.kind, ErrorKind::AlreadyExists | ErrorKind::NotFound | ErrorKind::FailedPrecondition);
+        let says_what_there_is = matches!(
+            self.kind,
+            ErrorKind::AlreadyExists | ErrorKind::NotFound | ErrorKind::FailedPrecondition
+        );
         says_what_there_is && self.code.is_none() && self.blame == Blame::User
     }
 

@@ -1,5 +1,5 @@
-//! One operation per volume at a time. The CO should not send two (CSI, "Concurrency"), but a retry may overtake a call that timed out;
-//! the second one is told to come back.
+//! One operation per volume at a time. The CO should not send two (CSI, "Concurrency"), but a retry
+//! may overtake a call that timed out; the second one is told to come back.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,8 +20,10 @@ impl InFlight {
     pub(crate) fn begin(&self, key: &str, verb: &'static str) -> Result<InFlightGuard, Error> {
         let mut keys = lock(&self.keys);
         if let Some(other) = keys.get(key) {
-            return Err(Error::aborted(format!("{verb} of {key}: another call ({other}) for it is still running"))
-                .with_hint("it is called again by itself; nothing to do"));
+            return Err(Error::aborted(format!(
+                "{verb} of {key}: another call ({other}) for it is still running"
+            ))
+            .with_hint("it is called again by itself; nothing to do"));
         }
         keys.insert(key.to_owned(), verb);
         Ok(InFlightGuard { keys: Arc::clone(&self.keys), key: key.to_owned() })
@@ -41,7 +43,8 @@ impl Drop for InFlightGuard {
     }
 }
 
-/// A poisoned lock only means that another thread panicked between two complete states; every state here is complete.
+/// A poisoned lock only means that another thread panicked between two complete states; every state
+/// here is complete.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,9 @@
 //! Decisions: verbs, plans, policy, idempotency, errors.
 //!
-//! Everything in Wharf points here, and this crate points at nothing: no files, no network, no processes, no environment, no
-//! clock, no async runtime (`clippy.toml` beside this crate's manifest bans them). What it needs from the world comes in through the
-//! ports in [`ports`]; front ends call [`controller::Controller`] and [`node::NodeService`].
+//! Everything in Wharf points here, and this crate points at nothing: no files, no network, no
+//! processes, no environment, no clock, no async runtime (`clippy.toml` beside this crate's
+//! manifest bans them). What it needs from the world comes in through the ports in [`ports`]; front
+//! ends call [`controller::Controller`] and [`node::NodeService`].
 
 pub mod controller;
 pub mod error;

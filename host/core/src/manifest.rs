@@ -1,7 +1,8 @@
 //! What a component says about itself and asks for, in the custom section [`SECTION`] of its file.
 //!
-//! A manifest grants nothing: a component gets what it asks for here *and* the operator grants in the configuration. `wharf-store` reads it from
-//! the file, `wharf-runtime` enforces it, the tool chain writes it.
+//! A manifest grants nothing: a component gets what it asks for here *and* the operator grants in
+//! the configuration. `wharf-store` reads it from the file, `wharf-runtime` enforces it, the tool
+//! chain writes it.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,8 @@ use crate::policy::matches_pattern;
 /// The name of the custom section; its content is JSON.
 pub const SECTION: &str = "wharf:manifest";
 
-/// A component's own account of itself. Fields of a newer tool chain are ignored: what is not understood is not granted.
+/// A component's own account of itself. Fields of a newer tool chain are ignored: what is not
+/// understood is not granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The component's name, as in its `describe`.
@@ -64,7 +66,9 @@ pub struct EndpointRequest {
 impl EndpointRequest {
     /// Whether this asks for the request.
     pub fn covers(&self, endpoint: &str, signed: bool, action: &str) -> bool {
-        self.endpoint == endpoint && self.signed == signed && self.actions.iter().any(|pattern| matches_pattern(pattern, action))
+        self.endpoint == endpoint
+            && self.signed == signed
+            && self.actions.iter().any(|pattern| matches_pattern(pattern, action))
     }
 }
 

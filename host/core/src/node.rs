@@ -1,7 +1,9 @@
-//! Node verbs: what is already true is left alone, the rest is a plan from the backend, run by the [`Node`] port.
+//! Node verbs: what is already true is left alone, the rest is a plan from the backend, run by the
+//! [`Node`] port.
 //!
-//! Idempotency is decided here, once, from the stage record and the mount table; where the two differ the mount table wins. Unstage and
-//! unpublish make no backend call: they work after a crash, a swap, or the removal of the backend.
+//! Idempotency is decided here, once, from the stage record and the mount table; where the two
+//! differ the mount table wins. Unstage and unpublish make no backend call: they work after a
+//! crash, a swap, or the removal of the backend.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,10 +12,12 @@ use crate::error::{Error, ErrorKind};
 use crate::inflight::{InFlight, InFlightGuard};
 use crate::pacing::Backoff;
 use crate::policy::NodePolicy;
-use crate::ports::{Backend, Call, Clock, Node, NodeGuard, PublishRecord, RemovePath, StageRecord, Usage};
+use crate::ports::{
+    Backend, Call, Clock, Node, NodeGuard, PublishRecord, RemovePath, StageRecord, Usage,
+};
 use crate::types::{
-    AccessMode, AccessType, Capability, Description, NodeDescription, NodeExpandRequest, PublishRequest, StageRequest, TranslateRequest, Translated,
-    VolumeId,
+    AccessMode, AccessType, Capability, Description, NodeDescription, NodeExpandRequest,
+    PublishRequest, StageRequest, TranslateRequest, Translated, VolumeId,
 };
 
 /// The node verbs of one driver.
@@ -28,11 +32,18 @@ pub struct NodeService {
 
 impl NodeService {
     /// `policy`: what the operator lets this backend's plans do.
-    pub fn new(driver: impl Into<String>, backend: Arc<dyn Backend>, node: Arc<dyn Node>, clock: Arc<dyn Clock>, policy: NodePolicy) -> Self {
+    pub fn new(
+        driver: impl Into<String>,
+        backend: Arc<dyn Backend>,
+        node: Arc<dyn Node>,
+        clock: Arc<dyn Clock>,
+        policy: NodePolicy,
+    ) -> Self {
         Self { driver: driver.into(), backend, node, clock, policy, in_flight: InFlight::default() }
     }
 
-    /// This node, as the backend sees it. It may ask the cloud, so what is expected to pass is repeated until the caller's time is over.
+    /// This node, as the backend sees it. It may ask the cloud, so what is expected to pass is
+    /// repeated until the caller's time is over.
     pub fn describe(&self, call: &Call) -> Result<NodeDescription, Error> {
         let mut backoff = Backoff::default();
         loop {
@@ -41,7 +52,10 @@ impl NodeService {
                 Err(error) => error,
             };
             let wait = backoff.next(error.retry_after);
-            if !error.kind.is_transient() || call.is_cancelled() || call.remaining(self.clock.now()) <= wait {
+            if !error.kind.is_transient()
+                || call.is_cancelled()
+                || call.remaining(self.clock.now()) <= wait
+            {
                 return Err(error.context("description of this node").context(&self.driver));
             }
             self.clock.sleep(wait, call);
@@ -61,19 +75,33 @@ impl NodeService {
     /// Waits until the node sees the volume's device, and says which it is. Changes nothing.
     pub fn await_attached(&self, call: &Call, request: &StageRequest) -> Result<PathBuf, Error> {
         let plan = self.backend.plan_stage(call, request)?;
-        self.node.find_device(call, &plan, &self.policy).map_err(|error| self.explain(error, "device of", &request.volume))
+        self.node
+            .find_device(call, &plan, &self.policy)
+            .map_err(|error| self.explain(error, "device of", &request.volume))
     }
 
     /// Stages the volume. Staged already, the same way: nothing is done and no backend is asked.
     ///
     /// # Errors
-    /// `AlreadyExists` when it is staged here for an incompatible use; `FailedPrecondition` when it is staged elsewhere on this node.
-    pub fn stage(&self, call: &Call, request: &StageRequest, staging_path: &Path) -> Result<(), Error> {
+    /// `AlreadyExists` when it is staged here for an incompatible use; `FailedPrecondition` when it
+    /// is staged elsewhere on this node.
+    pub fn stage(
+        &self,
+        call: &Call,
+        request: &StageRequest,
+        staging_path: &Path,
+    ) -> Result<(), Error> {
         let _held = self.hold(call, &request.volume, "stage")?;
-        self.stage_held(call, request, staging_path).map_err(|error| self.explain(error, "stage of", &request.volume))
+        self.stage_held(call, request, staging_path)
+            .map_err(|error| self.explain(error, "stage of", &request.volume))
     }
 
-    fn stage_held(&self, call: &Call, request: &StageRequest, staging_path: &Path) -> Result<(), Error> {
+    fn stage_held(
+        &self,
+        call: &Call,
+        request: &StageRequest,
+        staging_path: &Path,
+    ) -> Result<(), Error> {
         self.clear_dead(call, staging_path)?;
         let known = self.node.record(&self.driver, &request.volume)?;
         if let Some(record) = &known
@@ -109,7 +137,8 @@ impl NodeService {
         }
     }
 
-    /// A mount whose disk was taken away answers nothing but errors, so it is not what anybody wants to find staged.
+    /// A mount whose disk was taken away answers nothing but errors, so it is not what anybody
+    /// wants to find staged.
     fn clear_dead(&self, call: &Call, staging_path: &Path) -> Result<(), Error> {
         match self.node.mounted(staging_path)? {
             Some(mounted) if mounted.is_dead => match mounted.elsewhere.first() {
@@ -119,14 +148,22 @@ impl NodeService {
                     staging_path.display(),
                     other.display()
                 ))
-                .with_hint("delete the pods on this node that use the volume; then it is mounted anew")),
+                .with_hint(
+                    "delete the pods on this node that use the volume; then it is mounted anew",
+                )),
             },
             Some(_) | None => Ok(()),
         }
     }
 
-    /// Whether there is nothing left to do. An incomplete record, or one whose mount is gone, means that there is.
-    fn is_staged_as(&self, record: &StageRecord, request: &StageRequest, staging_path: &Path) -> Result<bool, Error> {
+    /// Whether there is nothing left to do. An incomplete record, or one whose mount is gone, means
+    /// that there is.
+    fn is_staged_as(
+        &self,
+        record: &StageRecord,
+        request: &StageRequest,
+        staging_path: &Path,
+    ) -> Result<bool, Error> {
         if !record.complete || record.staging_path.as_os_str().is_empty() {
             return Ok(false);
         }
@@ -138,11 +175,15 @@ impl NodeService {
             return Ok(false);
         }
         if record.staging_path != staging_path {
-            return Err(Error::precondition(format!("it is staged on this node already, at {}", record.staging_path.display()))
-                .with_hint("unstage it there first"));
+            return Err(Error::precondition(format!(
+                "it is staged on this node already, at {}",
+                record.staging_path.display()
+            ))
+            .with_hint("unstage it there first"));
         }
         check_same_use(&record.capability, &request.capability)?;
-        // A raw device has no mount that proves anything: the plan runs again and finds the device, or says that it is gone.
+        // A raw device has no mount that proves anything: the plan runs again and finds the device,
+        // or says that it is gone.
         Ok(matches!(record.capability.access, AccessType::Mount { .. }))
     }
 
@@ -150,7 +191,12 @@ impl NodeService {
     ///
     /// # Errors
     /// `FailedPrecondition` while a workload still uses it.
-    pub fn unstage(&self, call: &Call, volume: &VolumeId, staging_path: &Path) -> Result<(), Error> {
+    pub fn unstage(
+        &self,
+        call: &Call,
+        volume: &VolumeId,
+        staging_path: &Path,
+    ) -> Result<(), Error> {
         let _held = self.hold_to_leave(call, volume, "unstage")?;
         let record = self.record_to_leave(volume);
         self.check_ours(volume, staging_path)
@@ -158,16 +204,29 @@ impl NodeService {
             .map_err(|error| self.explain(error, "unstage of", volume))
     }
 
-    /// [`NodeService::unstage`] by path alone, for a caller that knows nothing else. Works without a record.
+    /// [`NodeService::unstage`] by path alone, for a caller that knows nothing else. Works without
+    /// a record.
     pub fn unstage_path(&self, call: &Call, path: &Path) -> Result<(), Error> {
-        let (_held, record) = self.hold_path(call, path, "unstage", |record| record.targets.iter().all(|target| target.target_path != path))?;
-        self.unstage_held(call, record, path).map_err(|error| error.context(format!("unstage of {}", path.display())))
+        let (_held, record) = self.hold_path(call, path, "unstage", |record| {
+            record.targets.iter().all(|target| target.target_path != path)
+        })?;
+        self.unstage_held(call, record, path)
+            .map_err(|error| error.context(format!("unstage of {}", path.display())))
     }
 
-    fn unstage_held(&self, call: &Call, record: Option<StageRecord>, staging_path: &Path) -> Result<(), Error> {
+    fn unstage_held(
+        &self,
+        call: &Call,
+        record: Option<StageRecord>,
+        staging_path: &Path,
+    ) -> Result<(), Error> {
         let Some(record) = record else {
             // Nothing says where it is published but the mounts themselves.
-            let elsewhere = self.node.mounted(staging_path)?.map(|mounted| mounted.elsewhere).unwrap_or_default();
+            let elsewhere = self
+                .node
+                .mounted(staging_path)?
+                .map(|mounted| mounted.elsewhere)
+                .unwrap_or_default();
             elsewhere.first().map_or(Ok(()), |path| Err(still_published(path)))?;
             return self.node.unmount(call, staging_path, RemovePath::No);
         };
@@ -175,10 +234,12 @@ impl NodeService {
         if record.staging_path != staging_path && self.node.is_mounted(&record.staging_path)? {
             return self.node.unmount(call, staging_path, RemovePath::No);
         }
-        // The record goes first: kubelet does not repeat a call that was killed after the unmount, and one that was killed before it finds the
-        // mount by its path.
+        // The record goes first: kubelet does not repeat a call that was killed after the unmount,
+        // and one that was killed before it finds the mount by its path.
         warn_only("forget the volume", self.node.forget(&self.driver, &record.volume));
-        self.node.unmount(call, staging_path, RemovePath::No).or_else(|error| self.node.save(&record).and(Err(error)))
+        self.node
+            .unmount(call, staging_path, RemovePath::No)
+            .or_else(|error| self.node.save(&record).and(Err(error)))
     }
 
     fn check_unused(&self, record: &StageRecord) -> Result<(), Error> {
@@ -190,16 +251,31 @@ impl NodeService {
         Ok(())
     }
 
-    /// Publishes the volume for one workload. Published already, the same way: nothing is done and no backend is asked.
+    /// Publishes the volume for one workload. Published already, the same way: nothing is done and
+    /// no backend is asked.
     ///
     /// # Errors
-    /// `AlreadyExists` when it is published there differently; `FailedPrecondition` when it is not staged, or belongs to one workload only.
-    pub fn publish(&self, call: &Call, request: &PublishRequest, target: &Path, staging: Option<&Path>) -> Result<(), Error> {
+    /// `AlreadyExists` when it is published there differently; `FailedPrecondition` when it is not
+    /// staged, or belongs to one workload only.
+    pub fn publish(
+        &self,
+        call: &Call,
+        request: &PublishRequest,
+        target: &Path,
+        staging: Option<&Path>,
+    ) -> Result<(), Error> {
         let _held = self.hold(call, &request.volume, "publish")?;
-        self.publish_held(call, request, target, staging).map_err(|error| self.explain(error, "publish of", &request.volume))
+        self.publish_held(call, request, target, staging)
+            .map_err(|error| self.explain(error, "publish of", &request.volume))
     }
 
-    fn publish_held(&self, call: &Call, request: &PublishRequest, target: &Path, staging: Option<&Path>) -> Result<(), Error> {
+    fn publish_held(
+        &self,
+        call: &Call,
+        request: &PublishRequest,
+        target: &Path,
+        staging: Option<&Path>,
+    ) -> Result<(), Error> {
         let mut known = self.node.record(&self.driver, &request.volume)?;
         if let (Some(record), Some(staging)) = (&known, staging)
             && is_half_staged(record, staging)
@@ -220,7 +296,11 @@ impl NodeService {
         let mut record = known.unwrap_or_else(|| self.record_of_publish(request, staging));
         record.targets.retain(|published| published.target_path != target);
         let before = record.clone();
-        record.targets.push(PublishRecord { target_path: target.to_owned(), capability: request.capability.clone(), read_only: request.read_only });
+        record.targets.push(PublishRecord {
+            target_path: target.to_owned(),
+            capability: request.capability.clone(),
+            read_only: request.read_only,
+        });
         self.node.save(&record)?;
         match self.node.run(call, &plan, &self.policy, target, staging) {
             Ok(_) => Ok(()),
@@ -246,8 +326,15 @@ impl NodeService {
         }
     }
 
-    fn is_published_as(&self, record: &StageRecord, request: &PublishRequest, target: &Path) -> Result<bool, Error> {
-        let Some(published) = record.targets.iter().find(|published| published.target_path == target) else {
+    fn is_published_as(
+        &self,
+        record: &StageRecord,
+        request: &PublishRequest,
+        target: &Path,
+    ) -> Result<bool, Error> {
+        let Some(published) =
+            record.targets.iter().find(|published| published.target_path == target)
+        else {
             return Ok(false);
         };
         let Some(mounted) = self.node.mounted(target)? else { return Ok(false) };
@@ -262,30 +349,50 @@ impl NodeService {
                 format!("it is published at {} with another read-only setting", target.display()),
             ));
         }
-        // Older kernels make a mount read-only in a second step, before which this host may have been killed.
+        // Older kernels make a mount read-only in a second step, before which this host may have
+        // been killed.
         Ok(mounted.is_read_only || !request.read_only)
     }
 
-    fn check_single_workload(&self, record: &StageRecord, request: &PublishRequest, target: &Path) -> Result<(), Error> {
-        let is_exclusive = |capability: &Capability| capability.mode == AccessMode::SingleNodeSingleWriter;
+    fn check_single_workload(
+        &self,
+        record: &StageRecord,
+        request: &PublishRequest,
+        target: &Path,
+    ) -> Result<(), Error> {
+        let is_exclusive =
+            |capability: &Capability| capability.mode == AccessMode::SingleNodeSingleWriter;
         for other in record.targets.iter().filter(|other| other.target_path != target) {
-            if (is_exclusive(&other.capability) || is_exclusive(&request.capability)) && self.node.is_mounted(&other.target_path)? {
-                return Err(Error::precondition(format!("one workload only may use it, and it is published at {}", other.target_path.display())));
+            if (is_exclusive(&other.capability) || is_exclusive(&request.capability))
+                && self.node.is_mounted(&other.target_path)?
+            {
+                return Err(Error::precondition(format!(
+                    "one workload only may use it, and it is published at {}",
+                    other.target_path.display()
+                )));
             }
         }
         Ok(())
     }
 
-    fn check_staged(&self, record: Option<&StageRecord>, request: &PublishRequest, staging: &Path) -> Result<(), Error> {
+    fn check_staged(
+        &self,
+        record: Option<&StageRecord>,
+        request: &PublishRequest,
+        staging: &Path,
+    ) -> Result<(), Error> {
         let own = record.filter(|record| record.staging_path == staging);
         let is_staged = match request.capability.access {
             AccessType::Mount { .. } => self.node.is_mounted(staging)?,
-            AccessType::Block => own.is_some_and(|record| record.complete && record.capability.access == AccessType::Block),
+            AccessType::Block => own.is_some_and(|record| {
+                record.complete && record.capability.access == AccessType::Block
+            }),
         };
         if is_staged {
             return if own.is_some() { Ok(()) } else { self.check_ours(&request.volume, staging) };
         }
-        Err(Error::precondition(format!("it is not staged at {}", staging.display())).with_hint("it has to be staged there first"))
+        Err(Error::precondition(format!("it is not staged at {}", staging.display()))
+            .with_hint("it has to be staged there first"))
     }
 
     /// Undoes [`NodeService::publish`] and removes the target path. Not published: nothing is done.
@@ -300,16 +407,24 @@ impl NodeService {
     /// [`NodeService::unpublish`] by path alone; the folder itself stays. Works without a record.
     pub fn unpublish_path(&self, call: &Call, path: &Path) -> Result<(), Error> {
         let (_held, record) = self.hold_path(call, path, "unpublish", |_| true)?;
-        self.unpublish_held(call, record, path, RemovePath::No).map_err(|error| error.context(format!("unpublish of {}", path.display())))
+        self.unpublish_held(call, record, path, RemovePath::No)
+            .map_err(|error| error.context(format!("unpublish of {}", path.display())))
     }
 
-    fn unpublish_held(&self, call: &Call, record: Option<StageRecord>, target: &Path, remove: RemovePath) -> Result<(), Error> {
+    fn unpublish_held(
+        &self,
+        call: &Call,
+        record: Option<StageRecord>,
+        target: &Path,
+        remove: RemovePath,
+    ) -> Result<(), Error> {
         self.node.unmount(call, target, remove)?;
         let Some(mut record) = record else { return Ok(()) };
         let count = record.targets.len();
         record.targets.retain(|published| published.target_path != target);
         if record.targets.len() != count {
-            // It is unmounted. A record that says otherwise is harmless, and a disk that is full would keep the pod for ever.
+            // It is unmounted. A record that says otherwise is harmless, and a disk that is full
+            // would keep the pod for ever.
             warn_only("write down that it is unpublished", self.save_or_forget(&record));
         }
         Ok(())
@@ -321,9 +436,17 @@ impl NodeService {
     /// `FailedPrecondition` naming the other.
     fn check_ours(&self, volume: &VolumeId, path: &Path) -> Result<(), Error> {
         match self.node.record_of_path(path) {
-            Ok(Some(record)) if (record.driver != self.driver || record.volume != *volume) && self.node.is_mounted(path)? => {
-                Err(Error::precondition(format!("{} belongs to volume {} of {}", path.display(), record.volume, record.driver))
-                    .with_hint("name the volume that is mounted there"))
+            Ok(Some(record))
+                if (record.driver != self.driver || record.volume != *volume)
+                    && self.node.is_mounted(path)? =>
+            {
+                Err(Error::precondition(format!(
+                    "{} belongs to volume {} of {}",
+                    path.display(),
+                    record.volume,
+                    record.driver
+                ))
+                .with_hint("name the volume that is mounted there"))
             }
             Ok(_) => Ok(()),
             Err(error) => {
@@ -341,19 +464,34 @@ impl NodeService {
         self.node.save(record)
     }
 
-    /// Makes a grown volume usable on this node, and says how large it is. Large enough already: nothing is done.
+    /// Makes a grown volume usable on this node, and says how large it is. Large enough already:
+    /// nothing is done.
     ///
     /// # Errors
     /// `NotFound` when this node has neither a record of the volume nor anything mounted at `path`.
-    pub fn expand(&self, call: &Call, request: &NodeExpandRequest, path: &Path) -> Result<u64, Error> {
+    pub fn expand(
+        &self,
+        call: &Call,
+        request: &NodeExpandRequest,
+        path: &Path,
+    ) -> Result<u64, Error> {
         let _held = self.hold(call, &request.volume, "node expansion")?;
-        self.expand_held(call, request, path).map_err(|error| self.explain(error, "node expansion of", &request.volume))
+        self.expand_held(call, request, path)
+            .map_err(|error| self.explain(error, "node expansion of", &request.volume))
     }
 
-    fn expand_held(&self, call: &Call, request: &NodeExpandRequest, path: &Path) -> Result<u64, Error> {
+    fn expand_held(
+        &self,
+        call: &Call,
+        request: &NodeExpandRequest,
+        path: &Path,
+    ) -> Result<u64, Error> {
         let record = self.known(&request.volume, path)?;
         let request = NodeExpandRequest {
-            capability: request.capability.clone().or_else(|| record.as_ref().map(|record| record.capability.clone())),
+            capability: request
+                .capability
+                .clone()
+                .or_else(|| record.as_ref().map(|record| record.capability.clone())),
             context: if request.context.is_empty() {
                 record.as_ref().map(|record| record.context.clone()).unwrap_or_default()
             } else {
@@ -363,8 +501,11 @@ impl NodeService {
         };
         let plan = self.backend.plan_expand(call, &request)?;
         let device = self.node.run(call, &plan, &self.policy, path, None)?;
-        let measured = device.or(record.and_then(|record| record.device)).unwrap_or_else(|| path.to_owned());
-        self.node.device_size(&measured)?.ok_or_else(|| Error::internal(format!("{} has no block device behind it", measured.display())))
+        let measured =
+            device.or(record.and_then(|record| record.device)).unwrap_or_else(|| path.to_owned());
+        self.node.device_size(&measured)?.ok_or_else(|| {
+            Error::internal(format!("{} has no block device behind it", measured.display()))
+        })
     }
 
     /// Space of a volume that is staged or published here.
@@ -392,13 +533,24 @@ impl NodeService {
     }
 
     /// One call for a volume at a time: in this process, and on this node.
-    fn hold(&self, call: &Call, volume: &VolumeId, verb: &'static str) -> Result<(InFlightGuard, NodeGuard), Error> {
+    fn hold(
+        &self,
+        call: &Call,
+        volume: &VolumeId,
+        verb: &'static str,
+    ) -> Result<(InFlightGuard, NodeGuard), Error> {
         let guard = self.in_flight.begin(volume.as_str(), verb)?;
         Ok((guard, self.node.lock(call, &self.driver, volume)?))
     }
 
-    /// The same for a call that takes something away. It has to work where nothing can be written, so there it goes on without the lock.
-    fn hold_to_leave(&self, call: &Call, volume: &VolumeId, verb: &'static str) -> Result<(InFlightGuard, Option<NodeGuard>), Error> {
+    /// The same for a call that takes something away. It has to work where nothing can be written,
+    /// so there it goes on without the lock.
+    fn hold_to_leave(
+        &self,
+        call: &Call,
+        volume: &VolumeId,
+        verb: &'static str,
+    ) -> Result<(InFlightGuard, Option<NodeGuard>), Error> {
         let guard = self.in_flight.begin(volume.as_str(), verb)?;
         match self.node.lock(call, &self.driver, volume) {
             Ok(lock) => Ok((guard, Some(lock))),
@@ -410,7 +562,8 @@ impl NodeService {
         }
     }
 
-    /// The record of a volume that is taken away. One that cannot be read counts as none: the mount table says what there is to undo.
+    /// The record of a volume that is taken away. One that cannot be read counts as none: the mount
+    /// table says what there is to undo.
     fn record_to_leave(&self, volume: &VolumeId) -> Option<StageRecord> {
         self.node.record(&self.driver, volume).unwrap_or_else(|error| {
             tracing::warn!(%error, %volume, "going on without the record");
@@ -418,7 +571,8 @@ impl NodeService {
         })
     }
 
-    /// The volume that a path belongs to, as far as it is known, held; and its record, read while it is held.
+    /// The volume that a path belongs to, as far as it is known, held; and its record, read while
+    /// it is held.
     #[allow(clippy::type_complexity, reason = "guards and a record, taken apart at once")]
     fn hold_path(
         &self,
@@ -446,7 +600,8 @@ impl NodeService {
 }
 
 fn still_published(path: &Path) -> Error {
-    Error::precondition(format!("it is still published at {}", path.display())).with_hint("unpublish it there first")
+    Error::precondition(format!("it is still published at {}", path.display()))
+        .with_hint("unpublish it there first")
 }
 
 /// For what is right to do and wrong to fail for.
@@ -456,7 +611,8 @@ fn warn_only(what: &str, done: Result<(), Error>) {
     }
 }
 
-/// Staging was killed on the way. kubelet does not call again when it finds the mount there, so publishing finishes it.
+/// Staging was killed on the way. kubelet does not call again when it finds the mount there, so
+/// publishing finishes it.
 fn is_half_staged(record: &StageRecord, staging: &Path) -> bool {
     !record.complete && record.staging_path == staging
 }
@@ -471,15 +627,17 @@ fn stage_request(record: &StageRecord) -> StageRequest {
     }
 }
 
-/// Two uses of one path agree when they are of the same kind with the same options, and both only read or both may write. What else the mode says
-/// is not seen by the kernel.
+/// Two uses of one path agree when they are of the same kind with the same options, and both only
+/// read or both may write. What else the mode says is not seen by the kernel.
 fn check_same_use(has: &Capability, wants: &Capability) -> Result<(), Error> {
     let agree = match (&has.access, &wants.access) {
         (AccessType::Block, AccessType::Block) => true,
-        (AccessType::Mount { fs_type: has, flags: has_flags }, AccessType::Mount { fs_type: wants, flags: wants_flags }) => {
-            (has == wants || wants.is_empty() || has.is_empty()) && has_flags == wants_flags
-        }
-        (AccessType::Block, AccessType::Mount { .. }) | (AccessType::Mount { .. }, AccessType::Block) => false,
+        (
+            AccessType::Mount { fs_type: has, flags: has_flags },
+            AccessType::Mount { fs_type: wants, flags: wants_flags },
+        ) => (has == wants || wants.is_empty() || has.is_empty()) && has_flags == wants_flags,
+        (AccessType::Block, AccessType::Mount { .. })
+        | (AccessType::Mount { .. }, AccessType::Block) => false,
     };
     if agree && has.mode.is_read_only() == wants.mode.is_read_only() {
         return Ok(());
@@ -487,6 +645,7 @@ fn check_same_use(has: &Capability, wants: &Capability) -> Result<(), Error> {
     Err(Error::new(
         ErrorKind::AlreadyExists,
         crate::Blame::User,
-        "it is in place already for an incompatible use (file system, raw device, mount options or reading only differ)",
+        "it is in place already for an incompatible use (file system, raw device, mount options \
+         or reading only differ)",
     ))
 }

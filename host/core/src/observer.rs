@@ -1,8 +1,8 @@
-//! Observing, together: whatever operations want to know at the same moment goes into one backend call, and so into as few cloud
-//! requests as the backend can manage.
+//! Observing, together: whatever operations want to know at the same moment goes into one backend
+//! call, and so into as few cloud requests as the backend can manage.
 //!
-//! One call is under way at a time. What is asked for meanwhile waits for the next one, which starts afterwards: an observation is
-//! never older than the question.
+//! One call is under way at a time. What is asked for meanwhile waits for the next one, which
+//! starts afterwards: an observation is never older than the question.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex};
@@ -39,7 +39,12 @@ struct State {
 
 impl Observer {
     /// `window`: how long the first question waits for others to join it.
-    pub(crate) fn new(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, pacer: Arc<Pacer>, window: Duration) -> Self {
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        clock: Arc<dyn Clock>,
+        pacer: Arc<Pacer>,
+        window: Duration,
+    ) -> Self {
         Self { backend, clock, pacer, window, state: Mutex::default(), changed: Condvar::new() }
     }
 
@@ -51,7 +56,11 @@ impl Observer {
                 return answers;
             }
             if call.is_cancelled() || call.remaining(self.clock.now()).is_zero() {
-                return Err(Error::new(ErrorKind::DeadlineExceeded, Blame::Host, "the caller stopped waiting"));
+                return Err(Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    Blame::Host,
+                    "the caller stopped waiting",
+                ));
             }
             let mut state = lock(&self.state);
             if state.running {
@@ -69,7 +78,8 @@ impl Observer {
         ids.iter().map(|id| Arc::clone(state.wanted.entry(id.clone()).or_default())).collect()
     }
 
-    /// Asked for every batch: it takes microseconds, and another generation may have another answer.
+    /// Asked for every batch: it takes microseconds, and another generation may have another
+    /// answer.
     fn batch_size(&self, call: &Call) -> Result<usize, Error> {
         Ok(usize::try_from(self.backend.describe(call)?.observe_batch).unwrap_or(1).max(1))
     }
@@ -80,7 +90,8 @@ fn collect(cells: &[Cell]) -> Option<Result<Vec<Observation>, Error>> {
     cells.iter().map(|cell| lock(cell).clone()).collect()
 }
 
-/// The one thread that asks, for everybody. Dropping it, also in a panic, answers whoever it took along and lets the next one lead.
+/// The one thread that asks, for everybody. Dropping it, also in a panic, answers whoever it took
+/// along and lets the next one lead.
 struct Lead<'a> {
     observer: &'a Observer,
     batch: BTreeMap<String, Cell>,
@@ -105,7 +116,10 @@ impl Lead<'_> {
             return;
         }
         let ids: Vec<String> = self.batch.keys().cloned().collect();
-        let answered = observer.pacer.acquire(&own, observer.clock.as_ref()).and_then(|_turn| observer.backend.observe(&own, &ids));
+        let answered = observer
+            .pacer
+            .acquire(&own, observer.clock.as_ref())
+            .and_then(|_turn| observer.backend.observe(&own, &ids));
         match answered {
             Ok(observations) => {
                 observer.pacer.answered();
@@ -132,7 +146,11 @@ impl Lead<'_> {
                 *lock(&cell) = Some(Ok(observation));
             }
         }
-        self.refuse(&Error::new(ErrorKind::Internal, Blame::Backend, "the backend did not answer for every id that it was asked to observe"));
+        self.refuse(&Error::new(
+            ErrorKind::Internal,
+            Blame::Backend,
+            "the backend did not answer for every id that it was asked to observe",
+        ));
     }
 
     /// Answers whoever has no answer yet.
@@ -160,7 +178,12 @@ mod tests {
     use crate::pacing::tests::SteppedClock;
 
     fn observer(backend: &Arc<Scripted>) -> Observer {
-        Observer::new(Arc::clone(backend) as Arc<dyn Backend>, Arc::new(SteppedClock::default()), Arc::default(), Duration::ZERO)
+        Observer::new(
+            Arc::clone(backend) as Arc<dyn Backend>,
+            Arc::new(SteppedClock::default()),
+            Arc::default(),
+            Duration::ZERO,
+        )
     }
 
     fn minute() -> Call {
@@ -173,16 +196,25 @@ mod tests {
         backend.panic_at_the_next_observation();
         let observer = observer(&backend);
         let waiting = observer.enqueue(&["b".to_owned()]);
-        catch_unwind(AssertUnwindSafe(|| observer.observe(&minute(), &["a".to_owned()]))).unwrap_err();
-        assert_eq!(collect(&waiting).expect("it has its answer").unwrap_err().kind, ErrorKind::Internal);
-        assert_eq!(observer.observe(&minute(), &["b".to_owned()]).unwrap().len(), 1, "the next one leads");
+        catch_unwind(AssertUnwindSafe(|| observer.observe(&minute(), &["a".to_owned()])))
+            .unwrap_err();
+        assert_eq!(
+            collect(&waiting).expect("it has its answer").unwrap_err().kind,
+            ErrorKind::Internal
+        );
+        assert_eq!(
+            observer.observe(&minute(), &["b".to_owned()]).unwrap().len(),
+            1,
+            "the next one leads"
+        );
     }
 
     #[test]
     fn a_batch_is_no_larger_than_the_generation_that_answers_now_takes() {
         let backend = Scripted::new([]);
         let observer = observer(&backend);
-        let ids = |count: usize| (0..count).map(|number| format!("{number:03}")).collect::<Vec<_>>();
+        let ids =
+            |count: usize| (0..count).map(|number| format!("{number:03}")).collect::<Vec<_>>();
         let batches = |size| {
             backend.take_batches_of(size);
             let before = backend.observed().len();
@@ -202,7 +234,10 @@ mod tests {
         for is_led in [true, false] {
             lock(&observer.state).running = is_led;
             for call in [&cancelled, &Call::until(Duration::ZERO)] {
-                assert_eq!(observer.observe(call, &["a".to_owned()]).unwrap_err().kind, ErrorKind::DeadlineExceeded);
+                assert_eq!(
+                    observer.observe(call, &["a".to_owned()]).unwrap_err().kind,
+                    ErrorKind::DeadlineExceeded
+                );
             }
         }
         assert!(backend.observed().is_empty());

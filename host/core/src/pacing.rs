@@ -1,8 +1,9 @@
-//! One pacing and one back-off for an account. Every operation asks here before it lets a backend change something, so that a hundred
-//! operations that the cloud throttles do not answer with a hundred retries at once.
+//! One pacing and one back-off for an account. Every operation asks here before it lets a backend
+//! change something, so that a hundred operations that the cloud throttles do not answer with a
+//! hundred retries at once.
 //!
-//! The rate follows the cloud's own answers: additive-increase, multiplicative-decrease, as in congestion control. Nothing is assumed
-//! about the cloud's limits.
+//! The rate follows the cloud's own answers: additive-increase, multiplicative-decrease, as in
+//! congestion control. Nothing is assumed about the cloud's limits.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -11,17 +12,19 @@ use crate::error::{Error, ErrorKind};
 use crate::inflight::lock;
 use crate::ports::{Call, Clock, Instant};
 
-/// Changing calls under way at once. More only lengthens the queue in the cloud, and as many are wasted when it starts to throttle.
+/// Changing calls under way at once. More only lengthens the queue in the cloud, and as many are
+/// wasted when it starts to throttle.
 const MAX_CONCURRENT: usize = 16;
-/// The pause after the first throttled answer, and the longest one (the existing driver's are 1–10 s; these begin earlier because the
-/// whole account waits).
+/// The pause after the first throttled answer, and the longest one (the existing driver's are 1–10
+/// s; these begin earlier because the whole account waits).
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// The distance between calls once throttled, at first and at most.
 const FIRST_INTERVAL: Duration = Duration::from_millis(50);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(2);
-/// What a throttled answer and any other do to the distance: one of the first kind outweighs five of the second, so an account at its limit
-/// meets it about every sixth call, and one that is throttled by chance is not slowed down for ever.
+/// What a throttled answer and any other do to the distance: one of the first kind outweighs five
+/// of the second, so an account at its limit meets it about every sixth call, and one that is
+/// throttled by chance is not slowed down for ever.
 const SLOWER: f32 = 1.5;
 const FASTER: f32 = 0.92;
 /// Below this distance calls are not spaced at all.
@@ -118,8 +121,8 @@ impl Drop for Turn {
     }
 }
 
-/// The pauses of one operation that met transient errors: 100 ms doubling to 5 s, so that a short fault costs little and a long one
-/// is not hammered.
+/// The pauses of one operation that met transient errors: 100 ms doubling to 5 s, so that a short
+/// fault costs little and a long one is not hammered.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -128,7 +131,9 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// The next pause.
     pub(crate) fn next(&mut self, retry_after: Option<Duration>) -> Duration {
-        let pause = Duration::from_millis(100).saturating_mul(1 << self.failures.min(6)).min(Duration::from_secs(5));
+        let pause = Duration::from_millis(100)
+            .saturating_mul(1 << self.failures.min(6))
+            .min(Duration::from_secs(5));
         self.failures += 1;
         pause.max(retry_after.unwrap_or_default())
     }

@@ -1,5 +1,5 @@
-//! What the operator grants, as pure predicates. A component gets the intersection of what its manifest requests and what is granted
-//! here; nothing is granted by default.
+//! What the operator grants, as pure predicates. A component gets the intersection of what its
+//! manifest requests and what is granted here; nothing is granted by default.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,14 +18,17 @@ pub struct EndpointGrant {
     /// The account that signs; absent: requests go out unsigned.
     #[serde(default)]
     pub account: Option<String>,
-    /// Action names (`AttachDisk`), or `METHOD /path` for unsigned requests. A trailing `*` matches any rest.
+    /// Action names (`AttachDisk`), or `METHOD /path` for unsigned requests. A trailing `*`
+    /// matches any rest.
     pub actions: Vec<String>,
 }
 
 impl EndpointGrant {
     /// Whether this grant covers the request.
     pub fn permits(&self, endpoint: &str, account: Option<&str>, action: &str) -> bool {
-        self.endpoint == endpoint && self.account.as_deref() == account && self.actions.iter().any(|pattern| matches_pattern(pattern, action))
+        self.endpoint == endpoint
+            && self.account.as_deref() == account
+            && self.actions.iter().any(|pattern| matches_pattern(pattern, action))
     }
 }
 
@@ -70,10 +73,14 @@ impl NodePolicy {
     /// Checks a whole plan before its first step runs.
     ///
     /// # Errors
-    /// `PermissionDenied` naming the first step that is not granted, and the setting that would grant it.
+    /// `PermissionDenied` naming the first step that is not granted, and the setting that would
+    /// grant it.
     pub fn check(&self, plan: &Plan) -> Result<(), Error> {
         if plan.steps.len() > MAX_STEPS {
-            return Err(Error::denied(format!("the plan has {} steps, at most {MAX_STEPS} are allowed", plan.steps.len())));
+            return Err(Error::denied(format!(
+                "the plan has {} steps, at most {MAX_STEPS} are allowed",
+                plan.steps.len()
+            )));
         }
         plan.steps.iter().try_for_each(|step| self.check_step(step))
     }
@@ -84,15 +91,23 @@ impl NodePolicy {
             return Err(refused("steps", word));
         }
         match step {
-            Step::Format { fs_type, .. } | Step::Check { fs_type } | Step::Grow { fs_type } if !fs_type.is_empty() => self.check_filesystem(fs_type),
+            Step::Format { fs_type, .. } | Step::Check { fs_type } | Step::Grow { fs_type }
+                if !fs_type.is_empty() =>
+            {
+                self.check_filesystem(fs_type)
+            }
             Step::Mount(mount) => match &mount.source {
                 MountSource::Device => self.check_filesystem(&mount.fs_type),
                 MountSource::Directory(at) => self.check_directory(at),
-                MountSource::Fuse { helper, .. } if !self.helpers.contains_key(helper) => Err(refused("helpers", helper)),
+                MountSource::Fuse { helper, .. } if !self.helpers.contains_key(helper) => {
+                    Err(refused("helpers", helper))
+                }
                 MountSource::Fuse { .. } | MountSource::Nfs { .. } | MountSource::Staged => Ok(()),
             },
             Step::MakeDirectory { at, .. } => self.check_directory(at),
-            Step::SetBlockQueue { key, .. } if !self.block_queue.contains(key) => Err(refused("block-queue", key)),
+            Step::SetBlockQueue { key, .. } if !self.block_queue.contains(key) => {
+                Err(refused("block-queue", key))
+            }
             Step::FindDevice(_)
             | Step::Format { .. }
             | Step::Check { .. }
@@ -118,8 +133,12 @@ impl NodePolicy {
 }
 
 fn refused(list: &str, what: &str) -> Error {
-    Error::denied(format!("the backend's plan needs `{what}`, which is not granted"))
-        .with_hint(format!("an administrator can add it to `{list}` of the backend's `node` section in the configuration"))
+    Error::denied(format!("the backend's plan needs `{what}`, which is not granted")).with_hint(
+        format!(
+            "an administrator can add it to `{list}` of the backend's `node` section in the \
+             configuration"
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -129,7 +148,12 @@ mod tests {
 
     fn policy() -> NodePolicy {
         NodePolicy {
-            steps: vec!["find-device".into(), "mount-device".into(), "set-block-queue".into(), "format".into()],
+            steps: vec![
+                "find-device".into(),
+                "mount-device".into(),
+                "set-block-queue".into(),
+                "format".into(),
+            ],
             filesystems: vec!["ext4".into()],
             block_queue: vec!["read_ahead_kb".into()],
             ..NodePolicy::default()
@@ -142,8 +166,12 @@ mod tests {
 
     #[test]
     fn a_plan_is_refused_as_a_whole_when_one_step_is_not_granted() {
-        let find = Step::FindDevice(FindDevice { serial: "x".into(), links: vec![], minimum_bytes: 0 });
-        let plan = Plan { steps: vec![find, Step::Check { fs_type: "ext4".into() }], summary: String::new() };
+        let find =
+            Step::FindDevice(FindDevice { serial: "x".into(), links: vec![], minimum_bytes: 0 });
+        let plan = Plan {
+            steps: vec![find, Step::Check { fs_type: "ext4".into() }],
+            summary: String::new(),
+        };
         assert!(policy().check(&plan).unwrap_err().message.contains("`check`"));
     }
 
@@ -155,14 +183,25 @@ mod tests {
         let queue = |key: &str| plan(Step::SetBlockQueue { key: key.into(), value: "1".into() });
         assert!(policy().check(&queue("read_ahead_kb")).is_ok());
         assert!(policy().check(&queue("../../reset")).is_err());
-        let mount = |source| plan(Step::Mount(Mount { source, fs_type: "ext4".into(), flags: vec![], read_only: false }));
+        let mount = |source| {
+            plan(Step::Mount(Mount {
+                source,
+                fs_type: "ext4".into(),
+                flags: vec![],
+                read_only: false,
+            }))
+        };
         assert!(policy().check(&mount(MountSource::Device)).is_ok());
         assert!(policy().check(&mount(MountSource::Staged)).is_err());
     }
 
     #[test]
     fn actions_match_whole_names_unless_they_end_in_a_star() {
-        let grant = EndpointGrant { endpoint: "ecs".into(), account: Some("a".into()), actions: vec!["Describe*".into(), "AttachDisk".into()] };
+        let grant = EndpointGrant {
+            endpoint: "ecs".into(),
+            account: Some("a".into()),
+            actions: vec!["Describe*".into(), "AttachDisk".into()],
+        };
         assert!(grant.permits("ecs", Some("a"), "DescribeDisks"));
         assert!(grant.permits("ecs", Some("a"), "AttachDisk"));
         assert!(!grant.permits("ecs", Some("a"), "AttachDiskNow"));

@@ -1,5 +1,5 @@
-//! What the decisions need from the world. Each port has one real implementation and one fake that keeps state; both pass the same
-//! conformance suite in `wharf-testing`.
+//! What the decisions need from the world. Each port has one real implementation and one fake that
+//! keeps state; both pass the same conformance suite in `wharf-testing`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,8 +10,10 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::policy::NodePolicy;
 use crate::types::{
-    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed, NodeDescription, NodeExpandRequest,
-    NodeId, Observation, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume, VolumeId,
+    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest,
+    Expanded, Listed, NodeDescription, NodeExpandRequest, NodeId, Observation, Progress,
+    PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume,
+    VolumeId,
 };
 
 /// Monotonic time since an arbitrary start.
@@ -43,7 +45,8 @@ impl Call {
         self.deadline
     }
 
-    /// The same call with less time, for something that it waits for: whoever cancels one cancels both.
+    /// The same call with less time, for something that it waits for: whoever cancels one cancels
+    /// both.
     #[must_use]
     pub fn no_later_than(&self, deadline: Instant) -> Self {
         Self { deadline: self.deadline.min(deadline), cancelled: Arc::clone(&self.cancelled) }
@@ -54,7 +57,8 @@ impl Call {
         self.deadline.saturating_sub(now)
     }
 
-    /// Says that nobody waits any more (the client hung up, or the server drains). Work stops at the next safe place.
+    /// Says that nobody waits any more (the client hung up, or the server drains). Work stops at
+    /// the next safe place.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
@@ -65,7 +69,8 @@ impl Call {
     }
 }
 
-/// A sandboxed backend: the contract's exports. Never waits for the cloud's slow states; every method may be repeated.
+/// A sandboxed backend: the contract's exports. Never waits for the cloud's slow states; every
+/// method may be repeated.
 ///
 /// Each call runs on whatever generation is active when it starts.
 pub trait Backend: Send + Sync {
@@ -76,19 +81,54 @@ pub trait Backend: Send + Sync {
     /// The nodes that hold this volume, according to an observation. Pure.
     fn holders(&self, call: &Call, observed: &Observation) -> Result<Vec<NodeId>, Error>;
     /// `controller.create`.
-    fn create(&self, call: &Call, request: &CreateRequest, progress: &Progress) -> Result<Answer<Volume>, Error>;
+    fn create(
+        &self,
+        call: &Call,
+        request: &CreateRequest,
+        progress: &Progress,
+    ) -> Result<Answer<Volume>, Error>;
     /// `controller.delete`.
-    fn delete(&self, call: &Call, volume: &VolumeId, progress: &Progress) -> Result<Answer<()>, Error>;
+    fn delete(
+        &self,
+        call: &Call,
+        volume: &VolumeId,
+        progress: &Progress,
+    ) -> Result<Answer<()>, Error>;
     /// `controller.attach`.
-    fn attach(&self, call: &Call, request: &AttachRequest, progress: &Progress) -> Result<Answer<Attached>, Error>;
+    fn attach(
+        &self,
+        call: &Call,
+        request: &AttachRequest,
+        progress: &Progress,
+    ) -> Result<Answer<Attached>, Error>;
     /// `controller.detach`.
-    fn detach(&self, call: &Call, request: &DetachRequest, progress: &Progress) -> Result<Answer<()>, Error>;
+    fn detach(
+        &self,
+        call: &Call,
+        request: &DetachRequest,
+        progress: &Progress,
+    ) -> Result<Answer<()>, Error>;
     /// `controller.expand`.
-    fn expand(&self, call: &Call, request: &ExpandRequest, progress: &Progress) -> Result<Answer<Expanded>, Error>;
+    fn expand(
+        &self,
+        call: &Call,
+        request: &ExpandRequest,
+        progress: &Progress,
+    ) -> Result<Answer<Expanded>, Error>;
     /// `controller.validate`.
-    fn validate(&self, call: &Call, request: &ValidateRequest, observed: &[Observation]) -> Result<Validated, Error>;
+    fn validate(
+        &self,
+        call: &Call,
+        request: &ValidateRequest,
+        observed: &[Observation],
+    ) -> Result<Validated, Error>;
     /// `controller.list`. `max_entries` zero: no bound.
-    fn list(&self, call: &Call, max_entries: u32, starting_token: Option<&str>) -> Result<Listed, Error>;
+    fn list(
+        &self,
+        call: &Call,
+        max_entries: u32,
+        starting_token: Option<&str>,
+    ) -> Result<Listed, Error>;
     /// `node.describe-node`.
     fn describe_node(&self, call: &Call) -> Result<NodeDescription, Error>;
     /// `node.plan-stage`. Pure.
@@ -101,8 +141,8 @@ pub trait Backend: Send + Sync {
     fn translate(&self, call: &Call, request: &TranslateRequest) -> Result<Translated, Error>;
 }
 
-/// What is known of a volume on this node: one small file per volume, in [`Node`]'s state folder. The mount table is the truth
-/// wherever the two differ.
+/// What is known of a volume on this node: one small file per volume, in [`Node`]'s state folder.
+/// The mount table is the truth wherever the two differ.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StageRecord {
     /// The CSI driver name.
@@ -119,7 +159,8 @@ pub struct StageRecord {
     pub publish_context: crate::types::Parameters,
     /// The block device, where there is one (`/dev/…`, resolved).
     pub device: Option<PathBuf>,
-    /// Whether every step of the plan was done. False: killed on the way, the next call goes through the plan again.
+    /// Whether every step of the plan was done. False: killed on the way, the next call goes
+    /// through the plan again.
     pub complete: bool,
     /// Where it is published.
     pub targets: Vec<PublishRecord>,
@@ -143,9 +184,11 @@ pub struct Mounted {
     pub is_read_only: bool,
     /// The block device under it was taken away; it answers nothing but errors.
     pub is_dead: bool,
-    /// The block device under it (`/dev/…`, resolved); absent where there is none, or none any more.
+    /// The block device under it (`/dev/…`, resolved); absent where there is none, or none any
+    /// more.
     pub device: Option<PathBuf>,
-    /// Where else, among the paths that this host answers for, the same file system of a block device is mounted.
+    /// Where else, among the paths that this host answers for, the same file system of a block
+    /// device is mounted.
     pub elsewhere: Vec<PathBuf>,
 }
 
@@ -164,13 +207,15 @@ pub struct Usage {
     pub free_inodes: u64,
 }
 
-/// The machine: the only way in which the host changes a node. Every method does nothing when its work is done already, and leaves the
-/// mount table as it was when it fails.
+/// The machine: the only way in which the host changes a node. Every method does nothing when its
+/// work is done already, and leaves the mount table as it was when it fails.
 pub trait Node: Send + Sync {
-    /// Keeps other processes from working on this volume while the guard lives: a server and any number of FlexVolume processes share a node.
-    /// `Aborted` when another one holds it until the call's deadline. The kernel gives it back however the holder ends.
+    /// Keeps other processes from working on this volume while the guard lives: a server and any
+    /// number of FlexVolume processes share a node. `Aborted` when another one holds it until
+    /// the call's deadline. The kernel gives it back however the holder ends.
     fn lock(&self, call: &Call, driver: &str, volume: &VolumeId) -> Result<NodeGuard, Error>;
-    /// The record of a volume, if there is one. A record that cannot be read is an error, never "none".
+    /// The record of a volume, if there is one. A record that cannot be read is an error, never
+    /// "none".
     fn record(&self, driver: &str, volume: &VolumeId) -> Result<Option<StageRecord>, Error>;
     /// The record whose staging path or target path is this one.
     fn record_of_path(&self, path: &Path) -> Result<Option<StageRecord>, Error>;
@@ -186,14 +231,23 @@ pub trait Node: Send + Sync {
     fn is_mounted(&self, path: &Path) -> Result<bool, Error> {
         Ok(self.mounted(path)?.is_some())
     }
-    /// Runs a plan whose mount or device lands on `destination`, creating that path when it is missing. Each step is checked against `policy`
-    /// before the first one runs. `staged` is what [`crate::plan::MountSource::Staged`] means: the staging path.
-    /// Returns the block device that the plan found, if it looked for one.
-    fn run(&self, call: &Call, plan: &Plan, policy: &NodePolicy, destination: &Path, staged: Option<&Path>) -> Result<Option<PathBuf>, Error>;
+    /// Runs a plan whose mount or device lands on `destination`, creating that path when it is
+    /// missing. Each step is checked against `policy` before the first one runs. `staged` is
+    /// what [`crate::plan::MountSource::Staged`] means: the staging path. Returns the block
+    /// device that the plan found, if it looked for one.
+    fn run(
+        &self,
+        call: &Call,
+        plan: &Plan,
+        policy: &NodePolicy,
+        destination: &Path,
+        staged: Option<&Path>,
+    ) -> Result<Option<PathBuf>, Error>;
     /// Runs only the `find-device` steps of a plan.
     fn find_device(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<PathBuf, Error>;
-    /// Unmounts everything that is mounted on this path, then removes the path itself when `remove` says so (an empty folder, or the
-    /// file that held a device). Nothing else is ever deleted. Missing is fine.
+    /// Unmounts everything that is mounted on this path, then removes the path itself when `remove`
+    /// says so (an empty folder, or the file that held a device). Nothing else is ever deleted.
+    /// Missing is fine.
     fn unmount(&self, call: &Call, path: &Path, remove: RemovePath) -> Result<(), Error>;
     /// Space of the mounted volume, or the size of the device at this path.
     fn usage(&self, path: &Path) -> Result<Usage, Error>;

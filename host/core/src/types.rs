@@ -1,4 +1,5 @@
-//! The nouns of the contract, as the host holds them. `wharf-runtime` converts them to and from the component's side.
+//! The nouns of the contract, as the host holds them. `wharf-runtime` converts them to and from the
+//! component's side.
 
 use std::fmt;
 
@@ -15,7 +16,8 @@ macro_rules! identifier {
         pub struct $name(String);
 
         impl $name {
-            /// Takes the identifier as the protocol gave it. Emptiness and length are the front end's to refuse.
+            /// Takes the identifier as the protocol gave it. Emptiness and length are the front
+            /// end's to refuse.
             pub fn new(value: impl Into<String>) -> Self {
                 Self(value.into())
             }
@@ -35,7 +37,8 @@ macro_rules! identifier {
 }
 
 identifier!(
-    /// A volume handle: what `create` returned, or what an administrator wrote in a static PersistentVolume.
+    /// A volume handle: what `create` returned, or what an administrator wrote in a static
+    /// PersistentVolume.
     VolumeId
 );
 identifier!(
@@ -86,7 +89,10 @@ impl AccessMode {
 
     /// Whether more than one node may hold the volume at once.
     pub fn is_multi_node(self) -> bool {
-        matches!(self, Self::MultiNodeReaderOnly | Self::MultiNodeSingleWriter | Self::MultiNodeMultiWriter)
+        matches!(
+            self,
+            Self::MultiNodeReaderOnly | Self::MultiNodeSingleWriter | Self::MultiNodeMultiWriter
+        )
     }
 }
 
@@ -111,7 +117,8 @@ pub struct CapacityRange {
 impl CapacityRange {
     /// Whether a volume of so many bytes is what was asked for.
     pub fn contains(self, bytes: u64) -> bool {
-        self.required.is_none_or(|required| bytes >= required) && self.limit.is_none_or(|limit| bytes <= limit)
+        self.required.is_none_or(|required| bytes >= required)
+            && self.limit.is_none_or(|limit| bytes <= limit)
     }
 }
 
@@ -222,7 +229,8 @@ pub struct Description {
 }
 
 impl Description {
-    /// Whether the backend says that it can do this (`create`, `attach`, …: the words of the contract).
+    /// Whether the backend says that it can do this (`create`, `attach`, …: the words of the
+    /// contract).
     pub fn can(&self, word: &str) -> bool {
         self.capabilities.iter().any(|capability| capability == word)
     }

@@ -1,8 +1,10 @@
-//! A CSI driver without a cloud and without a kernel, to run conformance suites against the front end alone:
+//! A CSI driver without a cloud and without a kernel, to run conformance suites against the front
+//! end alone:
 //!
 //! ```text
 //! cargo run -p wharf-csi --example fake_driver -- unix:///tmp/fake/csi.sock /tmp/sanity
-//! csi-sanity --csi.endpoint /tmp/fake/csi.sock --csi.mountdir /tmp/sanity/mount --csi.stagingdir /tmp/sanity/stage
+//! csi-sanity --csi.endpoint /tmp/fake/csi.sock --csi.mountdir /tmp/sanity/mount --csi.stagingdir
+//! /tmp/sanity/stage
 //! ```
 
 use std::error::Error;
@@ -43,7 +45,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut arguments = std::env::args().skip(1);
     let (Some(address), Some(root)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: fake_driver <endpoint> <folder that holds every staging and target path>".into());
+        return Err("usage: fake_driver <endpoint> <folder that holds every staging and target \
+                    path>"
+            .into());
     };
     let socket = endpoint::parse(&address)?;
     let clock: Arc<dyn Clock> = Arc::new(SteadyClock { start: Instant::now() });
@@ -53,7 +57,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         name: NAME.into(),
         version: env!("CARGO_PKG_VERSION").into(),
         controller: Some(Arc::new(Controller::new(NAME, backend.clone(), Arc::clone(&clock)))),
-        node: Some(Arc::new(NodeService::new(NAME, backend, node, Arc::clone(&clock), generous_policy()))),
+        node: Some(Arc::new(NodeService::new(
+            NAME,
+            backend,
+            node,
+            Arc::clone(&clock),
+            generous_policy(),
+        ))),
         clock,
         allowed_roots: vec![PathBuf::from(root)],
         drain: DEFAULT_DRAIN,

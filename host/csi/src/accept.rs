@@ -1,5 +1,6 @@
-//! Connections, as they are accepted. A failed `accept` is asked again by gRPC at once, silently and for ever; here it is logged, and waited
-//! after, because what it lacks (file descriptors, memory) does not come back at once.
+//! Connections, as they are accepted. A failed `accept` is asked again by gRPC at once, silently
+//! and for ever; here it is logged, and waited after, because what it lacks (file descriptors,
+//! memory) does not come back at once.
 
 use std::io;
 use std::time::Duration;
@@ -20,7 +21,8 @@ pub(crate) fn connections(listener: UnixListener) -> impl Stream<Item = io::Resu
     })
 }
 
-/// `is_told`: the failure before this one is in the log, and one line for each attempt would fill a disk.
+/// `is_told`: the failure before this one is in the log, and one line for each attempt would fill a
+/// disk.
 async fn hold_back<T>(accepted: io::Result<T>, is_told: bool) -> io::Result<T> {
     if let Err(error) = &accepted {
         if !is_told {

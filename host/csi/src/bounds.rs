@@ -1,5 +1,6 @@
-//! The bounds that CSI sets on every field, so that nothing larger reaches the core: strings 128 bytes, maps 4 KiB, unless a field says
-//! otherwise. A message as a whole is bounded by gRPC's 4 MiB. Messages name the field, never what was in it.
+//! The bounds that CSI sets on every field, so that nothing larger reaches the core: strings 128
+//! bytes, maps 4 KiB, unless a field says otherwise. A message as a whole is bounded by gRPC's 4
+//! MiB. Messages name the field, never what was in it.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +11,9 @@ use wharf_core::types::Parameters;
 pub(crate) const MAX_STRING: usize = 128;
 /// CSI, "Size Limits": any map, and `mount_flags` together.
 pub(crate) const MAX_MAP: usize = 4096;
-/// A volume's `parameters`, beyond what CSI suggests for maps: a StorageClass may hold 256 KiB of them, and the provisioner of Alibaba Cloud's
-/// clusters adds all annotations of the claim, which may hold as much.
+/// A volume's `parameters`, beyond what CSI suggests for maps: a StorageClass may hold 256 KiB of
+/// them, and the provisioner of Alibaba Cloud's clusters adds all annotations of the claim, which
+/// may hold as much.
 pub(crate) const MAX_PARAMETERS: usize = 512 << 10;
 /// CSI: `node_id`.
 pub(crate) const MAX_NODE_ID: usize = 256;
@@ -27,7 +29,10 @@ pub(crate) fn required(field: &str, value: String, max: usize) -> Result<String,
 /// Text that may be empty.
 pub(crate) fn optional(field: &str, value: String, max: usize) -> Result<String, Error> {
     if value.len() > max {
-        return Err(Error::invalid(format!("{field} has {} bytes, at most {max} are allowed", value.len())));
+        return Err(Error::invalid(format!(
+            "{field} has {} bytes, at most {max} are allowed",
+            value.len()
+        )));
     }
     if value.chars().any(char::is_control) {
         return Err(Error::invalid(format!("{field} contains control characters")));
@@ -36,7 +41,11 @@ pub(crate) fn optional(field: &str, value: String, max: usize) -> Result<String,
 }
 
 /// A map, in the order of its keys.
-pub(crate) fn map(field: &str, value: BTreeMap<String, String>, max: usize) -> Result<Parameters, Error> {
+pub(crate) fn map(
+    field: &str,
+    value: BTreeMap<String, String>,
+    max: usize,
+) -> Result<Parameters, Error> {
     let size: usize = value.iter().map(|(key, value)| key.len() + value.len()).sum();
     if size > max {
         return Err(Error::invalid(format!("{field} has {size} bytes, at most {max} are allowed")));
@@ -75,7 +84,10 @@ mod tests {
         for name in ["a\nb", "a\0", "\u{85}"] {
             assert!(required("name", name.into(), MAX_STRING).is_err(), "{name:?}");
         }
-        assert_eq!(required("name", String::new(), MAX_STRING).unwrap_err().message, "name is missing");
+        assert_eq!(
+            required("name", String::new(), MAX_STRING).unwrap_err().message,
+            "name is missing"
+        );
     }
 
     #[test]
@@ -84,7 +96,10 @@ mod tests {
         assert!(map("volume_context", whole.clone(), MAX_MAP).is_ok());
         let mut over = whole;
         over.insert("x".into(), String::new());
-        assert_eq!(map("volume_context", over, MAX_MAP).unwrap_err().message, "volume_context has 4097 bytes, at most 4096 are allowed");
+        assert_eq!(
+            map("volume_context", over, MAX_MAP).unwrap_err().message,
+            "volume_context has 4097 bytes, at most 4096 are allowed"
+        );
     }
 
     #[test]

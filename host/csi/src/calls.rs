@@ -1,7 +1,7 @@
 //! One call from its arrival to its answer: time, bound, thread, cancellation, log line.
 //!
-//! The core blocks, so each call gets a thread. Threads are bounded in lanes, so that a controller whose calls all wait for the cloud
-//! can still be probed, and a node can still unmount.
+//! The core blocks, so each call gets a thread. Threads are bounded in lanes, so that a controller
+//! whose calls all wait for the cloud can still be probed, and a node can still unmount.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,19 +16,22 @@ use wharf_core::{Blame, Error, ErrorKind};
 use crate::status;
 use crate::timeout::Allowance;
 
-/// A controller's calls wait for the cloud on their threads, and share one observation: more of them cost memory (a waiting thread
-/// touches some 50 KiB) and no more requests. The attacher may be run with 1200 workers.
+/// A controller's calls wait for the cloud on their threads, and share one observation: more of
+/// them cost memory (a waiting thread touches some 50 KiB) and no more requests. The attacher may
+/// be run with 1200 workers.
 const CONTROLLER_THREADS: usize = 1280;
-/// A node works on a handful of volumes at a time; at its start kubelet calls for every pod at once (110 by default).
+/// A node works on a handful of volumes at a time; at its start kubelet calls for every pod at once
+/// (110 by default).
 const NODE_THREADS: usize = 128;
 /// Who we are, what we can do, are we alive: quick, and never behind the others.
 const IDENTITY_THREADS: usize = 32;
-/// Blocking threads that one driver's calls can take: what `max_blocking_threads` of the runtime should be at least. With fewer, calls
-/// that were admitted wait for a thread.
+/// Blocking threads that one driver's calls can take: what `max_blocking_threads` of the runtime
+/// should be at least. With fewer, calls that were admitted wait for a thread.
 pub const BLOCKING_THREADS: usize = CONTROLLER_THREADS + NODE_THREADS + IDENTITY_THREADS;
 /// Calls that wait for a permit. More than this is a defect of the caller and is told to come back.
 const MAX_WAITING: usize = 2048;
-/// Longer ids are cut in the log; CSI's bound for them, which may not be checked yet where the line is written.
+/// Longer ids are cut in the log; CSI's bound for them, which may not be checked yet where the line
+/// is written.
 const MAX_LOGGED_ID: usize = 128;
 
 /// What a call competes with.
@@ -69,7 +72,12 @@ impl Calls {
     }
 
     /// A call has arrived. `object`: the volume's id or name, for the log.
-    pub(crate) fn begin(self: &Arc<Self>, rpc: &'static str, metadata: &MetadataMap, object: &str) -> Rpc {
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        rpc: &'static str,
+        metadata: &MetadataMap,
+        object: &str,
+    ) -> Rpc {
         let allowance = Allowance::of(metadata);
         let call = Call::until(self.clock.now() + allowance.work);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,12 +86,26 @@ impl Calls {
         running.calls.insert(key, call.clone());
         drop(running);
         let object = object.chars().take(MAX_LOGGED_ID).collect();
-        Rpc { calls: Arc::clone(self), key, name: rpc, object, call, allowance, began: Instant::now(), is_answered: false }
+        Rpc {
+            calls: Arc::clone(self),
+            key,
+            name: rpc,
+            object,
+            call,
+            allowance,
+            began: Instant::now(),
+            is_answered: false,
+        }
     }
 
     /// Tells every call that nobody waits any more.
     pub(crate) fn cancel_all(&self) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).calls.values().for_each(Call::cancel);
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .calls
+            .values()
+            .for_each(Call::cancel);
     }
 
     fn lane(&self, lane: Lane) -> Arc<Semaphore> {
@@ -95,7 +117,8 @@ impl Calls {
     }
 }
 
-/// One call. Dropped before it is answered, it is cancelled: the client hung up or its time is over.
+/// One call. Dropped before it is answered, it is cancelled: the client hung up or its time is
+/// over.
 pub(crate) struct Rpc {
     calls: Arc<Calls>,
     key: u64,
@@ -136,19 +159,28 @@ impl Rpc {
         Err(status::of(&error))
     }
 
-    async fn work<A: Send + 'static>(&self, lane: Lane, work: impl FnOnce(&Call) -> Result<A, Error> + Send + 'static) -> Result<A, Error> {
+    async fn work<A: Send + 'static>(
+        &self,
+        lane: Lane,
+        work: impl FnOnce(&Call) -> Result<A, Error> + Send + 'static,
+    ) -> Result<A, Error> {
         let permit = self.admit(lane).await?;
         let call = self.call.clone();
         let thread = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work(&call)
         });
-        // The core ends by itself at its deadline; this only catches work that is stuck, in a mount that does not return for example.
-        // The thread and its permit stay taken until it does.
-        let patience = self.allowance.work.saturating_sub(self.began.elapsed()) + self.allowance.margin / 2;
+        // The core ends by itself at its deadline; this only catches work that is stuck, in a mount
+        // that does not return for example. The thread and its permit stay taken until it
+        // does.
+        let patience =
+            self.allowance.work.saturating_sub(self.began.elapsed()) + self.allowance.margin / 2;
         match tokio::time::timeout(patience, thread).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_panicked)) => Err(Error::internal(format!("{} ended in a defect of wharf", self.name)).with_unknown_effect()),
+            Ok(Err(_panicked)) => {
+                Err(Error::internal(format!("{} ended in a defect of wharf", self.name))
+                    .with_unknown_effect())
+            }
             Err(_elapsed) => Err(out_of_time("it is still running").with_unknown_effect()),
         }
     }
@@ -158,23 +190,29 @@ impl Rpc {
         if let Ok(permit) = Arc::clone(&lane).try_acquire_owned() {
             return Ok(permit);
         }
-        let _place =
-            self.calls.waiting.try_acquire().map_err(|_| Error::unavailable(format!("{MAX_WAITING} calls are waiting already; nothing was done")))?;
+        let _place = self.calls.waiting.try_acquire().map_err(|_| {
+            Error::unavailable(format!("{MAX_WAITING} calls are waiting already; nothing was done"))
+        })?;
         let patience = self.allowance.work.saturating_sub(self.began.elapsed());
         match tokio::time::timeout(patience, lane.acquire_owned()).await {
             Ok(Ok(permit)) if !self.call.is_cancelled() => Ok(permit),
             Ok(Ok(_)) => Err(Error::unavailable("the server is ending; nothing was done")),
             Ok(Err(_closed)) => Err(Error::unavailable("the server has ended; nothing was done")),
-            Err(_elapsed) => Err(out_of_time("every thread was busy for so long; nothing was done")),
+            Err(_elapsed) => {
+                Err(out_of_time("every thread was busy for so long; nothing was done"))
+            }
         }
     }
 
-    /// Method, object, code and time; of an error also its kind, its effect and the cloud's code. Never what was in the request, and not the
-    /// message either, which may repeat it: that goes to the caller.
+    /// Method, object, code and time; of an error also its kind, its effect and the cloud's code.
+    /// Never what was in the request, and not the message either, which may repeat it: that
+    /// goes to the caller.
     fn log<A>(&self, result: &Result<A, Error>) {
         let elapsed_ms = milliseconds(self.began.elapsed());
         match result {
-            Ok(_) => tracing::info!(rpc = self.name, volume = self.object, code = ?Code::Ok, elapsed_ms, "call answered"),
+            Ok(_) => {
+                tracing::info!(rpc = self.name, volume = self.object, code = ?Code::Ok, elapsed_ms, "call answered")
+            }
             Err(error) => tracing::warn!(
                 rpc = self.name,
                 volume = self.object,
@@ -201,7 +239,11 @@ impl Drop for Rpc {
 }
 
 fn out_of_time(why: &str) -> Error {
-    Error::new(ErrorKind::DeadlineExceeded, Blame::Host, format!("the caller's time is over: {why}"))
+    Error::new(
+        ErrorKind::DeadlineExceeded,
+        Blame::Host,
+        format!("the caller's time is over: {why}"),
+    )
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -235,12 +277,24 @@ mod tests {
     #[tokio::test]
     async fn a_full_lane_holds_up_its_own_calls_and_no_others() {
         let calls = calls();
-        let _taken = Arc::clone(&calls.controller).acquire_many_owned(u32::try_from(CONTROLLER_THREADS).unwrap()).await.unwrap();
-        let probe = calls.begin("Probe", &within("5S"), "").run(Lane::Identity, Ok(()), |_, ()| Ok(1)).await;
+        let _taken = Arc::clone(&calls.controller)
+            .acquire_many_owned(u32::try_from(CONTROLLER_THREADS).unwrap())
+            .await
+            .unwrap();
+        let probe = calls
+            .begin("Probe", &within("5S"), "")
+            .run(Lane::Identity, Ok(()), |_, ()| Ok(1))
+            .await;
         assert_eq!(probe.unwrap().into_inner(), 1);
-        let unstage = calls.begin("NodeUnstageVolume", &within("5S"), "").run(Lane::Node, Ok(()), |_, ()| Ok(2)).await;
+        let unstage = calls
+            .begin("NodeUnstageVolume", &within("5S"), "")
+            .run(Lane::Node, Ok(()), |_, ()| Ok(2))
+            .await;
         assert_eq!(unstage.unwrap().into_inner(), 2);
-        let create = calls.begin("CreateVolume", &within("40m"), "").run(Lane::Controller, Ok(()), |_, ()| Ok(3)).await;
+        let create = calls
+            .begin("CreateVolume", &within("40m"), "")
+            .run(Lane::Controller, Ok(()), |_, ()| Ok(3))
+            .await;
         let refused = create.unwrap_err();
         assert_eq!(refused.code(), Code::DeadlineExceeded);
         assert!(refused.message().contains("nothing was done"));
@@ -249,23 +303,36 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_sends_more_than_can_wait_is_told_to_come_back() {
         let calls = calls();
-        let _taken = Arc::clone(&calls.controller).acquire_many_owned(u32::try_from(CONTROLLER_THREADS).unwrap()).await.unwrap();
-        let _waiting = calls.waiting.acquire_many(u32::try_from(MAX_WAITING).unwrap()).await.unwrap();
-        let refused = calls.begin("CreateVolume", &within("5S"), "").run(Lane::Controller, Ok(()), |_, ()| Ok(())).await;
+        let _taken = Arc::clone(&calls.controller)
+            .acquire_many_owned(u32::try_from(CONTROLLER_THREADS).unwrap())
+            .await
+            .unwrap();
+        let _waiting =
+            calls.waiting.acquire_many(u32::try_from(MAX_WAITING).unwrap()).await.unwrap();
+        let refused = calls
+            .begin("CreateVolume", &within("5S"), "")
+            .run(Lane::Controller, Ok(()), |_, ()| Ok(()))
+            .await;
         assert_eq!(refused.unwrap_err().code(), Code::Unavailable);
     }
 
     #[tokio::test]
     async fn a_call_that_panics_is_not_reported_as_final() {
-        let broken =
-            calls().begin("CreateVolume", &within("5S"), "").run(Lane::Controller, Ok(()), |_, ()| -> Result<(), _> { panic!("a defect") }).await;
+        let broken = calls()
+            .begin("CreateVolume", &within("5S"), "")
+            .run(Lane::Controller, Ok(()), |_, ()| -> Result<(), _> { panic!("a defect") })
+            .await;
         assert_eq!(broken.unwrap_err().code(), Code::Unavailable);
     }
 
     #[tokio::test]
     async fn a_call_is_forgotten_once_it_is_answered_or_abandoned() {
         let calls = calls();
-        calls.begin("Probe", &within("5S"), "").run(Lane::Identity, Ok(()), |_, ()| Ok(())).await.unwrap();
+        calls
+            .begin("Probe", &within("5S"), "")
+            .run(Lane::Identity, Ok(()), |_, ()| Ok(()))
+            .await
+            .unwrap();
         let abandoned = calls.begin("DeleteVolume", &within("5S"), "vol-1");
         let call = abandoned.call.clone();
         assert_eq!(calls.running.lock().unwrap().calls.len(), 1);

@@ -14,7 +14,8 @@ use crate::proto::node_service_capability::rpc::Type as NodeRpc;
 use crate::proto::plugin_capability::service::Type as Service;
 use crate::proto::plugin_capability::volume_expansion::Type as Expansion;
 
-/// Words of the contract on the left. Snapshots, groups, `modify` and `capacity` have no port in the core yet and are not offered.
+/// Words of the contract on the left. Snapshots, groups, `modify` and `capacity` have no port in
+/// the core yet and are not offered.
 const CONTROLLER: &[(&str, &[ControllerRpc])] = &[
     ("create", &[ControllerRpc::CreateDeleteVolume]),
     ("attach", &[ControllerRpc::PublishUnpublishVolume]),
@@ -23,11 +24,15 @@ const CONTROLLER: &[(&str, &[ControllerRpc])] = &[
     ("list", &[ControllerRpc::ListVolumes, ControllerRpc::ListVolumesPublishedNodes]),
     ("single-node-multi-writer", &[ControllerRpc::SingleNodeMultiWriter]),
 ];
-const NODE: &[(&str, NodeRpc)] =
-    &[("stage", NodeRpc::StageUnstageVolume), ("expand-node", NodeRpc::ExpandVolume), ("single-node-multi-writer", NodeRpc::SingleNodeMultiWriter)];
+const NODE: &[(&str, NodeRpc)] = &[
+    ("stage", NodeRpc::StageUnstageVolume),
+    ("expand-node", NodeRpc::ExpandVolume),
+    ("single-node-multi-writer", NodeRpc::SingleNodeMultiWriter),
+];
 
-/// The backend's description: the active one, or the last one that was seen while a new one cannot be had. Kubelet asks for the node's
-/// capabilities before it unstages, so a backend that broke must not take them away.
+/// The backend's description: the active one, or the last one that was seen while a new one cannot
+/// be had. Kubelet asks for the node's capabilities before it unstages, so a backend that broke
+/// must not take them away.
 #[derive(Clone)]
 pub(crate) struct Described {
     source: Source,
@@ -56,7 +61,9 @@ impl Described {
         let description = match &self.source {
             Source::Controller(controller) => controller.describe(call),
             Source::Node(node) => node.backend_description(call),
-            Source::Nothing => Err(Error::precondition("this process has neither the controller's nor the node's role")),
+            Source::Nothing => Err(Error::precondition(
+                "this process has neither the controller's nor the node's role",
+            )),
         }?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(description.clone());
         Ok(description)
@@ -64,7 +71,9 @@ impl Described {
 
     /// What it says now, or said last.
     pub(crate) fn now_or_last(&self, call: &Call) -> Result<Description, Error> {
-        self.now(call).or_else(|error| self.last.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(error))
+        self.now(call).or_else(|error| {
+            self.last.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(error)
+        })
     }
 }
 
@@ -76,27 +85,45 @@ pub(crate) fn require(description: &Description, word: &str) -> Result<(), Error
     if description.can(word) {
         return Ok(());
     }
-    Err(Error::unsupported(format!("the backend {} {} does not offer `{word}`", description.name, description.version)))
+    Err(Error::unsupported(format!(
+        "the backend {} {} does not offer `{word}`",
+        description.name, description.version
+    )))
 }
 
 /// `GetPluginCapabilities`.
-pub(crate) fn of_plugin(description: &Description, has_controller: bool) -> Vec<proto::PluginCapability> {
+pub(crate) fn of_plugin(
+    description: &Description,
+    has_controller: bool,
+) -> Vec<proto::PluginCapability> {
     use proto::plugin_capability::{self as plugin, Type};
     let service = |service: Service| Type::Service(plugin::Service { r#type: service.into() });
-    let online = Type::VolumeExpansion(plugin::VolumeExpansion { r#type: Expansion::Online.into() });
+    let online =
+        Type::VolumeExpansion(plugin::VolumeExpansion { r#type: Expansion::Online.into() });
     let offers = [
         (has_controller, service(Service::ControllerService)),
         (description.can("topology"), service(Service::VolumeAccessibilityConstraints)),
         (description.can("expand") || description.can("expand-node"), online),
     ];
-    offers.into_iter().filter(|(is_offered, _)| *is_offered).map(|(_, offer)| proto::PluginCapability { r#type: Some(offer) }).collect()
+    offers
+        .into_iter()
+        .filter(|(is_offered, _)| *is_offered)
+        .map(|(_, offer)| proto::PluginCapability { r#type: Some(offer) })
+        .collect()
 }
 
 /// `ControllerGetCapabilities`.
 pub(crate) fn of_controller(description: &Description) -> Vec<proto::ControllerServiceCapability> {
     use proto::controller_service_capability::{Rpc, Type};
-    let offered = CONTROLLER.iter().filter(|(word, _)| description.can(word)).flat_map(|(_, rpcs)| rpcs.iter());
-    offered.map(|rpc| proto::ControllerServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: (*rpc).into() })) }).collect()
+    let offered = CONTROLLER
+        .iter()
+        .filter(|(word, _)| description.can(word))
+        .flat_map(|(_, rpcs)| rpcs.iter());
+    offered
+        .map(|rpc| proto::ControllerServiceCapability {
+            r#type: Some(Type::Rpc(Rpc { r#type: (*rpc).into() })),
+        })
+        .collect()
 }
 
 /// `NodeGetCapabilities`. How full a volume is the host knows by itself.
@@ -104,14 +131,20 @@ pub(crate) fn of_node(description: &Description) -> Vec<proto::NodeServiceCapabi
     in_words_of_csi(NODE.iter().filter(|(word, _)| description.can(word)))
 }
 
-/// `NodeGetCapabilities` of a process that has never seen its backend. Kubelet asks this before it unstages, which needs no backend: all that a
-/// node can do is claimed, and what does need one fails by itself.
+/// `NodeGetCapabilities` of a process that has never seen its backend. Kubelet asks this before it
+/// unstages, which needs no backend: all that a node can do is claimed, and what does need one
+/// fails by itself.
 pub(crate) fn of_an_unknown_node() -> Vec<proto::NodeServiceCapability> {
     in_words_of_csi(NODE.iter())
 }
 
-fn in_words_of_csi<'a>(offered: impl Iterator<Item = &'a (&'a str, NodeRpc)>) -> Vec<proto::NodeServiceCapability> {
+fn in_words_of_csi<'a>(
+    offered: impl Iterator<Item = &'a (&'a str, NodeRpc)>,
+) -> Vec<proto::NodeServiceCapability> {
     use proto::node_service_capability::{Rpc, Type};
     let all = std::iter::once(NodeRpc::GetVolumeStats).chain(offered.map(|(_, rpc)| *rpc));
-    all.map(|rpc| proto::NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: rpc.into() })) }).collect()
+    all.map(|rpc| proto::NodeServiceCapability {
+        r#type: Some(Type::Rpc(Rpc { r#type: rpc.into() })),
+    })
+    .collect()
 }

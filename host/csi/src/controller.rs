@@ -1,4 +1,5 @@
-//! The Controller service: each call is parsed, run by the core, and answered. What has no port in the core is refused as not offered.
+//! The Controller service: each call is parsed, run by the core, and answered. What has no port in
+//! the core is refused as not offered.
 
 use std::sync::Arc;
 
@@ -71,7 +72,10 @@ impl ControllerService for ControllerFront {
         .await
     }
 
-    async fn create_volume(&self, request: Request<proto::CreateVolumeRequest>) -> Answer<proto::CreateVolumeResponse> {
+    async fn create_volume(
+        &self,
+        request: Request<proto::CreateVolumeRequest>,
+    ) -> Answer<proto::CreateVolumeResponse> {
         let rpc = self.begin("CreateVolume", &request, &request.get_ref().name);
         let parsed = read::create(request.into_inner());
         self.run(rpc, "create", parsed, |on, request| {
@@ -81,7 +85,10 @@ impl ControllerService for ControllerFront {
         .await
     }
 
-    async fn delete_volume(&self, request: Request<proto::DeleteVolumeRequest>) -> Answer<proto::DeleteVolumeResponse> {
+    async fn delete_volume(
+        &self,
+        request: Request<proto::DeleteVolumeRequest>,
+    ) -> Answer<proto::DeleteVolumeResponse> {
         let rpc = self.begin("DeleteVolume", &request, &request.get_ref().volume_id);
         let parsed = read::volume(request.into_inner().volume_id);
         self.run(rpc, "create", parsed, |on, volume| {
@@ -99,7 +106,9 @@ impl ControllerService for ControllerFront {
         let parsed = read::attach(request.into_inner());
         self.run(rpc, "attach", parsed, |on, request| {
             if request.read_only && !on.description.can("attach-read-only") {
-                return Err(Error::invalid("readonly is set, which this driver does not offer (PUBLISH_READONLY)"));
+                return Err(Error::invalid(
+                    "readonly is set, which this driver does not offer (PUBLISH_READONLY)",
+                ));
             }
             write::attached(on.controller.attach(on.call, &request)?)
         })
@@ -125,7 +134,10 @@ impl ControllerService for ControllerFront {
     ) -> Answer<proto::ControllerExpandVolumeResponse> {
         let rpc = self.begin("ControllerExpandVolume", &request, &request.get_ref().volume_id);
         let parsed = read::expand(request.into_inner());
-        self.run(rpc, "expand", parsed, |on, request| write::expanded(on.controller.expand(on.call, &request)?)).await
+        self.run(rpc, "expand", parsed, |on, request| {
+            write::expanded(on.controller.expand(on.call, &request)?)
+        })
+        .await
     }
 
     async fn validate_volume_capabilities(
@@ -144,18 +156,29 @@ impl ControllerService for ControllerFront {
         rpc.run(Lane::Controller, parsed, move |call, request| {
             let validated = controller.validate(call, &request)?;
             if validated.confirmed && !asked.mutable_parameters.is_empty() {
-                let message = "mutable_parameters cannot be looked at: this driver does not offer them (MODIFY_VOLUME)".to_owned();
+                let message = "mutable_parameters cannot be looked at: this driver does not offer \
+                               them (MODIFY_VOLUME)"
+                    .to_owned();
                 return Ok(proto::ValidateVolumeCapabilitiesResponse { confirmed: None, message });
             }
-            Ok(proto::ValidateVolumeCapabilitiesResponse { confirmed: validated.confirmed.then_some(asked), message: validated.message })
+            Ok(proto::ValidateVolumeCapabilitiesResponse {
+                confirmed: validated.confirmed.then_some(asked),
+                message: validated.message,
+            })
         })
         .await
     }
 
-    async fn list_volumes(&self, request: Request<proto::ListVolumesRequest>) -> Answer<proto::ListVolumesResponse> {
+    async fn list_volumes(
+        &self,
+        request: Request<proto::ListVolumesRequest>,
+    ) -> Answer<proto::ListVolumesResponse> {
         let rpc = self.begin("ListVolumes", &request, "");
         let parsed = read::list(request.into_inner());
-        self.run(rpc, "list", parsed, |on, (max_entries, token)| write::listed(on.controller.list(on.call, max_entries, token.as_deref())?)).await
+        self.run(rpc, "list", parsed, |on, (max_entries, token)| {
+            write::listed(on.controller.list(on.call, max_entries, token.as_deref())?)
+        })
+        .await
     }
 
     async fn controller_modify_volume(
@@ -165,40 +188,70 @@ impl ControllerService for ControllerFront {
         self.begin("ControllerModifyVolume", &request, &request.get_ref().volume_id).refuse()
     }
 
-    async fn controller_get_volume(&self, request: Request<proto::ControllerGetVolumeRequest>) -> Answer<proto::ControllerGetVolumeResponse> {
+    async fn controller_get_volume(
+        &self,
+        request: Request<proto::ControllerGetVolumeRequest>,
+    ) -> Answer<proto::ControllerGetVolumeResponse> {
         self.begin("ControllerGetVolume", &request, &request.get_ref().volume_id).refuse()
     }
 
-    async fn get_capacity(&self, request: Request<proto::GetCapacityRequest>) -> Answer<proto::GetCapacityResponse> {
+    async fn get_capacity(
+        &self,
+        request: Request<proto::GetCapacityRequest>,
+    ) -> Answer<proto::GetCapacityResponse> {
         self.begin("GetCapacity", &request, "").refuse()
     }
 
-    async fn create_snapshot(&self, request: Request<proto::CreateSnapshotRequest>) -> Answer<proto::CreateSnapshotResponse> {
+    async fn create_snapshot(
+        &self,
+        request: Request<proto::CreateSnapshotRequest>,
+    ) -> Answer<proto::CreateSnapshotResponse> {
         self.begin("CreateSnapshot", &request, &request.get_ref().source_volume_id).refuse()
     }
 
-    async fn delete_snapshot(&self, request: Request<proto::DeleteSnapshotRequest>) -> Answer<proto::DeleteSnapshotResponse> {
+    async fn delete_snapshot(
+        &self,
+        request: Request<proto::DeleteSnapshotRequest>,
+    ) -> Answer<proto::DeleteSnapshotResponse> {
         self.begin("DeleteSnapshot", &request, "").refuse()
     }
 
-    async fn list_snapshots(&self, request: Request<proto::ListSnapshotsRequest>) -> Answer<proto::ListSnapshotsResponse> {
+    async fn list_snapshots(
+        &self,
+        request: Request<proto::ListSnapshotsRequest>,
+    ) -> Answer<proto::ListSnapshotsResponse> {
         self.begin("ListSnapshots", &request, &request.get_ref().source_volume_id).refuse()
     }
 
-    async fn get_snapshot(&self, request: Request<proto::GetSnapshotRequest>) -> Answer<proto::GetSnapshotResponse> {
+    async fn get_snapshot(
+        &self,
+        request: Request<proto::GetSnapshotRequest>,
+    ) -> Answer<proto::GetSnapshotResponse> {
         self.begin("GetSnapshot", &request, "").refuse()
     }
 }
 
-/// What a caller must not ask of a driver that does not offer it; CSI wants `INVALID_ARGUMENT`, and nothing made.
+/// What a caller must not ask of a driver that does not offer it; CSI wants `INVALID_ARGUMENT`, and
+/// nothing made.
 fn check_offered(description: &Description, request: &CreateRequest) -> Result<(), Error> {
     let asked = [
-        (matches!(request.source, Some(VolumeSource::Snapshot(_))), "snapshot", "a volume from a snapshot"),
-        (matches!(request.source, Some(VolumeSource::Volume(_))), "clone", "a volume from another volume"),
+        (
+            matches!(request.source, Some(VolumeSource::Snapshot(_))),
+            "snapshot",
+            "a volume from a snapshot",
+        ),
+        (
+            matches!(request.source, Some(VolumeSource::Volume(_))),
+            "clone",
+            "a volume from another volume",
+        ),
         (!request.mutable_parameters.is_empty(), "modify", "a VolumeAttributesClass"),
     ];
     match asked.into_iter().find(|(is_asked, word, _)| *is_asked && !description.can(word)) {
-        Some((_, word, what)) => Err(Error::invalid(format!("{what} was asked for, and the backend {} does not offer `{word}`", description.name))),
+        Some((_, word, what)) => Err(Error::invalid(format!(
+            "{what} was asked for, and the backend {} does not offer `{word}`",
+            description.name
+        ))),
         None => Ok(()),
     }
 }

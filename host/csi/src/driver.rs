@@ -8,8 +8,8 @@ use wharf_core::controller::Controller;
 use wharf_core::node::NodeService;
 use wharf_core::ports::Clock;
 
-/// Calls in flight get this long to finish when the process is told to end: less than a pod's default of 30 seconds, with room for the
-/// cancelled ones to answer.
+/// Calls in flight get this long to finish when the process is told to end: less than a pod's
+/// default of 30 seconds, with room for the cancelled ones to answer.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(20);
 
 /// CSI: a name is in the form of a domain name, of at most this length.
@@ -37,7 +37,8 @@ pub struct Driver {
 /// Whether CSI allows this name.
 pub(crate) fn is_valid_name(name: &str) -> bool {
     let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-    let has_plain_ends = name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.ends_with(|c: char| c.is_ascii_alphanumeric());
+    let has_plain_ends = name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.ends_with(|c: char| c.is_ascii_alphanumeric());
     name.len() <= MAX_NAME && has_plain_ends && name.bytes().all(is_inner)
 }
 

@@ -12,24 +12,33 @@ pub enum EndpointError {
     #[error("`{0}` is not a unix socket: an endpoint looks like unix:///csi/csi.sock")]
     NotUnix(String),
     /// A relative path, or one with `.` or `..` in it.
-    #[error("`{0}` is not an absolute path without `.` and `..`: an endpoint looks like unix:///csi/csi.sock")]
+    #[error(
+        "`{0}` is not an absolute path without `.` and `..`: an endpoint looks like \
+         unix:///csi/csi.sock"
+    )]
     NotAbsolute(String),
     /// The specification fixes the ending.
     #[error("`{0}` does not end in .sock, as CSI demands of an endpoint")]
     NotSock(String),
     /// The kernel's bound.
-    #[error("`{0}` is longer than {MAX_SOCKET_PATH} bytes, which is the longest path that a unix socket can have")]
+    #[error(
+        "`{0}` is longer than {MAX_SOCKET_PATH} bytes, which is the longest path that a unix \
+         socket can have"
+    )]
     TooLong(String),
 }
 
-/// The socket's path: from `unix:///…`, or from the spellings `unix:/…` and `/…` that sidecars accept too.
+/// The socket's path: from `unix:///…`, or from the spellings `unix:/…` and `/…` that sidecars
+/// accept too.
 ///
 /// # Errors
 /// When it is no such path, does not end in `.sock`, or cannot be bound.
 pub fn parse(endpoint: &str) -> Result<PathBuf, EndpointError> {
     let path = match endpoint.strip_prefix("unix://").or_else(|| endpoint.strip_prefix("unix:")) {
         Some(path) => path,
-        None if endpoint.contains("://") => return Err(EndpointError::NotUnix(endpoint.to_owned())),
+        None if endpoint.contains("://") => {
+            return Err(EndpointError::NotUnix(endpoint.to_owned()));
+        }
         None => endpoint,
     };
     if !is_plain_absolute(path) {
@@ -55,7 +64,9 @@ pub(crate) fn check(path: &Path) -> Result<(), EndpointError> {
 }
 
 fn is_plain_absolute(path: &str) -> bool {
-    path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..") && !part.contains('\0')))
+    path.strip_prefix('/').is_some_and(|rest| {
+        rest.split('/').all(|part| !matches!(part, "" | "." | "..") && !part.contains('\0'))
+    })
 }
 
 #[cfg(test)]
@@ -80,7 +91,9 @@ mod tests {
 
     #[test]
     fn a_path_is_absolute_plain_short_and_ends_in_sock() {
-        for endpoint in ["", "csi.sock", "unix://csi.sock", "/csi/../x.sock", "/csi//x.sock", "/./x.sock"] {
+        for endpoint in
+            ["", "csi.sock", "unix://csi.sock", "/csi/../x.sock", "/csi//x.sock", "/./x.sock"]
+        {
             assert!(matches!(parse(endpoint), Err(EndpointError::NotAbsolute(_))), "{endpoint}");
         }
         for endpoint in ["/csi/csi", "/csi/.sock", "/csi/csi.socket"] {

@@ -23,13 +23,26 @@ pub(crate) struct IdentityFront {
 #[tonic::async_trait]
 impl Identity for IdentityFront {
     /// Answers also while there is no backend: the name is the operator's and not the backend's.
-    async fn get_plugin_info(&self, request: Request<proto::GetPluginInfoRequest>) -> Result<Response<proto::GetPluginInfoResponse>, Status> {
+    async fn get_plugin_info(
+        &self,
+        request: Request<proto::GetPluginInfoRequest>,
+    ) -> Result<Response<proto::GetPluginInfoResponse>, Status> {
         let rpc = self.calls.begin("GetPluginInfo", request.metadata(), &self.name);
-        let (name, vendor_version, described) = (self.name.clone(), self.version.clone(), self.described.clone());
+        let (name, vendor_version, described) =
+            (self.name.clone(), self.version.clone(), self.described.clone());
         rpc.run(Lane::Identity, Ok(()), move |call, ()| {
             let description = described.now_or_last(call).ok();
-            let manifest = description.map(|backend| BTreeMap::from([("backend".into(), backend.name), ("backend-version".into(), backend.version)]));
-            Ok(proto::GetPluginInfoResponse { name, vendor_version, manifest: manifest.unwrap_or_default() })
+            let manifest = description.map(|backend| {
+                BTreeMap::from([
+                    ("backend".into(), backend.name),
+                    ("backend-version".into(), backend.version),
+                ])
+            });
+            Ok(proto::GetPluginInfoResponse {
+                name,
+                vendor_version,
+                manifest: manifest.unwrap_or_default(),
+            })
         })
         .await
     }
@@ -41,21 +54,28 @@ impl Identity for IdentityFront {
         let rpc = self.calls.begin("GetPluginCapabilities", request.metadata(), &self.name);
         let (described, has_controller) = (self.described.clone(), self.has_controller);
         rpc.run(Lane::Identity, Ok(()), move |call, ()| {
-            let capabilities = capabilities::of_plugin(&described.now_or_last(call)?, has_controller);
+            let capabilities =
+                capabilities::of_plugin(&described.now_or_last(call)?, has_controller);
             Ok(proto::GetPluginCapabilitiesResponse { capabilities })
         })
         .await
     }
 
-    /// Ready once the active backend describes itself. Not ready while that is expected to pass, which the sidecars wait for; otherwise
-    /// `FAILED_PRECONDITION`, which they report.
-    async fn probe(&self, request: Request<proto::ProbeRequest>) -> Result<Response<proto::ProbeResponse>, Status> {
+    /// Ready once the active backend describes itself. Not ready while that is expected to pass,
+    /// which the sidecars wait for; otherwise `FAILED_PRECONDITION`, which they report.
+    async fn probe(
+        &self,
+        request: Request<proto::ProbeRequest>,
+    ) -> Result<Response<proto::ProbeResponse>, Status> {
         let rpc = self.calls.begin("Probe", request.metadata(), &self.name);
         let described = self.described.clone();
         rpc.run(Lane::Identity, Ok(()), move |call, ()| match described.now(call) {
             Ok(_) => Ok(proto::ProbeResponse { ready: Some(true) }),
-            Err(error) if error.kind.is_transient() => Ok(proto::ProbeResponse { ready: Some(false) }),
-            Err(error) => Err(Error { kind: ErrorKind::FailedPrecondition, ..error }.context("the backend does not answer")),
+            Err(error) if error.kind.is_transient() => {
+                Ok(proto::ProbeResponse { ready: Some(false) })
+            }
+            Err(error) => Err(Error { kind: ErrorKind::FailedPrecondition, ..error }
+                .context("the backend does not answer")),
         })
         .await
     }

@@ -1,10 +1,12 @@
 //! The CSI front end: the only crate that knows gRPC and CSI.
 //!
-//! A [`Driver`] is served on one unix socket by [`serve`]. Every call is parsed at the edge into the core's types, run on a blocking
-//! thread behind a bound, and answered; errors become status codes in one place ([`status`]). What is left out on purpose: deciding
-//! anything (`wharf-core` does), touching the node or the cloud, and the kubelet's registration socket.
+//! A [`Driver`] is served on one unix socket by [`serve`]. Every call is parsed at the edge into
+//! the core's types, run on a blocking thread behind a bound, and answered; errors become status
+//! codes in one place ([`status`]). What is left out on purpose: deciding anything (`wharf-core`
+//! does), touching the node or the cloud, and the kubelet's registration socket.
 //!
-//! Called by the binary (`wharf csi`). The generated clients in [`proto`] serve tests that play kubelet and the sidecars.
+//! Called by the binary (`wharf csi`). The generated clients in [`proto`] serve tests that play
+//! kubelet and the sidecars.
 
 mod accept;
 mod bounds;

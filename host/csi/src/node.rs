@@ -1,4 +1,5 @@
-//! The Node service. Unstage, unpublish and the look at a volume's usage ask no backend anything, not even what it can do.
+//! The Node service. Unstage, unpublish and the look at a volume's usage ask no backend anything,
+//! not even what it can do.
 
 use std::sync::Arc;
 
@@ -31,23 +32,35 @@ impl NodeFront {
 
 #[tonic::async_trait]
 impl Node for NodeFront {
-    async fn node_get_capabilities(&self, request: Request<proto::NodeGetCapabilitiesRequest>) -> Answer<proto::NodeGetCapabilitiesResponse> {
+    async fn node_get_capabilities(
+        &self,
+        request: Request<proto::NodeGetCapabilitiesRequest>,
+    ) -> Answer<proto::NodeGetCapabilitiesResponse> {
         let rpc = self.begin("NodeGetCapabilities", &request, "");
         let described = self.described.clone();
         rpc.run(Lane::Identity, Ok(()), move |call, ()| {
-            let capabilities = described.now_or_last(call).map_or_else(|_| capabilities::of_an_unknown_node(), |known| capabilities::of_node(&known));
+            let capabilities = described.now_or_last(call).map_or_else(
+                |_| capabilities::of_an_unknown_node(),
+                |known| capabilities::of_node(&known),
+            );
             Ok(proto::NodeGetCapabilitiesResponse { capabilities })
         })
         .await
     }
 
-    async fn node_get_info(&self, request: Request<proto::NodeGetInfoRequest>) -> Answer<proto::NodeGetInfoResponse> {
+    async fn node_get_info(
+        &self,
+        request: Request<proto::NodeGetInfoRequest>,
+    ) -> Answer<proto::NodeGetInfoResponse> {
         let rpc = self.begin("NodeGetInfo", &request, "");
         let node = Arc::clone(&self.node);
         rpc.run(Lane::Node, Ok(()), move |call, ()| write::described(node.describe(call)?)).await
     }
 
-    async fn node_stage_volume(&self, request: Request<proto::NodeStageVolumeRequest>) -> Answer<proto::NodeStageVolumeResponse> {
+    async fn node_stage_volume(
+        &self,
+        request: Request<proto::NodeStageVolumeRequest>,
+    ) -> Answer<proto::NodeStageVolumeResponse> {
         let rpc = self.begin("NodeStageVolume", &request, &request.get_ref().volume_id);
         let parsed = read::stage(request.into_inner(), &self.allowed_roots);
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
@@ -59,7 +72,10 @@ impl Node for NodeFront {
         .await
     }
 
-    async fn node_unstage_volume(&self, request: Request<proto::NodeUnstageVolumeRequest>) -> Answer<proto::NodeUnstageVolumeResponse> {
+    async fn node_unstage_volume(
+        &self,
+        request: Request<proto::NodeUnstageVolumeRequest>,
+    ) -> Answer<proto::NodeUnstageVolumeResponse> {
         let rpc = self.begin("NodeUnstageVolume", &request, &request.get_ref().volume_id);
         let parsed = read::unstage(request.into_inner(), &self.allowed_roots);
         let node = Arc::clone(&self.node);
@@ -70,13 +86,19 @@ impl Node for NodeFront {
         .await
     }
 
-    async fn node_publish_volume(&self, request: Request<proto::NodePublishVolumeRequest>) -> Answer<proto::NodePublishVolumeResponse> {
+    async fn node_publish_volume(
+        &self,
+        request: Request<proto::NodePublishVolumeRequest>,
+    ) -> Answer<proto::NodePublishVolumeResponse> {
         let rpc = self.begin("NodePublishVolume", &request, &request.get_ref().volume_id);
         let parsed = read::publish(request.into_inner(), &self.allowed_roots);
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
         rpc.run(Lane::Node, parsed, move |call, (request, target, staging)| {
             if staging.is_none() && described.now_or_last(call)?.can("stage") {
-                return Err(Error::precondition("staging_target_path is missing: this driver's volumes are staged before they are published"));
+                return Err(Error::precondition(
+                    "staging_target_path is missing: this driver's volumes are staged before they \
+                     are published",
+                ));
             }
             node.publish(call, &request, &target, staging.as_deref())?;
             Ok(proto::NodePublishVolumeResponse {})
@@ -84,7 +106,10 @@ impl Node for NodeFront {
         .await
     }
 
-    async fn node_unpublish_volume(&self, request: Request<proto::NodeUnpublishVolumeRequest>) -> Answer<proto::NodeUnpublishVolumeResponse> {
+    async fn node_unpublish_volume(
+        &self,
+        request: Request<proto::NodeUnpublishVolumeRequest>,
+    ) -> Answer<proto::NodeUnpublishVolumeResponse> {
         let rpc = self.begin("NodeUnpublishVolume", &request, &request.get_ref().volume_id);
         let parsed = read::unpublish(request.into_inner(), &self.allowed_roots);
         let node = Arc::clone(&self.node);
@@ -95,7 +120,10 @@ impl Node for NodeFront {
         .await
     }
 
-    async fn node_expand_volume(&self, request: Request<proto::NodeExpandVolumeRequest>) -> Answer<proto::NodeExpandVolumeResponse> {
+    async fn node_expand_volume(
+        &self,
+        request: Request<proto::NodeExpandVolumeRequest>,
+    ) -> Answer<proto::NodeExpandVolumeResponse> {
         let rpc = self.begin("NodeExpandVolume", &request, &request.get_ref().volume_id);
         let parsed = read::node_expand(request.into_inner(), &self.allowed_roots);
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
@@ -106,10 +134,16 @@ impl Node for NodeFront {
         .await
     }
 
-    async fn node_get_volume_stats(&self, request: Request<proto::NodeGetVolumeStatsRequest>) -> Answer<proto::NodeGetVolumeStatsResponse> {
+    async fn node_get_volume_stats(
+        &self,
+        request: Request<proto::NodeGetVolumeStatsRequest>,
+    ) -> Answer<proto::NodeGetVolumeStatsResponse> {
         let rpc = self.begin("NodeGetVolumeStats", &request, &request.get_ref().volume_id);
         let parsed = read::usage(request.into_inner(), &self.allowed_roots);
         let node = Arc::clone(&self.node);
-        rpc.run(Lane::Node, parsed, move |call, (volume, path)| write::used(node.usage(call, &volume, &path)?)).await
+        rpc.run(Lane::Node, parsed, move |call, (volume, path)| {
+            write::used(node.usage(call, &volume, &path)?)
+        })
+        .await
     }
 }

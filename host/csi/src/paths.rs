@@ -1,4 +1,5 @@
-//! Paths that a caller hands in. Checked as text here; that no link leads out of the root is the node's to see.
+//! Paths that a caller hands in. Checked as text here; that no link leads out of the root is the
+//! node's to see.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,8 @@ impl AllowedRoots {
         Self(roots)
     }
 
-    /// A path that must be there, absolute, without `.`, `..` and empty parts, and below one of the roots.
+    /// A path that must be there, absolute, without `.`, `..` and empty parts, and below one of the
+    /// roots.
     pub(crate) fn required(&self, field: &str, value: String) -> Result<PathBuf, Error> {
         if value.is_empty() {
             return Err(Error::invalid(format!("{field} is missing")));
@@ -32,16 +34,31 @@ impl AllowedRoots {
 
     fn check(&self, field: &str, value: &str) -> Result<(), Error> {
         if value.len() > MAX_PATH {
-            return Err(Error::invalid(format!("{field} has {} bytes, at most {MAX_PATH} are allowed", value.len())));
+            return Err(Error::invalid(format!(
+                "{field} has {} bytes, at most {MAX_PATH} are allowed",
+                value.len()
+            )));
         }
-        let rest = value.strip_prefix('/').ok_or_else(|| Error::invalid(format!("{field} is not an absolute path")))?;
+        let rest = value
+            .strip_prefix('/')
+            .ok_or_else(|| Error::invalid(format!("{field} is not an absolute path")))?;
         if rest.contains('\0') || rest.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err(Error::invalid(format!("{field} is not a normalised path: it has empty parts, `.` or `..` in it")));
+            return Err(Error::invalid(format!(
+                "{field} is not a normalised path: it has empty parts, `.` or `..` in it"
+            )));
         }
-        if !self.0.iter().any(|root| Path::new(value).starts_with(root) && Path::new(value) != root) {
-            let roots = self.0.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(" or ");
-            return Err(Error::invalid(format!("{field} is not below {roots}"))
-                .with_hint("only paths below kubelet's folder are touched; if kubelet's folder is another one, set it in the configuration"));
+        if !self.0.iter().any(|root| Path::new(value).starts_with(root) && Path::new(value) != root)
+        {
+            let roots = self
+                .0
+                .iter()
+                .map(|root| root.display().to_string())
+                .collect::<Vec<_>>()
+                .join(" or ");
+            return Err(Error::invalid(format!("{field} is not below {roots}")).with_hint(
+                "only paths below kubelet's folder are touched; if kubelet's folder is another \
+                 one, set it in the configuration",
+            ));
         }
         Ok(())
     }
@@ -57,7 +74,11 @@ mod tests {
 
     #[test]
     fn a_plain_path_below_the_root_is_taken_as_it_is() {
-        for path in ["/var/lib/kubelet/pods/x", "/var/lib/kubelet/..data", "/var/lib/kubelet/plugins/kubernetes.io/csi/pv/globalmount"] {
+        for path in [
+            "/var/lib/kubelet/pods/x",
+            "/var/lib/kubelet/..data",
+            "/var/lib/kubelet/plugins/kubernetes.io/csi/pv/globalmount",
+        ] {
             assert_eq!(checked(path), Ok(PathBuf::from(path)));
         }
     }

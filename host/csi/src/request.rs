@@ -1,14 +1,17 @@
-//! Messages into the core's requests. What cannot be right is refused here and never looked at again.
+//! Messages into the core's requests. What cannot be right is refused here and never looked at
+//! again.
 //!
-//! Secrets are dropped: no function here reads a `secrets` field. What the provisioner and kubelet add to a volume's context for their
-//! own use (pod names, service-account tokens, the provisioner's identity) is taken out, so it reaches neither a backend nor a record.
+//! Secrets are dropped: no function here reads a `secrets` field. What the provisioner and kubelet
+//! add to a volume's context for their own use (pod names, service-account tokens, the
+//! provisioner's identity) is taken out, so it reaches neither a backend nor a record.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use wharf_core::types::{
-    AccessMode, AccessType, AttachRequest, Capability, CapacityRange, CreateRequest, DetachRequest, ExpandRequest, NodeExpandRequest, NodeId,
-    Parameters, PublishRequest, Segments, StageRequest, TopologyRequirement, ValidateRequest, VolumeId, VolumeSource,
+    AccessMode, AccessType, AttachRequest, Capability, CapacityRange, CreateRequest, DetachRequest,
+    ExpandRequest, NodeExpandRequest, NodeId, Parameters, PublishRequest, Segments, StageRequest,
+    TopologyRequirement, ValidateRequest, VolumeId, VolumeSource,
 };
 use wharf_core::{Blame, Error, ErrorKind};
 
@@ -38,7 +41,9 @@ pub(crate) fn volume(id: String) -> Result<VolumeId, Error> {
     bounds::required("volume_id", id, MAX_STRING).map(VolumeId::new)
 }
 
-pub(crate) fn attach(message: proto::ControllerPublishVolumeRequest) -> Result<AttachRequest, Error> {
+pub(crate) fn attach(
+    message: proto::ControllerPublishVolumeRequest,
+) -> Result<AttachRequest, Error> {
     Ok(AttachRequest {
         volume: volume(message.volume_id)?,
         node: NodeId::new(bounds::required("node_id", message.node_id, MAX_NODE_ID)?),
@@ -48,22 +53,32 @@ pub(crate) fn attach(message: proto::ControllerPublishVolumeRequest) -> Result<A
     })
 }
 
-pub(crate) fn detach(message: proto::ControllerUnpublishVolumeRequest) -> Result<DetachRequest, Error> {
+pub(crate) fn detach(
+    message: proto::ControllerUnpublishVolumeRequest,
+) -> Result<DetachRequest, Error> {
     let volume = volume(message.volume_id)?;
     let node = bounds::optional("node_id", message.node_id, MAX_NODE_ID)?;
     Ok(DetachRequest { volume, node: (!node.is_empty()).then(|| NodeId::new(node)) })
 }
 
-pub(crate) fn expand(message: proto::ControllerExpandVolumeRequest) -> Result<ExpandRequest, Error> {
+pub(crate) fn expand(
+    message: proto::ControllerExpandVolumeRequest,
+) -> Result<ExpandRequest, Error> {
     let volume = volume(message.volume_id)?;
     let capacity = capacity(message.capacity_range)?;
     if capacity == CapacityRange::default() {
         return Err(Error::invalid("capacity_range is missing"));
     }
-    Ok(ExpandRequest { volume, capacity, capability: message.volume_capability.map(capability).transpose()? })
+    Ok(ExpandRequest {
+        volume,
+        capacity,
+        capability: message.volume_capability.map(capability).transpose()?,
+    })
 }
 
-pub(crate) fn validate(message: proto::ValidateVolumeCapabilitiesRequest) -> Result<ValidateRequest, Error> {
+pub(crate) fn validate(
+    message: proto::ValidateVolumeCapabilitiesRequest,
+) -> Result<ValidateRequest, Error> {
     Ok(ValidateRequest {
         volume: volume(message.volume_id)?,
         capabilities: capabilities(message.volume_capabilities)?,
@@ -74,14 +89,19 @@ pub(crate) fn validate(message: proto::ValidateVolumeCapabilitiesRequest) -> Res
 
 /// How many, and from where.
 pub(crate) fn list(message: proto::ListVolumesRequest) -> Result<(u32, Option<String>), Error> {
-    let max_entries = u32::try_from(message.max_entries).map_err(|_| Error::invalid("max_entries is negative"))?;
+    let max_entries = u32::try_from(message.max_entries)
+        .map_err(|_| Error::invalid("max_entries is negative"))?;
     if message.starting_token.len() > MAX_STRING {
-        return Err(Error::aborted("starting_token was not made here").with_hint("start again without a token"));
+        return Err(Error::aborted("starting_token was not made here")
+            .with_hint("start again without a token"));
     }
     Ok((max_entries, Some(message.starting_token).filter(|token| !token.is_empty())))
 }
 
-pub(crate) fn stage(message: proto::NodeStageVolumeRequest, root: &AllowedRoots) -> Result<(StageRequest, PathBuf), Error> {
+pub(crate) fn stage(
+    message: proto::NodeStageVolumeRequest,
+    root: &AllowedRoots,
+) -> Result<(StageRequest, PathBuf), Error> {
     let volume = volume(message.volume_id)?;
     let path = root.required("staging_target_path", message.staging_target_path)?;
     let request = StageRequest {
@@ -93,14 +113,23 @@ pub(crate) fn stage(message: proto::NodeStageVolumeRequest, root: &AllowedRoots)
     Ok((request, path))
 }
 
-pub(crate) fn unstage(message: proto::NodeUnstageVolumeRequest, root: &AllowedRoots) -> Result<(VolumeId, PathBuf), Error> {
-    Ok((volume(message.volume_id)?, root.required("staging_target_path", message.staging_target_path)?))
+pub(crate) fn unstage(
+    message: proto::NodeUnstageVolumeRequest,
+    root: &AllowedRoots,
+) -> Result<(VolumeId, PathBuf), Error> {
+    Ok((
+        volume(message.volume_id)?,
+        root.required("staging_target_path", message.staging_target_path)?,
+    ))
 }
 
 /// What to publish, where, and from which staging path.
 pub(crate) type Publish = (PublishRequest, PathBuf, Option<PathBuf>);
 
-pub(crate) fn publish(message: proto::NodePublishVolumeRequest, root: &AllowedRoots) -> Result<Publish, Error> {
+pub(crate) fn publish(
+    message: proto::NodePublishVolumeRequest,
+    root: &AllowedRoots,
+) -> Result<Publish, Error> {
     let volume = volume(message.volume_id)?;
     let target = root.required("target_path", message.target_path)?;
     let staging = root.optional("staging_target_path", message.staging_target_path)?;
@@ -114,11 +143,17 @@ pub(crate) fn publish(message: proto::NodePublishVolumeRequest, root: &AllowedRo
     Ok((request, target, staging))
 }
 
-pub(crate) fn unpublish(message: proto::NodeUnpublishVolumeRequest, root: &AllowedRoots) -> Result<(VolumeId, PathBuf), Error> {
+pub(crate) fn unpublish(
+    message: proto::NodeUnpublishVolumeRequest,
+    root: &AllowedRoots,
+) -> Result<(VolumeId, PathBuf), Error> {
     Ok((volume(message.volume_id)?, root.required("target_path", message.target_path)?))
 }
 
-pub(crate) fn node_expand(message: proto::NodeExpandVolumeRequest, root: &AllowedRoots) -> Result<(NodeExpandRequest, PathBuf), Error> {
+pub(crate) fn node_expand(
+    message: proto::NodeExpandVolumeRequest,
+    root: &AllowedRoots,
+) -> Result<(NodeExpandRequest, PathBuf), Error> {
     let (volume, path) = placed(message.volume_id, message.volume_path, root)?;
     let request = NodeExpandRequest {
         capability: message.volume_capability.map(capability).transpose()?,
@@ -129,19 +164,25 @@ pub(crate) fn node_expand(message: proto::NodeExpandVolumeRequest, root: &Allowe
     Ok((request, path))
 }
 
-pub(crate) fn usage(message: proto::NodeGetVolumeStatsRequest, root: &AllowedRoots) -> Result<(VolumeId, PathBuf), Error> {
+pub(crate) fn usage(
+    message: proto::NodeGetVolumeStatsRequest,
+    root: &AllowedRoots,
+) -> Result<(VolumeId, PathBuf), Error> {
     placed(message.volume_id, message.volume_path, root)
 }
 
-/// A volume and where it is said to be. A path that cannot be one of ours holds no volume, so it is "not found" and not "invalid": the order in
-/// which CSI's conformance suite looks at the id and at the path.
+/// A volume and where it is said to be. A path that cannot be one of ours holds no volume, so it is
+/// "not found" and not "invalid": the order in which CSI's conformance suite looks at the id and at
+/// the path.
 fn placed(id: String, path: String, root: &AllowedRoots) -> Result<(VolumeId, PathBuf), Error> {
     let volume = volume(id)?;
     if path.is_empty() {
         return Err(Error::invalid("volume_path is missing"));
     }
     let path = root.required("volume_path", path);
-    let path = path.map_err(|error| Error::not_found(format!("volume {volume} cannot be there: {}", error.message)))?;
+    let path = path.map_err(|error| {
+        Error::not_found(format!("volume {volume} cannot be there: {}", error.message))
+    })?;
     Ok((volume, path))
 }
 
@@ -163,7 +204,10 @@ fn capability(message: proto::VolumeCapability) -> Result<Capability, Error> {
         Some(Message::Mount(mount)) => mount_access(mount)?,
         None => return Err(Error::invalid("volume_capability says neither block nor mount")),
     };
-    let mode = message.access_mode.ok_or_else(|| Error::invalid("volume_capability.access_mode is missing"))?.mode;
+    let mode = message
+        .access_mode
+        .ok_or_else(|| Error::invalid("volume_capability.access_mode is missing"))?
+        .mode;
     Ok(Capability { access, mode: access_mode(mode)? })
 }
 
@@ -173,7 +217,9 @@ fn mount_access(message: proto::volume_capability::MountVolume) -> Result<Access
     }
     let size: usize = message.mount_flags.iter().map(String::len).sum();
     if size > MAX_MAP {
-        return Err(Error::invalid(format!("mount_flags have {size} bytes, at most {MAX_MAP} are allowed")));
+        return Err(Error::invalid(format!(
+            "mount_flags have {size} bytes, at most {MAX_MAP} are allowed"
+        )));
     }
     let fs_type = bounds::optional("fs_type", message.fs_type, MAX_STRING)?;
     Ok(AccessType::Mount { fs_type, flags: message.mount_flags })
@@ -189,7 +235,9 @@ fn access_mode(mode: i32) -> Result<AccessMode, Error> {
         Ok(Mode::SingleNodeSingleWriter) => Ok(AccessMode::SingleNodeSingleWriter),
         Ok(Mode::SingleNodeMultiWriter) => Ok(AccessMode::SingleNodeMultiWriter),
         Ok(Mode::Unknown) => Err(Error::invalid("volume_capability.access_mode is not set")),
-        Err(_) => Err(Error::invalid(format!("volume_capability.access_mode {mode} is not known to CSI 1.12"))),
+        Err(_) => Err(Error::invalid(format!(
+            "volume_capability.access_mode {mode} is not known to CSI 1.12"
+        ))),
     }
 }
 
@@ -209,22 +257,32 @@ fn capacity(message: Option<proto::CapacityRange>) -> Result<CapacityRange, Erro
 fn source(message: proto::VolumeContentSource) -> Result<VolumeSource, Error> {
     use proto::volume_content_source::Type;
     match message.r#type {
-        Some(Type::Snapshot(from)) => bounds::required("snapshot_id", from.snapshot_id, MAX_STRING).map(VolumeSource::Snapshot),
-        Some(Type::Volume(from)) => bounds::required("volume_content_source.volume_id", from.volume_id, MAX_STRING).map(VolumeSource::Volume),
+        Some(Type::Snapshot(from)) => bounds::required("snapshot_id", from.snapshot_id, MAX_STRING)
+            .map(VolumeSource::Snapshot),
+        Some(Type::Volume(from)) => {
+            bounds::required("volume_content_source.volume_id", from.volume_id, MAX_STRING)
+                .map(VolumeSource::Volume)
+        }
         None => Err(Error::invalid("volume_content_source names neither a snapshot nor a volume")),
     }
 }
 
 fn topology(message: proto::TopologyRequirement) -> Result<TopologyRequirement, Error> {
-    let segments = |places: Vec<proto::Topology>| places.into_iter().map(segments).collect::<Result<Vec<_>, _>>();
-    Ok(TopologyRequirement { requisite: segments(message.requisite)?, preferred: segments(message.preferred)? })
+    let segments = |places: Vec<proto::Topology>| {
+        places.into_iter().map(segments).collect::<Result<Vec<_>, _>>()
+    };
+    Ok(TopologyRequirement {
+        requisite: segments(message.requisite)?,
+        preferred: segments(message.preferred)?,
+    })
 }
 
 fn segments(message: proto::Topology) -> Result<Segments, Error> {
     bounds::map("segments", message.segments, MAX_MAP)
 }
 
-/// A volume's context as `create` returned it. Service-account tokens may be longer than CSI's bound and go before anything is counted.
+/// A volume's context as `create` returned it. Service-account tokens may be longer than CSI's
+/// bound and go before anything is counted.
 fn context(mut message: BTreeMap<String, String>) -> Result<Parameters, Error> {
     message.retain(|key, _| key != PROVISIONER_IDENTITY && !key.starts_with(KUBELET_PREFIX));
     bounds::map("volume_context", message, MAX_MAP)

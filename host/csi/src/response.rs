@@ -1,10 +1,13 @@
-//! The core's results into messages. What a backend answers is checked against CSI's bounds before it goes out.
+//! The core's results into messages. What a backend answers is checked against CSI's bounds before
+//! it goes out.
 
 use std::collections::BTreeMap;
 
 use wharf_core::Error;
 use wharf_core::ports::Usage;
-use wharf_core::types::{Attached, Expanded, Listed, NodeDescription, Parameters, Segments, Volume, VolumeSource};
+use wharf_core::types::{
+    Attached, Expanded, Listed, NodeDescription, Parameters, Segments, Volume, VolumeSource,
+};
 
 use crate::bounds::{MAX_MAP, MAX_NODE_ID, MAX_STRING};
 use crate::proto;
@@ -15,32 +18,51 @@ pub(crate) fn created(volume: Volume) -> Result<proto::CreateVolumeResponse, Err
     Ok(proto::CreateVolumeResponse { volume: Some(volume) })
 }
 
-pub(crate) fn attached(attached: Attached) -> Result<proto::ControllerPublishVolumeResponse, Error> {
-    let publish_context = map("publish_context", attached.publish_context).map_err(Error::with_unknown_effect)?;
+pub(crate) fn attached(
+    attached: Attached,
+) -> Result<proto::ControllerPublishVolumeResponse, Error> {
+    let publish_context =
+        map("publish_context", attached.publish_context).map_err(Error::with_unknown_effect)?;
     Ok(proto::ControllerPublishVolumeResponse { publish_context })
 }
 
 pub(crate) fn expanded(expanded: Expanded) -> Result<proto::ControllerExpandVolumeResponse, Error> {
-    let capacity_bytes = bytes("capacity_bytes", expanded.capacity_bytes).map_err(Error::with_unknown_effect)?;
-    Ok(proto::ControllerExpandVolumeResponse { capacity_bytes, node_expansion_required: expanded.node_expansion_required })
+    let capacity_bytes =
+        bytes("capacity_bytes", expanded.capacity_bytes).map_err(Error::with_unknown_effect)?;
+    Ok(proto::ControllerExpandVolumeResponse {
+        capacity_bytes,
+        node_expansion_required: expanded.node_expansion_required,
+    })
 }
 
 pub(crate) fn listed(listed: Listed) -> Result<proto::ListVolumesResponse, Error> {
     use proto::list_volumes_response::{Entry, VolumeStatus};
     let entry = |mut listed: Volume| -> Result<Entry, Error> {
-        let published_node_ids = std::mem::take(&mut listed.attached_to).iter().map(ToString::to_string).collect();
-        Ok(Entry { volume: Some(volume(listed)?), status: Some(VolumeStatus { published_node_ids, volume_condition: None }) })
+        let published_node_ids =
+            std::mem::take(&mut listed.attached_to).iter().map(ToString::to_string).collect();
+        Ok(Entry {
+            volume: Some(volume(listed)?),
+            status: Some(VolumeStatus { published_node_ids, volume_condition: None }),
+        })
     };
     let next_token = text("next_token", listed.next_token.unwrap_or_default(), MAX_STRING)?;
-    Ok(proto::ListVolumesResponse { entries: listed.volumes.into_iter().map(entry).collect::<Result<_, _>>()?, next_token })
+    Ok(proto::ListVolumesResponse {
+        entries: listed.volumes.into_iter().map(entry).collect::<Result<_, _>>()?,
+        next_token,
+    })
 }
 
 pub(crate) fn described(node: NodeDescription) -> Result<proto::NodeGetInfoResponse, Error> {
     Ok(proto::NodeGetInfoResponse {
         node_id: present("node_id", node.node_id.to_string(), MAX_NODE_ID)?,
-        // Zero would say that there is no limit. A node without room says one; what it cannot hold is refused when it is attached.
+        // Zero would say that there is no limit. A node without room says one; what it cannot hold
+        // is refused when it is attached.
         max_volumes_per_node: node.max_volumes.map_or(0, |limit| i64::from(limit.max(1))),
-        accessible_topology: if node.topology.is_empty() { None } else { Some(topology(node.topology)?) },
+        accessible_topology: if node.topology.is_empty() {
+            None
+        } else {
+            Some(topology(node.topology)?)
+        },
     })
 }
 
@@ -53,9 +75,15 @@ pub(crate) fn used(usage: Usage) -> Result<proto::NodeGetVolumeStatsResponse, Er
     use proto::volume_usage::Unit;
     let entry = |unit: Unit, total, available, used| -> Result<proto::VolumeUsage, Error> {
         let number = |value| bytes("usage", value);
-        Ok(proto::VolumeUsage { total: number(total)?, available: number(available)?, used: number(used)?, unit: unit.into() })
+        Ok(proto::VolumeUsage {
+            total: number(total)?,
+            available: number(available)?,
+            used: number(used)?,
+            unit: unit.into(),
+        })
     };
-    let mut entries = vec![entry(Unit::Bytes, usage.total_bytes, usage.available_bytes, usage.used_bytes)?];
+    let mut entries =
+        vec![entry(Unit::Bytes, usage.total_bytes, usage.available_bytes, usage.used_bytes)?];
     if usage.total_inodes > 0 {
         let used = usage.total_inodes.saturating_sub(usage.free_inodes);
         entries.push(entry(Unit::Inodes, usage.total_inodes, usage.free_inodes, used)?);
@@ -113,7 +141,8 @@ fn bytes(field: &str, value: u64) -> Result<i64, Error> {
 }
 
 fn defect(field: &str, what: String) -> Error {
-    let mut error = Error::internal(format!("the backend answered a {field} with {what}")).with_hint("report this to the backend's author");
+    let mut error = Error::internal(format!("the backend answered a {field} with {what}"))
+        .with_hint("report this to the backend's author");
     error.blame = wharf_core::Blame::Backend;
     error
 }
@@ -125,13 +154,25 @@ mod tests {
     use wharf_core::{Effect, ErrorKind};
 
     fn sized(id: &str, context: Parameters, capacity_bytes: u64) -> Volume {
-        Volume { id: VolumeId::new(id), capacity_bytes, context, topology: vec![], source: None, attached_to: vec![] }
+        Volume {
+            id: VolumeId::new(id),
+            capacity_bytes,
+            context,
+            topology: vec![],
+            source: None,
+            attached_to: vec![],
+        }
     }
 
     #[test]
     fn an_answer_that_csi_does_not_allow_is_the_backend_s_defect_and_not_final() {
         let too_large = vec![("k".to_owned(), "v".repeat(MAX_MAP))];
-        for broken in [sized("", vec![], 1), sized(&"v".repeat(129), vec![], 1), sized("v", too_large, 1), sized("v", vec![], u64::MAX)] {
+        for broken in [
+            sized("", vec![], 1),
+            sized(&"v".repeat(129), vec![], 1),
+            sized("v", too_large, 1),
+            sized("v", vec![], u64::MAX),
+        ] {
             let error = created(broken).unwrap_err();
             assert_eq!((error.kind, error.effect), (ErrorKind::Internal, Effect::Unknown));
         }
@@ -139,7 +180,11 @@ mod tests {
 
     #[test]
     fn a_node_without_room_does_not_say_that_it_has_no_limit() {
-        let node = |max_volumes| NodeDescription { node_id: NodeId::new("i-1"), topology: vec![], max_volumes };
+        let node = |max_volumes| NodeDescription {
+            node_id: NodeId::new("i-1"),
+            topology: vec![],
+            max_volumes,
+        };
         let limit = |max_volumes| described(node(max_volumes)).unwrap().max_volumes_per_node;
         assert_eq!([limit(None), limit(Some(0)), limit(Some(16))], [0, 1, 16]);
     }
@@ -149,7 +194,9 @@ mod tests {
         let mut made = sized("v", vec![], 1);
         made.source = Some(VolumeSource::Snapshot("s-1".into()));
         let source = created(made).unwrap().volume.unwrap().content_source.unwrap();
-        let proto::volume_content_source::Type::Snapshot(snapshot) = source.r#type.unwrap() else { panic!("another source") };
+        let proto::volume_content_source::Type::Snapshot(snapshot) = source.r#type.unwrap() else {
+            panic!("another source")
+        };
         assert_eq!(snapshot.snapshot_id, "s-1");
     }
 }

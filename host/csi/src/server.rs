@@ -24,8 +24,8 @@ use crate::proto::identity_server::IdentityServer;
 use crate::proto::node_server::NodeServer;
 use crate::socket::{self, SocketError};
 
-/// Calls on one connection at once: the attacher has one connection for up to 1200 workers, where hyper's default of 200 would make most
-/// of them wait unseen.
+/// Calls on one connection at once: the attacher has one connection for up to 1200 workers, where
+/// hyper's default of 200 would make most of them wait unseen.
 const MAX_STREAMS: u32 = 2048;
 /// Cancelled calls get this long to answer.
 const CANCELLED_GRACE: Duration = Duration::from_secs(3);
@@ -34,7 +34,10 @@ const CANCELLED_GRACE: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The name breaks CSI's rules.
-    #[error("`{0}` cannot be a driver's name: at most 63 letters, digits, `-` and `.`, beginning and ending with a letter or digit")]
+    #[error(
+        "`{0}` cannot be a driver's name: at most 63 letters, digits, `-` and `.`, beginning and \
+         ending with a letter or digit"
+    )]
     Name(String),
     /// Staging and target paths are below a folder, not below "here".
     #[error("the allowed root `{0}` is not an absolute path")]
@@ -47,14 +50,20 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Serves the driver on the socket until `shutdown`. Then no new connection is taken, calls in flight may finish within
-/// [`Driver::drain`], the rest is cancelled, and the socket file is removed.
+/// Serves the driver on the socket until `shutdown`. Then no new connection is taken, calls in
+/// flight may finish within [`Driver::drain`], the rest is cancelled, and the socket file is
+/// removed.
 ///
-/// Runs on a tokio runtime with [`crate::BLOCKING_THREADS`] blocking threads or more for each driver that is busy.
+/// Runs on a tokio runtime with [`crate::BLOCKING_THREADS`] blocking threads or more for each
+/// driver that is busy.
 ///
 /// # Errors
 /// When the name or the socket cannot be used.
-pub async fn serve(driver: Driver, socket: &Path, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+pub async fn serve(
+    driver: Driver,
+    socket: &Path,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
     if !is_valid_name(&driver.name) {
         return Err(ServeError::Name(driver.name));
     }
@@ -66,10 +75,11 @@ pub async fn serve(driver: Driver, socket: &Path, shutdown: impl Future<Output =
     tracing::info!(driver = driver.name, version = driver.version, socket = %socket.display(), "serving CSI");
     let (stop, stopped) = oneshot::channel::<()>();
     let router = router(&driver, &calls);
-    let mut server = pin!(router.serve_with_incoming_shutdown(accept::connections(listener), async {
-        // An error means that the sender is gone, which is a reason to stop as well.
-        drop(stopped.await);
-    }));
+    let mut server =
+        pin!(router.serve_with_incoming_shutdown(accept::connections(listener), async {
+            // An error means that the sender is gone, which is a reason to stop as well.
+            drop(stopped.await);
+        }));
     tokio::select! {
         ended = &mut server => return Ok(ended?),
         () = shutdown => {}
@@ -96,8 +106,11 @@ fn router(driver: &Driver, calls: &Arc<Calls>) -> Router {
         described: described.clone(),
         calls: Arc::clone(calls),
     };
-    let controller =
-        driver.controller.clone().map(|controller| ControllerFront { controller, described: described.clone(), calls: Arc::clone(calls) });
+    let controller = driver.controller.clone().map(|controller| ControllerFront {
+        controller,
+        described: described.clone(),
+        calls: Arc::clone(calls),
+    });
     let node = driver.node.clone().map(|node| NodeFront {
         node,
         described: described.clone(),

@@ -1,5 +1,5 @@
-//! The socket file: made with its final mode before anybody can connect, replaced only when nobody listens on it, and removed at the end
-//! only if it is still ours.
+//! The socket file: made with its final mode before anybody can connect, replaced only when nobody
+//! listens on it, and removed at the end only if it is still ours.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -11,7 +11,8 @@ use tokio::net::{UnixListener, UnixSocket};
 
 use crate::endpoint::{self, EndpointError};
 
-/// Connections that wait to be accepted. Kubelet opens one for each call, and calls for every pod of a node at its start.
+/// Connections that wait to be accepted. Kubelet opens one for each call, and calls for every pod
+/// of a node at its start.
 const BACKLOG: u32 = 1024;
 /// Owner and group: a pod's `fsGroup` lets its sidecars in, and nobody else is.
 const SOCKET_MODE: u32 = 0o660;
@@ -42,7 +43,8 @@ pub enum SocketError {
     },
 }
 
-/// A bound socket file. When this is dropped, after the listener, the file is removed, unless a successor has put its own there.
+/// A bound socket file. When this is dropped, after the listener, the file is removed, unless a
+/// successor has put its own there.
 #[derive(Debug)]
 pub(crate) struct SocketGuard {
     path: PathBuf,
@@ -51,9 +53,11 @@ pub(crate) struct SocketGuard {
 }
 
 impl SocketGuard {
-    /// Whether the file is the one that was bound. An inode's number may have been used again by a successor, which listens then.
+    /// Whether the file is the one that was bound. An inode's number may have been used again by a
+    /// successor, which listens then.
     fn is_ours(&self) -> bool {
-        let is_same_file = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode));
+        let is_same_file = fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode));
         is_same_file && UnixStream::connect(&self.path).is_err()
     }
 }
@@ -76,8 +80,8 @@ fn lock_folder(folder: &Path) -> io::Result<File> {
     Ok(lock)
 }
 
-/// Listens on `path`. The folder is locked meanwhile, so that two processes that start at once do not take each other's socket for a
-/// left-over; CSI allows no lock file beside it.
+/// Listens on `path`. The folder is locked meanwhile, so that two processes that start at once do
+/// not take each other's socket for a left-over; CSI allows no lock file beside it.
 pub(crate) fn bind(path: &Path) -> Result<(UnixListener, SocketGuard), SocketError> {
     endpoint::check(path)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -85,21 +89,27 @@ pub(crate) fn bind(path: &Path) -> Result<(UnixListener, SocketGuard), SocketErr
         let path = path.to_owned();
         move |source| SocketError::Io { what, path, source }
     };
-    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(failed("making the folder of"))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER_MODE)
+        .create(folder)
+        .map_err(failed("making the folder of"))?;
     let _lock = lock_folder(folder).map_err(failed("locking the folder of"))?;
     remove_stale(path)?;
     let socket = UnixSocket::new_stream().map_err(failed("making"))?;
     socket.bind(path).map_err(failed("binding"))?;
     let bound = fs::symlink_metadata(path).map_err(failed("looking at"))?;
     let guard = SocketGuard { path: path.to_owned(), device: bound.dev(), inode: bound.ino() };
-    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE)).map_err(failed("setting the mode of"))?;
+    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))
+        .map_err(failed("setting the mode of"))?;
     let listener = socket.listen(BACKLOG).map_err(failed("listening on"))?;
     Ok((listener, guard))
 }
 
 /// Removes what an earlier process left, if it is a socket that refuses connections.
 fn remove_stale(path: &Path) -> Result<(), SocketError> {
-    let failed = |what: &'static str| move |source| SocketError::Io { what, path: path.to_owned(), source };
+    let failed =
+        |what: &'static str| move |source| SocketError::Io { what, path: path.to_owned(), source };
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -110,7 +120,9 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     }
     match UnixStream::connect(path) {
         Ok(_) => Err(SocketError::InUse(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed("removing the old")),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed("removing the old"))
+        }
         Err(error) => Err(failed("asking whether anybody listens on")(error)),
     }
 }

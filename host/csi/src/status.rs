@@ -5,26 +5,33 @@
 //! | invalid-argument | `INVALID_ARGUMENT` | `UNAVAILABLE` | final; kubelet's resize: infeasible |
 //! | not-found | `NOT_FOUND` | `UNAVAILABLE` | final; kubelet's resize: infeasible |
 //! | already-exists | `ALREADY_EXISTS` | `UNAVAILABLE` | final |
-//! | failed-precondition | `FAILED_PRECONDITION` | `UNAVAILABLE` | final; kubelet's resize: not again on this node |
-//! | resource-exhausted | `RESOURCE_EXHAUSTED` | `UNAVAILABLE` | CreateVolume: final, another place is tried; all others: may still be running |
+//! | failed-precondition | `FAILED_PRECONDITION` | `UNAVAILABLE` | final; kubelet's resize: not
+//! again on this node |
+//! | resource-exhausted | `RESOURCE_EXHAUSTED` | `UNAVAILABLE` | CreateVolume: final, another place
+//! is tried; all others: may still be running |
 //! | out-of-range | `OUT_OF_RANGE` | `UNAVAILABLE` | final; kubelet's resize: infeasible |
 //! | permission-denied | `PERMISSION_DENIED` | `UNAVAILABLE` | final |
 //! | unauthenticated | `UNAUTHENTICATED` | `UNAVAILABLE` | final |
-//! | throttled | `UNAVAILABLE` | `UNAVAILABLE` | may still be running, called again (`RESOURCE_EXHAUSTED` would end a CreateVolume) |
+//! | throttled | `UNAVAILABLE` | `UNAVAILABLE` | may still be running, called again
+//! (`RESOURCE_EXHAUSTED` would end a CreateVolume) |
 //! | unavailable | `UNAVAILABLE` | `UNAVAILABLE` | may still be running, called again |
 //! | aborted | `ABORTED` | `ABORTED` | may still be running, called again |
 //! | unsupported | `UNIMPLEMENTED` | `UNAVAILABLE` | final |
 //! | internal, other | `INTERNAL` | `UNAVAILABLE` | final |
-//! | deadline-exceeded | `DEADLINE_EXCEEDED` | `DEADLINE_EXCEEDED` | may still be running, called again |
+//! | deadline-exceeded | `DEADLINE_EXCEEDED` | `DEADLINE_EXCEEDED` | may still be running, called
+//! again |
 //!
-//! "Final" (the sidecars' reading of every code but CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RESOURCE_EXHAUSTED and ABORTED) means
-//! that nothing is left behind: the provisioner forgets the volume, the attacher the attachment. So an error whose effect is not known
-//! never becomes one of those codes, and a refusal that repeating cannot change never becomes one that is repeated for ever.
+//! "Final" (the sidecars' reading of every code but CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE,
+//! RESOURCE_EXHAUSTED and ABORTED) means that nothing is left behind: the provisioner forgets the
+//! volume, the attacher the attachment. So an error whose effect is not known never becomes one of
+//! those codes, and a refusal that repeating cannot change never becomes one that is repeated for
+//! ever.
 
 use tonic::{Code, Status};
 use wharf_core::{Effect, Error, ErrorKind};
 
-/// Longer messages are cut: they travel in an HTTP/2 header and end in Kubernetes events, which keep 1 KiB.
+/// Longer messages are cut: they travel in an HTTP/2 header and end in Kubernetes events, which
+/// keep 1 KiB.
 const MAX_MESSAGE: usize = 1024;
 
 /// The code of a kind and an effect.
@@ -42,7 +49,9 @@ pub fn code(kind: ErrorKind, effect: Effect) -> Code {
         (ErrorKind::Internal | ErrorKind::Other, Effect::None) => Code::Internal,
         (ErrorKind::Aborted, Effect::None | Effect::Unknown) => Code::Aborted,
         (ErrorKind::DeadlineExceeded, Effect::None | Effect::Unknown) => Code::DeadlineExceeded,
-        (ErrorKind::Throttled | ErrorKind::Unavailable, Effect::None | Effect::Unknown) => Code::Unavailable,
+        (ErrorKind::Throttled | ErrorKind::Unavailable, Effect::None | Effect::Unknown) => {
+            Code::Unavailable
+        }
         (
             ErrorKind::InvalidArgument
             | ErrorKind::NotFound
@@ -60,7 +69,8 @@ pub fn code(kind: ErrorKind, effect: Effect) -> Code {
     }
 }
 
-/// The status of an error: its code and its message with the hint. `details` stays empty, as CSI demands.
+/// The status of an error: its code and its message with the hint. `details` stays empty, as CSI
+/// demands.
 pub fn of(error: &Error) -> Status {
     let mut message = error.to_string();
     if message.len() > MAX_MESSAGE {
@@ -94,7 +104,8 @@ mod tests {
         (ErrorKind::DeadlineExceeded, Code::DeadlineExceeded, Code::DeadlineExceeded),
     ];
     /// What external-provisioner, -attacher, -resizer and kubelet read as "may still be running".
-    const NOT_FINAL: &[Code] = &[Code::Cancelled, Code::DeadlineExceeded, Code::Unavailable, Code::Aborted];
+    const NOT_FINAL: &[Code] =
+        &[Code::Cancelled, Code::DeadlineExceeded, Code::Unavailable, Code::Aborted];
 
     #[test]
     fn every_kind_and_effect_has_the_code_of_the_table() {
@@ -108,23 +119,33 @@ mod tests {
     fn an_unknown_effect_is_never_reported_as_final() {
         for (kind, ..) in TABLE {
             let code = code(*kind, Effect::Unknown);
-            assert!(NOT_FINAL.contains(&code), "{kind:?} became {code:?}, which a sidecar reads as final");
+            assert!(
+                NOT_FINAL.contains(&code),
+                "{kind:?} became {code:?}, which a sidecar reads as final"
+            );
         }
     }
 
     #[test]
     fn a_permanent_refusal_is_never_repeated_for_ever() {
-        for (kind, ..) in TABLE.iter().filter(|(kind, ..)| !kind.is_transient() && *kind != ErrorKind::DeadlineExceeded) {
+        for (kind, ..) in TABLE
+            .iter()
+            .filter(|(kind, ..)| !kind.is_transient() && *kind != ErrorKind::DeadlineExceeded)
+        {
             assert!(!NOT_FINAL.contains(&code(*kind, Effect::None)), "{kind:?}");
         }
     }
 
     #[test]
     fn the_message_says_what_to_do_and_nothing_is_in_the_details() {
-        let mut error = Error::new(ErrorKind::NotFound, Blame::User, "volume d-1 does not exist").with_hint("check the volumeHandle");
+        let mut error = Error::new(ErrorKind::NotFound, Blame::User, "volume d-1 does not exist")
+            .with_hint("check the volumeHandle");
         error.code = Some("InvalidDiskId.NotFound".into());
         let status = of(&error);
-        assert_eq!(status.message(), "volume d-1 does not exist (InvalidDiskId.NotFound); check the volumeHandle");
+        assert_eq!(
+            status.message(),
+            "volume d-1 does not exist (InvalidDiskId.NotFound); check the volumeHandle"
+        );
         assert!(status.details().is_empty());
     }
 

@@ -8,7 +8,8 @@ use tonic::metadata::MetadataMap;
 const DEFAULT: Duration = Duration::from_secs(120);
 /// No call is worked on for longer, whatever the caller allows: its volume is locked for as long.
 const LONGEST: Duration = Duration::from_secs(600);
-/// A twentieth of the time is kept back for the answer, within these bounds: enough to be scheduled, never seconds of idling.
+/// A twentieth of the time is kept back for the answer, within these bounds: enough to be
+/// scheduled, never seconds of idling.
 const MARGIN_PARTS: u32 = 20;
 const SHORTEST_MARGIN: Duration = Duration::from_millis(10);
 const LONGEST_MARGIN: Duration = Duration::from_millis(500);
@@ -25,7 +26,8 @@ pub(crate) struct Allowance {
 impl Allowance {
     /// What the caller's header allows. A header that cannot be read counts as none.
     pub(crate) fn of(metadata: &MetadataMap) -> Self {
-        let asked = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse);
+        let asked =
+            metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse);
         let total = asked.unwrap_or(DEFAULT).min(LONGEST);
         let margin = (total / MARGIN_PARTS).clamp(SHORTEST_MARGIN, LONGEST_MARGIN).min(total / 2);
         Self { work: total - margin, margin }
@@ -65,7 +67,14 @@ mod tests {
 
     #[test]
     fn every_unit_of_grpc_is_understood_and_nothing_else() {
-        let cases = [("2H", 7200.0), ("3M", 180.0), ("15S", 15.0), ("250m", 0.25), ("1500u", 0.0015), ("99999999n", 0.099_999_999)];
+        let cases = [
+            ("2H", 7200.0),
+            ("3M", 180.0),
+            ("15S", 15.0),
+            ("250m", 0.25),
+            ("1500u", 0.0015),
+            ("99999999n", 0.099_999_999),
+        ];
         for (text, seconds) in cases {
             assert_eq!(parse(text), Some(Duration::from_secs_f64(seconds)), "{text}");
         }
@@ -76,9 +85,18 @@ mod tests {
 
     #[test]
     fn a_part_of_the_time_is_kept_back_for_the_answer() {
-        assert_eq!(allowed(Some("10S")), Allowance { work: Duration::from_millis(9500), margin: Duration::from_millis(500) });
-        assert_eq!(allowed(Some("1S")), Allowance { work: Duration::from_millis(950), margin: Duration::from_millis(50) });
-        assert_eq!(allowed(Some("10m")), Allowance { work: Duration::from_millis(5), margin: Duration::from_millis(5) });
+        assert_eq!(
+            allowed(Some("10S")),
+            Allowance { work: Duration::from_millis(9500), margin: Duration::from_millis(500) }
+        );
+        assert_eq!(
+            allowed(Some("1S")),
+            Allowance { work: Duration::from_millis(950), margin: Duration::from_millis(50) }
+        );
+        assert_eq!(
+            allowed(Some("10m")),
+            Allowance { work: Duration::from_millis(5), margin: Duration::from_millis(5) }
+        );
         assert_eq!(allowed(Some("0S")).work, Duration::ZERO);
     }
 

@@ -16,25 +16,37 @@ use crate::services::Open;
 use crate::verb::Verb;
 
 /// Answers people; the first words are those of the driver that Wharf takes over from.
-const HELP: &str = "In K8s Mode: kubelet executes this file as a FlexVolume driver; every call-out answers one JSON object:\n    \
-    init\n    getvolumename <options>\n    attach <options> <node>\n    waitforattach <device> <options>\n    isattached <options> <node>\n    \
-    mountdevice <folder> <device> <options>\n    mount <folder> <options>\n    unmount <folder>\n    unmountdevice <folder>\n    \
-    detach <volume> <node>\n    expandvolume <options> <folder> <bytes> <bytes before>\n    \
-    expandfs <options> <device> <folder> <bytes> <bytes before>\n    version\n\n\
-    `wharf flexvolume install` put it here, and `.wharf.json` beside it says what it is. `wharf --help` shows everything else.\n";
+const HELP: &str = "In K8s Mode: kubelet executes this file as a FlexVolume driver; every \
+                    call-out answers one JSON object:\n    init\n    getvolumename <options>\n    \
+                    attach <options> <node>\n    waitforattach <device> <options>\n    isattached \
+                    <options> <node>\n    mountdevice <folder> <device> <options>\n    mount \
+                    <folder> <options>\n    unmount <folder>\n    unmountdevice <folder>\n    \
+                    detach <volume> <node>\n    expandvolume <options> <folder> <bytes> <bytes \
+                    before>\n    expandfs <options> <device> <folder> <bytes> <bytes before>\n    \
+                    version\n\n`wharf flexvolume install` put it here, and `.wharf.json` beside \
+                    it says what it is. `wharf --help` shows everything else.\n";
 
-/// What a call-out prints: one JSON object and a newline, whatever the arguments are. Never panics, and prints nothing itself.
+/// What a call-out prints: one JSON object and a newline, whatever the arguments are. Never panics,
+/// and prints nothing itself.
 pub fn answer(argv: &[OsString], machine: &Machine, open: &dyn Open) -> Vec<u8> {
     answer_with(argv, machine, open, |_| {})
 }
 
-/// [`answer`], with something to do once the driver is known and before the call-out begins; not for `init`, which must be quick.
-pub(crate) fn answer_with(argv: &[OsString], machine: &Machine, open: &dyn Open, prepare: fn(&DriverFile)) -> Vec<u8> {
+/// [`answer`], with something to do once the driver is known and before the call-out begins; not
+/// for `init`, which must be quick.
+pub(crate) fn answer_with(
+    argv: &[OsString],
+    machine: &Machine,
+    open: &dyn Open,
+    prepare: fn(&DriverFile),
+) -> Vec<u8> {
     match argv.get(1).and_then(|word| word.to_str()) {
         None if argv.len() < 2 => return HELP.as_bytes().to_vec(),
         Some("help" | "--help" | "-h") => return HELP.as_bytes().to_vec(),
         // Without a newline: the monitor of the driver before compares it byte by byte.
-        Some("version" | "--version" | "-v") => return env!("CARGO_PKG_VERSION").as_bytes().to_vec(),
+        Some("version" | "--version" | "-v") => {
+            return env!("CARGO_PKG_VERSION").as_bytes().to_vec();
+        }
         _ => {}
     }
     let reply = catch_unwind(AssertUnwindSafe(|| reply(argv, machine, open, prepare)));
@@ -44,7 +56,8 @@ pub(crate) fn answer_with(argv: &[OsString], machine: &Machine, open: &dyn Open,
 
 /// What is said of a panic: its place in the source, and not its message, which may hold anything.
 pub(crate) fn defect(location: &str) -> Error {
-    Error::internal(format!("wharf stopped on a defect of its own at {location}")).with_hint("please report it")
+    Error::internal(format!("wharf stopped on a defect of its own at {location}"))
+        .with_hint("please report it")
 }
 
 fn reply(argv: &[OsString], machine: &Machine, open: &dyn Open, prepare: fn(&DriverFile)) -> Reply {
@@ -78,7 +91,13 @@ fn reply(argv: &[OsString], machine: &Machine, open: &dyn Open, prepare: fn(&Dri
     }
 }
 
-fn perform(verb: Verb, arguments: &[OsString], machine: &Machine, open: &dyn Open, driver: &DriverFile) -> Result<Reply, Error> {
+fn perform(
+    verb: Verb,
+    arguments: &[OsString],
+    machine: &Machine,
+    open: &dyn Open,
+    driver: &DriverFile,
+) -> Result<Reply, Error> {
     let request = Request::parse(verb, arguments, driver)?;
     CallOuts::new(driver, machine, open, verb.bound()).perform(request)
 }
@@ -86,14 +105,17 @@ fn perform(verb: Verb, arguments: &[OsString], machine: &Machine, open: &dyn Ope
 fn installed(argv: &[OsString]) -> Result<DriverFile, Error> {
     let argv0 = argv.first().map(OsString::as_os_str).unwrap_or_default();
     let place = Place::find(argv0, place::own_executable).ok_or_else(|| {
-        Error::precondition("this file is not a FlexVolume driver").with_hint("`wharf flexvolume install` makes one, at <vendor>~<driver>/<driver>")
+        Error::precondition("this file is not a FlexVolume driver")
+            .with_hint("`wharf flexvolume install` makes one, at <vendor>~<driver>/<driver>")
     })?;
     DriverFile::read(&place.folder, &place.driver)
 }
 
 /// Only a word of letters is repeated: anything else may be an option map in the wrong place.
 fn unknown(word: &OsStr) -> String {
-    match word.to_str().filter(|word| (1..=32).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_alphabetic())) {
+    match word.to_str().filter(|word| {
+        (1..=32).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_alphabetic())
+    }) {
         Some(word) => format!("there is no call-out `{word}`"),
         None => "there is no such call-out".to_owned(),
     }

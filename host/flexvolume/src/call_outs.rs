@@ -1,7 +1,8 @@
 //! What each call-out does with the core's verbs.
 //!
-//! `controller` (the submodule) speaks to the cloud and may run on any machine of the control plane; `node` works on this machine. Both
-//! open the services when they first need them, and never for what can be answered without.
+//! `controller` (the submodule) speaks to the cloud and may run on any machine of the control
+//! plane; `node` works on this machine. Both open the services when they first need them, and never
+//! for what can be answered without.
 
 mod controller;
 mod node;
@@ -14,7 +15,9 @@ use wharf_core::Error;
 use wharf_core::node::NodeService;
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::Call;
-use wharf_core::types::{AccessMode, AccessType, Capability, Parameters, TranslateRequest, Translated};
+use wharf_core::types::{
+    AccessMode, AccessType, Capability, Parameters, TranslateRequest, Translated,
+};
 
 use crate::driver_file::DriverFile;
 use crate::names::Names;
@@ -38,13 +41,21 @@ pub(crate) struct CallOuts<'a> {
 
 impl<'a> CallOuts<'a> {
     /// `bound`: how long it may take from the moment the services are open.
-    pub(crate) fn new(driver: &'a DriverFile, machine: &'a Machine, open: &'a dyn Open, bound: Duration) -> Self {
+    pub(crate) fn new(
+        driver: &'a DriverFile,
+        machine: &'a Machine,
+        open: &'a dyn Open,
+        bound: Duration,
+    ) -> Self {
         Self { driver, machine, names: Names::of(driver), open, bound, opened: OnceCell::new() }
     }
 
     pub(crate) fn perform(&self, request: Request) -> Result<Reply, Error> {
         match request {
-            Request::GetVolumeName { options } => Ok(Reply { volume_name: options.volume_name.as_str().to_owned(), ..Reply::success() }),
+            Request::GetVolumeName { options } => Ok(Reply {
+                volume_name: options.volume_name.as_str().to_owned(),
+                ..Reply::success()
+            }),
             Request::Attach { options, node } => self.attach(&options, &node),
             Request::WaitForAttach { device, options } => self.wait_for_attach(&device, &options),
             Request::IsAttached { options, node } => self.is_attached(&options, &node),
@@ -65,7 +76,8 @@ impl<'a> CallOuts<'a> {
             // Nobody else sets it: this call-out runs on one thread.
             let _ = self.opened.set((services, call));
         }
-        let (services, call) = self.opened.get().ok_or_else(|| Error::internal("the services are not open"))?;
+        let (services, call) =
+            self.opened.get().ok_or_else(|| Error::internal("the services are not open"))?;
         Ok((services, call))
     }
 
@@ -73,16 +85,30 @@ impl<'a> CallOuts<'a> {
     fn teardown(&self) -> Result<(NodeService, Call), Error> {
         let Teardown { node, clock } = self.open.teardown(self.driver)?;
         let call = Call::until(clock.now() + self.bound);
-        Ok((NodeService::new(&self.driver.csi_driver, Arc::new(NoBackend), node, clock, NodePolicy::default()), call))
+        Ok((
+            NodeService::new(
+                &self.driver.csi_driver,
+                Arc::new(NoBackend),
+                node,
+                clock,
+                NodePolicy::default(),
+            ),
+            call,
+        ))
     }
 
     fn translate(&self, name: &ObjectName, options: &Parameters) -> Result<Translated, Error> {
         let (services, call) = self.services()?;
-        let request = TranslateRequest { driver: self.driver.driver.to_string(), options: options.clone(), volume_name: name.as_str().to_owned() };
+        let request = TranslateRequest {
+            driver: self.driver.driver.to_string(),
+            options: options.clone(),
+            volume_name: name.as_str().to_owned(),
+        };
         services.node.translate(call, &request)
     }
 
-    /// How the options say that the volume will be used. FlexVolume does not tell access modes: a disk is one node's, a share is everybody's.
+    /// How the options say that the volume will be used. FlexVolume does not tell access modes: a
+    /// disk is one node's, a share is everybody's.
     fn capability(&self, options: &Options) -> Capability {
         let mode = match (self.driver.attachable, options.is_read_only) {
             (true, false) => AccessMode::SingleNodeWriter,
@@ -90,7 +116,10 @@ impl<'a> CallOuts<'a> {
             (false, false) => AccessMode::MultiNodeMultiWriter,
             (false, true) => AccessMode::MultiNodeReaderOnly,
         };
-        Capability { access: AccessType::Mount { fs_type: options.fs_type.clone(), flags: Vec::new() }, mode }
+        Capability {
+            access: AccessType::Mount { fs_type: options.fs_type.clone(), flags: Vec::new() },
+            mode,
+        }
     }
 }
 

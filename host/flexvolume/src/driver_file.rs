@@ -1,7 +1,8 @@
 //! `.wharf.json`: what a call-out has to know before it may open anything else.
 //!
-//! `wharf flexvolume install` writes it beside the executable, from the operator's configuration. The leading dot matters: kubelet
-//! watches the folder and probes a driver again after any event on a name without one.
+//! `wharf flexvolume install` writes it beside the executable, from the operator's configuration.
+//! The leading dot matters: kubelet watches the folder and probes a driver again after any event on
+//! a name without one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -29,28 +30,33 @@ pub struct DriverFile {
     pub csi_driver: String,
     /// The backend's name in the configuration.
     pub backend: String,
-    /// The configuration file that the binary opens for everything but `init`, `getvolumename`, `unmount` and `unmountdevice`.
+    /// The configuration file that the binary opens for everything but `init`, `getvolumename`,
+    /// `unmount` and `unmountdevice`.
     pub config: PathBuf,
     /// The version that wrote this file; for people.
     pub version: String,
-    /// Wharf's state folder; what belongs to FlexVolume lies below it in `flexvolume/<vendor>~<driver>`.
+    /// Wharf's state folder; what belongs to FlexVolume lies below it in
+    /// `flexvolume/<vendor>~<driver>`.
     pub state: PathBuf,
-    /// Folders below which kubelet mounts, so that nothing else need be known to unmount. Empty: an earlier version wrote this file, and the
-    /// configuration says it.
+    /// Folders below which kubelet mounts, so that nothing else need be known to unmount. Empty:
+    /// an earlier version wrote this file, and the configuration says it.
     #[serde(default)]
     pub roots: Vec<PathBuf>,
-    /// Whether volumes of this driver are attached and staged before they are mounted. False: `attach`, `detach`, `waitforattach`,
-    /// `isattached`, `mountdevice` and `unmountdevice` answer "Not supported", whatever `capabilities` says.
+    /// Whether volumes of this driver are attached and staged before they are mounted. False:
+    /// `attach`, `detach`, `waitforattach`, `isattached`, `mountdevice` and `unmountdevice`
+    /// answer "Not supported", whatever `capabilities` says.
     pub attachable: bool,
     /// What `init` answers.
     pub capabilities: Capabilities,
     /// How the node names of Kubernetes become the node ids of the backend.
     #[serde(default)]
     pub nodes: NodeNames,
-    /// Options, without regard to case, that hold a secret in plain text: they are dropped before anything reads them.
+    /// Options, without regard to case, that hold a secret in plain text: they are dropped before
+    /// anything reads them.
     #[serde(default)]
     pub secret_options: Vec<String>,
-    /// Where an older driver of the same name kept `<volume name>.conf` files that hold the volume's id.
+    /// Where an older driver of the same name kept `<volume name>.conf` files that hold the
+    /// volume's id.
     #[serde(default)]
     pub legacy_state: Option<PathBuf>,
     /// Where to write `flexvolume_<driver>.log`; absent: nowhere.
@@ -84,10 +90,12 @@ impl DriverFile {
 }
 
 fn broken(path: &Path, why: impl std::fmt::Display) -> Error {
-    Error::precondition(format!("cannot use {}: {why}", path.display())).with_hint("`wharf flexvolume install` writes it")
+    Error::precondition(format!("cannot use {}: {why}", path.display()))
+        .with_hint("`wharf flexvolume install` writes it")
 }
 
-/// What `init` answers, in FlexVolume's own spelling. Kubelet panics on a null in place of the whole, so there is no "absent".
+/// What `init` answers, in FlexVolume's own spelling. Kubelet panics on a null in place of the
+/// whole, so there is no "absent".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// Volumes are attached to a node before they are mounted there.
@@ -107,18 +115,32 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// A file system on a disk of one node: its files belong to the pod, so they are relabelled and given its group.
+    /// A file system on a disk of one node: its files belong to the pod, so they are relabelled and
+    /// given its group.
     ///
-    /// `requiresFSResize` stays true although the call-out before it, `expandvolume`, is dead in Kubernetes: `expandfs` is the only call
-    /// that ever says that a volume shall grow, and without it a claim waits for ever in `FileSystemResizePending`.
+    /// `requiresFSResize` stays true although the call-out before it, `expandvolume`, is dead in
+    /// Kubernetes: `expandfs` is the only call that ever says that a volume shall grow, and
+    /// without it a claim waits for ever in `FileSystemResizePending`.
     pub const fn of_disks() -> Self {
-        Self { attach: true, selinux_relabel: true, supports_metrics: true, fs_group: true, requires_fs_resize: true }
+        Self {
+            attach: true,
+            selinux_relabel: true,
+            supports_metrics: true,
+            fs_group: true,
+            requires_fs_resize: true,
+        }
     }
 
-    /// A network or object file system that many nodes share: walking it to change labels or groups would take hours, touch files of
-    /// other tenants, and fail on most servers.
+    /// A network or object file system that many nodes share: walking it to change labels or groups
+    /// would take hours, touch files of other tenants, and fail on most servers.
     pub const fn of_shares() -> Self {
-        Self { attach: false, selinux_relabel: false, supports_metrics: true, fs_group: false, requires_fs_resize: true }
+        Self {
+            attach: false,
+            selinux_relabel: false,
+            supports_metrics: true,
+            fs_group: false,
+            requires_fs_resize: true,
+        }
     }
 }
 
@@ -128,7 +150,8 @@ impl Capabilities {
 pub struct NodeNames {
     /// Node name to node id; wins over everything else.
     pub ids: BTreeMap<String, String>,
-    /// A node name that begins like this is a node id; so is what follows the first dot of a name, as in `region.id`.
+    /// A node name that begins like this is a node id; so is what follows the first dot of a name,
+    /// as in `region.id`.
     pub id_prefixes: Vec<String>,
     /// What to do with a name that nothing above knows, and that is not this machine's.
     pub node_name: NodeNameRule,
@@ -141,7 +164,8 @@ pub enum NodeNameRule {
     /// The call is refused: attaching to the wrong node is worse than not attaching.
     #[default]
     Match,
-    /// It means this machine. Right only where kubelet itself attaches (`enableControllerAttachDetach: false`).
+    /// It means this machine. Right only where kubelet itself attaches
+    /// (`enableControllerAttachDetach: false`).
     Any,
 }
 
@@ -152,8 +176,8 @@ pub enum LogLevel {
     /// What was done and what failed, in text for people.
     #[default]
     Info,
-    /// Also every call, request and plan of a component, and every step and program of the node: one JSON object a line, as a server writes
-    /// them with `--log-json`.
+    /// Also every call, request and plan of a component, and every step and program of the node:
+    /// one JSON object a line, as a server writes them with `--log-json`.
     Debug,
 }
 
@@ -178,7 +202,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE_NAME), MINIMAL).unwrap();
         assert!(DriverFile::read(folder.path(), &DriverName::parse("acme/disk").unwrap()).is_ok());
-        let refused = DriverFile::read(folder.path(), &DriverName::parse("acme/nas").unwrap()).unwrap_err();
+        let refused =
+            DriverFile::read(folder.path(), &DriverName::parse("acme/nas").unwrap()).unwrap_err();
         assert!(refused.message.contains("describes acme/disk"), "{refused}");
     }
 }

@@ -1,13 +1,16 @@
-//! `vendor/driver`, the name of a FlexVolume driver in the Kubernetes API, which is `vendor~driver` on disk.
+//! `vendor/driver`, the name of a FlexVolume driver in the Kubernetes API, which is `vendor~driver`
+//! on disk.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use wharf_core::Error;
 
-/// A FlexVolume driver's name: two parts, each of letters, digits, `-`, `_` and `.`, and neither begins with a dot.
+/// A FlexVolume driver's name: two parts, each of letters, digits, `-`, `_` and `.`, and neither
+/// begins with a dot.
 ///
-/// The vendor is required: without one, kube-controller-manager cannot detach after a crash (it splits unique names into three parts).
+/// The vendor is required: without one, kube-controller-manager cannot detach after a crash (it
+/// splits unique names into three parts).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DriverName {
@@ -15,7 +18,8 @@ pub struct DriverName {
     driver: String,
 }
 
-/// Kubernetes allows 253 for the vendor and 63 for the driver; a folder name on disk has to hold both and the separator in 255.
+/// Kubernetes allows 253 for the vendor and 63 for the driver; a folder name on disk has to hold
+/// both and the separator in 255.
 const MAX_LENGTH: usize = 255;
 
 impl DriverName {
@@ -37,7 +41,8 @@ impl DriverName {
 
     fn split(text: &str, separator: char) -> Option<Self> {
         let (vendor, driver) = text.split_once(separator)?;
-        (text.len() <= MAX_LENGTH && is_part(vendor) && is_part(driver)).then(|| Self { vendor: vendor.to_owned(), driver: driver.to_owned() })
+        (text.len() <= MAX_LENGTH && is_part(vendor) && is_part(driver))
+            .then(|| Self { vendor: vendor.to_owned(), driver: driver.to_owned() })
     }
 
     /// The part before the slash.
@@ -57,7 +62,9 @@ impl DriverName {
 }
 
 fn is_part(part: &str) -> bool {
-    !part.is_empty() && !part.starts_with('.') && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    !part.is_empty()
+        && !part.starts_with('.')
+        && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 impl fmt::Display for DriverName {
@@ -93,7 +100,9 @@ mod tests {
 
     #[test]
     fn a_name_cannot_leave_its_folder() {
-        for text in ["disk", "/disk", "alicloud/", "a/b/c", "../disk", "a/..", "a/.b", "a/b c", "a~b/c", ""] {
+        for text in
+            ["disk", "/disk", "alicloud/", "a/b/c", "../disk", "a/..", "a/.b", "a/b c", "a~b/c", ""]
+        {
             assert!(DriverName::parse(text).is_err(), "{text}");
         }
     }

@@ -1,9 +1,10 @@
 //! Puts the binary where kubelet looks for drivers, and takes it away again.
 //!
-//! Kubelet watches the folder and executes what it finds there at any moment, so an executable appears and changes by rename alone, and
-//! nothing is touched that need not change: any event on a name without a leading dot makes kubelet load the driver anew. The
-//! command line calls this with drivers read from the operator's configuration; it also is what takes over from another driver of the
-//! same name, and gives its place back.
+//! Kubelet watches the folder and executes what it finds there at any moment, so an executable
+//! appears and changes by rename alone, and nothing is touched that need not change: any event on a
+//! name without a leading dot makes kubelet load the driver anew. The command line calls this with
+//! drivers read from the operator's configuration; it also is what takes over from another driver
+//! of the same name, and gives its place back.
 
 mod executable;
 
@@ -54,7 +55,8 @@ pub enum Change {
 
 /// Installs each driver into `plugins`, kubelet's volume plugin folder. Idempotent.
 ///
-/// `binary` is this program (`/proc/self/exe`). It is copied once and hard-linked for further drivers, so that several share the page cache.
+/// `binary` is this program (`/proc/self/exe`). It is copied once and hard-linked for further
+/// drivers, so that several share the page cache.
 pub fn install(plugins: &Path, binary: &Path, drivers: &[DriverFile]) -> Vec<Outcome> {
     let mut sibling: Option<PathBuf> = None;
     let mut outcomes = Vec::with_capacity(drivers.len());
@@ -64,12 +66,17 @@ pub fn install(plugins: &Path, binary: &Path, drivers: &[DriverFile]) -> Vec<Out
         if result.is_ok() {
             sibling.get_or_insert_with(|| seat.executable.clone());
         }
-        outcomes.push(Outcome { driver: driver.driver.clone(), executable: seat.executable, result });
+        outcomes.push(Outcome {
+            driver: driver.driver.clone(),
+            executable: seat.executable,
+            result,
+        });
     }
     outcomes
 }
 
-/// Removes each driver that [`install`] put there, and gives its place back to what was there before. Idempotent.
+/// Removes each driver that [`install`] put there, and gives its place back to what was there
+/// before. Idempotent.
 ///
 /// Volumes that are still mounted are then kubelet's alone: drain the node first.
 pub fn uninstall(plugins: &Path, drivers: &[DriverName]) -> Vec<Outcome> {
@@ -104,22 +111,35 @@ impl Seat {
         }
     }
 
-    fn install(&self, binary: &Path, sibling: Option<&Path>, driver: &DriverFile) -> Result<Change, Error> {
-        DirBuilder::new().recursive(true).mode(0o755).create(&self.folder).map_err(|error| failed("create", &self.folder, &error))?;
+    fn install(
+        &self,
+        binary: &Path,
+        sibling: Option<&Path>,
+        driver: &DriverFile,
+    ) -> Result<Change, Error> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&self.folder)
+            .map_err(|error| failed("create", &self.folder, &error))?;
         let _lock = self.lock()?;
         let before = DriverFile::parse(&self.description).ok();
-        let took_over = before.is_none() && !self.description.exists() && self.keep_predecessor(binary)?;
+        let took_over =
+            before.is_none() && !self.description.exists() && self.keep_predecessor(binary)?;
         let is_described = before.as_ref() == Some(driver);
         if !is_described {
             self.describe(driver)?;
         }
-        let is_current = executable::is_same(binary, &self.executable).map_err(|error| failed("read", &self.executable, &error))?;
-        let has_same_answer = before.as_ref().is_some_and(|before| before.capabilities == driver.capabilities);
+        let is_current = executable::is_same(binary, &self.executable)
+            .map_err(|error| failed("read", &self.executable, &error))?;
+        let has_same_answer =
+            before.as_ref().is_some_and(|before| before.capabilities == driver.capabilities);
         if is_current && has_same_answer {
             return Ok(if is_described { Change::Unchanged } else { Change::Reconfigured });
         }
         let is_new = !self.executable.exists();
-        executable::place(binary, sibling, &self.incoming, &self.executable).map_err(|error| failed("write", &self.executable, &error))?;
+        executable::place(binary, sibling, &self.incoming, &self.executable)
+            .map_err(|error| failed("write", &self.executable, &error))?;
         Ok(match (is_new, took_over) {
             (true, _) => Change::Installed,
             (false, true) => Change::TookOver,
@@ -168,18 +188,25 @@ impl Seat {
         Ok(change)
     }
 
-    /// The predecessor is removed last: killed anywhere in between, the next run puts it back again.
+    /// The predecessor is removed last: killed anywhere in between, the next run puts it back
+    /// again.
     fn vacate(&self) -> Result<Change, Error> {
         if !self.description.exists() {
             return match (self.executable.exists(), self.predecessor.exists()) {
                 (true, true) => Ok(Change::Restored),
-                (true, false) => Err(Error::precondition(format!("{} was not installed by wharf", self.executable.display()))
-                    .with_hint("remove it by hand if it is not needed")),
+                (true, false) => Err(Error::precondition(format!(
+                    "{} was not installed by wharf",
+                    self.executable.display()
+                ))
+                .with_hint("remove it by hand if it is not needed")),
                 (false, _) => Ok(Change::Absent),
             };
         }
         let change = if self.predecessor.exists() {
-            let restore = || executable::duplicate(&self.predecessor, &self.incoming).and_then(|()| fs::rename(&self.incoming, &self.executable));
+            let restore = || {
+                executable::duplicate(&self.predecessor, &self.incoming)
+                    .and_then(|()| fs::rename(&self.incoming, &self.executable))
+            };
             restore().map_err(|error| failed("restore", &self.executable, &error))?;
             Change::Restored
         } else {
@@ -203,12 +230,16 @@ impl Seat {
 
 fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed("remove", path, &error))
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
 fn failed(verb: &str, path: &Path, error: &io::Error) -> Error {
-    Error::unavailable(format!("cannot {verb} {}: {error}", path.display()))
-        .with_hint("the folder must be kubelet's volume plugin folder (--volume-plugin-dir), writable for root")
+    Error::unavailable(format!("cannot {verb} {}: {error}", path.display())).with_hint(
+        "the folder must be kubelet's volume plugin folder (--volume-plugin-dir), writable for \
+         root",
+    )
 }

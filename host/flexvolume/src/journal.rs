@@ -1,5 +1,5 @@
-//! The log file of a driver's call-outs. Standard error is part of the answer, so nothing is ever written there, and a log that cannot be
-//! opened never breaks a call.
+//! The log file of a driver's call-outs. Standard error is part of the answer, so nothing is ever
+//! written there, and a log that cannot be opened never breaks a call.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::Path;
@@ -12,18 +12,24 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use crate::driver_file::{DriverFile, LogLevel};
 
-/// Two files of this size are kept for each driver: hours of calls on a busy node, and nothing that fills a disk.
+/// Two files of this size are kept for each driver: hours of calls on a busy node, and nothing that
+/// fills a disk.
 const MAX_BYTES: u64 = 2 << 20;
 
 /// Sends what this process logs to the driver's file, if it has one.
 pub(crate) fn begin(driver: &DriverFile) {
     let Some(folder) = &driver.log else { return };
-    let Some(file) = open(&folder.join(format!("flexvolume_{}.log", driver.driver.driver()))) else { return };
+    let Some(file) = open(&folder.join(format!("flexvolume_{}.log", driver.driver.driver())))
+    else {
+        return;
+    };
     let log = tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(file));
     // Fails only when there is one already; then that one is used.
     let _ = match driver.log_level {
         LogLevel::Info => set_global_default(log.with_max_level(Level::INFO).finish()),
-        LogLevel::Debug => set_global_default(log.json().with_max_level(Level::DEBUG).finish().with(own_in_detail())),
+        LogLevel::Debug => set_global_default(
+            log.json().with_max_level(Level::DEBUG).finish().with(own_in_detail()),
+        ),
     };
 }
 
@@ -32,7 +38,8 @@ fn own_in_detail() -> Targets {
     Targets::new().with_default(Level::INFO).with_target("wharf", Level::DEBUG)
 }
 
-/// Processes append at once, each line in one write; one that still holds a file that another has renamed goes on in the renamed one.
+/// Processes append at once, each line in one write; one that still holds a file that another has
+/// renamed goes on in the renamed one.
 fn open(path: &Path) -> Option<File> {
     fs::create_dir_all(path.parent()?).ok()?;
     if fs::metadata(path).is_ok_and(|file| file.len() > MAX_BYTES) {
@@ -52,7 +59,10 @@ mod tests {
         assert!(open(&path).is_some());
         File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
         assert_eq!(open(&path).unwrap().metadata().unwrap().len(), 0);
-        assert_eq!(fs::metadata(folder.path().join("log/flexvolume_disk.log.1")).unwrap().len(), MAX_BYTES + 1);
+        assert_eq!(
+            fs::metadata(folder.path().join("log/flexvolume_disk.log.1")).unwrap().len(),
+            MAX_BYTES + 1
+        );
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! FlexVolume: the only crate that knows call-outs.
 //!
-//! Kubelet and kube-controller-manager execute `<plugins>/<vendor>~<driver>/<driver> <call-out> …` and read one JSON object from a pipe
-//! that is both standard output and standard error. The binary's `main` asks [`is_call_out`] first of all and then hands over to
-//! [`serve`]; everything else here is reached from there, or from `wharf flexvolume install` through [`install`](mod@install).
+//! Kubelet and kube-controller-manager execute `<plugins>/<vendor>~<driver>/<driver> <call-out> …`
+//! and read one JSON object from a pipe that is both standard output and standard error. The
+//! binary's `main` asks [`is_call_out`] first of all and then hands over to [`serve`]; everything
+//! else here is reached from there, or from `wharf flexvolume install` through
+//! [`install`](mod@install).
 //!
-//! What is left out: what a volume is and how it gets onto a node (`wharf-core`), mounts and devices (`wharf-node`), components
-//! (`wharf-runtime`), the operator's configuration (the binary, which writes what a call-out needs of it into a [`DriverFile`]).
-//! Nothing here is asynchronous.
+//! What is left out: what a volume is and how it gets onto a node (`wharf-core`), mounts and
+//! devices (`wharf-node`), components (`wharf-runtime`), the operator's configuration (the binary,
+//! which writes what a call-out needs of it into a [`DriverFile`]). Nothing here is asynchronous.
 
 mod answer;
 mod call_outs;

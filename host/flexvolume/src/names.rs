@@ -1,10 +1,13 @@
-//! Which volume a name means, kept in small files: `detach` gets nothing but the name of a PersistentVolume and of a node, `waitforattach`
-//! after a restart of kubelet not even what `attach` answered.
+//! Which volume a name means, kept in small files: `detach` gets nothing but the name of a
+//! PersistentVolume and of a node, `waitforattach` after a restart of kubelet not even what
+//! `attach` answered.
 //!
-//! Below `<state>/flexvolume/<vendor>~<driver>/`: `attached/<node>/<name>.json`, written by `attach` before anything is asked of the
-//! cloud and moved by `detach` to `detached/`, where it says for a few minutes what a repeated `detach` means; `found/<name>.json`, written by
-//! `waitforattach` and removed by `unmountdevice`. One file per call's object, so that processes that run at once never write the same one.
-//! Written by rename, with fsync: killed anywhere, a file is there as a whole or not at all.
+//! Below `<state>/flexvolume/<vendor>~<driver>/`: `attached/<node>/<name>.json`, written by
+//! `attach` before anything is asked of the cloud and moved by `detach` to `detached/`, where it
+//! says for a few minutes what a repeated `detach` means; `found/<name>.json`, written by
+//! `waitforattach` and removed by `unmountdevice`. One file per call's object, so that processes
+//! that run at once never write the same one. Written by rename, with fsync: killed anywhere, a
+//! file is there as a whole or not at all.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -21,15 +24,17 @@ use crate::object_name::ObjectName;
 /// An id of the cloud with its newline; more is no id.
 const MAX_LEGACY_BYTES: usize = 512;
 
-/// How long a detached name is remembered: more than twice the longest wait between two tries of Kubernetes (2 min 2 s). No longer, because a
-/// name may come to mean another volume on a machine that takes over the control plane, and this one would not hear of it.
+/// How long a detached name is remembered: more than twice the longest wait between two tries of
+/// Kubernetes (2 min 2 s). No longer, because a name may come to mean another volume on a machine
+/// that takes over the control plane, and this one would not hear of it.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
 /// What `attach` knew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct AttachRecord {
-    /// Absent: the call was refused before anything was asked of the cloud, so there is nothing to detach.
+    /// Absent: the call was refused before anything was asked of the cloud, so there is nothing to
+    /// detach.
     pub(crate) volume: Option<VolumeId>,
     /// The node's id, once it was known.
     pub(crate) node: Option<NodeId>,
@@ -59,11 +64,20 @@ impl Names {
         Self { folder, legacy: driver.legacy_state.clone() }
     }
 
-    pub(crate) fn attached(&self, name: &ObjectName, node: &ObjectName) -> Result<Option<AttachRecord>, Error> {
+    pub(crate) fn attached(
+        &self,
+        name: &ObjectName,
+        node: &ObjectName,
+    ) -> Result<Option<AttachRecord>, Error> {
         read(&self.attached_file(name, node))
     }
 
-    pub(crate) fn keep_attached(&self, name: &ObjectName, node: &ObjectName, record: &AttachRecord) -> Result<(), Error> {
+    pub(crate) fn keep_attached(
+        &self,
+        name: &ObjectName,
+        node: &ObjectName,
+        record: &AttachRecord,
+    ) -> Result<(), Error> {
         write(&self.attached_file(name, node), record)
     }
 
@@ -75,15 +89,25 @@ impl Names {
         Ok(())
     }
 
-    /// What the name meant until a moment ago: a `detach` that was killed before it answered is repeated.
-    pub(crate) fn detached(&self, name: &ObjectName, node: &ObjectName) -> Result<Option<AttachRecord>, Error> {
+    /// What the name meant until a moment ago: a `detach` that was killed before it answered is
+    /// repeated.
+    pub(crate) fn detached(
+        &self,
+        name: &ObjectName,
+        node: &ObjectName,
+    ) -> Result<Option<AttachRecord>, Error> {
         let file = self.detached_file(name, node);
         if is_remembered(&file) { read(&file) } else { Ok(None) }
     }
 
-    /// Written before the record goes. What is no longer believed is removed on the way, so that the folder holds no more than a few minutes'
-    /// calls.
-    pub(crate) fn keep_detached(&self, name: &ObjectName, node: &ObjectName, record: &AttachRecord) -> Result<(), Error> {
+    /// Written before the record goes. What is no longer believed is removed on the way, so that
+    /// the folder holds no more than a few minutes' calls.
+    pub(crate) fn keep_detached(
+        &self,
+        name: &ObjectName,
+        node: &ObjectName,
+        record: &AttachRecord,
+    ) -> Result<(), Error> {
         self.prune_detached();
         write(&self.detached_file(name, node), record)
     }
@@ -91,7 +115,9 @@ impl Names {
     /// What cannot be removed now is tried again by the next call; it is not believed meanwhile.
     fn prune_detached(&self) {
         for node in entries(&self.folder.join("detached")) {
-            entries(&node).filter(|file| !is_remembered(file)).for_each(|file| drop(fs::remove_file(file)));
+            entries(&node)
+                .filter(|file| !is_remembered(file))
+                .for_each(|file| drop(fs::remove_file(file)));
             let _ = fs::remove_dir(node);
         }
     }
@@ -108,16 +134,22 @@ impl Names {
         remove(&self.found_file(name))
     }
 
-    /// The volume's id as an older driver of this name wrote it down when it attached the volume. A file with nothing in it was being written
-    /// when that driver, or the machine, died.
+    /// The volume's id as an older driver of this name wrote it down when it attached the volume. A
+    /// file with nothing in it was being written when that driver, or the machine, died.
     pub(crate) fn legacy(&self, name: &ObjectName) -> Result<Option<ObjectName>, Error> {
         let Some(file) = self.legacy_file(name) else { return Ok(None) };
-        let Some(text) = load(&file)?.filter(|text| !text.trim_ascii().is_empty()) else { return Ok(None) };
-        let text = std::str::from_utf8(text.get(..MAX_LEGACY_BYTES).unwrap_or(&text)).map_err(|error| broken(&file, error))?;
-        ObjectName::parse("volume id", text.trim().as_ref()).map(Some).map_err(|error| broken(&file, error))
+        let Some(text) = load(&file)?.filter(|text| !text.trim_ascii().is_empty()) else {
+            return Ok(None);
+        };
+        let text = std::str::from_utf8(text.get(..MAX_LEGACY_BYTES).unwrap_or(&text))
+            .map_err(|error| broken(&file, error))?;
+        ObjectName::parse("volume id", text.trim().as_ref())
+            .map(Some)
+            .map_err(|error| broken(&file, error))
     }
 
-    /// Forgets it once the volume is detached. The older driver kept a dated copy for ever; nothing ever read those.
+    /// Forgets it once the volume is detached. The older driver kept a dated copy for ever; nothing
+    /// ever read those.
     pub(crate) fn drop_legacy(&self, name: &ObjectName) -> Result<(), Error> {
         self.legacy_file(name).map_or(Ok(()), |file| remove(&file))
     }
@@ -139,7 +171,8 @@ impl Names {
     }
 }
 
-/// Whether a file was written within [`REMEMBERED`]. A clock that went back makes a file old, which is the safe side.
+/// Whether a file was written within [`REMEMBERED`]. A clock that went back makes a file old, which
+/// is the safe side.
 fn is_remembered(file: &Path) -> bool {
     let written = fs::symlink_metadata(file).and_then(|metadata| metadata.modified());
     written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age <= REMEMBERED))
@@ -158,24 +191,33 @@ fn read<T: for<'de> Deserialize<'de>>(file: &Path) -> Result<Option<T>, Error> {
 fn load(file: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(file) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(error) => Err(unreadable(file, &error)),
     }
 }
 
 fn unreadable(file: &Path, error: &std::io::Error) -> Error {
     let broken = broken(file, error);
-    if error.kind() == ErrorKind::PermissionDenied { broken.with_hint("run as root, as kubelet does") } else { broken }
+    if error.kind() == ErrorKind::PermissionDenied {
+        broken.with_hint("run as root, as kubelet does")
+    } else {
+        broken
+    }
 }
 
 fn broken(file: &Path, why: impl std::fmt::Display) -> Error {
-    Error::internal(format!("cannot read {}: {why}", file.display())).with_hint("look at what the file says, then repair or remove it")
+    Error::internal(format!("cannot read {}: {why}", file.display()))
+        .with_hint("look at what the file says, then repair or remove it")
 }
 
 fn write<T: Serialize>(file: &Path, record: &T) -> Result<(), Error> {
     let refuse = |error: &dyn std::fmt::Display| {
-        Error::unavailable(format!("cannot write {}: {error}", file.display()))
-            .with_hint("the state folder must be writable and survive a restart, or the PersistentVolume must have the volume's id as its name")
+        Error::unavailable(format!("cannot write {}: {error}", file.display())).with_hint(
+            "the state folder must be writable and survive a restart, or the PersistentVolume \
+             must have the volume's id as its name",
+        )
     };
     let text = serde_json::to_vec(record).map_err(|error| refuse(&error))?;
     // Twice: the folder may be removed, as empty, between its creation and its first file.
@@ -185,8 +227,10 @@ fn write<T: Serialize>(file: &Path, record: &T) -> Result<(), Error> {
 fn replace(file: &Path, text: &[u8]) -> std::io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)?;
-    // Always the same name, so that what a killed call leaves is overwritten when Kubernetes repeats it; it makes one call for a volume at a time.
-    let temporary = folder.join(format!(".{}.tmp", file.file_stem().unwrap_or_default().to_string_lossy()));
+    // Always the same name, so that what a killed call leaves is overwritten when Kubernetes
+    // repeats it; it makes one call for a volume at a time.
+    let temporary =
+        folder.join(format!(".{}.tmp", file.file_stem().unwrap_or_default().to_string_lossy()));
     let mut written = File::create(&temporary)?;
     written.write_all(text)?;
     written.sync_all()?;
@@ -221,7 +265,8 @@ mod tests {
     fn one_name_on_two_nodes_is_two_records() {
         let folder = tempfile::tempdir().unwrap();
         let names = names(folder.path());
-        let record = |volume: &str| AttachRecord { volume: Some(VolumeId::new(volume)), node: None };
+        let record =
+            |volume: &str| AttachRecord { volume: Some(VolumeId::new(volume)), node: None };
         names.keep_attached(&name("data"), &name("n1"), &record("d-1")).unwrap();
         names.keep_attached(&name("data"), &name("n2"), &record("d-2")).unwrap();
         assert_eq!(names.attached(&name("data"), &name("n1")).unwrap(), Some(record("d-1")));
@@ -236,9 +281,13 @@ mod tests {
     fn a_detached_name_is_remembered_for_a_few_minutes_and_then_neither_believed_nor_kept() {
         let folder = tempfile::tempdir().unwrap();
         let names = names(folder.path());
-        let record = AttachRecord { volume: Some(VolumeId::new("d-1")), node: Some(NodeId::new("i-1")) };
+        let record =
+            AttachRecord { volume: Some(VolumeId::new("d-1")), node: Some(NodeId::new("i-1")) };
         let age = |pv: &str, age: Duration| {
-            let file = File::options().write(true).open(names.detached_file(&name(pv), &name("n1"))).unwrap();
+            let file = File::options()
+                .write(true)
+                .open(names.detached_file(&name(pv), &name("n1")))
+                .unwrap();
             file.set_modified(std::time::SystemTime::now() - age).unwrap();
         };
         names.keep_detached(&name("young"), &name("n1"), &record).unwrap();
@@ -262,7 +311,11 @@ mod tests {
         let (names, longest) = (names(folder.path()), "x".repeat(250));
         let kept = folder.path().join("state/attached/n1");
         fs::create_dir_all(&kept).unwrap();
-        fs::write(kept.join(format!(".{longest}.tmp")), "longer than what is written next ".repeat(9)).unwrap();
+        fs::write(
+            kept.join(format!(".{longest}.tmp")),
+            "longer than what is written next ".repeat(9),
+        )
+        .unwrap();
         let record = AttachRecord { volume: Some(VolumeId::new("d-1")), node: None };
         names.keep_attached(&name(&longest), &name("n1"), &record).unwrap();
         assert_eq!(names.attached(&name(&longest), &name("n1")).unwrap(), Some(record));
@@ -273,7 +326,12 @@ mod tests {
     fn a_damaged_record_is_an_error_and_never_none() {
         let folder = tempfile::tempdir().unwrap();
         let names = names(folder.path());
-        let record = FoundRecord { volume: VolumeId::new("d-1"), options: vec![], context: vec![], publish_context: vec![] };
+        let record = FoundRecord {
+            volume: VolumeId::new("d-1"),
+            options: vec![],
+            context: vec![],
+            publish_context: vec![],
+        };
         names.keep_found(&name("pv"), &record).unwrap();
         assert_eq!(names.found(&name("pv")).unwrap(), Some(record));
         fs::write(folder.path().join("state/found/pv.json"), "{").unwrap();
@@ -312,6 +370,11 @@ mod tests {
     fn whoever_may_not_read_a_record_is_told_who_may() {
         let error = unreadable(Path::new("/r"), &ErrorKind::PermissionDenied.into());
         assert!(error.hint.unwrap().contains("root"));
-        assert!(unreadable(Path::new("/r"), &ErrorKind::InvalidData.into()).hint.unwrap().contains("repair"));
+        assert!(
+            unreadable(Path::new("/r"), &ErrorKind::InvalidData.into())
+                .hint
+                .unwrap()
+                .contains("repair")
+        );
     }
 }

@@ -1,11 +1,14 @@
-//! The backend of what never calls one: `unmount` and `unmountdevice` get the core's node verbs with this in the place of a component.
+//! The backend of what never calls one: `unmount` and `unmountdevice` get the core's node verbs
+//! with this in the place of a component.
 
 use wharf_core::Error;
 use wharf_core::plan::Plan;
 use wharf_core::ports::{Backend, Call};
 use wharf_core::types::{
-    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed, NodeDescription, NodeExpandRequest,
-    NodeId, Observation, Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume, VolumeId,
+    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest,
+    Expanded, Listed, NodeDescription, NodeExpandRequest, NodeId, Observation, Progress,
+    PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume,
+    VolumeId,
 };
 
 /// Refuses everything.

@@ -1,5 +1,5 @@
-//! From the node's name in Kubernetes to the node's id in the cloud. A wrong answer here would attach a disk to the wrong machine, so a name
-//! is matched by rule or refused.
+//! From the node's name in Kubernetes to the node's id in the cloud. A wrong answer here would
+//! attach a disk to the wrong machine, so a name is matched by rule or refused.
 
 use std::fs;
 
@@ -20,8 +20,14 @@ impl Machine {
     /// The machine that this process runs on.
     pub fn this() -> Self {
         let host = fs::read_to_string("/proc/sys/kernel/hostname").ok();
-        let named = ["KUBE_NODE_NAME", "NODE_NAME"].into_iter().filter_map(|key| std::env::var(key).ok());
-        let names = host.into_iter().chain(named).map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+        let named =
+            ["KUBE_NODE_NAME", "NODE_NAME"].into_iter().filter_map(|key| std::env::var(key).ok());
+        let names = host
+            .into_iter()
+            .chain(named)
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+            .collect();
         Self { names }
     }
 
@@ -44,27 +50,38 @@ pub(crate) enum Meant {
 ///
 /// # Errors
 /// `FailedPrecondition` when nothing says so.
-pub(crate) fn resolve(name: &ObjectName, rules: &NodeNames, machine: &Machine) -> Result<Meant, Error> {
+pub(crate) fn resolve(
+    name: &ObjectName,
+    rules: &NodeNames,
+    machine: &Machine,
+) -> Result<Meant, Error> {
     let name = name.as_str();
     if let Some(id) = rules.ids.get(name) {
         return Ok(Meant::Node(NodeId::new(id)));
     }
     let last = name.split_once('.').map(|(_, rest)| rest);
-    if let Some(id) = [Some(name), last].into_iter().flatten().find(|part| is_id(part, &rules.id_prefixes)) {
+    if let Some(id) =
+        [Some(name), last].into_iter().flatten().find(|part| is_id(part, &rules.id_prefixes))
+    {
         return Ok(Meant::Node(NodeId::new(id)));
     }
     if machine.is_called(name) || rules.node_name == NodeNameRule::Any {
         return Ok(Meant::ThisMachine);
     }
-    Err(Error::precondition(format!("nothing says which machine of the cloud node {name} is")).with_hint(
-        "add it to `nodes` in the [flexvolume] section of the configuration and run `wharf flexvolume install` again, or, where kubelet \
-         itself attaches (enableControllerAttachDetach: false), set `node-name = \"any\"` there",
-    ))
+    Err(Error::precondition(format!("nothing says which machine of the cloud node {name} is"))
+        .with_hint(
+            "add it to `nodes` in the [flexvolume] section of the configuration and run `wharf \
+             flexvolume install` again, or, where kubelet itself attaches \
+             (enableControllerAttachDetach: false), set `node-name = \"any\"` there",
+        ))
 }
 
 /// The prefix alone is no id, and an id has no dots.
 fn is_id(part: &str, prefixes: &[String]) -> bool {
-    !part.contains('.') && prefixes.iter().any(|prefix| !prefix.is_empty() && part.len() > prefix.len() && part.starts_with(prefix.as_str()))
+    !part.contains('.')
+        && prefixes.iter().any(|prefix| {
+            !prefix.is_empty() && part.len() > prefix.len() && part.starts_with(prefix.as_str())
+        })
 }
 
 #[cfg(test)]
@@ -74,7 +91,11 @@ mod tests {
     use super::*;
 
     fn meant(name: &str, rule: NodeNameRule) -> Result<Meant, Error> {
-        let rules = NodeNames { ids: [("node-7".to_owned(), "i-seven".to_owned())].into(), id_prefixes: vec!["i-".to_owned()], node_name: rule };
+        let rules = NodeNames {
+            ids: [("node-7".to_owned(), "i-seven".to_owned())].into(),
+            id_prefixes: vec!["i-".to_owned()],
+            node_name: rule,
+        };
         let machine = Machine { names: vec!["Master-1".to_owned()] };
         resolve(&ObjectName::parse("node name", OsStr::new(name)).unwrap(), &rules, &machine)
     }

@@ -8,7 +8,8 @@ use wharf_core::Error;
 /// Kubernetes allows 253; a file name may have 255, and a record's is the name and `.json`.
 const MAX_LENGTH: usize = 250;
 
-/// A name that is safe as a file name. Kubernetes guarantees more than that; what else arrives is refused.
+/// A name that is safe as a file name. Kubernetes guarantees more than that; what else arrives is
+/// refused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ObjectName(String);
 
@@ -20,7 +21,12 @@ impl ObjectName {
         match text {
             "" => refuse("is empty"),
             _ if text.len() > MAX_LENGTH => refuse(&format!("is longer than {MAX_LENGTH} bytes")),
-            _ if text.starts_with('.') || text.contains('/') || text.chars().any(char::is_control) => refuse("is not a name that Kubernetes allows"),
+            _ if text.starts_with('.')
+                || text.contains('/')
+                || text.chars().any(char::is_control) =>
+            {
+                refuse("is not a name that Kubernetes allows")
+            }
             _ => Ok(Self(text.to_owned())),
         }
     }
@@ -45,6 +51,9 @@ mod tests {
         for text in ["", ".", "..", ".hidden", "a/b", "../a", "a\nb", &"x".repeat(251)] {
             assert!(ObjectName::parse("volume name", OsStr::new(text)).is_err(), "{text:?}");
         }
-        assert_eq!(ObjectName::parse("volume name", OsStr::new("d-2ze..1")).unwrap().as_str(), "d-2ze..1");
+        assert_eq!(
+            ObjectName::parse("volume name", OsStr::new("d-2ze..1")).unwrap().as_str(),
+            "d-2ze..1"
+        );
     }
 }

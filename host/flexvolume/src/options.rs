@@ -1,6 +1,7 @@
 //! The option map that comes with most call-outs: one argument, a JSON object of strings.
 //!
-//! Nothing of its content ever gets into a message: it may hold secrets, and kubelet puts messages into events and logs.
+//! Nothing of its content ever gets into a message: it may hold secrets, and kubelet puts messages
+//! into events and logs.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -28,15 +29,26 @@ pub(crate) struct Options {
     pub(crate) is_read_only: bool,
     /// `kubernetes.io/pvOrVolumeName`.
     pub(crate) volume_name: ObjectName,
-    /// What the PersistentVolume's author wrote, in the order of the JSON; without Kubernetes' own keys and without secrets.
+    /// What the PersistentVolume's author wrote, in the order of the JSON; without Kubernetes' own
+    /// keys and without secrets.
     pub(crate) chosen: Parameters,
 }
 
 impl Options {
-    /// `title` begins the message of a failure; `secret_options` are dropped, without regard to case.
-    pub(crate) fn parse(title: &str, text: &OsStr, secret_options: &[String]) -> Result<Self, Error> {
+    /// `title` begins the message of a failure; `secret_options` are dropped, without regard to
+    /// case.
+    pub(crate) fn parse(
+        title: &str,
+        text: &OsStr,
+        secret_options: &[String],
+    ) -> Result<Self, Error> {
         let pairs = read(text).map_err(|why| Error::invalid(format!("{title}: {why}")))?;
-        let mut options = Self { fs_type: String::new(), is_read_only: false, volume_name: name(title, &pairs)?, chosen: Vec::new() };
+        let mut options = Self {
+            fs_type: String::new(),
+            is_read_only: false,
+            volume_name: name(title, &pairs)?,
+            chosen: Vec::new(),
+        };
         for (key, value) in pairs {
             match key.as_str() {
                 FS_TYPE => options.fs_type = value,
@@ -56,7 +68,11 @@ impl Options {
             match kept.iter().find(|(other, _)| other.eq_ignore_ascii_case(&key)) {
                 None => kept.push((key, value)),
                 Some((_, same)) if *same == value => {}
-                Some((other, _)) => return Err(Error::invalid(format!("{title}: `{other}` and `{key}` are the same option with two values"))),
+                Some((other, _)) => {
+                    return Err(Error::invalid(format!(
+                        "{title}: `{other}` and `{key}` are the same option with two values"
+                    )));
+                }
             }
         }
         self.chosen = kept;
@@ -66,7 +82,8 @@ impl Options {
 
 fn name(title: &str, pairs: &[(String, String)]) -> Result<ObjectName, Error> {
     let value = pairs.iter().find(|(key, _)| key == VOLUME_NAME).map(|(_, value)| value.as_str());
-    let value = value.ok_or_else(|| Error::invalid(format!("{title}: `{VOLUME_NAME}` is missing")))?;
+    let value =
+        value.ok_or_else(|| Error::invalid(format!("{title}: `{VOLUME_NAME}` is missing")))?;
     ObjectName::parse("volume name", OsStr::new(value)).map_err(|error| error.context(title))
 }
 
@@ -78,7 +95,8 @@ fn is_read_only(title: &str, value: &str) -> Result<bool, Error> {
     }
 }
 
-/// Keys that belong to Kubernetes, secrets and pod data among them. The API server refuses them in a PersistentVolume's options.
+/// Keys that belong to Kubernetes, secrets and pod data among them. The API server refuses them in
+/// a PersistentVolume's options.
 fn is_reserved(key: &str) -> bool {
     let Some((prefix, _)) = key.split_once('/') else { return false };
     ["kubernetes.io", "k8s.io"].iter().any(|domain| {
@@ -96,8 +114,9 @@ fn read(text: &OsStr) -> Result<Parameters, String> {
     if text.len() > MAX_BYTES {
         return Err(format!("longer than {MAX_BYTES} bytes"));
     }
-    let Pairs(pairs) =
-        serde_json::from_str(text).map_err(|error| format!("not a JSON object of strings (line {}, column {})", error.line(), error.column()))?;
+    let Pairs(pairs) = serde_json::from_str(text).map_err(|error| {
+        format!("not a JSON object of strings (line {}, column {})", error.line(), error.column())
+    })?;
     Ok(pairs)
 }
 
@@ -161,14 +180,23 @@ mod tests {
 
     #[test]
     fn two_spellings_of_one_option_have_to_agree() {
-        let both = |a: &str, b: &str| format!(r#"{{"kubernetes.io/pvOrVolumeName":"pv1","VolumeId":"{a}","volumeId":"{b}"}}"#);
+        let both = |a: &str, b: &str| {
+            format!(r#"{{"kubernetes.io/pvOrVolumeName":"pv1","VolumeId":"{a}","volumeId":"{b}"}}"#)
+        };
         assert_eq!(parse(&both("d-1", "d-1")).unwrap().chosen.len(), 1);
         assert!(parse(&both("d-1", "d-2")).err().unwrap().message.contains("two values"));
     }
 
     #[test]
     fn a_message_never_shows_what_the_map_holds() {
-        for text in [r#"{"pw":hunter2}"#, r#"{"pw":42,"x":"hunter2"}"#, r#"["hunter2"]"#, "hunter2", r#"{"kubernetes.io/readwrite":"hunter2"}"#, ""] {
+        for text in [
+            r#"{"pw":hunter2}"#,
+            r#"{"pw":42,"x":"hunter2"}"#,
+            r#"["hunter2"]"#,
+            "hunter2",
+            r#"{"kubernetes.io/readwrite":"hunter2"}"#,
+            "",
+        ] {
             let message = parse(text).err().unwrap().to_string();
             assert!(!message.contains("hunter2") && !message.contains("42"), "{message}");
         }
@@ -176,7 +204,9 @@ mod tests {
 
     #[test]
     fn only_objects_of_strings_are_options() {
-        for text in ["{", "null", "[]", r#"{"a":1}"#, r#"{"a":null}"#, r#"{"a":{"b":"c"}}"#, r#"{} {}"#] {
+        for text in
+            ["{", "null", "[]", r#"{"a":1}"#, r#"{"a":null}"#, r#"{"a":{"b":"c"}}"#, r#"{} {}"#]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

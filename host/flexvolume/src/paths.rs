@@ -1,5 +1,5 @@
-//! Folders that kubelet names. Their shape is checked, so that no call-out ever unmounts or covers anything that is not a volume of
-//! its own driver; links are the node's to refuse.
+//! Folders that kubelet names. Their shape is checked, so that no call-out ever unmounts or covers
+//! anything that is not a volume of its own driver; links are the node's to refuse.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -9,7 +9,8 @@ use wharf_core::Error;
 use crate::driver_name::DriverName;
 use crate::object_name::ObjectName;
 
-/// Where kubelet mounts a volume once per node: `<root>/plugins/kubernetes.io/flexvolume/<vendor>/<driver>/mounts/<name>`.
+/// Where kubelet mounts a volume once per node:
+/// `<root>/plugins/kubernetes.io/flexvolume/<vendor>/<driver>/mounts/<name>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GlobalMountDir {
     pub(crate) path: PathBuf,
@@ -19,8 +20,10 @@ pub(crate) struct GlobalMountDir {
 impl GlobalMountDir {
     pub(crate) fn parse(path: &OsStr, driver: &DriverName) -> Result<Self, Error> {
         let path = normal(path)?;
-        let tail = ["mounts", driver.driver(), driver.vendor(), "flexvolume", "kubernetes.io", "plugins"];
-        let name = name_above(&path, &tail.map(Some)).ok_or_else(|| foreign(driver, "the global mount folder of a volume"))?;
+        let tail =
+            ["mounts", driver.driver(), driver.vendor(), "flexvolume", "kubernetes.io", "plugins"];
+        let name = name_above(&path, &tail.map(Some))
+            .ok_or_else(|| foreign(driver, "the global mount folder of a volume"))?;
         Ok(Self { name: ObjectName::parse("name of the volume's folder", &name)?, path })
     }
 }
@@ -56,26 +59,41 @@ pub(crate) fn global(root: &Path, driver: &DriverName, name: &ObjectName) -> Pat
     path
 }
 
-/// A folder in which a volume is mounted, whichever it is: kubelet has named both to `expandfs` over time.
+/// A folder in which a volume is mounted, whichever it is: kubelet has named both to `expandfs`
+/// over time.
 pub(crate) fn parse_mounted(path: &OsStr, driver: &DriverName) -> Result<PathBuf, Error> {
-    GlobalMountDir::parse(path, driver).map(|dir| dir.path).or_else(|_| PodVolumeDir::parse(path, driver).map(|dir| dir.path))
+    GlobalMountDir::parse(path, driver)
+        .map(|dir| dir.path)
+        .or_else(|_| PodVolumeDir::parse(path, driver).map(|dir| dir.path))
 }
 
 fn normal(path: &OsStr) -> Result<PathBuf, Error> {
     let path = Path::new(path);
-    let is_plain = path.is_absolute() && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    if is_plain { Ok(path.components().collect()) } else { Err(Error::invalid("the folder is not an absolute path without `..`")) }
+    let is_plain = path.is_absolute()
+        && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if is_plain {
+        Ok(path.components().collect())
+    } else {
+        Err(Error::invalid("the folder is not an absolute path without `..`"))
+    }
 }
 
-/// The last part of the path, when the parts before it, from the end, are these. `None` matches any.
+/// The last part of the path, when the parts before it, from the end, are these. `None` matches
+/// any.
 fn name_above(path: &Path, before: &[Option<&str>]) -> Option<std::ffi::OsString> {
     let mut parts = path.iter().rev();
     let name = parts.next()?;
-    before.iter().all(|expected| parts.next().is_some_and(|part| expected.is_none_or(|expected| part == expected))).then(|| name.to_owned())
+    before
+        .iter()
+        .all(|expected| {
+            parts.next().is_some_and(|part| expected.is_none_or(|expected| part == expected))
+        })
+        .then(|| name.to_owned())
 }
 
 fn foreign(driver: &DriverName, what: &str) -> Error {
-    Error::invalid(format!("the folder is not {what} of {driver}")).with_hint("kubelet names it; nothing else should execute the driver")
+    Error::invalid(format!("the folder is not {what} of {driver}"))
+        .with_hint("kubelet names it; nothing else should execute the driver")
 }
 
 #[cfg(test)]
@@ -91,7 +109,8 @@ mod tests {
         for root in ["/var/lib/kubelet", "/data/kubelet", "/"] {
             let pod = Path::new(root).join("pods/0a-1b/volumes/alicloud~disk/d-1");
             let pod = PodVolumeDir::parse(pod.as_os_str(), &driver()).unwrap();
-            let global = Path::new(root).join("plugins/kubernetes.io/flexvolume/alicloud/disk/mounts/d-1");
+            let global =
+                Path::new(root).join("plugins/kubernetes.io/flexvolume/alicloud/disk/mounts/d-1");
             assert_eq!(pod.global(&driver()), global);
             let parsed = GlobalMountDir::parse(global.as_os_str(), &driver()).unwrap();
             assert_eq!((parsed.path, parsed.name.as_str()), (global, "d-1"));
@@ -117,7 +136,9 @@ mod tests {
 
     #[test]
     fn superfluous_slashes_do_not_make_another_path() {
-        let pod = PodVolumeDir::parse(OsStr::new("/r//pods/u/volumes/alicloud~disk/d-1/"), &driver()).unwrap();
+        let pod =
+            PodVolumeDir::parse(OsStr::new("/r//pods/u/volumes/alicloud~disk/d-1/"), &driver())
+                .unwrap();
         assert_eq!(pod.path, Path::new("/r/pods/u/volumes/alicloud~disk/d-1"));
         assert_eq!(pod.path.as_os_str(), "/r/pods/u/volumes/alicloud~disk/d-1");
     }

@@ -1,4 +1,5 @@
-//! Where this process was executed: `<plugins>/<vendor>~<driver>/<driver>`, which is all that kubelet says about the driver.
+//! Where this process was executed: `<plugins>/<vendor>~<driver>/<driver>`, which is all that
+//! kubelet says about the driver.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -14,9 +15,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Finds the place by `argv[0]`: kubelet executes by absolute path. A bare word that is the driver's name leaves the rest to `executable`; any
-    /// other means that the same file is used for something else, as when it compiles a component in a process of its own.
-    pub(crate) fn find(argv0: &OsStr, executable: impl FnOnce() -> Option<PathBuf>) -> Option<Self> {
+    /// Finds the place by `argv[0]`: kubelet executes by absolute path. A bare word that is the
+    /// driver's name leaves the rest to `executable`; any other means that the same file is
+    /// used for something else, as when it compiles a component in a process of its own.
+    pub(crate) fn find(
+        argv0: &OsStr,
+        executable: impl FnOnce() -> Option<PathBuf>,
+    ) -> Option<Self> {
         if argv0.as_bytes().contains(&b'/') {
             return Self::of(&std::path::absolute(argv0).ok()?);
         }
@@ -26,7 +31,8 @@ impl Place {
     fn of(executable: &Path) -> Option<Self> {
         let folder = executable.parent()?;
         let driver = DriverName::of_folder(folder.file_name()?.to_str()?)?;
-        (executable.file_name()? == driver.driver()).then(|| Self { folder: folder.to_owned(), driver })
+        (executable.file_name()? == driver.driver())
+            .then(|| Self { folder: folder.to_owned(), driver })
     }
 }
 
@@ -45,22 +51,40 @@ mod tests {
 
     #[test]
     fn the_driver_is_the_folder_that_the_executable_lies_in() {
-        assert_eq!(find("/usr/libexec/kubernetes/exec/alicloud~disk/disk").as_deref(), Some("alicloud/disk"));
+        assert_eq!(
+            find("/usr/libexec/kubernetes/exec/alicloud~disk/disk").as_deref(),
+            Some("alicloud/disk")
+        );
         assert_eq!(find("/exec/alicloud~disk/./disk").as_deref(), Some("alicloud/disk"));
     }
 
     #[test]
     fn any_other_path_is_no_call_out() {
-        for path in ["/usr/bin/wharf", "/exec/alicloud~disk/nas", "/exec/disk/disk", "/exec/a~b~c/c", "/", "", "/exec/alicloud~disk/disk/"] {
+        for path in [
+            "/usr/bin/wharf",
+            "/exec/alicloud~disk/nas",
+            "/exec/disk/disk",
+            "/exec/a~b~c/c",
+            "/",
+            "",
+            "/exec/alicloud~disk/disk/",
+        ] {
             assert_eq!(find(path).filter(|_| !path.ends_with('/')), None, "{path}");
         }
     }
 
     #[test]
     fn a_bare_word_is_a_call_out_when_it_is_the_name_of_the_file_that_runs() {
-        let place = Place::find(OsStr::new("disk"), || Some(PathBuf::from("/exec/acme~disk/disk"))).unwrap();
+        let place = Place::find(OsStr::new("disk"), || Some(PathBuf::from("/exec/acme~disk/disk")))
+            .unwrap();
         assert_eq!(place.folder, Path::new("/exec/acme~disk"));
-        assert_eq!(Place::find(OsStr::new("wharf"), || Some(PathBuf::from("/usr/bin/wharf"))), None);
-        assert_eq!(Place::find(OsStr::new("wharf"), || Some(PathBuf::from("/exec/acme~disk/disk"))), None);
+        assert_eq!(
+            Place::find(OsStr::new("wharf"), || Some(PathBuf::from("/usr/bin/wharf"))),
+            None
+        );
+        assert_eq!(
+            Place::find(OsStr::new("wharf"), || Some(PathBuf::from("/exec/acme~disk/disk"))),
+            None
+        );
     }
 }

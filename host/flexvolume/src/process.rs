@@ -1,11 +1,13 @@
 //! The process around a call-out: its streams, its panics, its exit code.
 //!
-//! Kubelet reads standard output and standard error from one pipe and parses all of it as one JSON object, after every holder of
-//! the pipe has closed it. So the pipe is taken away first: a private descriptor that no child inherits gets the answer, and
-//! everything else that anybody prints, here or in a mount helper, goes nowhere.
+//! Kubelet reads standard output and standard error from one pipe and parses all of it as one JSON
+//! object, after every holder of the pipe has closed it. So the pipe is taken away first: a private
+//! descriptor that no child inherits gets the answer, and everything else that anybody prints, here
+//! or in a mount helper, goes nowhere.
 //!
-//! The exit code is 0 whatever the answer is. The driver that Wharf takes over from exits 1 with a failure, and then kubelet logs the
-//! whole argument list, with options and base64 secrets, beside the message; the status in the JSON decides alike in both cases.
+//! The exit code is 0 whatever the answer is. The driver that Wharf takes over from exits 1 with a
+//! failure, and then kubelet logs the whole argument list, with options and base64 secrets, beside
+//! the message; the status in the JSON decides alike in both cases.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -29,7 +31,8 @@ pub fn is_call_out(argv0: &OsStr) -> bool {
     Place::find(argv0, place::own_executable).is_some()
 }
 
-/// Answers one call-out and ends. The binary's `main` calls it before anything else, when [`is_call_out`] says so.
+/// Answers one call-out and ends. The binary's `main` calls it before anything else, when
+/// [`is_call_out`] says so.
 pub fn serve(argv: &[OsString], open: &dyn Open) -> ExitCode {
     let pipe: &'static Pipe = Box::leak(Box::new(Pipe::take()));
     std::panic::set_hook(Box::new(|panic| {
@@ -60,7 +63,8 @@ impl Pipe {
         Self { file: Mutex::new(pipe.map(File::from)) }
     }
 
-    /// One write, so that an answer is there as a whole. Kubelet not listening any more is no reason to do anything else.
+    /// One write, so that an answer is there as a whole. Kubelet not listening any more is no
+    /// reason to do anything else.
     fn answer(&self, line: &[u8]) {
         let file = self.file.try_lock().ok().and_then(|mut file| file.take());
         if let Some(mut file) = file {

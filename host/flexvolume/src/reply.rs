@@ -1,11 +1,14 @@
 //! The one JSON object that a call-out answers.
 //!
-//! Keys come in the order `status`, `message`, `device`, `volumeName`, and `volumeName` is always there, as in the driver that Wharf takes
-//! over from; `attached` and `capabilities` only where the call-out has them (kubelet dies of `"capabilities":null`).
+//! Keys come in the order `status`, `message`, `device`, `volumeName`, and `volumeName` is always
+//! there, as in the driver that Wharf takes over from; `attached` and `capabilities` only where the
+//! call-out has them (kubelet dies of `"capabilities":null`).
 //!
-//! Every failure has the same status: kubelet and the controller treat all of them alike and call again. So no [`ErrorKind`] is mapped
-//! here, and above all `Unsupported` does not become "Not supported", which kubelet remembers and replaces by doing the work its own way
-//! (formatting a disk, say). Only call-outs that nobody knows, and those that a driver without attaching has no use for, get that.
+//! Every failure has the same status: kubelet and the controller treat all of them alike and call
+//! again. So no [`ErrorKind`] is mapped here, and above all `Unsupported` does not become "Not
+//! supported", which kubelet remembers and replaces by doing the work its own way (formatting a
+//! disk, say). Only call-outs that nobody knows, and those that a driver without attaching has no
+//! use for, get that.
 //!
 //! [`ErrorKind`]: wharf_core::ErrorKind
 
@@ -43,7 +46,14 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn success() -> Self {
-        Self { status: Status::Success, message: None, device: None, volume_name: String::new(), attached: None, capabilities: None }
+        Self {
+            status: Status::Success,
+            message: None,
+            device: None,
+            volume_name: String::new(),
+            attached: None,
+            capabilities: None,
+        }
     }
 
     pub(crate) fn device(device: impl Into<String>) -> Self {
@@ -70,7 +80,8 @@ impl Reply {
 }
 
 /// What is said when nothing else can be.
-const LAST_RESORT: &str = r#"{"status":"Failure","message":"wharf could not write its answer","volumeName":""}"#;
+const LAST_RESORT: &str =
+    r#"{"status":"Failure","message":"wharf could not write its answer","volumeName":""}"#;
 
 #[cfg(test)]
 mod tests {
@@ -83,10 +94,19 @@ mod tests {
     #[test]
     fn answers_look_like_those_of_the_driver_before() {
         assert_eq!(line(&Reply::success()), "{\"status\":\"Success\",\"volumeName\":\"\"}\n");
-        assert_eq!(line(&Reply::device("/dev/vdb")), "{\"status\":\"Success\",\"device\":\"/dev/vdb\",\"volumeName\":\"\"}\n");
-        assert_eq!(line(&Reply::not_supported(None)), "{\"status\":\"Not supported\",\"volumeName\":\"\"}\n");
+        assert_eq!(
+            line(&Reply::device("/dev/vdb")),
+            "{\"status\":\"Success\",\"device\":\"/dev/vdb\",\"volumeName\":\"\"}\n"
+        );
+        assert_eq!(
+            line(&Reply::not_supported(None)),
+            "{\"status\":\"Not supported\",\"volumeName\":\"\"}\n"
+        );
         let failure = line(&Reply::failure(&Error::invalid("no \"id\"").with_hint("set one")));
-        assert_eq!(failure, "{\"status\":\"Failure\",\"message\":\"no \\\"id\\\"; set one\",\"volumeName\":\"\"}\n");
+        assert_eq!(
+            failure,
+            "{\"status\":\"Failure\",\"message\":\"no \\\"id\\\"; set one\",\"volumeName\":\"\"}\n"
+        );
         assert!(serde_json::from_str::<serde_json::Value>(LAST_RESORT).is_ok());
     }
 

@@ -1,4 +1,5 @@
-//! From an argument list to a request that cannot be wrong. Nothing of the options gets into a message.
+//! From an argument list to a request that cannot be wrong. Nothing of the options gets into a
+//! message.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -28,7 +29,8 @@ pub(crate) enum Request {
         options: Options,
         node: ObjectName,
     },
-    /// The device that kubelet names is not used: staging finds it again, by what the cloud calls it.
+    /// The device that kubelet names is not used: staging finds it again, by what the cloud calls
+    /// it.
     MountDevice {
         folder: GlobalMountDir,
         options: Options,
@@ -60,26 +62,53 @@ pub(crate) enum Request {
 
 impl Request {
     /// `arguments`: what follows the call-out's name.
-    pub(crate) fn parse(verb: Verb, arguments: &[OsString], driver: &DriverFile) -> Result<Self, Error> {
+    pub(crate) fn parse(
+        verb: Verb,
+        arguments: &[OsString],
+        driver: &DriverFile,
+    ) -> Result<Self, Error> {
         let reader = Reader { verb, arguments, driver };
         reader.check_count()?;
         Ok(match verb {
             Verb::Init | Verb::GetVolumeName => Self::GetVolumeName { options: reader.options(0)? },
             Verb::Attach => Self::Attach { options: reader.options(0)?, node: reader.node(1)? },
-            Verb::WaitForAttach => Self::WaitForAttach { device: reader.at(0).to_string_lossy().into_owned(), options: reader.options(1)? },
+            Verb::WaitForAttach => Self::WaitForAttach {
+                device: reader.at(0).to_string_lossy().into_owned(),
+                options: reader.options(1)?,
+            },
             Verb::IsAttached => {
                 let options_at = reader.position_of_options();
-                Self::IsAttached { options: reader.options(options_at)?, node: reader.node(1 - options_at)? }
+                Self::IsAttached {
+                    options: reader.options(options_at)?,
+                    node: reader.node(1 - options_at)?,
+                }
             }
-            Verb::MountDevice => Self::MountDevice { folder: GlobalMountDir::parse(reader.at(0), &driver.driver)?, options: reader.options(2)? },
-            Verb::Mount => Self::Mount { folder: PodVolumeDir::parse(reader.at(0), &driver.driver)?, options: reader.options(1)? },
-            Verb::Unmount => Self::Unmount { folder: PodVolumeDir::parse(reader.at(0), &driver.driver)? },
-            Verb::UnmountDevice => Self::UnmountDevice { folder: GlobalMountDir::parse(reader.at(0), &driver.driver)? },
-            Verb::Detach => Self::Detach { name: ObjectName::parse("volume name", reader.at(0))?, node: reader.node(1)? },
-            Verb::ExpandVolume => Self::ExpandVolume { options: reader.options(0)?, bytes: reader.bytes(2)? },
-            Verb::ExpandFs => {
-                Self::ExpandFs { options: reader.options(0)?, path: paths::parse_mounted(reader.at(2), &driver.driver)?, bytes: reader.bytes(3)? }
+            Verb::MountDevice => Self::MountDevice {
+                folder: GlobalMountDir::parse(reader.at(0), &driver.driver)?,
+                options: reader.options(2)?,
+            },
+            Verb::Mount => Self::Mount {
+                folder: PodVolumeDir::parse(reader.at(0), &driver.driver)?,
+                options: reader.options(1)?,
+            },
+            Verb::Unmount => {
+                Self::Unmount { folder: PodVolumeDir::parse(reader.at(0), &driver.driver)? }
             }
+            Verb::UnmountDevice => {
+                Self::UnmountDevice { folder: GlobalMountDir::parse(reader.at(0), &driver.driver)? }
+            }
+            Verb::Detach => Self::Detach {
+                name: ObjectName::parse("volume name", reader.at(0))?,
+                node: reader.node(1)?,
+            },
+            Verb::ExpandVolume => {
+                Self::ExpandVolume { options: reader.options(0)?, bytes: reader.bytes(2)? }
+            }
+            Verb::ExpandFs => Self::ExpandFs {
+                options: reader.options(0)?,
+                path: paths::parse_mounted(reader.at(2), &driver.driver)?,
+                bytes: reader.bytes(3)?,
+            },
         })
     }
 }
@@ -97,7 +126,10 @@ impl Reader<'_> {
         if expected == got {
             return Ok(());
         }
-        Err(Error::invalid(format!("{} expected exactly {expected} arguments; got: {got}", self.verb.title())))
+        Err(Error::invalid(format!(
+            "{} expected exactly {expected} arguments; got: {got}",
+            self.verb.title()
+        )))
     }
 
     fn at(&self, index: usize) -> &OsStr {
@@ -114,7 +146,9 @@ impl Reader<'_> {
 
     /// `isattached` had its two arguments in either order over time.
     fn position_of_options(&self) -> usize {
-        usize::from(self.arguments.get(1).is_some_and(|argument| argument.as_encoded_bytes().trim_ascii_start().starts_with(b"{")))
+        usize::from(self.arguments.get(1).is_some_and(|argument| {
+            argument.as_encoded_bytes().trim_ascii_start().starts_with(b"{")
+        }))
     }
 
     fn node(&self, index: usize) -> Result<ObjectName, Error> {
@@ -123,6 +157,8 @@ impl Reader<'_> {
 
     fn bytes(&self, index: usize) -> Result<u64, Error> {
         let text = self.at(index).to_str().and_then(|text| text.parse().ok());
-        text.filter(|&bytes| bytes > 0).ok_or_else(|| Error::invalid(format!("{}: the new size is not a number of bytes", self.verb.title())))
+        text.filter(|&bytes| bytes > 0).ok_or_else(|| {
+            Error::invalid(format!("{}: the new size is not a number of bytes", self.verb.title()))
+        })
     }
 }

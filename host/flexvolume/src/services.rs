@@ -29,16 +29,18 @@ pub struct Teardown {
 
 /// Makes [`Services`] for an installed driver. The binary implements it.
 pub trait Open {
-    /// Called at most once in a process, and never for `init`, `getvolumename`, `unmount`, `unmountdevice` or what is not supported.
+    /// Called at most once in a process, and never for `init`, `getvolumename`, `unmount`,
+    /// `unmountdevice` or what is not supported.
     ///
-    /// It reads the configuration. It must not open the component store: whatever finds its work done never calls the backend, and has to
-    /// work when there is none.
+    /// It reads the configuration. It must not open the component store: whatever finds its work
+    /// done never calls the backend, and has to work when there is none.
     ///
     /// # Errors
     /// What is wrong with the configuration, in words for a person.
     fn open(&self, driver: &DriverFile) -> Result<Services, Error>;
 
-    /// For `unmount` and `unmountdevice`, from the driver file alone: a volume has to leave the node whatever has become of the configuration.
+    /// For `unmount` and `unmountdevice`, from the driver file alone: a volume has to leave the
+    /// node whatever has become of the configuration.
     ///
     /// # Errors
     /// What an old driver file leaves to the configuration, and is wrong there.

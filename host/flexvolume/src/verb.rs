@@ -57,7 +57,8 @@ impl Verb {
         Self::ALL.into_iter().find(|verb| verb.word() == word)
     }
 
-    /// Arguments after the call-out's name. Kubelet leaves the options out when it cannot write them, so they are counted.
+    /// Arguments after the call-out's name. Kubelet leaves the options out when it cannot write
+    /// them, so they are counted.
     pub(crate) fn arguments(self) -> usize {
         match self {
             Self::Init => 0,
@@ -72,23 +73,37 @@ impl Verb {
     /// Whether only drivers whose volumes are attached answer it.
     pub(crate) fn needs_attachable(self) -> bool {
         match self {
-            Self::Attach | Self::WaitForAttach | Self::IsAttached | Self::MountDevice | Self::UnmountDevice | Self::Detach => true,
-            Self::Init | Self::GetVolumeName | Self::Mount | Self::Unmount | Self::ExpandVolume | Self::ExpandFs => false,
+            Self::Attach
+            | Self::WaitForAttach
+            | Self::IsAttached
+            | Self::MountDevice
+            | Self::UnmountDevice
+            | Self::Detach => true,
+            Self::Init
+            | Self::GetVolumeName
+            | Self::Mount
+            | Self::Unmount
+            | Self::ExpandVolume
+            | Self::ExpandFs => false,
         }
     }
 
-    /// How long it may take. A call-out without a bound would hold the volume's operation in kubelet for ever: kubelet has none of its own.
+    /// How long it may take. A call-out without a bound would hold the volume's operation in
+    /// kubelet for ever: kubelet has none of its own.
     pub(crate) fn bound(self) -> Duration {
         match self {
             // Static; the bound is never looked at.
             Self::Init | Self::GetVolumeName => Duration::from_secs(1),
-            // A cloud takes seconds to half a minute; what goes on longer goes on by itself, and the next call finds it done.
+            // A cloud takes seconds to half a minute; what goes on longer goes on by itself, and
+            // the next call finds it done.
             Self::Attach | Self::Detach => Duration::from_secs(120),
-            // Below the ten minutes after which kubelet kills the driver, so that the reason is heard.
+            // Below the ten minutes after which kubelet kills the driver, so that the reason is
+            // heard.
             Self::WaitForAttach => Duration::from_secs(540),
             // Asked every minute for every volume: an answer that takes longer is of no use.
             Self::IsAttached => Duration::from_secs(30),
-            // A check and repair of a file system of many terabytes; cutting it off would only begin it again.
+            // A check and repair of a file system of many terabytes; cutting it off would only
+            // begin it again.
             Self::MountDevice => Duration::from_secs(1800),
             // Kubelet gives up on the pod after 2 min 3 s and calls again.
             Self::Mount | Self::Unmount => Duration::from_secs(120),
@@ -100,7 +115,8 @@ impl Verb {
         }
     }
 
-    /// How complaints about the number of arguments begin; the texts that people know from the older driver.
+    /// How complaints about the number of arguments begin; the texts that people know from the
+    /// older driver.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Attach => "Attach",

@@ -48,18 +48,23 @@ impl Bench {
     }
 
     fn install(&self, drivers: &[DriverFile]) -> Vec<Change> {
-        install(&self.plugins(), &self.binary(), drivers).into_iter().map(|outcome| outcome.result.unwrap()).collect()
+        install(&self.plugins(), &self.binary(), drivers)
+            .into_iter()
+            .map(|outcome| outcome.result.unwrap())
+            .collect()
     }
 
     fn uninstall(&self, driver: &str) -> Change {
-        let mut outcomes = uninstall(&self.plugins(), &[DriverName::parse(&format!("acme/{driver}")).unwrap()]);
+        let mut outcomes =
+            uninstall(&self.plugins(), &[DriverName::parse(&format!("acme/{driver}")).unwrap()]);
         outcomes.remove(0).result.unwrap()
     }
 
     /// The names that kubelet's watch reports.
     fn visible(&self, driver: &str) -> BTreeSet<String> {
-        let names =
-            fs::read_dir(self.plugins().join(format!("acme~{driver}"))).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names = fs::read_dir(self.plugins().join(format!("acme~{driver}")))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| !name.starts_with('.')).collect()
     }
 }
@@ -132,7 +137,11 @@ fn a_new_build_replaces_the_old_one_and_drivers_share_one_file() {
         assert_eq!(fs::read_to_string(bench.executable(name)).unwrap(), "second");
     }
     assert_eq!(identity(&bench.executable("disk")).0, identity(&bench.executable("nas")).0);
-    assert_ne!(identity(&bench.executable("disk")).0, identity(&bench.binary()).0, "a build that is overwritten in place must not reach kubelet");
+    assert_ne!(
+        identity(&bench.executable("disk")).0,
+        identity(&bench.binary()).0,
+        "a build that is overwritten in place must not reach kubelet"
+    );
 }
 
 #[test]
@@ -192,7 +201,10 @@ fn only_what_wharf_installed_is_removed() {
     assert_eq!(bench.uninstall("disk"), Change::Absent);
     fs::create_dir_all(bench.plugins().join("acme~disk")).unwrap();
     fs::write(bench.executable("disk"), "somebody's driver").unwrap();
-    let refused = uninstall(&bench.plugins(), &[DriverName::parse("acme/disk").unwrap()]).remove(0).result.unwrap_err();
+    let refused = uninstall(&bench.plugins(), &[DriverName::parse("acme/disk").unwrap()])
+        .remove(0)
+        .result
+        .unwrap_err();
     assert!(refused.message.contains("was not installed by wharf"), "{refused}");
     assert!(bench.executable("disk").exists());
 }
@@ -213,6 +225,15 @@ fn one_driver_that_cannot_be_installed_does_not_keep_the_others_out() {
     fs::create_dir_all(bench.plugins()).unwrap();
     fs::write(bench.plugins().join("acme~disk"), "a file where the folder should be").unwrap();
     let outcomes = install(&bench.plugins(), &bench.binary(), &[driver("disk"), driver("nas")]);
-    assert!(outcomes[0].result.as_ref().unwrap_err().hint.as_deref().unwrap().contains("--volume-plugin-dir"));
+    assert!(
+        outcomes[0]
+            .result
+            .as_ref()
+            .unwrap_err()
+            .hint
+            .as_deref()
+            .unwrap()
+            .contains("--volume-plugin-dir")
+    );
     assert_eq!(*outcomes[1].result.as_ref().unwrap(), Change::Installed);
 }

@@ -1,7 +1,9 @@
-//! The process around a call-out, as kubelet starts it: executed by the path of a driver, with one pipe for both streams.
+//! The process around a call-out, as kubelet starts it: executed by the path of a driver, with one
+//! pipe for both streams.
 //!
-//! This program plays both parts. Executed as a driver it answers like the real binary, with services that misbehave as the driver's
-//! name says; executed as a test it installs copies of itself and calls them.
+//! This program plays both parts. Executed as a driver it answers like the real binary, with
+//! services that misbehave as the driver's name says; executed as a test it installs copies of
+//! itself and calls them.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +24,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 use wharf_core::Error;
 use wharf_flexvolume::install::install;
-use wharf_flexvolume::{Capabilities, DriverFile, DriverName, LogLevel, NodeNames, Open, Services, Teardown, is_call_out, serve};
+use wharf_flexvolume::{
+    Capabilities, DriverFile, DriverName, LogLevel, NodeNames, Open, Services, Teardown,
+    is_call_out, serve,
+};
 
 /// Far more than a call needs, and less than a person waits.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,7 +78,10 @@ fn main() -> ExitCode {
         ("what_is_not_supported_exits_with_zero", what_is_not_supported_exits_with_zero),
         ("a_panic_is_one_failure_and_nothing_else", a_panic_is_one_failure_and_nothing_else),
         ("what_others_print_never_reaches_kubelet", what_others_print_never_reaches_kubelet),
-        ("a_child_that_stays_does_not_hold_kubelets_pipe", a_child_that_stays_does_not_hold_kubelets_pipe),
+        (
+            "a_child_that_stays_does_not_hold_kubelets_pipe",
+            a_child_that_stays_does_not_hold_kubelets_pipe,
+        ),
         ("the_version_is_printed_without_a_newline", the_version_is_printed_without_a_newline),
         ("calls_are_logged_without_their_options", calls_are_logged_without_their_options),
         ("a_log_in_detail_is_json_as_a_servers", a_log_in_detail_is_json_as_a_servers),
@@ -86,7 +94,9 @@ fn main() -> ExitCode {
 }
 
 fn init_answers_and_exits_with_zero(bench: &Bench) {
-    let expected = "{\"status\":\"Success\",\"volumeName\":\"\",\"capabilities\":{\"attach\":true,\"selinuxRelabel\":true,\"supportsMetrics\":true,\"fsGroup\":true,\"requiresFSResize\":true}}\n";
+    let expected = "{\"status\":\"Success\",\"volumeName\":\"\",\"capabilities\":{\"attach\":true,\
+                    \"selinuxRelabel\":true,\"supportsMetrics\":true,\"fsGroup\":true,\"\
+                    requiresFSResize\":true}}\n";
     assert_eq!(bench.call("panic", &["init"]), expected);
 }
 
@@ -95,7 +105,11 @@ const REFUSED: &str = "{\"status\":\"Failure\",\"message\":\"refused\",\"volumeN
 
 fn a_failure_exits_with_zero_so_that_kubelet_does_not_log_the_arguments(bench: &Bench) {
     assert_eq!(bench.call("plain", &["attach", OPTIONS, "node"]), REFUSED);
-    assert!(bench.call("plain", &["attach", "{\"pw\":hunter2", "node"]).contains("Attach Options format illegal"));
+    assert!(
+        bench
+            .call("plain", &["attach", "{\"pw\":hunter2", "node"])
+            .contains("Attach Options format illegal")
+    );
 }
 
 fn what_is_not_supported_exits_with_zero(bench: &Bench) {
@@ -105,10 +119,14 @@ fn what_is_not_supported_exits_with_zero(bench: &Bench) {
 fn a_panic_is_one_failure_and_nothing_else(bench: &Bench) {
     for driver in ["panic", "thread"] {
         let printed = bench.call(driver, &["attach", OPTIONS, "node"]);
-        let answer: serde_json::Value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed:?}"));
+        let answer: serde_json::Value =
+            serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed:?}"));
         assert_eq!(answer["status"], "Failure");
         let message = answer["message"].as_str().unwrap();
-        assert!(message.contains("tests/process.rs:") && message.ends_with("; please report it"), "a panic is found by its place: {message}");
+        assert!(
+            message.contains("tests/process.rs:") && message.ends_with("; please report it"),
+            "a panic is found by its place: {message}"
+        );
         assert!(!printed.contains("hunter2"), "{printed}");
     }
 }
@@ -129,17 +147,34 @@ fn the_version_is_printed_without_a_newline(bench: &Bench) {
 fn calls_are_logged_without_their_options(bench: &Bench) {
     bench.call("plain", &["attach", OPTIONS, "node"]);
     bench.call("panic", &["attach", OPTIONS, "node"]);
-    let read = |driver: &str| fs::read_to_string(bench.folder.path().join(format!("log/flexvolume_{driver}.log"))).unwrap();
-    assert!(read("plain").contains("call_out=\"attach\"") && read("plain").contains("refused"), "{}", read("plain"));
-    assert!(read("panic").contains("tests/process.rs"), "a panic is found by its place: {}", read("panic"));
+    let read = |driver: &str| {
+        fs::read_to_string(bench.folder.path().join(format!("log/flexvolume_{driver}.log")))
+            .unwrap()
+    };
+    assert!(
+        read("plain").contains("call_out=\"attach\"") && read("plain").contains("refused"),
+        "{}",
+        read("plain")
+    );
+    assert!(
+        read("panic").contains("tests/process.rs"),
+        "a panic is found by its place: {}",
+        read("panic")
+    );
     assert!(!read("plain").contains("hunter2") && !read("panic").contains("hunter2"));
 }
 
 fn a_log_in_detail_is_json_as_a_servers(bench: &Bench) {
     bench.call("detail", &["attach", OPTIONS, "node"]);
     let text = fs::read_to_string(bench.folder.path().join("log/flexvolume_detail.log")).unwrap();
-    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of = |target: &str| lines.iter().find(|line| line["target"] == target).map(|line| line["fields"]["message"].clone());
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |target: &str| {
+        lines
+            .iter()
+            .find(|line| line["target"] == target)
+            .map(|line| line["fields"]["message"].clone())
+    };
     assert_eq!(of("wharf::journal"), Some("a plan".into()), "{text}");
     assert_eq!(of("hyper"), None, "{text}");
     assert_eq!(of("wharf_flexvolume::answer"), Some("failed".into()), "{text}");
@@ -155,7 +190,8 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let drivers = ["panic", "thread", "noise", "child", "plain", "detail"].map(|driver| driver_file(folder.path(), driver));
+        let drivers = ["panic", "thread", "noise", "child", "plain", "detail"]
+            .map(|driver| driver_file(folder.path(), driver));
         let binary = std::env::current_exe().unwrap();
         for outcome in install(&folder.path().join("plugins"), &binary, &drivers) {
             outcome.result.unwrap();
@@ -166,10 +202,15 @@ impl Bench {
 
     /// What the driver prints, until everybody has closed the pipe.
     fn call(&self, driver: &str, arguments: &[&str]) -> String {
-        let executable: PathBuf = self.folder.path().join(format!("plugins/acme~{driver}/{driver}"));
+        let executable: PathBuf =
+            self.folder.path().join(format!("plugins/acme~{driver}/{driver}"));
         let (mut reader, writer) = pipe().unwrap();
         let mut command = Command::new(executable);
-        command.args(arguments).stdin(Stdio::from(self.input.try_clone().unwrap())).stderr(writer.try_clone().unwrap()).stdout(writer);
+        command
+            .args(arguments)
+            .stdin(Stdio::from(self.input.try_clone().unwrap()))
+            .stderr(writer.try_clone().unwrap())
+            .stdout(writer);
         let mut process = command.spawn().unwrap();
         drop(command);
         let (sender, printed) = mpsc::channel();
@@ -178,7 +219,9 @@ impl Bench {
             reader.read_to_string(&mut text).unwrap();
             sender.send(text)
         });
-        let printed = printed.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{driver} {arguments:?}: somebody still holds the pipe"));
+        let printed = printed
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| panic!("{driver} {arguments:?}: somebody still holds the pipe"));
         assert_eq!(process.wait().unwrap().code(), Some(0), "{driver} {arguments:?}: {printed}");
         std::io::stdout().flush().unwrap();
         printed

@@ -1,4 +1,5 @@
-//! Checks and repairs a file system before it is mounted. XFS needs none: mounting replays its log, and `xfs_repair` is a person's tool.
+//! Checks and repairs a file system before it is mounted. XFS needs none: mounting replays its log,
+//! and `xfs_repair` is a person's tool.
 
 use std::ffi::OsString;
 
@@ -11,22 +12,26 @@ use crate::probe::{self, Signature};
 use crate::program::{Finished, Program};
 use crate::superblock::Family;
 
-/// Repairs what is safe to repair. Mounted, blank, of another type than `fs_type` (empty: any) or read-only: nothing is done.
+/// Repairs what is safe to repair. Mounted, blank, of another type than `fs_type` (empty: any) or
+/// read-only: nothing is done.
 ///
 /// # Errors
-/// `FailedPrecondition` when errors remain that a person must decide about, or when the device holds something besides the file system.
+/// `FailedPrecondition` when errors remain that a person must decide about, or when the device
+/// holds something besides the file system.
 pub(crate) fn run(node: &LinuxNode, disk: &Device, fs_type: &str) -> Result<(), Error> {
     let sysfs = &node.options().sysfs;
     let device = disk.adopt_partition(sysfs)?;
     let is_mounted = MountTable::read()?.of_device(device.number).next().is_some();
-    let is_read_only = std::fs::read_to_string(disk.sysfs(sysfs).join("ro")).is_ok_and(|value| value.trim() == "1");
+    let is_read_only = std::fs::read_to_string(disk.sysfs(sysfs).join("ro"))
+        .is_ok_and(|value| value.trim() == "1");
     if is_mounted || is_read_only {
         return Ok(());
     }
     if holds_ext(node, &device, fs_type)? { check_ext(node, &device, None) } else { Ok(()) }
 }
 
-/// A whole check of a file system that is about to be resized while it is not mounted: resize2fs insists on it.
+/// A whole check of a file system that is about to be resized while it is not mounted: resize2fs
+/// insists on it.
 ///
 /// # Errors
 /// As [`run`]; also when the device holds something else.
@@ -34,11 +39,15 @@ pub(crate) fn before_resize(node: &LinuxNode, device: &Device) -> Result<(), Err
     if holds_ext(node, device, "")? {
         return check_ext(node, device, Some("-f".into()));
     }
-    Err(Error::precondition(format!("{} holds no ext2, ext3 or ext4 file system", device.path.display())))
+    Err(Error::precondition(format!(
+        "{} holds no ext2, ext3 or ext4 file system",
+        device.path.display()
+    )))
 }
 
-/// Whether the device is an ext file system and nothing else. The superblock alone does not say so: what was one before it became part of a RAID or a pool
-/// still has it, and e2fsck would write to it. libblkid says "nothing" of a superblock that an e2fsck that was killed wrote by half.
+/// Whether the device is an ext file system and nothing else. The superblock alone does not say so:
+/// what was one before it became part of a RAID or a pool still has it, and e2fsck would write to
+/// it. libblkid says "nothing" of a superblock that an e2fsck that was killed wrote by half.
 ///
 /// # Errors
 /// `FailedPrecondition` naming what is there besides.
@@ -48,9 +57,17 @@ fn holds_ext(node: &LinuxNode, device: &Device, fs_type: &str) -> Result<bool, E
     }
     match probe::probe(node.programs(), device, node.options().bounds.probe)? {
         Signature::Nothing => Ok(true),
-        Signature::FileSystem(found) => Ok(found.starts_with("ext") && (fs_type.is_empty() || found == fs_type)),
-        Signature::Other(what) => Err(Error::precondition(format!("{} looks like ext, but holds {what}; it is not checked", device.path.display()))
-            .with_hint("find out which of the two it is (`wipefs` lists what is there), and use another volume meanwhile")),
+        Signature::FileSystem(found) => {
+            Ok(found.starts_with("ext") && (fs_type.is_empty() || found == fs_type))
+        }
+        Signature::Other(what) => Err(Error::precondition(format!(
+            "{} looks like ext, but holds {what}; it is not checked",
+            device.path.display()
+        ))
+        .with_hint(
+            "find out which of the two it is (`wipefs` lists what is there), and use another \
+             volume meanwhile",
+        )),
     }
 }
 
@@ -61,28 +78,48 @@ fn check_ext(node: &LinuxNode, device: &Device, force: Option<OsString>) -> Resu
     {
         tracing::warn!(device = %device.path.display(), "the superblock cannot be used, trying its first copy: {}", finished.report);
         let repaired = e2fsck(node, device, first_copy(superblock.block_bytes))?;
-        return judge(device, if repaired.code == Some(NOT_OPENED) { &finished } else { &repaired });
+        return judge(
+            device,
+            if repaired.code == Some(NOT_OPENED) { &finished } else { &repaired },
+        );
     }
     judge(device, &finished)
 }
 
-/// e2fsck(8): an operational error, as when the superblock was half written by an earlier e2fsck that was killed, and its checksum is wrong.
+/// e2fsck(8): an operational error, as when the superblock was half written by an earlier e2fsck
+/// that was killed, and its checksum is wrong.
 const NOT_OPENED: i32 = 8;
 
-/// The options that name the first copy of the superblock: at the beginning of the second block group, which has as many blocks as one block
-/// has bits. With blocks of 1 KiB the first group begins at block 1.
+/// The options that name the first copy of the superblock: at the beginning of the second block
+/// group, which has as many blocks as one block has bits. With blocks of 1 KiB the first group
+/// begins at block 1.
 fn first_copy(block_bytes: u64) -> [OsString; 4] {
     let block = block_bytes * 8 + u64::from(block_bytes == 1024);
     ["-b".into(), block.to_string().into(), "-B".into(), block_bytes.to_string().into()]
 }
 
 /// Repairs only what is safe without being asked (`-p`), whatever else is said.
-fn e2fsck(node: &LinuxNode, device: &Device, options: impl IntoIterator<Item = OsString>) -> Result<Finished, Error> {
-    let arguments = ["-p".into()].into_iter().chain(options).chain([device.path.as_os_str().to_owned()]).collect();
-    node.programs().run(Program { name: "e2fsck", package: "e2fsprogs", arguments, bound: node.options().bounds.check, input: None })
+fn e2fsck(
+    node: &LinuxNode,
+    device: &Device,
+    options: impl IntoIterator<Item = OsString>,
+) -> Result<Finished, Error> {
+    let arguments = ["-p".into()]
+        .into_iter()
+        .chain(options)
+        .chain([device.path.as_os_str().to_owned()])
+        .collect();
+    node.programs().run(Program {
+        name: "e2fsck",
+        package: "e2fsprogs",
+        arguments,
+        bound: node.options().bounds.check,
+        input: None,
+    })
 }
 
-/// e2fsck(8): 1 errors corrected, 2 reboot (of a root file system), 4 errors left, 8 and above: it could not do its work.
+/// e2fsck(8): 1 errors corrected, 2 reboot (of a root file system), 4 errors left, 8 and above: it
+/// could not do its work.
 fn judge(device: &Device, finished: &Finished) -> Result<(), Error> {
     match finished.code {
         Some(0) => Ok(()),
@@ -95,8 +132,17 @@ fn judge(device: &Device, finished: &Finished) -> Result<(), Error> {
             device.path.display(),
             finished.report
         ))
-        .with_hint(format!("take a snapshot of the volume, then run `e2fsck {}` on the node and answer its questions", device.path.display()))),
-        _ => Err(Error::internal(format!("e2fsck {} on {}: {}", finished.ending(), device.path.display(), finished.report))),
+        .with_hint(format!(
+            "take a snapshot of the volume, then run `e2fsck {}` on the node and answer its \
+             questions",
+            device.path.display()
+        ))),
+        _ => Err(Error::internal(format!(
+            "e2fsck {} on {}: {}",
+            finished.ending(),
+            device.path.display(),
+            finished.report
+        ))),
     }
 }
 
@@ -113,12 +159,17 @@ mod tests {
     #[test]
     fn corrected_errors_are_fine_and_remaining_ones_need_a_person() {
         let device = Device::named("/dev/vdz", "vdz", (1, 1), "");
-        let judge = |code| judge(&device, &Finished { code, output: String::new(), report: "said".into() });
+        let judge =
+            |code| judge(&device, &Finished { code, output: String::new(), report: "said".into() });
         for code in [0, 1, 2, 3] {
             assert!(judge(Some(code)).is_ok(), "{code}");
         }
         for code in [4, 5, 6, 7] {
-            assert_eq!(judge(Some(code)).unwrap_err().kind, wharf_core::ErrorKind::FailedPrecondition, "{code}");
+            assert_eq!(
+                judge(Some(code)).unwrap_err().kind,
+                wharf_core::ErrorKind::FailedPrecondition,
+                "{code}"
+            );
         }
         for code in [Some(8), Some(12), Some(16), Some(32), Some(128), None] {
             assert_eq!(judge(code).unwrap_err().kind, wharf_core::ErrorKind::Internal, "{code:?}");

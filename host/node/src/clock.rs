@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use wharf_core::ports::{Call, Clock, Instant};
 
-/// A cancelled call stops sleeping within this time; short enough that nobody notices, long enough to cost nothing.
+/// A cancelled call stops sleeping within this time; short enough that nobody notices, long enough
+/// to cost nothing.
 const CANCELLATION_POLL: Duration = Duration::from_millis(50);
 
 /// One origin for the whole process, so that every [`SystemClock`] tells the same time.

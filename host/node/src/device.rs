@@ -23,15 +23,19 @@ pub(crate) struct Device {
     pub number: (u32, u32),
     /// What it was looked for by: the serial, or a link's name where there is no serial.
     pub identity: String,
-    /// Open since it was recognised. As long as it is, the kernel gives the device's name and number to no other disk, so what is done to the path is
-    /// done to this one, however long this process was stopped in between.
+    /// Open since it was recognised. As long as it is, the kernel gives the device's name and
+    /// number to no other disk, so what is done to the path is done to this one, however long
+    /// this process was stopped in between.
     held: Option<Arc<File>>,
 }
 
 /// Whether they are the same device, held or not.
 impl PartialEq for Device {
     fn eq(&self, other: &Self) -> bool {
-        self.path == other.path && self.name == other.name && self.number == other.number && self.identity == other.identity
+        self.path == other.path
+            && self.name == other.name
+            && self.number == other.number
+            && self.identity == other.identity
     }
 }
 
@@ -41,7 +45,9 @@ impl Device {
     /// # Errors
     /// `FailedPrecondition` when something else than a block device under `/dev` is there.
     pub fn at(path: &Path, identity: &str, sysfs: &Path) -> Result<Option<Self>, Error> {
-        let failed = |error: std::io::Error| Error::internal(format!("cannot look at {}: {error}", path.display()));
+        let failed = |error: std::io::Error| {
+            Error::internal(format!("cannot look at {}: {error}", path.display()))
+        };
         let resolved = match path.canonicalize() {
             Ok(resolved) => resolved,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -49,22 +55,37 @@ impl Device {
         };
         let metadata = resolved.metadata().map_err(failed)?;
         if !resolved.starts_with("/dev") || !metadata.file_type().is_block_device() {
-            return Err(Error::precondition(format!("{} leads to {}, which is not a block device under /dev", path.display(), resolved.display())));
+            return Err(Error::precondition(format!(
+                "{} leads to {}, which is not a block device under /dev",
+                path.display(),
+                resolved.display()
+            )));
         }
         let number = split_number(metadata.rdev());
-        let name = kernel_name(sysfs, number).unwrap_or_else(|| resolved.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        let name = kernel_name(sysfs, number).unwrap_or_else(|| {
+            resolved.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        });
         Ok(Some(Self { path: resolved, name, number, identity: identity.to_owned(), held: None }))
     }
 
-    /// The same device, held from now on. What it was recognised by has to be looked at again afterwards.
+    /// The same device, held from now on. What it was recognised by has to be looked at again
+    /// afterwards.
     ///
     /// # Errors
     /// `Unavailable` when it is gone, or another one by now.
     pub fn hold(mut self) -> Result<Self, Error> {
-        let file = self.open().map_err(|error| Error::unavailable(format!("{} was taken away at the same moment: {error}", self.path.display())))?;
+        let file = self.open().map_err(|error| {
+            Error::unavailable(format!(
+                "{} was taken away at the same moment: {error}",
+                self.path.display()
+            ))
+        })?;
         let number = file.metadata().map(|metadata| split_number(metadata.rdev()));
         if !number.is_ok_and(|number| number == self.number) {
-            return Err(Error::unavailable(format!("{} became another device at the same moment", self.path.display())));
+            return Err(Error::unavailable(format!(
+                "{} became another device at the same moment",
+                self.path.display()
+            )));
         }
         self.held = Some(Arc::new(file));
         Ok(self)
@@ -73,7 +94,13 @@ impl Device {
     /// A device that is only talked about.
     #[cfg(test)]
     pub fn named(path: &str, name: &str, number: (u32, u32), identity: &str) -> Self {
-        Self { path: path.into(), name: name.to_owned(), number, identity: identity.to_owned(), held: None }
+        Self {
+            path: path.into(),
+            name: name.to_owned(),
+            number,
+            identity: identity.to_owned(),
+            held: None,
+        }
     }
 
     /// The whole disk's folder in sysfs.
@@ -83,7 +110,9 @@ impl Device {
 
     /// Its size now.
     pub fn bytes(&self) -> Result<u64, Error> {
-        self.open().and_then(|mut device| device.seek(SeekFrom::End(0))).map_err(|error| self.failed("read the size of", &error))
+        self.open()
+            .and_then(|mut device| device.seek(SeekFrom::End(0)))
+            .map_err(|error| self.failed("read the size of", &error))
     }
 
     /// Reads `length` bytes at `offset`, fewer at the device's end.
@@ -120,11 +149,17 @@ impl Device {
 
     /// What else the kernel has built on it (device mapper, md), by name.
     pub fn holders(&self, sysfs: &Path) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(self.sysfs(sysfs).join("holders")) else { return Vec::new() };
-        entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        let Ok(entries) = std::fs::read_dir(self.sysfs(sysfs).join("holders")) else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
     }
 
-    /// The whole device, or its partition when it has exactly one: such disks came from elsewhere and are used as they are.
+    /// The whole device, or its partition when it has exactly one: such disks came from elsewhere
+    /// and are used as they are.
     ///
     /// # Errors
     /// `FailedPrecondition` naming them when there are several.
@@ -133,9 +168,19 @@ impl Device {
             [] => Ok(self.clone()),
             [only] => Self::at(&Path::new("/dev").join(only), &self.identity, sysfs)?
                 .map(|partition| Self { held: self.held.clone(), ..partition })
-                .ok_or_else(|| Error::unavailable(format!("the partition {only} of {} has no device node yet", self.path.display()))),
-            several => Err(Error::precondition(format!("{} has {} partitions ({})", self.path.display(), several.len(), several.join(", ")))
-                .with_hint("which one is meant cannot be known; a volume has at most one partition")),
+                .ok_or_else(|| {
+                    Error::unavailable(format!(
+                        "the partition {only} of {} has no device node yet",
+                        self.path.display()
+                    ))
+                }),
+            several => Err(Error::precondition(format!(
+                "{} has {} partitions ({})",
+                self.path.display(),
+                several.len(),
+                several.join(", ")
+            ))
+            .with_hint("which one is meant cannot be known; a volume has at most one partition")),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Makes a file system where there is provably none. Every way to lose data leads through this file, so every answer but "blank" and "our own
-//! interrupted mkfs" ends in an error that a person has to resolve.
+//! Makes a file system where there is provably none. Every way to lose data leads through this
+//! file, so every answer but "blank" and "our own interrupted mkfs" ends in an error that a person
+//! has to resolve.
 
 use std::ffi::OsString;
 
@@ -16,13 +17,23 @@ use crate::program::Program;
 /// Makes sure that the device holds a file system of this type.
 ///
 /// # Errors
-/// `FailedPrecondition` when it holds something else, or data that is nobody's known file system; `Aborted` while an earlier mkfs still runs.
-pub(crate) fn ensure(node: &LinuxNode, disk: &Device, fs_type: &str, arguments: &[String]) -> Result<(), Error> {
+/// `FailedPrecondition` when it holds something else, or data that is nobody's known file system;
+/// `Aborted` while an earlier mkfs still runs.
+pub(crate) fn ensure(
+    node: &LinuxNode,
+    disk: &Device,
+    fs_type: &str,
+    arguments: &[String],
+) -> Result<(), Error> {
     mkfs_arguments::check(fs_type, arguments)?;
     let options = node.options();
     let device = disk.adopt_partition(&options.sysfs)?;
     if let Some(entry) = MountTable::read()?.of_device(device.number).next() {
-        return if entry.fs_type == fs_type { Ok(()) } else { Err(differs(&device, &entry.fs_type, fs_type)) };
+        return if entry.fs_type == fs_type {
+            Ok(())
+        } else {
+            Err(differs(&device, &entry.fs_type, fs_type))
+        };
     }
     let mut intent = Intent::open(&options.state_directory, disk, &options.sysfs)?;
     let mut decision = decide(node, disk, &device, fs_type, &intent)?;
@@ -40,7 +51,8 @@ pub(crate) fn ensure(node: &LinuxNode, disk: &Device, fs_type: &str, arguments: 
     }
 }
 
-/// Forgets that a format of the device was begun here: somebody is about to write to it, and what is found on it later is no longer ours.
+/// Forgets that a format of the device was begun here: somebody is about to write to it, and what
+/// is found on it later is no longer ours.
 ///
 /// # Errors
 /// `Aborted` while that format still runs.
@@ -58,26 +70,48 @@ enum Decision {
     MakeAgain,
 }
 
-fn decide(node: &LinuxNode, disk: &Device, device: &Device, fs_type: &str, intent: &Intent) -> Result<Decision, Error> {
+fn decide(
+    node: &LinuxNode,
+    disk: &Device,
+    device: &Device,
+    fs_type: &str,
+    intent: &Intent,
+) -> Result<Decision, Error> {
     let name = device.path.display();
     match probe::probe(node.programs(), device, node.options().bounds.probe)? {
         Signature::FileSystem(found) => {
-            let is_complete = probe::read_superblock(device)?.is_none_or(|superblock| superblock.is_complete);
+            let is_complete =
+                probe::read_superblock(device)?.is_none_or(|superblock| superblock.is_complete);
             if !is_complete && intent.is_recorded(device) {
                 return Ok(Decision::MakeAgain);
             }
             if !is_complete {
-                return Err(Error::precondition(format!("{name} holds an unfinished {found} file system, and it was not this node that began it"))
-                    .with_hint("if nothing on it is needed, erase it with `wipefs --all` and `blkdiscard`"));
+                return Err(Error::precondition(format!(
+                    "{name} holds an unfinished {found} file system, and it was not this node \
+                     that began it"
+                ))
+                .with_hint(
+                    "if nothing on it is needed, erase it with `wipefs --all` and `blkdiscard`",
+                ));
             }
-            if found == fs_type { Ok(Decision::Done) } else { Err(differs(device, &found, fs_type)) }
+            if found == fs_type {
+                Ok(Decision::Done)
+            } else {
+                Err(differs(device, &found, fs_type))
+            }
         }
-        Signature::Other(what) => Err(Error::precondition(format!("{name} holds {what}; it is not formatted with {fs_type}"))
-            .with_hint("if nothing on it is needed, erase it with `wipefs --all` and `blkdiscard`, or use another volume")),
-        Signature::Nothing if device != disk => {
-            Err(Error::precondition(format!("the only partition of {}, {name}, holds no file system", disk.path.display()))
-                .with_hint("partitions are used as they are, never formatted"))
-        }
+        Signature::Other(what) => Err(Error::precondition(format!(
+            "{name} holds {what}; it is not formatted with {fs_type}"
+        ))
+        .with_hint(
+            "if nothing on it is needed, erase it with `wipefs --all` and `blkdiscard`, or use \
+             another volume",
+        )),
+        Signature::Nothing if device != disk => Err(Error::precondition(format!(
+            "the only partition of {}, {name}, holds no file system",
+            disk.path.display()
+        ))
+        .with_hint("partitions are used as they are, never formatted")),
         Signature::Nothing => match probe::find_data(device)? {
             None => Ok(Decision::Make),
             Some(_) if intent.proves_leftovers(device) => Ok(Decision::MakeAgain),
@@ -87,33 +121,64 @@ fn decide(node: &LinuxNode, disk: &Device, device: &Device, fs_type: &str, inten
 }
 
 fn differs(device: &Device, found: &str, wanted: &str) -> Error {
-    Error::precondition(format!("{} holds a {found} file system, {wanted} was asked for", device.path.display()))
-        .with_hint(format!("ask for {found}, or use another volume: what is there is never overwritten"))
+    Error::precondition(format!(
+        "{} holds a {found} file system, {wanted} was asked for",
+        device.path.display()
+    ))
+    .with_hint(format!(
+        "ask for {found}, or use another volume: what is there is never overwritten"
+    ))
 }
 
 fn not_blank(device: &Device, offset: u64, intent: &Intent) -> Error {
     let begun = if intent.is_recorded(device) {
-        " (a format was begun here before the node restarted or the disk was detached, but the disk may have been used elsewhere since)"
+        " (a format was begun here before the node restarted or the disk was detached, but the \
+         disk may have been used elsewhere since)"
     } else {
         ""
     };
     Error::precondition(format!(
-        "{} is not blank: no file system is recognised, but there is data at byte {offset}{begun}; it is not formatted",
+        "{} is not blank: no file system is recognised, but there is data at byte \
+         {offset}{begun}; it is not formatted",
         device.path.display()
     ))
-    .with_hint("if nothing on it is needed, make it blank with `blkdiscard --zeroout` (or `dd if=/dev/zero`), or use another volume")
+    .with_hint(
+        "if nothing on it is needed, make it blank with `blkdiscard --zeroout` (or `dd \
+         if=/dev/zero`), or use another volume",
+    )
 }
 
-fn make(node: &LinuxNode, device: &Device, fs_type: &str, arguments: Vec<String>, mut intent: Intent) -> Result<(), Error> {
+fn make(
+    node: &LinuxNode,
+    device: &Device,
+    fs_type: &str,
+    arguments: Vec<String>,
+    mut intent: Intent,
+) -> Result<(), Error> {
     let options = node.options();
     probe::check_unused(device, &options.sysfs)?;
     let input = intent.record(device, fs_type)?;
     let name = format!("mkfs.{fs_type}");
-    let arguments = arguments.into_iter().map(OsString::from).chain([device.path.as_os_str().to_owned()]).collect();
+    let arguments = arguments
+        .into_iter()
+        .map(OsString::from)
+        .chain([device.path.as_os_str().to_owned()])
+        .collect();
     let package = if fs_type == "xfs" { "xfsprogs" } else { "e2fsprogs" };
-    let finished = node.programs().run(Program { name: &name, package, arguments, bound: options.bounds.format, input: Some(input) })?;
+    let finished = node.programs().run(Program {
+        name: &name,
+        package,
+        arguments,
+        bound: options.bounds.format,
+        input: Some(input),
+    })?;
     if finished.code != Some(0) {
-        return Err(Error::internal(format!("{name} {} on {}: {}", finished.ending(), device.path.display(), finished.report)));
+        return Err(Error::internal(format!(
+            "{name} {} on {}: {}",
+            finished.ending(),
+            device.path.display(),
+            finished.report
+        )));
     }
     tracing::info!(device = %device.path.display(), fs_type, "formatted a blank device");
     intent.clear()

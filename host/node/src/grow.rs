@@ -1,4 +1,5 @@
-//! Grows a file system to the size of its device. Reads the superblock first, so that nothing is started when there is nothing to grow.
+//! Grows a file system to the size of its device. Reads the superblock first, so that nothing is
+//! started when there is nothing to grow.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,8 +15,9 @@ use crate::probe;
 use crate::program::Program;
 use crate::superblock::{Family, Superblock};
 
-/// Grows before the mount what this process may not grow after it. Mounted, ext2 to ext4 grow at once, but the kernel asks for CAP_SYS_RESOURCE;
-/// unmounted they are checked as a whole first, which takes minutes on a large disk. So this is for where the capability is missing.
+/// Grows before the mount what this process may not grow after it. Mounted, ext2 to ext4 grow at
+/// once, but the kernel asks for CAP_SYS_RESOURCE; unmounted they are checked as a whole first,
+/// which takes minutes on a large disk. So this is for where the capability is missing.
 ///
 /// # Errors
 /// `FailedPrecondition` when the check finds what a person must decide about.
@@ -24,25 +26,30 @@ pub(crate) fn before_mount(node: &LinuxNode, device: &Device) -> Result<(), Erro
         return Ok(());
     }
     match probe::read_superblock(device)? {
-        Some(superblock) if superblock.family == Family::Ext && has_room(device, &superblock)? => resize_unmounted_ext(node, device),
+        Some(superblock) if superblock.family == Family::Ext && has_room(device, &superblock)? => {
+            resize_unmounted_ext(node, device)
+        }
         Some(_) | None => Ok(()),
     }
 }
 
-/// Grows what is on the disk, preferably through its mount at `destination`. Large enough already: nothing is done. A file system that is mounted read-only is
-/// left for the next mount that writes.
+/// Grows what is on the disk, preferably through its mount at `destination`. Large enough already:
+/// nothing is done. A file system that is mounted read-only is left for the next mount that writes.
 ///
 /// # Errors
-/// `FailedPrecondition` when there is no file system that can be grown: XFS must be mounted for it, and ext2 to ext4 must not be when the
-/// capability is missing.
+/// `FailedPrecondition` when there is no file system that can be grown: XFS must be mounted for it,
+/// and ext2 to ext4 must not be when the capability is missing.
 pub(crate) fn run(node: &LinuxNode, disk: &Device, destination: &Path) -> Result<(), Error> {
     let device = disk.adopt_partition(&node.options().sysfs)?;
     if device != *disk {
         warn_of_room_behind(disk, &device)?;
     }
     let Some(superblock) = probe::read_superblock(&device)? else {
-        return Err(Error::precondition(format!("{} holds no file system that can be grown", device.path.display()))
-            .with_hint("ext2, ext3, ext4 and xfs can"));
+        return Err(Error::precondition(format!(
+            "{} holds no file system that can be grown",
+            device.path.display()
+        ))
+        .with_hint("ext2, ext3, ext4 and xfs can"));
     };
     if !has_room(&device, &superblock)? {
         return Ok(());
@@ -54,7 +61,10 @@ pub(crate) fn run(node: &LinuxNode, disk: &Device, destination: &Path) -> Result
         return Ok(());
     }
     let is_writable = |entry: &&&Entry| !entry.is_read_only_here();
-    let writable = mounts.iter().find(|entry| entry.mount_point == destination && is_writable(entry)).or_else(|| mounts.iter().find(is_writable));
+    let writable = mounts
+        .iter()
+        .find(|entry| entry.mount_point == destination && is_writable(entry))
+        .or_else(|| mounts.iter().find(is_writable));
     match (superblock.family, writable) {
         (Family::Ext, Some(_)) if may_grow_mounted_ext() => resize_ext(node, &device),
         (Family::Ext, Some(entry)) => Err(Error::new(
@@ -66,13 +76,25 @@ pub(crate) fn run(node: &LinuxNode, disk: &Device, destination: &Path) -> Result
                 entry.mount_point.display()
             ),
         )
-        .with_hint("it grows when it is staged the next time; give the container CAP_SYS_RESOURCE (a privileged one has it) to grow it in use")),
+        .with_hint(
+            "it grows when it is staged the next time; give the container CAP_SYS_RESOURCE (a \
+             privileged one has it) to grow it in use",
+        )),
         (Family::Ext, None) => resize_unmounted_ext(node, &device),
-        (Family::Xfs, Some(entry)) => start(node, "xfs_growfs", "xfsprogs", vec!["-d".into(), entry.mount_point.as_os_str().to_owned()], &device),
+        (Family::Xfs, Some(entry)) => start(
+            node,
+            "xfs_growfs",
+            "xfsprogs",
+            vec!["-d".into(), entry.mount_point.as_os_str().to_owned()],
+            &device,
+        ),
         (Family::Xfs, None) => Err(Error::new(
             ErrorKind::FailedPrecondition,
             Blame::Backend,
-            format!("the xfs file system on {} is not mounted, and xfs grows only while it is", device.path.display()),
+            format!(
+                "the xfs file system on {} is not mounted, and xfs grows only while it is",
+                device.path.display()
+            ),
         )
         .with_hint("a plan has to mount xfs before it grows it")),
     }
@@ -92,9 +114,11 @@ fn warn_of_room_behind(disk: &Device, partition: &Device) -> Result<(), Error> {
     Ok(())
 }
 
-/// Of this thread; it is the kernel that has the last word, for inside a user namespace it may still refuse.
+/// Of this thread; it is the kernel that has the last word, for inside a user namespace it may
+/// still refuse.
 fn may_grow_mounted_ext() -> bool {
-    rustix::thread::capabilities(None).is_ok_and(|has| has.effective.contains(CapabilitySet::SYS_RESOURCE))
+    rustix::thread::capabilities(None)
+        .is_ok_and(|has| has.effective.contains(CapabilitySet::SYS_RESOURCE))
 }
 
 fn resize_unmounted_ext(node: &LinuxNode, device: &Device) -> Result<(), Error> {
@@ -106,11 +130,28 @@ fn resize_ext(node: &LinuxNode, device: &Device) -> Result<(), Error> {
     start(node, "resize2fs", "e2fsprogs", vec![device.path.as_os_str().to_owned()], device)
 }
 
-fn start(node: &LinuxNode, name: &str, package: &str, arguments: Vec<OsString>, device: &Device) -> Result<(), Error> {
-    let finished = node.programs().run(Program { name, package, arguments, bound: node.options().bounds.grow, input: None })?;
+fn start(
+    node: &LinuxNode,
+    name: &str,
+    package: &str,
+    arguments: Vec<OsString>,
+    device: &Device,
+) -> Result<(), Error> {
+    let finished = node.programs().run(Program {
+        name,
+        package,
+        arguments,
+        bound: node.options().bounds.grow,
+        input: None,
+    })?;
     if finished.code == Some(0) {
         tracing::info!(device = %device.path.display(), "grew the file system");
         return Ok(());
     }
-    Err(Error::internal(format!("{name} {} on {}: {}", finished.ending(), device.path.display(), finished.report)))
+    Err(Error::internal(format!(
+        "{name} {} on {}: {}",
+        finished.ending(),
+        device.path.display(),
+        finished.report
+    )))
 }

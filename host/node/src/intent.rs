@@ -1,16 +1,21 @@
-//! Evidence that an interrupted mkfs was ours: the only thing that lets a device be formatted that is not blank.
+//! Evidence that an interrupted mkfs was ours: the only thing that lets a device be formatted that
+//! is not blank.
 //!
-//! Before mkfs starts, a small file says which device is about to be formatted; it is removed when mkfs has come to its end. mkfs that is killed half-way leaves
-//! bytes that are nobody's data, and without this file nothing could tell them from somebody's. The file counts only as long as nobody else can
-//! have had the disk since: same boot, same attachment (the kernel's `diskseq`, which no two attachments share). After a reboot, or once the disk was
-//! detached, it proves nothing any more: the disk may have been on another node and carry data now. XFS is the exception: its own
-//! superblock says `in progress` until mkfs is done, and was never mountable, so there the file alone is enough.
+//! Before mkfs starts, a small file says which device is about to be formatted; it is removed when
+//! mkfs has come to its end. mkfs that is killed half-way leaves bytes that are nobody's data, and
+//! without this file nothing could tell them from somebody's. The file counts only as long as
+//! nobody else can have had the disk since: same boot, same attachment (the kernel's `diskseq`,
+//! which no two attachments share). After a reboot, or once the disk was detached, it proves
+//! nothing any more: the disk may have been on another node and carry data now. XFS is the
+//! exception: its own superblock says `in progress` until mkfs is done, and was never mountable, so
+//! there the file alone is enough.
 //!
-//! A file system that is recognised and complete is kept, whatever this file says: mke2fs writes its superblock last and mkfs.xfs clears its `in progress` last, so
-//! a complete one was finished before the kill.
+//! A file system that is recognised and complete is kept, whatever this file says: mke2fs writes
+//! its superblock last and mkfs.xfs clears its `in progress` last, so a complete one was finished
+//! before the kill.
 //!
-//! mkfs inherits the open, locked file as its standard input. It stays locked while that mkfs lives, even if this process was killed, so a second
-//! mkfs is never started beside a first one.
+//! mkfs inherits the open, locked file as its standard input. It stays locked while that mkfs
+//! lives, even if this process was killed, so a second mkfs is never started beside a first one.
 
 use std::fs::{File, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
@@ -27,8 +32,9 @@ use crate::records::{make_private_directory, read_bounded, remove, sync};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Every process that this one starts has all open files between fork and exec, and so this lock too, for a moment. One that is held longer
-/// than these attempts take together (a second) is held by mkfs.
+/// Every process that this one starts has all open files between fork and exec, and so this lock
+/// too, for a moment. One that is held longer than these attempts take together (a second) is held
+/// by mkfs.
 const LOCK_ATTEMPTS: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -51,14 +57,17 @@ pub(crate) struct Intent {
 }
 
 impl Intent {
-    /// Looks for what an earlier mkfs of this device left, and locks it. Nothing is made where nothing was left: most devices hold a file system already.
+    /// Looks for what an earlier mkfs of this device left, and locks it. Nothing is made where
+    /// nothing was left: most devices hold a file system already.
     ///
     /// # Errors
     /// `Aborted` while that mkfs still runs.
     pub fn open(state: &Path, device: &Device, sysfs: &Path) -> Result<Self, Error> {
         let path = state.join("formats").join(format!("{}.json", file_name(&device.identity)));
-        let boot = std::fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default();
-        let mut intent = Self { path, file: None, written: None, boot, attachment: attachment(device, sysfs)? };
+        let boot =
+            std::fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default();
+        let mut intent =
+            Self { path, file: None, written: None, boot, attachment: attachment(device, sysfs)? };
         if intent.path.exists() {
             intent.lock(device)?;
         }
@@ -75,20 +84,33 @@ impl Intent {
         self.written.as_ref().is_some_and(|written| written.identity == device.identity)
     }
 
-    /// Whether it was begun during this very attachment, so that what is on the device can only come from it.
+    /// Whether it was begun during this very attachment, so that what is on the device can only
+    /// come from it.
     pub fn proves_leftovers(&self, device: &Device) -> bool {
-        let is_same = |written: &Written| written.boot == self.boot && written.attachment == self.attachment;
-        self.is_recorded(device) && !self.boot.is_empty() && !self.attachment.is_empty() && self.written.as_ref().is_some_and(is_same)
+        let is_same =
+            |written: &Written| written.boot == self.boot && written.attachment == self.attachment;
+        self.is_recorded(device)
+            && !self.boot.is_empty()
+            && !self.attachment.is_empty()
+            && self.written.as_ref().is_some_and(is_same)
     }
 
     /// Writes the file, safely on disk, and hands out what mkfs is to inherit.
     pub fn record(&mut self, device: &Device, fs_type: &str) -> Result<File, Error> {
-        let written =
-            Written { identity: device.identity.clone(), fs_type: fs_type.to_owned(), boot: self.boot.clone(), attachment: self.attachment.clone() };
+        let written = Written {
+            identity: device.identity.clone(),
+            fs_type: fs_type.to_owned(),
+            boot: self.boot.clone(),
+            attachment: self.attachment.clone(),
+        };
         self.lock(device)?;
-        let failed = |error: std::io::Error| Error::internal(format!("cannot write {}: {error}", self.path.display()));
-        let bytes = serde_json::to_vec(&written).map_err(|error| Error::internal(format!("cannot encode a format intent: {error}")))?;
-        let file = self.file.as_mut().ok_or_else(|| Error::internal("the format intent is not open"))?;
+        let failed = |error: std::io::Error| {
+            Error::internal(format!("cannot write {}: {error}", self.path.display()))
+        };
+        let bytes = serde_json::to_vec(&written)
+            .map_err(|error| Error::internal(format!("cannot encode a format intent: {error}")))?;
+        let file =
+            self.file.as_mut().ok_or_else(|| Error::internal("the format intent is not open"))?;
         file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(failed)?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
         if let Some(folder) = self.path.parent() {
@@ -103,7 +125,8 @@ impl Intent {
         if self.file.is_some() { remove(&self.path) } else { Ok(()) }
     }
 
-    /// Keeps everybody else from formatting the device. What was decided before has to be decided anew.
+    /// Keeps everybody else from formatting the device. What was decided before has to be decided
+    /// anew.
     ///
     /// # Errors
     /// `Aborted` while a mkfs of it runs.
@@ -118,37 +141,54 @@ impl Intent {
             if let Some(file) = self.try_lock()? {
                 self.file = Some(file);
                 // What cannot be read was not finished before mkfs started: no evidence.
-                self.written = read_bounded(&self.path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                self.written =
+                    read_bounded(&self.path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
                 return Ok(());
             }
             std::thread::sleep(LOCK_PAUSE);
         }
-        Err(Error::aborted(format!("a format of {} that was begun earlier is still running", device.path.display()))
-            .with_hint("it is tried again once it is done"))
+        Err(Error::aborted(format!(
+            "a format of {} that was begun earlier is still running",
+            device.path.display()
+        ))
+        .with_hint("it is tried again once it is done"))
     }
 
     fn try_lock(&self) -> Result<Option<File>, Error> {
-        let failed = |error: std::io::Error| Error::internal(format!("cannot open {}: {error}", self.path.display()));
-        let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.path).map_err(failed)?;
+        let failed = |error: std::io::Error| {
+            Error::internal(format!("cannot open {}: {error}", self.path.display()))
+        };
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&self.path)
+            .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         // Between opening and locking, the one who had it may have removed it.
-        let is_same = file.metadata().ok().map(|ours| ours.ino()) == self.path.metadata().ok().map(|theirs| theirs.ino());
+        let is_same = file.metadata().ok().map(|ours| ours.ino())
+            == self.path.metadata().ok().map(|theirs| theirs.ino());
         Ok(is_same.then_some(file))
     }
 }
 
-/// What no two attachments of a disk share during one boot: the kernel's sequence number, or, before Linux 5.15, the device node's inode and
-/// its last change, which devtmpfs makes anew for each. Where the node is not the kernel's own, a later change of it makes the evidence void, which
-/// is the safe side.
+/// What no two attachments of a disk share during one boot: the kernel's sequence number, or,
+/// before Linux 5.15, the device node's inode and its last change, which devtmpfs makes anew for
+/// each. Where the node is not the kernel's own, a later change of it makes the evidence void,
+/// which is the safe side.
 fn attachment(device: &Device, sysfs: &Path) -> Result<String, Error> {
     if let Ok(sequence) = std::fs::read_to_string(device.sysfs(sysfs).join("diskseq")) {
         return Ok(format!("diskseq:{}", sequence.trim()));
     }
-    let node = device.path.metadata().map_err(|error| Error::internal(format!("cannot look at {}: {error}", device.path.display())))?;
+    let node = device.path.metadata().map_err(|error| {
+        Error::internal(format!("cannot look at {}: {error}", device.path.display()))
+    })?;
     Ok(format!("node:{}:{}:{}.{}", node.dev(), node.ino(), node.ctime(), node.ctime_nsec()))
 }
 
@@ -211,7 +251,8 @@ mod tests {
     fn a_file_that_was_cut_short_proves_nothing() {
         let (folder, device) = fixture();
         drop(open(&folder, &device).unwrap().record(&device, "ext4").unwrap());
-        std::fs::write(folder.path().join("state/formats/bp1.json"), "{\"identity\":\"bp1\"").unwrap();
+        std::fs::write(folder.path().join("state/formats/bp1.json"), "{\"identity\":\"bp1\"")
+            .unwrap();
         assert!(!open(&folder, &device).unwrap().is_recorded(&device));
     }
 

@@ -1,15 +1,20 @@
-//! The only crate that touches the operating system: mounts, devices, file systems and the programs that make them.
+//! The only crate that touches the operating system: mounts, devices, file systems and the programs
+//! that make them.
 //!
-//! [`LinuxNode`] is the real [`wharf_core::ports::Node`], [`SystemClock`] the real [`wharf_core::ports::Clock`]. What must happen is
-//! decided in `wharf-core`; here is only how. Rules that every file keeps:
+//! [`LinuxNode`] is the real [`wharf_core::ports::Node`], [`SystemClock`] the real
+//! [`wharf_core::ports::Clock`]. What must happen is decided in `wharf-core`; here is only how.
+//! Rules that every file keeps:
 //!
-//! - A path from a caller or a backend is walked component by component from its root and no link is followed (`paths`).
-//! - Whether something is mounted is read from the kernel's mount table, by exact path; nothing that is mounted is touched to find out,
-//!   so a dead mount cannot hang a call.
+//! - A path from a caller or a backend is walked component by component from its root and no link
+//!   is followed (`paths`).
+//! - Whether something is mounted is read from the kernel's mount table, by exact path; nothing
+//!   that is mounted is touched to find out, so a dead mount cannot hang a call.
 //! - A device is found by its serial, and formatted only when it is provably blank.
-//! - Programs are started by argument vector with a cleared environment and a time bound; there is no shell.
+//! - Programs are started by argument vector with a cleared environment and a time bound; there is
+//!   no shell.
 //!
-//! Left out: NFS and FUSE mounts. A plan that asks for one is refused as a whole, before its first step.
+//! Left out: NFS and FUSE mounts. A plan that asks for one is refused as a whole, before its first
+//! step.
 
 #![deny(unsafe_code)]
 

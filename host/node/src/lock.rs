@@ -1,7 +1,9 @@
-//! Locks between processes: FlexVolume runs one process per call, so a lock in memory is not enough.
+//! Locks between processes: FlexVolume runs one process per call, so a lock in memory is not
+//! enough.
 //!
-//! All locks are byte ranges of one file, one byte for each name, as open-file-description locks (fcntl(2), `F_OFD_SETLK`): they work between threads and
-//! processes alike, vanish with their holder however it dies, and leave no file behind for each volume.
+//! All locks are byte ranges of one file, one byte for each name, as open-file-description locks
+//! (fcntl(2), `F_OFD_SETLK`): they work between threads and processes alike, vanish with their
+//! holder however it dies, and leave no file behind for each volume.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +17,8 @@ use sha2::{Digest, Sha256};
 use wharf_core::Error;
 use wharf_core::ports::{Call, Clock};
 
-/// Another process's step takes milliseconds when it is not formatting; asking more rarely would be felt, more often would be noise.
+/// Another process's step takes milliseconds when it is not formatting; asking more rarely would be
+/// felt, more often would be noise.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Held until it is dropped, or until the process dies.
@@ -29,14 +32,20 @@ pub struct VolumeGuard {
 ///
 /// # Errors
 /// `Aborted` when another thread or process still holds it then.
-pub(crate) fn acquire(state: &Path, name: &str, clock: &dyn Clock, call: &Call) -> Result<VolumeGuard, Error> {
+pub(crate) fn acquire(
+    state: &Path,
+    name: &str,
+    clock: &dyn Clock,
+    call: &Call,
+) -> Result<VolumeGuard, Error> {
     let file = open(state)?;
     loop {
         if try_lock(&file, name)? {
             return Ok(VolumeGuard { _file: file });
         }
         if call.is_cancelled() || call.remaining(clock.now()).is_zero() {
-            return Err(Error::aborted(format!("another call works on {name}")).with_hint("it is tried again once that one is done"));
+            return Err(Error::aborted(format!("another call works on {name}"))
+                .with_hint("it is tried again once that one is done"));
         }
         clock.sleep(POLL, call);
     }
@@ -44,8 +53,12 @@ pub(crate) fn acquire(state: &Path, name: &str, clock: &dyn Clock, call: &Call) 
 
 fn open(state: &Path) -> Result<File, Error> {
     let path = state.join("lock");
-    let open = || File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let failed = |error: std::io::Error| Error::internal(format!("cannot open the lock file {}: {error}", path.display()));
+    let open = || {
+        File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)
+    };
+    let failed = |error: std::io::Error| {
+        Error::internal(format!("cannot open the lock file {}: {error}", path.display()))
+    };
     match open() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             crate::records::make_private_directory(state)?;
@@ -56,7 +69,13 @@ fn open(state: &Path) -> Result<File, Error> {
 }
 
 fn try_lock(file: &File, name: &str) -> Result<bool, Error> {
-    let range = libc::flock { l_type: write_lock(), l_whence: 0, l_start: byte_of(name), l_len: 1, l_pid: 0 };
+    let range = libc::flock {
+        l_type: write_lock(),
+        l_whence: 0,
+        l_start: byte_of(name),
+        l_len: 1,
+        l_pid: 0,
+    };
     match fcntl(file, FcntlArg::F_OFD_SETLK(&range)) {
         Ok(_) => Ok(true),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
@@ -102,7 +121,9 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let guard = acquire(state.path(), "a", &SystemClock, &now_or_never()).unwrap();
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| acquire(state.path(), "a", &SystemClock, &Call::until(Duration::MAX)).is_ok());
+            let waiter = scope.spawn(|| {
+                acquire(state.path(), "a", &SystemClock, &Call::until(Duration::MAX)).is_ok()
+            });
             drop(guard);
             assert!(waiter.join().unwrap());
         });

@@ -1,7 +1,8 @@
 //! Which arguments a plan may hand to mkfs. Pure.
 //!
-//! Plans come from sandboxed backends; an argument such as `-d /etc` (copy this folder in), `-J device=…` or a second device's path would reach
-//! past the sandbox. So only options that shape the new file system pass; everything else is refused by name, positional arguments included.
+//! Plans come from sandboxed backends; an argument such as `-d /etc` (copy this folder in), `-J
+//! device=…` or a second device's path would reach past the sandbox. So only options that shape the
+//! new file system pass; everything else is refused by name, positional arguments included.
 
 use wharf_core::{Blame, Error, ErrorKind};
 
@@ -20,24 +21,48 @@ struct Grammar {
     once: char,
 }
 
-/// mke2fs(8). Left out: `-d` (copies a folder), `-l` (reads a file), `-z` (writes one), `-S` (superblocks only), `-n` (does nothing), `-t` (another type).
-/// `-T` (sizes for a kind of use) names sections of `mke2fs.conf`. A second `-F` would also format what is in use.
-const EXT: Grammar = Grammar { switches: "jqvFDK", valued: "bCEegGiIJLmMNOrTU", redirecting: &["device="], once: 'F' };
-/// mkfs.xfs(8). Left out: `-c` (reads a file), `-p` (copies files in), `-r` (another device), `-N` (does nothing).
-const XFS: Grammar = Grammar { switches: "fKq", valued: "bdilmnsL", redirecting: &["file", "name=", "logdev=", "rtdev="], once: 'f' };
+/// mke2fs(8). Left out: `-d` (copies a folder), `-l` (reads a file), `-z` (writes one), `-S`
+/// (superblocks only), `-n` (does nothing), `-t` (another type). `-T` (sizes for a kind of use)
+/// names sections of `mke2fs.conf`. A second `-F` would also format what is in use.
+const EXT: Grammar = Grammar {
+    switches: "jqvFDK",
+    valued: "bCEegGiIJLmMNOrTU",
+    redirecting: &["device="],
+    once: 'F',
+};
+/// mkfs.xfs(8). Left out: `-c` (reads a file), `-p` (copies files in), `-r` (another device), `-N`
+/// (does nothing).
+const XFS: Grammar = Grammar {
+    switches: "fKq",
+    valued: "bdilmnsL",
+    redirecting: &["file", "name=", "logdev=", "rtdev="],
+    once: 'f',
+};
 
 /// Checks the arguments for this type of file system.
 ///
 /// # Errors
-/// `Unsupported` for a type that this build does not make; `PermissionDenied` naming the first argument that is not allowed.
+/// `Unsupported` for a type that this build does not make; `PermissionDenied` naming the first
+/// argument that is not allowed.
 pub(crate) fn check(fs_type: &str, arguments: &[String]) -> Result<(), Error> {
     let grammar = match fs_type {
         "ext2" | "ext3" | "ext4" => EXT,
         "xfs" => XFS,
-        other => return Err(Error::unsupported(format!("making a `{other}` file system is not provided by this build")).with_hint("use ext4 or xfs")),
+        other => {
+            return Err(Error::unsupported(format!(
+                "making a `{other}` file system is not provided by this build"
+            ))
+            .with_hint("use ext4 or xfs"));
+        }
     };
-    if arguments.len() > MAX_ARGUMENTS || arguments.iter().any(|argument| argument.len() > MAX_ARGUMENT_BYTES || argument.contains('\0')) {
-        return Err(Error::invalid(format!("mkfs gets at most {MAX_ARGUMENTS} arguments of at most {MAX_ARGUMENT_BYTES} bytes")));
+    if arguments.len() > MAX_ARGUMENTS
+        || arguments
+            .iter()
+            .any(|argument| argument.len() > MAX_ARGUMENT_BYTES || argument.contains('\0'))
+    {
+        return Err(Error::invalid(format!(
+            "mkfs gets at most {MAX_ARGUMENTS} arguments of at most {MAX_ARGUMENT_BYTES} bytes"
+        )));
     }
     let (mut rest, mut forced) = (arguments.iter(), 0);
     while let Some(argument) = rest.next() {
@@ -47,12 +72,18 @@ pub(crate) fn check(fs_type: &str, arguments: &[String]) -> Result<(), Error> {
                 forced <= 1
             }
             Kind::Value(value) => grammar.permits_value(value),
-            Kind::ValueFollows => rest.next().is_some_and(|value| !value.starts_with('-') && grammar.permits_value(value)),
+            Kind::ValueFollows => rest
+                .next()
+                .is_some_and(|value| !value.starts_with('-') && grammar.permits_value(value)),
             Kind::Unknown => false,
         };
         if !is_allowed {
-            return Err(Error::new(ErrorKind::PermissionDenied, Blame::User, format!("mkfs.{fs_type} may not get the argument `{argument}`"))
-                .with_hint("only options that shape the new file system itself are passed on"));
+            return Err(Error::new(
+                ErrorKind::PermissionDenied,
+                Blame::User,
+                format!("mkfs.{fs_type} may not get the argument `{argument}`"),
+            )
+            .with_hint("only options that shape the new file system itself are passed on"));
         }
     }
     Ok(())
@@ -67,13 +98,17 @@ enum Kind<'a> {
 
 impl Grammar {
     fn read<'a>(&self, argument: &'a str) -> Kind<'a> {
-        let Some(letters) = argument.strip_prefix('-').filter(|letters| !letters.is_empty()) else { return Kind::Unknown };
+        let Some(letters) = argument.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
+            return Kind::Unknown;
+        };
         if letters.chars().all(|letter| self.switches.contains(letter)) {
             return Kind::Switches;
         }
         let mut characters = letters.chars();
         match characters.next() {
-            Some(letter) if self.valued.contains(letter) && characters.as_str().is_empty() => Kind::ValueFollows,
+            Some(letter) if self.valued.contains(letter) && characters.as_str().is_empty() => {
+                Kind::ValueFollows
+            }
             Some(letter) if self.valued.contains(letter) => Kind::Value(characters.as_str()),
             Some(_) | None => Kind::Unknown,
         }
@@ -81,7 +116,11 @@ impl Grammar {
 
     /// Sub-options are separated by commas; no value that shapes a file system is a path.
     fn permits_value(&self, value: &str) -> bool {
-        !value.contains('/') && !value.split(',').map(str::trim_start).any(|part| self.redirecting.iter().any(|prefix| part.starts_with(prefix)))
+        !value.contains('/')
+            && !value
+                .split(',')
+                .map(str::trim_start)
+                .any(|part| self.redirecting.iter().any(|prefix| part.starts_with(prefix)))
     }
 }
 
@@ -106,7 +145,11 @@ mod tests {
         ] {
             assert!(is_allowed("ext4", line) && is_allowed("ext3", line), "{line}");
         }
-        for line in ["-f", "-f -K -i size=512 -m reflink=1,crc=1 -d agcount=4 -l size=32m -n ftype=1", "-L data -s size=4096 -b size=4k"] {
+        for line in [
+            "-f",
+            "-f -K -i size=512 -m reflink=1,crc=1 -d agcount=4 -l size=32m -n ftype=1",
+            "-L data -s size=4096 -b size=4k",
+        ] {
             assert!(is_allowed("xfs", line), "{line}");
         }
     }
@@ -158,7 +201,8 @@ mod tests {
 
     #[test]
     fn the_refusal_names_the_argument() {
-        let error = check("ext4", &["-m".into(), "0".into(), "-d".into(), "/root".into()]).unwrap_err();
+        let error =
+            check("ext4", &["-m".into(), "0".into(), "-d".into(), "/root".into()]).unwrap_err();
         assert!(error.message.contains("`-d`"), "{error}");
     }
 

@@ -1,4 +1,5 @@
-//! Mount options as people write them, split into what mount(2) takes as flags, as propagation, and as the file system's own text. Pure.
+//! Mount options as people write them, split into what mount(2) takes as flags, as propagation, and
+//! as the file system's own text. Pure.
 
 use std::ffi::CString;
 
@@ -9,9 +10,11 @@ use wharf_core::Error;
 const MAX_DATA_BYTES: usize = 4095;
 
 /// Options that reach another device or file than the one that was found and checked.
-const REDIRECTING: [&str; 8] = ["journal_dev", "journal_path", "logdev", "rtdev", "loop", "offset", "sizelimit", "device"];
+const REDIRECTING: [&str; 8] =
+    ["journal_dev", "journal_path", "logdev", "rtdev", "loop", "offset", "sizelimit", "device"];
 
-/// Meant for mount(8) and systemd; the kernel does not know them, and mount(8) does not pass them on.
+/// Meant for mount(8) and systemd; the kernel does not know them, and mount(8) does not pass them
+/// on.
 const FOR_MOUNT_PROGRAM: [&str; 5] = ["defaults", "_netdev", "nofail", "auto", "noauto"];
 
 /// What a mount needs.
@@ -26,14 +29,22 @@ pub(crate) struct MountOptions {
 }
 
 impl MountOptions {
-    /// Reads options; one string may hold several, separated by commas outside of quotes. Later ones win.
+    /// Reads options; one string may hold several, separated by commas outside of quotes. Later
+    /// ones win.
     ///
     /// # Errors
-    /// `InvalidArgument` for what would turn the mount into another operation or reach another device, and for more text than a page.
+    /// `InvalidArgument` for what would turn the mount into another operation or reach another
+    /// device, and for more text than a page.
     pub fn parse(options: &[String], read_only: bool) -> Result<Self, Error> {
-        let mut parsed = Self { flags: MountFlags::empty(), propagation: None, data: CString::default() };
+        let mut parsed =
+            Self { flags: MountFlags::empty(), propagation: None, data: CString::default() };
         let mut data: Vec<&str> = Vec::new();
-        for option in options.iter().flat_map(|text| split(text)).map(str::trim).filter(|option| !option.is_empty()) {
+        for option in options
+            .iter()
+            .flat_map(|text| split(text))
+            .map(str::trim)
+            .filter(|option| !option.is_empty())
+        {
             if !parsed.take(option)? {
                 data.push(option);
             }
@@ -43,16 +54,23 @@ impl MountOptions {
         }
         let data = data.join(",");
         if data.len() > MAX_DATA_BYTES {
-            return Err(Error::invalid(format!("the mount options are {} bytes long, at most {MAX_DATA_BYTES} are possible", data.len())));
+            return Err(Error::invalid(format!(
+                "the mount options are {} bytes long, at most {MAX_DATA_BYTES} are possible",
+                data.len()
+            )));
         }
-        parsed.data = CString::new(data).map_err(|_| Error::invalid("a mount option contains a zero byte"))?;
+        parsed.data = CString::new(data)
+            .map_err(|_| Error::invalid("a mount option contains a zero byte"))?;
         Ok(parsed)
     }
 
     /// The file system's own options by name: a value may be secret, and an error is read by many.
     pub fn names(&self) -> String {
         let data = self.data.to_string_lossy();
-        split(&data).map(|option| option.split_once('=').map_or(option, |(name, _)| name)).collect::<Vec<_>>().join(",")
+        split(&data)
+            .map(|option| option.split_once('=').map_or(option, |(name, _)| name))
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// Whether only reading is asked for.
@@ -64,10 +82,16 @@ impl MountOptions {
     fn take(&mut self, option: &str) -> Result<bool, Error> {
         let name = option.split_once('=').map_or(option, |(name, _)| name);
         if REDIRECTING.contains(&name) {
-            return Err(Error::invalid(format!("the mount option `{name}` is not allowed: it names something besides the volume's own device")));
+            return Err(Error::invalid(format!(
+                "the mount option `{name}` is not allowed: it names something besides the \
+                 volume's own device"
+            )));
         }
         if ["bind", "rbind", "remount", "move", "user", "users", "owner", "group"].contains(&name) {
-            return Err(Error::invalid(format!("the mount option `{name}` is not allowed: it asks for another operation than a mount")));
+            return Err(Error::invalid(format!(
+                "the mount option `{name}` is not allowed: it asks for another operation than a \
+                 mount"
+            )));
         }
         if FOR_MOUNT_PROGRAM.contains(&name) || name.starts_with("x-") {
             return Ok(true);
@@ -141,12 +165,24 @@ mod tests {
     use super::*;
 
     fn parse(options: &[&str]) -> Result<MountOptions, Error> {
-        MountOptions::parse(&options.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>(), false)
+        MountOptions::parse(
+            &options.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>(),
+            false,
+        )
     }
 
     #[test]
     fn kernel_flags_propagation_and_file_system_text_are_told_apart() {
-        let parsed = parse(&["noatime,nosuid", "discard", "shared", "nouuid", "defaults", "x-systemd.automount", "data=ordered"]).unwrap();
+        let parsed = parse(&[
+            "noatime,nosuid",
+            "discard",
+            "shared",
+            "nouuid",
+            "defaults",
+            "x-systemd.automount",
+            "data=ordered",
+        ])
+        .unwrap();
         assert_eq!(parsed.flags, MountFlags::NOATIME | MountFlags::NOSUID);
         assert_eq!(parsed.propagation, Some(MountPropagationFlags::SHARED));
         assert_eq!(parsed.data.to_str().unwrap(), "discard,nouuid,data=ordered");
@@ -169,9 +205,17 @@ mod tests {
 
     #[test]
     fn options_that_reach_another_device_or_operation_are_refused() {
-        for option in
-            ["logdev=/dev/vda1", "rtdev=/dev/vda", "journal_path=/dev/vda", "journal_dev=0x801", "loop", "bind", "remount", "noatime,move", "user"]
-        {
+        for option in [
+            "logdev=/dev/vda1",
+            "rtdev=/dev/vda",
+            "journal_path=/dev/vda",
+            "journal_dev=0x801",
+            "loop",
+            "bind",
+            "remount",
+            "noatime,move",
+            "user",
+        ] {
             assert!(parse(&[option]).unwrap_err().message.contains("not allowed"), "{option}");
         }
     }

@@ -1,6 +1,8 @@
-//! The kernel's mount table (`/proc/self/mountinfo`, proc(5)). Reading it touches nothing that is mounted, so a dead mount cannot hang it.
+//! The kernel's mount table (`/proc/self/mountinfo`, proc(5)). Reading it touches nothing that is
+//! mounted, so a dead mount cannot hang it.
 //!
-//! Paths match exactly or not at all. Of several mounts stacked on one path the top one is what the path shows.
+//! Paths match exactly or not at all. Of several mounts stacked on one path the top one is what the
+//! path shows.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -10,8 +12,9 @@ use wharf_core::Error;
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 
-/// Before Linux 5.8 a table that changes while it is read in pieces can come out with lines missing; two equal readings in a row cannot.
-/// A table that never holds still is taken as it is after this many.
+/// Before Linux 5.8 a table that changes while it is read in pieces can come out with lines
+/// missing; two equal readings in a row cannot. A table that never holds still is taken as it is
+/// after this many.
 const READINGS: usize = 4;
 
 /// One line of the table.
@@ -68,7 +71,10 @@ pub(crate) struct MountTable {
 impl MountTable {
     /// Reads the table as it is now.
     pub fn read() -> Result<Self, Error> {
-        let read = || std::fs::read(MOUNTINFO).map_err(|error| Error::internal(format!("cannot read {MOUNTINFO}: {error}")));
+        let read = || {
+            std::fs::read(MOUNTINFO)
+                .map_err(|error| Error::internal(format!("cannot read {MOUNTINFO}: {error}")))
+        };
         let mut last = read()?;
         for _ in 1..READINGS {
             let again = read()?;
@@ -88,14 +94,19 @@ impl MountTable {
         let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let entries = lines
             .map(|line| {
-                parse_line(line)
-                    .ok_or_else(|| Error::internal(format!("{MOUNTINFO} has a line that cannot be read: {:?}", String::from_utf8_lossy(line))))
+                parse_line(line).ok_or_else(|| {
+                    Error::internal(format!(
+                        "{MOUNTINFO} has a line that cannot be read: {:?}",
+                        String::from_utf8_lossy(line)
+                    ))
+                })
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { entries })
     }
 
-    /// What exactly this path shows: the top one of the mounts on it that are not covered by a mount further up.
+    /// What exactly this path shows: the top one of the mounts on it that are not covered by a
+    /// mount further up.
     pub fn top(&self, path: &Path) -> Option<&Entry> {
         self.entries.iter().rev().find(|entry| entry.mount_point == path && self.is_visible(entry))
     }
@@ -107,7 +118,10 @@ impl MountTable {
 
     /// Mount points below a path, in words.
     pub fn below(&self, path: &Path) -> Vec<String> {
-        let below = self.entries.iter().filter(|entry| entry.mount_point != path && entry.mount_point.starts_with(path));
+        let below = self
+            .entries
+            .iter()
+            .filter(|entry| entry.mount_point != path && entry.mount_point.starts_with(path));
         below.map(|entry| format!("the mount at {}", entry.mount_point.display())).collect()
     }
 
@@ -158,7 +172,17 @@ fn parse_line(line: &[u8]) -> Option<Entry> {
     let source = OsString::from_vec(unescape(fields.next()?));
     // An empty source leaves two blanks in a row; the options are always last.
     let super_options = list(fields.next_back()?);
-    Some(Entry { id, parent, device: (major.parse().ok()?, minor.parse().ok()?), root, mount_point, options, fs_type, source, super_options })
+    Some(Entry {
+        id,
+        parent,
+        device: (major.parse().ok()?, minor.parse().ok()?),
+        root,
+        mount_point,
+        options,
+        fs_type,
+        source,
+        super_options,
+    })
 }
 
 fn text(field: &[u8]) -> Option<&str> {
@@ -174,7 +198,11 @@ fn path(field: &[u8]) -> PathBuf {
 }
 
 fn list(field: &[u8]) -> Vec<String> {
-    String::from_utf8_lossy(field).split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect()
+    String::from_utf8_lossy(field)
+        .split(',')
+        .filter(|option| !option.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Blank, tab, newline, backslash and `#` are written as a backslash and three octal digits.
@@ -198,7 +226,11 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 
 fn octal(tail: &[u8]) -> Option<u8> {
     let digits = text(tail.get(..3)?)?;
-    digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit)).then(|| u8::from_str_radix(digits, 8).ok()).flatten()
+    digits
+        .bytes()
+        .all(|digit| (b'0'..=b'7').contains(&digit))
+        .then(|| u8::from_str_radix(digits, 8).ok())
+        .flatten()
 }
 
 #[cfg(test)]

@@ -36,7 +36,8 @@ pub struct LinuxNode {
 }
 
 impl LinuxNode {
-    /// Looks at nothing and makes nothing yet, so that it costs nothing in a process that only answers `init`.
+    /// Looks at nothing and makes nothing yet, so that it costs nothing in a process that only
+    /// answers `init`.
     pub fn new(options: NodeOptions) -> Self {
         Self::with_clock(options, Arc::new(SystemClock))
     }
@@ -54,7 +55,10 @@ impl LinuxNode {
     }
 
     fn acquire_record(&self, driver: &str, volume: &VolumeId) -> Result<VolumeGuard, Error> {
-        self.acquire(&Call::until(self.clock.now() + RECORD_LOCK_WAIT), &format!("record of {driver}/{volume}"))
+        self.acquire(
+            &Call::until(self.clock.now() + RECORD_LOCK_WAIT),
+            &format!("record of {driver}/{volume}"),
+        )
     }
 
     pub(crate) fn options(&self) -> &NodeOptions {
@@ -70,10 +74,16 @@ impl LinuxNode {
     }
 
     pub(crate) fn finder(&self) -> Finder<'_> {
-        Finder { links: &self.options.device_links, sysfs: &self.options.sysfs, wait: self.options.device_wait, clock: self.clock.as_ref() }
+        Finder {
+            links: &self.options.device_links,
+            sysfs: &self.options.sysfs,
+            wait: self.options.device_wait,
+            clock: self.clock.as_ref(),
+        }
     }
 
-    /// The block device behind what is mounted here, also when its node itself is (a raw block volume).
+    /// The block device behind what is mounted here, also when its node itself is (a raw block
+    /// volume).
     pub(crate) fn device_of_mount(&self, path: &Path) -> Result<Option<Device>, Error> {
         let table = MountTable::read()?;
         let Some(entry) = table.top(path) else { return Ok(None) };
@@ -84,13 +94,18 @@ impl LinuxNode {
         self.device_by_number(number, entry)
     }
 
-    /// Other mounts of the same file system, as far as they are under the roots. Network mounts share one without being the same volume.
+    /// Other mounts of the same file system, as far as they are under the roots. Network mounts
+    /// share one without being the same volume.
     fn elsewhere(&self, table: &MountTable, entry: &Entry) -> Vec<PathBuf> {
         if !entry.is_of_block_device() {
             return Vec::new();
         }
-        let others = table.of_device(entry.device).filter(|other| other.mount_point != entry.mount_point);
-        others.map(|other| other.mount_point.clone()).filter(|path| self.roots.contain(path)).collect()
+        let others =
+            table.of_device(entry.device).filter(|other| other.mount_point != entry.mount_point);
+        others
+            .map(|other| other.mount_point.clone())
+            .filter(|path| self.roots.contain(path))
+            .collect()
     }
 
     fn device_by_number(&self, number: (u32, u32), entry: &Entry) -> Result<Option<Device>, Error> {
@@ -98,7 +113,8 @@ impl LinuxNode {
             return Ok(None);
         }
         let by_source = PathBuf::from(&entry.source);
-        let by_name = kernel_name(&self.options.sysfs, number).map(|name| Path::new("/dev").join(name));
+        let by_name =
+            kernel_name(&self.options.sysfs, number).map(|name| Path::new("/dev").join(name));
         for path in by_name.into_iter().chain(by_source.is_absolute().then_some(by_source)) {
             if let Ok(Some(device)) = Device::at(&path, "", &self.options.sysfs)
                 && device.number == number
@@ -106,7 +122,12 @@ impl LinuxNode {
                 return Ok(Some(device));
             }
         }
-        Err(Error::internal(format!("the block device {}:{} of {} has no node under /dev", number.0, number.1, entry.mount_point.display())))
+        Err(Error::internal(format!(
+            "the block device {}:{} of {} has no node under /dev",
+            number.0,
+            number.1,
+            entry.mount_point.display()
+        )))
     }
 }
 
@@ -122,7 +143,10 @@ impl Node for LinuxNode {
     fn record_of_path(&self, path: &Path) -> Result<Option<StageRecord>, Error> {
         let wanted = self.roots.spell(path)?;
         let is_wanted = |path: &Path| self.roots.spell(path).is_ok_and(|path| path == wanted);
-        self.records.find(|record| is_wanted(&record.staging_path) || record.targets.iter().any(|target| is_wanted(&target.target_path)))
+        self.records.find(|record| {
+            is_wanted(&record.staging_path)
+                || record.targets.iter().any(|target| is_wanted(&target.target_path))
+        })
     }
 
     fn records(&self, driver: &str) -> Result<Vec<StageRecord>, Error> {
@@ -144,9 +168,14 @@ impl Node for LinuxNode {
         let table = MountTable::read()?;
         Ok(table.top(&path).map(|entry| Mounted {
             is_read_only: entry.is_read_only(),
-            is_dead: entry.is_of_block_device() && kernel_name(&self.options.sysfs, entry.device).is_none(),
+            is_dead: entry.is_of_block_device()
+                && kernel_name(&self.options.sysfs, entry.device).is_none(),
             // One that is gone, or that has no node here, is none that anybody could use.
-            device: self.device_by_number(entry.device, entry).ok().flatten().map(|device| device.path),
+            device: self
+                .device_by_number(entry.device, entry)
+                .ok()
+                .flatten()
+                .map(|device| device.path),
             elsewhere: self.elsewhere(&table, entry),
         }))
     }
@@ -156,8 +185,16 @@ impl Node for LinuxNode {
         Ok(MountTable::read()?.top(&self.roots.spell(path)?).is_some())
     }
 
-    fn run(&self, call: &Call, plan: &Plan, policy: &NodePolicy, destination: &Path, staged: Option<&Path>) -> Result<Option<PathBuf>, Error> {
-        let _guard = self.acquire(call, &format!("path {}", self.roots.spell(destination)?.display()))?;
+    fn run(
+        &self,
+        call: &Call,
+        plan: &Plan,
+        policy: &NodePolicy,
+        destination: &Path,
+        staged: Option<&Path>,
+    ) -> Result<Option<PathBuf>, Error> {
+        let _guard =
+            self.acquire(call, &format!("path {}", self.roots.spell(destination)?.display()))?;
         let device = Run::new(self, call, policy, destination, staged).finish(plan)?;
         Ok(device.map(|device| device.path))
     }
@@ -170,7 +207,9 @@ impl Node for LinuxNode {
                 found = Some(self.finder().find(call, wanted)?);
             }
         }
-        found.map(|device| device.path).ok_or_else(|| Error::unsupported("this kind of volume has no device on the node"))
+        found
+            .map(|device| device.path)
+            .ok_or_else(|| Error::unsupported("this kind of volume has no device on the node"))
     }
 
     fn unmount(&self, call: &Call, path: &Path, remove: RemovePath) -> Result<(), Error> {
@@ -203,7 +242,11 @@ impl Node for LinuxNode {
 
     fn device_size(&self, path: &Path) -> Result<Option<u64>, Error> {
         let path = self.roots.spell(path)?;
-        let device = if path.starts_with("/dev") { Device::at(&path, "", &self.options.sysfs)? } else { self.device_of_mount(&path)? };
+        let device = if path.starts_with("/dev") {
+            Device::at(&path, "", &self.options.sysfs)?
+        } else {
+            self.device_of_mount(&path)?
+        };
         device.map(|device| device.bytes()).transpose()
     }
 }

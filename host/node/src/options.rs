@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a [`crate::LinuxNode`] is made from. Nothing is looked at before the first call that needs it.
+/// What a [`crate::LinuxNode`] is made from. Nothing is looked at before the first call that needs
+/// it.
 #[derive(Debug, Clone)]
 pub struct NodeOptions {
     /// Records, locks and format intents live here. Root's alone (0700); made when missing.
     pub state_directory: PathBuf,
     /// Where udev names devices by their serial.
     pub device_links: PathBuf,
-    /// Staging and target paths must lie under one of these (kubelet's root folder, usually). A root itself may be reached through links: that is
-    /// the operator's choice. Below it no link is followed.
+    /// Staging and target paths must lie under one of these (kubelet's root folder, usually). A
+    /// root itself may be reached through links: that is the operator's choice. Below it no
+    /// link is followed.
     pub roots: Vec<PathBuf>,
     /// The sysfs mount.
     pub sysfs: PathBuf,
@@ -30,7 +32,8 @@ impl Default for NodeOptions {
             device_links: "/dev/disk/by-id".into(),
             roots: vec!["/var/lib/kubelet".into()],
             sysfs: "/sys".into(),
-            // udev needs well under a second; a hot-plugged disk shows up within ten on a busy node.
+            // udev needs well under a second; a hot-plugged disk shows up within ten on a busy
+            // node.
             device_wait: Duration::from_secs(30),
             bounds: ProgramBounds::default(),
             program_path: ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from).to_vec(),
@@ -38,15 +41,17 @@ impl Default for NodeOptions {
     }
 }
 
-/// How long each kind of program may run. They are not cut off by the caller's deadline: a program that changes a disk and is killed at
-/// every deadline would never finish, while the next call finds its work done.
+/// How long each kind of program may run. They are not cut off by the caller's deadline: a program
+/// that changes a disk and is killed at every deadline would never finish, while the next call
+/// finds its work done.
 #[derive(Debug, Clone, Copy)]
 pub struct ProgramBounds {
     /// Looking at a device: reads a few MiB.
     pub probe: Duration,
     /// Making a file system; discarding 32 TiB takes minutes.
     pub format: Duration,
-    /// Checking one: a full check of a large, crashed ext4 takes long, and killing it helps nobody.
+    /// Checking one: a full check of a large, crashed ext4 takes long, and killing it helps
+    /// nobody.
     pub check: Duration,
     /// Growing one.
     pub grow: Duration,
@@ -54,6 +59,11 @@ pub struct ProgramBounds {
 
 impl Default for ProgramBounds {
     fn default() -> Self {
-        Self { probe: Duration::from_secs(30), format: Duration::from_secs(1800), check: Duration::from_secs(7200), grow: Duration::from_secs(1800) }
+        Self {
+            probe: Duration::from_secs(30),
+            format: Duration::from_secs(1800),
+            check: Duration::from_secs(7200),
+            grow: Duration::from_secs(1800),
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! From a caller's path to a place in the tree, without following a link out of its root.
 //!
-//! A path is walked component by component with `O_PATH | O_NOFOLLOW` from an open root, and `..` is refused before the first step. That gives
-//! what `openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)` gives, also on the kernels before 5.6 that FlexVolume nodes run. What is
-//! done at the place then goes through the open folder (`/proc/self/fd/N`), so that a link put there afterwards redirects nothing.
+//! A path is walked component by component with `O_PATH | O_NOFOLLOW` from an open root, and `..`
+//! is refused before the first step. That gives what `openat2(RESOLVE_BENEATH |
+//! RESOLVE_NO_SYMLINKS)` gives, also on the kernels before 5.6 that FlexVolume nodes run. What is
+//! done at the place then goes through the open folder (`/proc/self/fd/N`), so that a link put
+//! there afterwards redirects nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -41,7 +43,10 @@ impl Root {
         match std::fs::canonicalize(&self.spelled) {
             Ok(path) => Ok(Some(self.canonical.get_or_init(|| path))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::internal(format!("cannot resolve the root folder {}: {error}", self.spelled.display()))),
+            Err(error) => Err(Error::internal(format!(
+                "cannot resolve the root folder {}: {error}",
+                self.spelled.display()
+            ))),
         }
     }
 }
@@ -49,10 +54,16 @@ impl Root {
 impl Roots {
     /// Looks at nothing yet.
     pub fn new(roots: &[PathBuf]) -> Self {
-        Self(roots.iter().map(|root| Root { spelled: root.clone(), canonical: OnceLock::new() }).collect())
+        Self(
+            roots
+                .iter()
+                .map(|root| Root { spelled: root.clone(), canonical: OnceLock::new() })
+                .collect(),
+        )
     }
 
-    /// The path as the mount table spells it: its root resolved, the rest as it is. A path outside of all roots stays as it is.
+    /// The path as the mount table spells it: its root resolved, the rest as it is. A path outside
+    /// of all roots stays as it is.
     pub fn spell(&self, path: &Path) -> Result<PathBuf, Error> {
         let path = plain(path)?;
         Ok(self.split(&path)?.map_or(path, |(root, relative)| root.join(relative)))
@@ -63,7 +74,8 @@ impl Roots {
         self.split(path).is_ok_and(|split| split.is_some())
     }
 
-    /// The place of a path whose folders all exist; `None` when one of them is missing. The last component is not looked at.
+    /// The place of a path whose folders all exist; `None` when one of them is missing. The last
+    /// component is not looked at.
     pub fn locate(&self, path: &Path) -> Result<Option<Place>, Error> {
         self.place(path, None)
     }
@@ -82,7 +94,10 @@ impl Roots {
             return if self.is_missing_root(&path)? { Ok(None) } else { Err(self.outside(&path)) };
         };
         let Some(name) = relative.file_name() else {
-            return Err(Error::invalid(format!("{} is a root folder, not a path of a volume", path.display())));
+            return Err(Error::invalid(format!(
+                "{} is a root folder, not a path of a volume",
+                path.display()
+            )));
         };
         let full = root.join(&relative);
         let parent = relative.parent().unwrap_or(Path::new(""));
@@ -94,9 +109,12 @@ impl Roots {
         let mut best: Option<(PathBuf, PathBuf)> = None;
         for root in &self.0 {
             let Some(canonical) = root.canonical()? else { continue };
-            let relative = path.strip_prefix(&root.spelled).or_else(|_| path.strip_prefix(canonical));
+            let relative =
+                path.strip_prefix(&root.spelled).or_else(|_| path.strip_prefix(canonical));
             if let Ok(relative) = relative
-                && best.as_ref().is_none_or(|(_, other)| relative.as_os_str().len() < other.as_os_str().len())
+                && best
+                    .as_ref()
+                    .is_none_or(|(_, other)| relative.as_os_str().len() < other.as_os_str().len())
             {
                 best = Some((canonical.to_owned(), relative.to_owned()));
             }
@@ -115,8 +133,15 @@ impl Roots {
 
     fn outside(&self, path: &Path) -> Error {
         let roots: Vec<_> = self.0.iter().map(|root| root.spelled.display().to_string()).collect();
-        Error::new(ErrorKind::PermissionDenied, Blame::User, format!("{} is not under {}", path.display(), roots.join(" or ")))
-            .with_hint("an administrator can set `kubelet-root`, or add to `extra-roots`, in the configuration")
+        Error::new(
+            ErrorKind::PermissionDenied,
+            Blame::User,
+            format!("{} is not under {}", path.display(), roots.join(" or ")),
+        )
+        .with_hint(
+            "an administrator can set `kubelet-root`, or add to `extra-roots`, in the \
+             configuration",
+        )
     }
 }
 
@@ -124,7 +149,10 @@ impl Roots {
 fn plain(path: &Path) -> Result<PathBuf, Error> {
     let bytes = path.as_os_str().as_encoded_bytes();
     if !path.is_absolute() || bytes.contains(&0) || bytes.len() > MAX_PATH_BYTES {
-        return Err(Error::invalid(format!("{:?} is not an absolute path of at most {MAX_PATH_BYTES} bytes", shorten(path))));
+        return Err(Error::invalid(format!(
+            "{:?} is not an absolute path of at most {MAX_PATH_BYTES} bytes",
+            shorten(path)
+        )));
     }
     if path.components().any(|component| component == Component::ParentDir) {
         return Err(Error::invalid(format!("{} contains `..`", path.display())));
@@ -136,18 +164,34 @@ fn shorten(path: &Path) -> String {
     path.to_string_lossy().chars().take(200).collect()
 }
 
-/// Opens the folder `relative` below `root`. Missing folders are made when there is an undo log to write them into, else `None`.
-pub(crate) fn descend(root: &Path, relative: &Path, mut undo: Option<&mut UndoLog>) -> Result<Option<OwnedFd>, Error> {
-    let opened = rustix::fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+/// Opens the folder `relative` below `root`. Missing folders are made when there is an undo log to
+/// write them into, else `None`.
+pub(crate) fn descend(
+    root: &Path,
+    relative: &Path,
+    mut undo: Option<&mut UndoLog>,
+) -> Result<Option<OwnedFd>, Error> {
+    let opened = rustix::fs::openat(
+        CWD,
+        root,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
     let mut directory = match opened {
         Ok(directory) => directory,
         Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(Error::internal(format!("cannot open {}: {error}", root.display()))),
+        Err(error) => {
+            return Err(Error::internal(format!("cannot open {}: {error}", root.display())));
+        }
     };
     let mut walked = root.to_owned();
     for component in relative.components() {
         let Component::Normal(name) = component else {
-            return Err(Error::invalid(format!("`{}` is not a path below {}", relative.display(), root.display())));
+            return Err(Error::invalid(format!(
+                "`{}` is not a path below {}",
+                relative.display(),
+                root.display()
+            )));
         };
         walked.push(name);
         directory = match open_directory(&directory, name, &walked)? {
@@ -162,7 +206,12 @@ pub(crate) fn descend(root: &Path, relative: &Path, mut undo: Option<&mut UndoLo
 }
 
 fn open_directory(parent: &OwnedFd, name: &OsStr, path: &Path) -> Result<Option<OwnedFd>, Error> {
-    match rustix::fs::openat(parent, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+    match rustix::fs::openat(
+        parent,
+        name,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) {
         Ok(directory) => Ok(Some(directory)),
         Err(Errno::NOENT) => Ok(None),
         Err(Errno::NOTDIR | Errno::LOOP) => Err(not_a_directory(parent, name, path)),
@@ -171,27 +220,44 @@ fn open_directory(parent: &OwnedFd, name: &OsStr, path: &Path) -> Result<Option<
 }
 
 fn not_a_directory(parent: &OwnedFd, name: &OsStr, path: &Path) -> Error {
-    let is_link =
-        rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+    let is_link = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
     if is_link {
         return Error::precondition(format!("{} is a symbolic link", path.display())).with_hint(
-            "links are followed up to the root folder only; if kubelet's folder itself is reached through a link, name the real one as the root",
+            "links are followed up to the root folder only; if kubelet's folder itself is reached \
+             through a link, name the real one as the root",
         );
     }
     Error::precondition(format!("{} is not a folder", path.display()))
 }
 
-fn make_directory(parent: &OwnedFd, name: &OsStr, path: &Path, undo: &mut UndoLog) -> Result<OwnedFd, Error> {
+fn make_directory(
+    parent: &OwnedFd,
+    name: &OsStr,
+    path: &Path,
+    undo: &mut UndoLog,
+) -> Result<OwnedFd, Error> {
     match rustix::fs::mkdirat(parent, name, NEW_DIRECTORY) {
-        Ok(()) => undo.push(Undo::RemoveDirectory { parent: duplicate(parent)?, name: name.to_owned(), path: path.to_owned() }),
+        Ok(()) => undo.push(Undo::RemoveDirectory {
+            parent: duplicate(parent)?,
+            name: name.to_owned(),
+            path: path.to_owned(),
+        }),
         Err(Errno::EXIST) => {}
-        Err(error) => return Err(Error::internal(format!("cannot make the folder {}: {error}", path.display()))),
+        Err(error) => {
+            return Err(Error::internal(format!(
+                "cannot make the folder {}: {error}",
+                path.display()
+            )));
+        }
     }
-    open_directory(parent, name, path)?.ok_or_else(|| Error::aborted(format!("{} was removed while it was used", path.display())))
+    open_directory(parent, name, path)?
+        .ok_or_else(|| Error::aborted(format!("{} was removed while it was used", path.display())))
 }
 
 fn duplicate(fd: &OwnedFd) -> Result<OwnedFd, Error> {
-    fd.try_clone().map_err(|error| Error::internal(format!("cannot duplicate a file descriptor: {error}")))
+    fd.try_clone()
+        .map_err(|error| Error::internal(format!("cannot duplicate a file descriptor: {error}")))
 }
 
 /// A name in an open folder.
@@ -208,17 +274,26 @@ impl Place {
         &self.path
     }
 
-    /// A path for system calls that want one, which no link can redirect. Valid while this place lives.
+    /// A path for system calls that want one, which no link can redirect. Valid while this place
+    /// lives.
     pub fn stable_path(&self) -> PathBuf {
         through(&self.parent).join(&self.name)
     }
 
-    /// Opens what is there, without touching it: a folder, a file or the root of a mount. `None` when nothing is there.
+    /// Opens what is there, without touching it: a folder, a file or the root of a mount. `None`
+    /// when nothing is there.
     pub fn open(&self) -> Result<Option<Opened>, Error> {
-        match rustix::fs::openat(&self.parent, &self.name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+        match rustix::fs::openat(
+            &self.parent,
+            &self.name,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        ) {
             Ok(fd) => Ok(Some(Opened { fd })),
             Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(Error::internal(format!("cannot open {}: {error}", self.path.display()))),
+            Err(error) => {
+                Err(Error::internal(format!("cannot open {}: {error}", self.path.display())))
+            }
         }
     }
 
@@ -234,18 +309,36 @@ impl Place {
 
     /// Opens the file here, making an empty one when it is missing.
     pub fn open_or_create_file(&self, undo: &mut UndoLog) -> Result<Opened, Error> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(&self.parent, &self.name, flags, NEW_FILE) {
-            Ok(_) => undo.push(Undo::RemoveFile { parent: duplicate(&self.parent)?, name: self.name.clone(), path: self.path.clone() }),
+            Ok(_) => undo.push(Undo::RemoveFile {
+                parent: duplicate(&self.parent)?,
+                name: self.name.clone(),
+                path: self.path.clone(),
+            }),
             Err(Errno::EXIST) => {}
-            Err(error) => return Err(Error::internal(format!("cannot make the file {}: {error}", self.path.display()))),
+            Err(error) => {
+                return Err(Error::internal(format!(
+                    "cannot make the file {}: {error}",
+                    self.path.display()
+                )));
+            }
         }
-        let opened = self.open()?.ok_or_else(|| Error::aborted(format!("{} was removed while it was used", self.path.display())))?;
+        let opened = self.open()?.ok_or_else(|| {
+            Error::aborted(format!("{} was removed while it was used", self.path.display()))
+        })?;
         match opened.file_type()? {
             FileType::RegularFile | FileType::BlockDevice => Ok(opened),
-            FileType::Symlink => Err(Error::precondition(format!("{} is a symbolic link", self.path.display())).with_hint("remove it")),
-            _ => Err(Error::precondition(format!("{} is there already and is not a file", self.path.display()))
-                .with_hint("a raw device is published on a file")),
+            FileType::Symlink => {
+                Err(Error::precondition(format!("{} is a symbolic link", self.path.display()))
+                    .with_hint("remove it"))
+            }
+            _ => Err(Error::precondition(format!(
+                "{} is there already and is not a file",
+                self.path.display()
+            ))
+            .with_hint("a raw device is published on a file")),
         }
     }
 
@@ -254,22 +347,33 @@ impl Place {
         match rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::NOTDIR) => self.remove_file(),
-            Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Error::precondition(format!("{} is not empty", self.path.display()))
-                .with_hint("its content is not the volume's: look at it, and move it away")),
-            Err(error) => Err(Error::internal(format!("cannot remove {}: {error}", self.path.display()))),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                Err(Error::precondition(format!("{} is not empty", self.path.display()))
+                    .with_hint("its content is not the volume's: look at it, and move it away"))
+            }
+            Err(error) => {
+                Err(Error::internal(format!("cannot remove {}: {error}", self.path.display())))
+            }
         }
     }
 
     fn remove_file(&self) -> Result<(), Error> {
         let stat = rustix::fs::statat(&self.parent, &self.name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| Error::internal(format!("cannot look at {}: {error}", self.path.display())))?;
+            .map_err(|error| {
+                Error::internal(format!("cannot look at {}: {error}", self.path.display()))
+            })?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size != 0 {
-            return Err(Error::precondition(format!("{} is neither an empty folder nor an empty file", self.path.display()))
-                .with_hint("look at it, and move it away"));
+            return Err(Error::precondition(format!(
+                "{} is neither an empty folder nor an empty file",
+                self.path.display()
+            ))
+            .with_hint("look at it, and move it away"));
         }
         match rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(Error::internal(format!("cannot remove {}: {error}", self.path.display()))),
+            Err(error) => {
+                Err(Error::internal(format!("cannot remove {}: {error}", self.path.display())))
+            }
         }
     }
 
@@ -303,14 +407,19 @@ impl Opened {
 
     /// May hang on a dead network mount; only for what was just made or mounted.
     pub fn stat(&self) -> Result<rustix::fs::Stat, Error> {
-        rustix::fs::fstat(&self.fd).map_err(|error| Error::internal(format!("cannot look at an open path: {error}")))
+        rustix::fs::fstat(&self.fd)
+            .map_err(|error| Error::internal(format!("cannot look at an open path: {error}")))
     }
 
     /// The id of the mount that this lies on (proc(5), fdinfo).
     pub fn mount_id(&self) -> Result<u64, Error> {
         let path = format!("/proc/self/fdinfo/{}", self.fd.as_raw_fd());
-        let text = std::fs::read_to_string(&path).map_err(|error| Error::internal(format!("cannot read {path}: {error}")))?;
-        let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:")).and_then(|id| id.trim().parse().ok());
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| Error::internal(format!("cannot read {path}: {error}")))?;
+        let id = text
+            .lines()
+            .find_map(|line| line.strip_prefix("mnt_id:"))
+            .and_then(|id| id.trim().parse().ok());
         id.ok_or_else(|| Error::internal(format!("{path} names no mount")))
     }
 }
@@ -362,8 +471,20 @@ mod tests {
         let (folder, roots, root) = tree();
         symlink(folder.path(), root.join("target")).unwrap();
         let place = roots.locate(&root.join("target")).unwrap().unwrap();
-        assert!(place.open_or_create_directory(&mut UndoLog::default()).unwrap_err().message.contains("symbolic link"));
-        assert!(place.open_or_create_file(&mut UndoLog::default()).unwrap_err().message.contains("symbolic link"));
+        assert!(
+            place
+                .open_or_create_directory(&mut UndoLog::default())
+                .unwrap_err()
+                .message
+                .contains("symbolic link")
+        );
+        assert!(
+            place
+                .open_or_create_file(&mut UndoLog::default())
+                .unwrap_err()
+                .message
+                .contains("symbolic link")
+        );
         assert!(place.remove().is_err());
         assert!(root.join("target").is_symlink());
     }
@@ -383,7 +504,14 @@ mod tests {
     fn paths_outside_with_dots_relative_or_too_long_are_refused() {
         let (_folder, roots, root) = tree();
         let sibling = PathBuf::from(format!("{}-more/x", root.display()));
-        for path in [Path::new("/etc/x"), &root.join("a/../../x"), Path::new("a/b"), &root, &sibling, &root.join("x".repeat(5000))] {
+        for path in [
+            Path::new("/etc/x"),
+            &root.join("a/../../x"),
+            Path::new("a/b"),
+            &root,
+            &sibling,
+            &root.join("x".repeat(5000)),
+        ] {
             assert!(roots.locate(path).is_err(), "{}", path.display());
         }
     }
@@ -409,7 +537,11 @@ mod tests {
         let remove = |name: &str| roots.locate(&root.join(name)).unwrap().unwrap().remove();
         assert!(remove("full").is_err() && remove("data").is_err());
         assert!(remove("empty").is_ok() && remove("missing").is_ok());
-        assert!(root.join("full/x").exists() && root.join("data").exists() && !root.join("empty").exists());
+        assert!(
+            root.join("full/x").exists()
+                && root.join("data").exists()
+                && !root.join("empty").exists()
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Starts the programs that know file systems (`mkfs.ext4`, `blkid`, …): by argument vector, found on a fixed path, with a cleared
-//! environment, bounded output and bounded time. The only place that starts a process.
+//! Starts the programs that know file systems (`mkfs.ext4`, `blkid`, …): by argument vector, found
+//! on a fixed path, with a cleared environment, bounded output and bounded time. The only place
+//! that starts a process.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use wharf_core::Error;
 
-/// Output beyond this is read and dropped: what matters of these programs' output is at its beginning, and memory stays bounded.
+/// Output beyond this is read and dropped: what matters of these programs' output is at its
+/// beginning, and memory stays bounded.
 const MAX_OUTPUT_BYTES: usize = 64 * 1024;
 /// As much of it goes into an error: a screen, for a person.
 const MAX_ERROR_BYTES: usize = 2048;
@@ -29,7 +31,8 @@ pub(crate) struct Program<'a> {
     pub arguments: Vec<OsString>,
     /// Killed after this long.
     pub bound: Duration,
-    /// What it gets as standard input; nothing when absent. A locked file stays locked while the program lives.
+    /// What it gets as standard input; nothing when absent. A locked file stays locked while the
+    /// program lives.
     pub input: Option<std::fs::File>,
 }
 
@@ -47,7 +50,10 @@ pub(crate) struct Finished {
 impl Finished {
     /// How it ended, in words.
     pub fn ending(&self) -> String {
-        self.code.map_or_else(|| "was killed by a signal".to_owned(), |code| format!("failed with exit code {code}"))
+        self.code.map_or_else(
+            || "was killed by a signal".to_owned(),
+            |code| format!("failed with exit code {code}"),
+        )
     }
 }
 
@@ -64,7 +70,8 @@ impl Programs {
     /// Runs the program to its end.
     ///
     /// # Errors
-    /// `FailedPrecondition` when it is not installed, `Unavailable` when it ran into its bound. Its exit code is the caller's to judge.
+    /// `FailedPrecondition` when it is not installed, `Unavailable` when it ran into its bound. Its
+    /// exit code is the caller's to judge.
     pub fn run(&self, program: Program<'_>) -> Result<Finished, Error> {
         let path = self.find(program.name, program.package)?;
         tracing::debug!(program = program.name, arguments = ?program.arguments, "starting a program");
@@ -77,7 +84,11 @@ impl Programs {
         let Some(status) = wait_until(&mut child, deadline) else {
             kill(&mut child);
             let bound = program.bound;
-            return Err(Error::unavailable(format!("{} did not finish within {bound:?} and was stopped: {}", program.name, trim(&errors))));
+            return Err(Error::unavailable(format!(
+                "{} did not finish within {bound:?} and was stopped: {}",
+                program.name,
+                trim(&errors)
+            )));
         };
         Ok(finished(status, &output, &errors))
     }
@@ -90,12 +101,15 @@ impl Programs {
     }
 
     fn start(&self, path: &PathBuf, program: &Program<'_>) -> Result<Child, Error> {
-        let failed = |error: std::io::Error| Error::internal(format!("cannot start {}: {error}", path.display()));
+        let failed = |error: std::io::Error| {
+            Error::internal(format!("cannot start {}: {error}", path.display()))
+        };
         let input = match &program.input {
             Some(file) => Stdio::from(file.try_clone().map_err(failed)?),
             None => Stdio::null(),
         };
-        let search = std::env::join_paths(&self.0).map_err(|error| Error::internal(format!("the program path is unusable: {error}")))?;
+        let search = std::env::join_paths(&self.0)
+            .map_err(|error| Error::internal(format!("the program path is unusable: {error}")))?;
         Command::new(path)
             .args(&program.arguments)
             .env_clear()
@@ -168,7 +182,10 @@ fn finished(status: ExitStatus, output: &[u8], errors: &[u8]) -> Finished {
 
 fn trim(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes.get(..MAX_ERROR_BYTES).unwrap_or(bytes)).into_owned();
-    let printable: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
+    let printable: String = text
+        .chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect();
     printable.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -178,7 +195,13 @@ mod tests {
 
     fn run(name: &str, arguments: &[&str], bound: Duration) -> Result<Finished, Error> {
         let arguments = arguments.iter().map(OsString::from).collect();
-        Programs::new(vec!["/usr/bin".into(), "/bin".into()]).run(Program { name, package: "coreutils", arguments, bound, input: None })
+        Programs::new(vec!["/usr/bin".into(), "/bin".into()]).run(Program {
+            name,
+            package: "coreutils",
+            arguments,
+            bound,
+            input: None,
+        })
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -196,7 +219,10 @@ mod tests {
     fn a_program_gets_none_of_our_files() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let listed = run("sh", &["-c", "ls -l /proc/$$/fd"], LONG).unwrap().output;
-        assert!(listed.contains("0 -> /dev/null") && !listed.contains(file.path().to_str().unwrap()), "{listed}");
+        assert!(
+            listed.contains("0 -> /dev/null") && !listed.contains(file.path().to_str().unwrap()),
+            "{listed}"
+        );
     }
 
     #[test]
@@ -211,7 +237,8 @@ mod tests {
         let error = run("sh", &["-c", &script], Duration::from_millis(300)).unwrap_err();
         assert!(error.message.contains("did not finish"), "{error}");
         let child = std::fs::read_to_string(file.path()).unwrap();
-        let state = || std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+        let state =
+            || std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
         let end = Instant::now() + LONG;
         while !(state().is_empty() || state().contains(") Z ")) {
             assert!(Instant::now() < end, "{} lives on", child.trim());
@@ -221,7 +248,8 @@ mod tests {
 
     #[test]
     fn endless_output_is_bounded_and_does_not_block_the_program() {
-        let finished = run("sh", &["-c", "head -c 3000000 /dev/zero | tr '\\0' x; exit 3"], LONG).unwrap();
+        let finished =
+            run("sh", &["-c", "head -c 3000000 /dev/zero | tr '\\0' x; exit 3"], LONG).unwrap();
         assert_eq!((finished.output.len(), finished.code), (MAX_OUTPUT_BYTES, Some(3)));
         assert_eq!(finished.report.len(), MAX_ERROR_BYTES);
     }
@@ -229,7 +257,10 @@ mod tests {
     #[test]
     fn a_missing_program_is_an_error_that_names_its_package() {
         let error = run("mkfs.nothing", &[], LONG).unwrap_err();
-        assert!(error.to_string().contains("mkfs.nothing") && error.to_string().contains("coreutils"), "{error}");
+        assert!(
+            error.to_string().contains("mkfs.nothing") && error.to_string().contains("coreutils"),
+            "{error}"
+        );
     }
 
     #[test]

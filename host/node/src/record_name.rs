@@ -7,12 +7,15 @@ const MAX_NAME_BYTES: usize = 180;
 /// How much of a long name stays readable.
 const READABLE_BYTES: usize = 100;
 
-/// The file name that stands for `id`. Letters, digits, `_`, `-` and inner dots stay; everything else becomes `%XX`. A long one is cut and gets a
-/// digest after a `~`, which appears in no other name.
+/// The file name that stands for `id`. Letters, digits, `_`, `-` and inner dots stay; everything
+/// else becomes `%XX`. A long one is cut and gets a digest after a `~`, which appears in no other
+/// name.
 pub(crate) fn file_name(id: &str) -> String {
     let mut name = String::with_capacity(id.len());
     for (index, byte) in id.bytes().enumerate() {
-        let is_plain = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') || (byte == b'.' && index > 0);
+        let is_plain = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'_' | b'-')
+            || (byte == b'.' && index > 0);
         if is_plain {
             name.push(char::from(byte));
         } else {
@@ -25,7 +28,8 @@ pub(crate) fn file_name(id: &str) -> String {
     if name.len() <= MAX_NAME_BYTES {
         return name;
     }
-    let digest: String = Sha256::digest(id.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let digest: String =
+        Sha256::digest(id.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("{}~{digest}", name.get(..READABLE_BYTES).unwrap_or_default())
 }
 
@@ -42,16 +46,48 @@ mod tests {
 
     #[test]
     fn no_id_becomes_a_path_or_a_hidden_file() {
-        for id in ["../../etc/passwd", "..", ".", ".hidden", "/", "", "a/b", "a\0b", "a\nb", "ü", "~", "%"] {
+        for id in [
+            "../../etc/passwd",
+            "..",
+            ".",
+            ".hidden",
+            "/",
+            "",
+            "a/b",
+            "a\0b",
+            "a\nb",
+            "ü",
+            "~",
+            "%",
+        ] {
             let name = file_name(id);
-            assert!(!name.contains('/') && !name.starts_with('.') && !name.is_empty() && name.is_ascii() && !name.contains('\0'), "{id:?} -> {name}");
+            assert!(
+                !name.contains('/')
+                    && !name.starts_with('.')
+                    && !name.is_empty()
+                    && name.is_ascii()
+                    && !name.contains('\0'),
+                "{id:?} -> {name}"
+            );
         }
     }
 
     #[test]
     fn different_ids_have_different_names() {
         let long = "x".repeat(400);
-        let ids = ["a/b", "a%2Fb", "a_b", "A_B", ".a", "%2Ea", "", "%", &long, &format!("{long}y"), "a~b"];
+        let ids = [
+            "a/b",
+            "a%2Fb",
+            "a_b",
+            "A_B",
+            ".a",
+            "%2Ea",
+            "",
+            "%",
+            &long,
+            &format!("{long}y"),
+            "a~b",
+        ];
         assert_eq!(ids.iter().map(|id| file_name(id)).collect::<BTreeSet<_>>().len(), ids.len());
         assert!(ids.iter().all(|id| file_name(id).len() <= MAX_NAME_BYTES));
     }

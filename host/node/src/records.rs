@@ -1,7 +1,9 @@
-//! Stage records: one small file for each volume, `<state>/volumes/<driver>/<volume>.json`, which an administrator can read with `cat`.
+//! Stage records: one small file for each volume, `<state>/volumes/<driver>/<volume>.json`, which
+//! an administrator can read with `cat`.
 //!
-//! A record is replaced by rename after its content is on disk, so a reader sees the old one or the new one. What cannot be read is an error
-//! that names the file: taking it for "no record" would forget a volume.
+//! A record is replaced by rename after its content is on disk, so a reader sees the old one or the
+//! new one. What cannot be read is an error that names the file: taking it for "no record" would
+//! forget a volume.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind as IoKind, Read, Write};
@@ -43,7 +45,9 @@ impl Records {
         let path = self.path(driver, volume);
         let record = read(&path)?;
         match record {
-            Some(record) if record.driver != driver || record.volume != *volume => Err(corrupt(&path, "it belongs to another volume")),
+            Some(record) if record.driver != driver || record.volume != *volume => {
+                Err(corrupt(&path, "it belongs to another volume"))
+            }
             record => Ok(record),
         }
     }
@@ -54,8 +58,12 @@ impl Records {
         files.iter().filter_map(|path| read(path).transpose()).collect()
     }
 
-    /// The first record that `matches`. One that cannot be read is an error only when no other matches: it may have been the one.
-    pub fn find(&self, matches: impl Fn(&StageRecord) -> bool) -> Result<Option<StageRecord>, Error> {
+    /// The first record that `matches`. One that cannot be read is an error only when no other
+    /// matches: it may have been the one.
+    pub fn find(
+        &self,
+        matches: impl Fn(&StageRecord) -> bool,
+    ) -> Result<Option<StageRecord>, Error> {
         let mut unreadable = None;
         for driver in directories(&self.volumes)? {
             for path in files(&driver)? {
@@ -73,8 +81,9 @@ impl Records {
     pub fn save(&self, record: &StageRecord) -> Result<(), Error> {
         let path = self.path(&record.driver, &record.volume);
         let stored = Stored { format: FORMAT, record: record.clone() };
-        let bytes =
-            serde_json::to_vec_pretty(&stored).map_err(|error| Error::internal(format!("cannot encode the record of {}: {error}", record.volume)))?;
+        let bytes = serde_json::to_vec_pretty(&stored).map_err(|error| {
+            Error::internal(format!("cannot encode the record of {}: {error}", record.volume))
+        })?;
         replace(&path, &bytes)
     }
 
@@ -93,16 +102,21 @@ impl Records {
 
 fn read(path: &Path) -> Result<Option<StageRecord>, Error> {
     let Some(bytes) = read_bounded(path)? else { return Ok(None) };
-    let stored: Stored = serde_json::from_slice(&bytes).map_err(|error| corrupt(path, &error.to_string()))?;
+    let stored: Stored =
+        serde_json::from_slice(&bytes).map_err(|error| corrupt(path, &error.to_string()))?;
     if stored.format != FORMAT {
-        return Err(corrupt(path, &format!("it has format {}, this build knows {FORMAT}", stored.format)));
+        return Err(corrupt(
+            path,
+            &format!("it has format {}, this build knows {FORMAT}", stored.format),
+        ));
     }
     Ok(Some(stored.record))
 }
 
 /// A state file's bytes; `None` when it is missing.
 pub(crate) fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let failed = |error: std::io::Error| Error::internal(format!("cannot read {}: {error}", path.display()));
+    let failed =
+        |error: std::io::Error| Error::internal(format!("cannot read {}: {error}", path.display()));
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == IoKind::NotFound => return Ok(None),
@@ -118,17 +132,27 @@ pub(crate) fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 
 fn corrupt(path: &Path, why: &str) -> Error {
     Error::internal(format!("the state file {} cannot be used: {why}", path.display())).with_hint(
-        "if the volume it names is neither mounted nor in use on this node, delete the file; otherwise unmount the volume by hand first, then delete it",
+        "if the volume it names is neither mounted nor in use on this node, delete the file; \
+         otherwise unmount the volume by hand first, then delete it",
     )
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let failed = |error: std::io::Error| Error::internal(format!("cannot write {}: {error}", path.display()));
+    let failed = |error: std::io::Error| {
+        Error::internal(format!("cannot write {}: {error}", path.display()))
+    };
     let folder = path.parent().unwrap_or(Path::new("/"));
     make_private_directory(folder)?;
-    // Always the same name, so that what a killed process leaves is overwritten by the next; the leading dot hides it from readers.
+    // Always the same name, so that what a killed process leaves is overwritten by the next; the
+    // leading dot hides it from readers.
     let new = incoming(path);
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)
+        .map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     fs::rename(&new, path).map_err(failed)?;
     sync(folder)
@@ -150,9 +174,9 @@ pub(crate) fn remove(path: &Path) -> Result<(), Error> {
 
 /// Makes what a folder says survive a crash.
 pub(crate) fn sync(folder: &Path) -> Result<(), Error> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| Error::internal(format!("cannot write {} to disk: {error}", folder.display())))
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| {
+        Error::internal(format!("cannot write {} to disk: {error}", folder.display()))
+    })
 }
 
 /// Makes a folder that only root may enter.
@@ -179,13 +203,17 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 fn list(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    let failed = |error: std::io::Error| Error::internal(format!("cannot list {}: {error}", path.display()));
+    let failed =
+        |error: std::io::Error| Error::internal(format!("cannot list {}: {error}", path.display()));
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == IoKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed(error)),
     };
-    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed)?;
     paths.sort();
     Ok(paths)
 }

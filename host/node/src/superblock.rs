@@ -1,5 +1,6 @@
-//! The few superblock fields that decide whether there is anything to grow, and whether mkfs was interrupted. Pure; spares a program start on
-//! every stage. What a device holds in general is libblkid's to say (`probe`).
+//! The few superblock fields that decide whether there is anything to grow, and whether mkfs was
+//! interrupted. Pure; spares a program start on every stage. What a device holds in general is
+//! libblkid's to say (`probe`).
 
 /// How much of a device's beginning is needed.
 pub(crate) const SUPERBLOCK_BYTES: usize = 2048;
@@ -40,9 +41,15 @@ fn parse_ext(head: &[u8]) -> Option<Superblock> {
     }
     let log_block = le32(block, 0x18)?;
     let block_bytes = 1024_u64.checked_shl(log_block).filter(|_| log_block <= 6)?;
-    let high = if le32(block, 0x60)? & INCOMPAT_64BIT == 0 { 0 } else { u64::from(le32(block, 0x150)?) };
+    let high =
+        if le32(block, 0x60)? & INCOMPAT_64BIT == 0 { 0 } else { u64::from(le32(block, 0x150)?) };
     let blocks = (high << 32) | u64::from(le32(block, 0x4)?);
-    Some(Superblock { family: Family::Ext, bytes: blocks.checked_mul(block_bytes)?, block_bytes, is_complete: true })
+    Some(Superblock {
+        family: Family::Ext,
+        bytes: blocks.checked_mul(block_bytes)?,
+        block_bytes,
+        is_complete: true,
+    })
 }
 
 /// Linux `fs/xfs/libxfs/xfs_format.h`, `struct xfs_dsb` at byte 0; big endian.
@@ -53,7 +60,12 @@ fn parse_xfs(head: &[u8]) -> Option<Superblock> {
     let block_bytes = u64::from(u32::from_be_bytes(head.get(4..8)?.try_into().ok()?));
     let blocks = u64::from_be_bytes(head.get(8..16)?.try_into().ok()?);
     let in_progress = *head.get(126)?;
-    Some(Superblock { family: Family::Xfs, bytes: blocks.checked_mul(block_bytes)?, block_bytes, is_complete: in_progress == 0 })
+    Some(Superblock {
+        family: Family::Xfs,
+        bytes: blocks.checked_mul(block_bytes)?,
+        block_bytes,
+        is_complete: in_progress == 0,
+    })
 }
 
 fn le16(bytes: &[u8], at: usize) -> Option<u16> {
@@ -91,7 +103,15 @@ mod tests {
         head[..4].copy_from_slice(b"XFSB");
         head[4..8].copy_from_slice(&4096_u32.to_be_bytes());
         head[8..16].copy_from_slice(&77_u64.to_be_bytes());
-        assert_eq!(parse(&head), Some(Superblock { family: Family::Xfs, bytes: 77 * 4096, block_bytes: 4096, is_complete: true }));
+        assert_eq!(
+            parse(&head),
+            Some(Superblock {
+                family: Family::Xfs,
+                bytes: 77 * 4096,
+                block_bytes: 4096,
+                is_complete: true
+            })
+        );
         head[126] = 1;
         assert!(!parse(&head).unwrap().is_complete);
     }

@@ -1,4 +1,5 @@
-//! What a call did to the node, so that it can be taken back when a later step fails. The mount table is then as it was.
+//! What a call did to the node, so that it can be taken back when a later step fails. The mount
+//! table is then as it was.
 
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -25,23 +26,38 @@ pub(crate) enum Undo {
 impl Undo {
     fn perform(&self) -> Result<(), String> {
         let (path, done) = match self {
-            Self::RemoveDirectory { parent, name, path } => (path, rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(Into::into)),
-            Self::RemoveFile { parent, name, path } => (path, rustix::fs::unlinkat(parent, name, AtFlags::empty()).map_err(Into::into)),
+            Self::RemoveDirectory { parent, name, path } => {
+                (path, rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(Into::into))
+            }
+            Self::RemoveFile { parent, name, path } => {
+                (path, rustix::fs::unlinkat(parent, name, AtFlags::empty()).map_err(Into::into))
+            }
             Self::Unmount { parent, name, path } => {
-                let stable = PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name);
+                let stable =
+                    PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name);
                 (path, rustix::mount::unmount(stable, UnmountFlags::NOFOLLOW).map_err(Into::into))
             }
             Self::WriteSetting { path, value } => (path, std::fs::write(path, value)),
             Self::RestoreOwnership { directory, mode, uid, gid, path } => {
-                let owned = rustix::fs::fchown(directory, Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)));
-                (path, owned.and_then(|()| rustix::fs::fchmod(directory, Mode::from_raw_mode(*mode))).map_err(Into::into))
+                let owned = rustix::fs::fchown(
+                    directory,
+                    Some(Uid::from_raw(*uid)),
+                    Some(Gid::from_raw(*gid)),
+                );
+                (
+                    path,
+                    owned
+                        .and_then(|()| rustix::fs::fchmod(directory, Mode::from_raw_mode(*mode)))
+                        .map_err(Into::into),
+                )
             }
         };
         done.map_err(|error: std::io::Error| format!("{}: {error}", path.display()))
     }
 }
 
-/// Takes everything back when it is dropped, the last first, unless [`UndoLog::keep`] says that all went well.
+/// Takes everything back when it is dropped, the last first, unless [`UndoLog::keep`] says that all
+/// went well.
 #[derive(Debug, Default)]
 pub(crate) struct UndoLog(Vec<Undo>);
 

@@ -1,4 +1,5 @@
-//! Takes mounts away. Works from the mount table alone: needs no record, no backend, and nothing of what is mounted.
+//! Takes mounts away. Works from the mount table alone: needs no record, no backend, and nothing of
+//! what is mounted.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +25,12 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 const MAX_HOLDERS: usize = 5;
 
 /// Unmounts everything that this place shows, then removes it when asked to.
-pub(crate) fn unmount(call: &Call, place: &Place, remove: RemovePath, sysfs: &Path) -> Result<(), Error> {
+pub(crate) fn unmount(
+    call: &Call,
+    place: &Place,
+    remove: RemovePath,
+    sysfs: &Path,
+) -> Result<(), Error> {
     for _ in 0..MAX_STACKED {
         let table = MountTable::read()?;
         let Some(entry) = table.top(place.path()) else {
@@ -34,7 +40,10 @@ pub(crate) fn unmount(call: &Call, place: &Place, remove: RemovePath, sysfs: &Pa
             };
         };
         if call.is_cancelled() {
-            return Err(Error::aborted(format!("nobody waits any more; {} is not yet unmounted", place.path().display())));
+            return Err(Error::aborted(format!(
+                "nobody waits any more; {} is not yet unmounted",
+                place.path().display()
+            )));
         }
         let is_last = entry.is_of_block_device() && table.of_device(entry.device).count() == 1;
         if is_last {
@@ -45,24 +54,39 @@ pub(crate) fn unmount(call: &Call, place: &Place, remove: RemovePath, sysfs: &Pa
             // Somebody else was faster; the table is read again.
             Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
             Err(Errno::BUSY) => return Err(busy(&table, place.path())),
-            Err(error) => return Err(Error::internal(format!("cannot unmount {}: {error}", place.path().display()))),
+            Err(error) => {
+                return Err(Error::internal(format!(
+                    "cannot unmount {}: {error}",
+                    place.path().display()
+                )));
+            }
         }
     }
-    Err(Error::internal(format!("{} is still mounted after {MAX_STACKED} unmounts", place.path().display()))
-        .with_hint("look at /proc/self/mountinfo on the node"))
+    Err(Error::internal(format!(
+        "{} is still mounted after {MAX_STACKED} unmounts",
+        place.path().display()
+    ))
+    .with_hint("look at /proc/self/mountinfo on the node"))
 }
 
-/// The kernel writes everything back when the last mount goes; but a copy of it in another mount namespace, which this one does not see, keeps the file system
-/// alive while the disk is detached.
+/// The kernel writes everything back when the last mount goes; but a copy of it in another mount
+/// namespace, which this one does not see, keeps the file system alive while the disk is detached.
 fn write_back(place: &Place) {
-    let folder = rustix::fs::openat(CWD, place.stable_path(), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    let folder = rustix::fs::openat(
+        CWD,
+        place.stable_path(),
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
     if let Err(error) = folder.and_then(rustix::fs::syncfs) {
         tracing::warn!(path = %place.path().display(), "what was written may not all be on the disk: {error}");
     }
 }
 
 fn warn_of_users(device: (u32, u32), sysfs: &Path, path: &Path) {
-    let Some(node) = kernel_name(sysfs, device).map(|name| Path::new("/dev").join(name)) else { return };
+    let Some(node) = kernel_name(sysfs, device).map(|name| Path::new("/dev").join(name)) else {
+        return;
+    };
     for _ in 0..LAST_LOOKS {
         if probe::is_free(&node).unwrap_or(true) {
             return;
@@ -79,16 +103,23 @@ fn warn_of_users(device: (u32, u32), sysfs: &Path, path: &Path) {
 fn busy(table: &MountTable, path: &Path) -> Error {
     let below = table.below(path);
     let by = if below.is_empty() { holders(path) } else { below };
-    let who =
-        if by.is_empty() { "by a process in another mount namespace, swap, or a loop device".to_owned() } else { format!("by {}", by.join(", ")) };
-    Error::precondition(format!("{} is in use {who}", path.display()))
-        .with_hint("it is unmounted once nobody uses it; it is never taken away from under a process")
+    let who = if by.is_empty() {
+        "by a process in another mount namespace, swap, or a loop device".to_owned()
+    } else {
+        format!("by {}", by.join(", "))
+    };
+    Error::precondition(format!("{} is in use {who}", path.display())).with_hint(
+        "it is unmounted once nobody uses it; it is never taken away from under a process",
+    )
 }
 
-/// Processes that stand in or hold open something below the path. Reads links in /proc only, which touches nothing that is mounted.
+/// Processes that stand in or hold open something below the path. Reads links in /proc only, which
+/// touches nothing that is mounted.
 fn holders(path: &Path) -> Vec<String> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let is_process = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit());
+    let is_process = |entry: &fs::DirEntry| {
+        entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())
+    };
     processes
         .filter_map(Result::ok)
         .filter(is_process)
@@ -102,7 +133,11 @@ fn holders(path: &Path) -> Vec<String> {
 }
 
 fn holds(process: &Path, path: &Path) -> bool {
-    let open = fs::read_dir(process.join("fd")).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let open = fs::read_dir(process.join("fd"))
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|entry| entry.path());
     ["cwd", "root", "exe"]
         .into_iter()
         .map(|name| process.join(name))

@@ -1,4 +1,5 @@
-//! Sizes: of a mounted file system, asked in a way that a dead mount cannot hang, and of block devices.
+//! Sizes: of a mounted file system, asked in a way that a dead mount cannot hang, and of block
+//! devices.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,8 +30,11 @@ impl Askers {
         let counter = self.0.clone();
         if counter.fetch_add(1, Ordering::SeqCst) >= MAX_HANGING {
             counter.fetch_sub(1, Ordering::SeqCst);
-            return Err(Error::unavailable(format!("{MAX_HANGING} mounts of this node do not answer; {} is not asked", path.display()))
-                .with_hint("unmount the dead ones"));
+            return Err(Error::unavailable(format!(
+                "{MAX_HANGING} mounts of this node do not answer; {} is not asked",
+                path.display()
+            ))
+            .with_hint("unmount the dead ones"));
         }
         let (sender, receiver) = channel();
         std::thread::spawn(move || {
@@ -40,16 +44,25 @@ impl Askers {
             let _ = sender.send(answer);
         });
         receiver.recv_timeout(BOUND).unwrap_or_else(|_| {
-            Err(Error::unavailable(format!("the file system at {} did not answer within {BOUND:?}", path.display()))
-                .with_hint("its server or its process may be gone"))
+            Err(Error::unavailable(format!(
+                "the file system at {} did not answer within {BOUND:?}",
+                path.display()
+            ))
+            .with_hint("its server or its process may be gone"))
         })
     }
 }
 
 fn ask(place: &Place) -> Result<Usage, Error> {
-    let opened = place.open()?.ok_or_else(|| Error::not_found(format!("{} does not exist", place.path().display())))?;
-    let stat = rustix::fs::fstatvfs(&opened)
-        .map_err(|error| Error::unavailable(format!("the file system at {} does not answer: {error}", place.path().display())))?;
+    let opened = place
+        .open()?
+        .ok_or_else(|| Error::not_found(format!("{} does not exist", place.path().display())))?;
+    let stat = rustix::fs::fstatvfs(&opened).map_err(|error| {
+        Error::unavailable(format!(
+            "the file system at {} does not answer: {error}",
+            place.path().display()
+        ))
+    })?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
     Ok(Usage {
         total_bytes: bytes(stat.f_blocks),

@@ -1,8 +1,15 @@
-//! What a call costs: a fresh instance from a pool and from the system, on one thread and on two, and while another generation is published.
+//! What a call costs: a fresh instance from a pool and from the system, on one thread and on two,
+//! and while another generation is published.
 //!
-//! `cargo xtask bench` runs it and prints its one line of JSON as rows of a table. By hand: `cargo bench -p wharf-runtime -- target/wharf/disk.wasm`.
+//! `cargo xtask bench` runs it and prints its one line of JSON as rows of a table. By hand: `cargo
+//! bench -p wharf-runtime -- target/wharf/disk.wasm`.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark that cannot run has nothing to clean up")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark that cannot run has nothing to clean up"
+)]
 
 use std::fs::File;
 use std::io::Write;
@@ -14,7 +21,9 @@ use std::time::{Duration, Instant};
 use wharf_core::manifest::{Manifest, NodeRequest, World};
 use wharf_core::ports::{Backend, Call, Clock};
 use wharf_core::types::{AccessMode, AccessType, Capability, StageRequest, VolumeId};
-use wharf_runtime::{BackendCode, BackendPorts, CallPorts, Engine, EngineMode, Limits, WasmBackend};
+use wharf_runtime::{
+    BackendCode, BackendPorts, CallPorts, Engine, EngineMode, Limits, WasmBackend,
+};
 
 const WARM_UP: usize = 2_000;
 const CALLS: usize = 20_000;
@@ -42,9 +51,21 @@ struct Subject {
 impl Subject {
     fn new(mode: EngineMode, wasm: &[u8]) -> Self {
         let engine = Engine::new(mode).unwrap();
-        let code = std::env::temp_dir().join(format!("wharf-bench-{}-{mode:?}.cwasm", std::process::id()).replace([' ', '{', '}', ':'], ""));
+        let code = std::env::temp_dir().join(
+            format!("wharf-bench-{}-{mode:?}.cwasm", std::process::id())
+                .replace([' ', '{', '}', ':'], ""),
+        );
         File::create(&code).unwrap().write_all(&engine.compile(wasm).unwrap()).unwrap();
-        let steps = ["find-device", "check", "format", "grow", "mount-device", "mount-staged", "set-block-queue", "block-device"];
+        let steps = [
+            "find-device",
+            "check",
+            "format",
+            "grow",
+            "mount-device",
+            "mount-staged",
+            "set-block-queue",
+            "block-device",
+        ];
         let manifest = Manifest {
             name: "disk".into(),
             version: "0.1.0".into(),
@@ -53,8 +74,13 @@ impl Subject {
             request: vec![],
             node: NodeRequest { steps: steps.map(str::to_owned).to_vec() },
         };
-        let calls = CallPorts { clock: Arc::new(RealClock(Instant::now())), limits: Limits::default(), observer: None };
-        let ports = BackendPorts { calls, egress: None, signer: None, grants: vec![], config: vec![] };
+        let calls = CallPorts {
+            clock: Arc::new(RealClock(Instant::now())),
+            limits: Limits::default(),
+            observer: None,
+        };
+        let ports =
+            BackendPorts { calls, egress: None, signer: None, grants: vec![], config: vec![] };
         let first = link(&engine, &code, &manifest, 1);
         Self { backend: WasmBackend::new(ports, first), engine, code, manifest }
     }
@@ -163,7 +189,9 @@ fn swap_under_load(subject: &Subject) -> String {
 
 fn main() {
     let Some(path) = std::env::args().skip(1).find(|argument| !argument.starts_with("--")) else {
-        eprintln!("usage: calls COMPONENT (the disk backend, `cargo xtask build-backends` makes it)");
+        eprintln!(
+            "usage: calls COMPONENT (the disk backend, `cargo xtask build-backends` makes it)"
+        );
         std::process::exit(2);
     };
     let wasm = std::fs::read(&path).unwrap();

@@ -1,6 +1,8 @@
-//! Accounts: where keys come from, who turns them into credentials, and how requests are signed with them.
+//! Accounts: where keys come from, who turns them into credentials, and how requests are signed
+//! with them.
 //!
-//! Keys live here and in the authenticator's memory during one call, and nowhere else: a backend names an account and gets signed requests.
+//! Keys live here and in the authenticator's memory during one call, and nowhere else: a backend
+//! names an account and gets signed requests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,15 +15,20 @@ use wharf_core::{Blame, Error, ErrorKind};
 use crate::host::{random_bytes, unix_millis};
 use crate::secret::Secret;
 
-/// A credential is renewed this long before it expires: longer than any call, and clouds hand out the next one by then.
+/// A credential is renewed this long before it expires: longer than any call, and clouds hand out
+/// the next one by then.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
-/// A credential without an end is obtained again after this time, so that a rotated key is found: it costs a file or an environment, not a request.
+/// A credential without an end is obtained again after this time, so that a rotated key is found:
+/// it costs a file or an environment, not a request.
 const READ_AGAIN: Duration = Duration::from_secs(60);
-/// After a renewal that failed, the old credential is used for this long before the next one: a service that hangs costs one call of many.
+/// After a renewal that failed, the old credential is used for this long before the next one: a
+/// service that hangs costs one call of many.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
-/// A metadata or token service answers in milliseconds; a call that waits for one must still have time for its own requests.
+/// A metadata or token service answers in milliseconds; a call that waits for one must still have
+/// time for its own requests.
 const OBTAINING_TIME: Duration = Duration::from_secs(10);
-/// A refused credential younger than this was obtained for the call that it was refused to: another one would be no better, and asking would never end.
+/// A refused credential younger than this was obtained for the call that it was refused to: another
+/// one would be no better, and asking would never end.
 const JUST_OBTAINED: Duration = Duration::from_secs(5);
 /// How often a call that waits for another one's credential looks whether its own caller has gone.
 const CANCELLATION_CHECK: Duration = Duration::from_millis(50);
@@ -40,7 +47,8 @@ pub struct Source {
 /// Reads a source anew each time a credential is obtained, so that rotated keys are found.
 pub trait SourceReader: Send + Sync {
     /// # Errors
-    /// `NotFound` when this source is empty here (no such file, no such variable): the next one is tried.
+    /// `NotFound` when this source is empty here (no such file, no such variable): the next one is
+    /// tried.
     fn read(&self) -> Result<Source, Error>;
 }
 
@@ -84,10 +92,13 @@ pub struct Reserved {
 impl Reserved {
     /// Whether a header (lower case) belongs to the signer.
     pub fn has_header(&self, name: &str) -> bool {
-        self.headers.iter().any(|reserved| reserved == name || (reserved.ends_with('-') && name.starts_with(reserved.as_str())))
+        self.headers.iter().any(|reserved| {
+            reserved == name || (reserved.ends_with('-') && name.starts_with(reserved.as_str()))
+        })
     }
 
-    /// Whether a query key belongs to the signer. Case does not matter: it does not to every server.
+    /// Whether a query key belongs to the signer. Case does not matter: it does not to every
+    /// server.
     pub fn has_query(&self, key: &str) -> bool {
         self.query.iter().any(|reserved| reserved.eq_ignore_ascii_case(key))
     }
@@ -148,8 +159,14 @@ pub trait Signer: Send + Sync {
     /// What only the account's signer may set.
     fn reserved(&self, call: &Call, account: &str) -> Result<Reserved, Error>;
     /// The signature of a request, and the credential that made it.
-    fn sign(&self, call: &Call, account: &str, request: &Unsigned<'_>) -> Result<(Signature, Arc<Credential>), Error>;
-    /// The cloud refused what this credential signed. True: the next signature is made with another one.
+    fn sign(
+        &self,
+        call: &Call,
+        account: &str,
+        request: &Unsigned<'_>,
+    ) -> Result<(Signature, Arc<Credential>), Error>;
+    /// The cloud refused what this credential signed. True: the next signature is made with another
+    /// one.
     fn refused(&self, account: &str, credential: &Arc<Credential>) -> bool;
 }
 
@@ -168,7 +185,9 @@ impl Used {
     /// The call ended because the cloud did not accept who signed. True: it is worth another try.
     pub(crate) fn refused(&self, signer: &dyn Signer) -> bool {
         let used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        used.iter().fold(false, |renewed, (account, credential)| signer.refused(account, credential) || renewed)
+        used.iter().fold(false, |renewed, (account, credential)| {
+            signer.refused(account, credential) || renewed
+        })
     }
 }
 
@@ -200,7 +219,11 @@ impl Held {
     fn new(credential: Credential, generation: u64, now: Duration, now_ms: u64) -> Self {
         Self {
             renew_at_ms: credential.expires_at_ms.map(|at| renewal(now_ms, at)),
-            not_renewed_before: if credential.expires_at_ms.is_some() { now } else { now + READ_AGAIN },
+            not_renewed_before: if credential.expires_at_ms.is_some() {
+                now
+            } else {
+                now + READ_AGAIN
+            },
             credential: Arc::new(credential),
             generation,
             since: now,
@@ -218,11 +241,16 @@ impl Held {
 
 impl Account {
     /// `sources` are tried in this order; `settings` go to every signature.
-    pub fn new(authenticator: Arc<dyn Authenticator>, sources: Vec<Box<dyn SourceReader>>, settings: Parameters) -> Self {
+    pub fn new(
+        authenticator: Arc<dyn Authenticator>,
+        sources: Vec<Box<dyn SourceReader>>,
+        settings: Parameters,
+    ) -> Self {
         Self { authenticator, sources, settings, state: Mutex::default(), obtained: Condvar::new() }
     }
 
-    /// A credential that is good for a while. While one caller obtains another, the rest go on with the old one or, where there is none, wait.
+    /// A credential that is good for a while. While one caller obtains another, the rest go on with
+    /// the old one or, where there is none, wait.
     fn credential(&self, call: &Call, clock: &dyn Clock) -> Result<Arc<Credential>, Error> {
         let generation = self.authenticator.generation();
         let mut state = self.lock();
@@ -236,9 +264,15 @@ impl Account {
                 break;
             }
             if call.is_cancelled() || call.remaining(clock.now()).is_zero() {
-                return Err(Error::unavailable("the caller stopped waiting while a credential was obtained"));
+                return Err(Error::unavailable(
+                    "the caller stopped waiting while a credential was obtained",
+                ));
             }
-            state = self.obtained.wait_timeout(state, CANCELLATION_CHECK).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .obtained
+                .wait_timeout(state, CANCELLATION_CHECK)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         state.obtaining = true;
         drop(state);
@@ -248,7 +282,12 @@ impl Account {
         self.renewed(&obtaining, clock, generation)
     }
 
-    fn renewed(&self, call: &Call, clock: &dyn Clock, generation: u64) -> Result<Arc<Credential>, Error> {
+    fn renewed(
+        &self,
+        call: &Call,
+        clock: &dyn Clock,
+        generation: u64,
+    ) -> Result<Arc<Credential>, Error> {
         let obtained = self.obtain(call);
         let (now, now_ms) = (clock.now(), unix_millis());
         let mut state = self.lock();
@@ -271,14 +310,22 @@ impl Account {
     fn obtain(&self, call: &Call) -> Result<Credential, Error> {
         let mut missing = Vec::new();
         for source in &self.sources {
-            match source.read().and_then(|source| self.authenticator.obtain(call, &source, unix_millis())) {
+            match source
+                .read()
+                .and_then(|source| self.authenticator.obtain(call, &source, unix_millis()))
+            {
                 Err(error) if error.kind == ErrorKind::NotFound => missing.push(error.message),
                 other => return other,
             }
         }
-        let reasons = if missing.is_empty() { "it has no sources".to_owned() } else { missing.join("; ") };
-        Err(Error::new(ErrorKind::Unauthenticated, Blame::User, format!("no credential: {reasons}"))
-            .with_hint("give the account a source that has keys"))
+        let reasons =
+            if missing.is_empty() { "it has no sources".to_owned() } else { missing.join("; ") };
+        Err(Error::new(
+            ErrorKind::Unauthenticated,
+            Blame::User,
+            format!("no credential: {reasons}"),
+        )
+        .with_hint("give the account a source that has keys"))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -314,7 +361,10 @@ pub struct Accounts {
 
 impl Accounts {
     /// From the operator's configuration.
-    pub fn new(accounts: impl IntoIterator<Item = (String, Account)>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        accounts: impl IntoIterator<Item = (String, Account)>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self { accounts: accounts.into_iter().collect(), clock }
     }
 
@@ -323,12 +373,15 @@ impl Accounts {
     /// # Errors
     /// `PermissionDenied` for an unknown account, `Unauthenticated` when no source has a key.
     pub fn credential(&self, call: &Call, account: &str) -> Result<Arc<Credential>, Error> {
-        self.get(account)?.credential(call, self.clock.as_ref()).map_err(|error| error.context(format!("account `{account}`")))
+        self.get(account)?
+            .credential(call, self.clock.as_ref())
+            .map_err(|error| error.context(format!("account `{account}`")))
     }
 
     fn get(&self, account: &str) -> Result<&Account, Error> {
         self.accounts.get(account).ok_or_else(|| {
-            Error::denied(format!("there is no account `{account}`")).with_hint("an administrator can add it to `accounts` in the configuration")
+            Error::denied(format!("there is no account `{account}`"))
+                .with_hint("an administrator can add it to `accounts` in the configuration")
         })
     }
 }
@@ -338,11 +391,24 @@ impl Signer for Accounts {
         Ok(self.get(account)?.authenticator.describe(call)?.reserved)
     }
 
-    fn sign(&self, call: &Call, account: &str, request: &Unsigned<'_>) -> Result<(Signature, Arc<Credential>), Error> {
+    fn sign(
+        &self,
+        call: &Call,
+        account: &str,
+        request: &Unsigned<'_>,
+    ) -> Result<(Signature, Arc<Credential>), Error> {
         let credential = self.credential(call, account)?;
         let account = self.get(account)?;
-        let nonce: String = random_bytes(NONCE_BYTES)?.iter().map(|byte| format!("{byte:02x}")).collect();
-        let signature = account.authenticator.sign(call, request, &account.settings, &credential, unix_millis(), &nonce)?;
+        let nonce: String =
+            random_bytes(NONCE_BYTES)?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let signature = account.authenticator.sign(
+            call,
+            request,
+            &account.settings,
+            &credential,
+            unix_millis(),
+            &nonce,
+        )?;
         Ok((signature, credential))
     }
 

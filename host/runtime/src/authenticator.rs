@@ -1,7 +1,9 @@
-//! [`WasmAuthenticator`]: the port [`Authenticator`], played by a component of the world `cloud-auth`.
+//! [`WasmAuthenticator`]: the port [`Authenticator`], played by a component of the world
+//! `cloud-auth`.
 //!
-//! It sees keys, so it has nowhere to send them: `obtain` reaches only what the operator granted to the account, `sign` has no import behind it
-//! but its log, and from that log and from errors the values that it was given are struck out.
+//! It sees keys, so it has nowhere to send them: `obtain` reaches only what the operator granted to
+//! the account, `sign` has no import behind it but its log, and from that log and from errors the
+//! values that it was given are struck out.
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
@@ -13,15 +15,16 @@ use wharf_core::ports::Call;
 use wharf_core::types::Parameters;
 use wharf_core::{Blame, Error, ErrorKind};
 
-use crate::account::{AuthDescription, Authenticator, Credential, Reserved, Signature, Source, Unsigned};
+use crate::account::{
+    AuthDescription, Authenticator, Credential, Reserved, Signature, Source, Unsigned,
+};
 use crate::bindings::auth::exports::wharf::volume::authenticator as wit;
 use crate::bindings::auth::{CloudAuth as Instance, CloudAuthPre};
-use crate::bindings::imports::types;
 use crate::component_error::ComponentError;
 use crate::contract;
 use crate::egress::{Author, Egress, Grants};
 use crate::engine::Engine;
-use crate::guest::{CallPorts, Entry, Guest, linker};
+use crate::guest::{CallPorts, Entry, Guest, Invoked, linker};
 use crate::host::{HostCtx, Outbound};
 use crate::secret::Secret;
 
@@ -44,12 +47,30 @@ impl AuthCode {
     ///
     /// # Errors
     /// [`ComponentError::Contract`] with every difference, in words.
-    pub fn link(engine: &Engine, component: &Component, manifest: Manifest, generation: u64) -> Result<Self, ComponentError> {
-        let differences = |error| ComponentError::Contract(contract::differences(engine.wasmtime(), component, World::CloudAuth, &error));
-        let pre = linker(engine, component, |linker| Instance::add_to_linker::<_, HasSelf<HostCtx>>(linker, |ctx| ctx))
-            .and_then(|linker| CloudAuthPre::new(linker.instantiate_pre(component)?))
-            .map_err(differences)?;
-        Ok(Self { guest: Guest::new(engine, manifest, generation), pre, described: OnceLock::new() })
+    pub fn link(
+        engine: &Engine,
+        component: &Component,
+        manifest: Manifest,
+        generation: u64,
+    ) -> Result<Self, ComponentError> {
+        let differences = |error| {
+            ComponentError::Contract(contract::differences(
+                engine.wasmtime(),
+                component,
+                World::CloudAuth,
+                &error,
+            ))
+        };
+        let pre = linker(engine, component, |linker| {
+            Instance::add_to_linker::<_, HasSelf<HostCtx>>(linker, |ctx| ctx)
+        })
+        .and_then(|linker| CloudAuthPre::new(linker.instantiate_pre(component)?))
+        .map_err(differences)?;
+        Ok(Self {
+            guest: Guest::new(engine, manifest, generation),
+            pre,
+            described: OnceLock::new(),
+        })
     }
 
     /// The generation's number in the store.
@@ -105,11 +126,18 @@ impl WasmAuthenticator {
         &self,
         code: &AuthCode,
         entry: Entry<'_>,
-        invoke: impl FnOnce(&Instance, &mut Store<HostCtx>) -> wasmtime::Result<Result<W, types::Error>>,
+        invoke: impl FnOnce(&Instance, &mut Store<HostCtx>) -> Invoked<W>,
         convert: impl FnOnce(W) -> T,
         check: impl FnOnce(&T) -> Result<(), Error>,
     ) -> Result<T, Error> {
-        code.guest.call(&self.ports.calls, entry, |store| code.pre.instantiate(store), invoke, convert, check)
+        code.guest.call(
+            &self.ports.calls,
+            entry,
+            |store| code.pre.instantiate(store),
+            invoke,
+            convert,
+            check,
+        )
     }
 }
 
@@ -123,19 +151,47 @@ impl Authenticator for WasmAuthenticator {
         if let Some(described) = code.described.get() {
             return Ok(described.clone());
         }
-        let invoke = |it: &Instance, store: &mut Store<HostCtx>| it.wharf_volume_authenticator().call_describe(store);
-        let description = self.call(&code, entry(call, "describe", None, Vec::new()), invoke, description_from_guest, check_description)?;
+        let invoke = |it: &Instance, store: &mut Store<HostCtx>| {
+            it.wharf_volume_authenticator().call_describe(store)
+        };
+        let description = self.call(
+            &code,
+            entry(call, "describe", None, Vec::new()),
+            invoke,
+            description_from_guest,
+            check_description,
+        )?;
         Ok(code.described.get_or_init(|| description).clone())
     }
 
     fn obtain(&self, call: &Call, source: &Source, now_ms: u64) -> Result<Credential, Error> {
         let code = self.active();
-        let grants = Arc::new(Grants { operator: self.ports.grants.clone(), manifest: code.guest.manifest.request.clone() });
-        let outbound = self.ports.egress.clone().map(|egress| Outbound { egress, signer: None, grants, author: Author::Authenticator });
+        let grants = Arc::new(Grants {
+            operator: self.ports.grants.clone(),
+            manifest: code.guest.manifest.request.clone(),
+        });
+        let outbound = self.ports.egress.clone().map(|egress| Outbound {
+            egress,
+            signer: None,
+            grants,
+            author: Author::Authenticator,
+        });
         let secrets = source.values.iter().map(|(_, value)| value.clone()).collect();
-        let source = wit::Source { kind: source.kind.clone(), values: exposed(&source.values), extensions: Vec::new() };
-        let invoke = |it: &Instance, store: &mut Store<HostCtx>| it.wharf_volume_authenticator().call_obtain(store, &source, now_ms);
-        self.call(&code, entry(call, "obtain", outbound, secrets), invoke, credential_from_guest, check_credential)
+        let source = wit::Source {
+            kind: source.kind.clone(),
+            values: exposed(&source.values),
+            extensions: Vec::new(),
+        };
+        let invoke = |it: &Instance, store: &mut Store<HostCtx>| {
+            it.wharf_volume_authenticator().call_obtain(store, &source, now_ms)
+        };
+        self.call(
+            &code,
+            entry(call, "obtain", outbound, secrets),
+            invoke,
+            credential_from_guest,
+            check_credential,
+        )
     }
 
     fn sign(
@@ -149,15 +205,31 @@ impl Authenticator for WasmAuthenticator {
     ) -> Result<Signature, Error> {
         let code = self.active();
         let secrets = credential.values.iter().map(|(_, value)| value.clone()).collect();
-        let credential = wit::Credential { values: exposed(&credential.values), expires_at_ms: credential.expires_at_ms, extensions: Vec::new() };
+        let credential = wit::Credential {
+            values: exposed(&credential.values),
+            expires_at_ms: credential.expires_at_ms,
+            extensions: Vec::new(),
+        };
         let request = unsigned_to_guest(request, settings);
-        let invoke =
-            |it: &Instance, store: &mut Store<HostCtx>| it.wharf_volume_authenticator().call_sign(store, &request, &credential, now_ms, nonce);
-        self.call(&code, entry(call, "sign", None, secrets), invoke, signature_from_guest, check_signature)
+        let invoke = |it: &Instance, store: &mut Store<HostCtx>| {
+            it.wharf_volume_authenticator().call_sign(store, &request, &credential, now_ms, nonce)
+        };
+        self.call(
+            &code,
+            entry(call, "sign", None, secrets),
+            invoke,
+            signature_from_guest,
+            check_signature,
+        )
     }
 }
 
-fn entry<'a>(call: &'a Call, function: &'static str, outbound: Option<Outbound>, secrets: Vec<Secret>) -> Entry<'a> {
+fn entry<'a>(
+    call: &'a Call,
+    function: &'static str,
+    outbound: Option<Outbound>,
+    secrets: Vec<Secret>,
+) -> Entry<'a> {
     Entry { call, function, outbound, config: Arc::default(), secrets }
 }
 
@@ -182,13 +254,28 @@ fn unsigned_to_guest(request: &Unsigned<'_>, settings: &Parameters) -> wit::Unsi
 }
 
 fn description_from_guest(description: wit::AuthDescription) -> AuthDescription {
-    let wit::AuthDescription { name, version, reserved_headers, reserved_query, source_kinds, extensions: _ } = description;
-    AuthDescription { name, version, reserved: Reserved { headers: reserved_headers, query: reserved_query }, source_kinds }
+    let wit::AuthDescription {
+        name,
+        version,
+        reserved_headers,
+        reserved_query,
+        source_kinds,
+        extensions: _,
+    } = description;
+    AuthDescription {
+        name,
+        version,
+        reserved: Reserved { headers: reserved_headers, query: reserved_query },
+        source_kinds,
+    }
 }
 
 fn credential_from_guest(credential: wit::Credential) -> Credential {
     let wit::Credential { values, expires_at_ms, extensions: _ } = credential;
-    Credential { values: values.into_iter().map(|(key, value)| (key, Secret::new(value))).collect(), expires_at_ms }
+    Credential {
+        values: values.into_iter().map(|(key, value)| (key, Secret::new(value))).collect(),
+        expires_at_ms,
+    }
 }
 
 fn signature_from_guest(signature: wit::Signature) -> Signature {
@@ -197,13 +284,20 @@ fn signature_from_guest(signature: wit::Signature) -> Signature {
 }
 
 fn check_description(it: &AuthDescription) -> Result<(), Error> {
-    let longest = [it.reserved.headers.len(), it.reserved.query.len(), it.source_kinds.len()].into_iter().max().unwrap_or(0);
+    let longest = [it.reserved.headers.len(), it.reserved.query.len(), it.source_kinds.len()]
+        .into_iter()
+        .max()
+        .unwrap_or(0);
     bound("names in its description", longest, NAMES)
 }
 
 fn check_credential(it: &Credential) -> Result<(), Error> {
     bound("values in its credential", it.values.len(), CREDENTIAL_VALUES)?;
-    bound("bytes in its credential", it.values.iter().map(|(key, value)| key.len() + value.expose().len()).sum(), CREDENTIAL_BYTES)
+    bound(
+        "bytes in its credential",
+        it.values.iter().map(|(key, value)| key.len() + value.expose().len()).sum(),
+        CREDENTIAL_BYTES,
+    )
 }
 
 fn check_signature(it: &Signature) -> Result<(), Error> {
@@ -212,7 +306,11 @@ fn check_signature(it: &Signature) -> Result<(), Error> {
 
 fn bound(what: &str, length: usize, bound: usize) -> Result<(), Error> {
     if length > bound {
-        return Err(Error::new(ErrorKind::Internal, Blame::Backend, format!("{length} {what}, at most {bound} are allowed")));
+        return Err(Error::new(
+            ErrorKind::Internal,
+            Blame::Backend,
+            format!("{length} {what}, at most {bound} are allowed"),
+        ));
     }
     Ok(())
 }

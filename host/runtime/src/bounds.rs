@@ -1,11 +1,13 @@
-//! What a guest's answer may be. The host keeps answers for a while and passes them on to protocols that have bounds of their own, so an
-//! answer that is too large is the backend's defect, found here and named.
+//! What a guest's answer may be. The host keeps answers for a while and passes them on to protocols
+//! that have bounds of their own, so an answer that is too large is the backend's defect, found
+//! here and named.
 
 use std::collections::HashSet;
 
 use wharf_core::plan::{MAX_STEPS, Plan};
 use wharf_core::types::{
-    Answer, Attached, Description, Expanded, Listed, NodeDescription, Observation, Parameters, Pending, Translated, Validated, Volume,
+    Answer, Attached, Description, Expanded, Listed, NodeDescription, Observation, Parameters,
+    Pending, Translated, Validated, Volume,
 };
 use wharf_core::{Blame, Error, ErrorKind};
 
@@ -17,7 +19,8 @@ pub const STATE_BYTES: usize = 64 << 10;
 pub const WATCHED_IDS: usize = 64;
 /// A context or a topology, all pairs together: CSI's own bound on a map field.
 pub const MAP_BYTES: usize = 4 << 10;
-/// An id: FlexVolume and CSI put it into names and one-line fields; CSI suggests 128 bytes, clouds stay below, resource names do not.
+/// An id: FlexVolume and CSI put it into names and one-line fields; CSI suggests 128 bytes, clouds
+/// stay below, resource names do not.
 pub const ID_BYTES: usize = 256;
 /// A text for people.
 pub const TEXT_BYTES: usize = 4 << 10;
@@ -38,14 +41,20 @@ pub(crate) fn description(it: &Description) -> Checked {
     list("description.drivers", it.drivers.len(), SHORT_LIST)?;
     list("description.capabilities", it.capabilities.len(), SHORT_LIST)?;
     list("description.topology-keys", it.topology_keys.len(), SHORT_LIST)?;
-    it.capabilities.iter().chain(&it.topology_keys).try_for_each(|word| text("description", word, ID_BYTES))?;
+    it.capabilities
+        .iter()
+        .chain(&it.topology_keys)
+        .try_for_each(|word| text("description", word, ID_BYTES))?;
     for driver in &it.drivers {
         text("driver.name", &driver.name, ID_BYTES)?;
         list("driver.flexvolume", driver.flexvolume.len(), SHORT_LIST)?;
         driver.flexvolume.iter().try_for_each(|name| text("driver.flexvolume", name, ID_BYTES))?;
     }
     if it.observe_batch == 0 || it.observe_batch > OBSERVE_BATCH {
-        return Err(defect(format!("`description.observe-batch` is {}, it must be 1 to {OBSERVE_BATCH}", it.observe_batch)));
+        return Err(defect(format!(
+            "`description.observe-batch` is {}, it must be 1 to {OBSERVE_BATCH}",
+            it.observe_batch
+        )));
     }
     Ok(())
 }
@@ -56,7 +65,10 @@ pub(crate) fn observations(asked: &[String], answered: &[Observation]) -> Checke
     let mut seen = HashSet::new();
     for observation in answered {
         if !wanted.contains(observation.id.as_str()) {
-            return Err(defect(format!("`observe` answered for `{}`, which was not asked about", short(&observation.id))));
+            return Err(defect(format!(
+                "`observe` answered for `{}`, which was not asked about",
+                short(&observation.id)
+            )));
         }
         if !seen.insert(observation.id.as_str()) {
             return Err(defect(format!("`observe` answered twice for `{}`", observation.id)));
@@ -95,7 +107,11 @@ pub(crate) fn validated(it: &Validated) -> Checked {
 }
 
 pub(crate) fn listed(max_entries: u32, it: &Listed) -> Checked {
-    let bound = if max_entries == 0 { PAGE_VOLUMES } else { usize::try_from(max_entries).unwrap_or(PAGE_VOLUMES) };
+    let bound = if max_entries == 0 {
+        PAGE_VOLUMES
+    } else {
+        usize::try_from(max_entries).unwrap_or(PAGE_VOLUMES)
+    };
     list("listed.volumes", it.volumes.len(), bound)?;
     it.volumes.iter().try_for_each(volume)?;
     it.next_token.iter().try_for_each(|token| text("listed.next-token", token, RESUME_BYTES))
@@ -175,7 +191,8 @@ fn short(text: &str) -> &str {
 }
 
 fn defect(message: String) -> Error {
-    Error::new(ErrorKind::Internal, Blame::Backend, message).with_hint("this is a defect of the backend; report it to its author")
+    Error::new(ErrorKind::Internal, Blame::Backend, message)
+        .with_hint("this is a defect of the backend; report it to its author")
 }
 
 #[cfg(test)]
@@ -189,7 +206,12 @@ mod tests {
     }
 
     fn waiting(watch: usize, resume: usize) -> Answer<()> {
-        Answer::Pending(Pending { after_ms: 0, watch: vec!["d".into(); watch], resume: Some("r".repeat(resume)), reason: String::new() })
+        Answer::Pending(Pending {
+            after_ms: 0,
+            watch: vec!["d".into(); watch],
+            resume: Some("r".repeat(resume)),
+            reason: String::new(),
+        })
     }
 
     #[test]
@@ -197,8 +219,18 @@ mod tests {
         let asked = ["a".to_owned(), "b".to_owned()];
         assert!(observations(&asked, &[observation("b", 1), observation("a", 1)]).is_ok());
         assert!(observations(&asked, &[observation("a", 1)]).unwrap_err().message.contains("`b`"));
-        assert!(observations(&asked, &[observation("a", 1), observation("a", 1)]).unwrap_err().message.contains("twice"));
-        assert!(observations(&asked, &[observation("a", 1), observation("c", 1)]).unwrap_err().message.contains("not asked"));
+        assert!(
+            observations(&asked, &[observation("a", 1), observation("a", 1)])
+                .unwrap_err()
+                .message
+                .contains("twice")
+        );
+        assert!(
+            observations(&asked, &[observation("a", 1), observation("c", 1)])
+                .unwrap_err()
+                .message
+                .contains("not asked")
+        );
     }
 
     #[test]
@@ -209,29 +241,49 @@ mod tests {
         assert!(answered(&waiting(WATCHED_IDS, RESUME_BYTES)).is_ok());
         assert!(answered(&waiting(WATCHED_IDS + 1, 0)).is_err());
         assert!(answered(&waiting(0, RESUME_BYTES + 1)).is_err());
-        let step = Step::FindDevice(FindDevice { serial: "x".into(), links: vec![], minimum_bytes: 0 });
-        assert!(plan(&Plan { steps: vec![step.clone(); MAX_STEPS], summary: String::new() }).is_ok());
+        let step =
+            Step::FindDevice(FindDevice { serial: "x".into(), links: vec![], minimum_bytes: 0 });
+        assert!(
+            plan(&Plan { steps: vec![step.clone(); MAX_STEPS], summary: String::new() }).is_ok()
+        );
         assert!(plan(&Plan { steps: vec![step; MAX_STEPS + 1], summary: String::new() }).is_err());
-        let huge = Step::FindDevice(FindDevice { serial: "x".repeat(5 * STEP_BYTES), links: vec![], minimum_bytes: 0 });
+        let huge = Step::FindDevice(FindDevice {
+            serial: "x".repeat(5 * STEP_BYTES),
+            links: vec![],
+            minimum_bytes: 0,
+        });
         assert!(plan(&Plan { steps: vec![huge], summary: String::new() }).is_err());
     }
 
     #[test]
     fn ids_and_maps_are_bounded() {
-        let node =
-            |id: &str, value: usize| NodeDescription { node_id: NodeId::new(id), topology: vec![("k".into(), "v".repeat(value))], max_volumes: None };
+        let node = |id: &str, value: usize| NodeDescription {
+            node_id: NodeId::new(id),
+            topology: vec![("k".into(), "v".repeat(value))],
+            max_volumes: None,
+        };
         assert!(node_description(&node("i-1", 10)).is_ok());
         assert!(node_description(&node("", 10)).is_err());
         assert!(node_description(&node("i\n1", 10)).is_err());
         assert!(node_description(&node(&"i".repeat(ID_BYTES + 1), 10)).is_err());
         assert!(node_description(&node("i-1", MAP_BYTES)).is_err());
-        let twice = Translated { volume: VolumeId::new("d"), context: vec![("a".into(), String::new()), ("a".into(), String::new())] };
+        let twice = Translated {
+            volume: VolumeId::new("d"),
+            context: vec![("a".into(), String::new()), ("a".into(), String::new())],
+        };
         assert!(translated(&twice).is_err());
     }
 
     #[test]
     fn a_page_is_no_longer_than_it_was_asked_to_be() {
-        let volume = Volume { id: VolumeId::new("d"), capacity_bytes: 0, context: vec![], topology: vec![], source: None, attached_to: vec![] };
+        let volume = Volume {
+            id: VolumeId::new("d"),
+            capacity_bytes: 0,
+            context: vec![],
+            topology: vec![],
+            source: None,
+            attached_to: vec![],
+        };
         let page = Listed { volumes: vec![volume; 3], next_token: None };
         assert!(listed(3, &page).is_ok());
         assert!(listed(2, &page).is_err());

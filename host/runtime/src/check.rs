@@ -1,5 +1,5 @@
-//! Whether a component works: linked, really instantiated under limits, and asked who it is. Some differences from the contract show only when
-//! it is instantiated, so nothing less is a check.
+//! Whether a component works: linked, really instantiated under limits, and asked who it is. Some
+//! differences from the contract show only when it is instantiated, so nothing less is a check.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,22 +32,38 @@ pub enum Checked {
 /// Links, instantiates and describes a component. It reaches no network and sees no configuration.
 ///
 /// # Errors
-/// What differs from the contract, in words; a trap with the guest's own message; or a name that is not the manifest's.
-pub fn check_component(engine: &Engine, component: &Component, manifest: &Manifest, clock: &Arc<dyn Clock>) -> Result<Checked, ComponentError> {
+/// What differs from the contract, in words; a trap with the guest's own message; or a name that is
+/// not the manifest's.
+pub fn check_component(
+    engine: &Engine,
+    component: &Component,
+    manifest: &Manifest,
+    clock: &Arc<dyn Clock>,
+) -> Result<Checked, ComponentError> {
     let calls = CallPorts { clock: Arc::clone(clock), limits: Limits::default(), observer: None };
     let call = Call::until(clock.now() + DESCRIBE_TIME);
     let (checked, described) = match manifest.world {
         World::Backend => {
             let code = BackendCode::link(engine, component, manifest.clone(), 0)?;
-            let ports = BackendPorts { calls, egress: None, signer: None, grants: Vec::new(), config: Vec::new() };
-            let description = WasmBackend::new(ports, Arc::new(code)).describe(&call).map_err(ComponentError::Check)?;
+            let ports = BackendPorts {
+                calls,
+                egress: None,
+                signer: None,
+                grants: Vec::new(),
+                config: Vec::new(),
+            };
+            let description = WasmBackend::new(ports, Arc::new(code))
+                .describe(&call)
+                .map_err(ComponentError::Check)?;
             let name = description.name.clone();
             (Checked::Backend(description), name)
         }
         World::CloudAuth => {
             let code = AuthCode::link(engine, component, manifest.clone(), 0)?;
             let ports = AuthPorts { calls, egress: None, grants: Vec::new() };
-            let description = WasmAuthenticator::new(ports, Arc::new(code)).describe(&call).map_err(ComponentError::Check)?;
+            let description = WasmAuthenticator::new(ports, Arc::new(code))
+                .describe(&call)
+                .map_err(ComponentError::Check)?;
             let name = description.name.clone();
             (Checked::Auth(description), name)
         }

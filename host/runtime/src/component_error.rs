@@ -10,7 +10,9 @@ pub enum ComponentError {
     #[error("this is not a WebAssembly component that Wharf can compile: {0}")]
     Compile(String),
     /// Precompiled by another engine.
-    #[error("the precompiled code was made by another build of Wharf and must be compiled again: {0}")]
+    #[error(
+        "the precompiled code was made by another build of Wharf and must be compiled again: {0}"
+    )]
     Stale(String),
     /// Its imports or exports are not those of the contract.
     #[error("the component does not fit this build's contract: {}", .0.join("; "))]
@@ -19,7 +21,10 @@ pub enum ComponentError {
     #[error("{0}")]
     Check(wharf_core::Error),
     /// It says something else about itself than its manifest.
-    #[error("the component calls itself `{described}`, and its manifest says `{manifest}`: build it again so that both agree")]
+    #[error(
+        "the component calls itself `{described}`, and its manifest says `{manifest}`: build it \
+         again so that both agree"
+    )]
     Name {
         /// What `describe` answered.
         described: String,

@@ -1,5 +1,5 @@
-//! Why a component does not link, in words. The linker's own text names types and indices; what a person needs is which interface of which
-//! version is missing, and who has to change what.
+//! Why a component does not link, in words. The linker's own text names types and indices; what a
+//! person needs is which interface of which version is missing, and who has to change what.
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -26,14 +26,20 @@ pub(crate) fn exports(world: World) -> &'static [&'static str] {
 }
 
 /// Everything that differs from the contract; `cause` is what the linker said.
-pub(crate) fn differences(engine: &Engine, component: &Component, world: World, cause: &wasmtime::Error) -> Vec<String> {
+pub(crate) fn differences(
+    engine: &Engine,
+    component: &Component,
+    world: World,
+    cause: &wasmtime::Error,
+) -> Vec<String> {
     let ty = component.component_type();
     let imported: Vec<String> = ty.imports(engine).map(|(name, _)| name.to_owned()).collect();
     let exported: Vec<String> = ty.exports(engine).map(|(name, _)| name.to_owned()).collect();
     let mut differences = compare(world, &imported, &exported);
     if differences.is_empty() {
         differences.push(format!(
-            "its imports and exports have the right names, but a function or a type in them is not that of contract {VERSION}; build it against that contract ({})",
+            "its imports and exports have the right names, but a function or a type in them is \
+             not that of contract {VERSION}; build it against that contract ({})",
             cause.root_cause()
         ));
     }
@@ -42,7 +48,8 @@ pub(crate) fn differences(engine: &Engine, component: &Component, world: World, 
 
 fn compare(world: World, imported: &[String], exported: &[String]) -> Vec<String> {
     let imports_differ = imported.iter().filter_map(|name| judge_import(world, name));
-    let exports_differ = exports(world).iter().filter_map(|interface| judge_export(world, interface, exported));
+    let exports_differ =
+        exports(world).iter().filter_map(|interface| judge_export(world, interface, exported));
     imports_differ.chain(exports_differ).collect()
 }
 
@@ -53,31 +60,49 @@ fn judge_import(world: World, name: &str) -> Option<String> {
     let allowed = imports(world);
     let Some((interface, version)) = split(name) else {
         return Some(format!(
-            "it imports `{name}`, which Wharf does not have; a component of the world `{}` may import {}",
+            "it imports `{name}`, which Wharf does not have; a component of the world `{}` may \
+             import {}",
             world.word(),
             allowed.join(", ")
         ));
     };
     if !allowed.contains(&interface) {
         return Some(format!(
-            "it imports `{interface}` of the contract, which the world `{}` does not have; it may import {}",
+            "it imports `{interface}` of the contract, which the world `{}` does not have; it may \
+             import {}",
             world.word(),
             allowed.join(", ")
         ));
     }
-    (!is_compatible(version))
-        .then(|| format!("it imports `{interface}` of contract {version}, and this build of Wharf speaks {VERSION}; {}", advice(version)))
+    (!is_compatible(version)).then(|| {
+        format!(
+            "it imports `{interface}` of contract {version}, and this build of Wharf speaks \
+             {VERSION}; {}",
+            advice(version)
+        )
+    })
 }
 
 fn judge_export(world: World, interface: &str, exported: &[String]) -> Option<String> {
-    let found: Vec<&str> =
-        exported.iter().filter_map(|name| split(name)).filter(|(name, _)| *name == interface).map(|(_, version)| version).collect();
+    let found: Vec<&str> = exported
+        .iter()
+        .filter_map(|name| split(name))
+        .filter(|(name, _)| *name == interface)
+        .map(|(_, version)| version)
+        .collect();
     if found.iter().any(|version| is_compatible(version)) {
         return None;
     }
     Some(match found.first() {
-        Some(version) => format!("it exports `{interface}` of contract {version}, and this build of Wharf speaks {VERSION}; {}", advice(version)),
-        None => format!("it does not export `{interface}`, which every component of the world `{}` has", world.word()),
+        Some(version) => format!(
+            "it exports `{interface}` of contract {version}, and this build of Wharf speaks \
+             {VERSION}; {}",
+            advice(version)
+        ),
+        None => format!(
+            "it does not export `{interface}`, which every component of the world `{}` has",
+            world.word()
+        ),
     })
 }
 
@@ -119,14 +144,18 @@ mod tests {
     #[test]
     fn the_names_here_are_those_of_the_contract() {
         let mut resolve = wit_parser::Resolve::default();
-        let (package, _) = resolve.push_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit")).unwrap();
+        let (package, _) = resolve
+            .push_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit"))
+            .unwrap();
         for world in [World::Backend, World::CloudAuth] {
             let id = resolve.select_world(&[package], Some(world.word())).unwrap();
-            let names = |items: &wit_parser::IndexMap<wit_parser::WorldKey, wit_parser::WorldItem>| {
-                let mut names: Vec<String> = items.keys().map(|key| resolve.name_world_key(key)).collect();
-                names.sort();
-                names
-            };
+            let names =
+                |items: &wit_parser::IndexMap<wit_parser::WorldKey, wit_parser::WorldItem>| {
+                    let mut names: Vec<String> =
+                        items.keys().map(|key| resolve.name_world_key(key)).collect();
+                    names.sort();
+                    names
+                };
             let own = |interfaces: &[&str]| {
                 let mut names = named(interfaces, VERSION);
                 names.sort();
@@ -140,7 +169,10 @@ mod tests {
     #[test]
     fn a_fitting_component_differs_in_nothing() {
         for world in [World::Backend, World::CloudAuth] {
-            assert!(compare(world, &named(imports(world), "0.1.0"), &named(exports(world), "0.1.7")).is_empty());
+            assert!(
+                compare(world, &named(imports(world), "0.1.0"), &named(exports(world), "0.1.7"))
+                    .is_empty()
+            );
         }
     }
 
@@ -149,17 +181,36 @@ mod tests {
         let world = World::CloudAuth;
         let newer = compare(world, &named(&["http"], "0.2.0"), &named(&["authenticator"], "0.2.0"));
         assert_eq!(newer.len(), 2);
-        assert!(newer.iter().all(|text| text.contains("0.2.0") && text.contains(VERSION) && text.contains("update Wharf")), "{newer:?}");
-        let missing = compare(World::Backend, &[], &named(&["identity", "controller", "node", "legacy"], "0.1.0"));
-        assert_eq!(missing, ["it does not export `snapshots`, which every component of the world `backend` has"]);
+        assert!(
+            newer.iter().all(|text| text.contains("0.2.0")
+                && text.contains(VERSION)
+                && text.contains("update Wharf")),
+            "{newer:?}"
+        );
+        let missing = compare(
+            World::Backend,
+            &[],
+            &named(&["identity", "controller", "node", "legacy"], "0.1.0"),
+        );
+        assert_eq!(
+            missing,
+            ["it does not export `snapshots`, which every component of the world `backend` has"]
+        );
     }
 
     #[test]
     fn an_unknown_import_is_told_with_what_there_is() {
         let exported = named(exports(World::Backend), "0.1.0");
         let foreign = compare(World::Backend, &["acme:disk/io@1.0.0".to_owned()], &exported);
-        assert!(foreign[0].contains("acme:disk/io@1.0.0") && foreign[0].contains("wall-clock"), "{foreign:?}");
-        let other_world = compare(World::CloudAuth, &named(&["random"], "0.1.0"), &named(&["authenticator"], "0.1.0"));
+        assert!(
+            foreign[0].contains("acme:disk/io@1.0.0") && foreign[0].contains("wall-clock"),
+            "{foreign:?}"
+        );
+        let other_world = compare(
+            World::CloudAuth,
+            &named(&["random"], "0.1.0"),
+            &named(&["authenticator"], "0.1.0"),
+        );
         assert!(other_world[0].contains("`random`"), "{other_world:?}");
     }
 }

@@ -1,7 +1,8 @@
 //! The nouns of the contract, between the component's side and the core's.
 //!
-//! Every record is taken apart by name without `..` and every enum matched without a wildcard: a change of the contract that is not
-//! carried over does not compile. Nothing is judged here; that is [`crate::bounds`].
+//! Every record is taken apart by name without `..` and every enum matched without a wildcard: a
+//! change of the contract that is not carried over does not compile. Nothing is judged here; that
+//! is [`crate::bounds`].
 
 mod from_guest;
 mod to_guest;

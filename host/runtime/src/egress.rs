@@ -1,7 +1,9 @@
-//! Requests that leave the host on a guest's behalf: what a request is, what it may be, and who sends it.
+//! Requests that leave the host on a guest's behalf: what a request is, what it may be, and who
+//! sends it.
 //!
-//! A guest names an endpoint, an account and an action; it never sees a URL or a key. [`HttpEgress`] is the one implementation that has a
-//! network; tests put their own behind [`Egress`].
+//! A guest names an endpoint, an account and an action; it never sees a URL or a key.
+//! [`HttpEgress`] is the one implementation that has a network; tests put their own behind
+//! [`Egress`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -97,15 +99,28 @@ impl Grants {
     /// # Errors
     /// `PermissionDenied`.
     pub fn check(&self, request: &Request) -> Result<(), Error> {
-        let (endpoint, account, action) = (request.endpoint.as_str(), request.account.as_deref(), request.granted_action());
-        let signed = account.map_or_else(|| "unsigned".to_owned(), |account| format!("signed by account `{account}`"));
+        let (endpoint, account, action) =
+            (request.endpoint.as_str(), request.account.as_deref(), request.granted_action());
+        let signed = account.map_or_else(
+            || "unsigned".to_owned(),
+            |account| format!("signed by account `{account}`"),
+        );
         if !self.manifest.iter().any(|asked| asked.covers(endpoint, account.is_some(), &action)) {
-            return Err(Error::denied(format!("`{action}` on endpoint `{endpoint}` ({signed}) is not in the component's manifest"))
-                .with_hint("the backend's author has to request it; a manifest that does not ask gets nothing"));
+            return Err(Error::denied(format!(
+                "`{action}` on endpoint `{endpoint}` ({signed}) is not in the component's manifest"
+            ))
+            .with_hint(
+                "the backend's author has to request it; a manifest that does not ask gets nothing",
+            ));
         }
         if !self.operator.iter().any(|grant| grant.permits(endpoint, account, &action)) {
-            return Err(Error::denied(format!("`{action}` on endpoint `{endpoint}` ({signed}) is not granted"))
-                .with_hint(format!("an administrator can add it to the grants of endpoint `{endpoint}` in the configuration")));
+            return Err(Error::denied(format!(
+                "`{action}` on endpoint `{endpoint}` ({signed}) is not granted"
+            ))
+            .with_hint(format!(
+                "an administrator can add it to the grants of endpoint `{endpoint}` in the \
+                 configuration"
+            )));
         }
         Ok(())
     }
@@ -141,14 +156,17 @@ impl Budget {
 
     /// Takes bytes, if there are so many left.
     pub fn take(&self, bytes: usize) -> bool {
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes))
+            .is_ok()
     }
 }
 
 /// Sends requests.
 pub trait Egress: Send + Sync {
-    /// Sends all of them at once and answers in their order. The error of a mutating request that left the host and was not answered has
-    /// [`wharf_core::Effect::Unknown`]; every other error has [`wharf_core::Effect::None`].
+    /// Sends all of them at once and answers in their order. The error of a mutating request that
+    /// left the host and was not answered has [`wharf_core::Effect::Unknown`]; every other
+    /// error has [`wharf_core::Effect::None`].
     fn send_all(&self, scope: &Scope<'_>, requests: Vec<Request>) -> Vec<Result<Response, Error>>;
 }
 
@@ -173,22 +191,46 @@ mod tests {
 
     #[test]
     fn a_request_needs_both_the_manifest_and_the_operator() {
-        let asked = EndpointRequest { endpoint: "ecs".into(), signed: true, actions: vec!["*".into()] };
-        let grant = EndpointGrant { endpoint: "ecs".into(), account: Some("main".into()), actions: vec!["Describe*".into()] };
+        let asked =
+            EndpointRequest { endpoint: "ecs".into(), signed: true, actions: vec!["*".into()] };
+        let grant = EndpointGrant {
+            endpoint: "ecs".into(),
+            account: Some("main".into()),
+            actions: vec!["Describe*".into()],
+        };
         let both = Grants { operator: vec![grant.clone()], manifest: vec![asked.clone()] };
         assert!(both.check(&request(Some("main"), "DescribeDisks")).is_ok());
-        assert!(both.check(&request(Some("main"), "DeleteDisk")).unwrap_err().message.contains("not granted"));
+        assert!(
+            both.check(&request(Some("main"), "DeleteDisk"))
+                .unwrap_err()
+                .message
+                .contains("not granted")
+        );
         assert!(both.check(&request(Some("other"), "DescribeDisks")).is_err());
         let only_operator = Grants { operator: vec![grant], manifest: vec![] };
-        assert!(only_operator.check(&request(Some("main"), "DescribeDisks")).unwrap_err().message.contains("manifest"));
+        assert!(
+            only_operator
+                .check(&request(Some("main"), "DescribeDisks"))
+                .unwrap_err()
+                .message
+                .contains("manifest")
+        );
         let only_manifest = Grants { operator: vec![], manifest: vec![asked] };
         assert!(only_manifest.check(&request(Some("main"), "DescribeDisks")).is_err());
     }
 
     #[test]
     fn an_unsigned_request_is_granted_by_its_method_and_path() {
-        let asked = EndpointRequest { endpoint: "ecs".into(), signed: false, actions: vec!["GET /latest/*".into()] };
-        let grant = EndpointGrant { endpoint: "ecs".into(), account: None, actions: vec!["GET /latest/id".into()] };
+        let asked = EndpointRequest {
+            endpoint: "ecs".into(),
+            signed: false,
+            actions: vec!["GET /latest/*".into()],
+        };
+        let grant = EndpointGrant {
+            endpoint: "ecs".into(),
+            account: None,
+            actions: vec!["GET /latest/id".into()],
+        };
         let grants = Grants { operator: vec![grant], manifest: vec![asked] };
         assert!(grants.check(&request(None, "")).is_ok());
         assert!(grants.check(&request(Some("main"), "GET /latest/id")).is_err());

@@ -1,7 +1,8 @@
 //! Engine set-up: one set of compile settings, two ways of allocating.
 //!
-//! Both modes compile to the same code, so that a file precompiled by one is loaded by the other. What the modes are for: a process that makes
-//! one call and exits takes [`EngineMode::OnDemand`]; a server takes [`EngineMode::Pooled`].
+//! Both modes compile to the same code, so that a file precompiled by one is loaded by the other.
+//! What the modes are for: a process that makes one call and exits takes [`EngineMode::OnDemand`];
+//! a server takes [`EngineMode::Pooled`].
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,36 +10,45 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use wasmtime::component::Component;
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
+};
 
 use crate::component_error::ComponentError;
 use crate::ticker::{Ticker, TickingGuard};
 
-/// Linear memory of one call: the largest real guest (Python, with its interpreter) starts at 30 MiB; a Rust guest uses one.
+/// Linear memory of one call: the largest real guest (Python, with its interpreter) starts at 30
+/// MiB; a Rust guest uses one.
 pub const MEMORY_BYTES: usize = 64 << 20;
-/// Table elements of one call, all tables together: the Python interpreter has about 10 000 functions behind pointers.
+/// Table elements of one call, all tables together: the Python interpreter has about 10 000
+/// functions behind pointers.
 pub const TABLE_ELEMENTS: usize = 32_768;
-/// Core instances of one component: three for a Rust guest, some dozens for an interpreter that is linked from libraries.
+/// Core instances of one component: three for a Rust guest, some dozens for an interpreter that is
+/// linked from libraries.
 pub const CORE_INSTANCES: u32 = 64;
 /// Tables of one component, for the same reason.
 pub const TABLES: u32 = 8;
 /// Linear memories of one component; nothing real has a second one.
 pub const MEMORIES: u32 = 2;
 
-/// Address space behind one memory. The default (4 GiB) fails under `ulimit -v` and in 39-bit address spaces as soon as there is a pool;
-/// twice [`MEMORY_BYTES`] leaves growth in place.
+/// Address space behind one memory. The default (4 GiB) fails under `ulimit -v` and in 39-bit
+/// address spaces as soon as there is a pool; twice [`MEMORY_BYTES`] leaves growth in place.
 const MEMORY_RESERVATION: u64 = 128 << 20;
-/// Bounds are checked explicitly with a reservation this small; the guard only has to catch constant offsets.
+/// Bounds are checked explicitly with a reservation this small; the guard only has to catch
+/// constant offsets.
 const MEMORY_GUARD: u64 = 64 << 10;
-/// Native stack of a guest: the shadow stack is in linear memory, this one holds return addresses and spills.
+/// Native stack of a guest: the shadow stack is in linear memory, this one holds return addresses
+/// and spills.
 const WASM_STACK: usize = 512 << 10;
-/// Bytes that a slot keeps mapped between calls: the pages that a Rust guest touches, and more. Only pays with `PAGEMAP_SCAN`.
+/// Bytes that a slot keeps mapped between calls: the pages that a Rust guest touches, and more.
+/// Only pays with `PAGEMAP_SCAN`.
 const KEEP_RESIDENT: usize = 1_200 << 10;
 
 /// How memory for calls is obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineMode {
-    /// Slots reserved once and reused: 28 µs a call, 3 ms to set up. Falls back to `OnDemand` where the kernel cannot do it well.
+    /// Slots reserved once and reused: 28 µs a call, 3 ms to set up. Falls back to `OnDemand` where
+    /// the kernel cannot do it well.
     Pooled {
         /// Calls that can run at once.
         slots: u32,
@@ -60,7 +70,8 @@ struct Inner {
 }
 
 impl Engine {
-    /// Sets an engine up. A pool that this machine cannot give (no `PAGEMAP_SCAN`, too little address space) becomes `OnDemand`.
+    /// Sets an engine up. A pool that this machine cannot give (no `PAGEMAP_SCAN`, too little
+    /// address space) becomes `OnDemand`.
     ///
     /// # Errors
     /// [`ComponentError::Engine`] when even the plain engine is refused.
@@ -70,7 +81,8 @@ impl Engine {
         {
             return Ok(Self::around(pooled, mode));
         }
-        let plain = wasmtime::Engine::new(&settings()).map_err(|error| ComponentError::Engine(format!("{error:#}")))?;
+        let plain = wasmtime::Engine::new(&settings())
+            .map_err(|error| ComponentError::Engine(format!("{error:#}")))?;
         Ok(Self::around(plain, EngineMode::OnDemand))
     }
 
@@ -84,34 +96,45 @@ impl Engine {
         self.inner.mode
     }
 
-    /// Names everything that precompiled code depends on: wasmtime's version, the machine and the settings. A path component.
+    /// Names everything that precompiled code depends on: wasmtime's version, the machine and the
+    /// settings. A path component.
     pub fn hash(&self) -> String {
         let mut hasher = DefaultHasher::new();
         self.inner.wasmtime.precompile_compatibility_hash().hash(&mut hasher);
         format!("{:016x}", hasher.finish())
     }
 
-    /// Compiles a component to code for [`Engine::load`]. Takes 30 ms for a small guest, seconds and hundreds of megabytes for one with an
-    /// interpreter inside: never on a request's path, and for components from outside in a child process with limits.
+    /// Compiles a component to code for [`Engine::load`]. Takes 30 ms for a small guest, seconds
+    /// and hundreds of megabytes for one with an interpreter inside: never on a request's path,
+    /// and for components from outside in a child process with limits.
     ///
     /// # Errors
     /// [`ComponentError::Compile`] when this is no valid component.
     pub fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, ComponentError> {
-        self.inner.wasmtime.precompile_component(wasm).map_err(|error| ComponentError::Compile(format!("{error:#}")))
+        self.inner
+            .wasmtime
+            .precompile_component(wasm)
+            .map_err(|error| ComponentError::Compile(format!("{error:#}")))
     }
 
     /// Maps precompiled code: this open file, whatever its path means by now.
     ///
     /// # Safety
-    /// The content must be what [`Engine::compile`] returned, byte by byte: wasmtime runs it as native code and does not check it. The caller
-    /// has compared this very file's digest with one that only root can write, and only root can write the file.
+    /// The content must be what [`Engine::compile`] returned, byte by byte: wasmtime runs it as
+    /// native code and does not check it. The caller has compared this very file's digest with
+    /// one that only root can write, and only root can write the file.
     ///
     /// # Errors
     /// [`ComponentError::Stale`] when it was made by another engine.
     pub unsafe fn load(&self, code: &File) -> Result<Component, ComponentError> {
         // SAFETY: the caller's obligation, word for word.
-        unsafe { Component::deserialize_file(&self.inner.wasmtime, format!("/proc/self/fd/{}", code.as_raw_fd())) }
-            .map_err(|error| ComponentError::Stale(format!("{error:#}")))
+        unsafe {
+            Component::deserialize_file(
+                &self.inner.wasmtime,
+                format!("/proc/self/fd/{}", code.as_raw_fd()),
+            )
+        }
+        .map_err(|error| ComponentError::Stale(format!("{error:#}")))
     }
 
     /// Compiles and loads in one go, for checks, tests and tools.
@@ -119,7 +142,8 @@ impl Engine {
     /// # Errors
     /// [`ComponentError::Compile`] when this is no valid component.
     pub fn load_wasm(&self, wasm: &[u8]) -> Result<Component, ComponentError> {
-        Component::from_binary(&self.inner.wasmtime, wasm).map_err(|error| ComponentError::Compile(format!("{error:#}")))
+        Component::from_binary(&self.inner.wasmtime, wasm)
+            .map_err(|error| ComponentError::Compile(format!("{error:#}")))
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
@@ -145,7 +169,8 @@ fn settings() -> Config {
     config
 }
 
-/// A pool, where it is worth having: without `PAGEMAP_SCAN` resetting a slot costs more than mapping a new one.
+/// A pool, where it is worth having: without `PAGEMAP_SCAN` resetting a slot costs more than
+/// mapping a new one.
 fn pooled(slots: u32) -> Option<wasmtime::Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)

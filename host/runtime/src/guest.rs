@@ -1,5 +1,6 @@
-//! One call of one guest: a fresh store, a fresh instance, the function, and both are gone. Whatever a guest does ends here, as a value or as
-//! an error that names the component, the function and what happened.
+//! One call of one guest: a fresh store, a fresh instance, the function, and both are gone.
+//! Whatever a guest does ends here, as a value or as an error that names the component, the
+//! function and what happened.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,9 @@ use crate::limits::{CROSSING_BYTES, Limits, Stop};
 use crate::observer::{CallEvent, Observer, Outcome};
 use crate::secret::Secret;
 use crate::wasi;
+
+/// What calling an export gives: a trap, or the component's own answer.
+pub(crate) type Invoked<W> = wasmtime::Result<Result<W, types::Error>>;
 
 /// What calls of any component need from the process.
 #[derive(Clone)]
@@ -57,7 +61,14 @@ pub(crate) struct Entry<'a> {
 impl Guest {
     pub(crate) fn new(engine: &Engine, manifest: Manifest, generation: u64) -> Self {
         let label = format!("{} {}", manifest.name, manifest.version).into();
-        Self { engine: engine.clone(), manifest, generation, label, calls: AtomicU64::new(0), broken: AtomicU64::new(0) }
+        Self {
+            engine: engine.clone(),
+            manifest,
+            generation,
+            label,
+            calls: AtomicU64::new(0),
+            broken: AtomicU64::new(0),
+        }
     }
 
     /// Calls so far, and how many of them trapped or broke a bound.
@@ -71,20 +82,26 @@ impl Guest {
         ports: &CallPorts,
         entry: Entry<'_>,
         instantiate: impl FnOnce(&mut Store<HostCtx>) -> wasmtime::Result<B>,
-        invoke: impl FnOnce(&B, &mut Store<HostCtx>) -> wasmtime::Result<Result<W, types::Error>>,
+        invoke: impl FnOnce(&B, &mut Store<HostCtx>) -> Invoked<W>,
         convert: impl FnOnce(W) -> T,
         check: impl FnOnce(&T) -> Result<(), Error>,
     ) -> Result<T, Error> {
         let (start, call, function) = (Instant::now(), entry.call, entry.function);
         let remaining = call.remaining(ports.clock.now());
         if call.is_cancelled() || remaining.is_zero() {
-            return Err(Error::new(ErrorKind::DeadlineExceeded, Blame::Host, format!("no time is left for `{function}`")));
+            return Err(Error::new(
+                ErrorKind::DeadlineExceeded,
+                Blame::Host,
+                format!("no time is left for `{function}`"),
+            ));
         }
         let _ticking = self.engine.ticking()?;
         let mut store = self.store(ports, remaining, entry);
         let ran = match instantiate(&mut store) {
             Ok(instance) => invoke(&instance, &mut store),
-            Err(error) if error.is::<Trap>() || error.is::<PoolConcurrencyLimitError>() => Err(error),
+            Err(error) if error.is::<Trap>() || error.is::<PoolConcurrencyLimitError>() => {
+                Err(error)
+            }
             // Linking compares names; the types of exports are compared only now.
             Err(error) => Err(error.context(Unfit)),
         };
@@ -95,8 +112,16 @@ impl Guest {
             self.broken.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(observer) = &ports.observer {
-            let (component, http_requests) = (self.manifest.name.as_str(), store.data().sent.requests);
-            observer.called(&CallEvent { component, generation: self.generation, function, duration: start.elapsed(), http_requests, outcome });
+            let (component, http_requests) =
+                (self.manifest.name.as_str(), store.data().sent.requests);
+            observer.called(&CallEvent {
+                component,
+                generation: self.generation,
+                function,
+                duration: start.elapsed(),
+                http_requests,
+                outcome,
+            });
         }
         result
     }
@@ -141,30 +166,56 @@ impl Guest {
                 (Err(error), outcome)
             }
             Err(trap) if trap.is::<PoolConcurrencyLimitError>() => {
-                let error = Error::unavailable(format!("{}: all places for backend calls are taken", self.at(function)));
+                let error = Error::unavailable(format!(
+                    "{}: all places for backend calls are taken",
+                    self.at(function)
+                ));
                 (Err(error), Outcome::Failed(ErrorKind::Unavailable))
             }
             Err(trap) => self.stopped(ctx, function, &trap),
         }
     }
 
-    fn stopped<T>(&self, ctx: &HostCtx, function: &'static str, trap: &wasmtime::Error) -> (Result<T, Error>, Outcome) {
+    fn stopped<T>(
+        &self,
+        ctx: &HostCtx,
+        function: &'static str,
+        trap: &wasmtime::Error,
+    ) -> (Result<T, Error>, Outcome) {
         let at = self.at(function);
         match ctx.watch.stopped() {
             Some(Stop::Cancelled) => {
-                let error = Error::new(ErrorKind::Aborted, Blame::Host, format!("{at}: stopped, because the caller no longer waits"));
-                return (Err(unknown_if(ctx.sent.mutated, error)), Outcome::Failed(ErrorKind::Aborted));
+                let error = Error::new(
+                    ErrorKind::Aborted,
+                    Blame::Host,
+                    format!("{at}: stopped, because the caller no longer waits"),
+                );
+                return (
+                    Err(unknown_if(ctx.sent.mutated, error)),
+                    Outcome::Failed(ErrorKind::Aborted),
+                );
             }
             Some(Stop::Deadline) => {
-                let error = Error::new(ErrorKind::DeadlineExceeded, Blame::Host, format!("{at}: stopped at the caller's deadline"));
-                return (Err(unknown_if(ctx.sent.mutated, error)), Outcome::Failed(ErrorKind::DeadlineExceeded));
+                let error = Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    Blame::Host,
+                    format!("{at}: stopped at the caller's deadline"),
+                );
+                return (
+                    Err(unknown_if(ctx.sent.mutated, error)),
+                    Outcome::Failed(ErrorKind::DeadlineExceeded),
+                );
             }
             Some(Stop::Wall(_) | Stop::Cpu(_)) | None => {}
         }
         let backtrace = tidy(ctx, &format!("{trap:?}"));
         tracing::error!(target: "wharf::guest", component = &*self.label, generation = self.generation, function, "trapped: {backtrace}");
-        let error = Error::new(ErrorKind::Internal, Blame::Backend, format!("{at}: {}", cause(ctx, trap)))
-            .with_hint("this is a defect of the backend; `wharf backend rollback` brings the last generation back");
+        let error =
+            Error::new(ErrorKind::Internal, Blame::Backend, format!("{at}: {}", cause(ctx, trap)))
+                .with_hint(
+                    "this is a defect of the backend; `wharf backend rollback` brings the last \
+                     generation back",
+                );
         broken(after_requests(ctx, error))
     }
 
@@ -173,7 +224,8 @@ impl Guest {
     }
 }
 
-/// A guest's own error, in bounds, and with what the host knows better: whether a mutating request stayed unanswered.
+/// A guest's own error, in bounds, and with what the host knows better: whether a mutating request
+/// stayed unanswered.
 fn judged(ctx: &HostCtx, mut error: Error) -> Error {
     error.message = tidy(ctx, &error.message);
     error.hint = error.hint.map(|hint| tidy(ctx, &hint));
@@ -188,14 +240,19 @@ fn tidy(ctx: &HostCtx, text: &str) -> String {
     ctx.log.scrubber().clean(text, TEXT_BYTES)
 }
 
-/// Why it stopped, best source first: what the guest said, what the host refused, what the processor did.
+/// Why it stopped, best source first: what the guest said, what the host refused, what the
+/// processor did.
 fn cause(ctx: &HostCtx, trap: &wasmtime::Error) -> String {
     if let Some(panic) = ctx.log.panic() {
         return format!("it panicked: {panic}");
     }
     match ctx.watch.stopped() {
-        Some(Stop::Wall(bound)) => return format!("it took longer than {} s, requests included", bound.as_secs_f32()),
-        Some(Stop::Cpu(bound)) => return format!("it computed for longer than {} s", bound.as_secs_f32()),
+        Some(Stop::Wall(bound)) => {
+            return format!("it took longer than {} s, requests included", bound.as_secs_f32());
+        }
+        Some(Stop::Cpu(bound)) => {
+            return format!("it computed for longer than {} s", bound.as_secs_f32());
+        }
         Some(Stop::Cancelled | Stop::Deadline) | None => {}
     }
     if let Some(exceeded) = ctx.memory.exceeded() {
@@ -204,7 +261,8 @@ fn cause(ctx: &HostCtx, trap: &wasmtime::Error) -> String {
     if trap.is::<Unfit>() {
         let cause = tidy(ctx, &trap.root_cause().to_string());
         return format!(
-            "it cannot be started: a function or a type in it is not that of contract {VERSION}; build it against that contract ({cause})"
+            "it cannot be started: a function or a type in it is not that of contract {VERSION}; \
+             build it against that contract ({cause})"
         );
     }
     match trap.downcast_ref::<Trap>() {
@@ -213,7 +271,8 @@ fn cause(ctx: &HostCtx, trap: &wasmtime::Error) -> String {
     }
 }
 
-/// A defect after a mutating request must not look final: what the request did is not known, and the next call finds out.
+/// A defect after a mutating request must not look final: what the request did is not known, and
+/// the next call finds out.
 fn after_requests(ctx: &HostCtx, mut error: Error) -> Error {
     if ctx.sent.mutated {
         error.kind = ErrorKind::Unavailable;
@@ -236,7 +295,8 @@ fn broken<T>(error: Error) -> (Result<T, Error>, Outcome) {
 #[error("it cannot be instantiated")]
 struct Unfit;
 
-/// What a component of a world is linked with: the world's imports, and an empty WASI where its tool chain insists on one.
+/// What a component of a world is linked with: the world's imports, and an empty WASI where its
+/// tool chain insists on one.
 pub(crate) fn linker(
     engine: &Engine,
     component: &Component,

@@ -1,16 +1,20 @@
-//! A guest's lines on their way to the host's log: bounded, in one line each, and without the secrets that the guest was given.
+//! A guest's lines on their way to the host's log: bounded, in one line each, and without the
+//! secrets that the guest was given.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::secret::Secret;
 
-/// A panic's text is no longer than this: a location and a message; it ends in an error that a person reads.
+/// A panic's text is no longer than this: a location and a message; it ends in an error that a
+/// person reads.
 const PANIC_BYTES: usize = 4 << 10;
-/// Shorter values are not looked for: they are no secrets, and their removal would garble everything else.
+/// Shorter values are not looked for: they are no secrets, and their removal would garble
+/// everything else.
 const SHORTEST_SECRET: usize = 6;
 
-/// What a line costs besides its text: the time, the target and the fields that are written with it. Empty lines are bounded by it.
+/// What a line costs besides its text: the time, the target and the fields that are written with
+/// it. Empty lines are bounded by it.
 const LINE_BYTES: usize = 128;
 
 /// How important a line is.
@@ -31,11 +35,13 @@ pub(crate) struct Scrubber {
 impl Scrubber {
     /// Longest first: a secret may be part of another.
     fn hide(&mut self, secrets: impl IntoIterator<Item = Secret>) {
-        self.secrets.extend(secrets.into_iter().filter(|secret| secret.expose().len() >= SHORTEST_SECRET));
+        self.secrets
+            .extend(secrets.into_iter().filter(|secret| secret.expose().len() >= SHORTEST_SECRET));
         self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
     }
 
-    /// One line of at most so many bytes. Secrets go first, while they are still in one piece: they may have line breaks, and a cut may go through one.
+    /// One line of at most so many bytes. Secrets go first, while they are still in one piece: they
+    /// may have line breaks, and a cut may go through one.
     pub(crate) fn clean(&self, text: &str, bytes: usize) -> String {
         let mut text = Cow::Borrowed(text);
         for secret in &self.secrets {
@@ -60,7 +66,15 @@ pub(crate) struct GuestLog {
 
 impl GuestLog {
     pub(crate) fn new(component: Arc<str>, function: &'static str, bytes: usize) -> Self {
-        Self { component, function, left: bytes, dropped_lines: 0, dropped_bytes: 0, panic: None, scrubber: Scrubber::default() }
+        Self {
+            component,
+            function,
+            left: bytes,
+            dropped_lines: 0,
+            dropped_bytes: 0,
+            panic: None,
+            scrubber: Scrubber::default(),
+        }
     }
 
     /// Values that must not appear in what this guest says.
@@ -104,7 +118,8 @@ impl GuestLog {
 impl Drop for GuestLog {
     fn drop(&mut self) {
         if self.dropped_lines > 0 {
-            let (component, function, lines, bytes) = (&*self.component, self.function, self.dropped_lines, self.dropped_bytes);
+            let (component, function, lines, bytes) =
+                (&*self.component, self.function, self.dropped_lines, self.dropped_bytes);
             tracing::warn!(target: "wharf::guest", component, function, "{lines} lines ({bytes} bytes) of log text were above this call's bound and were dropped");
         }
     }
@@ -142,7 +157,10 @@ mod tests {
     fn secrets_and_line_breaks_do_not_pass() {
         let mut log = GuestLog::new("x".into(), "sign", 10);
         log.hide([Secret::new("hunter22"), Secret::new("ab")]);
-        assert_eq!(log.scrubber().clean("key is hunter22\nabout it\n", 99), "key is [hidden] about it");
+        assert_eq!(
+            log.scrubber().clean("key is hunter22\nabout it\n", 99),
+            "key is [hidden] about it"
+        );
         log.panicked("at hunter22");
         log.panicked("second");
         assert_eq!(log.panic(), Some("at [hidden]"));

@@ -1,4 +1,5 @@
-//! The host's side of the contract's imports: what a guest can reach during one call, and nothing else.
+//! The host's side of the contract's imports: what a guest can reach during one call, and nothing
+//! else.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -76,22 +77,30 @@ impl HostCtx {
         }
     }
 
-    /// A credential that the cloud refused may have been rotated or revoked since it was obtained. Then it is dropped and the call is worth another try;
-    /// who cannot sign with a fresh one either has no rights, and that is final.
+    /// A credential that the cloud refused may have been rotated or revoked since it was obtained.
+    /// Then it is dropped and the call is worth another try; who cannot sign with a fresh one
+    /// either has no rights, and that is final.
     pub(crate) fn retried_if_refused(&self, mut error: Error) -> Error {
         let signer = self.outbound.as_ref().and_then(|outbound| outbound.signer.as_deref());
-        if error.kind == ErrorKind::Unauthenticated && signer.is_some_and(|signer| self.used.refused(signer)) {
+        if error.kind == ErrorKind::Unauthenticated
+            && signer.is_some_and(|signer| self.used.refused(signer))
+        {
             error.kind = ErrorKind::Unavailable;
             error.message.push_str("; the next call signs with another credential");
         }
         error
     }
 
-    fn send_requests(&mut self, requests: Vec<http::Request>) -> Vec<Result<http::Response, types::Error>> {
+    fn send_requests(
+        &mut self,
+        requests: Vec<http::Request>,
+    ) -> Vec<Result<http::Response, types::Error>> {
         let count = requests.len();
         match self.admit(count) {
             Ok(outbound) => self.send_admitted(&outbound, requests),
-            Err(error) => (0..count.min(PARALLEL_REQUESTS)).map(|_| Err(convert::error_to_guest(&error))).collect(),
+            Err(error) => (0..count.min(PARALLEL_REQUESTS))
+                .map(|_| Err(convert::error_to_guest(&error)))
+                .collect(),
         }
     }
 
@@ -108,16 +117,25 @@ impl HostCtx {
             return Err(Error::new(
                 ErrorKind::ResourceExhausted,
                 Blame::Backend,
-                format!("`{}` sent more than {} requests in one call", self.function, self.request_bound),
+                format!(
+                    "`{}` sent more than {} requests in one call",
+                    self.function, self.request_bound
+                ),
             ));
         }
         self.sent.requests += count;
         Ok(outbound)
     }
 
-    fn send_admitted(&mut self, outbound: &Outbound, requests: Vec<http::Request>) -> Vec<Result<http::Response, types::Error>> {
-        let requests: Vec<Request> = requests.into_iter().map(convert::request_from_guest).collect();
-        let mutating: Vec<bool> = requests.iter().map(|request| request.effect == RequestEffect::Mutate).collect();
+    fn send_admitted(
+        &mut self,
+        outbound: &Outbound,
+        requests: Vec<http::Request>,
+    ) -> Vec<Result<http::Response, types::Error>> {
+        let requests: Vec<Request> =
+            requests.into_iter().map(convert::request_from_guest).collect();
+        let mutating: Vec<bool> =
+            requests.iter().map(|request| request.effect == RequestEffect::Mutate).collect();
         let scope = Scope {
             grants: &outbound.grants,
             author: outbound.author,
@@ -134,21 +152,37 @@ impl HostCtx {
             self.sent.mutated |= mutates && (answer.is_ok() || unanswered);
             self.sent.unanswered |= mutates && unanswered;
         }
-        answers.into_iter().map(|answer| answer.map(convert::response_to_guest).map_err(|error| convert::error_to_guest(&error))).collect()
+        answers
+            .into_iter()
+            .map(|answer| {
+                answer
+                    .map(convert::response_to_guest)
+                    .map_err(|error| convert::error_to_guest(&error))
+            })
+            .collect()
     }
 }
 
 impl types::Host for HostCtx {}
 
 impl http::Host for HostCtx {
-    fn send(&mut self, request: http::Request) -> wasmtime::Result<Result<http::Response, types::Error>> {
+    fn send(
+        &mut self,
+        request: http::Request,
+    ) -> wasmtime::Result<Result<http::Response, types::Error>> {
         let answer = self.send_requests(vec![request]).pop();
         answer.ok_or_else(|| wasmtime::Error::msg("the host sent a request and kept no answer"))
     }
 
-    fn send_all(&mut self, requests: Vec<http::Request>) -> wasmtime::Result<Vec<Result<http::Response, types::Error>>> {
+    fn send_all(
+        &mut self,
+        requests: Vec<http::Request>,
+    ) -> wasmtime::Result<Vec<Result<http::Response, types::Error>>> {
         if requests.len() > PARALLEL_REQUESTS {
-            return Err(wasmtime::Error::msg(format!("`send-all` with {} requests, at most {PARALLEL_REQUESTS} are allowed", requests.len())));
+            return Err(wasmtime::Error::msg(format!(
+                "`send-all` with {} requests, at most {PARALLEL_REQUESTS} are allowed",
+                requests.len()
+            )));
         }
         Ok(self.send_requests(requests))
     }
@@ -191,7 +225,9 @@ impl wall_clock::Host for HostCtx {
 impl random::Host for HostCtx {
     fn bytes(&mut self, count: u32) -> wasmtime::Result<Vec<u8>> {
         if count > RANDOM_BYTES {
-            return Err(wasmtime::Error::msg(format!("{count} random bytes asked for, at most {RANDOM_BYTES} are allowed")));
+            return Err(wasmtime::Error::msg(format!(
+                "{count} random bytes asked for, at most {RANDOM_BYTES} are allowed"
+            )));
         }
         random_bytes(count as usize).map_err(|error| wasmtime::Error::msg(error.to_string()))
     }
@@ -211,7 +247,9 @@ pub(crate) fn random_bytes(count: usize) -> Result<Vec<u8>, Error> {
         match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
             Ok(read) => filled += read,
             Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(Error::internal(format!("the kernel gives no random bytes: {error}"))),
+            Err(error) => {
+                return Err(Error::internal(format!("the kernel gives no random bytes: {error}")));
+            }
         }
     }
     Ok(bytes)

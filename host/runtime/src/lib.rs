@@ -1,11 +1,12 @@
 //! Components at work: the only crate that knows wasmtime.
 //!
-//! It plays the core's port `Backend` with a component ([`WasmBackend`]), signs with another ([`WasmAuthenticator`] behind [`Accounts`]), and is
-//! the way out for both ([`HttpEgress`]). It knows nothing of files beyond the code it is handed, of protocols, and of clouds: where
+//! It plays the core's port `Backend` with a component ([`WasmBackend`]), signs with another
+//! ([`WasmAuthenticator`] behind [`Accounts`]), and is the way out for both ([`HttpEgress`]). It
+//! knows nothing of files beyond the code it is handed, of protocols, and of clouds: where
 //! components lie is `wharf-store`'s, and only the binary puts the two together.
 //!
-//! One call is one store and one instance, whatever the call: traps, leaks, hangs, cancellation and hot swap need no further thought. All calls
-//! block the thread they come from.
+//! One call is one store and one instance, whatever the call: traps, leaks, hangs, cancellation and
+//! hot swap need no further thought. All calls block the thread they come from.
 
 mod account;
 mod authenticator;
@@ -28,13 +29,19 @@ mod secret;
 mod ticker;
 mod wasi;
 
-pub use account::{Account, Accounts, AuthDescription, Authenticator, Credential, Reserved, Signature, Signer, Source, SourceReader, Unsigned};
+pub use account::{
+    Account, Accounts, AuthDescription, Authenticator, Credential, Reserved, Signature, Signer,
+    Source, SourceReader, Unsigned,
+};
 pub use authenticator::{AuthCode, AuthPorts, WasmAuthenticator};
 pub use backend::{BackendCode, BackendPorts, WasmBackend};
 pub use check::{Checked, check_component};
 pub use component_error::ComponentError;
 pub use contract::VERSION as CONTRACT_VERSION;
-pub use egress::{Author, Budget, Egress, Endpoint, EndpointError, Grants, HttpEgress, Request, RequestEffect, Response, Scope};
+pub use egress::{
+    Author, Budget, Egress, Endpoint, EndpointError, Grants, HttpEgress, Request, RequestEffect,
+    Response, Scope,
+};
 pub use engine::{Engine, EngineMode, MEMORY_BYTES};
 pub use guest::CallPorts;
 pub use limits::Limits;

@@ -1,4 +1,5 @@
-//! What one call of a guest may use. Every bound stands beside its reason and is enforced in this crate.
+//! What one call of a guest may use. Every bound stands beside its reason and is enforced in this
+//! crate.
 
 use std::time::{Duration, Instant};
 
@@ -8,21 +9,24 @@ use wharf_core::ports::Call;
 
 use crate::engine::{CORE_INSTANCES, MEMORIES, MEMORY_BYTES, TABLE_ELEMENTS, TABLES};
 
-/// Bytes that a guest may hand over in one crossing, counted after copying: a list of a million references to one string is
-/// that many copies here. Above the largest honest answer (a thousand volumes), below what hurts.
+/// Bytes that a guest may hand over in one crossing, counted after copying: a list of a million
+/// references to one string is that many copies here. Above the largest honest answer (a thousand
+/// volumes), below what hurts.
 pub(crate) const CROSSING_BYTES: usize = 16 << 20;
 /// Random bytes in one request; the contract's number.
 pub(crate) const RANDOM_BYTES: u32 = 4096;
 /// Requests in one `send-all`; the contract's number.
 pub(crate) const PARALLEL_REQUESTS: usize = 16;
 
-/// A guest has this long to make something of a request that ran out of time; without it a cloud that hangs would look like a guest that does.
+/// A guest has this long to make something of a request that ran out of time; without it a cloud
+/// that hangs would look like a guest that does.
 const CONCLUDING_TIME: Duration = Duration::from_millis(500);
 
 /// Bounds that an operator may change. The defaults suit every backend in this repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Wall time of one call, cloud requests included. The host calls again, so a call is one step and not an operation.
+    /// Wall time of one call, cloud requests included. The host calls again, so a call is one step
+    /// and not an operation.
     pub wall: Duration,
     /// Processor time of one call: real ones take microseconds, interpreted ones milliseconds.
     pub cpu: Duration,
@@ -70,20 +74,35 @@ impl Memory {
 }
 
 impl ResourceLimiter for Memory {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let total = self.bytes.saturating_sub(current).saturating_add(desired);
         if total > self.bound {
-            self.exceeded = Some(format!("it asked for {total} bytes of memory, at most {} are allowed", self.bound));
+            self.exceeded = Some(format!(
+                "it asked for {total} bytes of memory, at most {} are allowed",
+                self.bound
+            ));
             return Ok(false);
         }
         self.bytes = total;
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let total = self.elements.saturating_sub(current).saturating_add(desired);
         if total > TABLE_ELEMENTS {
-            self.exceeded = Some(format!("it asked for {total} table elements, at most {TABLE_ELEMENTS} are allowed"));
+            self.exceeded = Some(format!(
+                "it asked for {total} table elements, at most {TABLE_ELEMENTS} are allowed"
+            ));
             return Ok(false);
         }
         self.elements = total;
@@ -131,7 +150,8 @@ pub(crate) struct Watch {
 impl Watch {
     /// `remaining`: until the caller's deadline.
     pub(crate) fn new(call: &Call, remaining: Duration, limits: &Limits) -> Self {
-        let ends_with = if limits.wall < remaining { Stop::Wall(limits.wall) } else { Stop::Deadline };
+        let ends_with =
+            if limits.wall < remaining { Stop::Wall(limits.wall) } else { Stop::Deadline };
         let (now, time) = (Instant::now(), remaining.min(limits.wall));
         let requests_time = time.saturating_sub(CONCLUDING_TIME.min(time / 10));
         Self {
@@ -180,7 +200,8 @@ impl Watch {
     }
 }
 
-/// A guest runs on the thread that called it, so this is its processor time and leaves out what it waits for.
+/// A guest runs on the thread that called it, so this is its processor time and leaves out what it
+/// waits for.
 fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))

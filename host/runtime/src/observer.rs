@@ -1,4 +1,5 @@
-//! What a host may want to know of every call: metrics, and progress output of tools. Observers must not block.
+//! What a host may want to know of every call: metrics, and progress output of tools. Observers
+//! must not block.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Text that must not be seen. It has no `Debug`, no `Display` and no serialisation, and its memory is cleared when it goes.
+//! Text that must not be seen. It has no `Debug`, no `Display` and no serialisation, and its memory
+//! is cleared when it goes.
 
 use zeroize::Zeroize;
 

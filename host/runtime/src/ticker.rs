@@ -1,4 +1,5 @@
-//! The clock tick that lets the host look at a running guest: one OS thread, started by the first call, asleep while no guest runs.
+//! The clock tick that lets the host look at a running guest: one OS thread, started by the first
+//! call, asleep while no guest runs.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -8,9 +9,11 @@ use std::time::Duration;
 use wasmtime::EngineWeak;
 use wharf_core::Error;
 
-/// How long a guest runs before the host looks at it again. Short enough for deadlines in tenths of a second.
+/// How long a guest runs before the host looks at it again. Short enough for deadlines in tenths of
+/// a second.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
-/// Ticks without a call before the thread goes to sleep: waking it costs more than a call, so a busy server never does.
+/// Ticks without a call before the thread goes to sleep: waking it costs more than a call, so a
+/// busy server never does.
 const IDLE_TICKS: u32 = 100;
 
 /// Advances an engine's epoch while calls run.
@@ -35,12 +38,16 @@ impl Ticker {
     /// Ticks until the guard is dropped.
     ///
     /// # Errors
-    /// `Unavailable` when the machine refuses the thread: no call may run then, because nothing would end it.
+    /// `Unavailable` when the machine refuses the thread: no call may run then, because nothing
+    /// would end it.
     pub(crate) fn begin(&self) -> Result<TickingGuard<'_>, Error> {
-        let thread = self.thread.get_or_init(|| start(self.engine.clone(), Arc::clone(&self.shared)));
+        let thread =
+            self.thread.get_or_init(|| start(self.engine.clone(), Arc::clone(&self.shared)));
         let Some(thread) = thread else {
-            return Err(Error::unavailable("this machine refuses the thread that bounds backend calls")
-                .with_hint("raise the limit on threads (pids) of this process"));
+            return Err(Error::unavailable(
+                "this machine refuses the thread that bounds backend calls",
+            )
+            .with_hint("raise the limit on threads (pids) of this process"));
         };
         self.shared.running.fetch_add(1, Ordering::SeqCst);
         if self.shared.asleep.load(Ordering::SeqCst) {
@@ -71,7 +78,10 @@ impl Drop for TickingGuard<'_> {
 }
 
 fn start(engine: EngineWeak, shared: Arc<Shared>) -> Option<Thread> {
-    let spawned = std::thread::Builder::new().name("wharf-ticker".into()).stack_size(64 << 10).spawn(move || tick(&engine, &shared));
+    let spawned = std::thread::Builder::new()
+        .name("wharf-ticker".into())
+        .stack_size(64 << 10)
+        .spawn(move || tick(&engine, &shared));
     match spawned {
         Ok(handle) => Some(handle.thread().clone()),
         Err(error) => {

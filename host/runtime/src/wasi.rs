@@ -1,5 +1,6 @@
-//! WASI with nothing in it, for components whose tool chain insists: no folder, no environment, no argument, no network. What such a
-//! guest prints goes to its log; what it waits for ends with its call.
+//! WASI with nothing in it, for components whose tool chain insists: no folder, no environment, no
+//! argument, no network. What such a guest prints goes to its log; what it waits for ends with its
+//! call.
 //!
 //! Linked only for components that import `wasi:*`; everything else never touches this module.
 
@@ -24,7 +25,8 @@ const MONOTONIC_CLOCK: &str = "wasi:clocks/monotonic-clock@0.2.12";
 /// Printed text that waits for the end of the call; the same bound as the log's.
 const PRINTED_BYTES: usize = 64 << 10;
 
-/// Streams, errors and timers that a guest holds at once; each is memory of the host. An interpreter has a dozen.
+/// Streams, errors and timers that a guest holds at once; each is memory of the host. An
+/// interpreter has a dozen.
 const RESOURCES: usize = 1024;
 /// Random bytes in one request: an interpreter seeds itself with some thousand.
 const RANDOM_BYTES: u64 = 64 << 10;
@@ -40,7 +42,11 @@ impl Default for WasiState {
     fn default() -> Self {
         let printed = Printed::default();
         let mut ctx = WasiCtxBuilder::new();
-        ctx.stdout(printed.clone()).stderr(printed.clone()).allow_tcp(false).allow_udp(false).max_random_size(RANDOM_BYTES);
+        ctx.stdout(printed.clone())
+            .stderr(printed.clone())
+            .allow_tcp(false)
+            .allow_udp(false)
+            .max_random_size(RANDOM_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
         Self { ctx: ctx.build(), table, printed }
@@ -59,20 +65,30 @@ pub(crate) fn link(linker: &mut Linker<HostCtx>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     linker.allow_shadowing(true);
     let mut clock = linker.instance(MONOTONIC_CLOCK)?;
-    clock.func_wrap("subscribe-duration", |mut store: StoreContextMut<'_, HostCtx>, (nanos,): (u64,)| Ok((subscribe(store.data_mut(), nanos)?,)))?;
-    clock.func_wrap("subscribe-instant", |mut store: StoreContextMut<'_, HostCtx>, (when,): (u64,)| {
-        let now = wasmtime_wasi::clocks::WasiClocksView::clocks(store.data_mut()).now()?;
-        Ok((subscribe(store.data_mut(), when.saturating_sub(now))?,))
-    })?;
+    clock.func_wrap(
+        "subscribe-duration",
+        |mut store: StoreContextMut<'_, HostCtx>, (nanos,): (u64,)| {
+            Ok((subscribe(store.data_mut(), nanos)?,))
+        },
+    )?;
+    clock.func_wrap(
+        "subscribe-instant",
+        |mut store: StoreContextMut<'_, HostCtx>, (when,): (u64,)| {
+            let now = wasmtime_wasi::clocks::WasiClocksView::clocks(store.data_mut()).now()?;
+            Ok((subscribe(store.data_mut(), when.saturating_sub(now))?,))
+        },
+    )?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
-/// A guest that sleeps blocks a thread of the host, where no epoch reaches it: the sleep ends with the call.
+/// A guest that sleeps blocks a thread of the host, where no epoch reaches it: the sleep ends with
+/// the call.
 fn subscribe(ctx: &mut HostCtx, nanos: u64) -> wasmtime::Result<Resource<DynPollable>> {
     let left = ctx.watch.deadline().saturating_duration_since(Instant::now());
     let bounded = Duration::from_nanos(nanos).min(left);
-    wasmtime_wasi::clocks::WasiClocksView::clocks(ctx).subscribe_duration(u64::try_from(bounded.as_nanos()).unwrap_or(u64::MAX))
+    wasmtime_wasi::clocks::WasiClocksView::clocks(ctx)
+        .subscribe_duration(u64::try_from(bounded.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Moves what the guest printed into its log.
@@ -106,7 +122,11 @@ impl StdoutStream for Printed {
 }
 
 impl AsyncWrite for Printed {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         let mut printed = self.lock();
         let room = PRINTED_BYTES.saturating_sub(printed.len()).min(bytes.len());
         printed.extend(bytes.iter().take(room));

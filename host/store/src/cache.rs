@@ -1,5 +1,6 @@
-//! Compiled code of one engine. Forged code here would be arbitrary native code in the host, and the engine does not check it: so the folder
-//! belongs to this user alone, no link is followed, and a digest of our own is compared before anybody maps a file.
+//! Compiled code of one engine. Forged code here would be arbitrary native code in the host, and
+//! the engine does not check it: so the folder belongs to this user alone, no link is followed, and
+//! a digest of our own is compared before anybody maps a file.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
@@ -26,21 +27,27 @@ impl Cache {
         Self { folder }
     }
 
-    /// This component's code, open for mapping, if it is there and is what was put there. None: it has to be compiled again.
+    /// This component's code, open for mapping, if it is there and is what was put there. None: it
+    /// has to be compiled again.
     ///
     /// # Errors
-    /// When the folder or a file in it could have been changed by somebody else, naming it: that is for a person to look at.
+    /// When the folder or a file in it could have been changed by somebody else, naming it: that is
+    /// for a person to look at.
     pub fn get(&self, component: &Digest) -> Result<Option<File>, StoreError> {
         if !self.is_private_folder()? {
             return Ok(None);
         }
         let path = self.folder.join(format!("{component}.cwasm"));
         let Some((file, code)) = read_private(&path)? else { return Ok(None) };
-        let Some((_, expected)) = read_private(&self.folder.join(format!("{component}.sha256")))? else { return Ok(None) };
+        let Some((_, expected)) = read_private(&self.folder.join(format!("{component}.sha256")))?
+        else {
+            return Ok(None);
+        };
         Ok((expected == Digest::of(&code).as_str().as_bytes()).then_some(file))
     }
 
-    /// The right to compile for this engine. Whoever waits for it looks again with [`Cache::get`] afterwards: the one before may have compiled the same.
+    /// The right to compile for this engine. Whoever waits for it looks again with [`Cache::get`]
+    /// afterwards: the one before may have compiled the same.
     ///
     /// # Errors
     /// When the folder cannot be written, or is not this user's alone.
@@ -65,7 +72,9 @@ impl Cache {
 
     fn is_private_folder(&self) -> Result<bool, StoreError> {
         match fs::symlink_metadata(&self.folder) {
-            Ok(metadata) if metadata.is_dir() => check_private(&self.folder, &metadata).map(|()| true),
+            Ok(metadata) if metadata.is_dir() => {
+                check_private(&self.folder, &metadata).map(|()| true)
+            }
             Ok(_) => Err(StoreError::damaged(&self.folder, "it must be a folder")),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(StoreError::io("look at", &self.folder, error)),
@@ -73,7 +82,8 @@ impl Cache {
     }
 }
 
-/// The right to change a cache: one holder among all threads and processes. It ends with the process, however that ends.
+/// The right to change a cache: one holder among all threads and processes. It ends with the
+/// process, however that ends.
 #[derive(Debug)]
 pub struct CacheGuard<'a> {
     cache: &'a Cache,
@@ -91,8 +101,8 @@ impl CacheGuard<'_> {
         durable::write(folder, &format!("{component}.sha256"), Digest::of(code).as_str().as_bytes())
     }
 
-    /// A private, empty folder to compile in, of a name that nobody has used. Those that killed compilations left are removed: nobody but the holder
-    /// of this right works in one.
+    /// A private, empty folder to compile in, of a name that nobody has used. Those that killed
+    /// compilations left are removed: nobody but the holder of this right works in one.
     ///
     /// # Errors
     /// When the folder cannot be made.
@@ -106,7 +116,10 @@ impl CacheGuard<'_> {
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| StoreError::io("find a name for a folder in", cache, error.into()))?;
         let folder = cache.join(format!("{WORKSPACE}{:016x}", u64::from_ne_bytes(random)));
-        DirBuilder::new().mode(0o700).create(&folder).map_err(|error| StoreError::io("create the folder", &folder, error))?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|error| StoreError::io("create the folder", &folder, error))?;
         Ok(Workspace { folder })
     }
 }
@@ -131,7 +144,10 @@ impl Drop for Workspace {
 }
 
 fn read_private(path: &Path) -> Result<Option<(File, Vec<u8>)>, StoreError> {
-    let open = OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(path);
+    let open = OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path);
     let mut file: File = match open {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -150,6 +166,7 @@ fn check_private(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
     }
     Err(StoreError::damaged(
         path,
-        "compiled code must belong to this user and be closed to everybody else; remove the store's `cache` folder, it is made again",
+        "compiled code must belong to this user and be closed to everybody else; remove the \
+         store's `cache` folder, it is made again",
     ))
 }

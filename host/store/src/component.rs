@@ -16,28 +16,43 @@ const MAX_MANIFEST_BYTES: usize = 64 << 10;
 /// [`StoreError::NotAComponent`] saying what it is instead, or what is missing.
 pub fn read_manifest(bytes: &[u8]) -> Result<Manifest, StoreError> {
     if bytes.len() as u64 > MAX_COMPONENT_BYTES {
-        return Err(refused(format!("it has {} bytes, at most {MAX_COMPONENT_BYTES} are taken", bytes.len())));
+        return Err(refused(format!(
+            "it has {} bytes, at most {MAX_COMPONENT_BYTES} are taken",
+            bytes.len()
+        )));
     }
     let mut depth = 0_u32;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|error| refused(format!("it is not valid WebAssembly ({error})")))? {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
-                return Err(refused("it is a core module, not a component; build it with `cargo xtask build-backends`"));
+                return Err(refused(
+                    "it is a core module, not a component; build it with `cargo xtask \
+                     build-backends`",
+                ));
             }
             Payload::Version { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::CustomSection(section) if depth == 1 && section.name() == SECTION => return parse(section.data()),
+            Payload::CustomSection(section) if depth == 1 && section.name() == SECTION => {
+                return parse(section.data());
+            }
             _ => {}
         }
     }
-    Err(refused(format!("it has no manifest (custom section `{SECTION}`); build it with `cargo xtask build-backends`")))
+    Err(refused(format!(
+        "it has no manifest (custom section `{SECTION}`); build it with `cargo xtask \
+         build-backends`"
+    )))
 }
 
 fn parse(data: &[u8]) -> Result<Manifest, StoreError> {
     if data.len() > MAX_MANIFEST_BYTES {
-        return Err(refused(format!("its manifest has {} bytes, at most {MAX_MANIFEST_BYTES} are read", data.len())));
+        return Err(refused(format!(
+            "its manifest has {} bytes, at most {MAX_MANIFEST_BYTES} are read",
+            data.len()
+        )));
     }
-    serde_json::from_slice(data).map_err(|error| refused(format!("its manifest cannot be read ({error})")))
+    serde_json::from_slice(data)
+        .map_err(|error| refused(format!("its manifest cannot be read ({error})")))
 }
 
 fn refused(why: impl Into<String>) -> StoreError {

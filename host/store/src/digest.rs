@@ -27,7 +27,11 @@ impl TryFrom<String> for Digest {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if text.len() == 64 && text.bytes().all(is_hex) { Ok(Self(text)) } else { Err("a digest is 64 hexadecimal digits".to_owned()) }
+        if text.len() == 64 && text.bytes().all(is_hex) {
+            Ok(Self(text))
+        } else {
+            Err("a digest is 64 hexadecimal digits".to_owned())
+        }
     }
 }
 
@@ -49,7 +53,10 @@ mod tests {
 
     #[test]
     fn a_digest_is_sha_256_and_nothing_that_leads_elsewhere() {
-        assert_eq!(Digest::of(b"abc").as_str(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            Digest::of(b"abc").as_str(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         for text in ["", "../x", &"A".repeat(64), &"a".repeat(63)] {
             assert!(Digest::try_from(text.to_owned()).is_err(), "{text}");
         }

@@ -1,4 +1,5 @@
-//! Files that are there whole or not at all, also after a crash: written beside, synchronised, renamed, and the folder synchronised.
+//! Files that are there whole or not at all, also after a crash: written beside, synchronised,
+//! renamed, and the folder synchronised.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -9,7 +10,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::error::StoreError;
 
-/// Names that begin like this are half-written; readers pass over them and the next writer replaces them.
+/// Names that begin like this are half-written; readers pass over them and the next writer replaces
+/// them.
 const HALF_WRITTEN: &str = ".new-";
 
 /// Replaces `folder/name` by a file with this content that only this user may write.
@@ -21,10 +23,17 @@ pub(crate) fn write(folder: &Path, name: &str, content: &[u8]) -> Result<(), Sto
         move |error| StoreError::io(action, &path, error)
     };
     match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(StoreError::io("remove", &temporary, error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(StoreError::io("remove", &temporary, error));
+        }
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(io("create", &temporary))?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(io("create", &temporary))?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(io("write", &temporary))?;
     fs::rename(&temporary, &path).map_err(io("replace", &path))?;
     sync(folder)
@@ -32,13 +41,19 @@ pub(crate) fn write(folder: &Path, name: &str, content: &[u8]) -> Result<(), Sto
 
 /// Makes the folder and those above it, for this user only.
 pub(crate) fn create_folder(folder: &Path) -> Result<(), StoreError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| StoreError::io("create the folder", folder, error))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| StoreError::io("create the folder", folder, error))
 }
 
 /// Removes a file; a missing one is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(StoreError::io("remove", path, error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path, error))
+        }
         _ => Ok(()),
     }
 }
@@ -61,7 +76,9 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
 }
 
 fn sync(folder: &Path) -> Result<(), StoreError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| StoreError::io("synchronise", folder, error))
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| StoreError::io("synchronise", folder, error))
 }
 
 /// The right to change the store. The kernel gives it back when the process ends, however it ends.
@@ -79,7 +96,8 @@ impl LockGuard {
             .mode(0o600)
             .open(path)
             .map_err(|error| StoreError::io("open", path, error))?;
-        flock(&file, FlockOperation::LockExclusive).map_err(|error| StoreError::io("lock", path, error.into()))?;
+        flock(&file, FlockOperation::LockExclusive)
+            .map_err(|error| StoreError::io("lock", path, error.into()))?;
         Ok(Self { _file: file })
     }
 }

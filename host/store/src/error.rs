@@ -29,13 +29,18 @@ pub enum StoreError {
     #[error("this is no component that Wharf can use: {0}")]
     NotAComponent(String),
     /// A name that is not one.
-    #[error("\"{name}\" is not a backend's name: lower-case letters, digits and dashes, at most 63")]
+    #[error(
+        "\"{name}\" is not a backend's name: lower-case letters, digits and dashes, at most 63"
+    )]
     BadName {
         /// The name.
         name: String,
     },
     /// Nothing under this name.
-    #[error("backend \"{name}\" is not installed in {store}; `wharf backend install FILE --activate` puts it there")]
+    #[error(
+        "backend \"{name}\" is not installed in {store}; `wharf backend install FILE --activate` \
+         puts it there"
+    )]
     NotInstalled {
         /// The name.
         name: String,
@@ -43,7 +48,9 @@ pub enum StoreError {
         store: PathBuf,
     },
     /// No generation of this number.
-    #[error("backend \"{name}\" has no generation {number}; `wharf backend show {name}` lists them")]
+    #[error(
+        "backend \"{name}\" has no generation {number}; `wharf backend show {name}` lists them"
+    )]
     NoSuchGeneration {
         /// The name.
         name: String,
@@ -82,7 +89,9 @@ fn fix(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => "; run as root, or check the owner of the store",
         std::io::ErrorKind::StorageFull => "; make room on that file system",
-        std::io::ErrorKind::ReadOnlyFilesystem => "; the store must be on a file system that can be written",
+        std::io::ErrorKind::ReadOnlyFilesystem => {
+            "; the store must be on a file system that can be written"
+        }
         _ => "",
     }
 }

@@ -5,7 +5,8 @@ use wharf_core::manifest::Manifest;
 
 use crate::digest::Digest;
 
-/// The record of one generation. The manifest is the component's own, copied here so that a call need not parse the component.
+/// The record of one generation. The manifest is the component's own, copied here so that a call
+/// need not parse the component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Generation {
@@ -28,7 +29,8 @@ impl Generation {
     }
 }
 
-/// How far a generation has come. Which one is active is not written here but in one place, `active`.
+/// How far a generation has come. Which one is active is not written here but in one place,
+/// `active`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "name")]
 pub enum State {

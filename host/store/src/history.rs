@@ -38,7 +38,10 @@ impl History {
             return self.clone();
         }
         let older = std::iter::once(self.active).chain(self.previous.iter().copied());
-        Self { active: number, previous: older.filter(|&old| old != 0 && old != number).take(KEPT).collect() }
+        Self {
+            active: number,
+            previous: older.filter(|&old| old != 0 && old != number).take(KEPT).collect(),
+        }
     }
 
     /// With the one before the active one active.

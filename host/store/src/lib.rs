@@ -3,14 +3,15 @@
 //! ```text
 //! <store>/components/<sha256>.wasm             what was installed, by digest
 //! <store>/backends/<name>/generations/<n>.json digest, manifest and state of one generation
-//! <store>/backends/<name>/active               the active generation, then the ones before it, one number a line
-//! <store>/cache/<engine>/<sha256>.cwasm        compiled code, for this user only, with its digest beside it
-//! <store>/cache/<engine>/lock                  held by whoever compiles
+//! <store>/backends/<name>/active               the active generation, then the ones before it, one
+//! number a line <store>/cache/<engine>/<sha256>.cwasm        compiled code, for this user only,
+//! with its digest beside it <store>/cache/<engine>/lock                  held by whoever compiles
 //! <store>/lock                                 held by whoever changes anything
 //! ```
 //!
-//! Every change is one atomic rename; a crash anywhere leaves the old state or the new one. Readers take no lock. What is left out: compiling and
-//! checking components (`wharf-runtime` can, and the binary decides when) and what a component may do (the operator's configuration).
+//! Every change is one atomic rename; a crash anywhere leaves the old state or the new one. Readers
+//! take no lock. What is left out: compiling and checking components (`wharf-runtime` can, and the
+//! binary decides when) and what a component may do (the operator's configuration).
 
 mod cache;
 mod component;
@@ -34,7 +35,8 @@ pub use crate::error::StoreError;
 pub use crate::generation::{Generation, State};
 use crate::history::History;
 
-/// A component's name is a folder's name: what an administrator can type, and nothing that leads elsewhere.
+/// A component's name is a folder's name: what an administrator can type, and nothing that leads
+/// elsewhere.
 const MAX_NAME: usize = 63;
 
 /// A component store. Opening reads nothing.
@@ -95,8 +97,9 @@ impl Store {
         Cache::new(self.root.join("cache").join(engine))
     }
 
-    /// Puts a component into the store as the newest generation of the backend that its manifest names. Nothing runs on it yet.
-    /// The same bytes again: the generation that has them already, unless it was rejected.
+    /// Puts a component into the store as the newest generation of the backend that its manifest
+    /// names. Nothing runs on it yet. The same bytes again: the generation that has them
+    /// already, unless it was rejected.
     ///
     /// # Errors
     /// When it is no component, is too large, has no manifest, or the folder cannot be written.
@@ -106,11 +109,16 @@ impl Store {
         let _lock = self.lock()?;
         let digest = Digest::of(bytes);
         let known = self.generations(&manifest.name)?;
-        if let Some(same) = known.iter().rev().find(|generation| generation.digest == digest && !generation.is_rejected()) {
+        if let Some(same) = known
+            .iter()
+            .rev()
+            .find(|generation| generation.digest == digest && !generation.is_rejected())
+        {
             return Ok(same.clone());
         }
         let number = known.iter().map(|generation| generation.number).max().unwrap_or(0) + 1;
-        let generation = Generation { number, digest, installed_at: now, state: State::Staged, manifest };
+        let generation =
+            Generation { number, digest, installed_at: now, state: State::Staged, manifest };
         let components = self.root.join("components");
         durable::create_folder(&components)?;
         durable::write(&components, &format!("{}.wasm", generation.digest), bytes)?;
@@ -131,8 +139,9 @@ impl Store {
         Ok(generation)
     }
 
-    /// Makes a checked generation active, by one rename. Active already: nothing changes. Generations that neither are active nor can be
-    /// rolled back to are removed; what cannot be removed stays until the next activation.
+    /// Makes a checked generation active, by one rename. Active already: nothing changes.
+    /// Generations that neither are active nor can be rolled back to are removed; what cannot
+    /// be removed stays until the next activation.
     ///
     /// # Errors
     /// [`StoreError::NotChecked`] for a generation that was not checked or was rejected.
@@ -140,9 +149,14 @@ impl Store {
         let _lock = self.lock()?;
         let generation = self.generation(name, number)?;
         if !matches!(generation.state, State::Checked) {
-            return Err(StoreError::NotChecked { name: name.to_owned(), number, state: generation.state });
+            return Err(StoreError::NotChecked {
+                name: name.to_owned(),
+                number,
+                state: generation.state,
+            });
         }
-        // A damaged pointer is what a person repairs with this very call; what could be rolled back to is lost with it.
+        // A damaged pointer is what a person repairs with this very call; what could be rolled back
+        // to is lost with it.
         let history = match self.history(name) {
             Err(StoreError::Damaged { .. }) => History::default(),
             history => history?.unwrap_or_default(),
@@ -160,8 +174,10 @@ impl Store {
     /// [`StoreError::NothingBefore`] when there is none.
     pub fn rollback(&self, name: &str) -> Result<Generation, StoreError> {
         let _lock = self.lock()?;
-        let history =
-            self.history(name)?.and_then(|history| history.rolled_back()).ok_or_else(|| StoreError::NothingBefore { name: name.to_owned() })?;
+        let history = self
+            .history(name)?
+            .and_then(|history| history.rolled_back())
+            .ok_or_else(|| StoreError::NothingBefore { name: name.to_owned() })?;
         let generation = self.generation(name, history.active())?;
         self.point(name, &history)?;
         Ok(generation)
@@ -172,7 +188,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotInstalled`] when nothing is active under this name.
     pub fn active(&self, name: &str) -> Result<Active, StoreError> {
-        let history = self.history(name)?.ok_or_else(|| StoreError::NotInstalled { name: name.to_owned(), store: self.root.clone() })?;
+        let history = self.history(name)?.ok_or_else(|| StoreError::NotInstalled {
+            name: name.to_owned(),
+            store: self.root.clone(),
+        })?;
         let generation = self.generation(name, history.active())?;
         Ok(Active { generation })
     }
@@ -183,7 +202,8 @@ impl Store {
         Some(Revision { inode: metadata.ino(), changed: (metadata.ctime(), metadata.ctime_nsec()) })
     }
 
-    /// Every backend that has a generation, by name, and apart from them what is wrong with those that cannot be read: a damaged one hides no other.
+    /// Every backend that has a generation, by name, and apart from them what is wrong with those
+    /// that cannot be read: a damaged one hides no other.
     ///
     /// # Errors
     /// When the store's folder cannot be read.
@@ -209,7 +229,10 @@ impl Store {
     pub fn show(&self, name: &str) -> Result<Summary, StoreError> {
         let generations = self.generations(name)?;
         if generations.is_empty() {
-            return Err(StoreError::NotInstalled { name: name.to_owned(), store: self.root.clone() });
+            return Err(StoreError::NotInstalled {
+                name: name.to_owned(),
+                store: self.root.clone(),
+            });
         }
         let history = self.history(name)?;
         Ok(Summary {
@@ -228,10 +251,13 @@ impl Store {
         let path = self.folder(name)?.join("generations").join(format!("{number}.json"));
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(StoreError::NoSuchGeneration { name: name.to_owned(), number }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(StoreError::NoSuchGeneration { name: name.to_owned(), number });
+            }
             Err(error) => return Err(StoreError::io("read", &path, error)),
         };
-        let generation: Generation = serde_json::from_slice(&bytes).map_err(|error| StoreError::damaged(&path, error))?;
+        let generation: Generation =
+            serde_json::from_slice(&bytes).map_err(|error| StoreError::damaged(&path, error))?;
         if generation.number != number || generation.manifest.name != name {
             return Err(StoreError::damaged(&path, "it is the record of another generation"));
         }
@@ -246,7 +272,10 @@ impl Store {
         let path = self.wasm(generation);
         let bytes = fs::read(&path).map_err(|error| StoreError::io("read", &path, error))?;
         if Digest::of(&bytes) != generation.digest {
-            return Err(StoreError::damaged(&path, "its content does not have the digest in its name; install the component again"));
+            return Err(StoreError::damaged(
+                &path,
+                "its content does not have the digest in its name; install the component again",
+            ));
         }
         Ok(bytes)
     }
@@ -256,7 +285,8 @@ impl Store {
     }
 
     fn folder(&self, name: &str) -> Result<PathBuf, StoreError> {
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_plain) {
             return Err(StoreError::BadName { name: name.chars().take(MAX_NAME).collect() });
         }
@@ -265,7 +295,8 @@ impl Store {
 
     fn generations(&self, name: &str) -> Result<Vec<Generation>, StoreError> {
         let names = durable::names(&self.folder(name)?.join("generations"))?;
-        let mut numbers: Vec<u64> = names.iter().filter_map(|file| file.strip_suffix(".json")?.parse().ok()).collect();
+        let mut numbers: Vec<u64> =
+            names.iter().filter_map(|file| file.strip_suffix(".json")?.parse().ok()).collect();
         numbers.sort_unstable();
         numbers.into_iter().map(|number| self.generation(name, number)).collect()
     }
@@ -276,7 +307,10 @@ impl Store {
             Ok(text) => History::parse(&text).map(Some).ok_or_else(|| {
                 StoreError::damaged(
                     &path,
-                    format!("it must hold one generation number a line; `wharf backend activate {name} GENERATION` writes it anew"),
+                    format!(
+                        "it must hold one generation number a line; `wharf backend activate \
+                         {name} GENERATION` writes it anew"
+                    ),
                 )
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -290,16 +324,20 @@ impl Store {
 
     fn save(&self, generation: &Generation) -> Result<(), StoreError> {
         let folder = self.folder(&generation.manifest.name)?.join("generations");
-        let mut text = serde_json::to_vec_pretty(generation).map_err(|error| StoreError::damaged(&folder, error))?;
+        let mut text = serde_json::to_vec_pretty(generation)
+            .map_err(|error| StoreError::damaged(&folder, error))?;
         text.push(b'\n');
         durable::write(&folder, &format!("{}.json", generation.number), &text)
     }
 
-    /// Removes records that can no longer be reached, and then components and compiled code that no record names.
+    /// Removes records that can no longer be reached, and then components and compiled code that no
+    /// record names.
     fn prune(&self, name: &str, history: &History) -> Result<(), StoreError> {
         let generations = self.generations(name)?;
         let folder = self.folder(name)?.join("generations");
-        for generation in generations.iter().filter(|generation| generation.number < history.active() && !history.holds(generation.number)) {
+        for generation in generations.iter().filter(|generation| {
+            generation.number < history.active() && !history.holds(generation.number)
+        }) {
             durable::remove(&folder.join(format!("{}.json", generation.number)))?;
         }
         let listing = self.list()?;
@@ -307,13 +345,22 @@ impl Store {
             // What that backend uses is not known.
             return Err(damaged);
         }
-        let used: HashSet<&str> =
-            listing.summaries.iter().flat_map(|summary| &summary.generations).map(|generation| generation.digest.as_str()).collect();
+        let used: HashSet<&str> = listing
+            .summaries
+            .iter()
+            .flat_map(|summary| &summary.generations)
+            .map(|generation| generation.digest.as_str())
+            .collect();
         let components = self.root.join("components");
-        for file in durable::names(&components)?.iter().filter(|file| !file.strip_suffix(".wasm").is_some_and(|digest| used.contains(digest))) {
+        for file in durable::names(&components)?
+            .iter()
+            .filter(|file| !file.strip_suffix(".wasm").is_some_and(|digest| used.contains(digest)))
+        {
             durable::remove(&components.join(file))?;
         }
-        durable::names(&self.root.join("cache"))?.iter().try_for_each(|engine| self.cache(engine).keep_only(&used))
+        durable::names(&self.root.join("cache"))?
+            .iter()
+            .try_for_each(|engine| self.cache(engine).keep_only(&used))
     }
 
     fn lock(&self) -> Result<durable::LockGuard, StoreError> {

@@ -5,9 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 
 fn component(name: &str, version: &str) -> Vec<u8> {
-    let manifest = format!(r#"{{"name":"{name}","version":"{version}","world":"backend","contract":"0.1.0"}}"#);
+    let manifest = format!(
+        r#"{{"name":"{name}","version":"{version}","world":"backend","contract":"0.1.0"}}"#
+    );
     let mut component = wasm_encoder::Component::new();
-    component.section(&wasm_encoder::CustomSection { name: wharf_core::manifest::SECTION.into(), data: manifest.as_bytes().into() });
+    component.section(&wasm_encoder::CustomSection {
+        name: wharf_core::manifest::SECTION.into(),
+        data: manifest.as_bytes().into(),
+    });
     component.finish()
 }
 
@@ -80,7 +85,10 @@ fn generations_that_cannot_be_reached_any_more_are_removed() {
         store.activate("disk", number).unwrap();
     }
     let summary = store.show("disk").unwrap();
-    assert_eq!(summary.generations.iter().map(|generation| generation.number).collect::<Vec<_>>(), [5, 6, 7, 8]);
+    assert_eq!(
+        summary.generations.iter().map(|generation| generation.number).collect::<Vec<_>>(),
+        [5, 6, 7, 8]
+    );
     assert_eq!(fs::read_dir(store.root().join("components")).unwrap().count(), 4);
 }
 
@@ -105,14 +113,27 @@ fn a_damaged_file_is_named() {
     store.activate("disk", number).unwrap();
     let generation = store.generation("disk", number).unwrap();
     fs::write(store.wasm(&generation), "other bytes").unwrap();
-    assert!(store.read_component(&generation).unwrap_err().to_string().contains(generation.digest.as_str()));
+    assert!(
+        store
+            .read_component(&generation)
+            .unwrap_err()
+            .to_string()
+            .contains(generation.digest.as_str())
+    );
     fs::write(store.root().join("backends/disk/active"), "soon").unwrap();
     assert!(store.active("disk").unwrap_err().to_string().contains("backends/disk/active"));
     store.activate("disk", number).unwrap();
-    assert_eq!(store.active("disk").unwrap().generation.number, number, "activating repairs the pointer");
+    assert_eq!(
+        store.active("disk").unwrap().generation.number,
+        number,
+        "activating repairs the pointer"
+    );
     fs::write(store.root().join(format!("backends/disk/generations/{number}.json")), "{}").unwrap();
     let listing = store.list().unwrap();
-    assert!(listing.summaries.is_empty() && listing.damaged[0].to_string().contains(".json"), "{listing:?}");
+    assert!(
+        listing.summaries.is_empty() && listing.damaged[0].to_string().contains(".json"),
+        "{listing:?}"
+    );
 }
 
 #[test]
@@ -123,7 +144,10 @@ fn what_is_no_component_of_ours_is_refused_in_words() {
     assert!(refusal(&wasm_encoder::Module::new().finish()).contains("core module"));
     assert!(refusal(&wasm_encoder::Component::new().finish()).contains("no manifest"));
     for name in ["../disk", "", "Disk", "a/b"] {
-        assert!(matches!(store.install(&component(name, "1"), 1), Err(StoreError::BadName { .. })), "{name}");
+        assert!(
+            matches!(store.install(&component(name, "1"), 1), Err(StoreError::BadName { .. })),
+            "{name}"
+        );
     }
 }
 
@@ -152,7 +176,10 @@ fn compiled_code_is_used_only_as_it_was_put_there() {
     let path = store.root().join(format!("cache/engine-1/{digest}.cwasm"));
 
     fs::write(&path, b"codE").unwrap();
-    assert!(cache.get(&digest).unwrap().is_none(), "a changed byte means that it is compiled again");
+    assert!(
+        cache.get(&digest).unwrap().is_none(),
+        "a changed byte means that it is compiled again"
+    );
 
     put(b"code");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
@@ -170,13 +197,18 @@ fn a_backend_that_is_half_made_or_damaged_is_in_nobodys_way() {
     store.activate("disk", first).unwrap();
     fs::create_dir_all(store.root().join("backends/half-made/generations")).unwrap();
     let other = store.install(&component("nas", "1.0.0"), 1).unwrap();
-    let names = |listing: Listing| listing.summaries.into_iter().map(|summary| summary.name).collect::<Vec<_>>();
+    let names = |listing: Listing| {
+        listing.summaries.into_iter().map(|summary| summary.name).collect::<Vec<_>>()
+    };
     assert_eq!(names(store.list().unwrap()), ["disk", "nas"]);
     fs::write(store.root().join("backends/nas/generations/1.json"), "{").unwrap();
     let second = install(&store, "2.0.0");
     store.activate("disk", second).unwrap();
     assert_eq!(store.active("disk").unwrap().generation.number, second);
-    assert!(store.wasm(&other).exists(), "what a damaged record names is not known, so nothing is removed");
+    assert!(
+        store.wasm(&other).exists(),
+        "what a damaged record names is not known, so nothing is removed"
+    );
     let listing = store.list().unwrap();
     assert!(listing.damaged[0].to_string().contains("backends/nas/generations/1.json"));
     assert_eq!(names(listing), ["disk"]);
@@ -192,7 +224,8 @@ fn compiled_code_goes_with_the_last_record_of_its_component() {
         cache.lock().unwrap().put(digests.last().unwrap(), b"code").unwrap();
         store.activate("disk", number).unwrap();
     }
-    let kept: Vec<bool> = digests.iter().map(|digest| cache.get(digest).unwrap().is_some()).collect();
+    let kept: Vec<bool> =
+        digests.iter().map(|digest| cache.get(digest).unwrap().is_some()).collect();
     assert_eq!(kept, [false, true, true, true, true]);
     assert!(!store.root().join(format!("cache/engine-1/{}.sha256", digests[0])).exists());
 }
@@ -217,6 +250,9 @@ fn one_compiles_at_a_time_and_finds_nothing_that_another_left() {
         }
     });
     assert!(!left.exists());
-    let names: Vec<_> = fs::read_dir(store.root().join("cache/engine-1")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = fs::read_dir(store.root().join("cache/engine-1"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(names, ["lock"]);
 }

@@ -32,7 +32,9 @@ fn is_pending(answer: &Result<Answer<Attachment>, Error>) -> bool {
 #[test]
 fn a_free_disk_is_attached_and_waited_for() {
     let host = host().answering("AttachDisk", ok());
-    let Answer::Pending(pending) = run(&in_state("Available")).unwrap() else { panic!("it takes time") };
+    let Answer::Pending(pending) = run(&in_state("Available")).unwrap() else {
+        panic!("it takes time")
+    };
     let query = &host.requests()[0].query;
     assert_eq!((query.value("InstanceId"), query.value("DiskId")), (Some("i-1"), Some("d-1")));
     assert_eq!(pending.watch, ["d-1"]);
@@ -41,7 +43,9 @@ fn a_free_disk_is_attached_and_waited_for() {
     assert!(is_pending(&attach(&ask("i-1"), &stale)));
     assert_eq!(host.requests().len(), 1, "a stale listing is no reason to ask twice");
 
-    let Answer::Done(attached) = run(&disk(|disk| held_by(disk, &["i-1"]))).unwrap() else { panic!("it is here") };
+    let Answer::Done(attached) = run(&disk(|disk| held_by(disk, &["i-1"]))).unwrap() else {
+        panic!("it is here")
+    };
     assert_eq!(attached.publish_context.value(SERIAL), Some("1"));
 }
 
@@ -64,7 +68,10 @@ fn attach_refuses_a_disk_held_by_another_node() {
 
 #[test]
 fn an_operator_can_have_the_disk_taken() {
-    let host = host().with_config("force-detach", "true").answering("DetachDisk", ok()).answering("AttachDisk", ok());
+    let host = host()
+        .with_config("force-detach", "true")
+        .answering("DetachDisk", ok())
+        .answering("AttachDisk", ok());
     assert!(is_pending(&run(&disk(|disk| held_by(disk, &["i-7"])))));
     assert_eq!(host.requests()[0].query.value("InstanceId"), Some("i-7"));
     assert!(is_pending(&run(&disk(|disk| {
@@ -105,7 +112,10 @@ fn shared_by(holders: &[&str]) -> Disk {
 }
 
 fn ask_shared() -> AttachRequest {
-    AttachRequest { capability: VolumeCapability::block().in_mode(AccessMode::MultiNodeMultiWriter), ..ask("i-1") }
+    AttachRequest {
+        capability: VolumeCapability::block().in_mode(AccessMode::MultiNodeMultiWriter),
+        ..ask("i-1")
+    }
 }
 
 #[test]
@@ -113,18 +123,32 @@ fn a_shared_disk_joins_its_other_holders() {
     let host = host().answering("AttachDisk", ok());
     assert!(is_pending(&attach(&ask_shared(), &seen(&shared_by(&["i-7"])))));
     assert_eq!(host.actions(), ["AttachDisk"]);
-    assert!(matches!(attach(&ask_shared(), &seen(&shared_by(&["i-7", "i-1"]))), Ok(Answer::Done(_))));
+    assert!(matches!(
+        attach(&ask_shared(), &seen(&shared_by(&["i-7", "i-1"]))),
+        Ok(Answer::Done(_))
+    ));
 }
 
 #[test]
 fn a_volume_for_one_node_is_not_shared_although_its_disk_could_be() {
-    for mode in [AccessMode::SingleNodeWriter, AccessMode::SingleNodeMultiWriter, AccessMode::SingleNodeReaderOnly] {
+    for mode in [
+        AccessMode::SingleNodeWriter,
+        AccessMode::SingleNodeMultiWriter,
+        AccessMode::SingleNodeReaderOnly,
+    ] {
         for holders in [["i-7"].as_slice(), &["i-7", "i-1"]] {
             let host = host().with_config("force-detach", "true");
-            let request = AttachRequest { capability: VolumeCapability::mount("ext4").in_mode(mode), ..ask("i-1") };
+            let request = AttachRequest {
+                capability: VolumeCapability::mount("ext4").in_mode(mode),
+                ..ask("i-1")
+            };
             let error = attach(&request, &seen(&shared_by(holders))).unwrap_err();
             assert_eq!(error.kind, ErrorKind::FailedPrecondition, "{mode:?}");
-            assert!(error.message.contains("i-7") && host.requests().is_empty(), "{}", error.message);
+            assert!(
+                error.message.contains("i-7") && host.requests().is_empty(),
+                "{}",
+                error.message
+            );
         }
     }
     assert!(matches!(run(&shared_by(&["i-1"])), Ok(Answer::Done(_))));
@@ -133,9 +157,15 @@ fn a_volume_for_one_node_is_not_shared_although_its_disk_could_be() {
 #[test]
 fn who_only_reads_gets_an_ordinary_disk_on_one_node_at_a_time() {
     let host = host().with_config("force-detach", "true").answering("AttachDisk", ok());
-    let request = AttachRequest { capability: VolumeCapability::mount("ext4").in_mode(AccessMode::MultiNodeReaderOnly), ..ask("i-1") };
+    let request = AttachRequest {
+        capability: VolumeCapability::mount("ext4").in_mode(AccessMode::MultiNodeReaderOnly),
+        ..ask("i-1")
+    };
     assert!(is_pending(&attach(&request, &seen(&in_state("Available")))));
-    assert!(matches!(attach(&request, &seen(&disk(|disk| held_by(disk, &["i-1"])))), Ok(Answer::Done(_))));
+    assert!(matches!(
+        attach(&request, &seen(&disk(|disk| held_by(disk, &["i-1"])))),
+        Ok(Answer::Done(_))
+    ));
     let error = attach(&request, &seen(&disk(|disk| held_by(disk, &["i-7"])))).unwrap_err();
     assert_eq!(error.kind, ErrorKind::FailedPrecondition);
     assert!(error.message.contains("i-7"));
@@ -192,7 +222,10 @@ fn the_cloud_s_refusals_have_their_kind() {
         ("OperationConflict.DisksAttachingParallellyExceed", ErrorKind::Aborted),
         ("DiskInArrears", ErrorKind::FailedPrecondition),
     ] {
-        let _host = host().answering("AttachDisk", Response::new(403, format!(r#"{{"Code":"{code}","Message":"no"}}"#)));
+        let _host = host().answering(
+            "AttachDisk",
+            Response::new(403, format!(r#"{{"Code":"{code}","Message":"no"}}"#)),
+        );
         let error = run(&in_state("Available")).unwrap_err();
         assert_eq!((error.kind, error.effect), (kind, Effect::None), "{code}");
         assert!(error.message.contains("d-1") && error.message.contains("i-1"));

@@ -3,7 +3,9 @@ use crate::disk_record::tests::{disk, seen};
 use serde_json::json;
 use wharf_sdk::http::{Request, Response};
 use wharf_sdk::testing::FakeHost;
-use wharf_sdk::types::{AccessMode, CapacityRange, Observation, TopologyRequirement, VolumeCapability, pairs};
+use wharf_sdk::types::{
+    AccessMode, CapacityRange, Observation, TopologyRequirement, VolumeCapability, pairs,
+};
 use wharf_sdk::{Effect, ErrorKind, Pairs};
 
 const GIB: u64 = 1 << 30;
@@ -17,7 +19,10 @@ fn ask(parameters: &[(&str, &str)]) -> CreateRequest {
 }
 
 fn host() -> FakeHost {
-    FakeHost::install().with_config("region", "r").with_config("zone", "z-a").with_config("cluster-id", "c1")
+    FakeHost::install()
+        .with_config("region", "r")
+        .with_config("zone", "z-a")
+        .with_config("cluster-id", "c1")
 }
 
 fn created(id: &str) -> Response {
@@ -50,7 +55,11 @@ fn waiting(answer: Result<Answer<Volume>, Error>) -> Pending {
 }
 
 fn sent(host: &FakeHost, key: &str) -> Vec<Option<String>> {
-    host.requests().iter().filter(|request| request.action == "CreateDisk").map(|request| value(request, key)).collect()
+    host.requests()
+        .iter()
+        .filter(|request| request.action == "CreateDisk")
+        .map(|request| value(request, key))
+        .collect()
 }
 
 fn value(request: &Request, key: &str) -> Option<String> {
@@ -60,7 +69,11 @@ fn value(request: &Request, key: &str) -> Option<String> {
 #[test]
 fn a_disk_is_asked_for_and_then_waited_for() {
     let host = host().answering("CreateDisk", created("d-1"));
-    let request = ask(&[("type", "cloud_essd"), ("performanceLevel", "PL1"), ("csi.storage.k8s.io/pvc/name", "claim")]);
+    let request = ask(&[
+        ("type", "cloud_essd"),
+        ("performanceLevel", "PL1"),
+        ("csi.storage.k8s.io/pvc/name", "claim"),
+    ]);
     let pending = waiting(begin(&request));
     assert_eq!(pending.watch, ["d-1"]);
     let query = &host.requests()[0].query;
@@ -86,7 +99,9 @@ fn a_disk_is_asked_for_and_then_waited_for() {
     let creating = seen(&disk(|disk| disk.status = "Creating".into())).with_resume(&resume);
     assert_eq!(waiting(create(&request, &creating)).resume.as_deref(), Some(resume.as_str()));
     let there = seen(&disk(|_| {})).with_resume(&resume);
-    let Answer::Done(volume) = create(&request, &there).unwrap() else { panic!("the disk is there") };
+    let Answer::Done(volume) = create(&request, &there).unwrap() else {
+        panic!("the disk is there")
+    };
     assert_eq!((volume.id.as_str(), volume.capacity_bytes), ("d-1", 20 * GIB));
     assert_eq!(volume.topology, [pairs([(placement::PRIVATE_ZONE, "z-a")])]);
     assert_eq!(host.requests().len(), 1);
@@ -131,14 +146,18 @@ fn a_snapshot_says_itself_whether_it_is_encrypted() {
     let host = host().answering("CreateDisk", created("d-1"));
     waiting(begin(&ask(&[("csi.alibabacloud.com/disk-snapshot-id", "s-1")])));
     assert_eq!(host.requests()[0].query.value("Encrypted"), None);
-    let encrypted =
-        tagged(|disk| disk.as_object_mut().unwrap().extend([("Encrypted".into(), true.into()), ("SourceSnapshotId".into(), "s-1".into())]));
+    let encrypted = tagged(|disk| {
+        disk.as_object_mut()
+            .unwrap()
+            .extend([("Encrypted".into(), true.into()), ("SourceSnapshotId".into(), "s-1".into())])
+    });
     let _host = FakeHost::install()
         .with_config("region", "r")
         .with_config("zone", "z-a")
         .answering("CreateDisk", refused(existing::MISMATCH))
         .answering("DescribeDisks", found(&[encrypted]));
-    let again = begin(&ask(&[("type", "cloud_essd"), ("csi.alibabacloud.com/disk-snapshot-id", "s-1")]));
+    let again =
+        begin(&ask(&[("type", "cloud_essd"), ("csi.alibabacloud.com/disk-snapshot-id", "s-1")]));
     assert!(matches!(again, Ok(Answer::Done(_))), "{again:?}");
 }
 
@@ -151,7 +170,10 @@ fn out_of_stock_falls_through_types_and_then_zones() {
         .answering("CreateDisk", created("d-4"));
     let mut request = ask(&[("type", "cloud_essd,cloud_ssd")]);
     let place = |zone: &str| pairs([("topology.kubernetes.io/zone", zone)]);
-    request.topology = Some(TopologyRequirement { requisite: vec![place("z-b"), place("z-c")], preferred: vec![place("z-c")] });
+    request.topology = Some(TopologyRequirement {
+        requisite: vec![place("z-b"), place("z-c")],
+        preferred: vec![place("z-c")],
+    });
     assert_eq!(waiting(begin(&request)).watch, ["d-4"]);
     let tried: Vec<_> = sent(&host, "ZoneId")
         .into_iter()
@@ -170,23 +192,43 @@ fn what_is_about_one_type_or_zone_is_no_reason_to_stop() {
         "InvalidParameter.DiskCategoryAndMultiAttachNotMatch",
         "OperationDenied.ZoneNotSupportMultiAttachDisk",
     ] {
-        let _host = host().answering("CreateDisk", refused(code)).answering("CreateDisk", created("d-2"));
-        assert_eq!(waiting(begin(&ask(&[("type", "cloud_essd,cloud_auto")]))).watch, ["d-2"], "{code}");
+        let _host =
+            host().answering("CreateDisk", refused(code)).answering("CreateDisk", created("d-2"));
+        assert_eq!(
+            waiting(begin(&ask(&[("type", "cloud_essd,cloud_auto")]))).watch,
+            ["d-2"],
+            "{code}"
+        );
     }
 }
 
 #[test]
 fn a_wrong_value_is_not_taken_for_a_shortage() {
     let of = |codes: [&str; 2]| {
-        let _host = codes.iter().fold(host(), |host, code| host.answering("CreateDisk", refused(code)));
+        let _host =
+            codes.iter().fold(host(), |host, code| host.answering("CreateDisk", refused(code)));
         begin(&ask(&[("type", "cloud_essd,cloud_auto")])).unwrap_err()
     };
-    let error = of(["InvalidParameter.EncryptedNotSupported", "InvalidProvisionedIops.LimitExceed"]);
+    let error =
+        of(["InvalidParameter.EncryptedNotSupported", "InvalidProvisionedIops.LimitExceed"]);
     assert_eq!(error.kind, ErrorKind::InvalidArgument);
-    assert!(error.message.contains("cloud_essd in z-a") && error.message.contains("cloud_auto in z-a"), "{}", error.message);
-    assert_eq!(of(["InvalidDiskSize.NotSupported", "InvalidPerformanceLevel.Malformed"]).kind, ErrorKind::InvalidArgument);
-    assert_eq!(of(["OperationDenied.NoStock", "InvalidPerformanceLevel.Malformed"]).kind, ErrorKind::ResourceExhausted);
-    assert_eq!(of(["InvalidDiskSize.NotSupported", "InvalidDiskSize.NotSupported"]).kind, ErrorKind::OutOfRange);
+    assert!(
+        error.message.contains("cloud_essd in z-a") && error.message.contains("cloud_auto in z-a"),
+        "{}",
+        error.message
+    );
+    assert_eq!(
+        of(["InvalidDiskSize.NotSupported", "InvalidPerformanceLevel.Malformed"]).kind,
+        ErrorKind::InvalidArgument
+    );
+    assert_eq!(
+        of(["OperationDenied.NoStock", "InvalidPerformanceLevel.Malformed"]).kind,
+        ErrorKind::ResourceExhausted
+    );
+    assert_eq!(
+        of(["InvalidDiskSize.NotSupported", "InvalidDiskSize.NotSupported"]).kind,
+        ErrorKind::OutOfRange
+    );
 }
 
 #[test]
@@ -194,7 +236,12 @@ fn when_nothing_is_left_every_reason_is_named() {
     let host = host().answering("CreateDisk", refused("OperationDenied.NoStock"));
     let error = begin(&ask(&[("type", "cloud_essd_xc0,cloud_ssd")])).unwrap_err();
     assert_eq!(error.kind, ErrorKind::ResourceExhausted);
-    assert!(error.message.contains("cloud_essd_xc0 has at least 40 GiB") && error.message.contains("cloud_ssd in z-a"), "{}", error.message);
+    assert!(
+        error.message.contains("cloud_essd_xc0 has at least 40 GiB")
+            && error.message.contains("cloud_ssd in z-a"),
+        "{}",
+        error.message
+    );
     assert_eq!(error.code.as_deref(), Some("OperationDenied.NoStock"));
     assert_eq!(host.requests().len(), 1);
 }
@@ -202,7 +249,10 @@ fn when_nothing_is_left_every_reason_is_named() {
 #[test]
 fn a_size_that_no_type_has_is_out_of_range_without_a_request() {
     let host = host();
-    let small = CreateRequest { capacity: CapacityRange { required_bytes: Some(GIB), limit_bytes: None }, ..ask(&[("type", "cloud_essd")]) };
+    let small = CreateRequest {
+        capacity: CapacityRange { required_bytes: Some(GIB), limit_bytes: None },
+        ..ask(&[("type", "cloud_essd")])
+    };
     assert_eq!(begin(&small).unwrap_err().kind, ErrorKind::OutOfRange);
     let limited = CreateRequest {
         capacity: CapacityRange { required_bytes: Some(GIB), limit_bytes: Some(2 * GIB) },
@@ -236,11 +286,18 @@ fn an_unanswered_creation_is_of_unknown_effect_and_nothing_else_is_tried() {
 
 #[test]
 fn the_same_name_with_the_same_wishes_is_the_same_disk() {
-    let host = host().answering("CreateDisk", refused(existing::MISMATCH)).answering("DescribeDisks", found(&[tagged(|_| {})]));
-    let Answer::Done(volume) = begin(&ask(&[("type", "cloud_ssd,cloud_essd")])).unwrap() else { panic!("the disk is there") };
+    let host = host()
+        .answering("CreateDisk", refused(existing::MISMATCH))
+        .answering("DescribeDisks", found(&[tagged(|_| {})]));
+    let Answer::Done(volume) = begin(&ask(&[("type", "cloud_ssd,cloud_essd")])).unwrap() else {
+        panic!("the disk is there")
+    };
     assert_eq!(volume.id, "d-1");
     let look = &host.requests()[1].query;
-    assert_eq!((look.value("Tag.1.Key"), look.value("Tag.1.Value")), (Some("csi.alibabacloud.com/volume-name"), Some("pvc-1")));
+    assert_eq!(
+        (look.value("Tag.1.Key"), look.value("Tag.1.Value")),
+        (Some("csi.alibabacloud.com/volume-name"), Some("pvc-1"))
+    );
 }
 
 #[test]
@@ -256,8 +313,12 @@ fn the_same_name_with_other_wishes_already_exists() {
         (vec![("resourceGroupId", "rg")], json!({}), "resourceGroupId"),
         (vec![], json!({ "SourceSnapshotId": "s-1" }), "snapshot"),
     ] {
-        let disk = tagged(|disk| disk.as_object_mut().unwrap().extend(change.as_object().unwrap().clone()));
-        let _host = host().answering("CreateDisk", refused(existing::MISMATCH)).answering("DescribeDisks", found(&[disk]));
+        let disk = tagged(|disk| {
+            disk.as_object_mut().unwrap().extend(change.as_object().unwrap().clone())
+        });
+        let _host = host()
+            .answering("CreateDisk", refused(existing::MISMATCH))
+            .answering("DescribeDisks", found(&[disk]));
         let mut parameters = parameters;
         parameters.push(("type", "cloud_essd"));
         let error = begin(&ask(&parameters)).unwrap_err();
@@ -268,14 +329,16 @@ fn the_same_name_with_other_wishes_already_exists() {
 
 #[test]
 fn two_disks_of_one_name_are_nobody_s() {
-    let _host = host()
-        .answering("CreateDisk", refused(existing::MISMATCH))
-        .answering("DescribeDisks", found(&[tagged(|_| {}), tagged(|disk| disk["DiskId"] = "d-2".into())]));
+    let _host = host().answering("CreateDisk", refused(existing::MISMATCH)).answering(
+        "DescribeDisks",
+        found(&[tagged(|_| {}), tagged(|disk| disk["DiskId"] = "d-2".into())]),
+    );
     let error = begin(&ask(&[])).unwrap_err();
     assert!(error.kind == ErrorKind::AlreadyExists && error.message.contains("d-1, d-2"));
 }
 
-/// Calls again until it does not wait any more, with a cloud that lists none of these disks; answers how long that takes, too.
+/// Calls again until it does not wait any more, with a cloud that lists none of these disks;
+/// answers how long that takes, too.
 fn drive(request: &CreateRequest, listed: impl Fn(&str) -> bool) -> (Result<Volume, Error>, u32) {
     let (mut answer, mut waited) = (begin(request), 0);
     for _ in 0..100 {
@@ -307,7 +370,11 @@ fn forgetful(is_bound: bool) -> FakeHost {
                 tokens.push(token.to_owned());
             }
             let number = tokens.iter().position(|known| known == token).unwrap() + 1;
-            Some(Ok(if number == 1 && is_bound { refused(existing::MISMATCH) } else { created(&format!("d-{number}")) }))
+            Some(Ok(if number == 1 && is_bound {
+                refused(existing::MISMATCH)
+            } else {
+                created(&format!("d-{number}"))
+            }))
         }
         _ => None,
     })
@@ -350,16 +417,25 @@ fn no_more_disks_than_a_few_are_made_when_the_cloud_lists_none() {
         let (refused, _) = drive(&ask(&[]), |_| false);
         let error = refused.unwrap_err();
         assert_eq!((error.kind, error.effect), (ErrorKind::Unavailable, Effect::Unknown));
-        assert!(error.message.contains("d-9") && error.hint.unwrap().contains("DescribeDisks"), "{}", error.message);
+        assert!(
+            error.message.contains("d-9") && error.hint.unwrap().contains("DescribeDisks"),
+            "{}",
+            error.message
+        );
         assert_eq!(sent(&host, "ClientToken").len(), 9);
     }
 }
 
 #[test]
 fn a_disk_that_only_its_tag_finds_is_used() {
-    let host = host().answering("CreateDisk", created("d-1")).answering("DescribeDisks", found(&[tagged(|_| {})]));
+    let host = host()
+        .answering("CreateDisk", created("d-1"))
+        .answering("DescribeDisks", found(&[tagged(|_| {})]));
     let (volume, _) = drive(&ask(&[("type", "cloud_essd")]), |_| false);
-    assert_eq!((volume.unwrap().id.as_str(), host.actions()), ("d-1", vec!["CreateDisk".to_owned(), "DescribeDisks".to_owned()]));
+    assert_eq!(
+        (volume.unwrap().id.as_str(), host.actions()),
+        ("d-1", vec!["CreateDisk".to_owned(), "DescribeDisks".to_owned()])
+    );
 }
 
 #[test]
@@ -368,13 +444,27 @@ fn a_first_disk_that_appears_after_the_second_is_named_and_not_left() {
     let _host = host().handling(move |request| match request.action.as_str() {
         "DescribeDisks" => {
             looks.set(looks.get() + 1);
-            Some(Ok(found(&if looks.get() == 1 { vec![] } else { vec![tagged(|_| {}), tagged(|disk| disk["DiskId"] = "d-2".into())] })))
+            Some(Ok(found(&if looks.get() == 1 {
+                vec![]
+            } else {
+                vec![tagged(|_| {}), tagged(|disk| disk["DiskId"] = "d-2".into())]
+            })))
         }
-        "CreateDisk" => Some(Ok(created(if request.query.value("ClientToken") == Some("n:pvc-1") { "d-1" } else { "d-2" }))),
+        "CreateDisk" => {
+            Some(Ok(created(if request.query.value("ClientToken") == Some("n:pvc-1") {
+                "d-1"
+            } else {
+                "d-2"
+            })))
+        }
         _ => None,
     });
     let error = drive(&ask(&[("type", "cloud_essd")]), |id| id == "d-2").0.unwrap_err();
-    assert!(error.kind == ErrorKind::AlreadyExists && error.message.contains("d-1, d-2"), "{}", error.message);
+    assert!(
+        error.kind == ErrorKind::AlreadyExists && error.message.contains("d-1, d-2"),
+        "{}",
+        error.message
+    );
 }
 
 #[test]
@@ -387,14 +477,18 @@ fn a_token_of_another_build_leads_to_the_same_disk() {
 #[test]
 fn regional_disks_have_no_zone_and_are_tried_once() {
     let host = host().answering("CreateDisk", refused("OperationDenied.NoStock"));
-    let error = begin(&ask(&[("type", "cloud_regional_disk_auto"), ("zoneId", "z-a,z-b")])).unwrap_err();
+    let error =
+        begin(&ask(&[("type", "cloud_regional_disk_auto"), ("zoneId", "z-a,z-b")])).unwrap_err();
     assert_eq!((error.kind, sent(&host, "ZoneId")), (ErrorKind::ResourceExhausted, vec![None]));
 }
 
 #[test]
 fn sharing_needs_the_class_to_say_so() {
     let _host = host();
-    let shared = CreateRequest { capabilities: vec![VolumeCapability::block().in_mode(AccessMode::MultiNodeMultiWriter)], ..ask(&[]) };
+    let shared = CreateRequest {
+        capabilities: vec![VolumeCapability::block().in_mode(AccessMode::MultiNodeMultiWriter)],
+        ..ask(&[])
+    };
     assert!(begin(&shared).unwrap_err().message.contains("multiAttach"));
 }
 
@@ -420,8 +514,13 @@ fn waits_in_the_same_region() -> bool {
 
 #[test]
 fn a_disk_is_taken_over_when_it_fits() {
-    let host = host().answering("DescribeDisks", found(&[tagged(|_| {})])).answering("TagResources", Response::new(200, "{}"));
-    let Answer::Done(volume) = begin(&ask(&[(DISK_ID, "d-1"), ("diskTags/team", "a")])).unwrap() else { panic!("nothing is created") };
+    let host = host()
+        .answering("DescribeDisks", found(&[tagged(|_| {})]))
+        .answering("TagResources", Response::new(200, "{}"));
+    let Answer::Done(volume) = begin(&ask(&[(DISK_ID, "d-1"), ("diskTags/team", "a")])).unwrap()
+    else {
+        panic!("nothing is created")
+    };
     assert_eq!((volume.id.as_str(), volume.context.value("type")), ("d-1", Some("cloud_essd")));
     let query = &host.requests()[1].query;
     for (key, expected) in [
@@ -442,14 +541,16 @@ fn a_disk_that_has_its_tags_is_taken_over_without_a_change() {
         .into_iter()
         .map(|(key, value)| json!({ "TagKey": key, "TagValue": value }))
         .collect();
-    let host = host().answering("DescribeDisks", found(&[tagged(|disk| disk["Tags"] = json!({ "Tag": tags }))]));
+    let host = host()
+        .answering("DescribeDisks", found(&[tagged(|disk| disk["Tags"] = json!({ "Tag": tags }))]));
     assert!(matches!(begin(&ask(&[(DISK_ID, "d-1")])), Ok(Answer::Done(_))));
     assert_eq!(host.actions(), ["DescribeDisks"]);
 }
 
 #[test]
 fn a_disk_that_does_not_fit_is_not_taken_over() {
-    let _host = host().answering("DescribeDisks", found(&[tagged(|disk| disk["Size"] = 40.into())]));
+    let _host =
+        host().answering("DescribeDisks", found(&[tagged(|disk| disk["Size"] = 40.into())]));
     assert_eq!(begin(&ask(&[(DISK_ID, "d-1")])).unwrap_err().kind, ErrorKind::OutOfRange);
 
     let _host = host().answering("DescribeDisks", found(&[]));
@@ -458,7 +559,14 @@ fn a_disk_that_does_not_fit_is_not_taken_over() {
 
 #[test]
 fn a_name_that_the_cloud_does_not_take_stays_a_tag() {
-    for (name, is_name) in [("pvc-1", true), ("磁盘-1", true), ("1pvc", false), ("p", false), ("a b", false), ("a/b", false)] {
+    for (name, is_name) in [
+        ("pvc-1", true),
+        ("磁盘-1", true),
+        ("1pvc", false),
+        ("p", false),
+        ("a b", false),
+        ("a/b", false),
+    ] {
         assert_eq!(is_disk_name(name), is_name, "{name}");
     }
 }

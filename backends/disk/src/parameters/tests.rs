@@ -13,8 +13,14 @@ fn names(parameters: &DiskParameters) -> Vec<&str> {
 #[test]
 fn types_keep_their_order_and_available_is_two_of_them() {
     assert_eq!(names(&read([]).unwrap()), ["cloud_ssd", "cloud_efficiency", "cloud_auto"]);
-    assert_eq!(names(&read([("type", "available")]).unwrap()), ["cloud_ssd", "cloud_efficiency", "cloud_auto"]);
-    assert_eq!(names(&read([("type", "cloud_essd,cloud_auto")]).unwrap()), ["cloud_essd", "cloud_auto"]);
+    assert_eq!(
+        names(&read([("type", "available")]).unwrap()),
+        ["cloud_ssd", "cloud_efficiency", "cloud_auto"]
+    );
+    assert_eq!(
+        names(&read([("type", "cloud_essd,cloud_auto")]).unwrap()),
+        ["cloud_essd", "cloud_auto"]
+    );
 }
 
 #[test]
@@ -49,9 +55,21 @@ fn a_bad_value_is_refused_with_its_key_and_what_is_allowed() {
 
 #[test]
 fn an_unknown_key_is_refused_and_the_known_ones_are_listed() {
-    for key in ["typ", "Type", "diskTags/", "local/x", "alibabacloud.com/x", "csi.alibabacloud.com/x", "k8s.aliyun.com/x"] {
+    for key in [
+        "typ",
+        "Type",
+        "diskTags/",
+        "local/x",
+        "alibabacloud.com/x",
+        "csi.alibabacloud.com/x",
+        "k8s.aliyun.com/x",
+    ] {
         let error = read([(key, "v")]).unwrap_err();
-        assert!(error.message.contains(key) && error.message.contains("performanceLevel"), "{}", error.message);
+        assert!(
+            error.message.contains(key) && error.message.contains("performanceLevel"),
+            "{}",
+            error.message
+        );
     }
 }
 
@@ -83,7 +101,8 @@ fn obsolete_keys_and_kubernetes_own_are_accepted() {
 
 #[test]
 fn the_claim_s_key_wins_over_the_class_s_in_any_order() {
-    let (class, claim, encrypted) = (("kmsKeyId", "class"), ("alibabacloud.com/kms-key-id", "claim"), ("encrypted", "true"));
+    let (class, claim, encrypted) =
+        (("kmsKeyId", "class"), ("alibabacloud.com/kms-key-id", "claim"), ("encrypted", "true"));
     for parameters in [[class, claim, encrypted], [claim, class, encrypted]] {
         assert_eq!(read(parameters).unwrap().kms_key.as_deref(), Some("claim"));
     }
@@ -100,7 +119,8 @@ fn tags_of_the_new_form_win_and_the_claim_s_name_wins_over_both() {
         ("csi.storage.k8s.io/pv/name", "pv"),
     ])
     .unwrap();
-    let tags: Vec<_> = read.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let tags: Vec<_> =
+        read.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     assert_eq!(
         tags,
         [
@@ -116,9 +136,17 @@ fn tags_of_the_new_form_win_and_the_claim_s_name_wins_over_both() {
 #[test]
 fn mutable_parameters_win_and_are_fewer() {
     let parameters = pairs([("type", "cloud_essd"), ("diskTags/a", "1"), ("diskTags/b", "2")]);
-    let mutable = pairs([("type", "cloud_auto"), ("provisionedIops", "100"), ("-diskTags/a", ""), ("csi.storage.k8s.io/pv/name", "x")]);
+    let mutable = pairs([
+        ("type", "cloud_auto"),
+        ("provisionedIops", "100"),
+        ("-diskTags/a", ""),
+        ("csi.storage.k8s.io/pv/name", "x"),
+    ]);
     let read = DiskParameters::read(&parameters, &mutable).unwrap();
-    assert_eq!((names(&read), read.provisioned_iops, read.tags.len()), (vec!["cloud_auto"], Some(100), 1));
+    assert_eq!(
+        (names(&read), read.provisioned_iops, read.tags.len()),
+        (vec!["cloud_auto"], Some(100), 1)
+    );
     let error = DiskParameters::read(&parameters, &pairs([("encrypted", "true")])).unwrap_err();
     assert!(error.message.contains("encrypted"));
 }
@@ -129,7 +157,16 @@ fn a_role_chain_is_read_from_json() {
         r#"[{"Rolearn":"acs:ram::1:role/a","RoleType":"user","AssumeRoleFor":"1"}]"#,
         r#"[{"roleArn":"acs:ram::1:role/a","roleType":"user","assumeRoleFor":"1","other":2}]"#,
     ] {
-        let read = read([("encrypted", "true"), ("kmsKeyId", "k"), ("alibabacloud.com/createdisk-arn", value)]).unwrap();
-        assert_eq!(read.arns, [Arn { role: "acs:ram::1:role/a".into(), kind: "user".into(), acts_for: "1".into() }], "{value}");
+        let read = read([
+            ("encrypted", "true"),
+            ("kmsKeyId", "k"),
+            ("alibabacloud.com/createdisk-arn", value),
+        ])
+        .unwrap();
+        assert_eq!(
+            read.arns,
+            [Arn { role: "acs:ram::1:role/a".into(), kind: "user".into(), acts_for: "1".into() }],
+            "{value}"
+        );
     }
 }

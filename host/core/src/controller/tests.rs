@@ -1,4 +1,5 @@
-//! The loop against a backend that follows a script, with time that passes only when somebody sleeps.
+//! The loop against a backend that follows a script, with time that passes only when somebody
+//! sleeps.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -9,7 +10,8 @@ use crate::inflight::lock;
 use crate::pacing::tests::SteppedClock;
 use crate::plan::Plan;
 use crate::types::{
-    AccessMode, AccessType, Capability, NodeDescription, NodeExpandRequest, Observation, PublishRequest, StageRequest, TranslateRequest, Translated,
+    AccessMode, AccessType, Capability, NodeDescription, NodeExpandRequest, Observation,
+    PublishRequest, StageRequest, TranslateRequest, Translated,
 };
 
 type Script = VecDeque<Result<Answer<Attached>, Error>>;
@@ -29,7 +31,9 @@ pub(crate) struct Scripted {
 }
 
 impl Scripted {
-    pub(crate) fn new(script: impl IntoIterator<Item = Result<Answer<Attached>, Error>>) -> Arc<Self> {
+    pub(crate) fn new(
+        script: impl IntoIterator<Item = Result<Answer<Attached>, Error>>,
+    ) -> Arc<Self> {
         Arc::new(Self { script: Mutex::new(script.into_iter().collect()), ..Self::default() })
     }
 
@@ -66,13 +70,24 @@ impl Backend for Scripted {
         })
     }
     fn observe(&self, _: &Call, ids: &[String]) -> Result<Vec<Observation>, Error> {
-        assert!(!self.observe_panics.swap(false, Ordering::SeqCst), "a defect of the backend's adapter");
+        assert!(
+            !self.observe_panics.swap(false, Ordering::SeqCst),
+            "a defect of the backend's adapter"
+        );
         assert_eq!(self.observing.fetch_add(1, Ordering::SeqCst), 0, "one observe call at a time");
         lock(&self.observe_calls).push(ids.to_vec());
         self.observing.fetch_sub(1, Ordering::SeqCst);
         match lock(&self.observe_errors).pop_front().flatten() {
             Some(error) => Err(error),
-            None => Ok(ids.iter().rev().map(|id| Observation { id: id.clone(), found: true, state: id.clone().into_bytes() }).collect()),
+            None => Ok(ids
+                .iter()
+                .rev()
+                .map(|id| Observation {
+                    id: id.clone(),
+                    found: true,
+                    state: id.clone().into_bytes(),
+                })
+                .collect()),
         }
     }
     fn holders(&self, _: &Call, observed: &Observation) -> Result<Vec<NodeId>, Error> {
@@ -84,7 +99,12 @@ impl Backend for Scripted {
     fn delete(&self, _: &Call, _: &VolumeId, _: &Progress) -> Result<Answer<()>, Error> {
         Ok(Answer::Done(()))
     }
-    fn attach(&self, _: &Call, _: &AttachRequest, progress: &Progress) -> Result<Answer<Attached>, Error> {
+    fn attach(
+        &self,
+        _: &Call,
+        _: &AttachRequest,
+        progress: &Progress,
+    ) -> Result<Answer<Attached>, Error> {
         lock(&self.handed).push(progress.clone());
         lock(&self.script).pop_front().unwrap_or(Ok(Answer::Done(Attached::default())))
     }
@@ -94,7 +114,12 @@ impl Backend for Scripted {
     fn expand(&self, _: &Call, _: &ExpandRequest, _: &Progress) -> Result<Answer<Expanded>, Error> {
         unsupported()
     }
-    fn validate(&self, _: &Call, _: &ValidateRequest, _: &[Observation]) -> Result<Validated, Error> {
+    fn validate(
+        &self,
+        _: &Call,
+        _: &ValidateRequest,
+        _: &[Observation],
+    ) -> Result<Validated, Error> {
         unsupported()
     }
     fn list(&self, _: &Call, _: u32, _: Option<&str>) -> Result<Listed, Error> {
@@ -142,20 +167,34 @@ fn failure(kind: ErrorKind) -> Error {
 
 fn controller(backend: &Arc<Scripted>) -> (Controller, Arc<SteppedClock>) {
     let clock = Arc::new(SteppedClock::default());
-    (Controller::new("driver", Arc::clone(backend) as Arc<dyn Backend>, Arc::clone(&clock) as Arc<dyn Clock>), clock)
+    (
+        Controller::new(
+            "driver",
+            Arc::clone(backend) as Arc<dyn Backend>,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+        ),
+        clock,
+    )
 }
 
 #[test]
 fn a_pending_operation_is_observed_and_called_again_with_its_token() {
-    let backend = Scripted::new([pending(1000, &["d-1", "s-1"], "token"), pending(0, &[], "later")]);
+    let backend =
+        Scripted::new([pending(1000, &["d-1", "s-1"], "token"), pending(0, &[], "later")]);
     let (controller, clock) = controller(&backend);
     controller.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap();
     let handed = lock(&backend.handed);
     assert_eq!(handed.len(), 3);
     assert_eq!(handed[0].resume, None);
     assert_eq!(handed[1].resume.as_deref(), Some("token"));
-    let ids = |progress: &Progress| progress.observed.iter().map(|observed| observed.id.clone()).collect::<Vec<_>>();
-    assert_eq!(ids(&handed[1]), ["d-1", "s-1"], "observations come in the order asked for, whatever the backend's order");
+    let ids = |progress: &Progress| {
+        progress.observed.iter().map(|observed| observed.id.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        ids(&handed[1]),
+        ["d-1", "s-1"],
+        "observations come in the order asked for, whatever the backend's order"
+    );
     assert_eq!(ids(&handed[2]), ["d-1", "s-1"], "an empty watch list means: what was watched last");
     assert!(clock.now() >= Duration::from_secs(1), "never earlier than the backend said");
 }
@@ -169,41 +208,70 @@ fn transient_failures_are_called_again_and_final_ones_are_returned() {
         assert_eq!(lock(&backend.handed).len(), 3, "{kind:?}");
     }
     let backend = Scripted::new([Err(failure(ErrorKind::FailedPrecondition))]);
-    let error = controller(&backend).0.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap_err();
+    let error = controller(&backend)
+        .0
+        .attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
+        .unwrap_err();
     assert_eq!(error.kind, ErrorKind::FailedPrecondition);
     assert!(error.message.contains("d-1") && error.message.contains("i-1"), "{error}");
 }
 
 /// What becomes of a final error that follows a change whose answer was lost.
 fn effect_after_an_unanswered_change(error: Error) -> Effect {
-    let backend = Scripted::new([Err(failure(ErrorKind::Unavailable).with_unknown_effect()), Err(error)]);
-    controller(&backend).0.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap_err().effect
+    let backend =
+        Scripted::new([Err(failure(ErrorKind::Unavailable).with_unknown_effect()), Err(error)]);
+    controller(&backend)
+        .0
+        .attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
+        .unwrap_err()
+        .effect
 }
 
 #[test]
 fn a_refusal_after_an_unanswered_change_is_not_reported_as_final() {
-    assert_eq!(effect_after_an_unanswered_change(failure(ErrorKind::InvalidArgument)), Effect::Unknown);
+    assert_eq!(
+        effect_after_an_unanswered_change(failure(ErrorKind::InvalidArgument)),
+        Effect::Unknown
+    );
     for kind in [ErrorKind::FailedPrecondition, ErrorKind::NotFound, ErrorKind::AlreadyExists] {
-        let by_the_cloud = Error { code: Some("InArrears".into()), ..Error::new(kind, Blame::User, "refused") };
-        assert_eq!(effect_after_an_unanswered_change(by_the_cloud), Effect::Unknown, "{kind:?} in the cloud's words");
-        assert_eq!(effect_after_an_unanswered_change(Error::new(kind, Blame::Host, "no certificates")), Effect::Unknown, "{kind:?} of the host");
+        let by_the_cloud =
+            Error { code: Some("InArrears".into()), ..Error::new(kind, Blame::User, "refused") };
+        assert_eq!(
+            effect_after_an_unanswered_change(by_the_cloud),
+            Effect::Unknown,
+            "{kind:?} in the cloud's words"
+        );
+        assert_eq!(
+            effect_after_an_unanswered_change(Error::new(kind, Blame::Host, "no certificates")),
+            Effect::Unknown,
+            "{kind:?} of the host"
+        );
     }
 }
 
 #[test]
 fn what_is_seen_after_an_unanswered_change_is_final() {
     for kind in [ErrorKind::FailedPrecondition, ErrorKind::NotFound, ErrorKind::AlreadyExists] {
-        assert_eq!(effect_after_an_unanswered_change(Error::new(kind, Blame::User, "seen")), Effect::None, "{kind:?}");
+        assert_eq!(
+            effect_after_an_unanswered_change(Error::new(kind, Blame::User, "seen")),
+            Effect::None,
+            "{kind:?}"
+        );
     }
 }
 
 #[test]
 fn an_operation_that_is_under_way_is_not_over_when_looking_at_it_is_refused() {
     let refused = || Some(failure(ErrorKind::PermissionDenied));
-    for (begun, looks, effect) in [(true, vec![None, refused()], Effect::Unknown), (false, vec![refused()], Effect::None)] {
+    for (begun, looks, effect) in
+        [(true, vec![None, refused()], Effect::Unknown), (false, vec![refused()], Effect::None)]
+    {
         let backend = Scripted::new(begun.then(|| pending(0, &[], "t")));
         lock(&backend.observe_errors).extend(looks);
-        let error = controller(&backend).0.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap_err();
+        let error = controller(&backend)
+            .0
+            .attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
+            .unwrap_err();
         assert_eq!((error.kind, error.effect), (ErrorKind::PermissionDenied, effect));
     }
 }
@@ -212,7 +280,9 @@ fn an_operation_that_is_under_way_is_not_over_when_looking_at_it_is_refused() {
 fn an_operation_that_outlives_its_caller_says_what_it_waits_for() {
     let backend = Scripted::new([pending(5000, &[], "t")]);
     let (controller, clock) = controller(&backend);
-    let error = controller.attach(&Call::until(Duration::from_secs(2)), &attach_request("d-1")).unwrap_err();
+    let error = controller
+        .attach(&Call::until(Duration::from_secs(2)), &attach_request("d-1"))
+        .unwrap_err();
     assert_eq!((error.kind, error.effect), (ErrorKind::DeadlineExceeded, Effect::Unknown));
     assert!(error.message.contains("the disk is attaching"), "{error}");
     assert!(clock.now() < Duration::from_secs(2), "it does not sleep for nothing");
@@ -222,16 +292,25 @@ fn an_operation_that_outlives_its_caller_says_what_it_waits_for() {
 fn a_backend_that_is_always_pending_is_bounded_by_the_deadline() {
     let backend = Scripted::new((0..100_000).map(|_| pending(0, &[], "t")));
     let (controller, _) = controller(&backend);
-    let error = controller.attach(&Call::until(Duration::from_secs(30)), &attach_request("d-1")).unwrap_err();
+    let error = controller
+        .attach(&Call::until(Duration::from_secs(30)), &attach_request("d-1"))
+        .unwrap_err();
     assert_eq!(error.kind, ErrorKind::DeadlineExceeded);
-    assert!(lock(&backend.handed).len() <= 30 * 4 + 1, "no faster than the common tick: {}", lock(&backend.handed).len());
+    assert!(
+        lock(&backend.handed).len() <= 30 * 4 + 1,
+        "no faster than the common tick: {}",
+        lock(&backend.handed).len()
+    );
 }
 
 #[test]
 fn a_failed_observation_is_repeated_without_asking_the_backend_to_decide() {
     let backend = Scripted::new([]);
     lock(&backend.observe_errors).push_back(Some(failure(ErrorKind::Throttled)));
-    controller(&backend).0.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap();
+    controller(&backend)
+        .0
+        .attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
+        .unwrap();
     assert_eq!(lock(&backend.handed).len(), 1);
     assert_eq!(lock(&backend.observe_calls).len(), 2);
 }
@@ -246,7 +325,12 @@ fn many_operations_share_their_observations() {
             let (controller, barrier) = (&controller, &barrier);
             scope.spawn(move || {
                 barrier.wait();
-                controller.attach(&Call::until(Duration::from_secs(60)), &attach_request(&format!("d-{volume}"))).unwrap();
+                controller
+                    .attach(
+                        &Call::until(Duration::from_secs(60)),
+                        &attach_request(&format!("d-{volume}")),
+                    )
+                    .unwrap();
             });
         }
     });
@@ -269,6 +353,8 @@ fn a_cancelled_call_stops_at_the_next_safe_place() {
 fn holders_answer_whether_a_node_has_the_volume() {
     let (controller, _) = controller(&Scripted::new([]));
     let call = Call::until(Duration::from_secs(60));
-    assert!(controller.is_attached(&call, &VolumeId::new("d-1"), &NodeId::new("node-of-d-1")).unwrap());
+    assert!(
+        controller.is_attached(&call, &VolumeId::new("d-1"), &NodeId::new("node-of-d-1")).unwrap()
+    );
     assert!(!controller.is_attached(&call, &VolumeId::new("d-1"), &NodeId::new("i-9")).unwrap());
 }

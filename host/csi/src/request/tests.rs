@@ -1,7 +1,9 @@
 //! What the edge takes, and what it refuses before anything else happens.
 
 use super::*;
-use crate::proto::volume_capability::{AccessMode as ModeMessage, AccessType as AccessMessage, BlockVolume, MountVolume};
+use crate::proto::volume_capability::{
+    AccessMode as ModeMessage, AccessType as AccessMessage, BlockVolume, MountVolume,
+};
 
 fn root() -> AllowedRoots {
     AllowedRoots::new(vec!["/var/lib/kubelet".into()])
@@ -23,7 +25,11 @@ fn mount(flags: &[&str]) -> proto::VolumeCapability {
 }
 
 fn create_message() -> proto::CreateVolumeRequest {
-    proto::CreateVolumeRequest { name: "pvc-1".into(), volume_capabilities: vec![mount(&[])], ..Default::default() }
+    proto::CreateVolumeRequest {
+        name: "pvc-1".into(),
+        volume_capabilities: vec![mount(&[])],
+        ..Default::default()
+    }
 }
 
 fn refusal<T>(result: Result<T, Error>) -> (ErrorKind, String) {
@@ -55,11 +61,15 @@ fn a_capability_says_how_and_by_whom() {
     let no_type = proto::VolumeCapability { access_type: None, ..mount(&[]) };
     let no_mode = proto::VolumeCapability { access_mode: None, ..mount(&[]) };
     let grouped = MountVolume { volume_mount_group: "1000".into(), ..Default::default() };
-    let grouped = proto::VolumeCapability { access_type: Some(AccessMessage::Mount(grouped)), ..mount(&[]) };
+    let grouped =
+        proto::VolumeCapability { access_type: Some(AccessMessage::Mount(grouped)), ..mount(&[]) };
     for broken in [no_type, no_mode, grouped] {
         assert_eq!(refusal(capability(broken)).0, ErrorKind::InvalidArgument);
     }
-    let block = proto::VolumeCapability { access_type: Some(AccessMessage::Block(BlockVolume {})), ..mount(&[]) };
+    let block = proto::VolumeCapability {
+        access_type: Some(AccessMessage::Block(BlockVolume {})),
+        ..mount(&[])
+    };
     assert_eq!(capability(block).unwrap().access, AccessType::Block);
 }
 
@@ -73,7 +83,9 @@ fn mount_flags_are_bounded_together_and_never_repeated() {
 
 #[test]
 fn a_size_is_not_negative_and_a_range_is_not_empty() {
-    let range = |required_bytes, limit_bytes| capacity(Some(proto::CapacityRange { required_bytes, limit_bytes }));
+    let range = |required_bytes, limit_bytes| {
+        capacity(Some(proto::CapacityRange { required_bytes, limit_bytes }))
+    };
     assert_eq!(range(0, 0), Ok(CapacityRange::default()));
     assert_eq!(range(5, 5), Ok(CapacityRange { required: Some(5), limit: Some(5) }));
     assert_eq!(refusal(range(-1, 0)).0, ErrorKind::InvalidArgument);
@@ -95,14 +107,23 @@ fn what_others_added_to_the_context_is_taken_out_and_does_not_count() {
 
 #[test]
 fn create_keeps_the_provisioner_s_metadata_among_the_parameters() {
-    let message = proto::CreateVolumeRequest { parameters: map(&[("csi.storage.k8s.io/pvc/name", "data")]), ..create_message() };
-    assert_eq!(create(message).unwrap().parameters, vec![("csi.storage.k8s.io/pvc/name".into(), "data".into())]);
+    let message = proto::CreateVolumeRequest {
+        parameters: map(&[("csi.storage.k8s.io/pvc/name", "data")]),
+        ..create_message()
+    };
+    assert_eq!(
+        create(message).unwrap().parameters,
+        vec![("csi.storage.k8s.io/pvc/name".into(), "data".into())]
+    );
 }
 
 #[test]
 fn create_takes_as_many_parameters_as_a_class_and_a_claim_s_annotations_may_be() {
-    let annotations = map(&[("kubectl.kubernetes.io/last-applied-configuration", &"v".repeat(256 << 10))]);
-    assert!(create(proto::CreateVolumeRequest { parameters: annotations, ..create_message() }).is_ok());
+    let annotations =
+        map(&[("kubectl.kubernetes.io/last-applied-configuration", &"v".repeat(256 << 10))]);
+    assert!(
+        create(proto::CreateVolumeRequest { parameters: annotations, ..create_message() }).is_ok()
+    );
 }
 
 #[test]
@@ -117,16 +138,24 @@ fn create_refuses_what_is_missing_or_too_large() {
         proto::CreateVolumeRequest { volume_capabilities: vec![], ..create_message() },
         proto::CreateVolumeRequest { parameters: huge.clone(), ..create_message() },
         proto::CreateVolumeRequest { mutable_parameters: huge, ..create_message() },
-        proto::CreateVolumeRequest { volume_content_source: Some(empty_source), ..create_message() },
         proto::CreateVolumeRequest {
-            accessibility_requirements: Some(proto::TopologyRequirement { requisite: vec![place], preferred: vec![] }),
+            volume_content_source: Some(empty_source),
+            ..create_message()
+        },
+        proto::CreateVolumeRequest {
+            accessibility_requirements: Some(proto::TopologyRequirement {
+                requisite: vec![place],
+                preferred: vec![],
+            }),
             ..create_message()
         },
     ];
     for (index, message) in cases.into_iter().enumerate() {
         assert_eq!(refusal(create(message)).0, ErrorKind::InvalidArgument, "case {index}");
     }
-    assert!(create(proto::CreateVolumeRequest { name: "盘".repeat(42), ..create_message() }).is_ok());
+    assert!(
+        create(proto::CreateVolumeRequest { name: "盘".repeat(42), ..create_message() }).is_ok()
+    );
 }
 
 #[test]
@@ -134,11 +163,47 @@ fn the_missing_id_is_named_before_anything_else_that_is_wrong() {
     let broken = "relative/path".to_owned();
     let missing = (ErrorKind::InvalidArgument, "volume_id is missing".to_owned());
     assert_eq!(refusal(volume(String::new())), missing);
-    assert_eq!(refusal(stage(proto::NodeStageVolumeRequest { staging_target_path: broken.clone(), ..Default::default() }, &root())), missing);
-    assert_eq!(refusal(unstage(proto::NodeUnstageVolumeRequest { staging_target_path: broken.clone(), ..Default::default() }, &root())), missing);
-    assert_eq!(refusal(publish(proto::NodePublishVolumeRequest { target_path: broken.clone(), ..Default::default() }, &root())), missing);
-    assert_eq!(refusal(unpublish(proto::NodeUnpublishVolumeRequest { target_path: broken.clone(), ..Default::default() }, &root())), missing);
-    assert_eq!(refusal(node_expand(proto::NodeExpandVolumeRequest { volume_path: broken, ..Default::default() }, &root())), missing);
+    assert_eq!(
+        refusal(stage(
+            proto::NodeStageVolumeRequest {
+                staging_target_path: broken.clone(),
+                ..Default::default()
+            },
+            &root()
+        )),
+        missing
+    );
+    assert_eq!(
+        refusal(unstage(
+            proto::NodeUnstageVolumeRequest {
+                staging_target_path: broken.clone(),
+                ..Default::default()
+            },
+            &root()
+        )),
+        missing
+    );
+    assert_eq!(
+        refusal(publish(
+            proto::NodePublishVolumeRequest { target_path: broken.clone(), ..Default::default() },
+            &root()
+        )),
+        missing
+    );
+    assert_eq!(
+        refusal(unpublish(
+            proto::NodeUnpublishVolumeRequest { target_path: broken.clone(), ..Default::default() },
+            &root()
+        )),
+        missing
+    );
+    assert_eq!(
+        refusal(node_expand(
+            proto::NodeExpandVolumeRequest { volume_path: broken, ..Default::default() },
+            &root()
+        )),
+        missing
+    );
     assert_eq!(refusal(attach(Default::default())), missing);
     assert_eq!(refusal(detach(Default::default())), missing);
     assert_eq!(refusal(expand(Default::default())), missing);
@@ -147,7 +212,11 @@ fn the_missing_id_is_named_before_anything_else_that_is_wrong() {
 
 #[test]
 fn a_volume_to_grow_is_not_found_at_a_path_that_cannot_be_ours() {
-    let message = |path: &str| proto::NodeExpandVolumeRequest { volume_id: "v".into(), volume_path: path.into(), ..Default::default() };
+    let message = |path: &str| proto::NodeExpandVolumeRequest {
+        volume_id: "v".into(),
+        volume_path: path.into(),
+        ..Default::default()
+    };
     assert_eq!(refusal(node_expand(message("some/path"), &root())).0, ErrorKind::NotFound);
     assert_eq!(refusal(node_expand(message(""), &root())).0, ErrorKind::InvalidArgument);
     assert!(node_expand(message("/var/lib/kubelet/x"), &root()).is_ok());
@@ -155,7 +224,11 @@ fn a_volume_to_grow_is_not_found_at_a_path_that_cannot_be_ours() {
 
 #[test]
 fn no_node_means_every_node_and_a_node_s_id_may_be_longer_than_other_ids() {
-    let message = |node: String| proto::ControllerUnpublishVolumeRequest { volume_id: "v".into(), node_id: node, ..Default::default() };
+    let message = |node: String| proto::ControllerUnpublishVolumeRequest {
+        volume_id: "v".into(),
+        node_id: node,
+        ..Default::default()
+    };
     assert_eq!(detach(message(String::new())).unwrap().node, None);
     assert!(detach(message("n".repeat(256))).unwrap().node.is_some());
     assert!(detach(message("n".repeat(257))).is_err());
@@ -163,7 +236,10 @@ fn no_node_means_every_node_and_a_node_s_id_may_be_longer_than_other_ids() {
 
 #[test]
 fn a_token_that_nobody_here_made_is_aborted_and_a_negative_page_is_invalid() {
-    let message = |max_entries, token: &str| proto::ListVolumesRequest { max_entries, starting_token: token.into() };
+    let message = |max_entries, token: &str| proto::ListVolumesRequest {
+        max_entries,
+        starting_token: token.into(),
+    };
     assert_eq!(list(message(0, "")), Ok((0, None)));
     assert_eq!(refusal(list(message(0, &"t".repeat(129)))).0, ErrorKind::Aborted);
     assert_eq!(refusal(list(message(-1, ""))).0, ErrorKind::InvalidArgument);

@@ -1,6 +1,12 @@
-//! The front end behind real gRPC on a real unix socket, with a cloud and a machine in memory behind it.
+//! The front end behind real gRPC on a real unix socket, with a cloud and a machine in memory
+//! behind it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests, outside of a test function")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests, outside of a test function"
+)]
 
 mod drain;
 mod edge;

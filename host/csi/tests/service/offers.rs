@@ -10,7 +10,13 @@ use crate::rig::*;
 
 async fn plugin_offers(rig: &Rig) -> Vec<String> {
     use plugin_capability::Type;
-    let answer = rig.identity().await.get_plugin_capabilities(proto::GetPluginCapabilitiesRequest {}).await.unwrap().into_inner();
+    let answer = rig
+        .identity()
+        .await
+        .get_plugin_capabilities(proto::GetPluginCapabilitiesRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     let name = |offer: proto::PluginCapability| match offer.r#type.unwrap() {
         Type::Service(service) => service.r#type().as_str_name().to_owned(),
         Type::VolumeExpansion(expansion) => expansion.r#type().as_str_name().to_owned(),
@@ -20,7 +26,13 @@ async fn plugin_offers(rig: &Rig) -> Vec<String> {
 
 async fn controller_offers(rig: &Rig) -> Vec<String> {
     use controller_service_capability::Type;
-    let answer = rig.controller().await.controller_get_capabilities(proto::ControllerGetCapabilitiesRequest {}).await.unwrap().into_inner();
+    let answer = rig
+        .controller()
+        .await
+        .controller_get_capabilities(proto::ControllerGetCapabilitiesRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     let name = |offer: proto::ControllerServiceCapability| {
         let Type::Rpc(rpc) = offer.r#type.unwrap();
         rpc.r#type().as_str_name().to_owned()
@@ -30,7 +42,13 @@ async fn controller_offers(rig: &Rig) -> Vec<String> {
 
 async fn node_offers(rig: &Rig) -> Vec<String> {
     use node_service_capability::Type;
-    let answer = rig.node().await.node_get_capabilities(proto::NodeGetCapabilitiesRequest {}).await.unwrap().into_inner();
+    let answer = rig
+        .node()
+        .await
+        .node_get_capabilities(proto::NodeGetCapabilitiesRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     let name = |offer: proto::NodeServiceCapability| {
         let Type::Rpc(rpc) = offer.r#type.unwrap();
         rpc.r#type().as_str_name().to_owned()
@@ -41,7 +59,10 @@ async fn node_offers(rig: &Rig) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_can_do_everything_is_offered_as_far_as_the_core_goes() {
     let rig = Rig::start().await;
-    assert_eq!(plugin_offers(&rig).await, ["CONTROLLER_SERVICE", "VOLUME_ACCESSIBILITY_CONSTRAINTS", "ONLINE"]);
+    assert_eq!(
+        plugin_offers(&rig).await,
+        ["CONTROLLER_SERVICE", "VOLUME_ACCESSIBILITY_CONSTRAINTS", "ONLINE"]
+    );
     let controller = [
         "CREATE_DELETE_VOLUME",
         "PUBLISH_UNPUBLISH_VOLUME",
@@ -52,7 +73,10 @@ async fn a_backend_that_can_do_everything_is_offered_as_far_as_the_core_goes() {
         "SINGLE_NODE_MULTI_WRITER",
     ];
     assert_eq!(controller_offers(&rig).await, controller);
-    assert_eq!(node_offers(&rig).await, ["GET_VOLUME_STATS", "STAGE_UNSTAGE_VOLUME", "EXPAND_VOLUME", "SINGLE_NODE_MULTI_WRITER"]);
+    assert_eq!(
+        node_offers(&rig).await,
+        ["GET_VOLUME_STATS", "STAGE_UNSTAGE_VOLUME", "EXPAND_VOLUME", "SINGLE_NODE_MULTI_WRITER"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,9 +114,18 @@ async fn what_this_version_has_no_port_for_is_unimplemented() {
         controller.delete_snapshot(proto::DeleteSnapshotRequest::default()).await.unwrap_err(),
         controller.list_snapshots(proto::ListSnapshotsRequest::default()).await.unwrap_err(),
         controller.get_snapshot(proto::GetSnapshotRequest::default()).await.unwrap_err(),
-        controller.controller_get_volume(proto::ControllerGetVolumeRequest::default()).await.unwrap_err(),
-        controller.controller_modify_volume(proto::ControllerModifyVolumeRequest::default()).await.unwrap_err(),
-        groups.group_controller_get_capabilities(proto::GroupControllerGetCapabilitiesRequest {}).await.unwrap_err(),
+        controller
+            .controller_get_volume(proto::ControllerGetVolumeRequest::default())
+            .await
+            .unwrap_err(),
+        controller
+            .controller_modify_volume(proto::ControllerModifyVolumeRequest::default())
+            .await
+            .unwrap_err(),
+        groups
+            .group_controller_get_capabilities(proto::GroupControllerGetCapabilitiesRequest {})
+            .await
+            .unwrap_err(),
     ];
     for status in refused {
         assert_eq!(status.code(), Code::Unimplemented, "{status}");
@@ -104,27 +137,48 @@ async fn what_a_volume_cannot_have_is_refused_before_one_is_made() {
     use proto::volume_content_source::{SnapshotSource, Type};
     let rig = Rig::start().await;
     let mut controller = rig.controller().await;
-    let source = proto::VolumeContentSource { r#type: Some(Type::Snapshot(SnapshotSource { snapshot_id: "s-1".into() })) };
-    let from_snapshot = proto::CreateVolumeRequest { volume_content_source: Some(source), ..create("a") };
-    let with_class = proto::CreateVolumeRequest { mutable_parameters: map(&[("iops", "1")]), ..create("a") };
+    let source = proto::VolumeContentSource {
+        r#type: Some(Type::Snapshot(SnapshotSource { snapshot_id: "s-1".into() })),
+    };
+    let from_snapshot =
+        proto::CreateVolumeRequest { volume_content_source: Some(source), ..create("a") };
+    let with_class =
+        proto::CreateVolumeRequest { mutable_parameters: map(&[("iops", "1")]), ..create("a") };
     for message in [from_snapshot, with_class] {
-        assert_eq!(controller.create_volume(message).await.unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(
+            controller.create_volume(message).await.unwrap_err().code(),
+            Code::InvalidArgument
+        );
     }
     rig.backend.offer(&["create", "attach"]);
-    let read_only = proto::ControllerPublishVolumeRequest { readonly: true, ..attach("v", "node-1") };
-    assert_eq!(controller.controller_publish_volume(read_only).await.unwrap_err().code(), Code::InvalidArgument);
+    let read_only =
+        proto::ControllerPublishVolumeRequest { readonly: true, ..attach("v", "node-1") };
+    assert_eq!(
+        controller.controller_publish_volume(read_only).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
     assert!(rig.backend.volumes().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_plugin_says_who_it_is_and_what_is_behind_it() {
     let rig = Rig::start().await;
-    let info = rig.identity().await.get_plugin_info(proto::GetPluginInfoRequest {}).await.unwrap().into_inner();
+    let info = rig
+        .identity()
+        .await
+        .get_plugin_info(proto::GetPluginInfoRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((info.name.as_str(), info.vendor_version.as_str()), (NAME, "9.8.7"));
     assert_eq!(info.manifest, map(&[("backend", "fake"), ("backend-version", "1.2.3")]));
-    let node = rig.node().await.node_get_info(proto::NodeGetInfoRequest {}).await.unwrap().into_inner();
+    let node =
+        rig.node().await.node_get_info(proto::NodeGetInfoRequest {}).await.unwrap().into_inner();
     assert_eq!((node.node_id.as_str(), node.max_volumes_per_node), ("node-1", 16));
-    assert_eq!(node.accessible_topology.unwrap().segments, map(&[("topology.fake.example/zone", "zone-a")]));
+    assert_eq!(
+        node.accessible_topology.unwrap().segments,
+        map(&[("topology.fake.example/zone", "zone-a")])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,10 +186,19 @@ async fn the_plugin_is_ready_once_its_backend_answers() {
     let rig = Rig::start().await;
     let mut identity = rig.identity().await;
     rig.backend.fail("describe", Error::unavailable("still compiling"));
-    assert_eq!(identity.probe(proto::ProbeRequest {}).await.unwrap().into_inner().ready, Some(false));
+    assert_eq!(
+        identity.probe(proto::ProbeRequest {}).await.unwrap().into_inner().ready,
+        Some(false)
+    );
     rig.backend.fail("describe", Error::internal("trap"));
-    assert_eq!(identity.probe(proto::ProbeRequest {}).await.unwrap_err().code(), Code::FailedPrecondition);
-    assert_eq!(identity.probe(proto::ProbeRequest {}).await.unwrap().into_inner().ready, Some(true));
+    assert_eq!(
+        identity.probe(proto::ProbeRequest {}).await.unwrap_err().code(),
+        Code::FailedPrecondition
+    );
+    assert_eq!(
+        identity.probe(proto::ProbeRequest {}).await.unwrap().into_inner().ready,
+        Some(true)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

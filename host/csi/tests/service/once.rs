@@ -26,7 +26,8 @@ async fn whole_life(rounds: u32) {
 
     let id = five_times!(controller.create_volume(create("pvc-1"))).volume.unwrap().volume_id;
     assert_eq!(rig.backend.volumes().len(), 1);
-    let context = five_times!(controller.controller_publish_volume(attach(&id, "node-1"))).publish_context;
+    let context =
+        five_times!(controller.controller_publish_volume(attach(&id, "node-1"))).publish_context;
     assert_eq!(context, map(&[("fake/serial", &id)]));
     assert_eq!(rig.backend.volumes()[0].attached_to.len(), 1);
 
@@ -36,7 +37,10 @@ async fn whole_life(rounds: u32) {
     assert_eq!(rig.node.mounts().len(), 3);
     assert_eq!(rig.node.calls().iter().filter(|call| **call == "format").count(), 1);
 
-    assert_eq!(five_times!(controller.controller_expand_volume(expand(&id, 3))).capacity_bytes, 3 * GIB);
+    assert_eq!(
+        five_times!(controller.controller_expand_volume(expand(&id, 3))).capacity_bytes,
+        3 * GIB
+    );
     assert_eq!(five_times!(node.node_expand_volume(grow(&id, "pod-1", 3))).capacity_bytes, 3 * GIB);
 
     five_times!(node.node_unpublish_volume(unpublish(&id, "pod-1")));
@@ -88,7 +92,10 @@ async fn a_detach_without_a_node_is_from_every_node() {
     let rig = Rig::start().await;
     let mut controller = rig.controller().await;
     let id = rig.volume("vol-7");
-    let shared = |node| proto::ControllerPublishVolumeRequest { volume_capability: Some(capability(Mode::MultiNodeReaderOnly)), ..attach(&id, node) };
+    let shared = |node| proto::ControllerPublishVolumeRequest {
+        volume_capability: Some(capability(Mode::MultiNodeReaderOnly)),
+        ..attach(&id, node)
+    };
     for node in ["node-1", "node-2"] {
         controller.controller_publish_volume(shared(node)).await.unwrap();
     }
@@ -105,15 +112,27 @@ async fn a_second_call_that_differs_is_refused_with_the_code_of_the_specificatio
     assert_eq!(controller.create_volume(larger).await.unwrap_err().code(), Code::AlreadyExists);
 
     let id = rig.volume("vol-7");
-    assert_eq!(controller.controller_publish_volume(attach("vol-0", "node-1")).await.unwrap_err().code(), Code::NotFound);
-    assert_eq!(controller.controller_publish_volume(attach(&id, "node-9")).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(
+        controller.controller_publish_volume(attach("vol-0", "node-1")).await.unwrap_err().code(),
+        Code::NotFound
+    );
+    assert_eq!(
+        controller.controller_publish_volume(attach(&id, "node-9")).await.unwrap_err().code(),
+        Code::NotFound
+    );
     controller.controller_publish_volume(attach(&id, "node-1")).await.unwrap();
     let held = controller.controller_publish_volume(attach(&id, "node-2")).await.unwrap_err();
     assert_eq!(held.code(), Code::FailedPrecondition);
     assert!(held.message().contains("node-1"), "the holder is named: {}", held.message());
-    assert_eq!(controller.delete_volume(delete(&id)).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(
+        controller.delete_volume(delete(&id)).await.unwrap_err().code(),
+        Code::FailedPrecondition
+    );
 
-    assert_eq!(node.node_publish_volume(publish(&id, "pod-1")).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(
+        node.node_publish_volume(publish(&id, "pod-1")).await.unwrap_err().code(),
+        Code::FailedPrecondition
+    );
     node.node_stage_volume(stage(&id)).await.unwrap();
     node.node_publish_volume(publish(&id, "pod-1")).await.unwrap();
     let read_only = proto::NodePublishVolumeRequest { readonly: true, ..publish(&id, "pod-1") };
@@ -126,9 +145,20 @@ async fn a_volume_for_one_workload_has_no_second_target() {
     let mut node = rig.node().await;
     let id = rig.volume("vol-7");
     let alone = Some(capability(Mode::SingleNodeSingleWriter));
-    node.node_stage_volume(proto::NodeStageVolumeRequest { volume_capability: alone.clone(), ..stage(&id) }).await.unwrap();
-    let one = |pod| proto::NodePublishVolumeRequest { volume_capability: alone.clone(), ..publish(&id, pod) };
+    node.node_stage_volume(proto::NodeStageVolumeRequest {
+        volume_capability: alone.clone(),
+        ..stage(&id)
+    })
+    .await
+    .unwrap();
+    let one = |pod| proto::NodePublishVolumeRequest {
+        volume_capability: alone.clone(),
+        ..publish(&id, pod)
+    };
     node.node_publish_volume(one("pod-1")).await.unwrap();
-    assert_eq!(node.node_publish_volume(one("pod-2")).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(
+        node.node_publish_volume(one("pod-2")).await.unwrap_err().code(),
+        Code::FailedPrecondition
+    );
     assert!(!is_mounted(&rig, &target(&id, "pod-2")));
 }

@@ -43,19 +43,30 @@ impl Rig {
     pub async fn start_with_drain(drain: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("csi.sock");
-        let (backend, node, clock) = (Arc::new(FakeBackend::new(NAME)), Arc::new(FakeNode::default()), Arc::new(FakeClock::default()));
+        let (backend, node, clock) = (
+            Arc::new(FakeBackend::new(NAME)),
+            Arc::new(FakeNode::default()),
+            Arc::new(FakeClock::default()),
+        );
         let driver = Driver {
             name: NAME.into(),
             version: "9.8.7".into(),
             controller: Some(Arc::new(Controller::new(NAME, backend.clone(), clock.clone()))),
-            node: Some(Arc::new(NodeService::new(NAME, backend.clone(), node.clone(), clock.clone(), generous_policy()))),
+            node: Some(Arc::new(NodeService::new(
+                NAME,
+                backend.clone(),
+                node.clone(),
+                clock.clone(),
+                generous_policy(),
+            ))),
             clock: clock.clone(),
             allowed_roots: vec!["/kubelet".into()],
             drain,
         };
         let (shutdown, ended) = oneshot::channel();
         let path = socket.clone();
-        let server = tokio::spawn(async move { serve(driver, &path, async { drop(ended.await) }).await });
+        let server =
+            tokio::spawn(async move { serve(driver, &path, async { drop(ended.await) }).await });
         while !socket.exists() {
             tokio::task::yield_now().await;
         }
@@ -65,7 +76,11 @@ impl Rig {
     pub async fn channel(&self) -> Channel {
         // The file appears a moment before anybody listens on it.
         loop {
-            match Endpoint::try_from(format!("unix://{}", self.socket.display())).unwrap().connect().await {
+            match Endpoint::try_from(format!("unix://{}", self.socket.display()))
+                .unwrap()
+                .connect()
+                .await
+            {
                 Ok(channel) => return channel,
                 Err(_) => tokio::task::yield_now().await,
             }
@@ -87,7 +102,14 @@ impl Rig {
     /// A volume of the cloud, attached to nobody.
     pub fn volume(&self, id: &str) -> String {
         let attached_to: Vec<NodeId> = Vec::new();
-        self.backend.adopt(Volume { id: VolumeId::new(id), capacity_bytes: 1 << 30, context: vec![], topology: vec![], source: None, attached_to });
+        self.backend.adopt(Volume {
+            id: VolumeId::new(id),
+            capacity_bytes: 1 << 30,
+            context: vec![],
+            topology: vec![],
+            source: None,
+            attached_to,
+        });
         id.to_owned()
     }
 
@@ -103,13 +125,19 @@ impl Rig {
 /// Waits on a thread that may block.
 pub async fn until_held(hold: &Hold, calls: usize) {
     let hold = hold.clone();
-    assert!(tokio::task::spawn_blocking(move || hold.wait_for_calls(calls)).await.unwrap(), "the call does not arrive");
+    assert!(
+        tokio::task::spawn_blocking(move || hold.wait_for_calls(calls)).await.unwrap(),
+        "the call does not arrive"
+    );
 }
 
 /// The same for calls that were cancelled.
 pub async fn until_cancelled(hold: &Hold, calls: usize) {
     let hold = hold.clone();
-    assert!(tokio::task::spawn_blocking(move || hold.wait_for_cancellations(calls)).await.unwrap(), "the call is not cancelled");
+    assert!(
+        tokio::task::spawn_blocking(move || hold.wait_for_cancellations(calls)).await.unwrap(),
+        "the call is not cancelled"
+    );
 }
 
 pub fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -118,7 +146,10 @@ pub fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 pub fn capability(mode: Mode) -> proto::VolumeCapability {
     let mount = MountVolume { fs_type: "ext4".into(), ..Default::default() };
-    proto::VolumeCapability { access_type: Some(AccessType::Mount(mount)), access_mode: Some(AccessMode { mode: mode.into() }) }
+    proto::VolumeCapability {
+        access_type: Some(AccessType::Mount(mount)),
+        access_mode: Some(AccessMode { mode: mode.into() }),
+    }
 }
 
 pub fn writer() -> proto::VolumeCapability {
@@ -130,15 +161,29 @@ pub fn gib(required: i64) -> Option<proto::CapacityRange> {
 }
 
 pub fn create(name: &str) -> proto::CreateVolumeRequest {
-    proto::CreateVolumeRequest { name: name.into(), volume_capabilities: vec![writer()], capacity_range: gib(1), ..Default::default() }
+    proto::CreateVolumeRequest {
+        name: name.into(),
+        volume_capabilities: vec![writer()],
+        capacity_range: gib(1),
+        ..Default::default()
+    }
 }
 
 pub fn attach(volume: &str, node: &str) -> proto::ControllerPublishVolumeRequest {
-    proto::ControllerPublishVolumeRequest { volume_id: volume.into(), node_id: node.into(), volume_capability: Some(writer()), ..Default::default() }
+    proto::ControllerPublishVolumeRequest {
+        volume_id: volume.into(),
+        node_id: node.into(),
+        volume_capability: Some(writer()),
+        ..Default::default()
+    }
 }
 
 pub fn detach(volume: &str, node: &str) -> proto::ControllerUnpublishVolumeRequest {
-    proto::ControllerUnpublishVolumeRequest { volume_id: volume.into(), node_id: node.into(), ..Default::default() }
+    proto::ControllerUnpublishVolumeRequest {
+        volume_id: volume.into(),
+        node_id: node.into(),
+        ..Default::default()
+    }
 }
 
 pub fn delete(volume: &str) -> proto::DeleteVolumeRequest {
@@ -146,7 +191,11 @@ pub fn delete(volume: &str) -> proto::DeleteVolumeRequest {
 }
 
 pub fn expand(volume: &str, size: i64) -> proto::ControllerExpandVolumeRequest {
-    proto::ControllerExpandVolumeRequest { volume_id: volume.into(), capacity_range: gib(size), ..Default::default() }
+    proto::ControllerExpandVolumeRequest {
+        volume_id: volume.into(),
+        capacity_range: gib(size),
+        ..Default::default()
+    }
 }
 
 pub fn stage(volume: &str) -> proto::NodeStageVolumeRequest {
@@ -159,7 +208,10 @@ pub fn stage(volume: &str) -> proto::NodeStageVolumeRequest {
 }
 
 pub fn unstage(volume: &str) -> proto::NodeUnstageVolumeRequest {
-    proto::NodeUnstageVolumeRequest { volume_id: volume.into(), staging_target_path: staging(volume) }
+    proto::NodeUnstageVolumeRequest {
+        volume_id: volume.into(),
+        staging_target_path: staging(volume),
+    }
 }
 
 pub fn publish(volume: &str, pod: &str) -> proto::NodePublishVolumeRequest {
@@ -177,11 +229,20 @@ pub fn unpublish(volume: &str, pod: &str) -> proto::NodeUnpublishVolumeRequest {
 }
 
 pub fn grow(volume: &str, pod: &str, size: i64) -> proto::NodeExpandVolumeRequest {
-    proto::NodeExpandVolumeRequest { volume_id: volume.into(), volume_path: target(volume, pod), capacity_range: gib(size), ..Default::default() }
+    proto::NodeExpandVolumeRequest {
+        volume_id: volume.into(),
+        volume_path: target(volume, pod),
+        capacity_range: gib(size),
+        ..Default::default()
+    }
 }
 
 pub fn look(volume: &str, pod: &str) -> proto::NodeGetVolumeStatsRequest {
-    proto::NodeGetVolumeStatsRequest { volume_id: volume.into(), volume_path: target(volume, pod), ..Default::default() }
+    proto::NodeGetVolumeStatsRequest {
+        volume_id: volume.into(),
+        volume_path: target(volume, pod),
+        ..Default::default()
+    }
 }
 
 pub fn staging(volume: &str) -> String {

@@ -51,7 +51,11 @@ fn flagged() -> proto::VolumeCapability {
 
 async fn every_call(rig: &Rig) {
     let (mut controller, mut node) = (rig.controller().await, rig.node().await);
-    let made = proto::CreateVolumeRequest { secrets: secrets(), volume_capabilities: vec![flagged()], ..create("pvc-logged") };
+    let made = proto::CreateVolumeRequest {
+        secrets: secrets(),
+        volume_capabilities: vec![flagged()],
+        ..create("pvc-logged")
+    };
     let id = controller.create_volume(made).await.unwrap().into_inner().volume.unwrap().volume_id;
     let attached = proto::ControllerPublishVolumeRequest {
         secrets: secrets(),
@@ -60,24 +64,52 @@ async fn every_call(rig: &Rig) {
         ..attach(&id, "node-1")
     };
     controller.controller_publish_volume(attached).await.unwrap();
-    let staged = proto::NodeStageVolumeRequest { secrets: secrets(), volume_context: context(), volume_capability: Some(flagged()), ..stage(&id) };
+    let staged = proto::NodeStageVolumeRequest {
+        secrets: secrets(),
+        volume_context: context(),
+        volume_capability: Some(flagged()),
+        ..stage(&id)
+    };
     node.node_stage_volume(staged).await.unwrap();
-    let published =
-        proto::NodePublishVolumeRequest { secrets: secrets(), volume_context: context(), volume_capability: Some(flagged()), ..publish(&id, "p") };
+    let published = proto::NodePublishVolumeRequest {
+        secrets: secrets(),
+        volume_context: context(),
+        volume_capability: Some(flagged()),
+        ..publish(&id, "p")
+    };
     node.node_publish_volume(published).await.unwrap();
-    controller.controller_expand_volume(proto::ControllerExpandVolumeRequest { secrets: secrets(), ..expand(&id, 2) }).await.unwrap();
-    node.node_expand_volume(proto::NodeExpandVolumeRequest { secrets: secrets(), ..grow(&id, "p", 2) }).await.unwrap();
+    controller
+        .controller_expand_volume(proto::ControllerExpandVolumeRequest {
+            secrets: secrets(),
+            ..expand(&id, 2)
+        })
+        .await
+        .unwrap();
+    node.node_expand_volume(proto::NodeExpandVolumeRequest {
+        secrets: secrets(),
+        ..grow(&id, "p", 2)
+    })
+    .await
+    .unwrap();
     // Refused ones as well: a secret where an id should be, and too much of it.
     let lost = proto::DeleteVolumeRequest { secrets: secrets(), ..delete("vol-0") };
     controller.delete_volume(lost).await.unwrap();
-    let broken = proto::CreateVolumeRequest { secrets: secrets(), parameters: map(&[(CONTEXT, &SECRET.repeat(50_000))]), ..create("pvc-refused") };
+    let broken = proto::CreateVolumeRequest {
+        secrets: secrets(),
+        parameters: map(&[(CONTEXT, &SECRET.repeat(50_000))]),
+        ..create("pvc-refused")
+    };
     controller.create_volume(broken).await.unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_log_line_holds_a_secret_a_token_a_mount_flag_or_a_context() {
     let log = Log::default();
-    tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::TRACE).with_ansi(false).with_writer(log.clone()).init();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_ansi(false)
+        .with_writer(log.clone())
+        .init();
     let rig = Rig::start().await;
     every_call(&rig).await;
     let text = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();

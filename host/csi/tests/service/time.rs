@@ -26,12 +26,16 @@ async fn the_backend_works_against_the_caller_s_deadline_less_a_margin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operation_that_does_not_end_in_time_is_answered_in_time_and_goes_on_with_the_next_call() {
+async fn an_operation_that_does_not_end_in_time_is_answered_in_time_and_goes_on_with_the_next_call()
+{
     let rig = Rig::start().await;
     let mut controller = rig.controller().await;
     let id = rig.volume("vol-1");
     rig.backend.take_rounds(3);
-    let status = controller.controller_publish_volume(within(attach(&id, "node-1"), "2S")).await.unwrap_err();
+    let status = controller
+        .controller_publish_volume(within(attach(&id, "node-1"), "2S"))
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert!(rig.clock.now() < Duration::from_secs(2));
     controller.controller_publish_volume(within(attach(&id, "node-1"), "20S")).await.unwrap();
@@ -66,9 +70,14 @@ async fn a_second_call_for_a_volume_is_aborted_while_the_first_runs() {
     let (mut controller, mut second) = (rig.controller().await, rig.controller().await);
     rig.volume("vol-1");
     let hold = rig.backend.hold("attach");
-    let first = tokio::spawn(async move { controller.controller_publish_volume(attach("vol-1", "node-1")).await });
+    let first = tokio::spawn(async move {
+        controller.controller_publish_volume(attach("vol-1", "node-1")).await
+    });
     until_held(&hold, 1).await;
-    assert_eq!(second.controller_publish_volume(attach("vol-1", "node-1")).await.unwrap_err().code(), Code::Aborted);
+    assert_eq!(
+        second.controller_publish_volume(attach("vol-1", "node-1")).await.unwrap_err().code(),
+        Code::Aborted
+    );
     assert_eq!(second.delete_volume(delete("vol-1")).await.unwrap_err().code(), Code::Aborted);
     assert!(second.create_volume(create("another")).await.is_ok());
     hold.release();
@@ -84,7 +93,10 @@ async fn a_second_call_for_a_volume_on_the_node_is_aborted_while_the_first_runs(
     let hold = rig.node.hold("run");
     let first = tokio::spawn(async move { node.node_stage_volume(stage("vol-1")).await });
     until_held(&hold, 1).await;
-    assert_eq!(second.node_unstage_volume(unstage("vol-1")).await.unwrap_err().code(), Code::Aborted);
+    assert_eq!(
+        second.node_unstage_volume(unstage("vol-1")).await.unwrap_err().code(),
+        Code::Aborted
+    );
     hold.release();
     first.await.unwrap().unwrap();
     assert!(is_mounted(&rig, &staging("vol-1")));
@@ -97,7 +109,9 @@ async fn three_hundred_volumes_are_created_at_once_on_one_connection() {
     let calls: Vec<_> = (0..300)
         .map(|number| {
             let mut controller = controller.clone();
-            tokio::spawn(async move { controller.create_volume(create(&format!("pvc-{number}"))).await })
+            tokio::spawn(
+                async move { controller.create_volume(create(&format!("pvc-{number}"))).await },
+            )
         })
         .collect();
     for call in calls {
@@ -113,7 +127,10 @@ async fn the_driver_is_probed_while_its_controller_waits() {
     let hold = rig.backend.hold("create");
     let waiting = tokio::spawn(async move { controller.create_volume(create("a")).await });
     until_held(&hold, 1).await;
-    assert_eq!(rig.identity().await.probe(proto::ProbeRequest {}).await.unwrap().into_inner().ready, Some(true));
+    assert_eq!(
+        rig.identity().await.probe(proto::ProbeRequest {}).await.unwrap().into_inner().ready,
+        Some(true)
+    );
     hold.release();
     waiting.await.unwrap().unwrap();
 }

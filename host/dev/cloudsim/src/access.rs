@@ -10,7 +10,8 @@ use crate::world::{Caller, World};
 /// How far a client's clock may be from the machine's.
 const WINDOW: Millis = 15 * 60 * 1000;
 
-/// Nonces remembered at most: 15 minutes at over 500 calls a second. Past that the oldest is forgotten, so memory stays below 40 MiB.
+/// Nonces remembered at most: 15 minutes at over 500 calls a second. Past that the oldest is
+/// forgotten, so memory stays below 40 MiB.
 const MOST_NONCES: usize = 500_000;
 
 /// Nonces of the last minutes.
@@ -23,7 +24,9 @@ pub(crate) struct Nonces {
 impl Nonces {
     /// Takes a nonce; `false` when it was used before.
     fn take(&mut self, nonce: String, now: Millis) -> bool {
-        while self.order.front().is_some_and(|(at, _)| at.saturating_add(2 * WINDOW) < now) || self.order.len() >= MOST_NONCES {
+        while self.order.front().is_some_and(|(at, _)| at.saturating_add(2 * WINDOW) < now)
+            || self.order.len() >= MOST_NONCES
+        {
             if let Some((_, old)) = self.order.pop_front() {
                 self.used.remove(&old);
             }
@@ -51,11 +54,19 @@ pub(crate) fn authenticate(
     }
     let now = clock::wall();
     if claim.timestamp.abs_diff(now) > WINDOW {
-        return Err(ApiError::new(400, "InvalidTimeStamp.Expired", "Specified time stamp or date value is expired."));
+        return Err(ApiError::new(
+            400,
+            "InvalidTimeStamp.Expired",
+            "Specified time stamp or date value is expired.",
+        ));
     }
     signature::verify(request, claim, &known.secret)?;
     if !nonces.take(format!("{}/{}", claim.access_key_id, claim.nonce), now) {
-        return Err(ApiError::new(400, "SignatureNonceUsed", "Specified signature nonce was used already."));
+        return Err(ApiError::new(
+            400,
+            "SignatureNonceUsed",
+            "Specified signature nonce was used already.",
+        ));
     }
     Ok(known.caller)
 }
@@ -69,12 +80,22 @@ fn owner(world: &World, claim: &Claim) -> Result<Owner, ApiError> {
     let id = &claim.access_key_id;
     if let Some(session) = world.state.sessions.get(id) {
         let token = claim.security_token.as_deref();
-        let token = token.ok_or_else(|| ApiError::new(400, "MissingSecurityToken", "SecurityToken is mandatory for this action."))?;
+        let token = token.ok_or_else(|| {
+            ApiError::new(
+                400,
+                "MissingSecurityToken",
+                "SecurityToken is mandatory for this action.",
+            )
+        })?;
         if token != session.token {
             return Err(wrong_token(world, token));
         }
         if session.expires <= world.now() {
-            return Err(ApiError::new(400, "InvalidSecurityToken.Expired", "Specified SecurityToken is expired."));
+            return Err(ApiError::new(
+                400,
+                "InvalidSecurityToken.Expired",
+                "Specified SecurityToken is expired.",
+            ));
         }
         let caller = Caller::Role { role: session.role.clone(), session: session.name.clone() };
         return Ok(Owner { caller, secret: session.secret.clone() });
@@ -86,8 +107,15 @@ fn owner(world: &World, claim: &Claim) -> Result<Owner, ApiError> {
         return Ok(Owner { caller: Caller::Admin, secret: world.state.admin.secret.clone() });
     }
     match world.state.instances.iter().find(|instance| instance.keys.id == *id) {
-        Some(instance) => Ok(Owner { caller: Caller::Instance(instance.id.clone()), secret: instance.keys.secret.clone() }),
-        None => Err(ApiError::new(404, "InvalidAccessKeyId.NotFound", "Specified access key is not found.")),
+        Some(instance) => Ok(Owner {
+            caller: Caller::Instance(instance.id.clone()),
+            secret: instance.keys.secret.clone(),
+        }),
+        None => Err(ApiError::new(
+            404,
+            "InvalidAccessKeyId.NotFound",
+            "Specified access key is not found.",
+        )),
     }
 }
 

@@ -1,6 +1,8 @@
-//! What the region answers: a JSON object, or an error in the shape and with the codes of the real API.
+//! What the region answers: a JSON object, or an error in the shape and with the codes of the real
+//! API.
 //!
-//! Codes, status and messages follow the public error tables of ECS 2014-05-26, STS 2015-04-01 and the common errors of the API gateway.
+//! Codes, status and messages follow the public error tables of ECS 2014-05-26, STS 2015-04-01 and
+//! the common errors of the API gateway.
 
 use serde_json::{Value, json};
 
@@ -23,13 +25,20 @@ impl ApiError {
 
     /// A parameter that must be there and is not.
     pub(crate) fn missing(parameter: &str) -> Self {
-        let message = format!("The input parameter \"{parameter}\" that is mandatory for processing this request is not supplied.");
+        let message = format!(
+            "The input parameter \"{parameter}\" that is mandatory for processing this request is \
+             not supplied."
+        );
         Self::new(400, "MissingParameter", message)
     }
 
     /// A parameter whose value cannot be.
     pub(crate) fn invalid(parameter: &str) -> Self {
-        Self::new(400, "InvalidParameter", format!("The specified parameter \"{parameter}\" is not valid."))
+        Self::new(
+            400,
+            "InvalidParameter",
+            format!("The specified parameter \"{parameter}\" is not valid."),
+        )
     }
 
     /// 404 `InvalidDiskId.NotFound`.
@@ -49,7 +58,11 @@ impl ApiError {
 
     /// 403 `IncorrectDiskStatus`.
     pub(crate) fn disk_status() -> Self {
-        Self::new(403, "IncorrectDiskStatus", "The current disk status does not support this operation.")
+        Self::new(
+            403,
+            "IncorrectDiskStatus",
+            "The current disk status does not support this operation.",
+        )
     }
 
     /// 403 `InstanceLockedForSecurity`.
@@ -67,9 +80,13 @@ impl ApiError {
         Self::new(400, "Throttling.User", "Request was denied due to user flow control.")
     }
 
-    /// 500 `InternalError`: the region itself failed, on a file or a loop device. The reason goes to the message, for the person running it.
+    /// 500 `InternalError`: the region itself failed, on a file or a loop device. The reason goes
+    /// to the message, for the person running it.
     pub(crate) fn internal(reason: &dyn std::fmt::Display) -> Self {
-        let message = format!("The request processing has failed due to some unknown error. (simulated region: {reason})");
+        let message = format!(
+            "The request processing has failed due to some unknown error. (simulated region: \
+             {reason})"
+        );
         Self::new(500, "InternalError", message)
     }
 

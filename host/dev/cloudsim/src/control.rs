@@ -1,4 +1,5 @@
-//! What a test or an operator does to a running region, whichever way they reach it: the library or `/_region`.
+//! What a test or an operator does to a running region, whichever way they reach it: the library or
+//! `/_region`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +32,8 @@ pub struct DiskSummary {
     pub attached_to: Vec<String>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
-    /// Instances that it was taken from while they still had it open or mounted, in this run of the region. A sound client leaves this empty.
+    /// Instances that it was taken from while they still had it open or mounted, in this run of
+    /// the region. A sound client leaves this empty.
     pub detached_while_mounted: Vec<String>,
 }
 
@@ -43,7 +45,8 @@ pub struct InstanceCondition {
     pub status: Option<String>,
     /// Attach and detach answer 403 `InstanceLockedForSecurity`.
     pub locked_for_security: Option<bool>,
-    /// The API no longer knows it: 404 `InvalidInstanceId.NotFound`. Its disks are detached at once, as when a real instance is released.
+    /// The API no longer knows it: 404 `InvalidInstanceId.NotFound`. Its disks are detached at
+    /// once, as when a real instance is released.
     pub released: Option<bool>,
 }
 
@@ -89,7 +92,11 @@ pub(crate) fn disks(shared: &Shared) -> Vec<DiskSummary> {
             size_gib: disk.size_gib,
             category: disk.category.clone(),
             zone: disk.zone.clone(),
-            attached_to: disk.attachments.iter().map(|attachment| attachment.instance.clone()).collect(),
+            attached_to: disk
+                .attachments
+                .iter()
+                .map(|attachment| attachment.instance.clone())
+                .collect(),
             tags: disk.tags.clone(),
             detached_while_mounted: lost(&disk.id),
         })
@@ -110,14 +117,20 @@ pub(crate) fn advance(shared: &Shared, by: Duration) {
     shared.wake.notify_one();
 }
 
-pub(crate) fn set_instance(shared: &Shared, id: &str, condition: InstanceCondition) -> Result<(), RegionError> {
+pub(crate) fn set_instance(
+    shared: &Shared,
+    id: &str,
+    condition: InstanceCondition,
+) -> Result<(), RegionError> {
     let mut world = lock(&shared.world);
     let now = world.now();
-    let Some(instance) = world.change().instances.iter_mut().find(|instance| instance.id == id) else {
+    let Some(instance) = world.change().instances.iter_mut().find(|instance| instance.id == id)
+    else {
         return Err(RegionError::Unknown { kind: "instance", id: id.to_owned() });
     };
     instance.status = condition.status.unwrap_or_else(|| instance.status.clone());
-    instance.locked_for_security = condition.locked_for_security.unwrap_or(instance.locked_for_security);
+    instance.locked_for_security =
+        condition.locked_for_security.unwrap_or(instance.locked_for_security);
     instance.released = condition.released.unwrap_or(instance.released);
     if condition.released == Some(true) {
         let attachments = world.change().disks.values_mut().flat_map(|disk| &mut disk.attachments);

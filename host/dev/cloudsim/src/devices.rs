@@ -1,5 +1,6 @@
-//! What a node sees of its disks: an image file per disk, one loop device per attached disk, and a by-id link per attachment, below the
-//! instance's own folder. A disk that several instances have is one block device, as it is one disk.
+//! What a node sees of its disks: an image file per disk, one loop device per attached disk, and a
+//! by-id link per attachment, below the instance's own folder. A disk that several instances have
+//! is one block device, as it is one disk.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -10,7 +11,8 @@ use crate::error::{RegionError, at};
 use crate::loops::{self, Freed};
 use crate::options::Devices as Mode;
 
-/// A file on ext4 ends at 16 TiB; a larger disk is simulated with an image of this size, which only a test that writes that far can tell.
+/// A file on ext4 ends at 16 TiB; a larger disk is simulated with an image of this size, which only
+/// a test that writes that far can tell.
 const LARGEST_IMAGE: u64 = 15 << 40;
 
 /// The region's folder, as far as disks are concerned.
@@ -37,7 +39,12 @@ impl Devices {
     }
 
     /// Makes an empty image, or a copy of another.
-    pub(crate) fn create_image(&self, id: &str, size_gib: u64, from: Option<&str>) -> Result<(), RegionError> {
+    pub(crate) fn create_image(
+        &self,
+        id: &str,
+        size_gib: u64,
+        from: Option<&str>,
+    ) -> Result<(), RegionError> {
         let path = self.image(id);
         let mut file = File::create(&path).map_err(at("create", &path))?;
         if let Some(from) = from {
@@ -53,11 +60,15 @@ impl Devices {
     }
 
     /// Removes images that a crash left between a call and its state.
-    pub(crate) fn remove_unknown_images(&self, known: impl Fn(&str) -> bool) -> Result<(), RegionError> {
+    pub(crate) fn remove_unknown_images(
+        &self,
+        known: impl Fn(&str) -> bool,
+    ) -> Result<(), RegionError> {
         let folder = self.directory.join("disks");
         for entry in fs::read_dir(&folder).map_err(at("list", &folder))?.flatten() {
             let name = entry.file_name();
-            if name.to_str().and_then(|name| name.strip_suffix(".img")).is_some_and(|id| !known(id)) {
+            if name.to_str().and_then(|name| name.strip_suffix(".img")).is_some_and(|id| !known(id))
+            {
                 let path = entry.path();
                 loops::detach(&path)?;
                 remove_file(&path)?;
@@ -101,12 +112,17 @@ impl Devices {
         Ok(())
     }
 
-    /// Takes a disk from an instance. With `last`, the block device goes too, or as soon as nobody has it mounted.
+    /// Takes a disk from an instance. With `last`, the block device goes too, or as soon as nobody
+    /// has it mounted.
     pub(crate) fn hide(&self, id: &str, instance: &str, last: bool) -> Result<Freed, RegionError> {
         for link in self.links(id, instance) {
             remove_file(&link)?;
         }
-        if last && self.mode == Mode::Loop && self.image(id).exists() { Ok(loops::detach(&self.image(id))?) } else { Ok(Freed::Now) }
+        if last && self.mode == Mode::Loop && self.image(id).exists() {
+            Ok(loops::detach(&self.image(id))?)
+        } else {
+            Ok(Freed::Now)
+        }
     }
 
     /// Frees every device that shows an image of this region, except those of `keep`.
@@ -158,7 +174,8 @@ fn remove_file(path: &Path) -> Result<(), RegionError> {
     }
 }
 
-/// Copies data and leaves holes holes: by sharing blocks where the file system can (FICLONE), else piece by piece.
+/// Copies data and leaves holes holes: by sharing blocks where the file system can (FICLONE), else
+/// piece by piece.
 fn copy_sparse(source: &Path, to: &mut File) -> io::Result<()> {
     let mut from = File::open(source)?;
     from.sync_data()?;

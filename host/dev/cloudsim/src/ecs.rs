@@ -1,4 +1,5 @@
-//! The Elastic Compute Service, version 2014-05-26: the operations on disks, snapshots and tags, and as much of instances as disks need.
+//! The Elastic Compute Service, version 2014-05-26: the operations on disks, snapshots and tags,
+//! and as much of instances as disks need.
 
 mod attachments;
 mod catalog;
@@ -56,14 +57,24 @@ pub(crate) fn knows(action: &str) -> bool {
 
 /// Runs an operation.
 pub(crate) fn call(world: &mut World, action: &str, params: &Params) -> Answer {
-    let Some((name, operation, idempotent)) = OPERATIONS.iter().find(|(name, ..)| *name == action) else {
-        return Err(ApiError::new(404, "InvalidAction.NotFound", "Specified api is not found, please check your url and method."));
+    let Some((name, operation, idempotent)) = OPERATIONS.iter().find(|(name, ..)| *name == action)
+    else {
+        return Err(ApiError::new(
+            404,
+            "InvalidAction.NotFound",
+            "Specified api is not found, please check your url and method.",
+        ));
     };
     if params.get("RegionId").is_some_and(|region| region != world.options.region) {
-        return Err(ApiError::new(404, "InvalidRegionId.NotFound", "The specified RegionId does not exist."));
+        return Err(ApiError::new(
+            404,
+            "InvalidRegionId.NotFound",
+            "The specified RegionId does not exist.",
+        ));
     }
     world.progress();
-    let answer = if *idempotent { world.once(name, params, operation) } else { operation(world, params) };
+    let answer =
+        if *idempotent { world.once(name, params, operation) } else { operation(world, params) };
     world.progress();
     answer
 }
@@ -80,12 +91,18 @@ impl Page {
     fn of(params: &Params) -> Result<Self, ApiError> {
         let bounded = |name: &str, default: usize, most: usize| -> Result<usize, ApiError> {
             let Some(value) = params.number(name)? else { return Ok(default) };
-            usize::try_from(value).ok().filter(|value| (1..=most).contains(value)).ok_or_else(|| ApiError::invalid(name))
+            usize::try_from(value)
+                .ok()
+                .filter(|value| (1..=most).contains(value))
+                .ok_or_else(|| ApiError::invalid(name))
         };
         if params.get("NextToken").is_some() || params.get("MaxResults").is_some() {
             let size = bounded("MaxResults", 10, 500)?;
             let from = match params.get("NextToken") {
-                Some(token) => token.strip_prefix("next-").and_then(|from| from.parse().ok()).ok_or_else(|| ApiError::invalid("NextToken"))?,
+                Some(token) => token
+                    .strip_prefix("next-")
+                    .and_then(|from| from.parse().ok())
+                    .ok_or_else(|| ApiError::invalid("NextToken"))?,
                 None => 0,
             };
             return Ok(Self { from, size, number: 1, by_token: true });
@@ -95,11 +112,13 @@ impl Page {
         Ok(Self { from: (number - 1).saturating_mul(size), size, number, by_token: false })
     }
 
-    /// The answer around one page of `all`, below `names`: `("Disks", "Disk")`. A token listing counts nothing, as in the real API.
+    /// The answer around one page of `all`, below `names`: `("Disks", "Disk")`. A token listing
+    /// counts nothing, as in the real API.
     fn answer<T>(&self, names: (&str, &str), all: &[T], show: impl Fn(&T) -> Value) -> Value {
         let shown: Vec<Value> = all.iter().skip(self.from).take(self.size).map(show).collect();
         let next = self.from.saturating_add(shown.len());
-        let token = if self.by_token && next < all.len() { format!("next-{next}") } else { String::new() };
+        let token =
+            if self.by_token && next < all.len() { format!("next-{next}") } else { String::new() };
         json!({
             names.0: { names.1: shown },
             "TotalCount": if self.by_token { 0 } else { all.len() },
@@ -112,11 +131,17 @@ impl Page {
 
 /// `{"Tag": [{"TagKey", "TagValue"}]}`, under the names that the operation uses.
 fn show_tags(tags: &std::collections::BTreeMap<String, String>) -> Value {
-    let tags: Vec<Value> = tags.iter().map(|(key, value)| json!({ "TagKey": key, "TagValue": value })).collect();
+    let tags: Vec<Value> =
+        tags.iter().map(|(key, value)| json!({ "TagKey": key, "TagValue": value })).collect();
     json!({ "Tag": tags })
 }
 
 /// Whether a resource carries all these tags; a key without a value asks for the key alone.
-fn carries(tags: &std::collections::BTreeMap<String, String>, wanted: &[(String, Option<String>)]) -> bool {
-    wanted.iter().all(|(key, value)| tags.get(key).is_some_and(|found| value.as_ref().is_none_or(|value| value == found)))
+fn carries(
+    tags: &std::collections::BTreeMap<String, String>,
+    wanted: &[(String, Option<String>)],
+) -> bool {
+    wanted.iter().all(|(key, value)| {
+        tags.get(key).is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
+    })
 }

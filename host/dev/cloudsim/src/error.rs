@@ -1,5 +1,5 @@
-//! Why a region could not start, and why a node-side effect of it failed. What a *client* of the region is told is in
-//! [`crate::answer`].
+//! Why a region could not start, and why a node-side effect of it failed. What a *client* of the
+//! region is told is in [`crate::answer`].
 
 use std::path::PathBuf;
 
@@ -63,7 +63,10 @@ pub enum RegionError {
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// A system call failed.
-    #[error("{action} {path}: {source} (loop devices need root and /dev/loop-control; RegionOptions::devices can be Devices::Absent)")]
+    #[error(
+        "{action} {path}: {source} (loop devices need root and /dev/loop-control; \
+         RegionOptions::devices can be Devices::Absent)"
+    )]
     System {
         /// What was tried.
         action: &'static str,
@@ -81,6 +84,9 @@ pub enum DeviceError {
 }
 
 /// Puts the action and the path beside an I/O error.
-pub(crate) fn at<'a>(action: &'static str, path: &'a std::path::Path) -> impl FnOnce(std::io::Error) -> RegionError + 'a {
+pub(crate) fn at<'a>(
+    action: &'static str,
+    path: &'a std::path::Path,
+) -> impl FnOnce(std::io::Error) -> RegionError + 'a {
     move |source| RegionError::File { action, path: path.to_path_buf(), source }
 }

@@ -1,12 +1,15 @@
-//! What goes wrong on purpose: rules by action and count, never by chance, so that a failing test fails again.
+//! What goes wrong on purpose: rules by action and count, never by chance, so that a failing test
+//! fails again.
 //!
 //! In JSON a plan is a list of rules:
 //!
 //! ```json
 //! [
-//!   { "action": "AttachDisk", "skip": 1, "count": 2, "fault": { "fail": { "status": 403, "code": "DiskInArrears", "message": "…" } } },
+//! { "action": "AttachDisk", "skip": 1, "count": 2, "fault": { "fail": { "status": 403, "code":
+//! "DiskInArrears", "message": "…" } } },
 //!   { "action": "Describe*", "every": 3, "fault": "throttle" },
-//!   { "action": "CreateDisk", "parameters": { "DiskCategory": "cloud_essd" }, "count": 1, "fault": "drop-answer" },
+//! { "action": "CreateDisk", "parameters": { "DiskCategory": "cloud_essd" }, "count": 1, "fault":
+//! "drop-answer" },
 //!   { "action": "*", "fault": { "delay": { "ms": 250 } } },
 //!   { "action": "DetachDisk", "count": 1, "fault": { "hold": "before" } }
 //! ]
@@ -20,8 +23,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRule {
-    /// An action (`AttachDisk`), its beginning and a star (`Describe*`), or `*`. On the metadata listeners the action is method and path:
-    /// `GET /latest/meta-data/instance-id`.
+    /// An action (`AttachDisk`), its beginning and a star (`Describe*`), or `*`. On the metadata
+    /// listeners the action is method and path: `GET /latest/meta-data/instance-id`.
     pub action: String,
     /// Only calls signed with this access key id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,7 +52,15 @@ fn one() -> u64 {
 impl FaultRule {
     /// A rule that strikes at every call of an action.
     pub fn new(action: impl Into<String>, fault: Fault) -> Self {
-        Self { action: action.into(), caller: None, parameters: BTreeMap::new(), skip: 0, count: Count::Forever, every: 1, fault }
+        Self {
+            action: action.into(),
+            caller: None,
+            parameters: BTreeMap::new(),
+            skip: 0,
+            count: Count::Forever,
+            every: 1,
+            fault,
+        }
     }
 
     /// Strikes so often and then no more.
@@ -118,7 +129,9 @@ impl<'de> Deserialize<'de> for Count {
         match Raw::deserialize(deserializer)? {
             Raw::Times(count) => Ok(Self::Times(count)),
             Raw::Word(word) if word == "forever" => Ok(Self::Forever),
-            Raw::Word(word) => Err(serde::de::Error::custom(format!("`count` is a number or \"forever\", not \"{word}\""))),
+            Raw::Word(word) => Err(serde::de::Error::custom(format!(
+                "`count` is a number or \"forever\", not \"{word}\""
+            ))),
         }
     }
 }
@@ -152,7 +165,8 @@ pub enum Fault {
     TruncateAnswer,
     /// The call does its work and the answer (200) is not JSON.
     GarbageAnswer,
-    /// The call is parked until it is released through the library or `/_region/holds/release`. It then goes on even if its client has hung up.
+    /// The call is parked until it is released through the library or `/_region/holds/release`. It
+    /// then goes on even if its client has hung up.
     Hold(HoldPoint),
 }
 
@@ -211,7 +225,9 @@ struct Counted {
 
 impl FaultPlan {
     pub(crate) fn new(rules: Vec<FaultRule>) -> Self {
-        Self { rules: rules.into_iter().map(|rule| Counted { rule, matched: 0, struck: 0 }).collect() }
+        Self {
+            rules: rules.into_iter().map(|rule| Counted { rule, matched: 0, struck: 0 }).collect(),
+        }
     }
 
     /// The rules as they were given.
@@ -219,10 +235,18 @@ impl FaultPlan {
         self.rules.iter().map(|counted| counted.rule.clone()).collect()
     }
 
-    /// Counts a call. Every delay that is due adds up; of the other faults the first rule's strikes, and later ones keep theirs.
-    pub(crate) fn strike(&mut self, action: &str, caller: Option<&str>, parameters: &BTreeMap<String, String>) -> Strike {
+    /// Counts a call. Every delay that is due adds up; of the other faults the first rule's
+    /// strikes, and later ones keep theirs.
+    pub(crate) fn strike(
+        &mut self,
+        action: &str,
+        caller: Option<&str>,
+        parameters: &BTreeMap<String, String>,
+    ) -> Strike {
         let mut strike = Strike::default();
-        for counted in self.rules.iter_mut().filter(|counted| counted.rule.matches(action, caller, parameters)) {
+        for counted in
+            self.rules.iter_mut().filter(|counted| counted.rule.matches(action, caller, parameters))
+        {
             let is_delay = matches!(counted.rule.fault, Fault::Delay { .. });
             counted.matched += 1;
             if !counted.is_due() || (strike.fault.is_some() && !is_delay) {
@@ -250,10 +274,20 @@ impl Counted {
 }
 
 impl FaultRule {
-    fn matches(&self, action: &str, caller: Option<&str>, parameters: &BTreeMap<String, String>) -> bool {
-        let named = self.action.strip_suffix('*').map_or(self.action == action, |start| action.starts_with(start));
+    fn matches(
+        &self,
+        action: &str,
+        caller: Option<&str>,
+        parameters: &BTreeMap<String, String>,
+    ) -> bool {
+        let named = self
+            .action
+            .strip_suffix('*')
+            .map_or(self.action == action, |start| action.starts_with(start));
         let called = self.caller.as_deref().is_none_or(|wanted| caller == Some(wanted));
-        named && called && self.parameters.iter().all(|(name, value)| parameters.get(name) == Some(value))
+        named
+            && called
+            && self.parameters.iter().all(|(name, value)| parameters.get(name) == Some(value))
     }
 }
 
@@ -263,7 +297,9 @@ mod tests {
 
     fn strikes(rule: FaultRule, calls: usize) -> Vec<bool> {
         let mut plan = FaultPlan::new(vec![rule]);
-        (0..calls).map(|_| plan.strike("AttachDisk", None, &BTreeMap::new()).fault.is_some()).collect()
+        (0..calls)
+            .map(|_| plan.strike("AttachDisk", None, &BTreeMap::new()).fault.is_some())
+            .collect()
     }
 
     #[test]
@@ -272,14 +308,19 @@ mod tests {
         assert_eq!(strikes(rule(), 3), [true, true, true]);
         assert_eq!(strikes(rule().after(1).times(1), 4), [false, true, false, false]);
         assert_eq!(strikes(rule().every(3), 5), [true, false, false, true, false]);
-        assert_eq!(strikes(rule().every(2).after(1).times(2), 7), [false, true, false, true, false, false, false]);
+        assert_eq!(
+            strikes(rule().every(2).after(1).times(2), 7),
+            [false, true, false, true, false, false, false]
+        );
         assert_eq!(strikes(FaultRule::new("Attach*", Fault::Throttle), 1), [true]);
         assert_eq!(strikes(FaultRule::new("Detach*", Fault::Throttle), 1), [false]);
     }
 
     #[test]
     fn rules_can_ask_for_caller_and_parameters() {
-        let mut plan = FaultPlan::new(vec![FaultRule::new("*", Fault::Throttle).by("LTAI1").with("DiskId", "d-1")]);
+        let mut plan = FaultPlan::new(vec![
+            FaultRule::new("*", Fault::Throttle).by("LTAI1").with("DiskId", "d-1"),
+        ]);
         let disk = |id: &str| BTreeMap::from([("DiskId".to_owned(), id.to_owned())]);
         assert_eq!(plan.strike("A", Some("LTAI2"), &disk("d-1")).fault, None);
         assert_eq!(plan.strike("A", Some("LTAI1"), &disk("d-2")).fault, None);
@@ -312,8 +353,14 @@ mod tests {
         assert_eq!(rules[0].count, Count::Times(2));
         assert_eq!(rules[1], FaultRule::new("*", Fault::DropAnswer).every(3));
         assert_eq!(rules[2].fault, Fault::Hold(HoldPoint::Before));
-        let again: Vec<FaultRule> = serde_json::from_str(&serde_json::to_string(&rules).unwrap()).unwrap();
+        let again: Vec<FaultRule> =
+            serde_json::from_str(&serde_json::to_string(&rules).unwrap()).unwrap();
         assert_eq!(again, rules);
-        assert!(serde_json::from_str::<Vec<FaultRule>>(r#"[{ "action": "*", "count": "often", "fault": "throttle" }]"#).is_err());
+        assert!(
+            serde_json::from_str::<Vec<FaultRule>>(
+                r#"[{ "action": "*", "count": "often", "fault": "throttle" }]"#
+            )
+            .is_err()
+        );
     }
 }

@@ -36,12 +36,22 @@ struct Parked {
 
 impl Holds {
     /// Parks a call until it is released.
-    pub(crate) async fn park(&self, action: &str, parameters: &BTreeMap<String, String>, point: HoldPoint) {
+    pub(crate) async fn park(
+        &self,
+        action: &str,
+        parameters: &BTreeMap<String, String>,
+        point: HoldPoint,
+    ) {
         let released = {
             let (release, released) = oneshot::channel();
             let mut parked = self.lock();
             parked.next += 1;
-            let held = HeldRequest { id: parked.next, action: action.to_owned(), parameters: parameters.clone(), point };
+            let held = HeldRequest {
+                id: parked.next,
+                action: action.to_owned(),
+                parameters: parameters.clone(),
+                point,
+            };
             parked.calls.insert(held.id, (held, release));
             self.changed.notify_all();
             released
@@ -78,7 +88,8 @@ impl Holds {
             if left.is_zero() {
                 break;
             }
-            parked = self.changed.wait_timeout(parked, left).unwrap_or_else(PoisonError::into_inner).0;
+            parked =
+                self.changed.wait_timeout(parked, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         parked.calls.values().map(|(held, _)| held.clone()).collect()
     }

@@ -1,5 +1,6 @@
-//! Identifiers and secrets of a region. Identifiers follow from a seed and a counter that are part of the state: no two regions give the same
-//! disk id, so that their serial numbers can meet on one machine, and no restart gives an id twice.
+//! Identifiers and secrets of a region. Identifiers follow from a seed and a counter that are part
+//! of the state: no two regions give the same disk id, so that their serial numbers can meet on one
+//! machine, and no restart gives an id twice.
 
 use std::io::Read;
 
@@ -23,7 +24,8 @@ pub(crate) fn random(length: usize) -> std::io::Result<String> {
 
 /// A request id, in the shape of the real ones.
 pub(crate) fn request_id(seed: &str, number: u64) -> String {
-    let digest = crate::text::hex(&Sha256::digest(format!("{seed}/request/{number}"))).to_uppercase();
+    let digest =
+        crate::text::hex(&Sha256::digest(format!("{seed}/request/{number}"))).to_uppercase();
     let part = |from: usize, to: usize| digest.get(from..to).unwrap_or_default().to_owned();
     format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
 }

@@ -1,5 +1,5 @@
-//! What was asked of the region, and what it answered. In memory for assertions, and appended to `journal.jsonl` for people. No secret and no
-//! signature is in it.
+//! What was asked of the region, and what it answered. In memory for assertions, and appended to
+//! `journal.jsonl` for people. No secret and no signature is in it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{RegionError, at};
 
-/// Entries kept in memory: about 1 KiB each, so 16 MiB at most, and more calls than any test asserts on. The oldest goes first; the file has all.
+/// Entries kept in memory: about 1 KiB each, so 16 MiB at most, and more calls than any test
+/// asserts on. The oldest goes first; the file has all.
 const KEPT: usize = 16_384;
 
 /// One call.
@@ -30,7 +31,8 @@ pub struct JournalEntry {
     pub caller: Option<String>,
     /// What it was asked, without secrets, signatures and nonces.
     pub parameters: BTreeMap<String, String>,
-    /// HTTP status of the answer, also where a fault kept the answer from the client. 0: never applied and never answered.
+    /// HTTP status of the answer, also where a fault kept the answer from the client. 0: never
+    /// applied and never answered.
     pub status: u16,
     /// `Code` of the error, if it was one.
     pub code: Option<String>,
@@ -47,11 +49,13 @@ pub(crate) struct Journal {
 
 impl Journal {
     pub(crate) fn open(path: &Path) -> Result<Self, RegionError> {
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(at("open", path))?;
+        let file =
+            OpenOptions::new().create(true).append(true).open(path).map_err(at("open", path))?;
         Ok(Self { entries: VecDeque::new(), file, next: 1 })
     }
 
-    /// Adds an entry; its number is given here. A full disk is reported and does not stop the region.
+    /// Adds an entry; its number is given here. A full disk is reported and does not stop the
+    /// region.
     pub(crate) fn add(&mut self, mut entry: JournalEntry) {
         entry.number = self.next;
         self.next += 1;

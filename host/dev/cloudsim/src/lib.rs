@@ -1,9 +1,12 @@
-//! A simulated Alibaba Cloud region on loopback: ECS disks and snapshots, STS and the instance metadata service, real enough that the cloud's
-//! own SDKs work against it with signature checks on, and that an attached disk is a block device.
+//! A simulated Alibaba Cloud region on loopback: ECS disks and snapshots, STS and the instance
+//! metadata service, real enough that the cloud's own SDKs work against it with signature checks
+//! on, and that an attached disk is a block device.
 //!
-//! For tests, the demonstration and backend authors. It is not part of the product and nothing in it is secret; it keeps real time, makes real
-//! loop devices (as root) and fails on purpose when a [`FaultRule`] says so. What it leaves out: billing, networks, images, the bytes of system disks, XML
-//! answers, RAM policies (a [`Fault::Fail`] for one caller stands for a denial), and every operation that a disk driver does not call.
+//! For tests, the demonstration and backend authors. It is not part of the product and nothing in
+//! it is secret; it keeps real time, makes real loop devices (as root) and fails on purpose when a
+//! [`FaultRule`] says so. What it leaves out: billing, networks, images, the bytes of system disks,
+//! XML answers, RAM policies (a [`Fault::Fail`] for one caller stands for a denial), and every
+//! operation that a disk driver does not call.
 //!
 //! ```no_run
 //! use wharf_cloudsim::{Fault, FaultRule, Region, RegionOptions};
@@ -20,11 +23,13 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `region.json` | where it listens and with which keys it may be called ([`RegionDescription`]); 0600 |
+//! | `region.json` | where it listens and with which keys it may be called ([`RegionDescription`]);
+//! 0600 |
 //! | `state.json` | all it remembers; replaced by rename after every change |
 //! | `journal.jsonl` | every call ([`JournalEntry`]), appended |
 //! | `disks/<id>.img` | the bytes of a disk or a snapshot, sparse |
-//! | `<instance>/dev/disk/by-id/virtio-<serial>` | a disk that the instance has; points to its loop device |
+//! | `<instance>/dev/disk/by-id/virtio-<serial>` | a disk that the instance has; points to its loop
+//! device |
 
 mod access;
 mod answer;

@@ -1,4 +1,5 @@
-//! Request rates: one token bucket per action, for the whole account. Time is handed in, so a bucket is a plain function of it.
+//! Request rates: one token bucket per action, for the whole account. Time is handed in, so a
+//! bucket is a plain function of it.
 
 use std::collections::BTreeMap;
 
@@ -32,8 +33,9 @@ impl RateLimits {
         Self::default()
     }
 
-    /// The default quotas of an ordinary account as far as they are public: the API reference's flow-control note for `AttachDisk` says 500
-    /// calls in 60 s; the others are set in proportion from what users report and are configuration, not fact.
+    /// The default quotas of an ordinary account as far as they are public: the API reference's
+    /// flow-control note for `AttachDisk` says 500 calls in 60 s; the others are set in
+    /// proportion from what users report and are configuration, not fact.
     pub fn real() -> Self {
         let per_minute = |calls| Limit { calls, seconds: 60 };
         let actions = [
@@ -74,7 +76,8 @@ pub(crate) struct Buckets {
 
 #[derive(Debug)]
 struct Bucket {
-    // In call-milliseconds: one call costs its limit's `seconds * 1000`, one millisecond gives `calls`. Whole numbers, so no drift.
+    // In call-milliseconds: one call costs its limit's `seconds * 1000`, one millisecond gives
+    // `calls`. Whole numbers, so no drift.
     level: u64,
     at: Millis,
 }
@@ -93,8 +96,14 @@ impl Buckets {
         let Some(limit) = self.limits.of(action) else { return true };
         let price = u64::from(limit.seconds) * 1000;
         let full = price * u64::from(limit.calls);
-        let bucket = self.levels.entry(action.to_owned()).or_insert(Bucket { level: if self.used_up { 0 } else { full }, at: now });
-        bucket.level = full.min(bucket.level.saturating_add(now.saturating_sub(bucket.at).saturating_mul(u64::from(limit.calls))));
+        let bucket = self
+            .levels
+            .entry(action.to_owned())
+            .or_insert(Bucket { level: if self.used_up { 0 } else { full }, at: now });
+        bucket.level =
+            full.min(bucket.level.saturating_add(
+                now.saturating_sub(bucket.at).saturating_mul(u64::from(limit.calls)),
+            ));
         bucket.at = now;
         let admitted = bucket.level >= price;
         if admitted {
@@ -116,20 +125,32 @@ mod tests {
     #[test]
     fn a_bucket_gives_what_it_holds_and_then_refuses() {
         let mut buckets = buckets();
-        assert_eq!([0, 0, 0, 4_999].map(|now| buckets.admit("AttachDisk", now)), [true, true, false, false]);
+        assert_eq!(
+            [0, 0, 0, 4_999].map(|now| buckets.admit("AttachDisk", now)),
+            [true, true, false, false]
+        );
         assert!(buckets.admit("DetachDisk", 0), "an action without a limit passes");
     }
 
     #[test]
     fn a_bucket_that_is_used_up_gives_what_comes_in_from_the_first_call_on() {
         let mut buckets = Buckets::used_up(buckets().limits);
-        assert_eq!([1_000, 5_999, 6_000, 6_001].map(|now| buckets.admit("AttachDisk", now)), [false, false, true, false]);
+        assert_eq!(
+            [1_000, 5_999, 6_000, 6_001].map(|now| buckets.admit("AttachDisk", now)),
+            [false, false, true, false]
+        );
     }
 
     #[test]
     fn a_bucket_refills_evenly_and_never_overflows() {
         let mut buckets = buckets();
-        assert_eq!([0, 0, 5_000, 5_000].map(|now| buckets.admit("AttachDisk", now)), [true, true, true, false]);
-        assert_eq!([900_000, 900_000, 900_000].map(|now| buckets.admit("AttachDisk", now)), [true, true, false]);
+        assert_eq!(
+            [0, 0, 5_000, 5_000].map(|now| buckets.admit("AttachDisk", now)),
+            [true, true, true, false]
+        );
+        assert_eq!(
+            [900_000, 900_000, 900_000].map(|now| buckets.admit("AttachDisk", now)),
+            [true, true, false]
+        );
     }
 }

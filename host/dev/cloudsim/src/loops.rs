@@ -1,5 +1,6 @@
-//! Linux loop devices, by ioctl. A device is only ever touched after the kernel has said that it is backed by the very
-//! file (device and inode) that is meant, so another program's loop device is never freed by mistake.
+//! Linux loop devices, by ioctl. A device is only ever touched after the kernel has said that it is
+//! backed by the very file (device and inode) that is meant, so another program's loop device is
+//! never freed by mistake.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -18,7 +19,8 @@ const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
 const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 
-/// A free number is only a hint: others take numbers from the same pool at the same time. Bounded so that a broken kernel is an error.
+/// A free number is only a hint: others take numbers from the same pool at the same time. Bounded
+/// so that a broken kernel is an error.
 const ATTEMPTS: usize = 64;
 
 /// `struct loop_info64`.
@@ -78,12 +80,17 @@ pub(crate) enum Freed {
 
 /// The block device that shows `image`: the one that already does, or a new one.
 pub(crate) fn attach(image: &Path) -> Result<PathBuf, DeviceError> {
-    let backing = OpenOptions::new().read(true).write(true).open(image).map_err(failed("open", image))?;
+    let backing =
+        OpenOptions::new().read(true).write(true).open(image).map_err(failed("open", image))?;
     if let Some(device) = adopt(image, &backing)? {
         return Ok(device);
     }
     let control_path = Path::new("/dev/loop-control");
-    let control = OpenOptions::new().read(true).write(true).open(control_path).map_err(failed("open", control_path))?;
+    let control = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(control_path)
+        .map_err(failed("open", control_path))?;
     for _ in 0..ATTEMPTS {
         let number = free_number(&control).map_err(failed("ask", control_path))?;
         let path = PathBuf::from(format!("/dev/loop{number}"));
@@ -97,8 +104,8 @@ pub(crate) fn attach(image: &Path) -> Result<PathBuf, DeviceError> {
     Err(DeviceError::NoneFree { attempts: ATTEMPTS })
 }
 
-/// The device that already shows `image`, which stays from now on. One may be left from a region that was killed, or be about to go because it
-/// was freed while mounted.
+/// The device that already shows `image`, which stays from now on. One may be left from a region
+/// that was killed, or be about to go because it was freed while mounted.
 fn adopt(image: &Path, backing: &File) -> Result<Option<PathBuf>, DeviceError> {
     for path in candidates(image) {
         let Ok(device) = OpenOptions::new().read(true).write(true).open(&path) else { continue };
@@ -139,8 +146,9 @@ pub(crate) fn detach(image: &Path) -> Result<Freed, DeviceError> {
     Ok(freed)
 }
 
-/// Whether a freed device goes at once. A process that is just being started holds copies of this one's descriptors until it has become the new
-/// program, and programs that list block devices open each for an instant; they are not users, so they get a moment. A disk that really is
+/// Whether a freed device goes at once. A process that is just being started holds copies of this
+/// one's descriptors until it has become the new program, and programs that list block devices open
+/// each for an instant; they are not users, so they get a moment. A disk that really is
 /// mounted costs this half second once.
 fn goes(device: &Path, image: &Path) -> bool {
     for _ in 0..100 {
@@ -154,13 +162,17 @@ fn goes(device: &Path, image: &Path) -> bool {
 
 /// Makes the device see the new size of the file.
 pub(crate) fn refresh(device: &Path) -> Result<(), DeviceError> {
-    let file = OpenOptions::new().read(true).write(true).open(device).map_err(failed("open", device))?;
+    let file =
+        OpenOptions::new().read(true).write(true).open(device).map_err(failed("open", device))?;
     set_capacity(&file).map_err(failed("resize", device))
 }
 
 /// All images below `folder` that some loop device shows.
 pub(crate) fn images_in_use(folder: &Path) -> Vec<PathBuf> {
-    let mut images: Vec<_> = loops().filter_map(|device| backing_file(&device)).filter(|image| image.starts_with(folder)).collect();
+    let mut images: Vec<_> = loops()
+        .filter_map(|device| backing_file(&device))
+        .filter(|image| image.starts_with(folder))
+        .collect();
     images.sort();
     images.dedup();
     images
@@ -172,15 +184,25 @@ fn candidates(image: &Path) -> Vec<PathBuf> {
 
 fn loops() -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str().filter(|name| name.starts_with("loop")).map(|name| Path::new("/dev").join(name)))
+    entries.filter_map(|entry| {
+        entry
+            .file_name()
+            .to_str()
+            .filter(|name| name.starts_with("loop"))
+            .map(|name| Path::new("/dev").join(name))
+    })
 }
 
 fn backing_file(device: &Path) -> Option<PathBuf> {
-    let file = fs::read_to_string(Path::new("/sys/block").join(device.file_name()?).join("loop/backing_file")).ok()?;
+    let file = fs::read_to_string(
+        Path::new("/sys/block").join(device.file_name()?).join("loop/backing_file"),
+    )
+    .ok()?;
     Some(PathBuf::from(file.trim_end_matches('\n')))
 }
 
-// The status holds the kernel's packed `dev_t` of the file system, stat(2) the C library's; both unpack to major and minor.
+// The status holds the kernel's packed `dev_t` of the file system, stat(2) the C library's; both
+// unpack to major and minor.
 fn is_backed_by(info: &LoopInfo, backing: &File) -> io::Result<bool> {
     let file = backing.metadata()?;
     let major = libc::major(file.dev());
@@ -204,22 +226,27 @@ fn configure(device: &File, backing: &File, image: &Path) -> io::Result<()> {
     for (to, from) in info.file_name.iter_mut().take(63).zip(image.as_os_str().as_encoded_bytes()) {
         *to = *from;
     }
-    let fd = u32::try_from(backing.as_raw_fd()).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    let fd = u32::try_from(backing.as_raw_fd())
+        .map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
     let config = LoopConfig { fd, block_size: 0, info, reserved: [0; 8] };
-    // SAFETY: LOOP_CONFIGURE reads one `struct loop_config`, which `LoopConfig` matches in layout and which outlives the call; the kernel
-    // takes its own reference to the backing file.
+    // SAFETY: LOOP_CONFIGURE reads one `struct loop_config`, which `LoopConfig` matches in layout
+    // and which outlives the call; the kernel takes its own reference to the backing file.
     answer(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) }).map(drop)
 }
 
 fn status(device: &File) -> io::Result<LoopInfo> {
     let mut info = LoopInfo::EMPTY;
-    // SAFETY: LOOP_GET_STATUS64 writes one `struct loop_info64`, which `LoopInfo` matches in layout; every bit pattern is valid for it.
-    answer(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64, &raw mut info) }).map(|_| info)
+    // SAFETY: LOOP_GET_STATUS64 writes one `struct loop_info64`, which `LoopInfo` matches in
+    // layout; every bit pattern is valid for it.
+    answer(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64, &raw mut info) })
+        .map(|_| info)
 }
 
 fn set_status(device: &File, info: &LoopInfo) -> io::Result<()> {
-    // SAFETY: LOOP_SET_STATUS64 reads one `struct loop_info64`, which `LoopInfo` matches in layout and which outlives the call.
-    answer(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_STATUS64, std::ptr::from_ref(info)) }).map(drop)
+    // SAFETY: LOOP_SET_STATUS64 reads one `struct loop_info64`, which `LoopInfo` matches in layout
+    // and which outlives the call.
+    answer(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_STATUS64, std::ptr::from_ref(info)) })
+        .map(drop)
 }
 
 fn set_capacity(device: &File) -> io::Result<()> {

@@ -1,4 +1,5 @@
-//! The metadata service (IMDS) of one instance. Version 2 asks for a token first; version 1, without, is refused unless turned on.
+//! The metadata service (IMDS) of one instance. Version 2 asks for a token first; version 1,
+//! without, is refused unless turned on.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +11,16 @@ use crate::state::Instance;
 use crate::sts;
 use crate::world::World;
 
-/// How long the instance role's keys live, and how long before their end they are replaced; as on real instances.
+/// How long the instance role's keys live, and how long before their end they are replaced; as on
+/// real instances.
 const ROLE_SECONDS: u64 = 6 * 3600;
 const ROLE_RENEWAL: Millis = 30 * 60 * 1000;
 
 /// Tokens of one instance at most; the one that ends first goes.
 const MOST_TOKENS: usize = 1_000;
 
-/// What one instance's service remembers. Not in the state file: after a restart clients get new tokens, as after a real one.
+/// What one instance's service remembers. Not in the state file: after a restart clients get new
+/// tokens, as after a real one.
 #[derive(Debug, Default)]
 pub(crate) struct MetadataService {
     tokens: BTreeMap<String, Millis>,
@@ -38,12 +41,18 @@ impl MetadataService {
         path: &str,
         header: impl Fn(&str) -> Option<&'a str>,
     ) -> MetadataAnswer {
-        let Some(instance) = world.state.instances.get(instance).cloned() else { return not_found() };
+        let Some(instance) = world.state.instances.get(instance).cloned() else {
+            return not_found();
+        };
         let now = world.now();
         match method {
-            "PUT" if path == "/latest/api/token" => self.token(now, header("x-aliyun-ecs-metadata-token-ttl-seconds")),
+            "PUT" if path == "/latest/api/token" => {
+                self.token(now, header("x-aliyun-ecs-metadata-token-ttl-seconds"))
+            }
             "GET" => match header("x-aliyun-ecs-metadata-token") {
-                Some(token) if self.tokens.get(token).is_some_and(|end| *end > now) => self.get(world, &instance, path),
+                Some(token) if self.tokens.get(token).is_some_and(|end| *end > now) => {
+                    self.get(world, &instance, path)
+                }
                 None if world.options.metadata_v1 => self.get(world, &instance, path),
                 Some(_) | None => (403, "403 - Forbidden".to_owned()),
             },
@@ -52,13 +61,16 @@ impl MetadataService {
     }
 
     fn token(&mut self, now: Millis, ttl: Option<&str>) -> MetadataAnswer {
-        let Some(seconds) = ttl.and_then(|ttl| ttl.parse::<u64>().ok()).filter(|ttl| (1..=21_600).contains(ttl)) else {
+        let Some(seconds) =
+            ttl.and_then(|ttl| ttl.parse::<u64>().ok()).filter(|ttl| (1..=21_600).contains(ttl))
+        else {
             return (400, "400 - Bad Request".to_owned());
         };
         let Ok(token) = identifiers::random(56) else { return (500, String::new()) };
         self.tokens.retain(|_, end| *end > now);
         if self.tokens.len() >= MOST_TOKENS
-            && let Some(first) = self.tokens.iter().min_by_key(|(_, end)| **end).map(|(token, _)| token.clone())
+            && let Some(first) =
+                self.tokens.iter().min_by_key(|(_, end)| **end).map(|(token, _)| token.clone())
         {
             self.tokens.remove(&first);
         }
@@ -69,7 +81,9 @@ impl MetadataService {
     fn get(&mut self, world: &mut World, instance: &Instance, path: &str) -> MetadataAnswer {
         let role = world.options.instance_role.clone();
         let text = match path.trim_end_matches('/') {
-            "/latest/meta-data" => "hostname\ninstance-id\ninstance/\nprivate-ipv4\nram/\nregion-id\nzone-id".to_owned(),
+            "/latest/meta-data" => "hostname\ninstance-id\ninstance/\nprivate-ipv4\nram/\\
+                                    nregion-id\nzone-id"
+                .to_owned(),
             "/latest/meta-data/instance-id" => instance.id.clone(),
             "/latest/meta-data/region-id" => world.options.region.clone(),
             "/latest/meta-data/zone-id" => instance.zone.clone(),
@@ -79,10 +93,15 @@ impl MetadataService {
             "/latest/meta-data/owner-account-id" => world.state.account.clone(),
             "/latest/dynamic/instance-identity/document" => document(world, instance).to_string(),
             other => {
-                let Some(wanted) = other.strip_prefix("/latest/meta-data/ram/security-credentials") else { return not_found() };
+                let Some(wanted) = other.strip_prefix("/latest/meta-data/ram/security-credentials")
+                else {
+                    return not_found();
+                };
                 return match (role, wanted.trim_start_matches('/')) {
                     (Some(role), "") => (200, role),
-                    (Some(role), wanted) if wanted == role => self.role_keys(world, instance, &role),
+                    (Some(role), wanted) if wanted == role => {
+                        self.role_keys(world, instance, &role)
+                    }
                     _ => not_found(),
                 };
             }
@@ -92,8 +111,12 @@ impl MetadataService {
 
     fn role_keys(&mut self, world: &mut World, instance: &Instance, role: &str) -> MetadataAnswer {
         let now = world.now();
-        let current = self.role_keys.take().and_then(|id| world.state.sessions.get(&id).cloned().map(|session| (id, session)));
-        let current = current.filter(|(_, session)| session.expires.saturating_sub(ROLE_RENEWAL) > now);
+        let current = self
+            .role_keys
+            .take()
+            .and_then(|id| world.state.sessions.get(&id).cloned().map(|session| (id, session)));
+        let current =
+            current.filter(|(_, session)| session.expires.saturating_sub(ROLE_RENEWAL) > now);
         let arn = format!("acs:ram::{}:role/{role}", world.state.account);
         let (id, session) = match current {
             Some(current) => current,

@@ -1,4 +1,5 @@
-//! What a region is made from. Every field has a default that suits a test; [`RegionOptions::new`] gives them all.
+//! What a region is made from. Every field has a default that suits a test; [`RegionOptions::new`]
+//! gives them all.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,21 +12,24 @@ use crate::limits::RateLimits;
 /// What a region is made from.
 #[derive(Debug, Clone)]
 pub struct RegionOptions {
-    /// Where the region lives: state, disk images, journal, the instances' folders. A second start over the same folder goes on where the
-    /// first ended, killed or not.
+    /// Where the region lives: state, disk images, journal, the instances' folders. A second start
+    /// over the same folder goes on where the first ended, killed or not.
     pub directory: PathBuf,
-    /// The region id. Kept from the first start over a folder in so far as disks and instances name its zones.
+    /// The region id. Kept from the first start over a folder in so far as disks and instances
+    /// name its zones.
     pub region: String,
     /// The zone ids; never empty.
     pub zones: Vec<String>,
     /// How many instances (nodes). A restart can add, never remove.
     pub instances: usize,
-    /// The zone of the n-th instance. Missing entries mean the first zone, so that by default every disk can move to every instance.
+    /// The zone of the n-th instance. Missing entries mean the first zone, so that by default
+    /// every disk can move to every instance.
     pub instance_zones: Vec<String>,
     /// The type of all instances.
     pub instance_type: String,
-    /// `DiskQuantity` of that type: how many disks an instance takes, its system disk included. (That one is listed by `DescribeDisks`, with
-    /// `Type` `system`, but has no bytes and is not among [`Region::disks`](crate::Region::disks).)
+    /// `DiskQuantity` of that type: how many disks an instance takes, its system disk included.
+    /// (That one is listed by `DescribeDisks`, with `Type` `system`, but has no bytes and is
+    /// not among [`Region::disks`](crate::Region::disks).)
     pub disk_quantity: u32,
     /// How long the asynchronous parts take.
     pub delays: Delays,
@@ -33,7 +37,8 @@ pub struct RegionOptions {
     pub faults: Vec<FaultRule>,
     /// Request rates above which calls are refused.
     pub rate_limits: RateLimits,
-    /// Whether a wrong, missing, old or repeated signature is refused. Without it the access key id alone says who calls.
+    /// Whether a wrong, missing, old or repeated signature is refused. Without it the access key
+    /// id alone says who calls.
     pub verify_signatures: bool,
     /// How many disks the account may have (`QuotaExceed.PostPaidDisk`).
     pub disk_quota: usize,
@@ -43,17 +48,21 @@ pub struct RegionOptions {
     pub shortages: Vec<Shortage>,
     /// Whether the metadata service answers without a token (version 1).
     pub metadata_v1: bool,
-    /// The RAM role that the instances carry; `None`: none, and the metadata service answers 404 for its credentials.
+    /// The RAM role that the instances carry; `None`: none, and the metadata service answers 404
+    /// for its credentials.
     pub instance_role: Option<String>,
     /// Identity providers that `AssumeRoleWithOIDC` knows.
     pub oidc_providers: Vec<OidcProvider>,
-    /// Whether `/_region/…` answers on the `ecs` listener. It is on loopback and has no further lock; do not turn it on elsewhere.
+    /// Whether `/_region/…` answers on the `ecs` listener. It is on loopback and has no further
+    /// lock; do not turn it on elsewhere.
     pub admin_api: bool,
     /// Whether attached disks become block devices.
     pub devices: Devices,
-    /// Also link attached disks into the machine's own `/dev/disk/by-id`. Off, because a machine then sees the disks of all instances.
+    /// Also link attached disks into the machine's own `/dev/disk/by-id`. Off, because a machine
+    /// then sees the disks of all instances.
     pub link_into_dev_disk: bool,
-    /// Ports to listen on; what is absent is taken from the last start over the same folder if still free, else chosen by the system.
+    /// Ports to listen on; what is absent is taken from the last start over the same folder if
+    /// still free, else chosen by the system.
     pub ports: Ports,
 }
 
@@ -118,7 +127,14 @@ impl Delays {
 
     /// About what a real region takes on a good day.
     pub fn real() -> Self {
-        Self { create: 2_000, attach: 2_500, device: 500, detach: 2_500, snapshot: 20_000, modify: 30_000 }
+        Self {
+            create: 2_000,
+            attach: 2_500,
+            device: 500,
+            detach: 2_500,
+            snapshot: 20_000,
+            modify: 30_000,
+        }
     }
 }
 
@@ -139,7 +155,8 @@ pub struct Shortage {
     pub zone: String,
     /// Which category.
     pub category: String,
-    /// Sold out (403 `OperationDenied.NoStock`) and not merely never offered there (403 `InvalidDataDiskCategory.NotSupported`).
+    /// Sold out (403 `OperationDenied.NoStock`) and not merely never offered there (403
+    /// `InvalidDataDiskCategory.NotSupported`).
     #[serde(default)]
     pub sold_out: bool,
 }
@@ -154,7 +171,8 @@ pub struct OidcProvider {
     pub issuer: String,
     /// Accepted values of the token's `aud`.
     pub audiences: Vec<String>,
-    /// Role ARNs and the token's `sub` that may have them (`system:serviceaccount:kube-system:wharf`). Empty: every role for every subject.
+    /// Role ARNs and the token's `sub` that may have them
+    /// (`system:serviceaccount:kube-system:wharf`). Empty: every role for every subject.
     #[serde(default)]
     pub subjects: BTreeMap<String, String>,
 }

@@ -1,10 +1,12 @@
-//! The parameters of one call: typed access to `Name=value`, `Tag.1.Key=…` and JSON lists, with the real API's errors.
+//! The parameters of one call: typed access to `Name=value`, `Tag.1.Key=…` and JSON lists, with the
+//! real API's errors.
 
 use std::collections::BTreeMap;
 
 use crate::answer::ApiError;
 
-/// What belongs to the protocol and not to the operation: never part of an idempotent call's identity, never in the journal.
+/// What belongs to the protocol and not to the operation: never part of an idempotent call's
+/// identity, never in the journal.
 const PROTOCOL: &[&str] = &[
     "AccessKeyId",
     "Action",
@@ -41,15 +43,26 @@ impl Params {
         &self.0
     }
 
-    /// What the operation was asked, with secrets blanked and protocol parameters left out: for the journal.
+    /// What the operation was asked, with secrets blanked and protocol parameters left out: for the
+    /// journal.
     pub(crate) fn shown(&self) -> BTreeMap<String, String> {
-        let shown = self.0.iter().filter(|(name, _)| name.as_str() == "ClientToken" || !PROTOCOL.contains(&name.as_str()));
-        shown.map(|(name, value)| (name.clone(), if SECRET.contains(&name.as_str()) { "…".to_owned() } else { value.clone() })).collect()
+        let shown = self.0.iter().filter(|(name, _)| {
+            name.as_str() == "ClientToken" || !PROTOCOL.contains(&name.as_str())
+        });
+        shown
+            .map(|(name, value)| {
+                (
+                    name.clone(),
+                    if SECRET.contains(&name.as_str()) { "…".to_owned() } else { value.clone() },
+                )
+            })
+            .collect()
     }
 
     /// One line that is the same for two calls that ask the same.
     pub(crate) fn fingerprint(&self) -> String {
-        let asked: Vec<_> = self.0.iter().filter(|(name, _)| !PROTOCOL.contains(&name.as_str())).collect();
+        let asked: Vec<_> =
+            self.0.iter().filter(|(name, _)| !PROTOCOL.contains(&name.as_str())).collect();
         serde_json::to_string(&asked).unwrap_or_default()
     }
 
@@ -84,12 +97,18 @@ impl Params {
             .transpose()
     }
 
-    /// A JSON list of texts (`DiskIds=["d-1"]`), unless absent. An empty list is a filter that nothing passes, as in the real API.
-    pub(crate) fn json_list(&self, name: &str, most: usize) -> Result<Option<Vec<String>>, ApiError> {
+    /// A JSON list of texts (`DiskIds=["d-1"]`), unless absent. An empty list is a filter that
+    /// nothing passes, as in the real API.
+    pub(crate) fn json_list(
+        &self,
+        name: &str,
+        most: usize,
+    ) -> Result<Option<Vec<String>>, ApiError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let list: Vec<String> = serde_json::from_str(value).map_err(|_| ApiError::invalid(name))?;
         if list.len() > most {
-            let message = format!("The specified parameter \"{name}\" has more than {most} entries.");
+            let message =
+                format!("The specified parameter \"{name}\" has more than {most} entries.");
             return Err(ApiError::new(400, "InvalidParameter.TooManyEntries", message));
         }
         Ok(Some(list))
@@ -104,20 +123,44 @@ impl Params {
     pub(crate) fn tags(&self) -> Result<Vec<(String, Option<String>)>, ApiError> {
         let mut tags: Vec<(String, Option<String>)> = Vec::new();
         for n in 1..=MAX_TAGS + 1 {
-            let key = self.get(&format!("Tag.{n}.Key")).or_else(|| self.get(&format!("Tag.{n}.key")));
-            let value = self.0.get(&format!("Tag.{n}.Value")).or_else(|| self.0.get(&format!("Tag.{n}.value")));
+            let key =
+                self.get(&format!("Tag.{n}.Key")).or_else(|| self.get(&format!("Tag.{n}.key")));
+            let value = self
+                .0
+                .get(&format!("Tag.{n}.Value"))
+                .or_else(|| self.0.get(&format!("Tag.{n}.value")));
             let Some(key) = key else { break };
             if n > MAX_TAGS {
-                return Err(ApiError::new(400, "InvalidTagCount", "The specified tags are beyond the permitted range."));
+                return Err(ApiError::new(
+                    400,
+                    "InvalidTagCount",
+                    "The specified tags are beyond the permitted range.",
+                ));
             }
-            if key.len() > 128 || key.starts_with("http://") || key.starts_with("https://") || key.starts_with("aliyun") {
-                return Err(ApiError::new(400, "InvalidTagKey.Malformed", "The specified Tag.n.Key is not valid."));
+            if key.len() > 128
+                || key.starts_with("http://")
+                || key.starts_with("https://")
+                || key.starts_with("aliyun")
+            {
+                return Err(ApiError::new(
+                    400,
+                    "InvalidTagKey.Malformed",
+                    "The specified Tag.n.Key is not valid.",
+                ));
             }
             if value.is_some_and(|value| value.len() > 256) {
-                return Err(ApiError::new(400, "InvalidTagValue.Malformed", "The specified Tag.n.Value is not valid."));
+                return Err(ApiError::new(
+                    400,
+                    "InvalidTagValue.Malformed",
+                    "The specified Tag.n.Value is not valid.",
+                ));
             }
             if tags.iter().any(|(known, _)| known == key) {
-                return Err(ApiError::new(400, "Duplicate.TagKey", "The Tag.N.Key contain duplicate key."));
+                return Err(ApiError::new(
+                    400,
+                    "Duplicate.TagKey",
+                    "The Tag.N.Key contain duplicate key.",
+                ));
             }
             tags.push((key.to_owned(), value.cloned()));
         }
@@ -143,13 +186,17 @@ mod tests {
     #[test]
     fn a_fingerprint_ignores_the_protocol_and_nothing_else() {
         let first = params("Size=20&ClientToken=t&SignatureNonce=1&Timestamp=x").fingerprint();
-        assert_eq!(first, params("Size=20&ClientToken=u&SignatureNonce=2&Timestamp=y").fingerprint());
+        assert_eq!(
+            first,
+            params("Size=20&ClientToken=u&SignatureNonce=2&Timestamp=y").fingerprint()
+        );
         assert_ne!(first, params("Size=21&ClientToken=t").fingerprint());
     }
 
     #[test]
     fn the_journal_shows_no_secret() {
-        let shown = params("OIDCToken=abc&Signature=s&SecurityToken=t&Size=20&ClientToken=c").shown();
+        let shown =
+            params("OIDCToken=abc&Signature=s&SecurityToken=t&Size=20&ClientToken=c").shown();
         assert_eq!(shown.keys().collect::<Vec<_>>(), ["ClientToken", "OIDCToken", "Size"]);
         assert_eq!(shown["OIDCToken"], "…");
     }

@@ -24,7 +24,8 @@ use crate::state::{self, KeyPair};
 use crate::sts;
 use crate::world::World;
 
-/// A running region. It has threads of its own, so callers may be synchronous or not. Dropping it stops it.
+/// A running region. It has threads of its own, so callers may be synchronous or not. Dropping it
+/// stops it.
 #[derive(Debug)]
 pub struct Region {
     description: RegionDescription,
@@ -34,17 +35,20 @@ pub struct Region {
 }
 
 impl Region {
-    /// Starts a region over its folder, or goes on with the one that was there, and writes `region.json`. It answers when this returns.
+    /// Starts a region over its folder, or goes on with the one that was there, and writes
+    /// `region.json`. It answers when this returns.
     pub fn start(options: RegionOptions) -> Result<Self, RegionError> {
         check(&options)?;
         let clock = Arc::new(RegionClock::default());
-        let (faults, limits) = (FaultPlan::new(options.faults.clone()), Buckets::new(options.rate_limits.clone()));
+        let (faults, limits) =
+            (FaultPlan::new(options.faults.clone()), Buckets::new(options.rate_limits.clone()));
         let (verify_signatures, admin_api) = (options.verify_signatures, options.admin_api);
         let world = World::open(options, Arc::clone(&clock))?;
         let directory = world.options.directory.clone();
         let sockets = Sockets::bind(&world)?;
         let description = sockets.describe(&world)?;
-        let text = serde_json::to_vec_pretty(&description).map_err(|error| at("write", &directory)(error.into()))?;
+        let text = serde_json::to_vec_pretty(&description)
+            .map_err(|error| at("write", &directory)(error.into()))?;
         let shared = Arc::new(Shared {
             clock,
             faults: Mutex::new(faults),
@@ -52,7 +56,12 @@ impl Region {
             journal: Mutex::new(Journal::open(&directory.join("journal.jsonl"))?),
             nonces: Mutex::new(Nonces::default()),
             holds: Holds::default(),
-            metadata: world.state.instances.iter().map(|_| Mutex::new(MetadataService::default())).collect(),
+            metadata: world
+                .state
+                .instances
+                .iter()
+                .map(|_| Mutex::new(MetadataService::default()))
+                .collect(),
             wake: Notify::new(),
             verify_signatures,
             admin_api,
@@ -94,7 +103,8 @@ impl Region {
         control::set_shortages(&self.shared, shortages);
     }
 
-    /// Moves the region's time forward: what is under way finishes, keys and tokens expire, buckets refill. Signature times are not concerned.
+    /// Moves the region's time forward: what is under way finishes, keys and tokens expire, buckets
+    /// refill. Signature times are not concerned.
     pub fn advance(&self, by: Duration) {
         control::advance(&self.shared, by);
     }
@@ -144,11 +154,17 @@ impl Region {
         control::set_arrears(&self.shared, id, in_arrears)
     }
 
-    /// A token as the n-th OIDC provider would give it to a subject, good for an hour of the region's time.
+    /// A token as the n-th OIDC provider would give it to a subject, good for an hour of the
+    /// region's time.
     pub fn oidc_token(&self, provider: usize, subject: &str) -> Option<String> {
         let world = lock(&self.shared.world);
         let provider = world.options.oidc_providers.get(provider)?;
-        Some(sts::token(&provider.issuer, provider.audiences.first()?, subject, world.now() + 3_600_000))
+        Some(sts::token(
+            &provider.issuer,
+            provider.audiences.first()?,
+            subject,
+            world.now() + 3_600_000,
+        ))
     }
 
     /// Forgets disks, snapshots, tokens, sessions, faults and journal; keeps instances and keys.
@@ -156,7 +172,8 @@ impl Region {
         control::reset(&self.shared)
     }
 
-    /// Stops the region: listeners close, parked calls end, loop devices go. Its folder can be started again.
+    /// Stops the region: listeners close, parked calls end, loop devices go. Its folder can be
+    /// started again.
     pub fn stop(mut self) -> Result<(), RegionError> {
         self.end()
     }
@@ -182,12 +199,16 @@ impl Drop for Region {
 }
 
 fn check(options: &RegionOptions) -> Result<(), RegionError> {
-    let refuse = |option, reason: &str| Err(RegionError::Option { option, reason: reason.to_owned() });
+    let refuse =
+        |option, reason: &str| Err(RegionError::Option { option, reason: reason.to_owned() });
     if options.zones.is_empty() {
         return refuse("zones", "a region has at least one zone");
     }
     if options.instances == 0 || options.instances > 1_000 {
-        return refuse("instances", "a region has 1 to 1000 instances, each with a listener of its own");
+        return refuse(
+            "instances",
+            "a region has 1 to 1000 instances, each with a listener of its own",
+        );
     }
     if options.instance_zones.iter().any(|zone| !options.zones.contains(zone)) {
         return refuse("instance_zones", "every zone must be one of `zones`");
@@ -206,37 +227,60 @@ impl Sockets {
     fn bind(world: &World) -> Result<Self, RegionError> {
         let wanted = &world.options.ports;
         let last: Option<RegionDescription> =
-            std::fs::read(world.options.directory.join("region.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let last_port = |url: Option<&str>| url.and_then(|url| url.rsplit_once(':')?.1.parse().ok());
+            std::fs::read(world.options.directory.join("region.json"))
+                .ok()
+                .and_then(|text| serde_json::from_slice(&text).ok());
+        let last_port =
+            |url: Option<&str>| url.and_then(|url| url.rsplit_once(':')?.1.parse().ok());
         let endpoints = last.as_ref().map(|last| &last.endpoints);
         let metadata = (0..world.state.instances.len()).map(|n| {
-            let url = last.as_ref().and_then(|last| last.instances.get(n)).map(|instance| instance.metadata.as_str());
+            let url = last
+                .as_ref()
+                .and_then(|last| last.instances.get(n))
+                .map(|instance| instance.metadata.as_str());
             bind("metadata listener", wanted.metadata.get(n).copied(), last_port(url))
         });
         Ok(Self {
-            ecs: bind("ECS listener", wanted.ecs, last_port(endpoints.map(|endpoints| endpoints.ecs.as_str())))?,
-            sts: bind("STS listener", wanted.sts, last_port(endpoints.map(|endpoints| endpoints.sts.as_str())))?,
+            ecs: bind(
+                "ECS listener",
+                wanted.ecs,
+                last_port(endpoints.map(|endpoints| endpoints.ecs.as_str())),
+            )?,
+            sts: bind(
+                "STS listener",
+                wanted.sts,
+                last_port(endpoints.map(|endpoints| endpoints.sts.as_str())),
+            )?,
             metadata: metadata.collect::<Result<_, _>>()?,
         })
     }
 
     fn describe(&self, world: &World) -> Result<RegionDescription, RegionError> {
         let directory = &world.options.directory;
-        let keys = |keys: &KeyPair| AccessKey { access_key_id: keys.id.clone(), access_key_secret: keys.secret.clone() };
+        let keys = |keys: &KeyPair| AccessKey {
+            access_key_id: keys.id.clone(),
+            access_key_secret: keys.secret.clone(),
+        };
         let metadata: Vec<String> = self.metadata.iter().map(url).collect::<Result<_, _>>()?;
-        let instances = world.state.instances.iter().zip(&metadata).map(|(instance, metadata)| InstanceDescription {
-            id: instance.id.clone(),
-            zone: instance.zone.clone(),
-            keys: keys(&instance.keys),
-            config: directory.join(&instance.id).join("wharf.toml"),
-            metadata: metadata.clone(),
-            by_id: world.devices.by_id(&instance.id),
+        let instances = world.state.instances.iter().zip(&metadata).map(|(instance, metadata)| {
+            InstanceDescription {
+                id: instance.id.clone(),
+                zone: instance.zone.clone(),
+                keys: keys(&instance.keys),
+                config: directory.join(&instance.id).join("wharf.toml"),
+                metadata: metadata.clone(),
+                by_id: world.devices.by_id(&instance.id),
+            }
         });
         Ok(RegionDescription {
             region: world.options.region.clone(),
             zones: world.options.zones.clone(),
             account: world.state.account.clone(),
-            endpoints: Endpoints { ecs: url(&self.ecs)?, sts: url(&self.sts)?, metadata: metadata.first().cloned().unwrap_or_default() },
+            endpoints: Endpoints {
+                ecs: url(&self.ecs)?,
+                sts: url(&self.sts)?,
+                metadata: metadata.first().cloned().unwrap_or_default(),
+            },
             admin: keys(&world.state.admin),
             instances: instances.collect(),
         })
@@ -244,7 +288,11 @@ impl Sockets {
 }
 
 /// The port that was asked for and no other; else the last one if it is free, else any.
-fn bind(part: &'static str, wanted: Option<u16>, last: Option<u16>) -> Result<TcpListener, RegionError> {
+fn bind(
+    part: &'static str,
+    wanted: Option<u16>,
+    last: Option<u16>,
+) -> Result<TcpListener, RegionError> {
     let on = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     let listener = match (wanted, last) {
         (Some(port), _) => on(port),
@@ -257,18 +305,35 @@ fn bind(part: &'static str, wanted: Option<u16>, last: Option<u16>) -> Result<Tc
 }
 
 fn url(listener: &TcpListener) -> Result<String, RegionError> {
-    let address: SocketAddr = listener.local_addr().map_err(|source| RegionError::Start { part: "listener", source })?;
+    let address: SocketAddr =
+        listener.local_addr().map_err(|source| RegionError::Start { part: "listener", source })?;
     Ok(format!("http://{address}"))
 }
 
 /// Serves on threads of its own until told to end.
-fn run(sockets: Sockets, shared: Arc<Shared>, end: Arc<Notify>) -> Result<JoinHandle<()>, RegionError> {
+fn run(
+    sockets: Sockets,
+    shared: Arc<Shared>,
+    end: Arc<Notify>,
+) -> Result<JoinHandle<()>, RegionError> {
     let failed = |source| RegionError::Start { part: "threads", source };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("wharf-region").enable_all().build().map_err(failed)?;
-    let listeners: Vec<(Service, TcpListener)> = [(Service::Ecs, sockets.ecs), (Service::Sts, sockets.sts)]
-        .into_iter()
-        .chain(sockets.metadata.into_iter().enumerate().map(|(n, listener)| (Service::Metadata(n), listener)))
-        .collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("wharf-region")
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let listeners: Vec<(Service, TcpListener)> =
+        [(Service::Ecs, sockets.ecs), (Service::Sts, sockets.sts)]
+            .into_iter()
+            .chain(
+                sockets
+                    .metadata
+                    .into_iter()
+                    .enumerate()
+                    .map(|(n, listener)| (Service::Metadata(n), listener)),
+            )
+            .collect();
     spawn(&runtime, listeners, &shared)?;
     std::thread::Builder::new()
         .name("wharf-region".to_owned())
@@ -280,10 +345,15 @@ fn run(sockets: Sockets, shared: Arc<Shared>, end: Arc<Notify>) -> Result<JoinHa
         .map_err(failed)
 }
 
-fn spawn(runtime: &Runtime, listeners: Vec<(Service, TcpListener)>, shared: &Arc<Shared>) -> Result<(), RegionError> {
+fn spawn(
+    runtime: &Runtime,
+    listeners: Vec<(Service, TcpListener)>,
+    shared: &Arc<Shared>,
+) -> Result<(), RegionError> {
     let _guard = runtime.enter();
     for (service, listener) in listeners {
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(|source| RegionError::Start { part: "listener", source })?;
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|source| RegionError::Start { part: "listener", source })?;
         runtime.spawn(serve(listener, service, Arc::clone(shared)));
     }
     runtime.spawn(keep_time(Arc::clone(shared)));

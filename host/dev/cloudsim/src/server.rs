@@ -1,4 +1,5 @@
-//! One call from its arrival to its answer: read it, let the fault plan strike, find the caller, mind the rates, run it, write it down.
+//! One call from its arrival to its answer: read it, let the fault plan strike, find the caller,
+//! mind the rates, run it, write it down.
 
 mod admin;
 mod metadata;
@@ -27,7 +28,8 @@ use crate::world::World;
 /// The largest body that is read; the real gateway's calls are far smaller.
 const MOST_BODY: usize = 1 << 20;
 
-/// What all listeners share. Locks are taken one at a time, except that `world` may be held while another is taken.
+/// What all listeners share. Locks are taken one at a time, except that `world` may be held while
+/// another is taken.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) world: Mutex<World>,
@@ -70,8 +72,14 @@ impl Service {
 }
 
 /// Serves one listener until its task is dropped.
-pub(crate) async fn serve(listener: tokio::net::TcpListener, service: Service, shared: Arc<Shared>) {
-    let handler = move |ConnectInfo(cutter): ConnectInfo<Cutter>, request: Request| answer(service, Arc::clone(&shared), cutter, request);
+pub(crate) async fn serve(
+    listener: tokio::net::TcpListener,
+    service: Service,
+    shared: Arc<Shared>,
+) {
+    let handler = move |ConnectInfo(cutter): ConnectInfo<Cutter>, request: Request| {
+        answer(service, Arc::clone(&shared), cutter, request)
+    };
     let router = Router::new().fallback(handler).into_make_service_with_connect_info::<Cutter>();
     if let Err(error) = axum::serve(Acceptor(listener), router).await {
         tracing::error!(service = service.name(), %error, "a listener of the region ended");
@@ -91,7 +99,11 @@ pub(crate) async fn keep_time(shared: Arc<Shared>) {
         };
         match wait {
             Some(wait) => {
-                let _ = tokio::time::timeout(std::time::Duration::from_millis(wait), shared.wake.notified()).await;
+                let _ = tokio::time::timeout(
+                    std::time::Duration::from_millis(wait),
+                    shared.wake.notified(),
+                )
+                .await;
             }
             None => shared.wake.notified().await,
         }
@@ -125,14 +137,24 @@ struct Outcome {
     fault: Option<Fault>,
 }
 
-async fn answer(service: Service, shared: Arc<Shared>, cutter: Cutter, request: Request) -> Response<Body> {
+async fn answer(
+    service: Service,
+    shared: Arc<Shared>,
+    cutter: Cutter,
+    request: Request,
+) -> Response<Body> {
     let arrived = shared.clock.now();
     let (head, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, MOST_BODY).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
+    let Ok(body) = axum::body::to_bytes(body, MOST_BODY).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
     let mut headers: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in &head.headers {
         let value = String::from_utf8_lossy(value.as_bytes());
-        headers.entry(name.as_str().to_owned()).and_modify(|known| *known = format!("{known},{value}")).or_insert_with(|| value.into_owned());
+        headers
+            .entry(name.as_str().to_owned())
+            .and_modify(|known| *known = format!("{known},{value}"))
+            .or_insert_with(|| value.into_owned());
     }
     let incoming = Incoming {
         arrived,
@@ -164,10 +186,12 @@ fn send(outcome: Outcome, cutter: &Cutter) -> Response<Body> {
             answer.status = 200;
             answer.body = "<html>\u{0}this is not the answer".to_owned();
         }
-        Some(Fault::Fail { .. } | Fault::Throttle | Fault::Delay { .. } | Fault::Hold(_)) | None => {}
+        Some(Fault::Fail { .. } | Fault::Throttle | Fault::Delay { .. } | Fault::Hold(_))
+        | None => {}
     }
     let mut response = Response::new(Body::from(answer.body));
-    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert("content-type", HeaderValue::from_static(answer.content_type));
     if let Some(id) = answer.request_id.and_then(|id| HeaderValue::from_str(&id).ok()) {
         response.headers_mut().insert("x-acs-request-id", id);

@@ -1,4 +1,5 @@
-//! Who signed a request, and whether they did: ACS3-HMAC-SHA256 ("V3") and the older RPC HMAC-SHA1. Pure; the secrets come from the caller.
+//! Who signed a request, and whether they did: ACS3-HMAC-SHA256 ("V3") and the older RPC HMAC-SHA1.
+//! Pure; the secrets come from the caller.
 
 mod acs3;
 mod rpc;
@@ -49,28 +50,49 @@ enum Proof {
 pub(crate) fn claim(request: &SignedRequest<'_>) -> Result<Option<Claim>, ApiError> {
     match request.headers.get("authorization") {
         Some(authorization) => acs3::claim(request, authorization).map(Some),
-        None if request.params.contains_key("Signature") || request.params.contains_key("AccessKeyId") => rpc::claim(request).map(Some),
+        None if request.params.contains_key("Signature")
+            || request.params.contains_key("AccessKeyId") =>
+        {
+            rpc::claim(request).map(Some)
+        }
         None => Ok(None),
     }
 }
 
 /// Checks a claim against the secret of its access key.
-pub(crate) fn verify(request: &SignedRequest<'_>, claim: &Claim, secret: &str) -> Result<(), ApiError> {
+pub(crate) fn verify(
+    request: &SignedRequest<'_>,
+    claim: &Claim,
+    secret: &str,
+) -> Result<(), ApiError> {
     match &claim.proof {
-        Proof::Acs3 { signed_headers, signature } => acs3::verify(request, signed_headers, signature, secret),
+        Proof::Acs3 { signed_headers, signature } => {
+            acs3::verify(request, signed_headers, signature, secret)
+        }
         Proof::Rpc { signature } => rpc::verify(request, signature, secret),
     }
 }
 
 fn mismatch(string_to_sign: &str) -> ApiError {
-    let message = format!("Specified signature is not matched with our calculation. server string to sign is:{string_to_sign}");
+    let message = format!(
+        "Specified signature is not matched with our calculation. server string to sign \
+         is:{string_to_sign}"
+    );
     ApiError::new(400, "SignatureDoesNotMatch", message)
 }
 
 fn bad_timestamp(name: &str) -> ApiError {
-    ApiError::new(400, "InvalidTimeStamp.Format", format!("Specified time stamp or date value is not well formatted ({name})."))
+    ApiError::new(
+        400,
+        "InvalidTimeStamp.Format",
+        format!("Specified time stamp or date value is not well formatted ({name})."),
+    )
 }
 
 fn incomplete(reason: &str) -> ApiError {
-    ApiError::new(400, "IncompleteSignature", format!("The request signature does not conform to Aliyun standards. {reason}"))
+    ApiError::new(
+        400,
+        "IncompleteSignature",
+        format!("The request signature does not conform to Aliyun standards. {reason}"),
+    )
 }

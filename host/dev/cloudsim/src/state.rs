@@ -1,5 +1,6 @@
-//! Everything that a region remembers, as one file: `state.json`, replaced by rename, so that a region killed at any instruction starts again
-//! with the state before or after its last call and never with half of one.
+//! Everything that a region remembers, as one file: `state.json`, replaced by rename, so that a
+//! region killed at any instruction starts again with the state before or after its last call and
+//! never with half of one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -169,7 +170,10 @@ impl State {
     /// A region without disks.
     pub(crate) fn new() -> std::io::Result<Self> {
         let seed = identifiers::random(24)?;
-        let admin = KeyPair { id: format!("LTAI{}", identifiers::random(16)?), secret: identifiers::random(30)? };
+        let admin = KeyPair {
+            id: format!("LTAI{}", identifiers::random(16)?),
+            secret: identifiers::random(30)?,
+        };
         Ok(Self {
             format: FORMAT,
             seed,
@@ -193,8 +197,13 @@ impl State {
             Err(error) => return Err(at("read", path)(error)),
         };
         let refuse = |reason: String| RegionError::State { path: path.to_path_buf(), reason };
-        let state: Self = serde_json::from_slice(&text).map_err(|error| refuse(error.to_string()))?;
-        if state.format == FORMAT { Ok(Some(state)) } else { Err(refuse(format!("format {} and not {FORMAT}", state.format))) }
+        let state: Self =
+            serde_json::from_slice(&text).map_err(|error| refuse(error.to_string()))?;
+        if state.format == FORMAT {
+            Ok(Some(state))
+        } else {
+            Err(refuse(format!("format {} and not {FORMAT}", state.format)))
+        }
     }
 
     /// Writes the state so that it survives a power cut.
@@ -219,7 +228,13 @@ impl State {
 /// Replaces a file by rename, readable by its owner only (it holds keys).
 pub(crate) fn replace_file(path: &Path, text: &[u8]) -> Result<(), RegionError> {
     let temporary = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(at("create", &temporary))?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(at("create", &temporary))?;
     file.write_all(text).and_then(|()| file.sync_all()).map_err(at("write", &temporary))?;
     fs::rename(&temporary, path).map_err(at("replace", path))?;
     let folder = path.parent().unwrap_or(Path::new("."));

@@ -1,4 +1,5 @@
-//! Percent-encoding and hexadecimal as Alibaba Cloud's protocols want them. RFC 3986: everything but `A-Za-z0-9-_.~` is escaped.
+//! Percent-encoding and hexadecimal as Alibaba Cloud's protocols want them. RFC 3986: everything
+//! but `A-Za-z0-9-_.~` is escaped.
 
 /// Percent-encodes all but the unreserved characters.
 pub(crate) fn percent_encode(text: &str) -> String {
@@ -13,7 +14,8 @@ pub(crate) fn percent_encode(text: &str) -> String {
     out
 }
 
-/// The pairs of a query string or of a form body, decoded, in their order. What is not UTF-8 is replaced.
+/// The pairs of a query string or of a form body, decoded, in their order. What is not UTF-8 is
+/// replaced.
 pub(crate) fn decode_pairs(text: &str) -> Vec<(String, String)> {
     text.split('&')
         .filter(|pair| !pair.is_empty())
@@ -32,7 +34,8 @@ fn percent_decode(text: &str) -> String {
             b'+' => out.push(b' '),
             b'%' => {
                 let rest = bytes.clone();
-                let escaped = bytes.next().and_then(hex_digit).zip(bytes.next().and_then(hex_digit));
+                let escaped =
+                    bytes.next().and_then(hex_digit).zip(bytes.next().and_then(hex_digit));
                 match escaped {
                     Some((high, low)) => out.push(high << 4 | low),
                     None => {
@@ -68,7 +71,13 @@ mod tests {
     #[test]
     fn pairs_are_decoded_from_queries_and_forms() {
         let pairs = decode_pairs("Tag.1.Key=a%2Fb&Name=one+two&Empty=&Odd=%zz&Bare");
-        let expected = [("Tag.1.Key", "a/b"), ("Name", "one two"), ("Empty", ""), ("Odd", "%zz"), ("Bare", "")];
+        let expected = [
+            ("Tag.1.Key", "a/b"),
+            ("Name", "one two"),
+            ("Empty", ""),
+            ("Odd", "%zz"),
+            ("Bare", ""),
+        ];
         assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }

@@ -1,4 +1,5 @@
-//! A TCP listener whose connections can be cut on purpose: before the answer, or in the middle of its body.
+//! A TCP listener whose connections can be cut on purpose: before the answer, or in the middle of
+//! its body.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +17,8 @@ const OPEN: i64 = -1;
 /// What a connection may still send.
 #[derive(Debug, Clone)]
 pub(crate) struct Cutter {
-    /// [`OPEN`], or how many bytes of the next answer's body may still go out before the connection closes; 0 also holds its head back.
+    /// [`OPEN`], or how many bytes of the next answer's body may still go out before the
+    /// connection closes; 0 also holds its head back.
     body_bytes: Arc<AtomicI64>,
 }
 
@@ -28,7 +30,8 @@ impl Cutter {
 
     /// Closes the connection after so many bytes of the answer's body (at least one).
     pub(crate) fn cut_after(&self, body_bytes: usize) {
-        self.body_bytes.store(i64::try_from(body_bytes.max(1)).unwrap_or(i64::MAX), Ordering::Release);
+        self.body_bytes
+            .store(i64::try_from(body_bytes.max(1)).unwrap_or(i64::MAX), Ordering::Release);
     }
 }
 
@@ -72,27 +75,40 @@ pub(crate) struct Wire {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let left = self.cutter.body_bytes.load(Ordering::Acquire);
         if left == OPEN {
             return Pin::new(&mut self.stream).poll_write(context, buffer);
         }
-        let Ok(left) = usize::try_from(left) else { return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())) };
+        let Ok(left) = usize::try_from(left) else {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        };
         if left == 0 {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         // The server writes head and body of a small answer in one piece.
-        let head = buffer.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
+        let head =
+            buffer.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
         let allowed = buffer.get(..head.saturating_add(left)).unwrap_or(buffer);
         let written = std::task::ready!(Pin::new(&mut self.stream).poll_write(context, allowed))?;
         let body = written.saturating_sub(head);
-        self.cutter.body_bytes.store(i64::try_from(left.saturating_sub(body)).unwrap_or(0), Ordering::Release);
+        self.cutter
+            .body_bytes
+            .store(i64::try_from(left.saturating_sub(body)).unwrap_or(0), Ordering::Release);
         Poll::Ready(Ok(written))
     }
 

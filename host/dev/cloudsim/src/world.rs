@@ -1,4 +1,5 @@
-//! The region itself: state, time, devices and settings, without any protocol. One lock around it makes every call a step of its own.
+//! The region itself: state, time, devices and settings, without any protocol. One lock around it
+//! makes every call a step of its own.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -45,10 +46,12 @@ pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) devices: Devices,
     pub(crate) requests: u64,
-    /// Disks that were detached while the node still had them mounted, by instance, since this region started.
+    /// Disks that were detached while the node still had them mounted, by instance, since this
+    /// region started.
     pub(crate) detached_while_mounted: Vec<(String, String)>,
     path: PathBuf,
-    /// Images to remove once the state no longer names them: the other order would lose the bytes of a disk that a crash brings back.
+    /// Images to remove once the state no longer names them: the other order would lose the bytes
+    /// of a disk that a crash brings back.
     discarded: Vec<String>,
     dirty: bool,
     stopped: bool,
@@ -57,9 +60,14 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Opens the folder: reads or makes the state, adds instances that are missing, and brings the devices in line with it.
-    pub(crate) fn open(mut options: RegionOptions, clock: Arc<RegionClock>) -> Result<Self, RegionError> {
-        let directory = std::path::absolute(&options.directory).map_err(at("resolve", &options.directory))?;
+    /// Opens the folder: reads or makes the state, adds instances that are missing, and brings the
+    /// devices in line with it.
+    pub(crate) fn open(
+        mut options: RegionOptions,
+        clock: Arc<RegionClock>,
+    ) -> Result<Self, RegionError> {
+        let directory =
+            std::path::absolute(&options.directory).map_err(at("resolve", &options.directory))?;
         let disks = directory.join("disks");
         std::fs::create_dir_all(&disks).map_err(at("create", &disks))?;
         // Loop devices name their file by its real path.
@@ -70,7 +78,8 @@ impl World {
             Some(state) => state,
             None => State::new().map_err(at("read", std::path::Path::new("/dev/urandom")))?,
         };
-        let devices = Devices::new(options.directory.clone(), options.devices, options.link_into_dev_disk);
+        let devices =
+            Devices::new(options.directory.clone(), options.devices, options.link_into_dev_disk);
         let mut world = Self {
             options,
             clock,
@@ -95,7 +104,10 @@ impl World {
         for n in self.state.instances.len()..self.options.instances {
             let first = self.options.zones.first().cloned().unwrap_or_default();
             let zone = self.options.instance_zones.get(n).cloned().unwrap_or(first);
-            let random = |length| identifiers::random(length).map_err(at("read", std::path::Path::new("/dev/urandom")));
+            let random = |length| {
+                identifiers::random(length)
+                    .map_err(at("read", std::path::Path::new("/dev/urandom")))
+            };
             let keys = KeyPair { id: format!("LTAI{}", random(16)?), secret: random(30)? };
             let number = self.state.number();
             let instance = Instance {
@@ -120,10 +132,17 @@ impl World {
     }
 
     fn restore_devices(&mut self) -> Result<(), RegionError> {
-        let known = |id: &str| self.state.disks.contains_key(id) || self.state.snapshots.contains_key(id);
+        let known =
+            |id: &str| self.state.disks.contains_key(id) || self.state.snapshots.contains_key(id);
         self.devices.remove_unknown_images(known)?;
         let shown = |disk: &Disk| disk.attachments.iter().any(|attachment| attachment.is_visible());
-        let keep: Vec<&str> = self.state.disks.values().filter(|disk| shown(disk)).map(|disk| disk.id.as_str()).collect();
+        let keep: Vec<&str> = self
+            .state
+            .disks
+            .values()
+            .filter(|disk| shown(disk))
+            .map(|disk| disk.id.as_str())
+            .collect();
         self.devices.free_all_but(&keep)?;
         for instance in &self.state.instances {
             self.devices.remove_links(&instance.id)?;
@@ -160,13 +179,19 @@ impl World {
 
     fn no_data_disk(&self, id: &str) -> ApiError {
         let is_system = self.system_disks().any(|(system, _)| system == id);
-        if is_system { ApiError::new(403, "DiskNotPortable", "The specified disk is not a portable disk.") } else { ApiError::no_disk() }
+        if is_system {
+            ApiError::new(403, "DiskNotPortable", "The specified disk is not a portable disk.")
+        } else {
+            ApiError::no_disk()
+        }
     }
 
     /// The system disk of every instance: it is listed and takes a place, but has no bytes.
     pub(crate) fn system_disks(&self) -> impl Iterator<Item = (String, &Instance)> {
         let instances = self.state.instances.iter().filter(|instance| !instance.released);
-        instances.map(|instance| (format!("d-{}", identifiers::derive(&self.state.seed, &instance.id, 0, 20)), instance))
+        instances.map(|instance| {
+            (format!("d-{}", identifiers::derive(&self.state.seed, &instance.id, 0, 20)), instance)
+        })
     }
 
     /// An instance by id.
@@ -180,7 +205,8 @@ impl World {
         (format!("{prefix}-{}", identifiers::derive(&self.state.seed, prefix, number, 20)), number)
     }
 
-    /// Runs an operation that may carry a `ClientToken`: the same token and the same parameters get the same answer and nothing is done again.
+    /// Runs an operation that may carry a `ClientToken`: the same token and the same parameters get
+    /// the same answer and nothing is done again.
     pub(crate) fn once(
         &mut self,
         action: &str,
@@ -189,15 +215,21 @@ impl World {
     ) -> Result<Value, ApiError> {
         let Some(token) = params.get("ClientToken") else { return operation(self, params) };
         if token.len() > 64 || !token.is_ascii() {
-            return Err(ApiError::new(400, "InvalidClientToken.Malformed", "The specified parameter \"ClientToken\" is not valid."));
+            return Err(ApiError::new(
+                400,
+                "InvalidClientToken.Malformed",
+                "The specified parameter \"ClientToken\" is not valid.",
+            ));
         }
-        let (now, key, fingerprint) = (self.now(), format!("{action}/{token}"), params.fingerprint());
+        let (now, key, fingerprint) =
+            (self.now(), format!("{action}/{token}"), params.fingerprint());
         match self.state.client_tokens.get(&key) {
             Some(known) if known.at.saturating_add(CLIENT_TOKEN_LIFE) <= now => {}
             Some(known) if known.fingerprint == fingerprint => return Ok(known.answer.clone()),
             Some(_) => {
-                let message = "The request uses the same client token as a previous, but non-identical request. \
-                               Do not reuse a client token with different requests, unless the requests are identical.";
+                let message = "The request uses the same client token as a previous, but \
+                               non-identical request. Do not reuse a client token with different \
+                               requests, unless the requests are identical.";
                 return Err(ApiError::new(400, "IdempotentParameterMismatch", message));
             }
             None => {}
@@ -209,14 +241,20 @@ impl World {
         Ok(answer)
     }
 
-    /// Does what time has brought: disks that become available, arrive at or leave a node, and changes that finish.
+    /// Does what time has brought: disks that become available, arrive at or leave a node, and
+    /// changes that finish.
     pub(crate) fn progress(&mut self) {
         if self.stopped {
             return;
         }
         let now = self.now();
-        let due: Vec<String> =
-            self.state.disks.values().filter(|disk| disk.next_change().is_some_and(|at| at <= now)).map(|disk| disk.id.clone()).collect();
+        let due: Vec<String> = self
+            .state
+            .disks
+            .values()
+            .filter(|disk| disk.next_change().is_some_and(|at| at <= now))
+            .map(|disk| disk.id.clone())
+            .collect();
         for id in due {
             self.progress_disk(&id, now);
         }
@@ -242,7 +280,9 @@ impl World {
                 }
                 Phase::Attaching { .. } | Phase::Attached | Phase::Detaching { .. } => {}
             }
-            if attachment.phase == Phase::Attached && attachment.visible_at.is_some_and(|at| at <= now) {
+            if attachment.phase == Phase::Attached
+                && attachment.visible_at.is_some_and(|at| at <= now)
+            {
                 attachment.visible_at = None;
                 if let Err(error) = self.devices.show(id, &attachment.instance) {
                     tracing::error!(disk = id, %error, "an attached disk does not become a device");
@@ -253,7 +293,9 @@ impl World {
             disk.attachments.retain(|attachment| attachment.instance != instance);
             match self.devices.hide(id, &instance, disk.attachments.is_empty()) {
                 Ok(Freed::Now) => {}
-                Ok(Freed::WhenUnused) => self.detached_while_mounted.push((id.to_owned(), instance)),
+                Ok(Freed::WhenUnused) => {
+                    self.detached_while_mounted.push((id.to_owned(), instance))
+                }
                 Err(error) => tracing::error!(disk = id, %error, "a detached disk stays a device"),
             }
         }
@@ -288,7 +330,8 @@ impl World {
         self.stopped
     }
 
-    /// Ends the region: no more changes, no loop device left. The state stays, so a restart attaches again what was attached.
+    /// Ends the region: no more changes, no loop device left. The state stays, so a restart
+    /// attaches again what was attached.
     pub(crate) fn stop(&mut self) -> Result<(), RegionError> {
         self.save()?;
         self.stopped = true;
@@ -296,7 +339,8 @@ impl World {
             self.devices.remove_links(&instance.id)?;
         }
         self.devices.free_all_but(&[])?;
-        // Unlocked and not merely closed: a process that is being started elsewhere in this one holds a copy of the descriptor for a moment.
+        // Unlocked and not merely closed: a process that is being started elsewhere in this one
+        // holds a copy of the descriptor for a moment.
         let path = self.options.directory.join("lock");
         self.lock.unlock().map_err(at("unlock", &path))
     }
@@ -308,7 +352,8 @@ impl World {
         }
         self.devices.free_all_but(&[])?;
         let state = &mut self.state;
-        let images: Vec<String> = state.disks.keys().chain(state.snapshots.keys()).cloned().collect();
+        let images: Vec<String> =
+            state.disks.keys().chain(state.snapshots.keys()).cloned().collect();
         state.disks.clear();
         state.snapshots.clear();
         state.tasks.clear();
@@ -329,7 +374,12 @@ impl World {
 /// Makes sure that no other region uses the folder.
 fn lock_folder(directory: &Path) -> Result<File, RegionError> {
     let path = directory.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at("open", &path))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(at("open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(RegionError::Busy { path: directory.to_path_buf() }),
@@ -353,7 +403,9 @@ impl Disk {
         if self.creating_until.is_some() {
             return "Creating";
         }
-        let any = |phase: fn(Phase) -> bool| self.attachments.iter().any(|attachment| phase(attachment.phase));
+        let any = |phase: fn(Phase) -> bool| {
+            self.attachments.iter().any(|attachment| phase(attachment.phase))
+        };
         match () {
             () if self.multi_attach && any(|phase| phase == Phase::Attached) => "In_use",
             () if any(|phase| matches!(phase, Phase::Attaching { .. })) => "Attaching",

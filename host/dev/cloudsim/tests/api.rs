@@ -1,6 +1,12 @@
-//! The API without devices: errors, idempotency, listings, signatures, STS, metadata, rates. Needs no root.
+//! The API without devices: errors, idempotency, listings, signatures, STS, metadata, rates. Needs
+//! no root.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "the helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 mod client;
 
@@ -9,7 +15,10 @@ use std::time::Duration;
 
 use client::{Client, ago, http};
 use serde_json::Value;
-use wharf_cloudsim::{Delays, Devices, InstanceCondition, Limit, OidcProvider, RateLimits, Region, RegionError, RegionOptions, Shortage};
+use wharf_cloudsim::{
+    Delays, Devices, InstanceCondition, Limit, OidcProvider, RateLimits, Region, RegionError,
+    RegionOptions, Shortage,
+};
 
 fn options(folder: &Path) -> RegionOptions {
     RegionOptions { devices: Devices::Absent, delays: Delays::none(), ..RegionOptions::new(folder) }
@@ -23,7 +32,8 @@ fn with(change: impl FnOnce(&mut RegionOptions), test: impl FnOnce(&Region, &Cli
     test(&region, &Client::ecs(&region));
 }
 
-const ESSD: [(&str, &str); 3] = [("ZoneId", "cn-wharf-1a"), ("Size", "20"), ("DiskCategory", "cloud_essd")];
+const ESSD: [(&str, &str); 3] =
+    [("ZoneId", "cn-wharf-1a"), ("Size", "20"), ("DiskCategory", "cloud_essd")];
 
 /// `ESSD` with changes.
 fn essd<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
@@ -59,10 +69,17 @@ fn create_disk_refuses_what_the_real_api_refuses() {
             (&[("KMSKeyId", "k")], (400, "InvalidParameter.EncryptedIllegal")),
             (&[("DiskName", "1")], (400, "InvalidDiskName.Malformed")),
             (&[("Tag.1.Key", "a"), ("Tag.2.Key", "a")], (400, "Duplicate.TagKey")),
-            (&[("DiskCategory", "cloud_efficiency"), ("MultiAttach", "Enabled")], (403, "InvalidDiskCategory.NotSupported")),
+            (
+                &[("DiskCategory", "cloud_efficiency"), ("MultiAttach", "Enabled")],
+                (403, "InvalidDiskCategory.NotSupported"),
+            ),
         ];
         for (changes, (status, code)) in table {
-            assert_eq!(client.error("CreateDisk", &essd(changes)), (*status, (*code).to_owned()), "{changes:?}");
+            assert_eq!(
+                client.error("CreateDisk", &essd(changes)),
+                (*status, (*code).to_owned()),
+                "{changes:?}"
+            );
         }
         client.ok("CreateDisk", &ESSD);
         assert_eq!(client.error("CreateDisk", &ESSD), (403, "QuotaExceed.PostPaidDisk".into()));
@@ -123,7 +140,11 @@ fn a_refused_call_leaves_its_client_token_free() {
     with(
         |_| {},
         |region, client| {
-            region.set_shortages(vec![Shortage { zone: "cn-wharf-1a".into(), category: "cloud_essd".into(), sold_out: true }]);
+            region.set_shortages(vec![Shortage {
+                zone: "cn-wharf-1a".into(),
+                category: "cloud_essd".into(),
+                sold_out: true,
+            }]);
             let asked = essd(&[("ClientToken", "t")]);
             assert_eq!(client.error("CreateDisk", &asked).1, "OperationDenied.NoStock");
             region.set_shortages(Vec::new());
@@ -141,7 +162,10 @@ fn listings_filter_and_come_in_pages() {
                 .map(|n| {
                     let name = format!("disk-{n}");
                     let odd = if n % 2 == 1 { "true" } else { "false" };
-                    let made = client.ok("CreateDisk", &essd(&[("DiskName", &name), ("Tag.1.Key", "odd"), ("Tag.1.Value", odd)]));
+                    let made = client.ok(
+                        "CreateDisk",
+                        &essd(&[("DiskName", &name), ("Tag.1.Key", "odd"), ("Tag.1.Value", odd)]),
+                    );
                     made["DiskId"].as_str().unwrap().to_owned()
                 })
                 .collect();
@@ -150,10 +174,22 @@ fn listings_filter_and_come_in_pages() {
                 let disks = answer["Disks"]["Disk"].as_array().unwrap().clone();
                 disks.iter().map(|disk| disk["DiskName"].as_str().unwrap().to_owned()).collect()
             };
-            assert_eq!(names(&[("DiskType", "data")]), ["disk-4", "disk-3", "disk-2", "disk-1", "disk-0"]);
-            assert_eq!(names(&[("PageSize", "2"), ("PageNumber", "3"), ("DiskType", "data")]), ["disk-0"]);
-            assert_eq!(names(&[("Tag.1.Key", "odd"), ("Tag.1.Value", "true")]), ["disk-3", "disk-1"]);
-            assert_eq!(names(&[("DiskIds", &format!("[\"{}\",\"d-unknown\"]", ids[1]))]), ["disk-1"]);
+            assert_eq!(
+                names(&[("DiskType", "data")]),
+                ["disk-4", "disk-3", "disk-2", "disk-1", "disk-0"]
+            );
+            assert_eq!(
+                names(&[("PageSize", "2"), ("PageNumber", "3"), ("DiskType", "data")]),
+                ["disk-0"]
+            );
+            assert_eq!(
+                names(&[("Tag.1.Key", "odd"), ("Tag.1.Value", "true")]),
+                ["disk-3", "disk-1"]
+            );
+            assert_eq!(
+                names(&[("DiskIds", &format!("[\"{}\",\"d-unknown\"]", ids[1]))]),
+                ["disk-1"]
+            );
             assert_eq!(names(&[("DiskIds", "[]")]), [""; 0]);
             assert_eq!(names(&[("Status", "Detaching")]), [""; 0]);
             assert_eq!(client.ok("DescribeDisks", &[("DiskType", "data")])["TotalCount"], 5);
@@ -177,7 +213,9 @@ fn attach_refuses_what_cannot_be() {
     with(change, |region, client| {
         let [first, second] = [0, 1].map(|n| region.description().instances[n].id.clone());
         let [one, two] = [client.new_disk("20"), client.new_disk("20")];
-        let attach = |instance: &str, disk: &str| client.error("AttachDisk", &[("InstanceId", instance), ("DiskId", disk)]);
+        let attach = |instance: &str, disk: &str| {
+            client.error("AttachDisk", &[("InstanceId", instance), ("DiskId", disk)])
+        };
         assert_eq!(attach("i-none", &one), (404, "InvalidInstanceId.NotFound".into()));
         assert_eq!(attach(&first, "d-none"), (404, "InvalidDiskId.NotFound".into()));
         assert_eq!(attach("", &one), (400, "MissingParameter".into()));
@@ -185,7 +223,11 @@ fn attach_refuses_what_cannot_be() {
         region.set_disk_in_arrears(&one, true).unwrap();
         assert_eq!(attach(&first, &one), (403, "DiskInArrears".into()));
         region.set_disk_in_arrears(&one, false).unwrap();
-        let condition = |locked, status: &str| InstanceCondition { locked_for_security: Some(locked), status: Some(status.into()), released: None };
+        let condition = |locked, status: &str| InstanceCondition {
+            locked_for_security: Some(locked),
+            status: Some(status.into()),
+            released: None,
+        };
         region.set_instance(&first, condition(true, "Running")).unwrap();
         assert_eq!(attach(&first, &one), (403, "InstanceLockedForSecurity".into()));
         region.set_instance(&first, condition(false, "Starting")).unwrap();
@@ -193,7 +235,12 @@ fn attach_refuses_what_cannot_be() {
         region.set_instance(&first, condition(false, "Running")).unwrap();
         client.ok("AttachDisk", &[("InstanceId", &first), ("DiskId", &one)]);
         assert_eq!(attach(&first, &two), (403, "InstanceDiskLimitExceeded".into()));
-        region.set_instance(&first, InstanceCondition { released: Some(true), ..InstanceCondition::default() }).unwrap();
+        region
+            .set_instance(
+                &first,
+                InstanceCondition { released: Some(true), ..InstanceCondition::default() },
+            )
+            .unwrap();
         assert_eq!(client.disk(&one)["Status"], "Available", "a released instance holds nothing");
         assert_eq!(attach(&first, &two), (404, "InvalidInstanceId.NotFound".into()));
     });
@@ -205,12 +252,24 @@ fn a_system_disk_is_listed_and_left_alone() {
         |_| {},
         |region, client| {
             let instance = region.description().instances[1].id.clone();
-            let listed = client.ok("DescribeDisks", &[("InstanceId", &instance)])["Disks"]["Disk"].clone();
+            let listed =
+                client.ok("DescribeDisks", &[("InstanceId", &instance)])["Disks"]["Disk"].clone();
             assert_eq!(listed.as_array().unwrap().len(), 1);
-            assert_eq!((listed[0]["Type"].as_str(), listed[0]["Portable"].as_bool()), (Some("system"), Some(false)));
+            assert_eq!(
+                (listed[0]["Type"].as_str(), listed[0]["Portable"].as_bool()),
+                (Some("system"), Some(false))
+            );
             let id = listed[0]["DiskId"].as_str().unwrap();
-            for (action, with) in [("DetachDisk", "InstanceId"), ("DeleteDisk", "InstanceId"), ("CreateSnapshot", "InstanceId")] {
-                assert_eq!(client.error(action, &[("DiskId", id), (with, &instance)]), (403, "DiskNotPortable".into()), "{action}");
+            for (action, with) in [
+                ("DetachDisk", "InstanceId"),
+                ("DeleteDisk", "InstanceId"),
+                ("CreateSnapshot", "InstanceId"),
+            ] {
+                assert_eq!(
+                    client.error(action, &[("DiskId", id), (with, &instance)]),
+                    (403, "DiskNotPortable".into()),
+                    "{action}"
+                );
             }
             assert!(region.disks().is_empty());
         },
@@ -236,7 +295,10 @@ fn what_takes_time_shows_its_states() {
             assert_eq!(client.disk(&disk)["Status"], "Creating");
             let attach = [("InstanceId", instance.as_str()), ("DiskId", disk.as_str())];
             assert_eq!(client.error("AttachDisk", &attach), (403, "IncorrectDiskStatus".into()));
-            assert_eq!(client.error("DeleteDisk", &[("DiskId", &disk)]), (403, "IncorrectDiskStatus.Initializing".into()));
+            assert_eq!(
+                client.error("DeleteDisk", &[("DiskId", &disk)]),
+                (403, "IncorrectDiskStatus.Initializing".into())
+            );
             region.advance(Duration::from_secs(2));
             assert_eq!(client.disk(&disk)["Status"], "Available");
             client.ok("AttachDisk", &attach);
@@ -247,7 +309,11 @@ fn what_takes_time_shows_its_states() {
             assert_eq!(client.disk(&disk)["Status"], "In_use");
             client.ok("DetachDisk", &attach);
             assert_eq!(client.disk(&disk)["Status"], "Detaching");
-            assert_eq!(client.disk(&disk)["InstanceId"], instance, "it still belongs to the instance");
+            assert_eq!(
+                client.disk(&disk)["InstanceId"],
+                instance,
+                "it still belongs to the instance"
+            );
             region.advance(Duration::from_secs(3));
             assert_eq!(client.disk(&disk)["Status"], "Available");
         },
@@ -260,19 +326,41 @@ fn a_change_of_kind_is_a_task() {
         |options| options.delays = Delays { modify: 60_000, ..Delays::none() },
         |region, client| {
             let disk = client.new_disk("20");
-            let change = |level: &'static str, dry: &'static str| [("PerformanceLevel", level), ("DryRun", dry)];
+            let change = |level: &'static str, dry: &'static str| {
+                [("PerformanceLevel", level), ("DryRun", dry)]
+            };
             let asked = |params: [(&'static str, &'static str); 2]| -> Vec<(String, String)> {
-                params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).chain([("DiskId".to_owned(), disk.clone())]).collect()
+                params
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .chain([("DiskId".to_owned(), disk.clone())])
+                    .collect()
             };
             let error = |params| {
                 let params = asked(params);
-                client.error("ModifyDiskSpec", &params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>()).1
+                client
+                    .error(
+                        "ModifyDiskSpec",
+                        &params
+                            .iter()
+                            .map(|(name, value)| (name.as_str(), value.as_str()))
+                            .collect::<Vec<_>>(),
+                    )
+                    .1
             };
             assert_eq!(error(change("PL1", "true")), "NoChangeInDiskCategoryAndPerformanceLevel");
             assert_eq!(error(change("PL0", "true")), "DryRunOperation");
-            let task = client.ok("ModifyDiskSpec", &[("DiskId", &disk), ("PerformanceLevel", "PL0")])["TaskId"].as_str().unwrap().to_owned();
+            let task = client
+                .ok("ModifyDiskSpec", &[("DiskId", &disk), ("PerformanceLevel", "PL0")])["TaskId"]
+                .as_str()
+                .unwrap()
+                .to_owned();
             assert_eq!(error(change("PL0", "true")), "InvalidStatus.DiskNotReady");
-            let status = || client.ok("DescribeTasks", &[("TaskIds", &task)])["TaskSet"]["Task"][0]["TaskStatus"].clone();
+            let status = || {
+                client.ok("DescribeTasks", &[("TaskIds", &task)])["TaskSet"]["Task"][0]
+                    ["TaskStatus"]
+                    .clone()
+            };
             assert_eq!(status(), "Processing");
             region.advance(Duration::from_secs(60));
             assert_eq!(status(), "Finished");
@@ -288,14 +376,38 @@ fn tags_are_set_listed_and_taken_away() {
         |_, client| {
             let disk = client.new_disk("20");
             let on = [("ResourceType", "disk"), ("ResourceId.1", disk.as_str())];
-            client.ok("TagResources", &[&on[..], &[("Tag.1.Key", "a"), ("Tag.1.Value", "1"), ("Tag.2.Key", "b"), ("Tag.2.Value", "2")]].concat());
-            client.ok("AddTags", &[("ResourceType", "disk"), ("ResourceId", &disk), ("Tag.1.Key", "a"), ("Tag.1.Value", "3")]);
+            client.ok(
+                "TagResources",
+                &[
+                    &on[..],
+                    &[
+                        ("Tag.1.Key", "a"),
+                        ("Tag.1.Value", "1"),
+                        ("Tag.2.Key", "b"),
+                        ("Tag.2.Value", "2"),
+                    ],
+                ]
+                .concat(),
+            );
+            client.ok(
+                "AddTags",
+                &[
+                    ("ResourceType", "disk"),
+                    ("ResourceId", &disk),
+                    ("Tag.1.Key", "a"),
+                    ("Tag.1.Value", "3"),
+                ],
+            );
             client.ok("UntagResources", &[&on[..], &[("TagKey.1", "b")]].concat());
             let listed = client.ok("ListTagResources", &on)["TagResources"]["TagResource"].clone();
             let expected = serde_json::json!([{ "ResourceId": disk, "ResourceType": "disk", "TagKey": "a", "TagValue": "3" }]);
             assert_eq!(listed, expected);
-            let unknown = [("ResourceType", "disk"), ("ResourceId.1", "d-none"), ("Tag.1.Key", "a")];
-            assert_eq!(client.error("TagResources", &unknown), (404, "InvalidResourceId.NotFound".into()));
+            let unknown =
+                [("ResourceType", "disk"), ("ResourceId.1", "d-none"), ("Tag.1.Key", "a")];
+            assert_eq!(
+                client.error("TagResources", &unknown),
+                (404, "InvalidResourceId.NotFound".into())
+            );
         },
     );
 }
@@ -305,17 +417,38 @@ fn the_catalog_answers() {
     with(
         |options| options.disk_quantity = 9,
         |region, client| {
-            assert_eq!(client.ok("DescribeRegions", &[])["Regions"]["Region"][0]["RegionId"], "cn-wharf-1");
-            assert_eq!(client.ok("DescribeZones", &[])["Zones"]["Zone"].as_array().unwrap().len(), 2);
+            assert_eq!(
+                client.ok("DescribeRegions", &[])["Regions"]["Region"][0]["RegionId"],
+                "cn-wharf-1"
+            );
+            assert_eq!(
+                client.ok("DescribeZones", &[])["Zones"]["Zone"].as_array().unwrap().len(),
+                2
+            );
             let types = client.ok("DescribeInstanceTypes", &[("InstanceTypes.1", "ecs.g7.large")]);
             assert_eq!(types["InstanceTypes"]["InstanceType"][0]["DiskQuantity"], 9);
             let ids = format!("[\"{}\"]", region.description().instances[1].id);
-            assert_eq!(client.ok("DescribeInstances", &[("InstanceIds", &ids)])["Instances"]["Instance"][0]["HostName"], "node-2");
-            let offered = client.ok("DescribeAvailableResource", &[("DestinationResource", "DataDisk"), ("ZoneId", "cn-wharf-1b")]);
+            assert_eq!(
+                client.ok("DescribeInstances", &[("InstanceIds", &ids)])["Instances"]["Instance"]
+                    [0]["HostName"],
+                "node-2"
+            );
+            let offered = client.ok(
+                "DescribeAvailableResource",
+                &[("DestinationResource", "DataDisk"), ("ZoneId", "cn-wharf-1b")],
+            );
             let zone = &offered["AvailableZones"]["AvailableZone"][0];
             assert_eq!(zone["ZoneId"], "cn-wharf-1b");
-            let resources = &zone["AvailableResources"]["AvailableResource"][0]["SupportedResources"]["SupportedResource"];
-            assert!(resources.as_array().unwrap().iter().any(|resource| resource["Value"] == "cloud_essd" && resource["Status"] == "Available"));
+            let resources = &zone["AvailableResources"]["AvailableResource"][0]["SupportedResources"]
+                ["SupportedResource"];
+            assert!(
+                resources
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|resource| resource["Value"] == "cloud_essd"
+                        && resource["Status"] == "Available")
+            );
         },
     );
 }
@@ -328,24 +461,52 @@ fn only_a_sound_signature_passes() {
             let client = || Client::ecs(region);
             let code = |client: Client| client.error("DescribeDisks", &[]);
             good.ok("DescribeDisks", &[]);
-            assert_eq!(code(Client { secret: "wrong".into(), ..client() }), (400, "SignatureDoesNotMatch".into()));
-            assert_eq!(code(Client { id: "LTAInobody".into(), ..client() }), (404, "InvalidAccessKeyId.NotFound".into()));
-            assert_eq!(code(Client { timestamp: Some(ago(16 * 60)), ..client() }), (400, "InvalidTimeStamp.Expired".into()));
-            assert_eq!(code(Client { timestamp: Some("yesterday".into()), ..client() }), (400, "InvalidTimeStamp.Format".into()));
-            assert_eq!(code(Client { token: Some("made up".into()), ..client() }), (400, "InvalidSecurityToken.Malformed".into()));
+            assert_eq!(
+                code(Client { secret: "wrong".into(), ..client() }),
+                (400, "SignatureDoesNotMatch".into())
+            );
+            assert_eq!(
+                code(Client { id: "LTAInobody".into(), ..client() }),
+                (404, "InvalidAccessKeyId.NotFound".into())
+            );
+            assert_eq!(
+                code(Client { timestamp: Some(ago(16 * 60)), ..client() }),
+                (400, "InvalidTimeStamp.Expired".into())
+            );
+            assert_eq!(
+                code(Client { timestamp: Some("yesterday".into()), ..client() }),
+                (400, "InvalidTimeStamp.Format".into())
+            );
+            assert_eq!(
+                code(Client { token: Some("made up".into()), ..client() }),
+                (400, "InvalidSecurityToken.Malformed".into())
+            );
             Client { timestamp: Some(ago(14 * 60)), ..client() }.ok("DescribeDisks", &[]);
             let once = Client { nonce: Some("once".into()), ..client() };
             once.ok("DescribeDisks", &[]);
             assert_eq!(code(once), (400, "SignatureNonceUsed".into()));
             let base = &region.description().endpoints.ecs;
-            let (status, body) = http(base, "GET", "/?Action=DescribeDisks&Version=2014-05-26&RegionId=cn-wharf-1", &[], "").unwrap();
+            let (status, body) = http(
+                base,
+                "GET",
+                "/?Action=DescribeDisks&Version=2014-05-26&RegionId=cn-wharf-1",
+                &[],
+                "",
+            )
+            .unwrap();
             assert!(status == 400 && body.contains("MissingAccessKeyId"), "{body}");
             assert_eq!(good.error("FormatDisk", &[]), (404, "InvalidAction.NotFound".into()));
-            assert_eq!(Client { version: "2020-01-01", ..client() }.error("DescribeDisks", &[]), (400, "InvalidVersion".into()));
+            assert_eq!(
+                Client { version: "2020-01-01", ..client() }.error("DescribeDisks", &[]),
+                (400, "InvalidVersion".into())
+            );
             let node = &region.description().instances[0].keys;
             Client::with(base, "2014-05-26", node).ok("DescribeDisks", &[]);
             let journal = region.journal();
-            assert_eq!(journal[0].caller.as_deref(), Some(region.description().admin.access_key_id.as_str()));
+            assert_eq!(
+                journal[0].caller.as_deref(),
+                Some(region.description().admin.access_key_id.as_str())
+            );
             assert!(journal.iter().all(|entry| !format!("{entry:?}").contains(&good.secret)));
         },
     );
@@ -357,14 +518,24 @@ fn without_checks_the_access_key_alone_counts() {
         |options| options.verify_signatures = false,
         |region, _| {
             Client { secret: "wrong".into(), ..Client::ecs(region) }.ok("DescribeDisks", &[]);
-            assert_eq!(Client { id: "LTAInobody".into(), ..Client::ecs(region) }.error("DescribeDisks", &[]).0, 404);
+            assert_eq!(
+                Client { id: "LTAInobody".into(), ..Client::ecs(region) }
+                    .error("DescribeDisks", &[])
+                    .0,
+                404
+            );
         },
     );
 }
 
 fn temporary(region: &Region, answer: &Value) -> Client {
     let field = |name: &str| answer["Credentials"][name].as_str().unwrap().to_owned();
-    Client { id: field("AccessKeyId"), secret: field("AccessKeySecret"), token: Some(field("SecurityToken")), ..Client::ecs(region) }
+    Client {
+        id: field("AccessKeyId"),
+        secret: field("AccessKeySecret"),
+        token: Some(field("SecurityToken")),
+        ..Client::ecs(region)
+    }
 }
 
 #[test]
@@ -375,10 +546,17 @@ fn temporary_keys_work_until_they_expire() {
             let sts = Client::sts(region);
             let role = format!("acs:ram::{}:role/disk", region.description().account);
             assert_eq!(sts.ok("GetCallerIdentity", &[])["IdentityType"], "Account");
-            let asked = [("RoleArn", role.as_str()), ("RoleSessionName", "wharf"), ("DurationSeconds", "900")];
+            let asked = [
+                ("RoleArn", role.as_str()),
+                ("RoleSessionName", "wharf"),
+                ("DurationSeconds", "900"),
+            ];
             let temporary = temporary(region, &sts.ok("AssumeRole", &asked));
             temporary.ok("DescribeDisks", &[]);
-            assert_eq!(Client { token: None, ..Client::ecs(region) }.ok("DescribeDisks", &[])["TotalCount"], 2);
+            assert_eq!(
+                Client { token: None, ..Client::ecs(region) }.ok("DescribeDisks", &[])["TotalCount"],
+                2
+            );
             let expired = |client: &Client| client.error("DescribeDisks", &[]);
             region.advance(Duration::from_secs(901));
             assert_eq!(expired(&temporary), (400, "InvalidSecurityToken.Expired".into()));
@@ -400,15 +578,22 @@ fn temporary_keys_work_until_they_expire() {
 fn a_service_account_token_is_exchanged_for_keys() {
     let arn = "acs:ram::1234567890123456:oidc-provider/ack";
     let change = |options: &mut RegionOptions| {
-        let subjects = [("acs:ram::1234567890123456:role/disk".to_owned(), "system:serviceaccount:kube-system:wharf".to_owned())];
+        let subjects = [(
+            "acs:ram::1234567890123456:role/disk".to_owned(),
+            "system:serviceaccount:kube-system:wharf".to_owned(),
+        )];
         let other = OidcProvider {
             arn: "acs:ram::1234567890123456:oidc-provider/other".into(),
             issuer: "https://k8s".into(),
             audiences: vec!["somebody else".into()],
             subjects: [].into(),
         };
-        let provider =
-            OidcProvider { arn: arn.into(), issuer: "https://k8s".into(), audiences: vec!["sts.aliyuncs.com".into()], subjects: subjects.into() };
+        let provider = OidcProvider {
+            arn: arn.into(),
+            issuer: "https://k8s".into(),
+            audiences: vec!["sts.aliyuncs.com".into()],
+            subjects: subjects.into(),
+        };
         options.oidc_providers = vec![provider, other];
     };
     with(change, |region, _| {
@@ -421,15 +606,26 @@ fn a_service_account_token_is_exchanged_for_keys() {
                 ("RoleSessionName", "wharf"),
                 ("OIDCToken", token),
             ];
-            let query: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            let (status, body) = http(&region.description().endpoints.sts, "POST", &format!("/?{}", query.join("&")), &[], "").unwrap();
+            let query: Vec<_> =
+                pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let (status, body) = http(
+                &region.description().endpoints.sts,
+                "POST",
+                &format!("/?{}", query.join("&")),
+                &[],
+                "",
+            )
+            .unwrap();
             (status, serde_json::from_str::<Value>(&body).unwrap())
         };
         let token = region.oidc_token(0, "system:serviceaccount:kube-system:wharf").unwrap();
         let (status, answer) = exchange(&token);
         assert_eq!(status, 200, "{answer}");
         temporary(region, &answer).ok("DescribeDisks", &[]);
-        assert_eq!(exchange(&region.oidc_token(0, "somebody").unwrap()).1["Code"], "AuthenticationFail.NoPermission");
+        assert_eq!(
+            exchange(&region.oidc_token(0, "somebody").unwrap()).1["Code"],
+            "AuthenticationFail.NoPermission"
+        );
         let for_other = region.oidc_token(1, "system:serviceaccount:kube-system:wharf").unwrap();
         assert_eq!(exchange(&for_other).1["Code"], "AuthenticationFail.OIDCToken.AudienceInvalid");
         assert_eq!(exchange("no.token").1["Code"], "AuthenticationFail.OIDCToken.Invalid");
@@ -451,16 +647,32 @@ fn the_metadata_service_wants_a_token_and_knows_its_instance() {
             assert_eq!(http(base, "PUT", "/latest/api/token", &[], "").unwrap().0, 400);
             let (status, token) = http(base, "PUT", "/latest/api/token", &ttl, "").unwrap();
             assert_eq!(status, 200);
-            let get = |path: &str| http(base, "GET", path, &[("X-aliyun-ecs-metadata-token", &token)], "").unwrap();
+            let get = |path: &str| {
+                http(base, "GET", path, &[("X-aliyun-ecs-metadata-token", &token)], "").unwrap()
+            };
             assert_eq!(get("/latest/meta-data/instance-id"), (200, instance.id.clone()));
             assert_eq!(get("/latest/meta-data/zone-id"), (200, "cn-wharf-1a".into()));
-            assert_eq!(get("/latest/meta-data/instance/instance-type"), (200, "ecs.g7.large".into()));
+            assert_eq!(
+                get("/latest/meta-data/instance/instance-type"),
+                (200, "ecs.g7.large".into())
+            );
             assert_eq!(get("/latest/meta-data/nothing").0, 404);
-            let document: Value = serde_json::from_str(&get("/latest/dynamic/instance-identity/document").1).unwrap();
-            assert_eq!((document["instance-id"].as_str(), document["region-id"].as_str()), (Some(instance.id.as_str()), Some("cn-wharf-1")));
-            assert_eq!(get("/latest/meta-data/ram/security-credentials/"), (200, "WharfNodeRole".into()));
+            let document: Value =
+                serde_json::from_str(&get("/latest/dynamic/instance-identity/document").1).unwrap();
+            assert_eq!(
+                (document["instance-id"].as_str(), document["region-id"].as_str()),
+                (Some(instance.id.as_str()), Some("cn-wharf-1"))
+            );
+            assert_eq!(
+                get("/latest/meta-data/ram/security-credentials/"),
+                (200, "WharfNodeRole".into())
+            );
             let keys = get("/latest/meta-data/ram/security-credentials/WharfNodeRole").1;
-            assert_eq!(get("/latest/meta-data/ram/security-credentials/WharfNodeRole").1, keys, "keys are kept while they are fresh");
+            assert_eq!(
+                get("/latest/meta-data/ram/security-credentials/WharfNodeRole").1,
+                keys,
+                "keys are kept while they are fresh"
+            );
             let keys: Value = serde_json::from_str(&keys).unwrap();
             assert_eq!(keys["Code"], "Success");
             temporary(region, &serde_json::json!({ "Credentials": keys })).ok("DescribeDisks", &[]);
@@ -472,14 +684,20 @@ fn the_metadata_service_wants_a_token_and_knows_its_instance() {
         |options| options.metadata_v1 = true,
         |region, _| {
             let base = &region.description().endpoints.metadata;
-            assert_eq!(http(base, "GET", "/latest/meta-data/region-id", &[], "").unwrap(), (200, "cn-wharf-1".into()));
+            assert_eq!(
+                http(base, "GET", "/latest/meta-data/region-id", &[], "").unwrap(),
+                (200, "cn-wharf-1".into())
+            );
         },
     );
 }
 
 #[test]
 fn rates_are_limited() {
-    let limits = RateLimits { default: None, actions: [("DescribeZones".to_owned(), Limit { calls: 2, seconds: 60 })].into() };
+    let limits = RateLimits {
+        default: None,
+        actions: [("DescribeZones".to_owned(), Limit { calls: 2, seconds: 60 })].into(),
+    };
     with(
         |options| options.rate_limits = limits,
         |region, client| {
@@ -513,7 +731,11 @@ fn the_files_with_keys_are_the_owners_alone() {
         let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-    let region: Value = serde_json::from_slice(&std::fs::read(folder.path().join("region.json")).unwrap()).unwrap();
-    assert!(region["admin"]["accessKeyId"].is_string() && region["instances"][0]["accessKeySecret"].is_string());
+    let region: Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("region.json")).unwrap()).unwrap();
+    assert!(
+        region["admin"]["accessKeyId"].is_string()
+            && region["instances"][0]["accessKeySecret"].is_string()
+    );
     assert!(region["instances"][0]["config"].as_str().unwrap().ends_with("/wharf.toml"));
 }

@@ -1,6 +1,11 @@
 //! The life of disks over HTTP, with real loop devices. Needs root.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "the helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 mod client;
 mod requirement;
@@ -21,12 +26,16 @@ fn instance(region: &Region, n: usize) -> String {
 }
 
 fn link(region: &Region, n: usize, disk: &str) -> PathBuf {
-    region.description().instances[n].by_id.join(format!("virtio-{}", disk.trim_start_matches("d-")))
+    region.description().instances[n]
+        .by_id
+        .join(format!("virtio-{}", disk.trim_start_matches("d-")))
 }
 
 fn backing(device: &Path) -> Option<String> {
     let name = device.file_name().unwrap();
-    fs::read_to_string(Path::new("/sys/block").join(name).join("loop/backing_file")).ok().map(|text| text.trim().to_owned())
+    fs::read_to_string(Path::new("/sys/block").join(name).join("loop/backing_file"))
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
 
 fn attach(client: &Client, instance: &str, disk: &str) {
@@ -39,7 +48,8 @@ fn detach(client: &Client, instance: &str, disk: &str) {
     client.wait(disk, "Available");
 }
 
-/// Every device goes, if not at once: another program on this machine may be looking at all block devices just now.
+/// Every device goes, if not at once: another program on this machine may be looking at all block
+/// devices just now.
 fn assert_no_loops(folder: &Path) {
     eventually(|| (loops_below(folder) == 0).then_some(()), "no loop device is left");
 }
@@ -47,8 +57,14 @@ fn assert_no_loops(folder: &Path) {
 /// Loop devices that show a file below this folder.
 fn loops_below(folder: &Path) -> usize {
     let folder = folder.canonicalize().unwrap();
-    let devices = fs::read_dir("/sys/block").unwrap().flatten().map(|entry| Path::new("/dev").join(entry.file_name()));
-    devices.filter_map(|device| backing(&device)).filter(|file| Path::new(file).starts_with(&folder)).count()
+    let devices = fs::read_dir("/sys/block")
+        .unwrap()
+        .flatten()
+        .map(|entry| Path::new("/dev").join(entry.file_name()));
+    devices
+        .filter_map(|device| backing(&device))
+        .filter(|file| Path::new(file).starts_with(&folder))
+        .count()
 }
 
 #[test]
@@ -60,12 +76,23 @@ fn a_disk_moves_between_instances_with_its_bytes() {
     let region = region(folder.path());
     let client = Client::ecs(&region);
     let disk = client.new_disk("20");
-    assert_eq!(client.error("DetachDisk", &[("InstanceId", &instance(&region, 0)), ("DiskId", &disk)]), (403, "IncorrectDiskStatus".into()));
+    assert_eq!(
+        client.error("DetachDisk", &[("InstanceId", &instance(&region, 0)), ("DiskId", &disk)]),
+        (403, "IncorrectDiskStatus".into())
+    );
 
     attach(&client, &instance(&region, 0), &disk);
     let here = link(&region, 0, &disk);
     let device = eventually(|| fs::read_link(&here).ok(), "the link");
-    assert_eq!(fs::read_to_string(format!("/sys/block/{}/size", device.file_name().unwrap().to_str().unwrap())).unwrap().trim(), "41943040");
+    assert_eq!(
+        fs::read_to_string(format!(
+            "/sys/block/{}/size",
+            device.file_name().unwrap().to_str().unwrap()
+        ))
+        .unwrap()
+        .trim(),
+        "41943040"
+    );
     assert!(!link(&region, 1, &disk).exists(), "the other instance does not see it");
     File::options().write(true).open(&device).unwrap().write_all(b"wharf").unwrap();
     let shown = client.disk(&disk);
@@ -76,7 +103,10 @@ fn a_disk_moves_between_instances_with_its_bytes() {
     let elsewhere = elsewhere.each_ref().map(|(name, value)| (*name, value.as_str()));
     assert_eq!(client.error("AttachDisk", &elsewhere), (403, "IncorrectDiskStatus".into()));
     assert_eq!(client.error("DetachDisk", &elsewhere), (403, "DependencyViolation".into()));
-    assert_eq!(client.error("DeleteDisk", &[("DiskId", &disk)]), (403, "IncorrectDiskStatus".into()));
+    assert_eq!(
+        client.error("DeleteDisk", &[("DiskId", &disk)]),
+        (403, "IncorrectDiskStatus".into())
+    );
 
     detach(&client, &instance(&region, 0), &disk);
     assert!(!here.exists());
@@ -89,11 +119,17 @@ fn a_disk_moves_between_instances_with_its_bytes() {
 
     client.ok("ResizeDisk", &[("DiskId", &disk), ("NewSize", "30"), ("Type", "online")]);
     assert_eq!(File::open(&device).unwrap().seek(SeekFrom::End(0)).unwrap(), 30 << 30);
-    assert_eq!(client.error("ResizeDisk", &[("DiskId", &disk), ("NewSize", "30")]), (403, "InvalidDiskSize.TooSmall".into()));
+    assert_eq!(
+        client.error("ResizeDisk", &[("DiskId", &disk), ("NewSize", "30")]),
+        (403, "InvalidDiskSize.TooSmall".into())
+    );
 
     detach(&client, &instance(&region, 1), &disk);
     client.ok("DeleteDisk", &[("DiskId", &disk)]);
-    assert_eq!(client.error("DeleteDisk", &[("DiskId", &disk)]), (404, "InvalidDiskId.NotFound".into()));
+    assert_eq!(
+        client.error("DeleteDisk", &[("DiskId", &disk)]),
+        (404, "InvalidDiskId.NotFound".into())
+    );
     assert!(region.disks().is_empty());
     assert_eq!(fs::read_dir(folder.path().join("disks")).unwrap().count(), 0);
 }
@@ -117,7 +153,12 @@ fn a_killed_region_goes_on() {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "a_region_to_be_killed"]).env("WHARF_REGION_TO_KILL", folder.path());
     let mut process = command.stdout(std::process::Stdio::null()).spawn().unwrap();
-    let read = || serde_json::from_slice::<RegionDescription>(&fs::read(folder.path().join("region.json")).ok()?).ok();
+    let read = || {
+        serde_json::from_slice::<RegionDescription>(
+            &fs::read(folder.path().join("region.json")).ok()?,
+        )
+        .ok()
+    };
     let first = eventually(read, "region.json");
     let client = Client::with(&first.endpoints.ecs, "2014-05-26", &first.admin);
     let (disk, other) = (client.new_disk("20"), client.new_disk("20"));
@@ -125,16 +166,26 @@ fn a_killed_region_goes_on() {
     let here = first.instances[0].by_id.join(format!("virtio-{}", disk.trim_start_matches("d-")));
     let device = eventually(|| fs::read_link(&here).ok(), "the link");
     File::options().write(true).open(&device).unwrap().write_all(b"wharf").unwrap();
-    let written = || fs::read_to_string(folder.path().join("state.json")).ok().filter(|state| state.contains(r#""visible_at":null"#));
+    let written = || {
+        fs::read_to_string(folder.path().join("state.json"))
+            .ok()
+            .filter(|state| state.contains(r#""visible_at":null"#))
+    };
     eventually(written, "the state says that the node sees the disk");
     process.kill().unwrap();
     process.wait().unwrap();
     assert_eq!(loops_below(folder.path()), 1, "nobody freed it");
     fs::write(folder.path().join("disks/d-begun.img"), "").unwrap();
     // As if it had been killed between growing the image and telling the device.
-    File::options().write(true).open(folder.path().join(format!("disks/{disk}.img"))).unwrap().set_len(30 << 30).unwrap();
+    File::options()
+        .write(true)
+        .open(folder.path().join(format!("disks/{disk}.img")))
+        .unwrap()
+        .set_len(30 << 30)
+        .unwrap();
 
-    let second = Region::start(RegionOptions { instances: 3, ..RegionOptions::new(folder.path()) }).unwrap();
+    let second =
+        Region::start(RegionOptions { instances: 3, ..RegionOptions::new(folder.path()) }).unwrap();
     assert_eq!(second.description().instances.len(), 3);
     assert_eq!(second.description().admin, first.admin);
     assert_eq!(second.description().instances[..2], first.instances, "keys and ports are the same");
@@ -143,7 +194,10 @@ fn a_killed_region_goes_on() {
     assert_eq!(File::open(&device).unwrap().seek(SeekFrom::End(0)).unwrap(), 30 << 30);
     assert!(!folder.path().join("disks/d-begun.img").exists());
     let client = Client::ecs(&second);
-    assert_eq!((client.disk(&disk)["Status"].clone(), client.disk(&other)["Status"].clone()), ("In_use".into(), "Available".into()));
+    assert_eq!(
+        (client.disk(&disk)["Status"].clone(), client.disk(&other)["Status"].clone()),
+        ("In_use".into(), "Available".into())
+    );
 
     second.stop().unwrap();
     assert_no_loops(folder.path());
@@ -190,12 +244,18 @@ fn a_multi_attach_disk_has_many_instances_and_one_device() {
     let folder = tempfile::tempdir().unwrap();
     let region = region(folder.path());
     let client = Client::ecs(&region);
-    let asked = [("ZoneId", "cn-wharf-1a"), ("Size", "20"), ("DiskCategory", "cloud_essd"), ("MultiAttach", "Enabled")];
+    let asked = [
+        ("ZoneId", "cn-wharf-1a"),
+        ("Size", "20"),
+        ("DiskCategory", "cloud_essd"),
+        ("MultiAttach", "Enabled"),
+    ];
     let disk = client.ok("CreateDisk", &asked)["DiskId"].as_str().unwrap().to_owned();
     client.wait(&disk, "Available");
     attach(&client, &instance(&region, 0), &disk);
     attach(&client, &instance(&region, 1), &disk);
-    let devices = [0, 1].map(|n| eventually(|| fs::read_link(link(&region, n, &disk)).ok(), "the link"));
+    let devices =
+        [0, 1].map(|n| eventually(|| fs::read_link(link(&region, n, &disk)).ok(), "the link"));
     assert_eq!(devices[0], devices[1]);
     assert_eq!(client.disk(&disk)["Attachments"]["Attachment"].as_array().unwrap().len(), 2);
     client.ok("DetachDisk", &[("InstanceId", &instance(&region, 0)), ("DiskId", &disk)]);
@@ -214,7 +274,10 @@ fn a_snapshot_has_the_bytes_of_its_moment() {
     region.set_delays(Delays::none());
     let client = Client::ecs(&region);
     let disk = client.new_disk("20");
-    assert_eq!(client.error("CreateSnapshot", &[("DiskId", &disk)]), (403, "IncorrectDiskStatus.NeverAttached".into()));
+    assert_eq!(
+        client.error("CreateSnapshot", &[("DiskId", &disk)]),
+        (403, "IncorrectDiskStatus.NeverAttached".into())
+    );
     attach(&client, &instance(&region, 0), &disk);
     let device = fs::read_link(link(&region, 0, &disk)).unwrap();
     let write = |bytes: &[u8]| {
@@ -224,12 +287,25 @@ fn a_snapshot_has_the_bytes_of_its_moment() {
         file.sync_all().unwrap();
     };
     write(b"before");
-    let snapshot = client.ok("CreateSnapshot", &[("DiskId", &disk)])["SnapshotId"].as_str().unwrap().to_owned();
+    let snapshot = client.ok("CreateSnapshot", &[("DiskId", &disk)])["SnapshotId"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     write(b"after!");
-    let shown = client.ok("DescribeSnapshots", &[("SnapshotIds", &format!("[\"{snapshot}\"]"))])["Snapshots"]["Snapshot"][0].clone();
-    assert_eq!((shown["Status"].as_str(), shown["SourceDiskId"].as_str()), (Some("accomplished"), Some(disk.as_str())));
+    let shown = client.ok("DescribeSnapshots", &[("SnapshotIds", &format!("[\"{snapshot}\"]"))])
+        ["Snapshots"]["Snapshot"][0]
+        .clone();
+    assert_eq!(
+        (shown["Status"].as_str(), shown["SourceDiskId"].as_str()),
+        (Some("accomplished"), Some(disk.as_str()))
+    );
 
-    let asked = [("ZoneId", "cn-wharf-1a"), ("Size", "25"), ("DiskCategory", "cloud_essd"), ("SnapshotId", &snapshot)];
+    let asked = [
+        ("ZoneId", "cn-wharf-1a"),
+        ("Size", "25"),
+        ("DiskCategory", "cloud_essd"),
+        ("SnapshotId", &snapshot),
+    ];
     let copy = client.ok("CreateDisk", &asked)["DiskId"].as_str().unwrap().to_owned();
     attach(&client, &instance(&region, 1), &copy);
     let mut file = File::open(fs::read_link(link(&region, 1, &copy)).unwrap()).unwrap();
@@ -240,7 +316,10 @@ fn a_snapshot_has_the_bytes_of_its_moment() {
     assert_eq!(file.seek(SeekFrom::End(0)).unwrap(), 25 << 30);
 
     client.ok("DeleteSnapshot", &[("SnapshotId", &snapshot), ("Force", "true")]);
-    assert_eq!(client.error("DeleteSnapshot", &[("SnapshotId", &snapshot)]), (404, "InvalidSnapshotId.NotFound".into()));
+    assert_eq!(
+        client.error("DeleteSnapshot", &[("SnapshotId", &snapshot)]),
+        (404, "InvalidSnapshotId.NotFound".into())
+    );
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! Faults as a client meets them, and the administration of a running region. Needs no root.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "the helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 mod client;
 
@@ -12,12 +17,17 @@ use wharf_cloudsim::{Delays, Devices, Fault, FaultRule, HoldPoint, Region, Regio
 
 fn with(test: impl FnOnce(&Region, &Client)) {
     let folder = tempfile::tempdir().unwrap();
-    let options = RegionOptions { devices: Devices::Absent, delays: Delays::none(), ..RegionOptions::new(folder.path()) };
+    let options = RegionOptions {
+        devices: Devices::Absent,
+        delays: Delays::none(),
+        ..RegionOptions::new(folder.path())
+    };
     let region = Region::start(options).unwrap();
     test(&region, &Client::ecs(&region));
 }
 
-const DISK: [(&str, &str); 3] = [("ZoneId", "cn-wharf-1a"), ("Size", "20"), ("DiskCategory", "cloud_essd")];
+const DISK: [(&str, &str); 3] =
+    [("ZoneId", "cn-wharf-1a"), ("Size", "20"), ("DiskCategory", "cloud_essd")];
 
 fn faults(region: &Region, fault: Fault) {
     region.set_faults(vec![FaultRule::new("CreateDisk", fault).times(1)]);
@@ -33,7 +43,8 @@ fn a_refusal_and_a_throttling_do_nothing() {
         assert!(region.disks().is_empty());
         client.ok("CreateDisk", &DISK);
         let journal = region.journal();
-        let told: Vec<_> = journal.iter().map(|entry| (entry.status, entry.fault.as_deref())).collect();
+        let told: Vec<_> =
+            journal.iter().map(|entry| (entry.status, entry.fault.as_deref())).collect();
         assert_eq!(told, [(403, Some("fail")), (400, Some("throttle")), (200, None)]);
         region.clear_journal();
         assert!(region.journal().is_empty());
@@ -46,7 +57,10 @@ fn a_dropped_answer_leaves_the_work_done() {
         faults(region, Fault::DropAnswer);
         assert!(client.send("CreateDisk", &DISK).is_err());
         assert_eq!(region.disks().len(), 1);
-        assert_eq!((region.journal()[0].status, region.journal()[0].fault.as_deref()), (200, Some("drop-answer")));
+        assert_eq!(
+            (region.journal()[0].status, region.journal()[0].fault.as_deref()),
+            (200, Some("drop-answer"))
+        );
     });
 }
 
@@ -56,7 +70,10 @@ fn a_dropped_request_leaves_nothing_done() {
         faults(region, Fault::DropRequest);
         assert!(client.send("CreateDisk", &DISK).is_err());
         assert!(region.disks().is_empty());
-        assert_eq!((region.journal()[0].status, region.journal()[0].fault.as_deref()), (0, Some("drop-request")));
+        assert_eq!(
+            (region.journal()[0].status, region.journal()[0].fault.as_deref()),
+            (0, Some("drop-request"))
+        );
     });
 }
 
@@ -65,7 +82,11 @@ fn a_truncated_answer_ends_in_its_body() {
     with(|region, client| {
         faults(region, Fault::TruncateAnswer);
         let error = client.send("CreateDisk", &DISK).unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "head whole, body short: {error}");
+        assert_eq!(
+            error.kind(),
+            std::io::ErrorKind::UnexpectedEof,
+            "head whole, body short: {error}"
+        );
         assert_eq!(region.disks().len(), 1);
     });
 }
@@ -147,7 +168,10 @@ fn a_stop_ends_held_calls() {
 #[test]
 fn faults_strike_the_metadata_service_too() {
     with(|region, _| {
-        region.set_faults(vec![FaultRule::new("PUT /latest/api/token", Fault::fail(503, "ServiceUnavailable")).times(1)]);
+        region.set_faults(vec![
+            FaultRule::new("PUT /latest/api/token", Fault::fail(503, "ServiceUnavailable"))
+                .times(1),
+        ]);
         let ttl = [("X-aliyun-ecs-metadata-token-ttl-seconds", "60")];
         let base = &region.description().endpoints.metadata;
         assert_eq!(http(base, "PUT", "/latest/api/token", &ttl, "").unwrap().0, 503);
@@ -160,7 +184,8 @@ fn a_region_is_administered_over_http() {
     with(|region, client| {
         let base = &region.description().endpoints.ecs;
         let ask = |method: &str, path: &str, body: &str| -> (u16, Value) {
-            let (status, body) = http(base, method, &format!("/_region/{path}"), &[], body).unwrap();
+            let (status, body) =
+                http(base, method, &format!("/_region/{path}"), &[], body).unwrap();
             (status, serde_json::from_str(&body).unwrap())
         };
         let plan = r#"[{ "action": "CreateDisk", "count": 1, "fault": { "fail": { "status": 403, "code": "Forbidden.RAM" } } }]"#;
@@ -171,11 +196,20 @@ fn a_region_is_administered_over_http() {
         client.ok("CreateDisk", &DISK);
         let disk = ask("GET", "disks", "").1[0]["id"].as_str().unwrap().to_owned();
         assert_eq!(ask("PUT", &format!("disks/{disk}/arrears"), "true"), (200, json!({})));
-        assert_eq!(client.error("ResizeDisk", &[("DiskId", &disk), ("NewSize", "30")]).1, "DiskInArrears");
+        assert_eq!(
+            client.error("ResizeDisk", &[("DiskId", &disk), ("NewSize", "30")]).1,
+            "DiskInArrears"
+        );
         assert_eq!(ask("PUT", "disks/d-none/arrears", "true").0, 404);
         let instance = &region.description().instances[0].id;
-        assert_eq!(ask("PUT", &format!("instances/{instance}"), r#"{ "locked_for_security": true }"#).0, 200);
-        assert_eq!(client.error("AttachDisk", &[("InstanceId", instance), ("DiskId", &disk)]).1, "InstanceLockedForSecurity");
+        assert_eq!(
+            ask("PUT", &format!("instances/{instance}"), r#"{ "locked_for_security": true }"#).0,
+            200
+        );
+        assert_eq!(
+            client.error("AttachDisk", &[("InstanceId", instance), ("DiskId", &disk)]).1,
+            "InstanceLockedForSecurity"
+        );
         assert_eq!(ask("PUT", "delays", r#"{ "create": 5000 }"#).1["create"], 5000);
         assert_eq!(ask("POST", "advance", r#"{ "ms": 1 }"#).0, 200);
         assert_eq!(ask("GET", "journal", "").1.as_array().unwrap().len(), 4);
@@ -187,7 +221,14 @@ fn a_region_is_administered_over_http() {
         assert_eq!(ask("GET", "nothing", "").0, 404);
     });
     let folder = tempfile::tempdir().unwrap();
-    let options = RegionOptions { devices: Devices::Absent, admin_api: false, ..RegionOptions::new(folder.path()) };
+    let options = RegionOptions {
+        devices: Devices::Absent,
+        admin_api: false,
+        ..RegionOptions::new(folder.path())
+    };
     let region = Region::start(options).unwrap();
-    assert_ne!(http(&region.description().endpoints.ecs, "GET", "/_region/journal", &[], "").unwrap().0, 200);
+    assert_ne!(
+        http(&region.description().endpoints.ecs, "GET", "/_region/journal", &[], "").unwrap().0,
+        200
+    );
 }

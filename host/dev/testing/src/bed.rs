@@ -1,8 +1,10 @@
-//! A test bed: a simulated region and machines in it that run the real `wharf` binary, with real loop devices and file systems.
+//! A test bed: a simulated region and machines in it that run the real `wharf` binary, with real
+//! loop devices and file systems.
 //!
-//! The end-to-end tests, the demonstration and the benchmark stand on it. It makes everything below one temporary folder, and takes
-//! everything away again: on drop, after a panic, and even when its own process is killed. What it leaves out: building the binary and the
-//! components, which is `cargo xtask`'s part, and playing Kubernetes, which is [`crate::player`]'s.
+//! The end-to-end tests, the demonstration and the benchmark stand on it. It makes everything below
+//! one temporary folder, and takes everything away again: on drop, after a panic, and even when its
+//! own process is killed. What it leaves out: building the binary and the components, which is
+//! `cargo xtask`'s part, and playing Kubernetes, which is [`crate::player`]'s.
 
 mod config;
 mod machine;
@@ -87,16 +89,26 @@ pub struct BedOptions {
     pub zones: Vec<&'static str>,
     /// Identity providers of the region, for `AssumeRoleWithOIDC`.
     pub oidc_providers: Vec<OidcProvider>,
-    /// `[flexvolume] log-level`: `info`, or `debug` for what components and node steps do in call-outs.
+    /// `[flexvolume] log-level`: `info`, or `debug` for what components and node steps do in
+    /// call-outs.
     pub call_out_log: &'static str,
-    /// Where an earlier FlexVolume plugin kept its `<volume name>.conf` files: below each machine's folder.
+    /// Where an earlier FlexVolume plugin kept its `<volume name>.conf` files: below each
+    /// machine's folder.
     pub legacy_state: bool,
 }
 
 impl Default for BedOptions {
     fn default() -> Self {
-        let delays = Delays { create: 5, attach: 20, device: 5, detach: 20, snapshot: 20, modify: 20 };
-        Self { nodes: 2, delays, zones: Vec::new(), oidc_providers: Vec::new(), call_out_log: "info", legacy_state: false }
+        let delays =
+            Delays { create: 5, attach: 20, device: 5, detach: 20, snapshot: 20, modify: 20 };
+        Self {
+            nodes: 2,
+            delays,
+            zones: Vec::new(),
+            oidc_providers: Vec::new(),
+            call_out_log: "info",
+            legacy_state: false,
+        }
     }
 }
 
@@ -111,7 +123,8 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Starts a region and makes every machine ready: configuration, store, components. No server runs yet.
+    /// Starts a region and makes every machine ready: configuration, store, components. No server
+    /// runs yet.
     ///
     /// # Errors
     /// When a part is not built, or the machine cannot do it.
@@ -124,18 +137,27 @@ impl Bed {
     /// # Errors
     /// When the machine cannot do it.
     pub fn make_with(options: &BedOptions, parts: Parts) -> Result<Self, BedError> {
-        let folder = tempfile::Builder::new().prefix("wharf-bed-").tempdir().map_err(BedError::system("make a temporary folder"))?;
+        let folder = tempfile::Builder::new()
+            .prefix("wharf-bed-")
+            .tempdir()
+            .map_err(BedError::system("make a temporary folder"))?;
         let reaper = Reaper::watch(folder.path())?;
         let mut region = RegionOptions::new(folder.path().join("region"));
         region.instances = options.nodes.max(1);
         region.delays = options.delays;
         region.instance_zones = options.zones.iter().map(|zone| (*zone).to_owned()).collect();
         region.oidc_providers.clone_from(&options.oidc_providers);
-        std::fs::create_dir_all(&region.directory).map_err(BedError::system("make the region's folder"))?;
+        std::fs::create_dir_all(&region.directory)
+            .map_err(BedError::system("make the region's folder"))?;
         let region = Region::start(region)?;
         let mut bed = Self {
             nodes: Vec::new(),
-            manager: Machine::new("manager", String::new(), folder.path().join("manager"), PathBuf::new()),
+            manager: Machine::new(
+                "manager",
+                String::new(),
+                folder.path().join("manager"),
+                PathBuf::new(),
+            ),
             region: Some(region),
             parts,
             reaper: Some(reaper),
@@ -148,16 +170,35 @@ impl Bed {
     fn equip(&mut self, options: &BedOptions) -> Result<(), BedError> {
         let Some(region) = &self.region else { return Ok(()) };
         let description = region.description().clone();
-        let names: Vec<(String, String)> =
-            description.instances.iter().enumerate().map(|(n, instance)| (format!("node-{}", n + 1), instance.id.clone())).collect();
-        let rights = Rights { region: &description, nodes: &names, call_out_log: options.call_out_log, legacy_state: options.legacy_state };
+        let names: Vec<(String, String)> = description
+            .instances
+            .iter()
+            .enumerate()
+            .map(|(n, instance)| (format!("node-{}", n + 1), instance.id.clone()))
+            .collect();
+        let rights = Rights {
+            region: &description,
+            nodes: &names,
+            call_out_log: options.call_out_log,
+            legacy_state: options.legacy_state,
+        };
         if let Some(first) = description.instances.first() {
-            self.manager = Machine::new("manager", first.id.clone(), self.folder.path().join("manager"), first.by_id.clone());
+            self.manager = Machine::new(
+                "manager",
+                first.id.clone(),
+                self.folder.path().join("manager"),
+                first.by_id.clone(),
+            );
             self.manager.equip(&config::write(&rights, first, &self.manager))?;
             template::fill(&self.manager, &self.parts)?;
         }
         for (instance, (name, id)) in description.instances.iter().zip(&names) {
-            let machine = Machine::new(name, id.clone(), self.folder.path().join(name), instance.by_id.clone());
+            let machine = Machine::new(
+                name,
+                id.clone(),
+                self.folder.path().join(name),
+                instance.by_id.clone(),
+            );
             machine.equip(&config::write(&rights, instance, &machine))?;
             machine.take_store(&self.manager.store())?;
             self.nodes.push(machine);
@@ -179,7 +220,8 @@ impl Bed {
         self.nodes.get(n).unwrap_or(&self.manager)
     }
 
-    /// The machine of the control plane: kube-controller-manager, and the sidecars with the controller's server.
+    /// The machine of the control plane: kube-controller-manager, and the sidecars with the
+    /// controller's server.
     pub fn manager(&self) -> &Machine {
         &self.manager
     }
@@ -226,7 +268,9 @@ impl Bed {
     /// # Errors
     /// What `wharf flexvolume install` said.
     pub fn install_flexvolume(&self) -> Result<(), BedError> {
-        std::iter::once(&self.manager).chain(&self.nodes).try_for_each(|machine| machine.install_flexvolume(&self.parts))
+        std::iter::once(&self.manager)
+            .chain(&self.nodes)
+            .try_for_each(|machine| machine.install_flexvolume(&self.parts))
     }
 
     /// A player whose sidecars talk to the controller's server.

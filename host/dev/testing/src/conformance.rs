@@ -1,8 +1,9 @@
 //! The rules of the contract as a suite that any backend has to pass, Wasm or not, fakes included.
 //!
-//! Every function is called at least twice; what takes time is also begun again from nothing, as after a kill, with its progress thrown
-//! away. What a backend does not offer (its capabilities say so) is not asked for. What is left out: anything about one cloud, and what
-//! the host does with the answers.
+//! Every function is called at least twice; what takes time is also begun again from nothing, as
+//! after a kill, with its progress thrown away. What a backend does not offer (its capabilities say
+//! so) is not asked for. What is left out: anything about one cloud, and what the host does with
+//! the answers.
 
 mod controller;
 mod drive;
@@ -11,7 +12,9 @@ mod node;
 use std::time::Duration;
 
 use wharf_core::ports::{Backend, Call, Clock};
-use wharf_core::types::{Capability, CapacityRange, CreateRequest, Description, NodeId, Parameters};
+use wharf_core::types::{
+    Capability, CapacityRange, CreateRequest, Description, NodeId, Parameters,
+};
 
 pub use self::drive::Memory;
 
@@ -89,7 +92,9 @@ pub fn breaches(subject: &Subject<'_>) -> Vec<Breach> {
     let call = Call::until(subject.clock.now() + PATIENCE);
     let description = match subject.backend.describe(&call) {
         Ok(description) => description,
-        Err(error) => return vec![Breach { rule: "describe always answers", what: error.to_string() }],
+        Err(error) => {
+            return vec![Breach { rule: "describe always answers", what: error.to_string() }];
+        }
     };
     let case = Case { subject, description };
     let rules = controller::RULES.iter().chain(node::RULES);

@@ -1,8 +1,9 @@
-//! Doubles of the core's ports that keep state: a cloud behind [`FakeBackend`], a machine behind [`FakeNode`], and time that passes only when
-//! somebody sleeps behind [`FakeClock`].
+//! Doubles of the core's ports that keep state: a cloud behind [`FakeBackend`], a machine behind
+//! [`FakeNode`], and time that passes only when somebody sleeps behind [`FakeClock`].
 //!
-//! They behave like the real ones as far as the ports' contracts go, so that front ends and the core are tested through behaviour and not
-//! through expectations. Faults are injected by position or by verb; a call can be held in the middle until a test lets it go.
+//! They behave like the real ones as far as the ports' contracts go, so that front ends and the
+//! core are tested through behaviour and not through expectations. Faults are injected by position
+//! or by verb; a call can be held in the middle until a test lets it go.
 
 mod backend;
 mod clock;

@@ -1,5 +1,6 @@
-//! What tests of several crates share: doubles that keep state, players of Kubernetes' programs, and a bed of machines that run the real
-//! binary against a simulated region. A dev-dependency, and the demonstration's; nothing in the product calls it.
+//! What tests of several crates share: doubles that keep state, players of Kubernetes' programs,
+//! and a bed of machines that run the real binary against a simulated region. A dev-dependency, and
+//! the demonstration's; nothing in the product calls it.
 
 pub mod bed;
 pub mod conformance;

@@ -1,9 +1,11 @@
-//! Players: they issue the calls of Kubernetes' own programs, in the real order, with the real timeouts, repetition and folders.
+//! Players: they issue the calls of Kubernetes' own programs, in the real order, with the real
+//! timeouts, repetition and folders.
 //!
-//! [`CsiPlayer`] plays external-provisioner, -attacher, -resizer and kubelet over gRPC; [`FlexPlayer`] plays kube-controller-manager and
-//! kubelet over FlexVolume. Both say what they do through an [`Audience`], so that a demo can print it. Sources: Kubernetes 1.36
-//! `pkg/volume/csi` and `pkg/volume/flexvolume`, and the sidecars' defaults. What is left out: the API server. Who uses a volume, and
-//! when, is the caller's to say.
+//! [`CsiPlayer`] plays external-provisioner, -attacher, -resizer and kubelet over gRPC;
+//! [`FlexPlayer`] plays kube-controller-manager and kubelet over FlexVolume. Both say what they do
+//! through an [`Audience`], so that a demo can print it. Sources: Kubernetes 1.36 `pkg/volume/csi`
+//! and `pkg/volume/flexvolume`, and the sidecars' defaults. What is left out: the API server. Who
+//! uses a volume, and when, is the caller's to say.
 
 pub mod csi;
 pub mod event;
@@ -56,7 +58,8 @@ pub enum PlayError {
 }
 
 impl PlayError {
-    /// Whether Kubernetes takes it as "nothing is going on any more": it then cleans up its own folders.
+    /// Whether Kubernetes takes it as "nothing is going on any more": it then cleans up its own
+    /// folders.
     pub fn is_final(&self) -> bool {
         match self {
             Self::Refused { is_final, .. } => *is_final,

@@ -1,5 +1,5 @@
-//! What a test needs of the machine. A test that cannot run says so in the one form that `cargo xtask test` counts, and fails where
-//! nothing may be left out (`CI=true`).
+//! What a test needs of the machine. A test that cannot run says so in the one form that `cargo
+//! xtask test` counts, and fails where nothing may be left out (`CI=true`).
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("losetup", "mount"),
 ];
 
-/// Whether this machine can play nodes: root, loop devices, and the programs that make and grow file systems. `false`: the caller returns.
+/// Whether this machine can play nodes: root, loop devices, and the programs that make and grow
+/// file systems. `false`: the caller returns.
 ///
 /// # Panics
 /// In CI, when something is missing.
@@ -34,16 +35,20 @@ pub fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Whether this process may grow an ext4 file system that is mounted (`CAP_SYS_RESOURCE`), as a privileged container may. Sandboxes often
-/// may not, and nothing can be installed to change that: tests then look at what is said instead.
+/// Whether this process may grow an ext4 file system that is mounted (`CAP_SYS_RESOURCE`), as a
+/// privileged container may. Sandboxes often may not, and nothing can be installed to change that:
+/// tests then look at what is said instead.
 pub fn may_grow_mounted_ext4() -> bool {
     const CAP_SYS_RESOURCE: u64 = 1 << 24;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).map(str::trim);
-    effective.and_then(|bits| u64::from_str_radix(bits, 16).ok()).is_some_and(|bits| bits & CAP_SYS_RESOURCE != 0)
+    effective
+        .and_then(|bits| u64::from_str_radix(bits, 16).ok())
+        .is_some_and(|bits| bits & CAP_SYS_RESOURCE != 0)
 }
 
-/// Said by a test that cannot do without that; `cargo xtask test` knows the words and counts it as no defect of the machine.
+/// Said by a test that cannot do without that; `cargo xtask test` knows the words and counts it as
+/// no defect of the machine.
 pub const NO_MOUNTED_EXT4: &str = "skipped: growing a mounted ext4 needs CAP_SYS_RESOURCE";
 
 fn missing() -> Vec<String> {
@@ -65,7 +70,10 @@ fn missing() -> Vec<String> {
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(usual).map(|folder| folder.join(program)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .chain(usual)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
 }
 
 fn is_strict() -> bool {

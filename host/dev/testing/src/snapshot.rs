@@ -1,8 +1,9 @@
-//! The state that a bed is in, in words that do not depend on the run: what the position tests compare, and what a test looks at to say that
-//! nothing was left behind.
+//! The state that a bed is in, in words that do not depend on the run: what the position tests
+//! compare, and what a test looks at to say that nothing was left behind.
 //!
-//! Disks with their attachments and tags, links, mounts, loop devices, Wharf's state files with their content, and kubelet's folders. Names
-//! that differ from run to run (the bed's folder, device numbers, whatever the caller names) are replaced by words.
+//! Disks with their attachments and tags, links, mounts, loop devices, Wharf's state files with
+//! their content, and kubelet's folders. Names that differ from run to run (the bed's folder,
+//! device numbers, whatever the caller names) are replaced by words.
 
 use std::fmt;
 use std::fs;
@@ -18,13 +19,18 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks. `names` are texts and the words that stand for them; what is longer should come first.
+    /// Looks. `names` are texts and the words that stand for them; what is longer should come
+    /// first.
     pub fn of(bed: &Bed, names: &[(String, String)]) -> Self {
         let mut facts = Vec::new();
         for disk in bed.region().disks() {
-            let tags: Vec<String> = disk.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let tags: Vec<String> =
+                disk.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
             let size = disk.size_gib;
-            facts.push(format!("disk {} {} {size} GiB {} on {:?} tags {tags:?}", disk.id, disk.name, disk.status, disk.attached_to));
+            facts.push(format!(
+                "disk {} {} {size} GiB {} on {:?} tags {tags:?}",
+                disk.id, disk.name, disk.status, disk.attached_to
+            ));
             if !disk.detached_while_mounted.is_empty() {
                 facts.push(format!("disk {} was taken away while mounted", disk.id));
             }
@@ -34,13 +40,17 @@ impl Snapshot {
         }
         for mount in bed.mounts() {
             let (at, options, own) = (mount.at.display(), mount.super_options, mount.options);
-            facts.push(format!("mount {at}: {} {} of {} {own} {options}", mount.fs_type, mount.root, mount.source));
+            facts.push(format!(
+                "mount {at}: {} {} of {} {own} {options}",
+                mount.fs_type, mount.root, mount.source
+            ));
         }
         let mounted: Vec<PathBuf> = bed.mounts().into_iter().map(|mount| mount.at).collect();
         for machine in bed.nodes().iter().chain([bed.manager()]) {
             look_at(machine, &mounted, &mut facts);
         }
-        let mut facts: Vec<String> = facts.into_iter().map(|fact| plain(&fact, bed, names)).collect();
+        let mut facts: Vec<String> =
+            facts.into_iter().map(|fact| plain(&fact, bed, names)).collect();
         facts.sort();
         Self { facts }
     }
@@ -50,10 +60,14 @@ impl Snapshot {
         self.facts.is_empty()
     }
 
-    /// Facts that one of the two has and the other has not, or not as often, with the side that has them.
+    /// Facts that one of the two has and the other has not, or not as often, with the side that has
+    /// them.
     pub fn differences(&self, expected: &Self) -> Vec<String> {
-        let missing = beyond(&expected.facts, &self.facts).into_iter().map(|fact| format!("missing: {fact}"));
-        let extra = beyond(&self.facts, &expected.facts).into_iter().map(|fact| format!("too much: {fact}"));
+        let missing =
+            beyond(&expected.facts, &self.facts).into_iter().map(|fact| format!("missing: {fact}"));
+        let extra = beyond(&self.facts, &expected.facts)
+            .into_iter()
+            .map(|fact| format!("too much: {fact}"));
         missing.chain(extra).collect()
     }
 }
@@ -64,7 +78,8 @@ impl fmt::Display for Snapshot {
     }
 }
 
-/// What is left of some facts when each of the others takes one away that is like it: two mounts at one place are two.
+/// What is left of some facts when each of the others takes one away that is like it: two mounts at
+/// one place are two.
 fn beyond<'a>(facts: &'a [String], others: &[String]) -> Vec<&'a String> {
     let mut others: Vec<&String> = others.iter().collect();
     let mut is_beyond = |fact: &&String| match others.iter().position(|other| other == fact) {
@@ -82,11 +97,16 @@ fn look_at(machine: &Machine, mounted: &[PathBuf], facts: &mut Vec<String>) {
         facts.push(format!("link {}", link.display()));
     }
     walk(&machine.state(), &[], &mut |path, kind| {
-        // Folders and lock files stay for the next volume, and what FlexVolume remembers of a `detach` for a few minutes.
+        // Folders and lock files stay for the next volume, and what FlexVolume remembers of a
+        // `detach` for a few minutes.
         let is_lock = path.file_name().is_some_and(|name| name == "lock");
         let is_remembered = path.ancestors().any(|folder| folder.ends_with("detached"));
         if kind == "file" && !is_lock && !is_remembered {
-            facts.push(format!("state {}: {}", path.display(), fs::read_to_string(path).unwrap_or_default().trim_end()));
+            facts.push(format!(
+                "state {}: {}",
+                path.display(),
+                fs::read_to_string(path).unwrap_or_default().trim_end()
+            ));
         }
     });
     walk(&machine.kubelet(), mounted, &mut |path, kind| {
@@ -99,7 +119,8 @@ fn look_at(machine: &Machine, mounted: &[PathBuf], facts: &mut Vec<String>) {
 /// kubelet's folders above a volume's own stay for the next one.
 fn is_of_a_volume(path: &Path) -> bool {
     let last = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    last == "globalmount" || path.parent().and_then(Path::file_name).is_some_and(|parent| parent == "mounts")
+    last == "globalmount"
+        || path.parent().and_then(Path::file_name).is_some_and(|parent| parent == "mounts")
 }
 
 fn walk(folder: &Path, stop_at: &[PathBuf], visit: &mut impl FnMut(&Path, &str)) {
@@ -123,7 +144,8 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn plain(fact: &str, bed: &Bed, names: &[(String, String)]) -> String {
-    let mut fact = names.iter().fold(fact.to_owned(), |fact, (name, word)| fact.replace(name, word));
+    let mut fact =
+        names.iter().fold(fact.to_owned(), |fact, (name, word)| fact.replace(name, word));
     for node in bed.nodes() {
         fact = fact.replace(node.id(), node.name());
     }
@@ -153,15 +175,28 @@ mod tests {
 
     #[test]
     fn differences_say_which_side_has_what() {
-        let snapshot = |facts: &[&str]| Snapshot { facts: facts.iter().map(|fact| (*fact).to_owned()).collect() };
-        assert_eq!(snapshot(&["a", "b"]).differences(&snapshot(&["b", "c"])), ["missing: c", "too much: a"]);
+        let snapshot = |facts: &[&str]| Snapshot {
+            facts: facts.iter().map(|fact| (*fact).to_owned()).collect(),
+        };
+        assert_eq!(
+            snapshot(&["a", "b"]).differences(&snapshot(&["b", "c"])),
+            ["missing: c", "too much: a"]
+        );
     }
 
     #[test]
     fn what_is_there_twice_differs_from_what_is_there_once() {
-        let snapshot = |facts: &[&str]| Snapshot { facts: facts.iter().map(|fact| (*fact).to_owned()).collect() };
-        assert_eq!(snapshot(&["mount", "mount"]).differences(&snapshot(&["mount"])), ["too much: mount"]);
-        assert_eq!(snapshot(&["loop"]).differences(&snapshot(&["loop", "loop", "loop"])), ["missing: loop", "missing: loop"]);
+        let snapshot = |facts: &[&str]| Snapshot {
+            facts: facts.iter().map(|fact| (*fact).to_owned()).collect(),
+        };
+        assert_eq!(
+            snapshot(&["mount", "mount"]).differences(&snapshot(&["mount"])),
+            ["too much: mount"]
+        );
+        assert_eq!(
+            snapshot(&["loop"]).differences(&snapshot(&["loop", "loop", "loop"])),
+            ["missing: loop", "missing: loop"]
+        );
         assert!(snapshot(&["a", "b", "a"]).differences(&snapshot(&["b", "a", "a"])).is_empty());
     }
 }

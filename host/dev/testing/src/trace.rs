@@ -1,12 +1,15 @@
-//! Stopping a process at the n-th thing that it is about to change: the positions of the position tests.
+//! Stopping a process at the n-th thing that it is about to change: the positions of the position
+//! tests.
 //!
-//! A position is a system call, of the process or of a helper that it started, that changes the machine: a mount, a name, a file's
-//! content, a device. Calls are counted over all threads and helpers together, so a run that is repeated with n = 0, 1, 2, … visits each
-//! once. The process knows nothing of it: no hooks in production code. (`strace --inject` cannot do it: it counts for each thread by
-//! itself, and would kill a helper in its program's stead.)
+//! A position is a system call, of the process or of a helper that it started, that changes the
+//! machine: a mount, a name, a file's content, a device. Calls are counted over all threads and
+//! helpers together, so a run that is repeated with n = 0, 1, 2, … visits each once. The process
+//! knows nothing of it: no hooks in production code. (`strace --inject` cannot do it: it counts for
+//! each thread by itself, and would kill a helper in its program's stead.)
 //!
-//! Everything a tracer does happens on one thread: the kernel binds a tracee to the thread that traces it. What is left out: positions
-//! between two calls to the cloud, which the region's own faults are for.
+//! Everything a tracer does happens on one thread: the kernel binds a tracee to the thread that
+//! traces it. What is left out: positions between two calls to the cloud, which the region's own
+//! faults are for.
 
 mod calls;
 mod tree;
@@ -28,7 +31,8 @@ use self::tree::Tree;
 pub enum Act {
     /// The process and all its helpers are killed: a container or a machine dies.
     KillAll,
-    /// The process is killed and its helpers go on without it: the out-of-memory killer, or a person with `kill -9`.
+    /// The process is killed and its helpers go on without it: the out-of-memory killer, or a
+    /// person with `kill -9`.
     KillProcess,
     /// Whoever would make the call is killed, and the others go on: a helper that crashes.
     KillCaller,
@@ -84,7 +88,8 @@ pub struct Traced {
     pub code: Option<i32>,
 }
 
-/// Runs a command to its end, acting at a moment on the way. Returns when the process itself has ended.
+/// Runs a command to its end, acting at a moment on the way. Returns when the process itself has
+/// ended.
 ///
 /// # Errors
 /// When it cannot be started or traced.
@@ -103,7 +108,11 @@ pub fn run(mut command: Command, moment: Moment) -> io::Result<Traced> {
     });
     match ended.recv() {
         Ok(traced) => Ok(traced),
-        Err(_) => Err(tracer.join().ok().flatten().unwrap_or_else(|| io::Error::other("the tracer ended early"))),
+        Err(_) => Err(tracer
+            .join()
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| io::Error::other("the tracer ended early"))),
     }
 }
 
@@ -130,7 +139,11 @@ impl Attached {
         if ready.recv().is_ok() {
             return Ok(Self { tracer, ended });
         }
-        Err(tracer.join().ok().and_then(Result::err).unwrap_or_else(|| io::Error::other("the tracer ended early")))
+        Err(tracer
+            .join()
+            .ok()
+            .and_then(Result::err)
+            .unwrap_or_else(|| io::Error::other("the tracer ended early")))
     }
 
     /// Waits until the traced process is gone.
@@ -140,7 +153,12 @@ impl Attached {
     pub fn wait(self) -> io::Result<Traced> {
         match self.ended.recv() {
             Ok(traced) => Ok(traced),
-            Err(_) => Err(self.tracer.join().ok().and_then(Result::err).unwrap_or_else(|| io::Error::other("the tracer ended early"))),
+            Err(_) => Err(self
+                .tracer
+                .join()
+                .ok()
+                .and_then(Result::err)
+                .unwrap_or_else(|| io::Error::other("the tracer ended early"))),
         }
     }
 }
@@ -159,7 +177,8 @@ fn start(mut command: Command) -> io::Result<Pid> {
     Ok(pid)
 }
 
-/// Lets the tree run from stop to stop, until nobody is left. `tell` hears when the process itself has ended.
+/// Lets the tree run from stop to stop, until nobody is left. `tell` hears when the process itself
+/// has ended.
 fn follow(tree: &mut Tree, tell: impl FnOnce(Traced)) -> io::Result<()> {
     let mut tell = Some(tell);
     loop {

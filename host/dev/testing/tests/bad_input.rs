@@ -1,7 +1,13 @@
-//! What an operator gets wrong, what a disk loses, and what nobody should ever send: a call-out answers one JSON object that names the fix and exits
-//! with 0, a command says it on standard error and exits with 1, no secret is shown, and no volume stays where kubelet wants it gone.
+//! What an operator gets wrong, what a disk loses, and what nobody should ever send: a call-out
+//! answers one JSON object that names the fix and exits with 0, a command says it on standard error
+//! and exits with 1, no secret is shown, and no volume stays where kubelet wants it gone.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "what a test's own helpers meet fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what a test's own helpers meet fails the test"
+)]
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
@@ -76,7 +82,8 @@ impl Cluster {
         reader.read_to_string(&mut printed).unwrap();
         assert_eq!(process.wait().unwrap().code(), Some(0), "{printed}");
         assert!(!printed.contains(CANARY), "{printed}");
-        let object: Value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed:?}"));
+        let object: Value =
+            serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed:?}"));
         let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
         Answer { status: text("status"), message: text("message") }
     }
@@ -84,7 +91,10 @@ impl Cluster {
     /// Every call-out that needs more than the driver file fails, and says all of this.
     fn assert_refused(&self, volume: &FlexVolume, words: &[&str]) {
         let options = options(volume);
-        let (global, pod) = (volume.global_mount(&self.node, self.flex.driver()), volume.pod_mount(&self.node, self.flex.driver(), "new"));
+        let (global, pod) = (
+            volume.global_mount(&self.node, self.flex.driver()),
+            volume.pod_mount(&self.node, self.flex.driver(), "new"),
+        );
         let (global, pod) = (global.to_str().unwrap(), pod.to_str().unwrap());
         for call in [
             vec!["attach", &options, &self.node.name],
@@ -96,7 +106,11 @@ impl Cluster {
         ] {
             let answer = self.call(&call);
             assert_eq!(answer.status, "Failure", "{call:?}: {}", answer.message);
-            assert!(words.iter().all(|word| answer.message.contains(word)), "{call:?} does not say {words:?}: {}", answer.message);
+            assert!(
+                words.iter().all(|word| answer.message.contains(word)),
+                "{call:?} does not say {words:?}: {}",
+                answer.message
+            );
         }
         assert_eq!(self.call(&["init"]).status, "Success");
         assert_eq!(self.call(&["getvolumename", &options]).status, "Success");
@@ -106,8 +120,18 @@ impl Cluster {
     fn assert_command_refused(&self, arguments: &[&str], words: &[&str]) {
         let ran = self.machine().run(self.bed.parts(), arguments).unwrap();
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{arguments:?}: {}", ran.stderr);
-        assert!(words.iter().all(|word| ran.stderr.contains(word)), "{arguments:?} does not say {words:?}: {}", ran.stderr);
-        assert!(ran.stderr.starts_with("wharf: ") && !ran.stderr.contains(CANARY) && !ran.stderr.contains("panicked"), "{}", ran.stderr);
+        assert!(
+            words.iter().all(|word| ran.stderr.contains(word)),
+            "{arguments:?} does not say {words:?}: {}",
+            ran.stderr
+        );
+        assert!(
+            ran.stderr.starts_with("wharf: ")
+                && !ran.stderr.contains(CANARY)
+                && !ran.stderr.contains("panicked"),
+            "{}",
+            ran.stderr
+        );
     }
 
     fn assert_empty(&self) {
@@ -152,20 +176,31 @@ impl Drop for Instead {
 
 #[test]
 fn a_configuration_that_cannot_be_used_is_named_with_its_fix_and_keeps_no_volume() {
-    let Some(cluster) = cluster("a_configuration_that_cannot_be_used_is_named_with_its_fix_and_keeps_no_volume") else { return };
+    let Some(cluster) =
+        cluster("a_configuration_that_cannot_be_used_is_named_with_its_fix_and_keeps_no_volume")
+    else {
+        return;
+    };
     let (disk, volume) = cluster.volume("pv-config");
     let config = Instead::of(cluster.machine().config());
     let path = config.file.to_str().unwrap().to_owned();
     let whole = String::from_utf8(config.text.clone()).unwrap();
-    let unclosed = whole.replace("access-key-secret = ", &format!("access-key-secret = \"{CANARY}, was = "));
-    let shown = whole.replace("access-key-secret = ", &format!("access-key-secret = {{ value = \"{CANARY}\" }}, was = "));
+    let unclosed =
+        whole.replace("access-key-secret = ", &format!("access-key-secret = \"{CANARY}, was = "));
+    let shown = whole.replace(
+        "access-key-secret = ",
+        &format!("access-key-secret = {{ value = \"{CANARY}\" }}, was = "),
+    );
     let cases: [(&dyn Fn(), &[&str]); 6] = [
         (&|| config.remove(), &["cannot be read", "--config"]),
         (&|| config.write(&unclosed, 0o600), &["is wrong", "line"]),
         (&|| config.write(format!("stat = \"{CANARY}\"\n{whole}"), 0o600), &["is wrong", "stat"]),
         (&|| config.write(&shown, 0o644), &["is wrong", "chmod 600"]),
         (&|| config.write([0xff; 99], 0o600), &["cannot be read", "TOML"]),
-        (&|| fs::remove_file(&config.file).and_then(|()| fs::create_dir(&config.file)).unwrap(), &["cannot be read"]),
+        (
+            &|| fs::remove_file(&config.file).and_then(|()| fs::create_dir(&config.file)).unwrap(),
+            &["cannot be read"],
+        ),
     ];
     for (n, (spoil, words)) in cases.iter().enumerate() {
         let pod = format!("pod-{n}");
@@ -181,15 +216,25 @@ fn a_configuration_that_cannot_be_used_is_named_with_its_fix_and_keeps_no_volume
         config.write(&whole, 0o600);
         cluster.flex.detach(&volume, &cluster.manager, &cluster.node).unwrap();
     }
-    cluster.assert_command_refused(&["csi", "--driver", "no.such.driver"], &["no.such.driver", "[driver."]);
-    cluster.assert_command_refused(&["csi", "--driver", CSI_DRIVER, "--endpoint", "http://x"], &["http://x"]);
+    cluster.assert_command_refused(
+        &["csi", "--driver", "no.such.driver"],
+        &["no.such.driver", "[driver."],
+    );
+    cluster.assert_command_refused(
+        &["csi", "--driver", CSI_DRIVER, "--endpoint", "http://x"],
+        &["http://x"],
+    );
     cluster.csi.delete(&disk).unwrap();
     cluster.assert_empty();
 }
 
 #[test]
 fn a_driver_file_of_an_earlier_version_leaves_the_roots_to_the_configuration() {
-    let Some(cluster) = cluster("a_driver_file_of_an_earlier_version_leaves_the_roots_to_the_configuration") else { return };
+    let Some(cluster) =
+        cluster("a_driver_file_of_an_earlier_version_leaves_the_roots_to_the_configuration")
+    else {
+        return;
+    };
     let (disk, volume) = cluster.volume("pv-earlier");
     let executable = cluster.flex.executable(&cluster.node);
     let file = executable.with_file_name(".wharf.json");
@@ -204,15 +249,25 @@ fn a_driver_file_of_an_earlier_version_leaves_the_roots_to_the_configuration() {
 
 #[test]
 fn a_store_that_is_damaged_is_named_with_its_fix_and_keeps_no_volume() {
-    let Some(cluster) = cluster("a_store_that_is_damaged_is_named_with_its_fix_and_keeps_no_volume") else { return };
+    let Some(cluster) =
+        cluster("a_store_that_is_damaged_is_named_with_its_fix_and_keeps_no_volume")
+    else {
+        return;
+    };
     let (disk, volume) = cluster.volume("pv-store");
     let store = cluster.machine().store();
     let whole = store.with_extension("whole");
     copy(&store, &whole);
     let cases: [(&dyn Fn(), &[&str]); 4] = [
         (&|| fs::remove_dir_all(&store).unwrap(), &["backend install", "disk"]),
-        (&|| fs::write(store.join("backends/disk/active"), "\0\0\0").unwrap(), &["backends/disk/active", "damaged"]),
-        (&|| spoil_all(&store.join("backends/disk/generations")), &["backends/disk/generations", "damaged"]),
+        (
+            &|| fs::write(store.join("backends/disk/active"), "\0\0\0").unwrap(),
+            &["backends/disk/active", "damaged"],
+        ),
+        (
+            &|| spoil_all(&store.join("backends/disk/generations")),
+            &["backends/disk/generations", "damaged"],
+        ),
         (
             &|| {
                 spoil_all(&store.join("components"));
@@ -227,7 +282,11 @@ fn a_store_that_is_damaged_is_named_with_its_fix_and_keeps_no_volume() {
         spoil();
         let answer = cluster.call(&["waitforattach", "", &options(&volume)]);
         assert_eq!(answer.status, "Failure", "{}", answer.message);
-        assert!(words.iter().all(|word| answer.message.contains(word)), "case {n} does not say {words:?}: {}", answer.message);
+        assert!(
+            words.iter().all(|word| answer.message.contains(word)),
+            "case {n} does not say {words:?}: {}",
+            answer.message
+        );
         cluster.flex.unmount(&volume, &cluster.node, &pod).unwrap();
         cluster.flex.unmount_device(&volume, &cluster.node).unwrap();
         copy(&whole, &store);
@@ -240,7 +299,11 @@ fn a_store_that_is_damaged_is_named_with_its_fix_and_keeps_no_volume() {
 
 #[test]
 fn a_machine_that_has_only_the_driver_compiles_anew_what_its_cache_lost() {
-    let Some(cluster) = cluster("a_machine_that_has_only_the_driver_compiles_anew_what_its_cache_lost") else { return };
+    let Some(cluster) =
+        cluster("a_machine_that_has_only_the_driver_compiles_anew_what_its_cache_lost")
+    else {
+        return;
+    };
     let (disk, volume) = cluster.volume("pv-cache");
     for machine in [cluster.bed.manager(), cluster.machine()] {
         fs::remove_dir_all(machine.store().join("cache")).unwrap();
@@ -274,7 +337,11 @@ fn a_state_that_cannot_be_written_keeps_no_volume() {
 
 #[test]
 fn a_region_that_nothing_answers_for_is_named_while_kubelet_still_waits() {
-    let Some(cluster) = cluster("a_region_that_nothing_answers_for_is_named_while_kubelet_still_waits") else { return };
+    let Some(cluster) =
+        cluster("a_region_that_nothing_answers_for_is_named_while_kubelet_still_waits")
+    else {
+        return;
+    };
     let config = Instead::of(cluster.machine().config());
     let text = String::from_utf8(config.text.clone()).unwrap();
     let ecs = cluster.bed.region().description().endpoints.ecs.clone();
@@ -283,18 +350,41 @@ fn a_region_that_nothing_answers_for_is_named_while_kubelet_still_waits() {
     let volume = FlexVolume::new("pv-silent", "ext4", &[("volumeId", "d-silent")]);
     let answer = cluster.call(&["isattached", &options(&volume), &cluster.node.name]);
     assert_eq!(answer.status, "Failure");
-    assert!(answer.message.contains("ecs") && answer.message.contains("called again"), "{}", answer.message);
+    assert!(
+        answer.message.contains("ecs") && answer.message.contains("called again"),
+        "{}",
+        answer.message
+    );
 }
 
 #[test]
 fn whatever_the_arguments_and_the_input_are_there_is_one_answer() {
-    let Some(cluster) = cluster("whatever_the_arguments_and_the_input_are_there_is_one_answer") else { return };
+    let Some(cluster) = cluster("whatever_the_arguments_and_the_input_are_there_is_one_answer")
+    else {
+        return;
+    };
     let status = |arguments: &[&str]| cluster.call(arguments).status;
-    for options in ["", "{", "null", "[]", r#"{"a":1}"#, &format!("{{\"password\":{CANARY}}}"), &format!("{{\"password\":\"{CANARY}\"}}")] {
-        for call in [vec!["attach", options, "node-1"], vec!["waitforattach", "", options], vec!["isattached", options, "node-1"]] {
+    for options in [
+        "",
+        "{",
+        "null",
+        "[]",
+        r#"{"a":1}"#,
+        &format!("{{\"password\":{CANARY}}}"),
+        &format!("{{\"password\":\"{CANARY}\"}}"),
+    ] {
+        for call in [
+            vec!["attach", options, "node-1"],
+            vec!["waitforattach", "", options],
+            vec!["isattached", options, "node-1"],
+        ] {
             let answer = cluster.call(&call);
             assert_eq!(answer.status, "Failure", "{call:?}");
-            assert!(answer.message.contains("ptions") && answer.message.contains("illegal"), "{call:?}: {}", answer.message);
+            assert!(
+                answer.message.contains("ptions") && answer.message.contains("illegal"),
+                "{call:?}: {}",
+                answer.message
+            );
         }
     }
     for unknown in ["provision", "ATTACH", "attach ", "-", "--config", CANARY] {
@@ -307,12 +397,19 @@ fn whatever_the_arguments_and_the_input_are_there_is_one_answer() {
     let longest = format!("{start}{}\"}}", "x".repeat(LONGEST_ARGUMENT - start.len() - 2));
     assert_eq!(status(&["getvolumename", &longest]), "Success");
     let refused = cluster.call(&["waitforattach", "", &longest]);
-    assert!(refused.status == "Failure" && !refused.message.contains("xxxx"), "{}", refused.message);
+    assert!(
+        refused.status == "Failure" && !refused.message.contains("xxxx"),
+        "{}",
+        refused.message
+    );
     // A megabyte takes nine arguments.
     let many: Vec<&str> = std::iter::once("mount").chain([longest.as_str(); 9]).collect();
     assert!(cluster.call(&many).message.contains("expected exactly 4 arguments; got: 11"));
     // kubelet gives `/dev/null`; what never ends must not be read.
-    for input in [Stdio::from(File::open("/dev/zero").unwrap()), Stdio::from(File::open("/dev/null").unwrap())] {
+    for input in [
+        Stdio::from(File::open("/dev/zero").unwrap()),
+        Stdio::from(File::open("/dev/null").unwrap()),
+    ] {
         assert_eq!(cluster.call_with(&["getvolumename", &longest], input).status, "Success");
     }
     cluster.assert_empty();
@@ -326,7 +423,11 @@ fn freeze(folder: &Path) {
 
 fn run(program: &str, arguments: &[&OsStr]) {
     let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -1,7 +1,11 @@
-//! The contract's rules, held against every backend that there is: the disk backend (Wasm, against a simulated region), the smallest example
-//! (Wasm), and the fake that other tests trust.
+//! The contract's rules, held against every backend that there is: the disk backend (Wasm, against
+//! a simulated region), the smallest example (Wasm), and the fake that other tests trust.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +15,8 @@ use wharf_core::policy::EndpointGrant;
 use wharf_core::ports::{Backend, Call, Clock};
 use wharf_core::types::{AccessMode, AccessType, Capability, NodeId};
 use wharf_runtime::{
-    Account, Accounts, AuthCode, AuthPorts, BackendCode, BackendPorts, CallPorts, Endpoint, Engine, EngineMode, HttpEgress, Limits, Secret, Source,
-    WasmAuthenticator, WasmBackend,
+    Account, Accounts, AuthCode, AuthPorts, BackendCode, BackendPorts, CallPorts, Endpoint, Engine,
+    EngineMode, HttpEgress, Limits, Secret, Source, WasmAuthenticator, WasmBackend,
 };
 use wharf_testing::bed::Parts;
 use wharf_testing::conformance::{Subject, breaches, rules};
@@ -32,12 +36,20 @@ impl Clock for RealClock {
     }
 }
 
-fn subject<'a>(backend: &'a dyn Backend, clock: &'a dyn Clock, nodes: [&str; 2], missing: &str) -> Subject<'a> {
+fn subject<'a>(
+    backend: &'a dyn Backend,
+    clock: &'a dyn Clock,
+    nodes: [&str; 2],
+    missing: &str,
+) -> Subject<'a> {
     Subject {
         backend,
         clock,
         parameters: Vec::new(),
-        capability: Capability { access: AccessType::Mount { fs_type: "ext4".into(), flags: vec![] }, mode: AccessMode::SingleNodeWriter },
+        capability: Capability {
+            access: AccessType::Mount { fs_type: "ext4".into(), flags: vec![] },
+            mode: AccessMode::SingleNodeWriter,
+        },
         bytes: GIB,
         nodes: nodes.map(NodeId::new),
         unknown_parameter: Some("noSuchParameter".to_owned()),
@@ -78,9 +90,18 @@ fn the_smallest_backend_keeps_the_contract() {
     let clock: Arc<dyn Clock> = Arc::new(RealClock(Instant::now()));
     let engine = Engine::new(EngineMode::OnDemand).unwrap();
     let config = vec![("node-name".to_owned(), "node-1".to_owned())];
-    let ports = BackendPorts { calls: call_ports(&clock), egress: None, signer: None, grants: Vec::new(), config };
+    let ports = BackendPorts {
+        calls: call_ports(&clock),
+        egress: None,
+        signer: None,
+        grants: Vec::new(),
+        config,
+    };
     let backend = backend(&engine, "hello", ports);
-    assert_eq!(breaches(&subject(&backend, clock.as_ref(), ["node-1", "node-2"], "no-such-volume")), []);
+    assert_eq!(
+        breaches(&subject(&backend, clock.as_ref(), ["node-1", "node-2"], "no-such-volume")),
+        []
+    );
 }
 
 #[test]
@@ -88,13 +109,19 @@ fn the_disk_backend_keeps_the_contract_in_a_simulated_region() {
     let folder = tempfile::tempdir().unwrap();
     let mut options = RegionOptions::new(folder.path());
     options.devices = Devices::Absent;
-    options.delays = Delays { create: 5, attach: 20, device: 0, detach: 20, snapshot: 20, modify: 20 };
+    options.delays =
+        Delays { create: 5, attach: 20, device: 0, detach: 20, snapshot: 20, modify: 20 };
     let region = Region::start(options).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(RealClock(Instant::now()));
     let engine = Engine::new(EngineMode::OnDemand).unwrap();
     let backend = backend(&engine, "disk", disk_ports(&engine, &region, &clock));
     let instances = &region.description().instances;
-    let mut subject = subject(&backend, clock.as_ref(), [&instances[0].id, &instances[1].id], "d-0000000000000000000x");
+    let mut subject = subject(
+        &backend,
+        clock.as_ref(),
+        [&instances[0].id, &instances[1].id],
+        "d-0000000000000000000x",
+    );
     subject.parameters = vec![("type".to_owned(), "cloud_auto".to_owned())];
     assert_eq!(breaches(&subject), []);
     assert!(rules() > 20);
@@ -114,14 +141,25 @@ fn disk_ports(engine: &Engine, region: &Region, clock: &Arc<dyn Clock>) -> Backe
     };
     let (component, manifest) = load(engine, "auth");
     let code = Arc::new(AuthCode::link(engine, &component, manifest, 1).unwrap());
-    let ports = AuthPorts { calls: call_ports(clock), egress: Some(egress.clone()), grants: vec![grant("metadata", None)] };
+    let ports = AuthPorts {
+        calls: call_ports(clock),
+        egress: Some(egress.clone()),
+        grants: vec![grant("metadata", None)],
+    };
     let keys = instance.keys.clone();
     let source = move || {
         let value = |name: &str, value: &str| (name.to_owned(), Secret::new(value.to_owned()));
-        let values = vec![value("access-key-id", &keys.access_key_id), value("access-key-secret", &keys.access_key_secret)];
+        let values = vec![
+            value("access-key-id", &keys.access_key_id),
+            value("access-key-secret", &keys.access_key_secret),
+        ];
         Ok(Source { kind: "static".to_owned(), values })
     };
-    let account = Account::new(Arc::new(WasmAuthenticator::new(ports, code)), vec![Box::new(source)], Vec::new());
+    let account = Account::new(
+        Arc::new(WasmAuthenticator::new(ports, code)),
+        vec![Box::new(source)],
+        Vec::new(),
+    );
     BackendPorts {
         calls: call_ports(clock),
         egress: Some(egress),

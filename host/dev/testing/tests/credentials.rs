@@ -1,4 +1,5 @@
-//! Keys that come from somewhere else than a file, through the built component and the real binary: the machine's RAM role and a workload's identity.
+//! Keys that come from somewhere else than a file, through the built component and the real binary:
+//! the machine's RAM role and a workload's identity.
 
 #![allow(clippy::unwrap_used, reason = "what a test's own helpers meet fails the test")]
 
@@ -24,11 +25,20 @@ fn bed(test: &str, source: impl FnOnce(&Bed) -> String) -> Option<Bed> {
         audiences: vec!["sts.aliyuncs.com".to_owned()],
         subjects: Default::default(),
     };
-    let bed = Bed::make(&BedOptions { oidc_providers: vec![provider], ..BedOptions::default() }).unwrap();
+    let bed =
+        Bed::make(&BedOptions { oidc_providers: vec![provider], ..BedOptions::default() }).unwrap();
     let (config, source) = (bed.manager().config(), source(&bed));
     let text = fs::read_to_string(&config).unwrap();
-    let changed: String =
-        text.lines().map(|line| if line.starts_with("source = ") { format!("source = [{source}]\n") } else { format!("{line}\n") }).collect();
+    let changed: String = text
+        .lines()
+        .map(|line| {
+            if line.starts_with("source = ") {
+                format!("source = [{source}]\n")
+            } else {
+                format!("{line}\n")
+            }
+        })
+        .collect();
     assert_ne!(text, changed);
     fs::write(&config, changed).unwrap();
     bed.manager().serve("controller", bed.parts()).unwrap();
@@ -38,17 +48,34 @@ fn bed(test: &str, source: impl FnOnce(&Bed) -> String) -> Option<Bed> {
 /// A disk comes and goes, and everything was signed with a temporary key that came by this request.
 fn creates_and_deletes_by(bed: &Bed, request: &str) {
     let csi = bed.csi();
-    let volume = csi.provision("pvc-role", 1 << 30, &VolumeClass::file_system("ext4", &[("type", "cloud_auto")])).unwrap();
+    let volume = csi
+        .provision(
+            "pvc-role",
+            1 << 30,
+            &VolumeClass::file_system("ext4", &[("type", "cloud_auto")]),
+        )
+        .unwrap();
     csi.delete(&volume).unwrap();
     let journal = bed.region().journal();
     assert!(journal.iter().any(|entry| entry.action.contains(request) && entry.status == 200));
-    let callers: Vec<&String> = journal.iter().filter(|entry| entry.listener == "ecs").filter_map(|entry| entry.caller.as_ref()).collect();
-    assert!(callers.len() >= 4 && callers.iter().all(|caller| caller.starts_with("STS.")), "{callers:?}");
+    let callers: Vec<&String> = journal
+        .iter()
+        .filter(|entry| entry.listener == "ecs")
+        .filter_map(|entry| entry.caller.as_ref())
+        .collect();
+    assert!(
+        callers.len() >= 4 && callers.iter().all(|caller| caller.starts_with("STS.")),
+        "{callers:?}"
+    );
 }
 
 #[test]
 fn a_machine_s_role_is_enough() {
-    let Some(bed) = bed("a_machine_s_role_is_enough", |_| r#"{ kind = "ecs-ram-role" }"#.to_owned()) else { return };
+    let Some(bed) =
+        bed("a_machine_s_role_is_enough", |_| r#"{ kind = "ecs-ram-role" }"#.to_owned())
+    else {
+        return;
+    };
     creates_and_deletes_by(&bed, "/security-credentials/WharfNodeRole");
 }
 
@@ -62,13 +89,27 @@ fn a_workload_s_identity_is_enough_and_a_stale_one_is_refused_by_name() {
     let source = |bed: &Bed| {
         let file = bed.manager().folder().join("token");
         fs::write(&file, token(1)).unwrap();
-        let (file, role) = (file.display().to_string(), format!("acs:ram::{}:role/WharfController", bed.region().description().account));
-        format!("{{ kind = \"oidc\", role-arn = {role:?}, oidc-provider-arn = {PROVIDER:?}, token = {{ file = {file:?} }} }}")
+        let (file, role) = (
+            file.display().to_string(),
+            format!("acs:ram::{}:role/WharfController", bed.region().description().account),
+        );
+        format!(
+            "{{ kind = \"oidc\", role-arn = {role:?}, oidc-provider-arn = {PROVIDER:?}, token = \
+             {{ file = {file:?} }} }}"
+        )
     };
     let Some(bed) = bed(test, source) else { return };
     let class = VolumeClass::file_system("ext4", &[("type", "cloud_auto")]);
-    let refused = bed.csi().with_retry(Retry::never()).provision("pvc-stale", 1 << 30, &class).unwrap_err().to_string();
-    assert!(refused.contains("AssumeRoleWithOIDC") && refused.contains("token is fresh"), "{refused}");
+    let refused = bed
+        .csi()
+        .with_retry(Retry::never())
+        .provision("pvc-stale", 1 << 30, &class)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("AssumeRoleWithOIDC") && refused.contains("token is fresh"),
+        "{refused}"
+    );
     assert!(!refused.contains(&token(1)), "{refused}");
     fs::write(bed.manager().folder().join("token"), token(4_102_444_800)).unwrap();
     creates_and_deletes_by(&bed, "AssumeRoleWithOIDC");

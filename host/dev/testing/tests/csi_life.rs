@@ -1,6 +1,11 @@
-//! A volume's life over CSI: the real binary and the real disk backend, on real devices with real file systems.
+//! A volume's life over CSI: the real binary and the real disk backend, on real devices with real
+//! file systems.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what a test's own helpers meet fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what a test's own helpers meet fails the test"
+)]
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
@@ -32,7 +37,11 @@ fn cluster_with(test: &str, options: &BedOptions) -> Option<Cluster> {
     let bed = Bed::make(options).unwrap();
     bed.serve().unwrap();
     let csi = bed.csi();
-    let nodes = bed.nodes().iter().map(|node| csi.register(node.name(), &node.socket(), &node.kubelet()).unwrap()).collect();
+    let nodes = bed
+        .nodes()
+        .iter()
+        .map(|node| csi.register(node.name(), &node.socket(), &node.kubelet()).unwrap())
+        .collect();
     Some(Cluster { csi, nodes, bed })
 }
 
@@ -54,7 +63,11 @@ fn read(folder: &Path) -> String {
 
 fn size_of_file_system(path: &Path) -> u64 {
     let output = Command::new("stat").args(["-f", "-c", "%b %S"]).arg(path).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().split_whitespace().map(|number| number.parse::<u64>().unwrap()).product()
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .split_whitespace()
+        .map(|number| number.parse::<u64>().unwrap())
+        .product()
 }
 
 #[test]
@@ -70,20 +83,37 @@ fn nodes_say_which_instance_they_are() {
 #[test]
 fn a_disk_is_made_in_a_zone_that_has_a_node_and_reached_from_there_alone() {
     const TEST: &str = "a_disk_is_made_in_a_zone_that_has_a_node_and_reached_from_there_alone";
-    let Some(cluster) = cluster_with(TEST, &BedOptions { zones: vec!["cn-wharf-1a", "cn-wharf-1b"], ..BedOptions::default() }) else { return };
+    let Some(cluster) = cluster_with(
+        TEST,
+        &BedOptions { zones: vec!["cn-wharf-1a", "cn-wharf-1b"], ..BedOptions::default() },
+    ) else {
+        return;
+    };
     let (csi, nodes) = (&cluster.csi, &cluster.nodes);
     let class = VolumeClass::file_system("ext4", CLASS);
     // Bound at once, and bound to where the first pod is to run.
     let anywhere = csi.provision("pvc-anywhere", GIB, &class).unwrap();
-    let there = nodes.iter().map(|node| VolumeClass { topology: vec![node.topology.clone()], ..class.clone() });
-    let there: Vec<_> = there.enumerate().map(|(n, class)| csi.provision(&format!("pvc-{n}"), GIB, &class).unwrap()).collect();
-    let zone_of = |handle: &str| cluster.bed.region().disks().into_iter().find(|disk| disk.id == handle).unwrap().zone;
-    assert_eq!([zone_of(&there[0].handle), zone_of(&there[1].handle)], ["cn-wharf-1a", "cn-wharf-1b"]);
+    let there = nodes
+        .iter()
+        .map(|node| VolumeClass { topology: vec![node.topology.clone()], ..class.clone() });
+    let there: Vec<_> = there
+        .enumerate()
+        .map(|(n, class)| csi.provision(&format!("pvc-{n}"), GIB, &class).unwrap())
+        .collect();
+    let zone_of = |handle: &str| {
+        cluster.bed.region().disks().into_iter().find(|disk| disk.id == handle).unwrap().zone
+    };
+    assert_eq!(
+        [zone_of(&there[0].handle), zone_of(&there[1].handle)],
+        ["cn-wharf-1a", "cn-wharf-1b"]
+    );
     for mut volume in there.into_iter().chain([anywhere]) {
         let zone = zone_of(&volume.handle);
-        let told: Vec<&str> = volume.topology.iter().flat_map(|place| place.values()).map(String::as_str).collect();
+        let told: Vec<&str> =
+            volume.topology.iter().flat_map(|place| place.values()).map(String::as_str).collect();
         assert_eq!(told, [zone.as_str()], "{:?}", volume.topology);
-        let (here, elsewhere): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| node.topology.values().any(|place| *place == zone));
+        let (here, elsewhere): (Vec<_>, Vec<_>) =
+            nodes.iter().partition(|node| node.topology.values().any(|place| *place == zone));
         assert!(volume.is_reachable_from(here[0]) && !volume.is_reachable_from(elsewhere[0]));
         csi.start_pod(&mut volume, here[0], "pod").unwrap();
         csi.end_pod(&volume, here[0], "pod").unwrap();
@@ -94,14 +124,22 @@ fn a_disk_is_made_in_a_zone_that_has_a_node_and_reached_from_there_alone() {
 
 #[test]
 fn data_written_on_one_node_is_read_on_another_with_ext4_and_xfs() {
-    let Some(cluster) = cluster("data_written_on_one_node_is_read_on_another_with_ext4_and_xfs") else { return };
+    let Some(cluster) = cluster("data_written_on_one_node_is_read_on_another_with_ext4_and_xfs")
+    else {
+        return;
+    };
     let (csi, one, two) = (&cluster.csi, &cluster.nodes[0], &cluster.nodes[1]);
     for fs_type in ["ext4", "xfs"] {
-        let mut volume = csi.provision(&format!("pvc-{fs_type}"), GIB, &VolumeClass::file_system(fs_type, CLASS)).unwrap();
+        let mut volume = csi
+            .provision(&format!("pvc-{fs_type}"), GIB, &VolumeClass::file_system(fs_type, CLASS))
+            .unwrap();
         let target = csi.start_pod(&mut volume, one, "pod-a").unwrap();
         write(&target, fs_type);
         let mounts = cluster.bed.mounts();
-        assert!(mounts.iter().any(|mount| mount.at == target && mount.fs_type == fs_type), "{mounts:?}");
+        assert!(
+            mounts.iter().any(|mount| mount.at == target && mount.fs_type == fs_type),
+            "{mounts:?}"
+        );
         csi.end_pod(&volume, one, "pod-a").unwrap();
         let target = csi.start_pod(&mut volume, two, "pod-b").unwrap();
         assert_eq!(read(&target), fs_type);
@@ -156,7 +194,8 @@ fn an_xfs_volume_grows_while_a_pod_uses_it() {
 fn grows_while_a_pod_uses_it(test: &str, fs_type: &str) {
     let Some(cluster) = cluster(test) else { return };
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
-    let mut volume = csi.provision("pvc-used", GIB, &VolumeClass::file_system(fs_type, CLASS)).unwrap();
+    let mut volume =
+        csi.provision("pvc-used", GIB, &VolumeClass::file_system(fs_type, CLASS)).unwrap();
     let target = csi.start_pod(&mut volume, node, "pod").unwrap();
     write(&target, "before");
     assert!(csi.expand_controller(&mut volume, 2 * GIB).unwrap());
@@ -172,10 +211,16 @@ fn grows_while_a_pod_uses_it(test: &str, fs_type: &str) {
 
 #[test]
 fn a_volume_that_grew_while_it_was_detached_is_large_once_it_is_staged() {
-    let Some(cluster) = cluster("a_volume_that_grew_while_it_was_detached_is_large_once_it_is_staged") else { return };
+    let Some(cluster) =
+        cluster("a_volume_that_grew_while_it_was_detached_is_large_once_it_is_staged")
+    else {
+        return;
+    };
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
     for fs_type in ["ext4", "xfs"] {
-        let mut volume = csi.provision(&format!("pvc-{fs_type}"), GIB, &VolumeClass::file_system(fs_type, CLASS)).unwrap();
+        let mut volume = csi
+            .provision(&format!("pvc-{fs_type}"), GIB, &VolumeClass::file_system(fs_type, CLASS))
+            .unwrap();
         let target = csi.start_pod(&mut volume, node, "pod").unwrap();
         write(&target, "before");
         csi.end_pod(&volume, node, "pod").unwrap();
@@ -193,13 +238,15 @@ fn a_volume_that_grew_while_it_was_detached_is_large_once_it_is_staged() {
 
 #[test]
 fn growth_that_the_machine_forbids_is_refused_with_the_capability_that_is_missing() {
-    const TEST: &str = "growth_that_the_machine_forbids_is_refused_with_the_capability_that_is_missing";
+    const TEST: &str =
+        "growth_that_the_machine_forbids_is_refused_with_the_capability_that_is_missing";
     if requirement::may_grow_mounted_ext4() {
         return;
     }
     let Some(cluster) = cluster(TEST) else { return };
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
-    let mut volume = csi.provision("pvc-forbidden", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+    let mut volume =
+        csi.provision("pvc-forbidden", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
     let target = csi.start_pod(&mut volume, node, "pod").unwrap();
     write(&target, "before");
     csi.expand_controller(&mut volume, 2 * GIB).unwrap();
@@ -213,12 +260,18 @@ fn growth_that_the_machine_forbids_is_refused_with_the_capability_that_is_missin
 
 #[test]
 fn a_raw_device_is_handed_to_a_pod_and_moves_with_its_bytes() {
-    let Some(cluster) = cluster("a_raw_device_is_handed_to_a_pod_and_moves_with_its_bytes") else { return };
+    let Some(cluster) = cluster("a_raw_device_is_handed_to_a_pod_and_moves_with_its_bytes") else {
+        return;
+    };
     let csi = &cluster.csi;
     let mut volume = csi.provision("pvc-raw", GIB, &VolumeClass::raw(CLASS)).unwrap();
     for (node, pod) in cluster.nodes.iter().zip(["a", "b"]) {
         let target = csi.start_pod(&mut volume, node, pod).unwrap();
-        assert!(fs::metadata(&target).unwrap().file_type().is_block_device(), "{}", target.display());
+        assert!(
+            fs::metadata(&target).unwrap().file_type().is_block_device(),
+            "{}",
+            target.display()
+        );
         let mut bytes = vec![0; 4096];
         let device = fs::File::options().read(true).write(true).open(&target).unwrap();
         std::os::unix::fs::FileExt::read_exact_at(&device, &mut bytes, 0).unwrap();
@@ -234,9 +287,12 @@ fn a_raw_device_is_handed_to_a_pod_and_moves_with_its_bytes() {
 
 #[test]
 fn two_pods_on_one_node_share_a_volume_and_leave_one_by_one() {
-    let Some(cluster) = cluster("two_pods_on_one_node_share_a_volume_and_leave_one_by_one") else { return };
+    let Some(cluster) = cluster("two_pods_on_one_node_share_a_volume_and_leave_one_by_one") else {
+        return;
+    };
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
-    let mut volume = csi.provision("pvc-shared", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+    let mut volume =
+        csi.provision("pvc-shared", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
     let first = csi.start_pod(&mut volume, node, "first").unwrap();
     let second = csi.publish(&volume, node, "second", true).unwrap();
     write(&first, "shared");
@@ -247,7 +303,10 @@ fn two_pods_on_one_node_share_a_volume_and_leave_one_by_one() {
     assert_eq!(read(&second), "shared");
     // While the second pod is there, nothing takes the volume from under it.
     let early = csi.clone().with_retry(Retry::never()).unstage(&volume, node).unwrap_err();
-    assert!(matches!(&early, PlayError::Refused { code, .. } if code == "FailedPrecondition"), "{early}");
+    assert!(
+        matches!(&early, PlayError::Refused { code, .. } if code == "FailedPrecondition"),
+        "{early}"
+    );
     assert_eq!(read(&second), "shared");
     csi.unpublish(&volume, node, "second").unwrap();
     csi.unstage(&volume, node).unwrap();
@@ -264,7 +323,10 @@ fn a_volume_for_one_pod_is_not_given_to_a_second() {
     let mut volume = csi.provision("pvc-one", GIB, &class).unwrap();
     csi.start_pod(&mut volume, node, "first").unwrap();
     let refused = csi.publish(&volume, node, "second", false).unwrap_err();
-    assert!(matches!(&refused, PlayError::Refused { code, .. } if code == "FailedPrecondition"), "{refused}");
+    assert!(
+        matches!(&refused, PlayError::Refused { code, .. } if code == "FailedPrecondition"),
+        "{refused}"
+    );
     csi.end_pod(&volume, node, "first").unwrap();
     csi.delete(&volume).unwrap();
     cluster.assert_empty();
@@ -272,9 +334,12 @@ fn a_volume_for_one_pod_is_not_given_to_a_second() {
 
 #[test]
 fn what_is_mounted_is_unmounted_after_all_state_was_lost() {
-    let Some(cluster) = cluster("what_is_mounted_is_unmounted_after_all_state_was_lost") else { return };
+    let Some(cluster) = cluster("what_is_mounted_is_unmounted_after_all_state_was_lost") else {
+        return;
+    };
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
-    let mut volume = csi.provision("pvc-lost", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+    let mut volume =
+        csi.provision("pvc-lost", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
     let target = csi.start_pod(&mut volume, node, "pod").unwrap();
     write(&target, "kept");
     fs::remove_dir_all(cluster.bed.node(0).state()).unwrap();
@@ -294,7 +359,9 @@ fn many_volumes_come_and_go_at_once_on_two_nodes() {
         for n in 0..12 {
             let (csi, node) = (&cluster.csi, &cluster.nodes[n % 2]);
             scope.spawn(move || {
-                let mut volume = csi.provision(&format!("pvc-{n}"), GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+                let mut volume = csi
+                    .provision(&format!("pvc-{n}"), GIB, &VolumeClass::file_system("ext4", CLASS))
+                    .unwrap();
                 let target = csi.start_pod(&mut volume, node, &format!("pod-{n}")).unwrap();
                 write(&target, &n.to_string());
                 assert_eq!(read(&target), n.to_string());

@@ -1,12 +1,19 @@
-//! Invariant 7: killing the host at any instruction and repeating the call ends in the same state as never having been killed. And the
-//! same for an answer or a request that the cloud loses, and for a backend that is replaced.
+//! Invariant 7: killing the host at any instruction and repeating the call ends in the same state
+//! as never having been killed. And the same for an answer or a request that the cloud loses, and
+//! for a backend that is replaced.
 //!
-//! A *life* is every verb of a volume, once. In the n-th life every verb is disturbed at its n-th position and then repeated by Kubernetes'
-//! rules; after each verb the state of everything is compared with that of an undisturbed life. Lives go on until no verb has an n-th
-//! position. So every position of every verb is visited, and none is sampled. Positions are requests to the cloud, and system calls that
-//! change the machine, of the host and of its helpers.
+//! A *life* is every verb of a volume, once. In the n-th life every verb is disturbed at its n-th
+//! position and then repeated by Kubernetes' rules; after each verb the state of everything is
+//! compared with that of an undisturbed life. Lives go on until no verb has an n-th position. So
+//! every position of every verb is visited, and none is sampled. Positions are requests to the
+//! cloud, and system calls that change the machine, of the host and of its helpers.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "the helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 mod disturbed {
     pub mod csi;
@@ -26,7 +33,9 @@ fn every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed() {
 
 #[test]
 fn every_csi_verb_of_a_raw_device_disturbed_anywhere_ends_as_if_undisturbed() {
-    live_through::<CsiRawLife>("every_csi_verb_of_a_raw_device_disturbed_anywhere_ends_as_if_undisturbed");
+    live_through::<CsiRawLife>(
+        "every_csi_verb_of_a_raw_device_disturbed_anywhere_ends_as_if_undisturbed",
+    );
 }
 
 #[test]

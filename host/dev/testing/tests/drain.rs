@@ -24,7 +24,8 @@ const STARTING: Duration = Duration::from_secs(60);
 /// Less than the drain: no call is in flight.
 const ENDING: Duration = Duration::from_secs(15);
 
-/// In a mount namespace of its own `$1` stands where mkfs is, and few files may be open until the server asks for more.
+/// In a mount namespace of its own `$1` stands where mkfs is, and few files may be open until the
+/// server asks for more.
 const START: &str = r#"mount --bind "$1" "$(readlink -f "$(command -v mkfs.ext4)")" && ulimit -Sn 256 && shift && exec "$@""#;
 
 /// A node's server whose `mkfs.ext4` says who it is and hangs.
@@ -36,13 +37,29 @@ struct StuckServer {
 impl StuckServer {
     fn start(bed: &Bed, machine: &Machine) -> Self {
         let (program, mkfs) = (machine.folder().join("mkfs"), machine.folder().join("mkfs.pid"));
-        fs::write(&program, format!("#!/bin/sh\necho $$ > {0}.new && mv {0}.new {0}\nexec sleep infinity\n", mkfs.display())).unwrap();
+        fs::write(
+            &program,
+            format!(
+                "#!/bin/sh\necho $$ > {0}.new && mv {0}.new {0}\nexec sleep infinity\n",
+                mkfs.display()
+            ),
+        )
+        .unwrap();
         fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
         let wharf = machine.command(bed.parts(), &["csi", "--role", "node"]);
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", START, "sh"]).arg(&program).arg(wharf.get_program()).args(wharf.get_args());
+        command
+            .args(["--mount", "sh", "-c", START, "sh"])
+            .arg(&program)
+            .arg(wharf.get_program())
+            .args(wharf.get_args());
         let log = fs::File::create(machine.server_log()).unwrap();
-        let server = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let server = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         Self { server, mkfs }
     }
 
@@ -95,7 +112,8 @@ fn begin_to_stage(volume: &CsiVolume, node: &CsiNode, is_enough: impl Fn() -> bo
         }),
         ..Default::default()
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let socket = format!("unix://{}", node.socket.display());
     let call = runtime.spawn(async move {
         let channel = Endpoint::try_from(socket).unwrap().connect().await.unwrap();
@@ -111,8 +129,13 @@ fn begin_to_stage(volume: &CsiVolume, node: &CsiNode, is_enough: impl Fn() -> bo
 }
 
 fn soft_and_hard_limit_of_files(pid: Pid) -> Option<(String, String)> {
-    let limits = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("limits")).ok()?;
-    let mut words = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().map(str::to_owned);
+    let limits =
+        fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("limits")).ok()?;
+    let mut words = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?
+        .split_whitespace()
+        .map(str::to_owned);
     Some((words.next()?, words.next()?))
 }
 
@@ -125,9 +148,17 @@ fn a_server_whose_mkfs_hangs_ends_when_it_is_told_to() {
     bed.manager().serve("controller", bed.parts()).unwrap();
     let (csi, machine) = (bed.csi(), bed.node(0));
     let mut server = StuckServer::start(&bed, machine);
-    wait_for("the server answers", STARTING, || std::os::unix::net::UnixStream::connect(machine.socket()).ok());
+    wait_for("the server answers", STARTING, || {
+        std::os::unix::net::UnixStream::connect(machine.socket()).ok()
+    });
     let node = csi.register(machine.name(), &machine.socket(), &machine.kubelet()).unwrap();
-    let mut volume = csi.provision("pvc-stuck", 1 << 30, &VolumeClass::file_system("ext4", &[("type", "cloud_auto")])).unwrap();
+    let mut volume = csi
+        .provision(
+            "pvc-stuck",
+            1 << 30,
+            &VolumeClass::file_system("ext4", &[("type", "cloud_auto")]),
+        )
+        .unwrap();
     csi.attach(&mut volume, &node).unwrap();
     begin_to_stage(&volume, &node, || server.mkfs().is_some());
 

@@ -1,6 +1,11 @@
-//! The rules of the node verbs that no happy path meets: mounts whose disk is gone, state that cannot be read or written, paths of others.
+//! The rules of the node verbs that no happy path meets: mounts whose disk is gone, state that
+//! cannot be read or written, paths of others.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what a test's own helpers meet fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what a test's own helpers meet fails the test"
+)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +13,9 @@ use std::time::Duration;
 
 use wharf_core::node::NodeService;
 use wharf_core::ports::{Call, Node};
-use wharf_core::types::{AccessMode, AccessType, Capability, PublishRequest, StageRequest, VolumeId};
+use wharf_core::types::{
+    AccessMode, AccessType, Capability, PublishRequest, StageRequest, VolumeId,
+};
 use wharf_core::{Error, ErrorKind};
 use wharf_testing::fakes::{FakeBackend, FakeClock, FakeNode, generous_policy};
 
@@ -24,17 +31,40 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let node = Arc::new(FakeNode::default());
-        let service = NodeService::new(DRIVER, Arc::new(FakeBackend::new(DRIVER)), node.clone(), Arc::new(FakeClock::default()), generous_policy());
+        let service = NodeService::new(
+            DRIVER,
+            Arc::new(FakeBackend::new(DRIVER)),
+            node.clone(),
+            Arc::new(FakeClock::default()),
+            generous_policy(),
+        );
         Self { node, service }
     }
 
     fn stage(&self, volume: &str, capability: Capability, at: &str) -> Result<(), Error> {
-        let request = StageRequest { volume: VolumeId::new(volume), capability, context: vec![], publish_context: vec![] };
+        let request = StageRequest {
+            volume: VolumeId::new(volume),
+            capability,
+            context: vec![],
+            publish_context: vec![],
+        };
         self.service.stage(&call(), &request, Path::new(at))
     }
 
-    fn publish(&self, volume: &str, capability: Capability, read_only: bool, target: &str) -> Result<(), Error> {
-        let request = PublishRequest { volume: VolumeId::new(volume), capability, read_only, context: vec![], publish_context: vec![] };
+    fn publish(
+        &self,
+        volume: &str,
+        capability: Capability,
+        read_only: bool,
+        target: &str,
+    ) -> Result<(), Error> {
+        let request = PublishRequest {
+            volume: VolumeId::new(volume),
+            capability,
+            read_only,
+            context: vec![],
+            publish_context: vec![],
+        };
         self.service.publish(&call(), &request, Path::new(target), Some(Path::new(STAGING)))
     }
 
@@ -64,7 +94,10 @@ fn call() -> Call {
 }
 
 fn mount() -> Capability {
-    Capability { access: AccessType::Mount { fs_type: "ext4".into(), flags: vec![] }, mode: AccessMode::SingleNodeWriter }
+    Capability {
+        access: AccessType::Mount { fs_type: "ext4".into(), flags: vec![] },
+        mode: AccessMode::SingleNodeWriter,
+    }
 }
 
 fn refused(result: Result<(), Error>, kind: ErrorKind, words: &str) {
@@ -133,7 +166,11 @@ fn a_path_of_another_volume_is_neither_unmounted_nor_published_from() {
     let rig = Rig::in_use();
     refused(rig.unpublish("w", TARGET), ErrorKind::FailedPrecondition, "belongs to volume v");
     refused(rig.unstage("w", STAGING), ErrorKind::FailedPrecondition, "belongs to volume v");
-    refused(rig.publish("w", mount(), false, "/kubelet/pod-2"), ErrorKind::FailedPrecondition, "belongs to volume v");
+    refused(
+        rig.publish("w", mount(), false, "/kubelet/pod-2"),
+        ErrorKind::FailedPrecondition,
+        "belongs to volume v",
+    );
     assert_eq!(rig.node.mounts().len(), 2);
 }
 
@@ -142,7 +179,11 @@ fn a_volume_that_is_staged_as_a_file_system_is_not_published_as_a_device() {
     let rig = Rig::new();
     rig.stage("v", mount(), STAGING).unwrap();
     let raw = Capability { access: AccessType::Block, ..mount() };
-    refused(rig.publish("v", raw.clone(), false, TARGET), ErrorKind::FailedPrecondition, "not staged");
+    refused(
+        rig.publish("v", raw.clone(), false, TARGET),
+        ErrorKind::FailedPrecondition,
+        "not staged",
+    );
     rig.unstage("v", STAGING).unwrap();
     rig.stage("v", raw.clone(), STAGING).unwrap();
     rig.publish("v", raw, false, TARGET).unwrap();
@@ -151,7 +192,9 @@ fn a_volume_that_is_staged_as_a_file_system_is_not_published_as_a_device() {
 #[test]
 fn staging_to_write_what_is_staged_to_read_is_another_use() {
     let rig = Rig::new();
-    rig.stage("v", Capability { mode: AccessMode::MultiNodeReaderOnly, ..mount() }, STAGING).unwrap();
-    rig.stage("v", Capability { mode: AccessMode::SingleNodeReaderOnly, ..mount() }, STAGING).unwrap();
+    rig.stage("v", Capability { mode: AccessMode::MultiNodeReaderOnly, ..mount() }, STAGING)
+        .unwrap();
+    rig.stage("v", Capability { mode: AccessMode::SingleNodeReaderOnly, ..mount() }, STAGING)
+        .unwrap();
     refused(rig.stage("v", mount(), STAGING), ErrorKind::AlreadyExists, "incompatible");
 }

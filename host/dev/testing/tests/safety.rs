@@ -1,7 +1,12 @@
-//! The invariants of `ARCHITECTURE.md`, on the real binary. Each test is named after the invariant that it holds to; the seventh has
-//! `disturbed.rs` to itself, and the sixth is about guests that misbehave, which live with `wharf-runtime`.
+//! The invariants of `ARCHITECTURE.md`, on the real binary. Each test is named after the invariant
+//! that it holds to; the seventh has `disturbed.rs` to itself, and the sixth is about guests that
+//! misbehave, which live with `wharf-runtime`.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 mod safety {
     pub mod cluster;
@@ -75,7 +80,8 @@ fn without_a_backend(restarted: Restarted) {
 fn invariant_2_a_disk_held_by_another_node_is_never_taken() {
     let Some(cluster) = Cluster::of("invariant_2_held") else { return };
     let (csi, one, two) = (&cluster.csi, &cluster.nodes[0], &cluster.nodes[1]);
-    let mut volume = csi.provision("pvc-held", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+    let mut volume =
+        csi.provision("pvc-held", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
     csi.attach(&mut volume, one).unwrap();
     let before = cluster.bed.region().disks();
     let error = csi.attach(&mut volume.clone(), two).unwrap_err();
@@ -98,8 +104,10 @@ fn invariant_2_a_disk_held_by_another_node_is_never_taken() {
 fn invariant_2_a_device_is_never_guessed() {
     let Some(cluster) = Cluster::of("invariant_2_guessed") else { return };
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
-    let mut volume = csi.provision("pvc-guess", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
-    let mut other = csi.provision("pvc-other", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+    let mut volume =
+        csi.provision("pvc-guess", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+    let mut other =
+        csi.provision("pvc-other", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
     csi.attach(&mut volume, node).unwrap();
     csi.attach(&mut other, node).unwrap();
     // Two new devices are there, and nothing says which is which.
@@ -107,7 +115,10 @@ fn invariant_2_a_device_is_never_guessed() {
     let device = fs::read_link(&link).unwrap();
     fs::remove_file(&link).unwrap();
     let error = csi.once().stage(&volume, node).unwrap_err();
-    assert!(error.to_string().contains(volume.handle.trim_start_matches("d-")), "the serial is named: {error}");
+    assert!(
+        error.to_string().contains(volume.handle.trim_start_matches("d-")),
+        "the serial is named: {error}"
+    );
     assert_eq!(cluster.bed.mounts(), []);
     symlink(device, &link).unwrap();
     csi.stage(&volume, node).unwrap();
@@ -122,8 +133,11 @@ fn invariant_2_a_device_is_never_guessed() {
 fn invariant_2_a_device_that_is_not_provably_blank_is_never_formatted() {
     let Some(cluster) = Cluster::of("invariant_2_blank") else { return };
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
-    // Somebody's bytes at the beginning, somebody's file in the middle (what is looked at there is a sample), somebody's bytes at the end.
-    for (name, at, length) in [("begin", 0, 16), ("middle", GIB / 2 + 12_345, 32 << 20), ("end", GIB - 512, 16)] {
+    // Somebody's bytes at the beginning, somebody's file in the middle (what is looked at there is
+    // a sample), somebody's bytes at the end.
+    for (name, at, length) in
+        [("begin", 0, 16), ("middle", GIB / 2 + 12_345, 32 << 20), ("end", GIB - 512, 16)]
+    {
         let mut raw = csi.provision(&format!("pvc-{name}"), GIB, &VolumeClass::raw(CLASS)).unwrap();
         let target = csi.start_pod(&mut raw, node, "writer").unwrap();
         let device = fs::File::options().write(true).open(&target).unwrap();
@@ -132,7 +146,10 @@ fn invariant_2_a_device_that_is_not_provably_blank_is_never_formatted() {
         drop(device);
         csi.unpublish(&raw, node, "writer").unwrap();
         csi.unstage(&raw, node).unwrap();
-        let volume = wharf_testing::player::CsiVolume { class: VolumeClass::file_system("ext4", CLASS), ..raw.clone() };
+        let volume = wharf_testing::player::CsiVolume {
+            class: VolumeClass::file_system("ext4", CLASS),
+            ..raw.clone()
+        };
         let error = csi.once().stage(&volume, node).unwrap_err();
         refused(&error, "FailedPrecondition");
         let device = fs::File::open(cluster.link_of(0, &volume.handle)).unwrap();
@@ -151,7 +168,8 @@ fn invariant_2_a_device_that_is_not_provably_blank_is_never_formatted() {
 fn invariant_2_a_volume_in_use_is_never_deleted() {
     let Some(cluster) = Cluster::of("invariant_2_in_use") else { return };
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
-    let mut volume = csi.provision("pvc-used", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+    let mut volume =
+        csi.provision("pvc-used", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
     let target = csi.start_pod(&mut volume, node, "pod").unwrap();
     fs::write(target.join("data"), "kept").unwrap();
     let before = cluster.bed.region().disks();
@@ -167,7 +185,10 @@ fn invariant_2_a_volume_in_use_is_never_deleted() {
 fn invariant_3_a_failed_step_leaves_the_mount_table_as_it_was() {
     let Some(cluster) = Cluster::of("invariant_3_failed") else { return };
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
-    let odd = VolumeClass { mount_options: vec!["nosuchoption".to_owned()], ..VolumeClass::file_system("ext4", CLASS) };
+    let odd = VolumeClass {
+        mount_options: vec!["nosuchoption".to_owned()],
+        ..VolumeClass::file_system("ext4", CLASS)
+    };
     let mut volume = csi.provision("pvc-odd", GIB, &odd).unwrap();
     csi.attach(&mut volume, node).unwrap();
     csi.once().stage(&volume, node).unwrap_err();
@@ -192,24 +213,33 @@ fn invariant_3_a_failed_step_leaves_the_mount_table_as_it_was() {
 fn invariant_3_a_mount_is_undone_when_the_step_after_it_fails() {
     let Some(cluster) = Cluster::of("invariant_3_undone") else { return };
     let (csi, node, machine) = (&cluster.csi, &cluster.nodes[0], cluster.bed.node(0));
-    let mut volume = csi.provision("pvc-undone", GIB, &VolumeClass::file_system("xfs", CLASS)).unwrap();
+    let mut volume =
+        csi.provision("pvc-undone", GIB, &VolumeClass::file_system("xfs", CLASS)).unwrap();
     csi.start_pod(&mut volume, node, "pod").unwrap();
     csi.end_pod(&volume, node, "pod").unwrap();
     csi.attach(&mut volume, node).unwrap();
-    // XFS grows once it is mounted. The program that does it is killed when it is about to; before it comes whatever else the step needs.
+    // XFS grows once it is mounted. The program that does it is killed when it is about to; before
+    // it comes whatever else the step needs.
     for at in 0.. {
         let larger = volume.bytes + GIB;
         csi.expand_controller(&mut volume, larger).unwrap();
         let pid = machine.server_pid();
-        let watched = Attached::to(pid, Moment { at, counted: Counted::Helpers, act: Act::KillCaller }).unwrap();
+        let watched =
+            Attached::to(pid, Moment { at, counted: Counted::Helpers, act: Act::KillCaller })
+                .unwrap();
         let staged = csi.once().stage(&volume, node);
         let mounts = cluster.bed.mounts();
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        );
         let traced = watched.wait().unwrap();
         machine.wait_for_server(pid).unwrap();
         assert!(traced.reached, "no program grows the file system: {:?}", traced.positions);
         assert_eq!(mounts.is_empty(), staged.is_err(), "{staged:?} {mounts:?}");
-        if traced.positions.last().and_then(|position| position.helper.as_deref()) == Some("xfs_growfs") {
+        if traced.positions.last().and_then(|position| position.helper.as_deref())
+            == Some("xfs_growfs")
+        {
             let error = staged.unwrap_err();
             assert!(error.to_string().contains("xfs_growfs"), "{error}");
             break;
@@ -226,7 +256,8 @@ fn invariant_3_a_mount_is_undone_when_the_step_after_it_fails() {
 fn invariant_3_a_retried_call_that_finds_its_work_done_does_nothing() {
     let Some(cluster) = Cluster::of("invariant_3_done") else { return };
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
-    let mut volume = csi.provision("pvc-done", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+    let mut volume =
+        csi.provision("pvc-done", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
     csi.start_pod(&mut volume, node, "pod").unwrap();
     let machine = cluster.bed.node(0);
     let before = cluster.bed.mounts();
@@ -235,7 +266,8 @@ fn invariant_3_a_retried_call_that_finds_its_work_done_does_nothing() {
     let watched = Attached::to(pid, Moment::never()).unwrap();
     csi.stage(&volume, node).unwrap();
     csi.publish(&volume, node, "pod", false).unwrap();
-    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    let _ =
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     let changes = watched.wait().unwrap().positions;
     let changes: Vec<_> = changes.iter().filter(|position| position.call != "openat").collect();
     assert!(changes.is_empty(), "{changes:?}");
@@ -256,12 +288,17 @@ fn invariant_4_no_secret_appears_in_a_log_an_argument_list_an_error_or_a_state_f
 fn invariant_5_no_host_code_branches_on_a_clouds_or_a_backends_name() {
     let host = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut found = Vec::new();
-    for room in ["src", "core/src", "runtime/src", "store/src", "node/src", "csi/src", "flexvolume/src"] {
+    for room in
+        ["src", "core/src", "runtime/src", "store/src", "node/src", "csi/src", "flexvolume/src"]
+    {
         for file in sources(&host.join(room)) {
             let text = fs::read_to_string(&file).unwrap();
             let product = text.split("#[cfg(test)]").next().unwrap_or_default();
             for line in product.lines().filter(|line| !line.trim_start().starts_with("//")) {
-                if ["alicloud", "aliyun", "alibaba"].iter().any(|name| line.to_lowercase().contains(name)) {
+                if ["alicloud", "aliyun", "alibaba"]
+                    .iter()
+                    .any(|name| line.to_lowercase().contains(name))
+                {
                     found.push(format!("{}: {}", file.display(), line.trim()));
                 }
             }
@@ -275,7 +312,9 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() {
             files.extend(sources(&entry));
-        } else if entry.extension().is_some_and(|extension| extension == "rs") && entry.file_stem().is_some_and(|name| name != "tests") {
+        } else if entry.extension().is_some_and(|extension| extension == "rs")
+            && entry.file_stem().is_some_and(|name| name != "tests")
+        {
             files.push(entry);
         }
     }
@@ -288,7 +327,8 @@ fn invariant_8_no_path_is_followed_out_of_its_root() {
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
     let outside = cluster.bed.folder().join("outside");
     fs::create_dir_all(&outside).unwrap();
-    let mut volume = csi.provision("pvc-link", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+    let mut volume =
+        csi.provision("pvc-link", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
     csi.attach(&mut volume, node).unwrap();
 
     // A link in the place of the staging folder, and one in the place of the folder above it.
@@ -306,7 +346,8 @@ fn invariant_8_no_path_is_followed_out_of_its_root() {
     fs::remove_file(&above).unwrap();
     csi.stage(&volume, node).unwrap();
 
-    // The same for the target: a pod's own folder is the one place that somebody else may have written to.
+    // The same for the target: a pod's own folder is the one place that somebody else may have
+    // written to.
     let target = volume.target(node, "pod");
     let above = target.parent().unwrap().to_owned();
     fs::create_dir_all(above.parent().unwrap()).unwrap();
@@ -317,9 +358,13 @@ fn invariant_8_no_path_is_followed_out_of_its_root() {
     fs::remove_file(&above).unwrap();
 
     // And a kubelet whose root is not the configured one.
-    let stranger = wharf_testing::player::CsiNode { root: cluster.bed.folder().join("stranger"), ..node.clone() };
+    let stranger = wharf_testing::player::CsiNode {
+        root: cluster.bed.folder().join("stranger"),
+        ..node.clone()
+    };
     refused(&csi.once().publish(&volume, &stranger, "pod", false).unwrap_err(), "InvalidArgument");
-    let mut left: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut left: Vec<_> =
+        fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.retain(|name| name != "globalmount" && name != "vol_data.json");
     assert!(left.is_empty(), "{left:?}");
 

@@ -1,6 +1,10 @@
 //! Replacing the backend on a live node, under load, and offering it broken ones.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,24 +22,34 @@ const GIB: u64 = 1 << 30;
 const CLASS: &[(&str, &str)] = &[("type", "cloud_auto")];
 
 fn active(bed: &Bed) -> String {
-    let ran = bed.manager().run(bed.parts(), &["backend", "show", "disk", "--output", "json"]).unwrap();
+    let ran =
+        bed.manager().run(bed.parts(), &["backend", "show", "disk", "--output", "json"]).unwrap();
     let shown: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     let generations = shown["generations"].as_array().unwrap();
-    let active = generations.iter().find(|generation| generation["number"] == shown["active"]).unwrap();
+    let active =
+        generations.iter().find(|generation| generation["number"] == shown["active"]).unwrap();
     active["manifest"]["version"].as_str().or(active["version"].as_str()).unwrap().to_owned()
 }
 
 fn install(bed: &Bed, file: &std::path::Path) -> Ran {
-    bed.manager().run(bed.parts(), &["backend".as_ref(), "install".as_ref(), file.as_os_str(), "--activate".as_ref()]).unwrap()
+    bed.manager()
+        .run(
+            bed.parts(),
+            &["backend".as_ref(), "install".as_ref(), file.as_os_str(), "--activate".as_ref()],
+        )
+        .unwrap()
 }
 
 #[test]
 fn no_call_fails_while_the_backend_is_replaced_under_load_and_broken_ones_are_refused() {
-    if !requirement::machine("no_call_fails_while_the_backend_is_replaced_under_load_and_broken_ones_are_refused") {
+    if !requirement::machine(
+        "no_call_fails_while_the_backend_is_replaced_under_load_and_broken_ones_are_refused",
+    ) {
         return;
     }
     // Long enough for attaches to be under way at every moment.
-    let delays = Delays { create: 100, attach: 700, device: 50, detach: 300, snapshot: 20, modify: 20 };
+    let delays =
+        Delays { create: 100, attach: 700, device: 50, detach: 300, snapshot: 20, modify: 20 };
     let bed = Bed::make(&BedOptions { delays, ..BedOptions::default() }).unwrap();
     bed.serve().unwrap();
     let failed: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -45,7 +59,8 @@ fn no_call_fails_while_the_backend_is_replaced_under_load_and_broken_ones_are_re
             heard.lock().unwrap().push(format!("{} of {}: {why}", event.call, event.volume));
         }
     }));
-    let node = csi.register(bed.node(0).name(), &bed.node(0).socket(), &bed.node(0).kubelet()).unwrap();
+    let node =
+        csi.register(bed.node(0).name(), &bed.node(0).socket(), &bed.node(0).kubelet()).unwrap();
     let newer = bed.parts().newer_disk("next").unwrap();
     let before = active(&bed);
     let (is_over, lives) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -56,7 +71,9 @@ fn no_call_fails_while_the_backend_is_replaced_under_load_and_broken_ones_are_re
             scope.spawn(move || {
                 for round in 0.. {
                     let name = format!("pvc-{worker}-{round}");
-                    let mut volume = csi.provision(&name, GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+                    let mut volume = csi
+                        .provision(&name, GIB, &VolumeClass::file_system("ext4", CLASS))
+                        .unwrap();
                     let target = csi.start_pod(&mut volume, node, &name).unwrap();
                     fs::write(target.join("data"), &name).unwrap();
                     csi.end_pod(&volume, node, &name).unwrap();
@@ -134,13 +151,15 @@ fn without_manifest(component: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_flexvolume_call_out_uses_the_backend_that_is_active_when_it_starts() {
-    if !requirement::machine("a_flexvolume_call_out_uses_the_backend_that_is_active_when_it_starts") {
+    if !requirement::machine("a_flexvolume_call_out_uses_the_backend_that_is_active_when_it_starts")
+    {
         return;
     }
     let bed = Bed::make(&BedOptions::default()).unwrap();
     bed.install_flexvolume().unwrap();
     bed.manager().serve("controller", bed.parts()).unwrap();
-    let disk = bed.csi().provision("pvc-flex", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
+    let disk =
+        bed.csi().provision("pvc-flex", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
     let volume = FlexVolume::new("pv-flex", "ext4", &[("volumeId", &disk.handle)]);
     let (manager, node) = (bed.manager().flex_node(), bed.node(0).flex_node());
     let device = bed.flex().attach(&volume, &manager, &node).unwrap();

@@ -1,6 +1,8 @@
-//! `cargo xtask bench`: what Wharf costs, as ratios to a floor or a peer measured in the same run. Prints a table, and JSON on request.
+//! `cargo xtask bench`: what Wharf costs, as ratios to a floor or a peer measured in the same run.
+//! Prints a table, and JSON on request.
 //!
-//! Nothing here passes or fails on a time: machines differ. The targets are printed beside the figures for a person to judge.
+//! Nothing here passes or fails on a time: machines differ. The targets are printed beside the
+//! figures for a person to judge.
 
 mod attaches;
 mod calls;
@@ -21,7 +23,8 @@ use crate::workspace::Workspace;
 
 use self::report::Report;
 
-/// Measures the release build: whole FlexVolume processes, single calls, swaps under load, a hundred attaches at a cloud's real rates.
+/// Measures the release build: whole FlexVolume processes, single calls, swaps under load, a
+/// hundred attaches at a cloud's real rates.
 #[derive(Args)]
 pub struct Options {
     /// A table, or JSON for scripts; progress is then told on standard error.
@@ -44,7 +47,8 @@ enum Output {
 /// The command.
 pub fn run(options: &Options) -> Result<ExitCode> {
     // Cargo's words, ours and those of what is measured go elsewhere.
-    let for_scripts = (options.output == Output::Json).then(command::keep_standard_output).transpose()?;
+    let for_scripts =
+        (options.output == Output::Json).then(command::keep_standard_output).transpose()?;
     let workspace = Workspace::load()?;
     let components = build_backends::all(&workspace, None)?;
     let parts = Parts { wharf: dist::build(&workspace)?, components };

@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use crate::command::{self, announce};
 use crate::workspace::Workspace;
 
-/// Among what the binary is built. Cargo chooses features of shared dependencies by what is built together, so asking for the other company
-/// compiles a part of them again.
+/// Among what the binary is built. Cargo chooses features of shared dependencies by what is built
+/// together, so asking for the other company compiles a part of them again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Company {
     /// The binary and what it needs: the shortest way from a fresh clone.

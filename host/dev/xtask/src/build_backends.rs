@@ -1,4 +1,5 @@
-//! `cargo xtask build-backends`: every guest of the workspace becomes `target/wharf/<name>.wasm`, ready for `wharf backend install`.
+//! `cargo xtask build-backends`: every guest of the workspace becomes `target/wharf/<name>.wasm`,
+//! ready for `wharf backend install`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,8 +20,9 @@ use crate::{deadline, supervise};
 
 /// Builds every backend and example into WebAssembly components.
 ///
-/// A guest is a package with a `manifest.toml` beside its `Cargo.toml`. Adds the Wasm target to the tool chain when it is missing, compiles
-/// all guests with one cargo call, wraps each by the contract in `wit/`, embeds its manifest and writes it only if it changed.
+/// A guest is a package with a `manifest.toml` beside its `Cargo.toml`. Adds the Wasm target to the
+/// tool chain when it is missing, compiles all guests with one cargo call, wraps each by the
+/// contract in `wit/`, embeds its manifest and writes it only if it changed.
 #[derive(Args)]
 pub struct Options {
     /// Build quickly and keep symbol names, for readable backtraces; larger and slower.
@@ -29,7 +31,8 @@ pub struct Options {
     /// Write here instead of to `target/wharf`.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Build `X` of the same version: adds `+X` to the version in the manifest and to the file's name.
+    /// Build `X` of the same version: adds `+X` to the version in the manifest and to the file's
+    /// name.
     #[arg(long, value_name = "X")]
     version_suffix: Option<String>,
     /// Compile with Debian's own packages even if the usual tool chain could.
@@ -37,9 +40,18 @@ pub struct Options {
     debian_compiler: bool,
 }
 
-/// Builds what other commands need before they start, and returns the folder. With a suffix: another build of everything, beside the plain one.
+/// Builds what other commands need before they start, and returns the folder. With a suffix:
+/// another build of everything, beside the plain one.
 pub fn all(workspace: &Workspace, suffix: Option<&str>) -> Result<PathBuf> {
-    build(workspace, &Options { debug: false, out: None, version_suffix: suffix.map(str::to_owned), debian_compiler: false })
+    build(
+        workspace,
+        &Options {
+            debug: false,
+            out: None,
+            version_suffix: suffix.map(str::to_owned),
+            debian_compiler: false,
+        },
+    )
 }
 
 /// The command.
@@ -66,19 +78,28 @@ fn build(workspace: &Workspace, options: &Options) -> Result<PathBuf> {
     let mut broken = Vec::new();
     for guest in &guests {
         match compiled.modules.get(&guest.package) {
-            Some(module) => write(guest, module, &out, suffix).with_context(|| format!("while making a component of {}", guest.package))?,
+            Some(module) => write(guest, module, &out, suffix)
+                .with_context(|| format!("while making a component of {}", guest.package))?,
             None => broken.push(guest.package.as_str()),
         }
     }
     ensure!(compiled.succeeded, "these guests do not compile: {}", broken.join(", "));
-    ensure!(broken.is_empty(), "cargo built no .wasm for {}: its Cargo.toml needs `[lib] crate-type = [\"cdylib\", \"rlib\"]`", broken.join(", "));
+    ensure!(
+        broken.is_empty(),
+        "cargo built no .wasm for {}: its Cargo.toml needs `[lib] crate-type = [\"cdylib\", \
+         \"rlib\"]`",
+        broken.join(", ")
+    );
     Ok(out)
 }
 
 /// Semantic versioning allows these after a plus sign, and file systems do too.
 fn check_suffix(suffix: &str) -> Result<()> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-    ensure!(!suffix.is_empty() && suffix.bytes().all(plain), "--version-suffix {suffix:?}: use letters, digits, dashes and dots");
+    ensure!(
+        !suffix.is_empty() && suffix.bytes().all(plain),
+        "--version-suffix {suffix:?}: use letters, digits, dashes and dots"
+    );
     Ok(())
 }
 
@@ -100,13 +121,26 @@ struct Compiled {
 }
 
 /// Cargo's progress and diagnostics go to the terminal, its messages come back.
-fn compile(workspace: &Workspace, compiler: &Compiler, guests: &[Guest], debug: bool) -> Result<Compiled> {
+fn compile(
+    workspace: &Workspace,
+    compiler: &Compiler,
+    guests: &[Guest],
+    debug: bool,
+) -> Result<Compiled> {
     let mut cargo = compiler.build(&workspace.root);
-    cargo.args(["--lib", "--keep-going", "--profile", if debug { "dev" } else { "guest" }, "--message-format", "json-render-diagnostics"]);
+    cargo.args([
+        "--lib",
+        "--keep-going",
+        "--profile",
+        if debug { "dev" } else { "guest" },
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
     guests.iter().for_each(|guest| {
         cargo.args(["--package", &guest.package]);
     });
-    let mut child = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let mut child =
+        cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let mut stdout = child.stdout.take().context("cargo has no output")?;
     let reading = std::thread::spawn(move || {
         let mut messages = Vec::new();
@@ -116,10 +150,17 @@ fn compile(workspace: &Workspace, compiler: &Compiler, guests: &[Guest], debug: 
     let messages = reading.join().map_err(|_| anyhow!("cargo's output was not read"))??;
     let mut modules = BTreeMap::new();
     for line in String::from_utf8_lossy(&messages).lines() {
-        let message: CargoMessage = serde_json::from_str(line).context("cannot read what cargo printed")?;
-        let package = workspace.packages.iter().find(|package| package.manifest() == message.manifest_path);
-        let module = message.filenames.into_iter().find(|file| file.extension().is_some_and(|extension| extension == "wasm"));
-        if let (true, Some(package), Some(module)) = (message.reason == "compiler-artifact", package, module) {
+        let message: CargoMessage =
+            serde_json::from_str(line).context("cannot read what cargo printed")?;
+        let package =
+            workspace.packages.iter().find(|package| package.manifest() == message.manifest_path);
+        let module = message
+            .filenames
+            .into_iter()
+            .find(|file| file.extension().is_some_and(|extension| extension == "wasm"));
+        if let (true, Some(package), Some(module)) =
+            (message.reason == "compiler-artifact", package, module)
+        {
             modules.insert(package.name.clone(), module);
         }
     }
@@ -130,7 +171,10 @@ fn compile(workspace: &Workspace, compiler: &Compiler, guests: &[Guest], debug: 
 fn write(guest: &Guest, module: &Path, out: &Path, suffix: Option<&str>) -> Result<()> {
     let module = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
     let manifest = serde_json::to_vec(&guest.manifest)?;
-    let name = suffix.map_or_else(|| guest.manifest.name.clone(), |suffix| format!("{}+{suffix}", guest.manifest.name));
+    let name = suffix.map_or_else(
+        || guest.manifest.name.clone(),
+        |suffix| format!("{}+{suffix}", guest.manifest.name),
+    );
     let target = out.join(format!("{name}.wasm"));
     let made_from = out.join(format!(".{name}.made-from"));
     let input = component::digest(&[component::RECIPE.as_bytes(), &module, &manifest]);
@@ -147,11 +191,15 @@ fn write(guest: &Guest, module: &Path, out: &Path, suffix: Option<&str>) -> Resu
     }
     let state = if known { "unchanged" } else { "written" };
     let kilobytes = component.len().div_ceil(1024);
-    println!("    {name:<24} {:<14} {kilobytes:>5} KiB  sha256:{:.12}  {state}", guest.manifest.version, digest);
+    println!(
+        "    {name:<24} {:<14} {kilobytes:>5} KiB  sha256:{:.12}  {state}",
+        guest.manifest.version, digest
+    );
     Ok(())
 }
 
-/// In one step, so that a reader (a watched folder, say) sees the old file or the new one; a file with the same content is left alone.
+/// In one step, so that a reader (a watched folder, say) sees the old file or the new one; a file
+/// with the same content is left alone.
 fn replace(target: &Path, content: &[u8]) -> Result<()> {
     if fs::read(target).is_ok_and(|old| old == content) {
         return Ok(());
@@ -160,7 +208,8 @@ fn replace(target: &Path, content: &[u8]) -> Result<()> {
     let name = target.file_name().context("a file without a name")?.to_string_lossy();
     let partial = folder.join(format!(".{name}.{}.partial", std::process::id()));
     fs::write(&partial, content).with_context(|| format!("cannot write {}", partial.display()))?;
-    fs::rename(&partial, target).with_context(|| format!("cannot put {} in place", target.display()))
+    fs::rename(&partial, target)
+        .with_context(|| format!("cannot put {} in place", target.display()))
 }
 
 #[cfg(test)]

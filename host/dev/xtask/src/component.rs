@@ -1,5 +1,6 @@
-//! A core module becomes a component: custom sections that nothing reads are dropped, the module is wrapped by the contract that it was
-//! built against, and its manifest is appended. The same input gives the same bytes. Called by `build-backends`.
+//! A core module becomes a component: custom sections that nothing reads are dropped, the module is
+//! wrapped by the contract that it was built against, and its manifest is appended. The same input
+//! gives the same bytes. Called by `build-backends`.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -26,7 +27,8 @@ pub fn componentize(module: &[u8], manifest_json: &[u8]) -> Result<Vec<u8>> {
         .validate(true)
         .encode()
         .context("the module does not fit the contract")?;
-    CustomSection { name: Cow::Borrowed(manifest::SECTION), data: Cow::Borrowed(manifest_json) }.append_to_component(&mut component);
+    CustomSection { name: Cow::Borrowed(manifest::SECTION), data: Cow::Borrowed(manifest_json) }
+        .append_to_component(&mut component);
     wasmparser::validate(&component).context("the component is not valid WebAssembly")?;
     Ok(component)
 }
@@ -36,7 +38,9 @@ pub fn manifest_of(component: &Path) -> Result<Manifest> {
     let read = || {
         for payload in Parser::new(0).parse_all(&std::fs::read(component)?) {
             match payload? {
-                Payload::CustomSection(section) if section.name() == manifest::SECTION => return Ok(serde_json::from_slice(section.data())?),
+                Payload::CustomSection(section) if section.name() == manifest::SECTION => {
+                    return Ok(serde_json::from_slice(section.data())?);
+                }
                 _ => {}
             }
         }
@@ -45,7 +49,8 @@ pub fn manifest_of(component: &Path) -> Result<Manifest> {
     read().with_context(|| format!("cannot read the manifest of {}", component.display()))
 }
 
-/// The SHA-256 of all parts, in hexadecimal. A part's length counts, so that moving bytes between parts changes the result.
+/// The SHA-256 of all parts, in hexadecimal. A part's length counts, so that moving bytes between
+/// parts changes the result.
 pub fn digest(parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -67,7 +72,9 @@ fn without_custom_sections(module: &[u8]) -> Result<Vec<u8>> {
             payload => {
                 if let Some((id, range)) = payload.as_section() {
                     let (start, end) = (usize::try_from(range.start)?, usize::try_from(range.end)?);
-                    let data = module.get(start..end).context("a section reaches past the end of the module")?;
+                    let data = module
+                        .get(start..end)
+                        .context("a section reaches past the end of the module")?;
                     kept.section(&RawSection { id, data });
                 }
             }

@@ -1,5 +1,6 @@
-//! Until when what is under way may take. One for the whole process, because every build and installation that a part of `test` or `ci` sets
-//! off has to keep to the part's, however deep down it is started. Set for each part; other commands have none, for a person watches them.
+//! Until when what is under way may take. One for the whole process, because every build and
+//! installation that a part of `test` or `ci` sets off has to keep to the part's, however deep down
+//! it is started. Set for each part; other commands have none, for a person watches them.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,5 +17,8 @@ pub fn set(limit: Duration) {
 
 /// How much is left.
 pub fn left() -> Duration {
-    UNTIL.lock().unwrap_or_else(PoisonError::into_inner).map_or(FOR_EVER, |until| until.saturating_duration_since(Instant::now()))
+    UNTIL
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .map_or(FOR_EVER, |until| until.saturating_duration_since(Instant::now()))
 }

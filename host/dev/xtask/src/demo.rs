@@ -1,5 +1,6 @@
-//! `cargo xtask demo`: what Wharf is for, shown from kubelet's call to a mounted file system, by the real binary against a simulated region
-//! on loopback. Also a part of `test` and `ci`, as the one test that a person can read along.
+//! `cargo xtask demo`: what Wharf is for, shown from kubelet's call to a mounted file system, by
+//! the real binary against a simulated region on loopback. Also a part of `test` and `ci`, as the
+//! one test that a person can read along.
 
 mod csi;
 mod event;
@@ -35,13 +36,18 @@ use crate::supervise;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
-/// Shows the main job against a simulated region: a disk from kubelet's call to a mounted file system, over CSI and over FlexVolume.
+/// Shows the main job against a simulated region: a disk from kubelet's call to a mounted file
+/// system, over CSI and over FlexVolume.
 ///
-/// Builds what it needs first. Needs root, for loop devices and mounts, and leaves nothing behind, also after Ctrl-C.
+/// Builds what it needs first. Needs root, for loop devices and mounts, and leaves nothing behind,
+/// also after Ctrl-C.
 #[derive(Args)]
-#[command(after_help = "Exit codes: 0 everything was shown, 1 something failed, 130 ended by a signal.")]
+#[command(
+    after_help = "Exit codes: 0 everything was shown, 1 something failed, 130 ended by a signal."
+)]
 pub struct Options {
-    /// Text for people, or one JSON object for each event; what is built is then told on standard error.
+    /// Text for people, or one JSON object for each event; what is built is then told on standard
+    /// error.
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
     /// Use the binary and the components that are built already.
@@ -62,7 +68,8 @@ enum Output {
 const SUFFIX: &str = "demo2";
 
 /// Long enough to be seen as states of their own, short enough to follow.
-const DELAYS: Delays = Delays { create: 50, attach: 250, device: 100, detach: 250, snapshot: 100, modify: 100 };
+const DELAYS: Delays =
+    Delays { create: 50, attach: 250, device: 100, detach: 250, snapshot: 100, modify: 100 };
 
 /// What is asked of a process that a signal ended.
 const BY_SIGNAL: u8 = 130;
@@ -75,7 +82,10 @@ const LOG_TAIL: usize = 15;
 
 /// The command.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    ensure!(packages::is_root(), "the demo mounts file systems and makes loop devices: run it as root");
+    ensure!(
+        packages::is_root(),
+        "the demo mounts file systems and makes loop devices: run it as root"
+    );
     let teller = Arc::new(Teller::new(options.output)?);
     packages::ensure(&[&[packages::C_COMPILER], packages::BLOCK_DEVICES].concat())?;
     let workspace = Workspace::load()?;
@@ -86,19 +96,30 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let newer = parts.component(&format!("disk+{SUFFIX}"));
     ensure!(newer.is_file(), "there is no {}: leave out --no-build", newer.display());
     let interrupt = Interrupt::listen()?;
-    teller.tell(&Event::Note { text: "starting a region with 2 instances, and the machines in it".to_owned() });
+    teller.tell(&Event::Note {
+        text: "starting a region with 2 instances, and the machines in it".to_owned(),
+    });
     Ok(perform(&teller, &interrupt, parts, newer))
 }
 
-/// The part of `test` and `ci`: another process, so that the time limit and its signals concern the demo alone.
+/// The part of `test` and `ci`: another process, so that the time limit and its signals concern the
+/// demo alone.
 pub fn part(workspace: &Workspace) -> Result<Tally> {
     if !packages::is_root() {
         return Ok(Tally::absent("the demo needs root"));
     }
     build(workspace, Company::Tests)?;
     let mut demo = Command::new(THIS_PROGRAM);
-    let status = supervise::run(demo.current_dir(&workspace.root).args(["demo", "--no-build"]), deadline::left(), |_| {})?;
-    Ok(if status.success() { Tally::one_passed() } else { Tally::failed(format!("the demo failed ({status}); its last lines say why")) })
+    let status = supervise::run(
+        demo.current_dir(&workspace.root).args(["demo", "--no-build"]),
+        deadline::left(),
+        |_| {},
+    )?;
+    Ok(if status.success() {
+        Tally::one_passed()
+    } else {
+        Tally::failed(format!("the demo failed ({status}); its last lines say why"))
+    })
 }
 
 fn build(workspace: &Workspace, company: Company) -> Result<()> {
@@ -111,16 +132,21 @@ fn build(workspace: &Workspace, company: Company) -> Result<()> {
 /// From the first machine to the proof that nothing is left.
 fn perform(teller: &Arc<Teller>, interrupt: &Interrupt, parts: Parts, newer: PathBuf) -> ExitCode {
     let mut folder = None;
-    // Players cannot be told to stop: a signal unwinds through them, and the bed is taken down on the way.
+    // Players cannot be told to stop: a signal unwinds through them, and the bed is taken down on
+    // the way.
     let shown = catch_unwind(AssertUnwindSafe(|| {
-        let bed = Bed::make_with(&BedOptions { delays: DELAYS, call_out_log: "debug", ..BedOptions::default() }, parts)?;
+        let bed = Bed::make_with(
+            &BedOptions { delays: DELAYS, call_out_log: "debug", ..BedOptions::default() },
+            parts,
+        )?;
         folder = Some(bed.folder().to_owned());
         interrupt.check()?;
         let scene = Scene::new(bed, Arc::clone(teller), interrupt.clone())?;
         let shown = chapters(&scene, &newer);
         teller.set_cloud_requests(scene.cloud_requests());
         if let (Err(error), false) = (&shown, interrupt.is_pressed()) {
-            teller.tell(&Event::Failed { why: format!("{error:#}"), log: scene.log_tails(LOG_TAIL) });
+            teller
+                .tell(&Event::Failed { why: format!("{error:#}"), log: scene.log_tails(LOG_TAIL) });
         }
         shown
     }));

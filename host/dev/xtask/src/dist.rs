@@ -1,5 +1,6 @@
-//! `cargo xtask dist`: what is put on nodes. The binary is linked statically and to fixed addresses: a call-out then starts in a fraction of the
-//! time that a dynamic one needs, and it runs in images that have nothing else in them (kube-controller-manager's, for one).
+//! `cargo xtask dist`: what is put on nodes. The binary is linked statically and to fixed
+//! addresses: a call-out then starts in a fraction of the time that a dynamic one needs, and it
+//! runs in images that have nothing else in them (kube-controller-manager's, for one).
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +17,8 @@ use crate::workspace::Workspace;
 /// A C compiler for musl, for the native parts of dependencies.
 const MUSL_COMPILER: Need = Need::of("musl-gcc", &["musl-tools"]);
 
-/// Builds what is installed on nodes: the static `wharf` binary and the components, in `target/dist`.
+/// Builds what is installed on nodes: the static `wharf` binary and the components, in
+/// `target/dist`.
 #[derive(Args)]
 pub struct Options {}
 
@@ -31,7 +33,8 @@ pub fn run(_options: &Options) -> Result<ExitCode> {
     let files = std::iter::once(binary).chain(names.iter().map(|name| components.join(name)));
     for file in files {
         let copy = folder.join(file.file_name().context("a file without a name")?);
-        fs::copy(&file, &copy).with_context(|| format!("cannot copy {} to {}", file.display(), copy.display()))?;
+        fs::copy(&file, &copy)
+            .with_context(|| format!("cannot copy {} to {}", file.display(), copy.display()))?;
         println!("    {}", copy.display());
     }
     Ok(ExitCode::SUCCESS)
@@ -47,7 +50,10 @@ pub fn build(workspace: &Workspace) -> Result<PathBuf> {
     let mut build = command::cargo();
     build
         .current_dir(&workspace.root)
-        .env(format!("CARGO_TARGET_{}_RUSTFLAGS", variable.to_uppercase()), "-C relocation-model=static -C target-feature=+crt-static")
+        .env(
+            format!("CARGO_TARGET_{}_RUSTFLAGS", variable.to_uppercase()),
+            "-C relocation-model=static -C target-feature=+crt-static",
+        )
         .env(format!("CC_{variable}"), MUSL_COMPILER.program)
         .args(["build", "--release", "--package", "wharf", "--target", &target]);
     command::run(&mut build)?;
@@ -57,12 +63,18 @@ pub fn build(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 fn add_target(target: &str) -> Result<()> {
-    let libraries = command::output(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))?;
+    let libraries = command::output(Command::new("rustc").args([
+        "--print",
+        "target-libdir",
+        "--target",
+        target,
+    ]))?;
     if PathBuf::from(libraries.trim()).is_dir() {
         return Ok(());
     }
-    let rustup =
-        command::find_program("rustup").with_context(|| format!("the Rust target {target} is not installed, and there is no rustup to add it"))?;
+    let rustup = command::find_program("rustup").with_context(|| {
+        format!("the Rust target {target} is not installed, and there is no rustup to add it")
+    })?;
     announce(&format!("adding the target {target} with rustup"));
     command::run(Command::new(rustup).args(["target", "add", target]))
 }

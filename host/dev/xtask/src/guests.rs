@@ -1,5 +1,6 @@
-//! The guests of the workspace: members with a `manifest.toml` beside their `Cargo.toml`. Reads and checks that file, and writes what
-//! goes into the component. Called by `build-backends`; knows nothing about compiling.
+//! The guests of the workspace: members with a `manifest.toml` beside their `Cargo.toml`. Reads and
+//! checks that file, and writes what goes into the component. Called by `build-backends`; knows
+//! nothing about compiling.
 
 use std::path::Path;
 
@@ -13,7 +14,8 @@ use crate::workspace::{Package, Workspace};
 /// The file that makes a package a guest.
 const MANIFEST_FILE: &str = "manifest.toml";
 
-/// A guest as its author describes it. Stricter than [`Manifest`]: a host ignores what it does not know, an author must not mistype it.
+/// A guest as its author describes it. Stricter than [`Manifest`]: a host ignores what it does not
+/// know, an author must not mistype it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ManifestFile {
@@ -43,9 +45,18 @@ struct Node {
 
 impl ManifestFile {
     fn with_version(self, version: String) -> Manifest {
-        let request = self.request.into_iter().map(|Request { endpoint, signed, actions }| EndpointRequest { endpoint, signed, actions });
+        let request = self.request.into_iter().map(|Request { endpoint, signed, actions }| {
+            EndpointRequest { endpoint, signed, actions }
+        });
         let node = NodeRequest { steps: self.node.steps };
-        Manifest { name: self.name, version, world: self.world, contract: self.contract, request: request.collect(), node }
+        Manifest {
+            name: self.name,
+            version,
+            world: self.world,
+            contract: self.contract,
+            request: request.collect(),
+            node,
+        }
     }
 }
 
@@ -65,14 +76,22 @@ pub fn find(workspace: &Workspace, suffix: Option<&str>) -> Result<Vec<Guest>> {
     for package in &workspace.packages {
         let file = package.folder().join(MANIFEST_FILE);
         if file.is_file() {
-            guests.push(read(package, &file, &contract, suffix).with_context(|| format!("in {}", file.display()))?);
+            guests.push(
+                read(package, &file, &contract, suffix)
+                    .with_context(|| format!("in {}", file.display()))?,
+            );
         }
     }
     refuse_twins(&guests)?;
     Ok(guests)
 }
 
-fn read(package: &Package, file: &Path, contract: &Contract, suffix: Option<&str>) -> Result<Guest> {
+fn read(
+    package: &Package,
+    file: &Path,
+    contract: &Contract,
+    suffix: Option<&str>,
+) -> Result<Guest> {
     let manifest: ManifestFile = toml::from_str(&std::fs::read_to_string(file)?)?;
     contract.check(&manifest)?;
     check_name(&manifest.name)?;
@@ -88,15 +107,23 @@ fn check_name(name: &str) -> Result<()> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     ensure!(
         !name.is_empty() && name.bytes().all(plain) && !name.starts_with('-'),
-        "name = {name:?}: use lower-case letters, digits and dashes, beginning with a letter or digit"
+        "name = {name:?}: use lower-case letters, digits and dashes, beginning with a letter or \
+         digit"
     );
     Ok(())
 }
 
 fn refuse_twins(guests: &[Guest]) -> Result<()> {
     for (index, guest) in guests.iter().enumerate() {
-        if let Some(twin) = guests.iter().take(index).find(|other| other.manifest.name == guest.manifest.name) {
-            bail!("{} and {} both have a manifest with name = {:?}", twin.package, guest.package, guest.manifest.name);
+        if let Some(twin) =
+            guests.iter().take(index).find(|other| other.manifest.name == guest.manifest.name)
+        {
+            bail!(
+                "{} and {} both have a manifest with name = {:?}",
+                twin.package,
+                guest.package,
+                guest.manifest.name
+            );
         }
     }
     Ok(())
@@ -111,19 +138,33 @@ struct Contract {
 impl Contract {
     fn read(folder: &Path) -> Result<Self> {
         let mut resolve = Resolve::default();
-        let (id, _) = resolve.push_dir(folder).with_context(|| format!("cannot read the contract in {}", folder.display()))?;
+        let (id, _) = resolve
+            .push_dir(folder)
+            .with_context(|| format!("cannot read the contract in {}", folder.display()))?;
         Self::of(&resolve, id)
     }
 
     fn of(resolve: &Resolve, id: PackageId) -> Result<Self> {
         let package = resolve.packages.get(id).context("the contract has no package")?;
-        Ok(Self { package: package.name.to_string(), worlds: package.worlds.keys().cloned().collect() })
+        Ok(Self {
+            package: package.name.to_string(),
+            worlds: package.worlds.keys().cloned().collect(),
+        })
     }
 
     fn check(&self, manifest: &ManifestFile) -> Result<()> {
-        ensure!(manifest.contract == self.package, "contract = {:?}, but `wit/` is {:?}", manifest.contract, self.package);
+        ensure!(
+            manifest.contract == self.package,
+            "contract = {:?}, but `wit/` is {:?}",
+            manifest.contract,
+            self.package
+        );
         let world = manifest.world.word();
-        ensure!(self.worlds.iter().any(|known| known == world), "world = {world:?}, but `wit/` has only {}", self.worlds.join(", "));
+        ensure!(
+            self.worlds.iter().any(|known| known == world),
+            "world = {world:?}, but `wit/` has only {}",
+            self.worlds.join(", ")
+        );
         Ok(())
     }
 }
@@ -145,7 +186,10 @@ mod tests {
     "#;
 
     fn contract() -> Contract {
-        Contract { package: "wharf:volume@0.1.0".into(), worlds: vec!["backend".into(), "cloud-auth".into()] }
+        Contract {
+            package: "wharf:volume@0.1.0".into(),
+            worlds: vec!["backend".into(), "cloud-auth".into()],
+        }
     }
 
     fn parse(text: &str) -> Result<Guest> {
@@ -186,8 +230,14 @@ mod tests {
 
     #[test]
     fn the_contract_of_this_tree_has_both_worlds() {
-        let contract = Contract::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../wit"))).unwrap();
+        let contract =
+            Contract::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../wit")))
+                .unwrap();
         assert!(contract.package.starts_with("wharf:volume@"));
-        assert!(["backend", "cloud-auth"].iter().all(|world| contract.worlds.iter().any(|found| found == world)));
+        assert!(
+            ["backend", "cloud-auth"]
+                .iter()
+                .all(|world| contract.worlds.iter().any(|found| found == world))
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! One instance of a simulated region made ready for the real binary: its folders, its keys, a `wharf.toml` that works as it stands, and a
-//! store with the components in it. Called by `region`, by the csi-sanity part and by whatever plays a node.
+//! One instance of a simulated region made ready for the real binary: its folders, its keys, a
+//! `wharf.toml` that works as it stands, and a store with the components in it. Called by `region`,
+//! by the csi-sanity part and by whatever plays a node.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
@@ -34,10 +35,16 @@ pub struct Equipment<'a> {
     pub kubelet_root: Option<&'a Path>,
 }
 
-/// Writes the configuration and fills the store. Returns the configuration's path. May be repeated over the same folder.
-pub fn prepare_instance(region: &RegionDescription, instance: &InstanceDescription, equipment: Equipment) -> Result<PathBuf> {
+/// Writes the configuration and fills the store. Returns the configuration's path. May be repeated
+/// over the same folder.
+pub fn prepare_instance(
+    region: &RegionDescription,
+    instance: &InstanceDescription,
+    equipment: Equipment,
+) -> Result<PathBuf> {
     let folder = instance.config.parent().context("the instance's configuration has no folder")?;
-    let kubelet_root = equipment.kubelet_root.map_or_else(|| folder.join("kubelet"), Path::to_owned);
+    let kubelet_root =
+        equipment.kubelet_root.map_or_else(|| folder.join("kubelet"), Path::to_owned);
     for path in [folder.join("state"), folder.join("sockets"), kubelet_root.clone()] {
         fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
     }
@@ -46,7 +53,11 @@ pub fn prepare_instance(region: &RegionDescription, instance: &InstanceDescripti
     let text = configuration(region, instance, folder, &kubelet_root, &requests);
     write_private(&instance.config, text.as_bytes())?;
     for name in [AUTH, BACKEND] {
-        install(equipment.wharf, &instance.config, &equipment.components.join(format!("{name}.wasm")))?;
+        install(
+            equipment.wharf,
+            &instance.config,
+            &equipment.components.join(format!("{name}.wasm")),
+        )?;
     }
     Ok(instance.config.clone())
 }
@@ -54,12 +65,21 @@ pub fn prepare_instance(region: &RegionDescription, instance: &InstanceDescripti
 /// Puts one component into the store of a configuration and makes it active.
 pub fn install(wharf: &Path, config: &Path, component: &Path) -> Result<()> {
     let mut install = Command::new(wharf);
-    install.arg("--config").arg(config).args(["backend", "install"]).arg(component).arg("--activate");
+    install
+        .arg("--config")
+        .arg(config)
+        .args(["backend", "install"])
+        .arg(component)
+        .arg("--activate");
     command::output(&mut install).map(drop)
 }
 
 fn write_keys(folder: &Path, instance: &InstanceDescription) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
     write_private(&folder.join("access-key-id"), instance.keys.access_key_id.as_bytes())?;
     write_private(&folder.join("access-key-secret"), instance.keys.access_key_secret.as_bytes())
 }
@@ -67,14 +87,21 @@ fn write_keys(folder: &Path, instance: &InstanceDescription) -> Result<()> {
 /// Readable by the owner alone from the first byte on.
 fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         file.write_all(content)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A simulated region's operator grants what the component asks for; a real one reads it first.
-fn configuration(region: &RegionDescription, instance: &InstanceDescription, folder: &Path, kubelet_root: &Path, asks: &Manifest) -> String {
+fn configuration(
+    region: &RegionDescription,
+    instance: &InstanceDescription,
+    folder: &Path,
+    kubelet_root: &Path,
+    asks: &Manifest,
+) -> String {
     let path = |name: &str| quoted(&folder.join(name).to_string_lossy());
     let mut text = format!(
         r#"# The instance {id} of the simulated region {region}. Written anew whenever the region starts.
@@ -129,7 +156,9 @@ config = {{ region = {region}, cluster-id = "wharf" }}
     for request in &asks.request {
         let account = if request.signed { "account = \"cloud\"\n" } else { "" };
         let (endpoint, actions) = (quoted(&request.endpoint), list(&request.actions));
-        text += &format!("\n[[backend.{BACKEND}.grant]]\nendpoint = {endpoint}\n{account}actions = {actions}\n");
+        text += &format!(
+            "\n[[backend.{BACKEND}.grant]]\nendpoint = {endpoint}\n{account}actions = {actions}\n"
+        );
     }
     let steps = list(&asks.node.steps);
     text + &format!(
@@ -144,7 +173,8 @@ backend = "{BACKEND}"
 flexvolume = ["alicloud/disk"]
 
 [flexvolume]
-# Ids of instances may stand for node names; any other name means this machine, as where kubelet itself attaches.
+# Ids of instances may stand for node names; any other name means this machine, as where kubelet
+# itself attaches.
 node-id-prefixes = ["i-"]
 node-name = "any"
 legacy-state = {{ "alicloud/disk" = "/etc/kubernetes/volumes/disk" }}
@@ -172,7 +202,11 @@ mod tests {
     }
 
     fn written(folder: &str) -> String {
-        let endpoints = Endpoints { ecs: "http://127.0.0.1:1".into(), sts: "http://127.0.0.1:2".into(), metadata: "http://127.0.0.1:3".into() };
+        let endpoints = Endpoints {
+            ecs: "http://127.0.0.1:1".into(),
+            sts: "http://127.0.0.1:2".into(),
+            metadata: "http://127.0.0.1:3".into(),
+        };
         let instance = InstanceDescription {
             id: "i-1".into(),
             zone: "z".into(),
@@ -181,20 +215,40 @@ mod tests {
             metadata: "http://127.0.0.1:4".into(),
             by_id: Path::new(folder).join("dev/disk/by-id"),
         };
-        let region =
-            RegionDescription { region: "cn-wharf-1".into(), zones: vec![], account: "1".into(), endpoints, admin: keys(), instances: vec![] };
+        let region = RegionDescription {
+            region: "cn-wharf-1".into(),
+            zones: vec![],
+            account: "1".into(),
+            endpoints,
+            admin: keys(),
+            instances: vec![],
+        };
         let asks = Manifest {
             name: BACKEND.into(),
             version: "1.0.0".into(),
             world: World::Backend,
             contract: "wharf:volume@0.1.0".into(),
             request: vec![
-                EndpointRequest { endpoint: "ecs".into(), signed: true, actions: vec!["AttachDisk".into()] },
-                EndpointRequest { endpoint: "metadata".into(), signed: false, actions: vec!["GET /latest".into()] },
+                EndpointRequest {
+                    endpoint: "ecs".into(),
+                    signed: true,
+                    actions: vec!["AttachDisk".into()],
+                },
+                EndpointRequest {
+                    endpoint: "metadata".into(),
+                    signed: false,
+                    actions: vec!["GET /latest".into()],
+                },
             ],
             node: NodeRequest { steps: vec!["find-device".into(), "format".into()] },
         };
-        configuration(&region, &instance, Path::new(folder), &Path::new(folder).join("kubelet"), &asks)
+        configuration(
+            &region,
+            &instance,
+            Path::new(folder),
+            &Path::new(folder).join("kubelet"),
+            &asks,
+        )
     }
 
     #[test]

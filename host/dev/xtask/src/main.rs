@@ -1,5 +1,6 @@
-//! `cargo xtask …`: everything that is done to the source tree rather than by the product. One module per command; what several
-//! commands share (running programs, the workspace's layout, system packages) stands in modules of its own.
+//! `cargo xtask …`: everything that is done to the source tree rather than by the product. One
+//! module per command; what several commands share (running programs, the workspace's layout,
+//! system packages) stands in modules of its own.
 
 mod bench;
 mod binary;
@@ -35,8 +36,10 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
     name = "cargo xtask",
     arg_required_else_help = true,
     after_help = "Examples:
-  cargo xtask demo                        the main job, from kubelet's call to a mounted file system
-  cargo xtask build-backends              components in target/wharf, ready for `wharf backend install`
+  cargo xtask demo                        the main job, from kubelet's call to a mounted file \
+                  system
+  cargo xtask build-backends              components in target/wharf, ready for `wharf backend \
+                  install`
   cargo xtask test --only csi-sanity      one part of the tests
   cargo xtask region --dir /tmp/region    a cloud of your own, with a wharf.toml for every node
 
@@ -50,9 +53,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     BuildBackends(build_backends::Options),
-    /// Tests what the product does: guests, unit tests, node and end-to-end tests, csi-sanity. Runs to the end and names every failure there.
+    /// Tests what the product does: guests, unit tests, node and end-to-end tests, csi-sanity. Runs
+    /// to the end and names every failure there.
     Test(test::Options),
-    /// Everything that `test` runs, and what concerns the source: formatting, lints, documentation, layout. Before you push.
+    /// Everything that `test` runs, and what concerns the source: formatting, lints, documentation,
+    /// layout. Before you push.
     Ci(test::Options),
     Sanity(sanity::Options),
     Region(region::Options),
@@ -81,7 +86,9 @@ fn main() -> ExitCode {
 /// The help of `test` and `ci` shows the table of parts.
 fn parse() -> Command {
     let command = Arguments::command();
-    let command = ["test", "ci"].into_iter().fold(command, |command, name| command.mut_subcommand(name, |sub| sub.after_help(test::parts_help())));
+    let command = ["test", "ci"].into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |sub| sub.after_help(test::parts_help()))
+    });
     Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit()).command
 }
 

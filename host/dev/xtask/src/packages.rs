@@ -1,5 +1,6 @@
-//! System packages: which program comes from which, and installing what is missing. With root and `apt-get` it installs; else it prints
-//! the one line that would. Called by every command that needs more than a Rust tool chain.
+//! System packages: which program comes from which, and installing what is missing. With root and
+//! `apt-get` it installs; else it prints the one line that would. Called by every command that
+//! needs more than a Rust tool chain.
 
 use std::process::Command;
 use std::sync::Once;
@@ -13,7 +14,8 @@ use crate::command::{self, announce};
 pub struct Need {
     /// Looked for in `PATH`.
     pub program: &'static str,
-    /// With these arguments it must succeed: for what a package splits off from its program. Empty: it is enough that it is there.
+    /// With these arguments it must succeed: for what a package splits off from its program.
+    /// Empty: it is enough that it is there.
     pub probe: &'static [&'static str],
     /// Debian's names of the packages.
     pub packages: &'static [&'static str],
@@ -26,8 +28,9 @@ impl Need {
     }
 
     fn is_there(&self) -> bool {
-        command::find_program(self.program)
-            .is_some_and(|program| self.probe.is_empty() || command::output(Command::new(program).args(self.probe)).is_ok())
+        command::find_program(self.program).is_some_and(|program| {
+            self.probe.is_empty() || command::output(Command::new(program).args(self.probe)).is_ok()
+        })
     }
 }
 
@@ -44,7 +47,11 @@ pub const BLKID: Need = Need::of("blkid", &["util-linux"]);
 /// What the node tests work on.
 pub const BLOCK_DEVICES: &[Need] = &[EXT, XFS, LOSETUP, BLKID];
 /// Virtual environments with pip in them, for the cloud's own clients. Debian's Python has neither.
-pub const PYTHON: Need = Need { program: "python3", probe: &["-c", "import ensurepip, venv"], packages: &["python3", "python3-venv"] };
+pub const PYTHON: Need = Need {
+    program: "python3",
+    probe: &["-c", "import ensurepip, venv"],
+    packages: &["python3", "python3-venv"],
+};
 /// What all tests together work on.
 pub const TESTS: &[Need] = &[EXT, XFS, LOSETUP, BLKID, PYTHON];
 
@@ -54,8 +61,12 @@ pub fn missing(needs: &[Need]) -> Vec<String> {
 }
 
 fn missing_where(needs: &[Need], is_there: impl Fn(&Need) -> bool) -> Vec<String> {
-    let mut packages: Vec<String> =
-        needs.iter().filter(|need| !is_there(need)).flat_map(|need| need.packages).map(|name| (*name).to_owned()).collect();
+    let mut packages: Vec<String> = needs
+        .iter()
+        .filter(|need| !is_there(need))
+        .flat_map(|need| need.packages)
+        .map(|name| (*name).to_owned())
+        .collect();
     packages.sort();
     packages.dedup();
     packages
@@ -108,7 +119,12 @@ mod tests {
 
     #[test]
     fn a_package_that_brings_several_missing_programs_is_named_once() {
-        let needs = [Need::of("a", &["tools"]), Need::of("b", &["tools"]), Need::of("c", &["other"]), Need::of("here", &["present"])];
+        let needs = [
+            Need::of("a", &["tools"]),
+            Need::of("b", &["tools"]),
+            Need::of("c", &["other"]),
+            Need::of("here", &["present"]),
+        ];
         assert_eq!(missing_where(&needs, |need| need.program == "here"), ["other", "tools"]);
     }
 

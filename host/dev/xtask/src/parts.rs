@@ -1,4 +1,5 @@
-//! What `test` and `ci` run, as data: one table, in the order in which a failure teaches most. To add a part, add a row.
+//! What `test` and `ci` run, as data: one table, in the order in which a failure teaches most. To
+//! add a part, add a row.
 
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,10 @@ pub enum Weight {
     /// Skipped in CI: a failure.
     Required,
     /// May be skipped everywhere, for this reason.
-    #[allow(dead_code, reason = "no part is optional at the moment; the table can say so when one is")]
+    #[allow(
+        dead_code,
+        reason = "no part is optional at the moment; the table can say so when one is"
+    )]
     Optional(&'static str),
 }
 
@@ -97,7 +101,9 @@ pub const PARTS: &[Part] = &[
         weight: Weight::Required,
         needs: &[packages::C_COMPILER],
         limit: MINUTE.saturating_mul(20),
-        work: Work::Here(|workspace| build_backends::all(workspace, None).map(|_| Tally::one_passed())),
+        work: Work::Here(|workspace| {
+            build_backends::all(workspace, None).map(|_| Tally::one_passed())
+        }),
     },
     Part {
         name: "clippy",
@@ -106,7 +112,10 @@ pub const PARTS: &[Part] = &[
         weight: Weight::Required,
         needs: &[packages::C_COMPILER],
         limit: MINUTE.saturating_mul(30),
-        work: Work::Cargo { arguments: &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], environment: &[] },
+        work: Work::Cargo {
+            arguments: &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+            environment: &[],
+        },
     },
     Part {
         name: "doc",
@@ -115,7 +124,10 @@ pub const PARTS: &[Part] = &[
         weight: Weight::Required,
         needs: &[packages::C_COMPILER],
         limit: MINUTE.saturating_mul(20),
-        work: Work::Cargo { arguments: &["doc", "--no-deps", "--workspace"], environment: &[("RUSTDOCFLAGS", "-D warnings")] },
+        work: Work::Cargo {
+            arguments: &["doc", "--no-deps", "--workspace"],
+            environment: &[("RUSTDOCFLAGS", "-D warnings")],
+        },
     },
     Part {
         name: "compile",
@@ -147,7 +159,8 @@ pub const PARTS: &[Part] = &[
     },
     Part {
         name: "demo",
-        what: "the main job from kubelet's call to a mounted file system, with a backend replaced on the way",
+        what: "the main job from kubelet's call to a mounted file system, with a backend replaced \
+               on the way",
         belongs: Belongs::ToTest,
         weight: Weight::Required,
         needs: packages::BLOCK_DEVICES,
@@ -164,8 +177,9 @@ fn is_complaint(line: &str) -> bool {
     ["error", "Diff in "].iter().any(|start| line.starts_with(start))
 }
 
-/// A fresh clone has an hour in CI. What is left of it goes to compiling this program before it can look at the clock, and to taking down what
-/// was under way when the time was over; then comes the summary.
+/// A fresh clone has an hour in CI. What is left of it goes to compiling this program before it can
+/// look at the clock, and to taking down what was under way when the time was over; then comes the
+/// summary.
 const CI_TIME: Duration = MINUTE.saturating_mul(56);
 
 /// Time for the whole run, builds and installations included.
@@ -188,7 +202,8 @@ impl Budget {
 pub fn run(workspace: &Workspace, parts: &[&Part]) -> bool {
     let strict = std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
     let budget = Budget::starting(if strict { CI_TIME } else { Duration::MAX });
-    let finished: Vec<Finished> = parts.iter().map(|part| run_one(workspace, part, budget.limit_of(part), strict)).collect();
+    let finished: Vec<Finished> =
+        parts.iter().map(|part| run_one(workspace, part, budget.limit_of(part), strict)).collect();
     print!("{}", summary(&finished));
     finished.iter().all(|part| part.tally.failures.is_empty())
 }
@@ -197,8 +212,13 @@ fn run_one(workspace: &Workspace, part: &Part, limit: Duration, strict: bool) ->
     announce(&format!("{}: {}", part.name, part.what));
     let start = Instant::now();
     deadline::set(limit);
-    let tally = prepare_and_work(workspace, part).unwrap_or_else(|error| Tally::failed(format!("{error:#}")));
-    let tally = if strict && part.weight == Weight::Required { tally.with_absences_as_failures() } else { tally };
+    let tally = prepare_and_work(workspace, part)
+        .unwrap_or_else(|error| Tally::failed(format!("{error:#}")));
+    let tally = if strict && part.weight == Weight::Required {
+        tally.with_absences_as_failures()
+    } else {
+        tally
+    };
     Finished { name: part.name, tally, took: start.elapsed() }
 }
 
@@ -220,11 +240,15 @@ fn work(workspace: &Workspace, part: &Part) -> Result<Tally> {
         Work::Here(work) => work(workspace),
         Work::Cargo { arguments, environment } => {
             let mut complaints = Vec::new();
-            let status = supervise::run(cargo.args(arguments).envs(environment.iter().copied()), deadline::left(), |line| {
-                if is_complaint(line) && complaints.len() < MAX_COMPLAINTS {
-                    complaints.push(line.to_owned());
-                }
-            })?;
+            let status = supervise::run(
+                cargo.args(arguments).envs(environment.iter().copied()),
+                deadline::left(),
+                |line| {
+                    if is_complaint(line) && complaints.len() < MAX_COMPLAINTS {
+                        complaints.push(line.to_owned());
+                    }
+                },
+            )?;
             if status.success() {
                 return Ok(Tally::one_passed());
             }
@@ -233,9 +257,14 @@ fn work(workspace: &Workspace, part: &Part) -> Result<Tally> {
         }
         Work::CargoTest(arguments) => {
             let mut tally = Tally::default();
-            let status = supervise::run(cargo.args(arguments), deadline::left(), |line| tally.take_test_line(line))?;
+            let status = supervise::run(cargo.args(arguments), deadline::left(), |line| {
+                tally.take_test_line(line)
+            })?;
             if !status.success() && tally.failures.is_empty() {
-                tally.failures.push(format!("`{}` failed ({status}) before it could say which test", command::shown(&cargo)));
+                tally.failures.push(format!(
+                    "`{}` failed ({status}) before it could say which test",
+                    command::shown(&cargo)
+                ));
             }
             Ok(tally)
         }
@@ -249,7 +278,11 @@ mod tests {
     #[test]
     fn part_names_are_words_for_the_command_line_and_appear_once() {
         for (index, part) in PARTS.iter().enumerate() {
-            assert!(part.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", part.name);
+            assert!(
+                part.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+                "{}",
+                part.name
+            );
             assert!(PARTS.iter().take(index).all(|other| other.name != part.name), "{}", part.name);
         }
     }
@@ -260,7 +293,10 @@ mod tests {
         assert_eq!(Budget::starting(Duration::MAX).limit_of(part), part.limit);
         let left = Budget::starting(Duration::from_millis(5)).limit_of(part);
         assert!(left <= Duration::from_millis(5), "{left:?}");
-        let over = Budget { start: Instant::now() - Duration::from_millis(10), whole: Duration::from_millis(5) };
+        let over = Budget {
+            start: Instant::now() - Duration::from_millis(10),
+            whole: Duration::from_millis(5),
+        };
         assert_eq!(over.limit_of(part), Duration::ZERO);
     }
 }

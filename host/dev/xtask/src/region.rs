@@ -1,4 +1,5 @@
-//! `cargo xtask region`: a simulated region in the foreground, with every instance ready for the real binary.
+//! `cargo xtask region`: a simulated region in the foreground, with every instance ready for the
+//! real binary.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,8 +18,10 @@ use crate::workspace::Workspace;
 
 /// Runs a simulated region on loopback until SIGINT, SIGTERM, SIGHUP or SIGQUIT.
 ///
-/// Writes `DIR/region.json` (endpoints and keys) and, for every instance, `DIR/<instance>/wharf.toml` and a store with the built components.
-/// Prints one line that begins with `ready` when all of that is there. A later start over the same folder goes on where it ended.
+/// Writes `DIR/region.json` (endpoints and keys) and, for every instance,
+/// `DIR/<instance>/wharf.toml` and a store with the built components. Prints one line that begins
+/// with `ready` when all of that is there. A later start over the same folder goes on where it
+/// ended.
 #[derive(Args)]
 pub struct Options {
     /// Where the region lives: state, disk images, journal, one folder for each instance.
@@ -27,7 +30,8 @@ pub struct Options {
     /// How many instances (nodes).
     #[arg(long, value_name = "N", default_value_t = 2)]
     instances: usize,
-    /// The region itself and nothing else: builds no binary, fills no store, writes no `wharf.toml`.
+    /// The region itself and nothing else: builds no binary, fills no store, writes no
+    /// `wharf.toml`.
     #[arg(long)]
     bare: bool,
     /// Use the binary and the components that are built already.
@@ -39,10 +43,12 @@ pub struct Options {
     /// Make no loop devices: the API alone. Needed where not root.
     #[arg(long)]
     no_devices: bool,
-    /// Faults from the start on: a JSON list of rules, as in the documentation of `wharf-cloudsim`.
+    /// Faults from the start on: a JSON list of rules, as in the documentation of
+    /// `wharf-cloudsim`.
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
-    /// `none`, `real`, or a JSON file: `{"default": {"calls": 300, "seconds": 60}, "actions": {"AttachDisk": {…}}}`.
+    /// `none`, `real`, or a JSON file: `{"default": {"calls": 300, "seconds": 60}, "actions":
+    /// {"AttachDisk": {…}}}`.
     #[arg(long, value_name = "none|real|FILE", default_value = "none")]
     rate_limits: String,
     #[command(flatten)]
@@ -82,13 +88,24 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before it starts, so that an early signal still frees its loop devices.
     let mut ends = runtime.block_on(async { Ends::listen() })?;
-    announce(&format!("starting a region with {} instances in {}", options.instances, options.dir.display()));
+    announce(&format!(
+        "starting a region with {} instances in {}",
+        options.instances,
+        options.dir.display()
+    ));
     let region = Region::start(region_options)?;
     if let Some(Parts { wharf, components }) = &parts {
-        prepare(&region, Equipment { wharf, components, kubelet_root: options.kubelet_root.as_deref() })?;
+        prepare(
+            &region,
+            Equipment { wharf, components, kubelet_root: options.kubelet_root.as_deref() },
+        )?;
     }
     let file = options.dir.join("region.json");
-    println!("ready: ECS at {}, everything else in {}", region.description().endpoints.ecs, file.display());
+    println!(
+        "ready: ECS at {}, everything else in {}",
+        region.description().endpoints.ecs,
+        file.display()
+    );
     runtime.block_on(ends.next());
     announce("stopping the region");
     region.stop()?;
@@ -113,16 +130,21 @@ impl Options {
         if self.no_build {
             return Ok(Some(Parts::in_target(&workspace.target)?));
         }
-        Ok(Some(Parts { wharf: binary::build(&workspace, Company::Alone)?, components: build_backends::all(&workspace, None)? }))
+        Ok(Some(Parts {
+            wharf: binary::build(&workspace, Company::Alone)?,
+            components: build_backends::all(&workspace, None)?,
+        }))
     }
 
     fn for_region(&self) -> Result<RegionOptions> {
-        std::fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
+        std::fs::create_dir_all(&self.dir)
+            .with_context(|| format!("cannot create {}", self.dir.display()))?;
         let mut options = RegionOptions::new(self.dir.canonicalize()?);
         options.instances = self.instances;
         options.delays = self.delays.chosen();
         options.rate_limits = rate_limits(&self.rate_limits)?;
-        options.faults = self.faults.as_deref().map_or(Ok(Vec::new()), read_json::<Vec<FaultRule>>)?;
+        options.faults =
+            self.faults.as_deref().map_or(Ok(Vec::new()), read_json::<Vec<FaultRule>>)?;
         if self.no_devices {
             options.devices = Devices::Absent;
         }
@@ -153,7 +175,8 @@ fn rate_limits(text: &str) -> Result<RateLimits> {
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     serde_json::from_str(&text).with_context(|| format!("in {}", file.display()))
 }
 
@@ -177,15 +200,18 @@ mod tests {
     #[test]
     fn a_delay_that_is_given_wins_over_the_real_ones() {
         let folder = tempfile::tempdir().unwrap();
-        let delays = parse(folder.path(), &["--real-delays", "--delay-attach-ms", "7"]).unwrap().delays;
+        let delays =
+            parse(folder.path(), &["--real-delays", "--delay-attach-ms", "7"]).unwrap().delays;
         assert_eq!(delays, Delays { attach: 7, ..Delays::real() });
     }
 
     #[test]
     fn faults_and_rate_limits_come_from_files_and_a_broken_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let (faults, limits) = (folder.path().join("faults.json"), folder.path().join("limits.json"));
-        std::fs::write(&faults, r#"[{"action": "AttachDisk", "fault": {"delay": {"ms": 5}}}]"#).unwrap();
+        let (faults, limits) =
+            (folder.path().join("faults.json"), folder.path().join("limits.json"));
+        std::fs::write(&faults, r#"[{"action": "AttachDisk", "fault": {"delay": {"ms": 5}}}]"#)
+            .unwrap();
         std::fs::write(&limits, r#"{"default": {"calls": 1, "seconds": 2}}"#).unwrap();
         let (faults, limits) = (faults.to_str().unwrap(), limits.to_str().unwrap());
         let options = parse(folder.path(), &["--faults", faults, "--rate-limits", limits]).unwrap();

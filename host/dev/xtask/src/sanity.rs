@@ -1,4 +1,5 @@
-//! csi-sanity against the real binary and a simulated region: `cargo xtask sanity`, and a part of `test` and `ci`.
+//! csi-sanity against the real binary and a simulated region: `cargo xtask sanity`, and a part of
+//! `test` and `ci`.
 
 pub mod report;
 mod tool;
@@ -26,7 +27,8 @@ use crate::workspace::Workspace;
 /// Runs csi-sanity: against `wharf` and a region of its own, or against any endpoint.
 #[derive(Args)]
 pub struct Options {
-    /// A driver that runs already (`unix:///path/csi.sock`). Its paths will lie below the folder given with `--dir`.
+    /// A driver that runs already (`unix:///path/csi.sock`). Its paths will lie below the folder
+    /// given with `--dir`.
     #[arg(long, value_name = "URL", requires = "dir")]
     endpoint: Option<String>,
     /// Where staging and target paths will lie.
@@ -37,16 +39,20 @@ pub struct Options {
 /// How volumes are used in a run. Both ways, because they share little on a node.
 struct Access {
     word: &'static str,
-    /// Fills a node with volumes up to its limit and tries one more: a minute, and the same for both ways.
+    /// Fills a node with volumes up to its limit and tries one more: a minute, and the same for
+    /// both ways.
     fills_a_node: bool,
 }
 
-const ACCESS_TYPES: [Access; 2] = [Access { word: "mount", fills_a_node: true }, Access { word: "block", fills_a_node: false }];
+const ACCESS_TYPES: [Access; 2] =
+    [Access { word: "mount", fills_a_node: true }, Access { word: "block", fills_a_node: false }];
 
-/// The same with a cloud that throttles every seventh request and drops every tenth answer after doing what was asked.
+/// The same with a cloud that throttles every seventh request and drops every tenth answer after
+/// doing what was asked.
 const TROUBLED: Access = Access { word: "mount", fills_a_node: false };
 
-/// The smallest disk that every category of the cloud has is 20 GiB; csi-sanity's default is half of that.
+/// The smallest disk that every category of the cloud has is 20 GiB; csi-sanity's default is half
+/// of that.
 const VOLUME_BYTES: u64 = 20 << 30;
 const EXPANDED_BYTES: u64 = 25 << 30;
 
@@ -59,13 +65,23 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let tally = match (&options.endpoint, &options.dir) {
         (Some(endpoint), Some(dir)) => {
             let tool = tool::find_or_install(&workspace)?;
-            check_all(&Subject { tool, endpoint: endpoint.clone(), folder: dir.clone(), until: Instant::now() + LIMIT })?
+            check_all(&Subject {
+                tool,
+                endpoint: endpoint.clone(),
+                folder: dir.clone(),
+                until: Instant::now() + LIMIT,
+            })?
         }
         _ => against_wharf(&workspace, Company::Alone)?,
     };
     tally.absences.iter().chain(&tally.skips).for_each(|skip| println!("skipped: {skip}"));
     tally.failures.iter().for_each(|failure| println!("FAILED: {failure}"));
-    println!("{} passed, {} failed, {} skipped", tally.passed(), tally.failures.len(), tally.skips.len() + tally.absences.len());
+    println!(
+        "{} passed, {} failed, {} skipped",
+        tally.passed(),
+        tally.failures.len(),
+        tally.skips.len() + tally.absences.len()
+    );
     Ok(if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -99,12 +115,21 @@ fn against(tool: PathBuf, wharf: &Path, components: &Path, folder: &Path) -> Res
     announce("starting a region and the server for csi-sanity");
     let region = Region::start(RegionOptions::new(folder))?;
     let instance = region.description().instances.first().context("the region has no instance")?;
-    let config = prepare_instance(region.description(), instance, Equipment { wharf, components, kubelet_root: None })?;
+    let config = prepare_instance(
+        region.description(),
+        instance,
+        Equipment { wharf, components, kubelet_root: None },
+    )?;
     let home = config.parent().context("a configuration without a folder")?;
     let socket = home.join("sockets").join(instance::DRIVER).join("csi.sock");
     let server = Server::start(wharf, &config, folder)?;
     let until = Instant::now() + LIMIT.min(deadline::left());
-    let subject = Subject { tool, endpoint: format!("unix://{}", socket.display()), folder: home.join("kubelet"), until };
+    let subject = Subject {
+        tool,
+        endpoint: format!("unix://{}", socket.display()),
+        folder: home.join("kubelet"),
+        until,
+    };
     let tally = check_all(&subject).and_then(|tally| check_troubled(&subject, &region, tally));
     let ended = server.stop();
     let mounts = bed::mounts_below(folder);
@@ -112,9 +137,15 @@ fn against(tool: PathBuf, wharf: &Path, components: &Path, folder: &Path) -> Res
     region.stop()?;
     let mut tally = tally?;
     ended?;
-    tally.failures.extend(mounts.iter().map(|mount| format!("a mount is left at {}", mount.at.display())));
+    tally
+        .failures
+        .extend(mounts.iter().map(|mount| format!("a mount is left at {}", mount.at.display())));
     let devices = bed::loops_below(folder);
-    tally.failures.extend(devices.iter().map(|(device, image)| format!("{} of {} is left", device.display(), image.display())));
+    tally.failures.extend(
+        devices
+            .iter()
+            .map(|(device, image)| format!("{} of {} is left", device.display(), image.display())),
+    );
     Ok(tally)
 }
 
@@ -122,8 +153,11 @@ fn against(tool: PathBuf, wharf: &Path, components: &Path, folder: &Path) -> Res
 fn clear(folder: &Path) -> Result<()> {
     bed::unmount_below(folder);
     match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => bail!("cannot clear {} ({error})", folder.display()),
-        _ => fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display())),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            bail!("cannot clear {} ({error})", folder.display())
+        }
+        _ => fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display())),
     }
 }
 
@@ -148,11 +182,20 @@ fn check_all(subject: &Subject) -> Result<Tally> {
 
 /// With a cloud in trouble; nothing may fail, and nothing may be left in it.
 fn check_troubled(subject: &Subject, region: &Region, mut all: Tally) -> Result<Tally> {
-    announce("csi-sanity while the region throttles every seventh request and drops every tenth answer");
-    region.set_faults(vec![FaultRule::new("*", Fault::DropAnswer).every(10), FaultRule::new("*", Fault::Throttle).after(3).every(7)]);
+    announce(
+        "csi-sanity while the region throttles every seventh request and drops every tenth answer",
+    );
+    region.set_faults(vec![
+        FaultRule::new("*", Fault::DropAnswer).every(10),
+        FaultRule::new("*", Fault::Throttle).after(3).every(7),
+    ]);
     all.absorb("mount, troubled cloud", check(subject, &TROUBLED)?);
     region.set_faults(Vec::new());
-    let left: Vec<String> = region.disks().into_iter().map(|disk| format!("disk {} ({}) is left in the region", disk.id, disk.name)).collect();
+    let left: Vec<String> = region
+        .disks()
+        .into_iter()
+        .map(|disk| format!("disk {} ({}) is left in the region", disk.id, disk.name))
+        .collect();
     all.failures.extend(left);
     Ok(all)
 }
@@ -175,8 +218,10 @@ fn check(subject: &Subject, access: &Access) -> Result<Tally> {
         sanity.arg("--csi.testnodevolumeattachlimit");
     }
     // A failed check shows in the report; without a report the exit status says why.
-    let status = supervise::run(&mut sanity, until.saturating_duration_since(Instant::now()), |_| {})?;
-    let text = fs::read_to_string(&report).with_context(|| format!("csi-sanity ended ({status}) without a report"))?;
+    let status =
+        supervise::run(&mut sanity, until.saturating_duration_since(Instant::now()), |_| {})?;
+    let text = fs::read_to_string(&report)
+        .with_context(|| format!("csi-sanity ended ({status}) without a report"))?;
     let tally = report::parse(&text)?;
     if !status.success() && tally.failures.is_empty() {
         bail!("csi-sanity failed ({status}) and its report does not say why");
@@ -193,9 +238,16 @@ struct Server {
 impl Server {
     fn start(wharf: &Path, config: &Path, folder: &Path) -> Result<Self> {
         let log = folder.join("wharf.log");
-        let file = fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        let file =
+            fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         let mut server = Command::new(wharf);
-        server.arg("--config").arg(config).args(["csi", "--role", "all"]).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        server
+            .arg("--config")
+            .arg(config)
+            .args(["csi", "--role", "all"])
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
         println!("    its log is {}", log.display());
         let child = server.spawn().context("cannot start the wharf binary")?;
         bed::note(folder, child.id());

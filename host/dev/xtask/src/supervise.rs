@@ -1,5 +1,6 @@
-//! Running a program that may hang: its lines are passed on as they come, and when its time is over it is asked to end, and then ended with
-//! everything it started. Reapers alone are spared, for they clean up after it. Called for every part of `test` and `ci`. Signals from the
+//! Running a program that may hang: its lines are passed on as they come, and when its time is over
+//! it is asked to end, and then ended with everything it started. Reapers alone are spared, for
+//! they clean up after it. Called for every part of `test` and `ci`. Signals from the
 //! terminal reach the program as usual, because it stays in our process group.
 
 use std::io::{BufRead, BufReader, Read};
@@ -14,29 +15,41 @@ use wharf_testing::bed::REAPER;
 
 use crate::command;
 
-/// How long a program may go on printing after it has ended: what it left behind may hold its output open for ever.
+/// How long a program may go on printing after it has ended: what it left behind may hold its
+/// output open for ever.
 const AFTER_THE_END: Duration = Duration::from_secs(5);
 
 /// How often we look whether a silent program has ended.
 const GLANCE: Duration = Duration::from_millis(200);
 
-/// How long a program whose time is over may take down what it made: the demo's two servers, file systems and devices take seconds.
+/// How long a program whose time is over may take down what it made: the demo's two servers, file
+/// systems and devices take seconds.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// How long reapers may take after that, before what comes next finds what they have not removed yet.
+/// How long reapers may take after that, before what comes next finds what they have not removed
+/// yet.
 const REAPING: Duration = Duration::from_secs(20);
 
-/// Runs to the end, or to the limit. Every line of both outputs is printed and given to `on_line`. Time over is an error.
-pub fn run(command: &mut Command, limit: Duration, mut on_line: impl FnMut(&str)) -> Result<ExitStatus> {
+/// Runs to the end, or to the limit. Every line of both outputs is printed and given to `on_line`.
+/// Time over is an error.
+pub fn run(
+    command: &mut Command,
+    limit: Duration,
+    mut on_line: impl FnMut(&str),
+) -> Result<ExitStatus> {
     println!("    $ {}", command::shown(command));
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let child = child.as_mut().map_err(|error| anyhow::anyhow!("cannot start `{}`: {error}", command::shown(command)))?;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child
+        .as_mut()
+        .map_err(|error| anyhow::anyhow!("cannot start `{}`: {error}", command::shown(command)))?;
     let lines = lines_of(child);
     let mut each = |line: String| {
         println!("{line}");
         on_line(&line);
     };
-    let status = follow(child, &lines, Instant::now() + limit, &mut each).with_context(|| format!("`{}`", command::shown(command)));
+    let status = follow(child, &lines, Instant::now() + limit, &mut each)
+        .with_context(|| format!("`{}`", command::shown(command)));
     let end = Instant::now() + AFTER_THE_END;
     while let Ok(line) = lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
         each(line);
@@ -58,7 +71,12 @@ pub fn terminate(child: &mut Child, patience: Duration) -> Result<ExitStatus> {
     }
 }
 
-fn follow(child: &mut Child, lines: &Receiver<String>, deadline: Instant, each: &mut impl FnMut(String)) -> Result<ExitStatus> {
+fn follow(
+    child: &mut Child,
+    lines: &Receiver<String>,
+    deadline: Instant,
+    each: &mut impl FnMut(String),
+) -> Result<ExitStatus> {
     loop {
         match lines.recv_timeout(GLANCE) {
             Ok(line) => each(line),
@@ -100,8 +118,9 @@ fn forward(from: impl Read + Send + 'static, to: Sender<String>) {
     });
 }
 
-/// Asks a program to end; what it started and did not end itself is killed, and so is the program when its patience is over. `None`: it was.
-/// Those that had become orphans before are out of reach and end by their own limits.
+/// Asks a program to end; what it started and did not end itself is killed, and so is the program
+/// when its patience is over. `None`: it was. Those that had become orphans before are out of reach
+/// and end by their own limits.
 fn end(child: &mut Child, patience: Duration) -> Result<Option<ExitStatus>> {
     let before = Family::of(vec![child.id()]);
     signal(child.id(), Signal::TERM);
@@ -112,13 +131,22 @@ fn end(child: &mut Child, patience: Duration) -> Result<Option<ExitStatus>> {
         status = child.try_wait()?;
     }
     // Whoever lost its parent meanwhile is known from before, and may have started others.
-    let now = Family::of(before.members.iter().filter(|process| process.is_alive()).map(|process| process.id).collect());
+    let now = Family::of(
+        before
+            .members
+            .iter()
+            .filter(|process| process.is_alive())
+            .map(|process| process.id)
+            .collect(),
+    );
     now.members.iter().for_each(|process| signal(process.id, Signal::KILL));
     if status.is_none() {
         child.wait()?;
     }
     let deadline = Instant::now() + REAPING;
-    while before.reapers.iter().chain(&now.reapers).any(Process::is_alive) && Instant::now() < deadline {
+    while before.reapers.iter().chain(&now.reapers).any(Process::is_alive)
+        && Instant::now() < deadline
+    {
         thread::sleep(GLANCE);
     }
     Ok(status)
@@ -151,7 +179,11 @@ impl Family {
                 continue;
             }
             family.members.push(*process);
-            let children: Vec<u32> = all.iter().filter(|other| other.parent == id && !ids.contains(&other.id)).map(|child| child.id).collect();
+            let children: Vec<u32> = all
+                .iter()
+                .filter(|other| other.parent == id && !ids.contains(&other.id))
+                .map(|child| child.id)
+                .collect();
             ids.extend(children);
         }
         family
@@ -179,11 +211,16 @@ impl Process {
         Self::parse(id, &std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
     }
 
-    /// `42 (a name) with anything) S 41 …`: the name ends at the last parenthesis; after it come state, parent, and as the twentieth the start.
+    /// `42 (a name) with anything) S 41 …`: the name ends at the last parenthesis; after it come
+    /// state, parent, and as the twentieth the start.
     fn parse(id: u32, stat: &str) -> Option<Self> {
         let words: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let is_dead = words.first().is_some_and(|state| matches!(*state, "Z" | "X"));
-        (!is_dead).then_some(Self { id, parent: words.get(1)?.parse().ok()?, began: words.get(19)?.parse().ok()? })
+        (!is_dead).then_some(Self {
+            id,
+            parent: words.get(1)?.parse().ok()?,
+            began: words.get(19)?.parse().ok()?,
+        })
     }
 
     fn is_alive(&self) -> bool {
@@ -213,7 +250,11 @@ mod tests {
     #[test]
     fn lines_of_both_outputs_and_the_exit_status_come_back() {
         let mut lines = Vec::new();
-        let status = run(&mut shell("echo one; echo two >&2; exit 3"), Duration::from_secs(60), |line| lines.push(line.to_owned())).unwrap();
+        let status =
+            run(&mut shell("echo one; echo two >&2; exit 3"), Duration::from_secs(60), |line| {
+                lines.push(line.to_owned())
+            })
+            .unwrap();
         lines.sort();
         assert_eq!(lines, ["one", "two"]);
         assert_eq!(status.code(), Some(3));
@@ -223,7 +264,10 @@ mod tests {
     fn a_program_that_hangs_is_ended_with_what_it_started() {
         let mut grandchild = None;
         let error =
-            run(&mut shell("sleep 600 & echo $!; wait"), Duration::from_millis(500), |line| grandchild = line.parse::<u32>().ok()).unwrap_err();
+            run(&mut shell("sleep 600 & echo $!; wait"), Duration::from_millis(500), |line| {
+                grandchild = line.parse::<u32>().ok()
+            })
+            .unwrap_err();
         assert!(format!("{error:#}").contains("its time was over"), "{error:#}");
         let stat = PathBuf::from(format!("/proc/{}/stat", grandchild.unwrap()));
         let is_gone = || std::fs::read_to_string(&stat).map_or(true, |text| text.contains(") Z "));
@@ -237,8 +281,10 @@ mod tests {
     #[test]
     fn a_program_that_ends_when_it_is_asked_to_may_take_down_what_it_made() {
         let mut said = Vec::new();
-        let script = "trap 'echo taken down; exit 0' TERM; echo begun; while :; do sleep 0.05; done";
-        run(&mut shell(script), Duration::from_millis(500), |line| said.push(line.to_owned())).unwrap_err();
+        let script =
+            "trap 'echo taken down; exit 0' TERM; echo begun; while :; do sleep 0.05; done";
+        run(&mut shell(script), Duration::from_millis(500), |line| said.push(line.to_owned()))
+            .unwrap_err();
         assert_eq!(said, ["begun", "taken down"]);
     }
 
@@ -258,8 +304,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap().keep();
         let program = std::env::current_exe().unwrap();
         // The shell dies of the first signal and leaves the other alone, as cargo does with a test.
-        let mut parent = shell(&format!("'{}' --exact supervise::tests::a_program_that_hangs_with_a_reaper; true", program.display()));
-        let mut parent = parent.env("WHARF_FOLDER_TO_REAP", &folder).stdout(Stdio::null()).spawn().unwrap();
+        let mut parent = shell(&format!(
+            "'{}' --exact supervise::tests::a_program_that_hangs_with_a_reaper; true",
+            program.display()
+        ));
+        let mut parent =
+            parent.env("WHARF_FOLDER_TO_REAP", &folder).stdout(Stdio::null()).spawn().unwrap();
         let patience = Instant::now() + Duration::from_secs(60);
         while !folder.join("ready").exists() {
             assert!(Instant::now() < patience, "the program does not begin");
@@ -271,8 +321,13 @@ mod tests {
 
     #[test]
     fn a_process_is_read_behind_a_name_with_parentheses_and_a_dead_one_is_none() {
-        let stat = |state: &str| format!("42 (a) b) {state} 41 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 777 0 0");
-        assert_eq!(Process::parse(42, &stat("S")), Some(Process { id: 42, parent: 41, began: 777 }));
+        let stat = |state: &str| {
+            format!("42 (a) b) {state} 41 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 777 0 0")
+        };
+        assert_eq!(
+            Process::parse(42, &stat("S")),
+            Some(Process { id: 42, parent: 41, began: 777 })
+        );
         assert_eq!(Process::parse(42, &stat("Z")), None);
         assert_eq!(Process::parse(42, "nonsense"), None);
     }

@@ -1,15 +1,17 @@
-//! What came of a part: counts of passed, failed and skipped checks, each failure and skip by name. Reads the lines of `cargo test`, and
-//! prints the summary that ends `test` and `ci`.
+//! What came of a part: counts of passed, failed and skipped checks, each failure and skip by name.
+//! Reads the lines of `cargo test`, and prints the summary that ends `test` and `ci`.
 
 use std::time::Duration;
 
 /// How a test begins the line that says that it cannot run.
 const SKIPPED: &str = "skipped: ";
 
-/// What a test may lack even where nothing else may be missing: how it says so, and why that is no defect of the set-up.
+/// What a test may lack even where nothing else may be missing: how it says so, and why that is no
+/// defect of the set-up.
 const EXCUSED: &[(&str, &str)] = &[(
     "growing a mounted ext4 needs CAP_SYS_RESOURCE",
-    "a sandbox withholds it and no package brings it; growing is also tested with xfs, and unmounted",
+    "a sandbox withholds it and no package brings it; growing is also tested with xfs, and \
+     unmounted",
 )];
 
 /// Counts, and what is to be said about failures and skips. The counts are those of the lists.
@@ -23,7 +25,8 @@ pub struct Tally {
     pub failures: Vec<String>,
     /// Checks that are not meant to run here, one line each, with the reason.
     pub skips: Vec<String>,
-    /// Checks that could not run for want of something, one line each, with the reason. In CI these are failures.
+    /// Checks that could not run for want of something, one line each, with the reason. In CI
+    /// these are failures.
     pub absences: Vec<String>,
 }
 
@@ -55,22 +58,32 @@ impl Tally {
 
     /// A part that is one check, with its complaints.
     pub fn of_complaints(complaints: Vec<String>) -> Self {
-        if complaints.is_empty() { Self::one_passed() } else { Self { failures: complaints, ..Self::default() } }
+        if complaints.is_empty() {
+            Self::one_passed()
+        } else {
+            Self { failures: complaints, ..Self::default() }
+        }
     }
 
-    /// Takes in one line of `cargo test`: results of single tests, and lines that a test prints itself when it cannot run
-    /// (`skipped: <what>: <why>`). Such a test prints that line once, and cargo calls it `ok`.
+    /// Takes in one line of `cargo test`: results of single tests, and lines that a test prints
+    /// itself when it cannot run (`skipped: <what>: <why>`). Such a test prints that line once,
+    /// and cargo calls it `ok`.
     pub fn take_test_line(&mut self, line: &str) {
         if let Some(reason) = line.strip_prefix(SKIPPED) {
             self.said_skipped += 1;
             self.skip(reason);
         }
-        let Some((name, result)) = line.strip_prefix("test ").and_then(|line| line.rsplit_once(" ... ")) else { return };
+        let Some((name, result)) =
+            line.strip_prefix("test ").and_then(|line| line.rsplit_once(" ... "))
+        else {
+            return;
+        };
         match result.split(',').next().unwrap_or_default().trim() {
             "ok" => self.passed += 1,
             "FAILED" => self.failures.push(name.to_owned()),
             "ignored" => self.skips.push(format!("{name}: {result}")),
-            // Where one test runs at a time, its name stands there already when it speaks, and `ok` comes alone on the next line.
+            // Where one test runs at a time, its name stands there already when it speaks, and `ok`
+            // comes alone on the next line.
             _ => result.strip_prefix(SKIPPED).into_iter().for_each(|reason| self.skip(reason)),
         }
     }
@@ -85,7 +98,8 @@ impl Tally {
     /// Where nothing may be missing.
     #[must_use]
     pub fn with_absences_as_failures(mut self) -> Self {
-        self.failures.extend(self.absences.drain(..).map(|absence| format!("could not run: {absence}")));
+        self.failures
+            .extend(self.absences.drain(..).map(|absence| format!("could not run: {absence}")));
         self
     }
 
@@ -126,18 +140,31 @@ pub struct Finished {
 pub fn summary(parts: &[Finished]) -> String {
     let mut text = String::from("\nSummary\n");
     for Finished { name, tally, took } in parts {
-        let counts = format!("{} passed, {} failed, {} skipped", tally.passed(), tally.failures.len(), tally.skipped());
-        text += &format!("  {name:<16} {:<8} {:>7.1} s   {counts}\n", tally.word(), took.as_secs_f64());
+        let counts = format!(
+            "{} passed, {} failed, {} skipped",
+            tally.passed(),
+            tally.failures.len(),
+            tally.skipped()
+        );
+        text +=
+            &format!("  {name:<16} {:<8} {:>7.1} s   {counts}\n", tally.word(), took.as_secs_f64());
     }
     let listed = |pick: fn(&Tally) -> &Vec<String>, heading: &str| {
-        let lines: String = parts.iter().flat_map(|part| pick(&part.tally).iter().map(move |line| format!("  {}: {line}\n", part.name))).collect();
+        let lines: String = parts
+            .iter()
+            .flat_map(|part| {
+                pick(&part.tally).iter().map(move |line| format!("  {}: {line}\n", part.name))
+            })
+            .collect();
         if lines.is_empty() { lines } else { format!("\n{heading}\n{lines}") }
     };
     text += &listed(|tally| &tally.skips, "Skipped");
     text += &listed(|tally| &tally.absences, "Could not run");
     text += &listed(|tally| &tally.failures, "Failed");
-    let total = |count: fn(&Tally) -> usize| parts.iter().map(|part| count(&part.tally)).sum::<usize>();
-    let (passed, failed, skipped) = (total(Tally::passed), total(|tally| tally.failures.len()), total(Tally::skipped));
+    let total =
+        |count: fn(&Tally) -> usize| parts.iter().map(|part| count(&part.tally)).sum::<usize>();
+    let (passed, failed, skipped) =
+        (total(Tally::passed), total(|tally| tally.failures.len()), total(Tally::skipped));
     text + &format!("\n{passed} passed, {failed} failed, {skipped} skipped\n")
 }
 
@@ -160,7 +187,8 @@ mod tests {
             "test a::e ... ok",
             "test a::d ... FAILED",
             "test host/core/src/lib.rs - f (line 3) ... ignored",
-            "test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; \
+             finished in 0.00s",
             "skipped: a::e: not root",
         ]);
         assert_eq!(tally.passed(), 2);
@@ -170,8 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_says_that_it_cannot_run_is_skipped_and_not_passed_also_where_one_runs_at_a_time() {
-        for lines in [&["skipped: a: not root", "test a ... ok"][..], &["test a ... skipped: a: not root", "ok"]] {
+    fn a_test_that_says_that_it_cannot_run_is_skipped_and_not_passed_also_where_one_runs_at_a_time()
+    {
+        for lines in [
+            &["skipped: a: not root", "test a ... ok"][..],
+            &["test a ... skipped: a: not root", "ok"],
+        ] {
             let tally = tally_of(lines);
             assert_eq!((tally.passed(), tally.skipped()), (0, 1), "{lines:?}");
         }
@@ -179,7 +211,10 @@ mod tests {
 
     #[test]
     fn an_excused_skip_is_no_absence() {
-        let tally = tally_of(&["skipped: growing a mounted ext4 needs CAP_SYS_RESOURCE", "skipped: mounts need root"]);
+        let tally = tally_of(&[
+            "skipped: growing a mounted ext4 needs CAP_SYS_RESOURCE",
+            "skipped: mounts need root",
+        ]);
         assert_eq!((tally.skips.len(), tally.absences.len()), (1, 1));
         assert!(tally.skips[0].contains("no package brings it"), "{:?}", tally.skips);
     }
@@ -188,11 +223,22 @@ mod tests {
     fn the_summary_names_every_failure_and_skip_and_ends_with_the_counts() {
         let parts = [
             Finished { name: "fmt", tally: Tally::one_passed(), took: Duration::from_millis(1200) },
-            Finished { name: "tests", tally: tally_of(&["test a ... ok", "test b ... FAILED"]), took: Duration::from_secs(61) },
-            Finished { name: "csi-sanity", tally: Tally::absent("go is missing"), took: Duration::ZERO },
+            Finished {
+                name: "tests",
+                tally: tally_of(&["test a ... ok", "test b ... FAILED"]),
+                took: Duration::from_secs(61),
+            },
+            Finished {
+                name: "csi-sanity",
+                tally: Tally::absent("go is missing"),
+                took: Duration::ZERO,
+            },
         ];
         let text = summary(&parts);
-        assert!(text.contains("  tests: b\n") && text.contains("  csi-sanity: go is missing\n"), "{text}");
+        assert!(
+            text.contains("  tests: b\n") && text.contains("  csi-sanity: go is missing\n"),
+            "{text}"
+        );
         assert_eq!(text.lines().last(), Some("2 passed, 1 failed, 1 skipped"));
     }
 

@@ -1,4 +1,5 @@
-//! `cargo xtask test` and `cargo xtask ci`: the parts of the table in [`crate::parts`], to the last, with one summary at the end.
+//! `cargo xtask test` and `cargo xtask ci`: the parts of the table in [`crate::parts`], to the
+//! last, with one summary at the end.
 
 use std::process::ExitCode;
 
@@ -29,9 +30,16 @@ pub fn run_ci(options: &Options) -> Result<ExitCode> {
 fn run_selected(options: &Options, belongs: impl Fn(&Part) -> bool) -> Result<ExitCode> {
     let all: Vec<&Part> = PARTS.iter().filter(|part| belongs(part)).collect();
     for name in &options.only {
-        ensure!(all.iter().any(|part| part.name == name), "there is no part {name:?}; there are {}", names(&all));
+        ensure!(
+            all.iter().any(|part| part.name == name),
+            "there is no part {name:?}; there are {}",
+            names(&all)
+        );
     }
-    let selected: Vec<&Part> = all.into_iter().filter(|part| options.only.is_empty() || options.only.iter().any(|name| name == part.name)).collect();
+    let selected: Vec<&Part> = all
+        .into_iter()
+        .filter(|part| options.only.is_empty() || options.only.iter().any(|name| name == part.name))
+        .collect();
     println!("running: {}", names(&selected));
     let passed = parts::run(&Workspace::load()?, &selected);
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -49,6 +57,7 @@ pub fn parts_help() -> String {
     };
     let parts: String = PARTS.iter().map(line).collect();
     format!(
-        "Parts:{parts}\n\nMissing system packages are installed when run as root. With CI=true in the environment a skip of a required part fails."
+        "Parts:{parts}\n\nMissing system packages are installed when run as root. With CI=true in \
+         the environment a skip of a required part fails."
     )
 }

@@ -1,5 +1,6 @@
-//! What reviewers would otherwise have to look for: layout, names, boundaries between crates, documents that name what is there. One module per
-//! kind of rule, each a function from the tree to complaints. Runs as a test of this package and as a part of `ci`; formatting and lints
+//! What reviewers would otherwise have to look for: layout, names, boundaries between crates,
+//! documents that name what is there. One module per kind of rule, each a function from the tree to
+//! complaints. Runs as a test of this package and as a part of `ci`; formatting and lints
 //! are left to rustfmt and clippy.
 
 mod boundaries;

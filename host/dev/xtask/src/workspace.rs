@@ -1,4 +1,5 @@
-//! Where things are in the source tree, as `cargo metadata` tells it. Called by every command; starts nothing else.
+//! Where things are in the source tree, as `cargo metadata` tells it. Called by every command;
+//! starts nothing else.
 
 use std::path::{Path, PathBuf};
 
@@ -44,7 +45,12 @@ pub struct Dependency {
 impl Workspace {
     /// Asks cargo about the workspace around the current folder. Needs no network and no lock file.
     pub fn load() -> Result<Self> {
-        let text = command::output(command::cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;
+        let text = command::output(command::cargo().args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+        ]))?;
         serde_json::from_str(&text).context("cannot read the answer of `cargo metadata`")
     }
 

@@ -1,6 +1,12 @@
-//! Commands that run until a signal, seen from outside, and the configuration that the README shows.
+//! Commands that run until a signal, seen from outside, and the configuration that the README
+//! shows.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "the helpers of tests fail as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 mod commands {
     pub mod running;
@@ -24,8 +30,14 @@ fn wharf(parts: &Parts, config: &Path, arguments: &[&str]) -> Output {
 
 /// Links to devices in every instance's `/dev/disk/by-id`.
 fn links(region: &Path, instances: &[Value]) -> Vec<PathBuf> {
-    let folders = instances.iter().map(|instance| region.join(instance["id"].as_str().unwrap()).join("dev/disk/by-id"));
-    folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())).collect()
+    let folders = instances
+        .iter()
+        .map(|instance| region.join(instance["id"].as_str().unwrap()).join("dev/disk/by-id"));
+    folders
+        .flat_map(|folder| {
+            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+        })
+        .collect()
 }
 
 /// Attaches a disk to an instance by what the region wrote for it.
@@ -34,12 +46,19 @@ fn attach(parts: &Parts, instance: &Value) {
     let home = config.parent().unwrap();
     let log = fs::File::create(home.join("server.log")).unwrap();
     let mut server = Command::new(&parts.wharf);
-    server.arg("--config").arg(config).args(["csi", "--role", "all"]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    server
+        .arg("--config")
+        .arg(config)
+        .args(["csi", "--role", "all"])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
     let mut server = server.spawn().unwrap();
     let socket = home.join("sockets").join(CSI_DRIVER).join("csi.sock");
     let csi = CsiPlayer::new(CSI_DRIVER, &socket);
     let attached = csi.register("node", &socket, &home.join("kubelet")).and_then(|node| {
-        let mut volume = csi.provision("pvc-outside", 20 << 30, &VolumeClass::raw(&[("type", "cloud_essd")]))?;
+        let mut volume =
+            csi.provision("pvc-outside", 20 << 30, &VolumeClass::raw(&[("type", "cloud_essd")]))?;
         csi.attach(&mut volume, &node).map(|()| node.id)
     });
     server.kill().unwrap();
@@ -49,7 +68,9 @@ fn attach(parts: &Parts, instance: &Value) {
 
 #[test]
 fn a_region_is_used_from_outside_ends_by_any_signal_and_goes_on_where_it_ended() {
-    if !requirement::machine("a_region_is_used_from_outside_ends_by_any_signal_and_goes_on_where_it_ended") {
+    if !requirement::machine(
+        "a_region_is_used_from_outside_ends_by_any_signal_and_goes_on_where_it_ended",
+    ) {
         return;
     }
     let parts = Parts::find().unwrap();
@@ -57,10 +78,18 @@ fn a_region_is_used_from_outside_ends_by_any_signal_and_goes_on_where_it_ended()
     let region = home.path().canonicalize().unwrap().join("region");
     let mut before = Value::Null;
     for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
-        let running = Running::start(home.path(), &["region", "--no-build", "--dir", region.to_str().unwrap()]);
+        let running = Running::start(
+            home.path(),
+            &["region", "--no-build", "--dir", region.to_str().unwrap()],
+        );
         running.line(|line| line.starts_with("ready"));
-        let told: Value = serde_json::from_slice(&fs::read(region.join("region.json")).unwrap()).unwrap();
-        assert!(told["region"].is_string() && told["zones"].as_array().is_some_and(|zones| !zones.is_empty()), "{told}");
+        let told: Value =
+            serde_json::from_slice(&fs::read(region.join("region.json")).unwrap()).unwrap();
+        assert!(
+            told["region"].is_string()
+                && told["zones"].as_array().is_some_and(|zones| !zones.is_empty()),
+            "{told}"
+        );
         for name in ["ecs", "sts", "metadata"] {
             let url = told["endpoints"][name].as_str().unwrap();
             std::net::TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
@@ -68,23 +97,41 @@ fn a_region_is_used_from_outside_ends_by_any_signal_and_goes_on_where_it_ended()
         let instances = told["instances"].as_array().unwrap();
         assert_eq!(instances.len(), 2);
         for holder in instances.iter().chain([&told["admin"]]) {
-            assert!(holder["accessKeyId"].is_string() && holder["accessKeySecret"].is_string(), "{told}");
+            assert!(
+                holder["accessKeyId"].is_string() && holder["accessKeySecret"].is_string(),
+                "{told}"
+            );
         }
         for instance in instances {
             assert!(told["zones"].as_array().unwrap().contains(&instance["zone"]), "{told}");
-            let listed = wharf(&parts, Path::new(instance["config"].as_str().unwrap()), &["backend", "list"]);
+            let listed = wharf(
+                &parts,
+                Path::new(instance["config"].as_str().unwrap()),
+                &["backend", "list"],
+            );
             let text = String::from_utf8(listed.stdout).unwrap();
-            assert!(listed.status.success() && text.contains("disk") && text.contains("auth"), "{text}");
+            assert!(
+                listed.status.success() && text.contains("disk") && text.contains("auth"),
+                "{text}"
+            );
         }
         if before.is_null() {
             attach(&parts, &instances[0]);
             before = told.clone();
         }
         assert_eq!(told["instances"], before["instances"]);
-        assert_eq!((loops_below(&region).len(), links(&region, instances).len()), (1, 1), "the attached disk");
+        assert_eq!(
+            (loops_below(&region).len(), links(&region, instances).len()),
+            (1, 1),
+            "the attached disk"
+        );
         let (status, _) = running.end(signal);
         assert_eq!(status.code(), Some(0), "{signal:?}");
-        assert_eq!((loops_below(&region), links(&region, instances)), (Vec::new(), Vec::new()), "{signal:?}");
+        assert_eq!(
+            (loops_below(&region), links(&region, instances)),
+            (Vec::new(), Vec::new()),
+            "{signal:?}"
+        );
     }
 }
 
@@ -97,15 +144,28 @@ fn a_demo_that_is_interrupted_takes_everything_down() {
     let home = tempfile::tempdir().unwrap();
     let running = Running::start(home.path(), &["demo", "--no-build", "--output", "json"]);
     // In the middle: a disk is attached, and has a device.
-    running.line(|line| line.contains(r#""event":"answered""#) && line.contains("ControllerPublishVolume"));
+    running.line(|line| {
+        line.contains(r#""event":"answered""#) && line.contains("ControllerPublishVolume")
+    });
     assert_eq!(loops_below(home.path()).len(), 1);
     let (status, lines) = running.end(Signal::INT);
     assert_eq!(status.code(), Some(130));
     let summary: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
-    assert_eq!((&summary["event"], &summary["succeeded"], &summary["left"]), (&"summary".into(), &false.into(), &Value::Array(Vec::new())));
+    assert_eq!(
+        (&summary["event"], &summary["succeeded"], &summary["left"]),
+        (&"summary".into(), &false.into(), &Value::Array(Vec::new()))
+    );
     assert_eq!((mounts_below(home.path()), loops_below(home.path())), (Vec::new(), Vec::new()));
-    // A shell in the background takes away what no destructor does: the store that all machines are copied from.
-    let left = || fs::read_dir(home.path()).unwrap().flatten().map(|entry| entry.file_name()).filter(|name| name != "pids").collect::<Vec<_>>();
+    // A shell in the background takes away what no destructor does: the store that all machines are
+    // copied from.
+    let left = || {
+        fs::read_dir(home.path())
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name())
+            .filter(|name| name != "pids")
+            .collect::<Vec<_>>()
+    };
     let patience = Instant::now() + Duration::from_secs(30);
     while !left().is_empty() {
         assert!(Instant::now() < patience, "{:?} is left", left());
@@ -114,9 +174,11 @@ fn a_demo_that_is_interrupted_takes_everything_down() {
 }
 
 #[test]
-fn the_binary_takes_the_configuration_that_the_readme_shows_and_it_grants_what_the_backend_asks_for() {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../README.md")).unwrap();
-    let mut blocks = readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+fn the_binary_takes_the_readmes_configuration_and_it_grants_what_the_backend_asks_for() {
+    let readme =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../README.md")).unwrap();
+    let mut blocks =
+        readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let (whole, sources) = (blocks.next().unwrap(), blocks.next().unwrap());
     let shown = whole.lines().find(|line| line.starts_with("source = ")).unwrap();
     let home = tempfile::tempdir().unwrap();
@@ -129,7 +191,11 @@ fn the_binary_takes_the_configuration_that_the_readme_shows_and_it_grants_what_t
     };
     for text in [whole.replace(shown, sources), whole.to_owned()] {
         // The machine's own folders are left alone.
-        fs::write(&config, format!("store = {0:?}\nstate = {0:?}\n{text}", home.path().join("wharf"))).unwrap();
+        fs::write(
+            &config,
+            format!("store = {0:?}\nstate = {0:?}\n{text}", home.path().join("wharf")),
+        )
+        .unwrap();
         run(&["backend", "list"]);
     }
     run(&["backend", "install", parts.component("disk").to_str().unwrap(), "--activate"]);
@@ -137,6 +203,10 @@ fn the_binary_takes_the_configuration_that_the_readme_shows_and_it_grants_what_t
     assert!(plugins.join("alicloud~disk/disk").exists());
     let shown = run(&["backend", "show", "disk"]);
     let (asks, granted) = shown.split_once("is granted by").unwrap();
-    let actions = asks.lines().filter(|line| line.contains("endpoint ")).flat_map(|line| line.split_once(": ").unwrap().1.split(", "));
-    actions.for_each(|action| assert!(granted.contains(action), "the README does not grant {action}"));
+    let actions = asks
+        .lines()
+        .filter(|line| line.contains("endpoint "))
+        .flat_map(|line| line.split_once(": ").unwrap().1.split(", "));
+    actions
+        .for_each(|action| assert!(granted.contains(action), "the README does not grant {action}"));
 }

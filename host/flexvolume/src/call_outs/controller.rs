@@ -1,6 +1,8 @@
 //! `attach`, `detach`, `isattached`, `expandvolume`.
 
-use wharf_core::types::{AttachRequest, CapacityRange, DetachRequest, ExpandRequest, NodeId, Translated, VolumeId};
+use wharf_core::types::{
+    AttachRequest, CapacityRange, DetachRequest, ExpandRequest, NodeId, Translated, VolumeId,
+};
 use wharf_core::{Error, ErrorKind};
 
 use super::{CallOuts, warn_only};
@@ -14,43 +16,70 @@ use crate::reply::Reply;
 impl CallOuts<'_> {
     pub(super) fn attach(&self, options: &Options, node: &ObjectName) -> Result<Reply, Error> {
         let name = &options.volume_name;
-        let (volume, node_id) = self.identify(options, node).inspect_err(|_| self.remember_refusal(name, node))?;
+        let (volume, node_id) =
+            self.identify(options, node).inspect_err(|_| self.remember_refusal(name, node))?;
         self.remember_attach(name, node, &volume.volume, &node_id)?;
         let (services, call) = self.services()?;
-        let request =
-            AttachRequest { volume: volume.volume, node: node_id, capability: self.capability(options), read_only: false, context: volume.context };
+        let request = AttachRequest {
+            volume: volume.volume,
+            node: node_id,
+            capability: self.capability(options),
+            read_only: false,
+            context: volume.context,
+        };
         let attached = services.controller.attach(call, &request)?;
         Ok(Reply::device(device::encode(&request.volume, &attached.publish_context)))
     }
 
-    fn identify(&self, options: &Options, node: &ObjectName) -> Result<(Translated, NodeId), Error> {
+    fn identify(
+        &self,
+        options: &Options,
+        node: &ObjectName,
+    ) -> Result<(Translated, NodeId), Error> {
         Ok((self.translate(&options.volume_name, &options.chosen)?, self.node_id(node)?))
     }
 
-    /// Written before the cloud is asked, so that whatever was attached can be detached. Where the name says it all there is nothing to
-    /// write: a control plane without a disk of its own then needs none.
-    fn remember_attach(&self, name: &ObjectName, node: &ObjectName, volume: &VolumeId, node_id: &NodeId) -> Result<(), Error> {
+    /// Written before the cloud is asked, so that whatever was attached can be detached. Where the
+    /// name says it all there is nothing to write: a control plane without a disk of its own
+    /// then needs none.
+    fn remember_attach(
+        &self,
+        name: &ObjectName,
+        node: &ObjectName,
+        volume: &VolumeId,
+        node_id: &NodeId,
+    ) -> Result<(), Error> {
         let record = AttachRecord { volume: Some(volume.clone()), node: Some(node_id.clone()) };
         let known = self.names.attached(name, node)?;
         if known.as_ref() == Some(&record) {
             return Ok(());
         }
-        if volume.as_str() == name.as_str() && known.is_none() && matches!(self.names.legacy(name), Ok(None)) {
+        if volume.as_str() == name.as_str()
+            && known.is_none()
+            && matches!(self.names.legacy(name), Ok(None))
+        {
             return Ok(());
         }
         self.names.keep_attached(name, node, &record)
     }
 
-    /// Kubernetes calls `detach` after an `attach` that failed. Without this note it would ask for ever which volume is meant by a name that
-    /// never meant one. Only for names that are no ids, and of which this machine has no record: those it never attached. What another machine of
-    /// the control plane attached by such a name had the same options, which a PersistentVolume keeps, so what is refused here for them was
-    /// refused there; a node that only the other machine's configuration knows is the one exception.
+    /// Kubernetes calls `detach` after an `attach` that failed. Without this note it would ask for
+    /// ever which volume is meant by a name that never meant one. Only for names that are no
+    /// ids, and of which this machine has no record: those it never attached. What another machine
+    /// of the control plane attached by such a name had the same options, which a
+    /// PersistentVolume keeps, so what is refused here for them was refused there; a node that
+    /// only the other machine's configuration knows is the one exception.
     fn remember_refusal(&self, name: &ObjectName, node: &ObjectName) {
-        let is_unknown = self.names.attached(name, node).is_ok_and(|record| record.is_none()) && self.names.legacy(name).is_ok_and(|id| id.is_none());
-        let says_nothing = || self.translate(name, &Vec::new()).is_err_and(|error| error.kind == ErrorKind::InvalidArgument);
+        let is_unknown = self.names.attached(name, node).is_ok_and(|record| record.is_none())
+            && self.names.legacy(name).is_ok_and(|id| id.is_none());
+        let says_nothing = || {
+            self.translate(name, &Vec::new())
+                .is_err_and(|error| error.kind == ErrorKind::InvalidArgument)
+        };
         if is_unknown
             && says_nothing()
-            && let Err(error) = self.names.keep_attached(name, node, &AttachRecord { volume: None, node: None })
+            && let Err(error) =
+                self.names.keep_attached(name, node, &AttachRecord { volume: None, node: None })
         {
             tracing::warn!(%error, "the refused attach could not be noted");
         }
@@ -60,26 +89,39 @@ impl CallOuts<'_> {
         if let Some((volume, known_node)) = self.attached_volume(name, node)? {
             let node_id = known_node.map_or_else(|| self.node_id(node), Ok)?;
             let (services, call) = self.services()?;
-            services.controller.detach(call, &DetachRequest { volume: volume.clone(), node: Some(node_id.clone()) })?;
+            services.controller.detach(
+                call,
+                &DetachRequest { volume: volume.clone(), node: Some(node_id.clone()) },
+            )?;
             // A name that is the id needs no note.
             if volume.as_str() != name.as_str() {
                 warn_only(
                     "note what was detached",
-                    self.names.keep_detached(name, node, &AttachRecord { volume: Some(volume), node: Some(node_id) }),
+                    self.names.keep_detached(
+                        name,
+                        node,
+                        &AttachRecord { volume: Some(volume), node: Some(node_id) },
+                    ),
                 );
             }
             warn_only("forget what the driver before wrote down", self.names.drop_legacy(name));
         }
-        // It is detached, and a disk that is full would keep Kubernetes asking for ever. A record that stays is harmless: the next `attach` of the
-        // name replaces it, and a further `detach` finds the volume detached.
+        // It is detached, and a disk that is full would keep Kubernetes asking for ever. A record
+        // that stays is harmless: the next `attach` of the name replaces it, and a further
+        // `detach` finds the volume detached.
         warn_only("forget what was attached", self.names.drop_attached(name, node));
         Ok(Reply::success())
     }
 
-    /// Which volume the name means, and the id of the node that got it: the record of `attach`, else what an older driver wrote down, else
-    /// (also where that is damaged) the name itself when it is an id, else what a `detach` of a moment ago found (it was killed before it answered; the cloud is asked
-    /// again). `None`: nothing was ever asked of the cloud.
-    fn attached_volume(&self, name: &ObjectName, node: &ObjectName) -> Result<Option<(VolumeId, Option<NodeId>)>, Error> {
+    /// Which volume the name means, and the id of the node that got it: the record of `attach`,
+    /// else what an older driver wrote down, else (also where that is damaged) the name itself
+    /// when it is an id, else what a `detach` of a moment ago found (it was killed before it
+    /// answered; the cloud is asked again). `None`: nothing was ever asked of the cloud.
+    fn attached_volume(
+        &self,
+        name: &ObjectName,
+        node: &ObjectName,
+    ) -> Result<Option<(VolumeId, Option<NodeId>)>, Error> {
         if let Some(record) = self.names.attached(name, node)? {
             return Ok(record.volume.map(|volume| (volume, record.node)));
         }
@@ -89,15 +131,20 @@ impl CallOuts<'_> {
             Ok(translated) => return Ok(Some((translated.volume, None))),
             Err(error) => error,
         };
-        if let Some(AttachRecord { volume: Some(volume), node }) = self.names.detached(name, node)? {
+        if let Some(AttachRecord { volume: Some(volume), node }) =
+            self.names.detached(name, node)?
+        {
             return Ok(Some((volume, node)));
         }
         legacy?;
         if error.kind != ErrorKind::InvalidArgument {
             return Err(error);
         }
-        let hint = "it was attached by another machine, or the record is lost: detach the volume by hand; a PersistentVolume whose name is the volume's id needs no record";
-        Err(error.context(format!("no record on this machine says which volume `{name}` is")).with_hint(hint))
+        let hint = "it was attached by another machine, or the record is lost: detach the volume \
+                    by hand; a PersistentVolume whose name is the volume's id needs no record";
+        Err(error
+            .context(format!("no record on this machine says which volume `{name}` is"))
+            .with_hint(hint))
     }
 
     pub(super) fn is_attached(&self, options: &Options, node: &ObjectName) -> Result<Reply, Error> {
@@ -105,9 +152,13 @@ impl CallOuts<'_> {
         let (services, call) = self.services()?;
         let attached = services.controller.is_attached(call, &volume.volume, &node_id)?;
         if attached {
-            // Asked every minute, with the options, on the machine that leads the control plane: one that has just begun to lead learns here what
-            // `detach` will need, and forgets what the name meant when it led before.
-            warn_only("write down what is attached", self.remember_attach(&options.volume_name, node, &volume.volume, &node_id));
+            // Asked every minute, with the options, on the machine that leads the control plane:
+            // one that has just begun to lead learns here what `detach` will need, and
+            // forgets what the name meant when it led before.
+            warn_only(
+                "write down what is attached",
+                self.remember_attach(&options.volume_name, node, &volume.volume, &node_id),
+            );
         }
         Ok(Reply { attached: Some(attached), ..Reply::success() })
     }
@@ -119,7 +170,12 @@ impl CallOuts<'_> {
     }
 
     /// Grows the volume in the cloud.
-    pub(super) fn grow(&self, volume: &VolumeId, options: &Options, bytes: u64) -> Result<(), Error> {
+    pub(super) fn grow(
+        &self,
+        volume: &VolumeId,
+        options: &Options,
+        bytes: u64,
+    ) -> Result<(), Error> {
         let (services, call) = self.services()?;
         let request = ExpandRequest {
             volume: volume.clone(),

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wharf_core::ports::Call;
-use wharf_core::types::{AttachRequest, NodeExpandRequest, Parameters, PublishRequest, StageRequest, Translated};
+use wharf_core::types::{
+    AttachRequest, NodeExpandRequest, Parameters, PublishRequest, StageRequest, Translated,
+};
 use wharf_core::{Error, ErrorKind};
 
 use super::{CallOuts, warn_only};
@@ -15,27 +17,34 @@ use crate::options::Options;
 use crate::paths::{self, GlobalMountDir, PodVolumeDir};
 use crate::reply::Reply;
 
-/// How long the cloud is asked for what `attach` answered before the node is searched without it: two requests and a retry.
+/// How long the cloud is asked for what `attach` answered before the node is searched without it:
+/// two requests and a retry.
 const ASK_BOUND: Duration = Duration::from_secs(20);
 
 /// What is known of a volume that is attached to this node.
 enum Whereabouts {
     /// What `attach` answered: enough to find the device.
     Told(Parameters),
-    /// The cloud has nothing to find the device by, but the driver before found it, and it is mounted.
+    /// The cloud has nothing to find the device by, but the driver before found it, and it is
+    /// mounted.
     Mounted(PathBuf),
 }
 
 impl CallOuts<'_> {
-    /// Called again for every further pod, and after a restart of kubelet; the device may be what `attach` answered, what this answered
-    /// before, what another driver found, or empty.
+    /// Called again for every further pod, and after a restart of kubelet; the device may be what
+    /// `attach` answered, what this answered before, what another driver found, or empty.
     pub(super) fn wait_for_attach(&self, device: &str, options: &Options) -> Result<Reply, Error> {
         let volume = self.translate(&options.volume_name, &options.chosen)?;
         let (publish_context, doubt) = match self.whereabouts(device, options, &volume) {
             Ok(Whereabouts::Told(publish_context)) => (publish_context, None),
             Ok(Whereabouts::Mounted(device)) => return Ok(Reply::device(device.to_string_lossy())),
-            // The cloud cannot be asked now. Many volumes are found without it, so that comes first.
-            Err(error) if error.kind.is_transient() || error.kind == ErrorKind::DeadlineExceeded => (Parameters::new(), Some(error)),
+            // The cloud cannot be asked now. Many volumes are found without it, so that comes
+            // first.
+            Err(error)
+                if error.kind.is_transient() || error.kind == ErrorKind::DeadlineExceeded =>
+            {
+                (Parameters::new(), Some(error))
+            }
             Err(error) => return Err(error),
         };
         let request = StageRequest {
@@ -50,19 +59,31 @@ impl CallOuts<'_> {
             (Ok(found), None) => found,
             (Err(error), doubt) => return Err(doubt.unwrap_or(error)),
         };
-        let record = FoundRecord { volume: volume.volume, options: options.chosen.clone(), context: volume.context, publish_context };
+        let record = FoundRecord {
+            volume: volume.volume,
+            options: options.chosen.clone(),
+            context: volume.context,
+            publish_context,
+        };
         if self.names.found(&options.volume_name)?.as_ref() != Some(&record) {
             self.names.keep_found(&options.volume_name, &record)?;
         }
         Ok(Reply::device(found.to_string_lossy()))
     }
 
-    fn whereabouts(&self, device: &str, options: &Options, volume: &Translated) -> Result<Whereabouts, Error> {
+    fn whereabouts(
+        &self,
+        device: &str,
+        options: &Options,
+        volume: &Translated,
+    ) -> Result<Whereabouts, Error> {
         if let Some(publish_context) = device::decode(device, &volume.volume) {
             return Ok(Whereabouts::Told(publish_context));
         }
         match self.names.found(&options.volume_name)? {
-            Some(found) if found.volume == volume.volume => Ok(Whereabouts::Told(found.publish_context)),
+            Some(found) if found.volume == volume.volume => {
+                Ok(Whereabouts::Told(found.publish_context))
+            }
             found => self.ask_again(options, volume, found.is_none()),
         }
     }
@@ -71,22 +92,33 @@ impl CallOuts<'_> {
     fn mounted_device(&self, name: &ObjectName) -> Result<Option<PathBuf>, Error> {
         let (services, _) = self.services()?;
         for root in &self.driver.roots {
-            if let Some(device) = services.node.mounted_device(&paths::global(root, &self.driver.driver, name))? {
+            if let Some(device) =
+                services.node.mounted_device(&paths::global(root, &self.driver.driver, name))?
+            {
                 return Ok(Some(device));
             }
         }
         Ok(None)
     }
 
-    /// What `attach` would answer. Nothing is attached here: only a volume that this node holds already is asked about. `is_new`: Wharf has not
-    /// mounted it, so if it is mounted, the driver before has, which needed nothing from the cloud to find it.
-    fn ask_again(&self, options: &Options, volume: &Translated, is_new: bool) -> Result<Whereabouts, Error> {
+    /// What `attach` would answer. Nothing is attached here: only a volume that this node holds
+    /// already is asked about. `is_new`: Wharf has not mounted it, so if it is mounted, the
+    /// driver before has, which needed nothing from the cloud to find it.
+    fn ask_again(
+        &self,
+        options: &Options,
+        volume: &Translated,
+        is_new: bool,
+    ) -> Result<Whereabouts, Error> {
         let node = self.own_node_id()?;
         let (services, _) = self.services()?;
         let call = &Call::until(services.clock.now() + ASK_BOUND);
         if !services.controller.is_attached(call, &volume.volume, &node)? {
-            return Err(Error::precondition(format!("volume {} is not attached to this node, {node}", volume.volume))
-                .with_hint("it has to be attached first; kubelet calls again"));
+            return Err(Error::precondition(format!(
+                "volume {} is not attached to this node, {node}",
+                volume.volume
+            ))
+            .with_hint("it has to be attached first; kubelet calls again"));
         }
         let request = AttachRequest {
             volume: volume.volume.clone(),
@@ -104,16 +136,30 @@ impl CallOuts<'_> {
         }
     }
 
-    pub(super) fn mount_device(&self, folder: &GlobalMountDir, options: &Options) -> Result<Reply, Error> {
+    pub(super) fn mount_device(
+        &self,
+        folder: &GlobalMountDir,
+        options: &Options,
+    ) -> Result<Reply, Error> {
         let found = self.names.found(&folder.name)?;
         let (services, call) = self.services()?;
         let volume = match &found {
-            // Mounted already: what it was translated to then still holds, and the backend need not even be loaded.
-            Some(found) if found.options == options.chosen && services.node.is_staged(&folder.path)? => translated(found),
+            // Mounted already: what it was translated to then still holds, and the backend need not
+            // even be loaded.
+            Some(found)
+                if found.options == options.chosen && services.node.is_staged(&folder.path)? =>
+            {
+                translated(found)
+            }
             Some(_) | None => self.translate(&options.volume_name, &options.chosen)?,
         };
         let publish_context = context_of(found, &volume);
-        let request = StageRequest { volume: volume.volume, capability: self.capability(options), context: volume.context, publish_context };
+        let request = StageRequest {
+            volume: volume.volume,
+            capability: self.capability(options),
+            context: volume.context,
+            publish_context,
+        };
         services.node.stage(call, &request, &folder.path)?;
         Ok(Reply::success())
     }
@@ -143,30 +189,48 @@ impl CallOuts<'_> {
 
     pub(super) fn unmount_device(&self, folder: &GlobalMountDir) -> Result<Reply, Error> {
         let (node, call) = self.teardown()?;
-        // First: kubelet does not repeat a call that was killed after the unmount. What is forgotten by a call that fails is written again. A
-        // record that cannot be removed is harmless: it counts for its own volume only, and the next `waitforattach` replaces it.
+        // First: kubelet does not repeat a call that was killed after the unmount. What is
+        // forgotten by a call that fails is written again. A record that cannot be removed
+        // is harmless: it counts for its own volume only, and the next `waitforattach` replaces it.
         let found = self.names.found(&folder.name);
         warn_only("forget the volume", self.names.drop_found(&folder.name));
         node.unstage_path(&call, &folder.path).inspect_err(|_| {
             if let Ok(Some(found)) = found {
-                warn_only("write the volume down again", self.names.keep_found(&folder.name, &found));
+                warn_only(
+                    "write the volume down again",
+                    self.names.keep_found(&folder.name, &found),
+                );
             }
         })?;
         Ok(Reply::success())
     }
 
-    /// The only call-out that says that a volume shall grow, so it grows the volume first and what is on it afterwards. "Not supported"
-    /// or plain success would make kubelet report a size that does not exist.
-    pub(super) fn expand_fs(&self, options: &Options, path: &Path, bytes: u64) -> Result<Reply, Error> {
+    /// The only call-out that says that a volume shall grow, so it grows the volume first and what
+    /// is on it afterwards. "Not supported" or plain success would make kubelet report a size
+    /// that does not exist.
+    pub(super) fn expand_fs(
+        &self,
+        options: &Options,
+        path: &Path,
+        bytes: u64,
+    ) -> Result<Reply, Error> {
         let (services, call) = self.services()?;
         // A larger disk costs money and cannot be made smaller again.
         if !services.node.is_staged(path)? {
-            return Err(Error::precondition(format!("nothing is mounted at {}, so nothing there can grow", path.display())));
+            return Err(Error::precondition(format!(
+                "nothing is mounted at {}, so nothing there can grow",
+                path.display()
+            )));
         }
         let volume = self.translate(&options.volume_name, &options.chosen)?;
         self.grow(&volume.volume, options, bytes)?;
         // The PersistentVolume may name no file system; what is mounted has one.
-        let request = NodeExpandRequest { volume: volume.volume, capability: None, required_bytes: bytes, context: volume.context };
+        let request = NodeExpandRequest {
+            volume: volume.volume,
+            capability: None,
+            required_bytes: bytes,
+            context: volume.context,
+        };
         services.node.expand(call, &request, path)?;
         Ok(Reply::success())
     }
@@ -177,14 +241,19 @@ fn translated(found: &FoundRecord) -> Translated {
 }
 
 fn context_of(found: Option<FoundRecord>, volume: &Translated) -> Parameters {
-    found.filter(|found| found.volume == volume.volume).map(|found| found.publish_context).unwrap_or_default()
+    found
+        .filter(|found| found.volume == volume.volume)
+        .map(|found| found.publish_context)
+        .unwrap_or_default()
 }
 
-/// Inline volumes are known by their name alone: two pods whose volume is called `data` share one global folder, whatever they ask for.
+/// Inline volumes are known by their name alone: two pods whose volume is called `data` share one
+/// global folder, whatever they ask for.
 fn check_same(found: Option<&FoundRecord>, volume: &Translated) -> Result<(), Error> {
     match found {
         Some(found) if found.volume != volume.volume => Err(Error::precondition(format!(
-            "volume {} has the same name and is in use on this node, so volume {} cannot be mounted",
+            "volume {} has the same name and is in use on this node, so volume {} cannot be \
+             mounted",
             found.volume, volume.volume
         ))
         .with_hint("give inline volumes names of their own, or use PersistentVolumes")),

@@ -28,7 +28,9 @@ fn have_same_bytes(mut one: File, mut other: File) -> io::Result<bool> {
     let mut right = vec![0; 1 << 17];
     loop {
         let count = one.read(&mut left)?;
-        let (Some(left), Some(right)) = (left.get(..count), right.get_mut(..count)) else { return Ok(false) };
+        let (Some(left), Some(right)) = (left.get(..count), right.get_mut(..count)) else {
+            return Ok(false);
+        };
         match other.read_exact(right) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
             read => read?,
@@ -39,10 +41,18 @@ fn have_same_bytes(mut one: File, mut other: File) -> io::Result<bool> {
     }
 }
 
-/// Puts `binary` at `executable`, by way of `incoming` in the same folder. `sibling`: a file with the same bytes, to link to.
-pub(super) fn place(binary: &Path, sibling: Option<&Path>, incoming: &Path, executable: &Path) -> io::Result<()> {
+/// Puts `binary` at `executable`, by way of `incoming` in the same folder. `sibling`: a file with
+/// the same bytes, to link to.
+pub(super) fn place(
+    binary: &Path,
+    sibling: Option<&Path>,
+    incoming: &Path,
+    executable: &Path,
+) -> io::Result<()> {
     match sibling {
-        Some(sibling) if sibling != executable && is_same(binary, sibling)? => duplicate(sibling, incoming)?,
+        Some(sibling) if sibling != executable && is_same(binary, sibling)? => {
+            duplicate(sibling, incoming)?
+        }
         Some(_) | None => copy(binary, incoming)?,
     }
     fs::rename(incoming, executable)?;
@@ -55,7 +65,8 @@ pub(super) fn duplicate(file: &Path, incoming: &Path) -> io::Result<()> {
     fs::hard_link(file, incoming).or_else(|_| copy(file, incoming))
 }
 
-/// Never a link to `binary` itself: a package manager that overwrites it in place would change what kubelet executes, half-way.
+/// Never a link to `binary` itself: a package manager that overwrites it in place would change what
+/// kubelet executes, half-way.
 fn copy(binary: &Path, incoming: &Path) -> io::Result<()> {
     clear(incoming)?;
     fs::copy(binary, incoming)?;

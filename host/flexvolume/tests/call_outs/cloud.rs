@@ -7,8 +7,9 @@ use wharf_core::Error;
 use wharf_core::plan::{FindDevice, Mount, MountSource, Plan, Step};
 use wharf_core::ports::{Backend, Call};
 use wharf_core::types::{
-    AccessType, Answer, AttachRequest, Attached, Capability, CreateRequest, Description, DetachRequest, ExpandRequest, Expanded, Listed,
-    NodeDescription, NodeExpandRequest, NodeId, Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated,
+    AccessType, Answer, AttachRequest, Attached, Capability, CreateRequest, Description,
+    DetachRequest, ExpandRequest, Expanded, Listed, NodeDescription, NodeExpandRequest, NodeId,
+    Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated,
     ValidateRequest, Validated, Volume, VolumeId,
 };
 
@@ -50,22 +51,41 @@ impl Cloud {
 
     fn ask(&self, verb: &'static str) -> Result<(), Error> {
         self.enter(verb)?;
-        if self.state().is_down { Err(Error::unavailable("the cloud does not answer")) } else { Ok(()) }
+        if self.state().is_down {
+            Err(Error::unavailable("the cloud does not answer"))
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl Backend for Cloud {
     fn describe(&self, _: &Call) -> Result<Description, Error> {
         self.enter("describe")?;
-        Ok(Description { name: "fake".into(), version: "1".into(), drivers: vec![], capabilities: vec![], topology_keys: vec![], observe_batch: 10 })
+        Ok(Description {
+            name: "fake".into(),
+            version: "1".into(),
+            drivers: vec![],
+            capabilities: vec![],
+            topology_keys: vec![],
+            observe_batch: 10,
+        })
     }
 
     fn observe(&self, _: &Call, ids: &[String]) -> Result<Vec<Observation>, Error> {
         self.ask("observe")?;
         let state = self.state();
         let observe = |id: &String| {
-            let holders = state.holders.get(id).map(|holders| holders.iter().cloned().collect::<Vec<_>>().join(" ")).unwrap_or_default();
-            Observation { id: id.clone(), found: state.sizes.contains_key(id), state: holders.into_bytes() }
+            let holders = state
+                .holders
+                .get(id)
+                .map(|holders| holders.iter().cloned().collect::<Vec<_>>().join(" "))
+                .unwrap_or_default();
+            Observation {
+                id: id.clone(),
+                found: state.sizes.contains_key(id),
+                state: holders.into_bytes(),
+            }
         };
         Ok(ids.iter().map(observe).collect())
     }
@@ -83,7 +103,12 @@ impl Backend for Cloud {
         unreachable!("FlexVolume deletes nothing")
     }
 
-    fn attach(&self, _: &Call, request: &AttachRequest, _: &Progress) -> Result<Answer<Attached>, Error> {
+    fn attach(
+        &self,
+        _: &Call,
+        request: &AttachRequest,
+        _: &Progress,
+    ) -> Result<Answer<Attached>, Error> {
         self.ask("attach")?;
         let mut state = self.state();
         if !state.sizes.contains_key(request.volume.as_str()) {
@@ -91,14 +116,21 @@ impl Backend for Cloud {
         }
         let holders = state.holders.entry(request.volume.to_string()).or_default();
         if let Some(other) = holders.iter().find(|holder| *holder != request.node.as_str()) {
-            return Err(Error::precondition(format!("disk {} is attached to {other}", request.volume)).with_hint("detach it there first"));
+            return Err(Error::precondition(format!(
+                "disk {} is attached to {other}",
+                request.volume
+            ))
+            .with_hint("detach it there first"));
         }
         if state.without_serial.contains(request.volume.as_str()) {
-            return Err(Error::precondition(format!("disk {} has no serial", request.volume)).with_hint("make another from it"));
+            return Err(Error::precondition(format!("disk {} has no serial", request.volume))
+                .with_hint("make another from it"));
         }
         let holders = state.holders.entry(request.volume.to_string()).or_default();
         holders.insert(request.node.to_string());
-        Ok(Answer::Done(Attached { publish_context: vec![(SERIAL.into(), serial(&request.volume))] }))
+        Ok(Answer::Done(Attached {
+            publish_context: vec![(SERIAL.into(), serial(&request.volume))],
+        }))
     }
 
     fn detach(&self, _: &Call, request: &DetachRequest, _: &Progress) -> Result<Answer<()>, Error> {
@@ -110,15 +142,28 @@ impl Backend for Cloud {
         Ok(Answer::Done(()))
     }
 
-    fn expand(&self, _: &Call, request: &ExpandRequest, _: &Progress) -> Result<Answer<Expanded>, Error> {
+    fn expand(
+        &self,
+        _: &Call,
+        request: &ExpandRequest,
+        _: &Progress,
+    ) -> Result<Answer<Expanded>, Error> {
         self.ask("expand")?;
         let mut state = self.state();
-        let size = state.sizes.get_mut(request.volume.as_str()).ok_or_else(|| Error::unsupported("shares do not grow"))?;
+        let size = state
+            .sizes
+            .get_mut(request.volume.as_str())
+            .ok_or_else(|| Error::unsupported("shares do not grow"))?;
         *size = (*size).max(request.capacity.required.unwrap_or(0));
         Ok(Answer::Done(Expanded { capacity_bytes: *size, node_expansion_required: true }))
     }
 
-    fn validate(&self, _: &Call, _: &ValidateRequest, _: &[Observation]) -> Result<Validated, Error> {
+    fn validate(
+        &self,
+        _: &Call,
+        _: &ValidateRequest,
+        _: &[Observation],
+    ) -> Result<Validated, Error> {
         unreachable!("FlexVolume validates nothing")
     }
 
@@ -139,35 +184,61 @@ impl Backend for Cloud {
         if !read_only {
             steps.push(Step::Format { fs_type: fs_type.clone(), arguments: vec![] });
         }
-        steps.push(Step::Mount(Mount { source: MountSource::Device, fs_type, flags: vec![], read_only }));
+        steps.push(Step::Mount(Mount {
+            source: MountSource::Device,
+            fs_type,
+            flags: vec![],
+            read_only,
+        }));
         Ok(plan(steps))
     }
 
     fn plan_publish(&self, _: &Call, request: &PublishRequest) -> Result<Plan, Error> {
         self.enter("plan-publish")?;
         let source = match request.volume.as_str().strip_prefix("share:") {
-            Some(server) => MountSource::Nfs { server: server.to_owned(), path: "/".into(), options: vec![] },
+            Some(server) => {
+                MountSource::Nfs { server: server.to_owned(), path: "/".into(), options: vec![] }
+            }
             None => MountSource::Staged,
         };
-        Ok(plan(vec![Step::Mount(Mount { source, fs_type: String::new(), flags: vec![], read_only: request.read_only })]))
+        Ok(plan(vec![Step::Mount(Mount {
+            source,
+            fs_type: String::new(),
+            flags: vec![],
+            read_only: request.read_only,
+        })]))
     }
 
     fn plan_expand(&self, _: &Call, request: &NodeExpandRequest) -> Result<Plan, Error> {
         self.enter("plan-expand")?;
         let context = vec![(SERIAL.to_owned(), serial(&request.volume))];
-        Ok(plan(vec![find(&context, request.required_bytes)?, Step::Grow { fs_type: String::new() }]))
+        Ok(plan(vec![
+            find(&context, request.required_bytes)?,
+            Step::Grow { fs_type: String::new() },
+        ]))
     }
 
     fn translate(&self, _: &Call, request: &TranslateRequest) -> Result<Translated, Error> {
         self.enter("translate")?;
-        let option = |name: &str| request.options.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str());
+        let option = |name: &str| {
+            request
+                .options
+                .iter()
+                .find(|(key, _)| key.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value.as_str())
+        };
         if request.driver == "acme/share" {
-            let server = option("server").ok_or_else(|| Error::invalid("the option `server` is missing"))?;
-            return Ok(Translated { volume: VolumeId::new(format!("share:{server}")), context: request.options.clone() });
+            let server =
+                option("server").ok_or_else(|| Error::invalid("the option `server` is missing"))?;
+            return Ok(Translated {
+                volume: VolumeId::new(format!("share:{server}")),
+                context: request.options.clone(),
+            });
         }
         let id = option("volumeId").unwrap_or(&request.volume_name);
         if !id.starts_with("d-") {
-            return Err(Error::invalid("the option `volumeId` is missing").with_hint("it is the id of a disk, d-…"));
+            return Err(Error::invalid("the option `volumeId` is missing")
+                .with_hint("it is the id of a disk, d-…"));
         }
         Ok(Translated { volume: VolumeId::new(id), context: request.options.clone() })
     }
@@ -186,8 +257,10 @@ fn fs_type(capability: &Capability) -> String {
 }
 
 fn find(publish_context: &Parameters, minimum_bytes: u64) -> Result<Step, Error> {
-    let (_, serial) =
-        publish_context.iter().find(|(key, _)| key == SERIAL).ok_or_else(|| Error::precondition("the serial of the disk is not known"))?;
+    let (_, serial) = publish_context
+        .iter()
+        .find(|(key, _)| key == SERIAL)
+        .ok_or_else(|| Error::precondition("the serial of the disk is not known"))?;
     Ok(Step::FindDevice(FindDevice { serial: serial.clone(), links: vec![], minimum_bytes }))
 }
 

@@ -59,7 +59,8 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % bound
     }
 
@@ -89,15 +90,22 @@ fn any_argument_list_is_answered_with_one_json_object() {
         let count = 1 + random.below(7);
         let arguments: Vec<_> = (0..count).map(|_| random.argument()).collect();
         let printed = world.execute(arguments.clone());
-        let object: Value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {printed:?}"));
-        assert!(printed.ends_with("}\n") && printed.lines().count() == 1, "{arguments:?}: {printed:?}");
+        let object: Value = serde_json::from_str(&printed)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {printed:?}"));
+        assert!(
+            printed.ends_with("}\n") && printed.lines().count() == 1,
+            "{arguments:?}: {printed:?}"
+        );
         let status = object["status"].as_str().unwrap().to_owned();
         assert!(!printed.contains("defect"), "{arguments:?}: {printed}");
         assert!(object["volumeName"].is_string(), "{printed}");
         assert!(object.get("capabilities").is_none_or(Value::is_object), "{printed}");
         seen.insert(status);
     }
-    assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), ["Failure", "Not supported", "Success"]);
+    assert_eq!(
+        seen.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["Failure", "Not supported", "Success"]
+    );
 }
 
 #[test]
@@ -105,5 +113,9 @@ fn an_argument_of_many_megabytes_is_refused() {
     let world = World::new();
     let huge = format!(r#"{{"kubernetes.io/pvOrVolumeName":"d-1","x":"{}"}}"#, "x".repeat(2 << 20));
     let printed = world.call(&["getvolumename", &huge]);
-    assert_eq!(printed, "{\"status\":\"Failure\",\"message\":\"getvolumename Options illegal: longer than 1048576 bytes\",\"volumeName\":\"\"}\n");
+    assert_eq!(
+        printed,
+        "{\"status\":\"Failure\",\"message\":\"getvolumename Options illegal: longer than 1048576 \
+         bytes\",\"volumeName\":\"\"}\n"
+    );
 }

@@ -1,4 +1,5 @@
-//! Every call-out with good and bad input, compared with `tests/golden/*.txt`. `WHARF_UPDATE_GOLDEN=1` writes the files anew.
+//! Every call-out with good and bad input, compared with `tests/golden/*.txt`.
+//! `WHARF_UPDATE_GOLDEN=1` writes the files anew.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,13 +25,19 @@ fn call_outs_print_and_leave_what_the_golden_files_say() {
             }
         }
     }
-    assert!(different.is_empty() || std::env::var_os("WHARF_UPDATE_GOLDEN").is_some(), "{}", different.join("\n"));
+    assert!(
+        different.is_empty() || std::env::var_os("WHARF_UPDATE_GOLDEN").is_some(),
+        "{}",
+        different.join("\n")
+    );
 }
 
 #[test]
 fn every_call_out_has_a_golden_file() {
-    let files: BTreeSet<_> =
-        fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    let files: BTreeSet<_> = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
     for call_out in [
         "init",
         "getvolumename",
@@ -50,8 +57,11 @@ fn every_call_out_has_a_golden_file() {
 }
 
 fn difference(expected: &str, got: &str) -> String {
-    let first =
-        expected.lines().zip(got.lines()).position(|(expected, got)| expected != got).unwrap_or(expected.lines().count().min(got.lines().count()));
+    let first = expected
+        .lines()
+        .zip(got.lines())
+        .position(|(expected, got)| expected != got)
+        .unwrap_or(expected.lines().count().min(got.lines().count()));
     let line = |text: &str| text.lines().nth(first).unwrap_or("(end)").to_owned();
     format!("  line {}\n  expected: {}\n  got:      {}", first + 1, line(expected), line(got))
 }

@@ -11,7 +11,10 @@ const OPTIONS: &str = r#"{"kubernetes.io/pvOrVolumeName":"d-1","volumeId":"d-1"}
 #[test]
 fn what_needs_no_services_opens_none() {
     let world = World::new();
-    let (pod, global) = ("/k/pods/u/volumes/acme~disk/d-1", "/k/plugins/kubernetes.io/flexvolume/acme/disk/mounts/d-1");
+    let (pod, global) = (
+        "/k/pods/u/volumes/acme~disk/d-1",
+        "/k/plugins/kubernetes.io/flexvolume/acme/disk/mounts/d-1",
+    );
     for arguments in [
         vec!["init"],
         vec!["getvolumename", OPTIONS],
@@ -45,7 +48,8 @@ fn people_get_help_and_the_version() {
     let world = World::new();
     let executable = OsString::from(world.path().join("plugins/acme~disk/disk"));
     let print = |words: &[&str]| {
-        let argv: Vec<_> = std::iter::once(executable.clone()).chain(words.iter().map(OsString::from)).collect();
+        let argv: Vec<_> =
+            std::iter::once(executable.clone()).chain(words.iter().map(OsString::from)).collect();
         String::from_utf8(answer(&argv, &Machine::default(), &world)).unwrap()
     };
     for words in [&["version"][..], &["--version"], &["-v"]] {

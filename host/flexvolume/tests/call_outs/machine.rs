@@ -1,4 +1,5 @@
-//! A machine without a kernel: disks that are there while the cloud says that this node holds them, and a mount table.
+//! A machine without a kernel: disks that are there while the cloud says that this node holds them,
+//! and a mount table.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,11 @@ impl Machine {
         if is_here && cloud.sizes.get(disk).is_some_and(|size| *size >= find.minimum_bytes) {
             return Ok(disk.to_owned());
         }
-        Err(Error::new(ErrorKind::DeadlineExceeded, Blame::Host, format!("no device has the serial {}", find.serial)))
+        Err(Error::new(
+            ErrorKind::DeadlineExceeded,
+            Blame::Host,
+            format!("no device has the serial {}", find.serial),
+        ))
     }
 }
 
@@ -62,16 +67,27 @@ impl Node for Machine {
     }
 
     fn record_of_path(&self, path: &Path) -> Result<Option<StageRecord>, Error> {
-        let is_at = |record: &&StageRecord| record.staging_path == path || record.targets.iter().any(|target| target.target_path == path);
+        let is_at = |record: &&StageRecord| {
+            record.staging_path == path
+                || record.targets.iter().any(|target| target.target_path == path)
+        };
         Ok(self.state().records.values().find(is_at).cloned())
     }
 
     fn records(&self, driver: &str) -> Result<Vec<StageRecord>, Error> {
-        Ok(self.state().records.values().filter(|record| record.driver == driver).cloned().collect())
+        Ok(self
+            .state()
+            .records
+            .values()
+            .filter(|record| record.driver == driver)
+            .cloned()
+            .collect())
     }
 
     fn save(&self, record: &StageRecord) -> Result<(), Error> {
-        self.state().records.insert((record.driver.clone(), record.volume.to_string()), record.clone());
+        self.state()
+            .records
+            .insert((record.driver.clone(), record.volume.to_string()), record.clone());
         Ok(())
     }
 
@@ -83,13 +99,29 @@ impl Node for Machine {
     fn mounted(&self, path: &Path) -> Result<Option<ports::Mounted>, Error> {
         let state = self.state();
         let Some(mounted) = state.mounts.get(path) else { return Ok(None) };
-        let elsewhere =
-            state.mounts.iter().filter(|(at, other)| at.as_path() != path && other.what == mounted.what).map(|(at, _)| at.clone()).collect();
+        let elsewhere = state
+            .mounts
+            .iter()
+            .filter(|(at, other)| at.as_path() != path && other.what == mounted.what)
+            .map(|(at, _)| at.clone())
+            .collect();
         let device = Some(PathBuf::from(format!("/dev/{}", mounted.what)));
-        Ok(Some(ports::Mounted { is_read_only: mounted.read_only, is_dead: false, device, elsewhere }))
+        Ok(Some(ports::Mounted {
+            is_read_only: mounted.read_only,
+            is_dead: false,
+            device,
+            elsewhere,
+        }))
     }
 
-    fn run(&self, _: &Call, plan: &Plan, _: &NodePolicy, destination: &Path, staged: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+    fn run(
+        &self,
+        _: &Call,
+        plan: &Plan,
+        _: &NodePolicy,
+        destination: &Path,
+        staged: Option<&Path>,
+    ) -> Result<Option<PathBuf>, Error> {
         let mut mounts = self.state().mounts.clone();
         let mut disk = None;
         for step in &plan.steps {
@@ -98,7 +130,12 @@ impl Node for Machine {
             }
             match step {
                 Step::FindDevice(find) => disk = Some(self.find(find)?),
-                Step::Format { fs_type, .. } => drop(self.state().formatted.entry(disk.clone().unwrap()).or_insert_with(|| fs_type.clone())),
+                Step::Format { fs_type, .. } => drop(
+                    self.state()
+                        .formatted
+                        .entry(disk.clone().unwrap())
+                        .or_insert_with(|| fs_type.clone()),
+                ),
                 Step::Mount(mount) => {
                     let what = match &mount.source {
                         MountSource::Device => disk.clone().unwrap(),
@@ -106,9 +143,13 @@ impl Node for Machine {
                         MountSource::Nfs { server, .. } => format!("nfs {server}"),
                         other => unreachable!("{other:?}"),
                     };
-                    mounts.entry(destination.to_owned()).or_insert(Mounted { what, read_only: mount.read_only });
+                    mounts
+                        .entry(destination.to_owned())
+                        .or_insert(Mounted { what, read_only: mount.read_only });
                 }
-                Step::Grow { .. } => assert!(mounts.contains_key(destination), "what grows is mounted"),
+                Step::Grow { .. } => {
+                    assert!(mounts.contains_key(destination), "what grows is mounted")
+                }
                 other => unreachable!("{other:?}"),
             }
         }
@@ -117,7 +158,9 @@ impl Node for Machine {
     }
 
     fn find_device(&self, _: &Call, plan: &Plan, _: &NodePolicy) -> Result<PathBuf, Error> {
-        let Some(Step::FindDevice(find)) = plan.steps.first() else { unreachable!("a disk's plan begins with its device") };
+        let Some(Step::FindDevice(find)) = plan.steps.first() else {
+            unreachable!("a disk's plan begins with its device")
+        };
         Ok(PathBuf::from(format!("/dev/{}", self.find(find)?)))
     }
 
@@ -132,7 +175,8 @@ impl Node for Machine {
     }
 
     fn device_size(&self, path: &Path) -> Result<Option<u64>, Error> {
-        let disk = path.strip_prefix("/dev").map(|disk| disk.to_string_lossy().into_owned()).unwrap();
+        let disk =
+            path.strip_prefix("/dev").map(|disk| disk.to_string_lossy().into_owned()).unwrap();
         Ok(self.cloud.state().sizes.get(&disk).copied())
     }
 }

@@ -1,4 +1,5 @@
-//! Call-outs from argument list to answer, against a cloud and a machine that keep state between them.
+//! Call-outs from argument list to answer, against a cloud and a machine that keep state between
+//! them.
 
 #![allow(
     clippy::unwrap_used,

@@ -11,8 +11,9 @@
 //! left …
 //! ```
 //!
-//! `given` and `call` lines are input; one argument stands on each indented line, `''` for an empty one. `=`, `backend` and `left`
-//! lines are output. `$T` stands for the temporary folder, `$POD` and `$GLOBAL` for the folders that kubelet uses.
+//! `given` and `call` lines are input; one argument stands on each indented line, `''` for an empty
+//! one. `=`, `backend` and `left` lines are output. `$T` stands for the temporary folder, `$POD`
+//! and `$GLOBAL` for the folders that kubelet uses.
 
 use std::fs;
 use std::path::Path;
@@ -75,15 +76,27 @@ fn argument_of(text: &str) -> String {
 }
 
 fn shorten(text: &str, world: &World) -> String {
-    text.replace(&*world.path().to_string_lossy(), "$T").replace(POD, "$POD").replace(GLOBAL, "$GLOBAL")
+    text.replace(&*world.path().to_string_lossy(), "$T")
+        .replace(POD, "$POD")
+        .replace(GLOBAL, "$GLOBAL")
 }
 
 fn give(world: &mut World, fact: &str) {
     let words: Vec<&str> = fact.split(' ').collect();
     match words.as_slice() {
         ["driver", name] => world.driver = (*name).to_owned(),
-        [disk, "attached", "to", node] => drop(world.cloud.state().holders.entry((*disk).to_owned()).or_default().insert((*node).to_owned())),
-        [disk, "without", "a", "serial"] => drop(world.cloud.state().without_serial.insert((*disk).to_owned())),
+        [disk, "attached", "to", node] => drop(
+            world
+                .cloud
+                .state()
+                .holders
+                .entry((*disk).to_owned())
+                .or_default()
+                .insert((*node).to_owned()),
+        ),
+        [disk, "without", "a", "serial"] => {
+            drop(world.cloud.state().without_serial.insert((*disk).to_owned()))
+        }
         [disk, "mounted", "at", path] => {
             let mounted = Mounted { what: (*disk).to_owned(), read_only: false };
             world.machine.state().mounts.insert(argument_of(path).into(), mounted);
@@ -91,7 +104,9 @@ fn give(world: &mut World, fact: &str) {
         ["legacy", name, disk] => write_legacy(world, name, disk),
         ["half-written", "legacy", name] => write_legacy(world, name, "\n"),
         ["damaged", "legacy", name] => write_legacy(world, name, "d-/"),
-        ["any", "node", "name"] => world.install(|driver| driver.nodes.node_name = NodeNameRule::Any),
+        ["any", "node", "name"] => {
+            world.install(|driver| driver.nodes.node_name = NodeNameRule::Any)
+        }
         ["advertised", "attach"] => world.install(|driver| driver.capabilities.attach = true),
         ["cloud", "down"] => world.cloud.state().is_down = true,
         ["no", "configuration"] => world.has_no_configuration = true,
@@ -108,10 +123,15 @@ fn give(world: &mut World, fact: &str) {
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("detached"), "a file where the folder should be").unwrap();
         }
-        ["state", "unwritable"] => fs::write(world.state_folder(), "a file where the folder should be").unwrap(),
+        ["state", "unwritable"] => {
+            fs::write(world.state_folder(), "a file where the folder should be").unwrap()
+        }
         ["minutes", "pass"] => age(&world.state_folder()),
         ["reboot"] => world.machine.state().mounts.clear(),
-        ["no", "driver", "file"] => fs::remove_file(world.path().join(format!("plugins/acme~{}/.wharf.json", world.driver))).unwrap(),
+        ["no", "driver", "file"] => {
+            fs::remove_file(world.path().join(format!("plugins/acme~{}/.wharf.json", world.driver)))
+                .unwrap()
+        }
         other => panic!("cannot give {other:?}"),
     }
 }
@@ -133,22 +153,41 @@ fn age(folder: &Path) {
 fn left(world: &World) -> Vec<String> {
     let mut lines = Vec::new();
     let cloud = world.cloud.state();
-    for (disk, node) in cloud.holders.iter().flat_map(|(disk, nodes)| nodes.iter().map(move |node| (disk, node))) {
+    for (disk, node) in
+        cloud.holders.iter().flat_map(|(disk, nodes)| nodes.iter().map(move |node| (disk, node)))
+    {
         lines.push(format!("left {disk} attached to {node}"));
     }
-    lines.extend(cloud.sizes.iter().filter(|(_, size)| **size != 1 << 30).map(|(disk, size)| format!("left {disk} of {size} bytes")));
+    lines.extend(
+        cloud
+            .sizes
+            .iter()
+            .filter(|(_, size)| **size != 1 << 30)
+            .map(|(disk, size)| format!("left {disk} of {size} bytes")),
+    );
     let machine = world.machine.state();
-    lines.extend(machine.formatted.iter().map(|(disk, fs_type)| format!("left {disk} formatted as {fs_type}")));
+    lines.extend(
+        machine
+            .formatted
+            .iter()
+            .map(|(disk, fs_type)| format!("left {disk} formatted as {fs_type}")),
+    );
     for (path, mounted) in &machine.mounts {
         let read_only = if mounted.read_only { ", read-only" } else { "" };
         lines.push(format!("left {} mounted at {}{read_only}", mounted.what, path.display()));
     }
     for record in machine.records.values() {
         let state = if record.complete { "complete" } else { "incomplete" };
-        lines.push(format!("left record of {}, {state}, targets {}", record.volume, record.targets.len()));
+        lines.push(format!(
+            "left record of {}, {state}, targets {}",
+            record.volume,
+            record.targets.len()
+        ));
     }
     for (folder, name) in [(world.state_folder(), "state"), (world.legacy_folder(), "legacy")] {
-        files(&folder).iter().for_each(|(path, text)| lines.push(format!("left {name} {path} {text}")));
+        files(&folder)
+            .iter()
+            .for_each(|(path, text)| lines.push(format!("left {name} {path} {text}")));
     }
     lines.iter().map(|line| shorten(line, world)).collect()
 }
@@ -161,7 +200,10 @@ fn files(folder: &Path) -> Vec<(String, String)> {
         for entry in fs::read_dir(&next).into_iter().flatten().flatten() {
             match entry.file_type().unwrap().is_dir() {
                 true => waiting.push(entry.path()),
-                false => found.push((entry.path().strip_prefix(folder).unwrap().display().to_string(), fs::read_to_string(entry.path()).unwrap())),
+                false => found.push((
+                    entry.path().strip_prefix(folder).unwrap().display().to_string(),
+                    fs::read_to_string(entry.path()).unwrap(),
+                )),
             }
         }
     }

@@ -1,4 +1,5 @@
-//! A folder of installed drivers, a cloud and a machine. Every call-out opens services of its own, as a process would.
+//! A folder of installed drivers, a cloud and a machine. Every call-out opens services of its own,
+//! as a process would.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,7 +13,10 @@ use wharf_core::controller::Controller;
 use wharf_core::node::NodeService;
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{Call, Clock, Instant};
-use wharf_flexvolume::{Capabilities, DriverFile, DriverName, LogLevel, NodeNames, Open, Services, Teardown, answer, install};
+use wharf_flexvolume::{
+    Capabilities, DriverFile, DriverName, LogLevel, NodeNames, Open, Services, Teardown, answer,
+    install,
+};
 
 use super::cloud::Cloud;
 use super::machine::Machine;
@@ -27,13 +31,21 @@ pub struct World {
 }
 
 impl World {
-    /// Disks `d-1`, `d-2` and `d-3` of 1 GiB, attached to nobody; drivers `acme/disk` and `acme/share`.
+    /// Disks `d-1`, `d-2` and `d-3` of 1 GiB, attached to nobody; drivers `acme/disk` and
+    /// `acme/share`.
     pub fn new() -> Self {
         let cloud = Arc::new(Cloud::default());
         cloud.state().sizes = ["d-1", "d-2", "d-3"].map(|id| (id.to_owned(), 1 << 30)).into();
         let machine = Arc::new(Machine::new(Arc::clone(&cloud)));
         let folder = tempfile::tempdir().unwrap();
-        let world = Self { folder, cloud, machine, driver: "disk".into(), has_no_configuration: false, opened: Mutex::default() };
+        let world = Self {
+            folder,
+            cloud,
+            machine,
+            driver: "disk".into(),
+            has_no_configuration: false,
+            opened: Mutex::default(),
+        };
         world.install(|_| {});
         world
     }
@@ -54,7 +66,10 @@ impl World {
     pub fn install(&self, change: impl Fn(&mut DriverFile)) {
         let binary = self.path().join("wharf");
         fs::write(&binary, "binary").unwrap();
-        let drivers: Vec<_> = ["acme/disk", "acme/share"].iter().map(|name| self.driver_file(name, &change)).collect();
+        let drivers: Vec<_> = ["acme/disk", "acme/share"]
+            .iter()
+            .map(|name| self.driver_file(name, &change))
+            .collect();
         for outcome in install::install(&self.path().join("plugins"), &binary, &drivers) {
             outcome.result.unwrap();
         }
@@ -62,7 +77,11 @@ impl World {
 
     fn driver_file(&self, name: &str, change: impl Fn(&mut DriverFile)) -> DriverFile {
         let attachable = name == "acme/disk";
-        let nodes = NodeNames { ids: [("node-b".to_owned(), "i-2".to_owned())].into(), id_prefixes: vec!["i-".into()], ..NodeNames::default() };
+        let nodes = NodeNames {
+            ids: [("node-b".to_owned(), "i-2".to_owned())].into(),
+            id_prefixes: vec!["i-".into()],
+            ..NodeNames::default()
+        };
         let mut file = DriverFile {
             driver: DriverName::parse(name).unwrap(),
             csi_driver: "acme.example.com".into(),
@@ -72,7 +91,11 @@ impl World {
             state: self.state_folder(),
             roots: vec!["/var/lib/kubelet".into()],
             attachable,
-            capabilities: if attachable { Capabilities::of_disks() } else { Capabilities::of_shares() },
+            capabilities: if attachable {
+                Capabilities::of_disks()
+            } else {
+                Capabilities::of_shares()
+            },
             nodes,
             secret_options: vec!["akSecret".into()],
             legacy_state: Some(self.legacy_folder()),
@@ -111,8 +134,18 @@ impl Open for World {
         }
         let clock: Arc<dyn Clock> = Arc::new(PassingClock::default());
         Ok(Services {
-            controller: Controller::for_one_call(&driver.csi_driver, self.cloud.clone(), Arc::clone(&clock)),
-            node: NodeService::new(&driver.csi_driver, self.cloud.clone(), self.machine.clone(), Arc::clone(&clock), NodePolicy::default()),
+            controller: Controller::for_one_call(
+                &driver.csi_driver,
+                self.cloud.clone(),
+                Arc::clone(&clock),
+            ),
+            node: NodeService::new(
+                &driver.csi_driver,
+                self.cloud.clone(),
+                self.machine.clone(),
+                Arc::clone(&clock),
+                NodePolicy::default(),
+            ),
             clock,
         })
     }

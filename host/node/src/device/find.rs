@@ -36,7 +36,8 @@ impl Finder<'_> {
     /// Waits for the device, and until it is large enough.
     ///
     /// # Errors
-    /// `Unavailable` when it did not come in time, `Aborted` when it is still too small, `FailedPrecondition` when it cannot be told which one is meant.
+    /// `Unavailable` when it did not come in time, `Aborted` when it is still too small,
+    /// `FailedPrecondition` when it cannot be told which one is meant.
     pub fn find(&self, call: &Call, wanted: &FindDevice) -> Result<Device, Error> {
         check(wanted)?;
         let end = self.clock.now() + self.wait.min(call.remaining(self.clock.now()));
@@ -60,7 +61,10 @@ impl Finder<'_> {
                 return Err(reason);
             }
             if call.is_cancelled() {
-                return Err(Error::aborted(format!("nobody waits any more for the device with serial `{}`", wanted.serial)));
+                return Err(Error::aborted(format!(
+                    "nobody waits any more for the device with serial `{}`",
+                    wanted.serial
+                )));
             }
             self.clock.sleep(pause.min(left), call);
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -73,11 +77,15 @@ impl Finder<'_> {
         for device in self.linked(wanted)? {
             match self.serial(&device.name) {
                 Some(serial) if !wanted.serial.is_empty() && serial != wanted.serial => {
-                    let message =
-                        format!("{} has the serial `{serial}`, not `{}`: a link to it is out of date", device.path.display(), wanted.serial);
-                    stale = Some(
-                        Error::unavailable(message).with_hint("udev should have changed the link; `udevadm trigger` on the node makes it do so"),
+                    let message = format!(
+                        "{} has the serial `{serial}`, not `{}`: a link to it is out of date",
+                        device.path.display(),
+                        wanted.serial
                     );
+                    stale = Some(Error::unavailable(message).with_hint(
+                        "udev should have changed the link; `udevadm trigger` on the node makes \
+                         it do so",
+                    ));
                 }
                 Some(_) | None => found.push(device),
             }
@@ -87,16 +95,28 @@ impl Finder<'_> {
         found.dedup_by_key(|device| device.number);
         match found.as_slice() {
             [] => Ok(Look::NotYet(stale.unwrap_or_else(|| self.missing(wanted)))),
-            [_] => found.pop().map_or_else(|| Ok(Look::NotYet(self.missing(wanted))), |device| self.hold(device, wanted)),
+            [_] => found.pop().map_or_else(
+                || Ok(Look::NotYet(self.missing(wanted))),
+                |device| self.hold(device, wanted),
+            ),
             several => {
-                let names: Vec<_> = several.iter().map(|device| device.path.display().to_string()).collect();
-                Err(Error::precondition(format!("{} all claim to be the device with serial `{}`", names.join(" and "), wanted.serial))
-                    .with_hint("which one is meant cannot be known: detach the other, or remove the wrong link"))
+                let names: Vec<_> =
+                    several.iter().map(|device| device.path.display().to_string()).collect();
+                Err(Error::precondition(format!(
+                    "{} all claim to be the device with serial `{}`",
+                    names.join(" and "),
+                    wanted.serial
+                ))
+                .with_hint(
+                    "which one is meant cannot be known: detach the other, or remove the wrong \
+                     link",
+                ))
             }
         }
     }
 
-    /// What was recognised by its name may have made room for another disk since; what is held cannot.
+    /// What was recognised by its name may have made room for another disk since; what is held
+    /// cannot.
     fn hold(&self, device: Device, wanted: &FindDevice) -> Result<Look, Error> {
         let before = self.serial(&device.name);
         let device = match device.hold() {
@@ -114,12 +134,19 @@ impl Finder<'_> {
     }
 
     fn linked(&self, wanted: &FindDevice) -> Result<Vec<Device>, Error> {
-        let identity = if wanted.serial.is_empty() { wanted.links.first().map_or("", String::as_str) } else { &wanted.serial };
+        let identity = if wanted.serial.is_empty() {
+            wanted.links.first().map_or("", String::as_str)
+        } else {
+            &wanted.serial
+        };
         let mut devices = Vec::new();
         for link in &wanted.links {
             if let Some(device) = Device::at(&self.links.join(link), identity, self.sysfs)? {
                 if self.sysfs.join("class/block").join(&device.name).join("partition").exists() {
-                    return Err(Error::precondition(format!("the link {link} leads to {}, a partition and not a disk", device.path.display())));
+                    return Err(Error::precondition(format!(
+                        "the link {link} leads to {}, a partition and not a disk",
+                        device.path.display()
+                    )));
                 }
                 devices.push(device);
             }
@@ -136,7 +163,9 @@ impl Finder<'_> {
         let Ok(entries) = std::fs::read_dir(self.sysfs.join("block")) else { return Ok(devices) };
         for entry in entries.filter_map(Result::ok) {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if self.serial(&name).as_deref() != Some(wanted.serial.as_str()) || self.is_hidden(&name) {
+            if self.serial(&name).as_deref() != Some(wanted.serial.as_str())
+                || self.is_hidden(&name)
+            {
                 continue;
             }
             // sysfs writes `!` where a device's name has a slash.
@@ -148,23 +177,41 @@ impl Finder<'_> {
 
     fn serial(&self, name: &str) -> Option<String> {
         let folder = self.sysfs.join("block").join(name);
-        let read = |path: PathBuf| Some(std::fs::read_to_string(path).ok()?.trim_matches(['\0', ' ', '\n', '\t']).to_owned());
-        [folder.join("serial"), folder.join("device/serial")].into_iter().filter_map(read).find(|serial| !serial.is_empty())
+        let read = |path: PathBuf| {
+            Some(
+                std::fs::read_to_string(path)
+                    .ok()?
+                    .trim_matches(['\0', ' ', '\n', '\t'])
+                    .to_owned(),
+            )
+        };
+        [folder.join("serial"), folder.join("device/serial")]
+            .into_iter()
+            .filter_map(read)
+            .find(|serial| !serial.is_empty())
     }
 
     /// One path of a multipath NVMe disk: listed, but not a disk to use.
     fn is_hidden(&self, name: &str) -> bool {
-        std::fs::read_to_string(self.sysfs.join("block").join(name).join("hidden")).is_ok_and(|hidden| hidden.trim() == "1")
+        std::fs::read_to_string(self.sysfs.join("block").join(name).join("hidden"))
+            .is_ok_and(|hidden| hidden.trim() == "1")
     }
 
     fn missing(&self, wanted: &FindDevice) -> Error {
         let links = if wanted.links.is_empty() {
             String::new()
         } else {
-            format!(", nor one of the links {} in {}", wanted.links.join(", "), self.links.display())
+            format!(
+                ", nor one of the links {} in {}",
+                wanted.links.join(", "),
+                self.links.display()
+            )
         };
         Error::unavailable(format!("there is no device with serial `{}`{links}", wanted.serial))
-            .with_hint("is the volume attached to this node? If it is, look at the node's kernel log and at udev")
+            .with_hint(
+                "is the volume attached to this node? If it is, look at the node's kernel log and \
+                 at udev",
+            )
     }
 
     fn size_problem(&self, device: &Device, wanted: &FindDevice) -> Result<Option<Error>, Error> {
@@ -172,20 +219,37 @@ impl Finder<'_> {
         if bytes >= wanted.minimum_bytes {
             return Ok(None);
         }
-        let message = format!("{} has {bytes} bytes, {} are needed", device.path.display(), wanted.minimum_bytes);
-        Ok(Some(Error::aborted(message).with_hint("the node may not have seen the new size yet; it is tried again")))
+        let message = format!(
+            "{} has {bytes} bytes, {} are needed",
+            device.path.display(),
+            wanted.minimum_bytes
+        );
+        Ok(Some(
+            Error::aborted(message)
+                .with_hint("the node may not have seen the new size yet; it is tried again"),
+        ))
     }
 }
 
 fn check(wanted: &FindDevice) -> Result<(), Error> {
     let fits = wanted.serial.len() <= MAX_SERIAL_BYTES && wanted.links.len() <= MAX_LINKS;
     if !fits || (wanted.serial.trim().is_empty() && wanted.links.is_empty()) {
-        return Err(Error::invalid("a device is looked for by its serial or by a link, and neither is given, or they are too long"));
+        return Err(Error::invalid(
+            "a device is looked for by its serial or by a link, and neither is given, or they are \
+             too long",
+        ));
     }
     for link in &wanted.links {
-        let is_name = !link.is_empty() && link.len() <= 255 && !link.contains(['/', '\0']) && link != "." && link != "..";
+        let is_name = !link.is_empty()
+            && link.len() <= 255
+            && !link.contains(['/', '\0'])
+            && link != "."
+            && link != "..";
         if !is_name {
-            return Err(Error::invalid(format!("`{}` is not the name of a device link", link.chars().take(100).collect::<String>())));
+            return Err(Error::invalid(format!(
+                "`{}` is not the name of a device link",
+                link.chars().take(100).collect::<String>()
+            )));
         }
     }
     Ok(())

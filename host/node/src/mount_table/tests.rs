@@ -4,8 +4,10 @@ const TABLE: &str = "\
 22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard
 40 27 8:16 / /var/lib/kubelet/plugins/pv-1 rw,noatime shared:7 - ext4 /dev/sdb rw
-41 27 8:32 / /var/lib/kubelet/plugins/pv-10 rw,relatime shared:8 master:2 propagate_from:3 unbindable - xfs /dev/sdc ro,attr2
-42 27 8:16 /sub\\040dir /var/lib/kubelet/pods/a\\040b\\134c\\011d/mount ro,nosuid - ext4 /dev/sdb rw
+41 27 8:32 / /var/lib/kubelet/plugins/pv-10 rw,relatime shared:8 master:2 propagate_from:3 \
+                     unbindable - xfs /dev/sdc ro,attr2
+42 27 8:16 /sub\\040dir /var/lib/kubelet/pods/a\\040b\\134c\\011d/mount ro,nosuid - ext4 /dev/sdb \
+                     rw
 43 27 0:50 / /srv/gone//deleted rw - tmpfs tmpfs rw
 44 27 0:51 / /srv/none rw - tmpfs  rw,size=1k
 45 27 0:6 /vdb /srv/block rw - devtmpfs devtmpfs rw
@@ -63,14 +65,16 @@ fn an_empty_source_does_not_shift_the_fields() {
 
 #[test]
 fn the_last_of_stacked_mounts_is_what_the_path_shows() {
-    let text = "1 0 8:0 / / rw - ext4 a rw\n2 1 8:1 / /a rw - ext4 b rw\n3 2 8:2 / /a rw - ext4 c rw\n";
+    let text =
+        "1 0 8:0 / / rw - ext4 a rw\n2 1 8:1 / /a rw - ext4 b rw\n3 2 8:2 / /a rw - ext4 c rw\n";
     let table = MountTable::parse(text.as_bytes()).unwrap();
     assert_eq!(table.top(Path::new("/a")).unwrap().id, 3);
 }
 
 #[test]
 fn a_mount_under_a_covered_folder_is_not_what_its_path_shows() {
-    let text = "1 0 8:0 / / rw - ext4 a rw\n2 1 8:1 / /a/b rw - ext4 b rw\n3 1 8:2 / /a rw - ext4 c rw\n4 2 8:3 / /a/b/c rw - ext4 d rw\n";
+    let text = "1 0 8:0 / / rw - ext4 a rw\n2 1 8:1 / /a/b rw - ext4 b rw\n3 1 8:2 / /a rw - ext4 \
+                c rw\n4 2 8:3 / /a/b/c rw - ext4 d rw\n";
     let table = MountTable::parse(text.as_bytes()).unwrap();
     assert!(table.top(Path::new("/a/b")).is_none());
     assert!(table.top(Path::new("/a/b/c")).is_none());
@@ -79,7 +83,8 @@ fn a_mount_under_a_covered_folder_is_not_what_its_path_shows() {
 
 #[test]
 fn a_mount_under_a_mount_is_visible() {
-    let text = "1 0 8:0 / / rw - ext4 a rw\n2 1 8:1 / /a rw - ext4 b rw\n3 2 8:2 / /a/b rw - ext4 c rw\n";
+    let text =
+        "1 0 8:0 / / rw - ext4 a rw\n2 1 8:1 / /a rw - ext4 b rw\n3 2 8:2 / /a/b rw - ext4 c rw\n";
     assert_eq!(MountTable::parse(text.as_bytes()).unwrap().top(Path::new("/a/b")).unwrap().id, 3);
 }
 
@@ -91,8 +96,13 @@ fn every_mount_of_a_device_is_listed() {
 
 #[test]
 fn a_broken_line_is_an_error_and_not_a_missing_mount() {
-    for broken in ["1 2", "x 27 0:21 / /a rw - proc proc rw", "1 27 0-21 / /a rw - proc proc rw", "1 27 0:21 / /a rw shared:1", "1 27 0:1 / /a rw -"]
-    {
+    for broken in [
+        "1 2",
+        "x 27 0:21 / /a rw - proc proc rw",
+        "1 27 0-21 / /a rw - proc proc rw",
+        "1 27 0:21 / /a rw shared:1",
+        "1 27 0:1 / /a rw -",
+    ] {
         assert!(MountTable::parse(broken.as_bytes()).is_err(), "{broken}");
     }
 }

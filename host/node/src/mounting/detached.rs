@@ -1,4 +1,5 @@
-//! A bind mount that is made out of sight, given its flags, and then put in place (mount_setattr(2), Linux 5.12).
+//! A bind mount that is made out of sight, given its flags, and then put in place
+//! (mount_setattr(2), Linux 5.12).
 
 use std::ffi::c_long;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -18,7 +19,8 @@ struct MountAttr {
     user_namespace: u64,
 }
 
-/// `MOUNT_ATTR_*` of mount_setattr(2). Access times are a field of two bits and not flags: what is there is cleared first.
+/// `MOUNT_ATTR_*` of mount_setattr(2). Access times are a field of two bits and not flags: what is
+/// there is cleared first.
 const ATTRIBUTES: [(MountFlags, u64); 6] = [
     (MountFlags::RDONLY, 0x1),
     (MountFlags::NOSUID, 0x2),
@@ -34,7 +36,8 @@ const NO_ACCESS_TIMES: u64 = 0x10;
 pub(super) fn bind(source: &Opened, target: &Opened, flags: MountFlags) -> Result<(), Errno> {
     match tree(source, flags) {
         Ok(tree) => {
-            let both_open = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+            let both_open =
+                MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
             move_mount(tree, "", target.as_fd(), "", both_open)
         }
         // A container's filter of system calls may say the one for the other.
@@ -44,11 +47,21 @@ pub(super) fn bind(source: &Opened, target: &Opened, flags: MountFlags) -> Resul
 }
 
 fn tree(source: &Opened, flags: MountFlags) -> Result<OwnedFd, Errno> {
-    let options = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let options = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = open_tree(source.as_fd(), "", options)?;
     let attributes = MountAttr {
-        set: ATTRIBUTES.iter().filter(|(flag, _)| flags.contains(*flag)).fold(0, |all, (_, attribute)| all | attribute) | access_times(flags),
-        clear: if flags.intersects(MountFlags::NOATIME | MountFlags::RELATIME) { ACCESS_TIMES } else { 0 },
+        set: ATTRIBUTES
+            .iter()
+            .filter(|(flag, _)| flags.contains(*flag))
+            .fold(0, |all, (_, attribute)| all | attribute)
+            | access_times(flags),
+        clear: if flags.intersects(MountFlags::NOATIME | MountFlags::RELATIME) {
+            ACCESS_TIMES
+        } else {
+            0
+        },
         propagation: 0,
         user_namespace: 0,
     };
@@ -63,7 +76,8 @@ fn access_times(flags: MountFlags) -> u64 {
 
 #[allow(unsafe_code, reason = "neither rustix nor nix wraps mount_setattr(2)")]
 fn set(tree: &OwnedFd, attributes: &MountAttr) -> Result<(), Errno> {
-    // SAFETY: the path is an empty C string, and the kernel reads as many bytes of the struct as its size says.
+    // SAFETY: the path is an empty C string, and the kernel reads as many bytes of the struct as
+    // its size says.
     let result: c_long = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,

@@ -9,7 +9,10 @@ fn record(driver: &str, volume: &str) -> StageRecord {
         driver: driver.into(),
         volume: VolumeId::new(volume),
         staging_path: format!("/staging/{volume}").into(),
-        capability: Capability { access: AccessType::Mount { fs_type: "ext4".into(), flags: vec![] }, mode: AccessMode::SingleNodeWriter },
+        capability: Capability {
+            access: AccessType::Mount { fs_type: "ext4".into(), flags: vec![] },
+            mode: AccessMode::SingleNodeWriter,
+        },
         context: vec![("type".into(), "disk".into())],
         publish_context: vec![],
         device: None,
@@ -60,13 +63,23 @@ fn a_record_that_cannot_be_read_is_an_error_that_names_the_file_and_never_none()
     records.save(&record("a", "d-2")).unwrap();
     let path = records.path("a", &volume);
     let good = std::fs::read_to_string(&path).unwrap();
-    for bad in ["", "{", "null", &good.replace("\"format\": 1", "\"format\": 2"), &good.replace("d-1", "d-9"), &good[..good.len() / 2]] {
+    for bad in [
+        "",
+        "{",
+        "null",
+        &good.replace("\"format\": 1", "\"format\": 2"),
+        &good.replace("d-1", "d-9"),
+        &good[..good.len() / 2],
+    ] {
         std::fs::write(&path, bad).unwrap();
         let error = records.load("a", &volume).unwrap_err().to_string();
         assert!(error.contains("d-1.json") && error.contains("delete"), "{error}");
     }
     assert!(records.of_driver("a").is_err());
-    assert_eq!(records.find(|record| record.volume.as_str() == "d-2").unwrap().unwrap().volume.as_str(), "d-2");
+    assert_eq!(
+        records.find(|record| record.volume.as_str() == "d-2").unwrap().unwrap().volume.as_str(),
+        "d-2"
+    );
     assert!(records.find(|_| false).is_err());
 }
 
@@ -87,5 +100,8 @@ fn only_root_may_read_records() {
     records.save(&record("a", "d-1")).unwrap();
     let path = records.path("a", &VolumeId::new("d-1"));
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
 }

@@ -1,4 +1,5 @@
-//! A folder that stands for kubelet's, loop devices that stand for disks, and the certainty that both are gone afterwards.
+//! A folder that stands for kubelet's, loop devices that stand for disks, and the certainty that
+//! both are gone afterwards.
 
 use std::cell::RefCell;
 use std::os::unix::fs::symlink;
@@ -70,8 +71,15 @@ impl Bed {
     pub fn attach(&self, serial: &str) -> PathBuf {
         let device = (0..50)
             .find_map(|_| {
-                let output = Command::new("losetup").args(["--find", "--show", "--partscan"]).arg(self.image(serial)).output().unwrap();
-                output.status.success().then(|| PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()))
+                let output = Command::new("losetup")
+                    .args(["--find", "--show", "--partscan"])
+                    .arg(self.image(serial))
+                    .output()
+                    .unwrap();
+                output
+                    .status
+                    .success()
+                    .then(|| PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()))
             })
             .expect("a free loop device");
         self.loops.borrow_mut().push(device.clone());
@@ -90,10 +98,21 @@ impl Bed {
         self.run_staged(steps, destination, None)
     }
 
-    pub fn run_staged(&self, steps: Vec<Step>, destination: &str, staged: Option<&str>) -> Result<Option<PathBuf>, Error> {
+    pub fn run_staged(
+        &self,
+        steps: Vec<Step>,
+        destination: &str,
+        staged: Option<&str>,
+    ) -> Result<Option<PathBuf>, Error> {
         let plan = Plan { steps, summary: String::new() };
         let staged = staged.map(|staged| self.path(staged));
-        self.node().run(&forever(), &plan, &self.policy(), &self.path(destination), staged.as_deref())
+        self.node().run(
+            &forever(),
+            &plan,
+            &self.policy(),
+            &self.path(destination),
+            staged.as_deref(),
+        )
     }
 
     pub fn policy(&self) -> NodePolicy {
@@ -113,7 +132,9 @@ impl Bed {
         NodePolicy {
             steps: words.map(str::to_owned).to_vec(),
             filesystems: ["ext3", "ext4", "xfs", "btrfs"].map(str::to_owned).to_vec(),
-            block_queue: ["read_ahead_kb", "no_such_setting", "nr_requests"].map(str::to_owned).to_vec(),
+            block_queue: ["read_ahead_kb", "no_such_setting", "nr_requests"]
+                .map(str::to_owned)
+                .to_vec(),
             directories: [("data".to_owned(), self.root().join("granted"))].into(),
             helpers: [].into(),
         }
@@ -127,7 +148,10 @@ impl Bed {
 
     /// Everything under a folder of the bed, with kinds.
     pub fn tree(&self, folder: &str) -> Vec<String> {
-        let listed = sh(&format!("cd {} && find . -printf '%p %y %m %U %G\\n' | sort", self.root().join(folder).display()));
+        let listed = sh(&format!(
+            "cd {} && find . -printf '%p %y %m %U %G\\n' | sort",
+            self.root().join(folder).display()
+        ));
         String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect()
     }
 
@@ -135,7 +159,8 @@ impl Bed {
     pub fn options_of(&self, path: &str) -> String {
         let path = self.path(path).display().to_string();
         let table = mountinfo();
-        let line = table.lines().rfind(|line| line.split(' ').nth(4) == Some(&path)).expect("a mount");
+        let line =
+            table.lines().rfind(|line| line.split(' ').nth(4) == Some(&path)).expect("a mount");
         line.split(' ').nth(5).unwrap().to_owned()
     }
 }
@@ -146,8 +171,10 @@ impl Drop for Bed {
         for line in mountinfo().lines().rev() {
             let point = line.split(' ').nth(4).unwrap_or_default();
             if point.starts_with(&root) {
-                let _ =
-                    rustix::mount::unmount(point.replace("\\040", " "), rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW);
+                let _ = rustix::mount::unmount(
+                    point.replace("\\040", " "),
+                    rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW,
+                );
             }
         }
         for device in self.loops.borrow().iter() {
@@ -180,7 +207,11 @@ pub fn find(serial: &str) -> Step {
 }
 
 pub fn find_sized(serial: &str, minimum_bytes: u64) -> Step {
-    Step::FindDevice(FindDevice { serial: serial.into(), links: vec![format!("virtio-{serial}")], minimum_bytes })
+    Step::FindDevice(FindDevice {
+        serial: serial.into(),
+        links: vec![format!("virtio-{serial}")],
+        minimum_bytes,
+    })
 }
 
 pub fn format(fs_type: &str) -> Step {
@@ -188,7 +219,10 @@ pub fn format(fs_type: &str) -> Step {
 }
 
 pub fn format_with(fs_type: &str, arguments: &[&str]) -> Step {
-    Step::Format { fs_type: fs_type.into(), arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect() }
+    Step::Format {
+        fs_type: fs_type.into(),
+        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+    }
 }
 
 pub fn check(fs_type: &str) -> Step {
@@ -209,7 +243,12 @@ pub fn mount(fs_type: &str, flags: &[&str], read_only: bool) -> Step {
 }
 
 pub fn bind(read_only: bool) -> Step {
-    Step::Mount(Mount { source: MountSource::Staged, fs_type: String::new(), flags: vec![], read_only })
+    Step::Mount(Mount {
+        source: MountSource::Staged,
+        fs_type: String::new(),
+        flags: vec![],
+        read_only,
+    })
 }
 
 pub fn granted(path: &str) -> GrantedDirectory {
@@ -217,7 +256,12 @@ pub fn granted(path: &str) -> GrantedDirectory {
 }
 
 pub fn directory(path: &str) -> Step {
-    Step::Mount(Mount { source: MountSource::Directory(granted(path)), fs_type: String::new(), flags: vec![], read_only: false })
+    Step::Mount(Mount {
+        source: MountSource::Directory(granted(path)),
+        fs_type: String::new(),
+        flags: vec![],
+        read_only: false,
+    })
 }
 
 pub fn block(read_only: bool) -> Step {
@@ -226,7 +270,13 @@ pub fn block(read_only: bool) -> Step {
 
 /// What a backend's stage plan looks like.
 pub fn stage(serial: &str, fs_type: &str) -> Vec<Step> {
-    vec![find(serial), check(fs_type), format(fs_type), mount(fs_type, &["noatime", "nosuid"], false), grow(fs_type)]
+    vec![
+        find(serial),
+        check(fs_type),
+        format(fs_type),
+        mount(fs_type, &["noatime", "nosuid"], false),
+        grow(fs_type),
+    ]
 }
 
 pub fn assert_kind(result: Result<Option<PathBuf>, Error>, kind: ErrorKind, words: &str) -> Error {

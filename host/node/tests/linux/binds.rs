@@ -37,16 +37,32 @@ fn a_read_only_bind_that_a_killed_process_left_writable_becomes_read_only() {
     bed.run_staged(vec![bind(true)], "pods/a", Some("staged")).unwrap();
     assert_eq!(bed.mounts().len(), 2);
     assert!(bed.options_of("pods/a").starts_with("ro"));
-    assert_kind(bed.run_staged(vec![bind(false)], "pods/a", Some("staged")), ErrorKind::AlreadyExists, "writable");
+    assert_kind(
+        bed.run_staged(vec![bind(false)], "pods/a", Some("staged")),
+        ErrorKind::AlreadyExists,
+        "writable",
+    );
 }
 
 #[test]
 fn a_plain_folder_is_never_shown_in_place_of_a_volume() {
     let Some(bed) = Bed::new() else { return };
     std::fs::create_dir(bed.path("staged")).unwrap();
-    assert_kind(bed.run_staged(vec![bind(false)], "pods/a", Some("staged")), ErrorKind::FailedPrecondition, "nothing is staged");
-    assert_kind(bed.run_staged(vec![bind(false)], "pods/a", Some("missing")), ErrorKind::FailedPrecondition, "nothing is staged");
-    assert_kind(bed.run_staged(vec![bind(false)], "pods/a", None), ErrorKind::FailedPrecondition, "no staging path");
+    assert_kind(
+        bed.run_staged(vec![bind(false)], "pods/a", Some("staged")),
+        ErrorKind::FailedPrecondition,
+        "nothing is staged",
+    );
+    assert_kind(
+        bed.run_staged(vec![bind(false)], "pods/a", Some("missing")),
+        ErrorKind::FailedPrecondition,
+        "nothing is staged",
+    );
+    assert_kind(
+        bed.run_staged(vec![bind(false)], "pods/a", None),
+        ErrorKind::FailedPrecondition,
+        "no staging path",
+    );
     assert!(!bed.path("pods").exists());
 }
 
@@ -57,7 +73,11 @@ fn a_staging_path_behind_a_link_is_refused() {
     symlink(bed.path("staged"), bed.path("link")).unwrap();
     assert!(bed.run_staged(vec![bind(false)], "pods/a", Some("link")).is_err());
     symlink(bed.path(""), bed.path("loop")).unwrap();
-    assert_kind(bed.run_staged(vec![bind(false)], "pods/a", Some("loop/staged")), ErrorKind::FailedPrecondition, "symbolic link");
+    assert_kind(
+        bed.run_staged(vec![bind(false)], "pods/a", Some("loop/staged")),
+        ErrorKind::FailedPrecondition,
+        "symbolic link",
+    );
 }
 
 #[test]
@@ -67,13 +87,18 @@ fn another_volume_at_the_target_is_left_alone() {
     bed.disk("s2", 64);
     bed.run(stage("s2", "ext4"), "other").unwrap();
     bed.run_staged(vec![bind(false)], "pods/a", Some("staged")).unwrap();
-    assert_kind(bed.run_staged(vec![bind(false)], "pods/a", Some("other")), ErrorKind::FailedPrecondition, "mounted on it");
+    assert_kind(
+        bed.run_staged(vec![bind(false)], "pods/a", Some("other")),
+        ErrorKind::FailedPrecondition,
+        "mounted on it",
+    );
 }
 
 #[test]
 fn granted_folders_are_made_with_owner_and_mode_and_shown() {
     let Some(bed) = Bed::new() else { return };
-    let make = |mode| Step::MakeDirectory { at: granted("a/b"), mode, uid: Some(1000), gid: Some(1001) };
+    let make =
+        |mode| Step::MakeDirectory { at: granted("a/b"), mode, uid: Some(1000), gid: Some(1001) };
     for _ in 0..2 {
         bed.run(vec![make(0o2775), directory("a/b")], "pods/a").unwrap();
     }
@@ -114,7 +139,11 @@ fn a_raw_device_is_put_on_a_file_and_taken_away_with_it() {
     assert_eq!(bed.node().device_size(&bed.path("pods/a/dev")).unwrap(), Some(64 << 20));
     assert_eq!(bed.node().usage(&bed.path("pods/a/dev")).unwrap().total_bytes, 64 << 20);
     bed.disk("s2", 64);
-    assert_kind(bed.run(vec![find("s2"), block(false)], "pods/a/dev"), ErrorKind::FailedPrecondition, "mounted on it");
+    assert_kind(
+        bed.run(vec![find("s2"), block(false)], "pods/a/dev"),
+        ErrorKind::FailedPrecondition,
+        "mounted on it",
+    );
     bed.node().unmount(&forever(), &bed.path("pods/a/dev"), RemovePath::Yes).unwrap();
     assert!(!bed.path("pods/a/dev").exists() && bed.path("pods/a").exists());
     assert!(device.metadata().unwrap().file_type().is_block_device());
@@ -125,11 +154,19 @@ fn a_raw_device_is_not_put_on_a_folder_or_on_a_link() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 64);
     std::fs::create_dir(bed.path("folder")).unwrap();
-    assert_kind(bed.run(vec![find("s1"), block(false)], "folder"), ErrorKind::FailedPrecondition, "not a file");
+    assert_kind(
+        bed.run(vec![find("s1"), block(false)], "folder"),
+        ErrorKind::FailedPrecondition,
+        "not a file",
+    );
     let victim = bed.root().join("victim");
     std::fs::write(&victim, "").unwrap();
     symlink(&victim, bed.path("link")).unwrap();
-    assert_kind(bed.run(vec![find("s1"), block(true)], "link"), ErrorKind::FailedPrecondition, "symbolic link");
+    assert_kind(
+        bed.run(vec![find("s1"), block(true)], "link"),
+        ErrorKind::FailedPrecondition,
+        "symbolic link",
+    );
     assert!(bed.mounts().is_empty());
 }
 
@@ -144,7 +181,10 @@ fn kubelets_folder_may_itself_be_reached_through_a_link() {
     for _ in 0..2 {
         bed.node().run(&forever(), &plan, &bed.policy(), &link.join("d1"), None).unwrap();
     }
-    assert!(bed.node().is_mounted(&link.join("d1")).unwrap() && bed.node().is_mounted(&bed.path("d1")).unwrap());
+    assert!(
+        bed.node().is_mounted(&link.join("d1")).unwrap()
+            && bed.node().is_mounted(&bed.path("d1")).unwrap()
+    );
     assert_eq!(bed.mounts().len(), 1);
     bed.node().unmount(&forever(), &link.join("d1"), RemovePath::Yes).unwrap();
     assert!(!bed.path("d1").exists());

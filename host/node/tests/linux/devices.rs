@@ -62,9 +62,17 @@ fn two_devices_that_claim_one_serial_are_both_refused() {
         set_serial(&bed, &device, "serial", "s1");
     }
     assert_kind(bed.run(vec![find("s1")], "d"), ErrorKind::FailedPrecondition, "all claim");
-    let hidden = bed.options.sysfs.join("block").join(bed.root().join("links/virtio-s2").read_link().unwrap().file_name().unwrap()).join("hidden");
+    let hidden = bed
+        .options
+        .sysfs
+        .join("block")
+        .join(bed.root().join("links/virtio-s2").read_link().unwrap().file_name().unwrap())
+        .join("hidden");
     std::fs::write(hidden, "1\n").unwrap();
-    assert!(bed.run(vec![find("s1")], "d").is_ok(), "one path of a multipath disk is no second disk");
+    assert!(
+        bed.run(vec![find("s1")], "d").is_ok(),
+        "one path of a multipath disk is no second disk"
+    );
 }
 
 #[test]
@@ -72,8 +80,16 @@ fn two_links_that_lead_to_different_devices_are_refused() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 8);
     bed.disk("s2", 8);
-    let both = FindDevice { serial: "s1".into(), links: vec!["virtio-s1".into(), "virtio-s2".into()], minimum_bytes: 0 };
-    assert_kind(bed.run(vec![Step::FindDevice(both)], "d"), ErrorKind::FailedPrecondition, "all claim");
+    let both = FindDevice {
+        serial: "s1".into(),
+        links: vec!["virtio-s1".into(), "virtio-s2".into()],
+        minimum_bytes: 0,
+    };
+    assert_kind(
+        bed.run(vec![Step::FindDevice(both)], "d"),
+        ErrorKind::FailedPrecondition,
+        "all claim",
+    );
 }
 
 #[test]
@@ -82,7 +98,11 @@ fn links_to_anything_but_a_block_device_are_refused() {
     for target in ["/dev/null", "/etc/passwd", "/dev", "/dev/pts"] {
         let link = bed.root().join("links/virtio-s1");
         symlink(target, &link).unwrap();
-        assert_kind(bed.run(vec![find("s1")], "d"), ErrorKind::FailedPrecondition, "not a block device");
+        assert_kind(
+            bed.run(vec![find("s1")], "d"),
+            ErrorKind::FailedPrecondition,
+            "not a block device",
+        );
         std::fs::remove_file(link).unwrap();
     }
     symlink("/dev/does-not-exist", bed.root().join("links/virtio-s1")).unwrap();
@@ -93,10 +113,21 @@ fn links_to_anything_but_a_block_device_are_refused() {
 fn a_link_name_is_never_a_path_and_something_must_be_looked_for() {
     let Some(bed) = Bed::new() else { return };
     let look = |serial: &str, links: &[&str]| {
-        let wanted = FindDevice { serial: serial.into(), links: links.iter().map(|link| (*link).to_owned()).collect(), minimum_bytes: 0 };
+        let wanted = FindDevice {
+            serial: serial.into(),
+            links: links.iter().map(|link| (*link).to_owned()).collect(),
+            minimum_bytes: 0,
+        };
         bed.run(vec![Step::FindDevice(wanted)], "d")
     };
-    for (serial, links) in [("", &[][..]), (" ", &[]), ("s", &["../loop0"]), ("s", &["/dev/vda"]), ("s", &[".."]), ("s", &[""])] {
+    for (serial, links) in [
+        ("", &[][..]),
+        (" ", &[]),
+        ("s", &["../loop0"]),
+        ("s", &["/dev/vda"]),
+        ("s", &[".."]),
+        ("s", &[""]),
+    ] {
         assert_kind(look(serial, links), ErrorKind::InvalidArgument, "");
     }
 }
@@ -122,11 +153,15 @@ fn waiting_ends_with_the_call() {
     let Some(mut bed) = Bed::new() else { return };
     bed.options.device_wait = Duration::from_secs(3600);
     let plan = Plan { steps: vec![find("s1")], summary: String::new() };
-    let error = bed.node().find_device(&Call::until(Duration::ZERO), &plan, &bed.policy()).unwrap_err();
+    let error =
+        bed.node().find_device(&Call::until(Duration::ZERO), &plan, &bed.policy()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable);
     let call = forever();
     call.cancel();
-    assert_eq!(bed.node().find_device(&call, &plan, &bed.policy()).unwrap_err().kind, ErrorKind::Aborted);
+    assert_eq!(
+        bed.node().find_device(&call, &plan, &bed.policy()).unwrap_err().kind,
+        ErrorKind::Aborted
+    );
 }
 
 #[test]
@@ -141,5 +176,8 @@ fn a_device_that_is_too_small_is_not_used() {
 fn a_plan_that_looks_for_no_device_has_none() {
     let Some(bed) = Bed::new() else { return };
     let plan = Plan { steps: vec![], summary: String::new() };
-    assert_eq!(bed.node().find_device(&forever(), &plan, &bed.policy()).unwrap_err().kind, ErrorKind::Unsupported);
+    assert_eq!(
+        bed.node().find_device(&forever(), &plan, &bed.policy()).unwrap_err().kind,
+        ErrorKind::Unsupported
+    );
 }

@@ -47,10 +47,15 @@ fn total(bed: &Bed) -> u64 {
 
 /// 400 MiB become 800.
 fn double(bed: &Bed, device: &Path) {
-    sh(&format!("truncate -s 800M {}; losetup --set-capacity {}", bed.image("s1").display(), device.display()));
+    sh(&format!(
+        "truncate -s 800M {}; losetup --set-capacity {}",
+        bed.image("s1").display(),
+        device.display()
+    ));
 }
 
-/// The kernel wants this capability (24) for growing a mounted ext4; some sandboxes take it even from root.
+/// The kernel wants this capability (24) for growing a mounted ext4; some sandboxes take it even
+/// from root.
 fn has_sys_resource() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
@@ -89,7 +94,11 @@ fn without_the_capability_a_mounted_ext4_is_left_alone_and_grows_before_its_next
         bed.run(stage("s1", "ext4"), "d1").unwrap();
         let before = total(&bed);
         double(&bed, &device);
-        let error = assert_kind(bed.run(vec![grow("ext4")], "d1"), ErrorKind::FailedPrecondition, "may not grow it there");
+        let error = assert_kind(
+            bed.run(vec![grow("ext4")], "d1"),
+            ErrorKind::FailedPrecondition,
+            "may not grow it there",
+        );
         assert!(error.hint.unwrap().contains("CAP_SYS_RESOURCE"));
         assert_eq!(total(&bed), before);
         bed.node().unmount(&forever(), &bed.path("d1"), RemovePath::No).unwrap();
@@ -116,8 +125,16 @@ fn xfs_that_is_not_mounted_cannot_grow() {
     let Some(bed) = Bed::new() else { return };
     let device = bed.disk("s1", 400);
     bed.run(vec![find("s1"), format("xfs"), grow("xfs")], "d1").unwrap();
-    sh(&format!("truncate -s 800M {}; losetup --set-capacity {}", bed.image("s1").display(), device.display()));
-    assert_kind(bed.run(vec![find("s1"), grow("xfs")], "d1"), ErrorKind::FailedPrecondition, "not mounted");
+    sh(&format!(
+        "truncate -s 800M {}; losetup --set-capacity {}",
+        bed.image("s1").display(),
+        device.display()
+    ));
+    assert_kind(
+        bed.run(vec![find("s1"), grow("xfs")], "d1"),
+        ErrorKind::FailedPrecondition,
+        "not mounted",
+    );
 }
 
 #[test]
@@ -136,9 +153,17 @@ fn nothing_is_started_when_there_is_nothing_to_grow() {
 fn a_blank_device_has_nothing_to_grow_and_a_plain_folder_no_device() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 64);
-    assert_kind(bed.run(vec![find("s1"), grow("ext4")], "d1"), ErrorKind::FailedPrecondition, "no file system");
+    assert_kind(
+        bed.run(vec![find("s1"), grow("ext4")], "d1"),
+        ErrorKind::FailedPrecondition,
+        "no file system",
+    );
     std::fs::create_dir(bed.path("plain")).unwrap();
-    assert_kind(bed.run(vec![grow("ext4")], "plain"), ErrorKind::FailedPrecondition, "no block device");
+    assert_kind(
+        bed.run(vec![grow("ext4")], "plain"),
+        ErrorKind::FailedPrecondition,
+        "no block device",
+    );
 }
 
 #[test]
@@ -147,7 +172,11 @@ fn errors_that_a_person_must_decide_about_stop_the_stage() {
     let device = bed.disk("s1", 64);
     bed.run(vec![find("s1"), format("ext4")], "d1").unwrap();
     sh(&format!("debugfs -w -R 'clri <2>' {0}; debugfs -w -R 'ssv state 2' {0}", device.display()));
-    let error = assert_kind(bed.run(vec![find("s1"), check("ext4"), mount("ext4", &[], false)], "d1"), ErrorKind::FailedPrecondition, "e2fsck");
+    let error = assert_kind(
+        bed.run(vec![find("s1"), check("ext4"), mount("ext4", &[], false)], "d1"),
+        ErrorKind::FailedPrecondition,
+        "e2fsck",
+    );
     assert!(error.hint.unwrap().contains("snapshot"));
     assert!(bed.mounts().is_empty());
 }
@@ -157,7 +186,10 @@ fn small_errors_are_repaired_before_the_mount() {
     let Some(bed) = Bed::new() else { return };
     let device = bed.disk("s1", 64);
     bed.run(vec![find("s1"), format("ext4")], "d1").unwrap();
-    sh(&format!("debugfs -w -R 'ssv free_blocks_count 1' {0}; debugfs -w -R 'ssv state 0' {0}", device.display()));
+    sh(&format!(
+        "debugfs -w -R 'ssv free_blocks_count 1' {0}; debugfs -w -R 'ssv state 0' {0}",
+        device.display()
+    ));
     bed.run(vec![find("s1"), check("ext4"), mount("ext4", &[], false)], "d1").unwrap();
     sh(&format!("umount {}; e2fsck -fn {}", bed.path("d1").display(), device.display()));
 }
@@ -179,11 +211,19 @@ fn space_is_reported_for_file_systems_and_devices_and_for_nothing_else() {
     bed.disk("s1", 64);
     bed.run(stage("s1", "ext4"), "d1").unwrap();
     let usage = bed.node().usage(&bed.path("d1")).unwrap();
-    assert!(usage.total_bytes > 40 << 20 && usage.available_bytes <= usage.total_bytes && usage.free_inodes < usage.total_inodes);
+    assert!(
+        usage.total_bytes > 40 << 20
+            && usage.available_bytes <= usage.total_bytes
+            && usage.free_inodes < usage.total_inodes
+    );
     assert_eq!(bed.node().device_size(&bed.path("d1")).unwrap(), Some(64 << 20));
     std::fs::create_dir(bed.path("plain")).unwrap();
     for path in ["plain", "missing", "d1/lost+found"] {
-        assert_eq!(bed.node().usage(&bed.path(path)).unwrap_err().kind, ErrorKind::NotFound, "{path}");
+        assert_eq!(
+            bed.node().usage(&bed.path(path)).unwrap_err().kind,
+            ErrorKind::NotFound,
+            "{path}"
+        );
         assert_eq!(bed.node().device_size(&bed.path(path)).unwrap(), None, "{path}");
     }
     symlink(bed.path("d1"), bed.path("link")).unwrap();

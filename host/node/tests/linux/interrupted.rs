@@ -16,13 +16,17 @@ fn recovers_from_kills(fs_type: &str, arguments: &[&str]) {
         let serial = format!("s{microseconds}");
         let device = bed.disk(&serial, 3000);
         let steps = || vec![find(&serial), format_with(fs_type, arguments)];
-        bed.options.bounds = ProgramBounds { format: Duration::from_micros(microseconds), ..ProgramBounds::default() };
+        bed.options.bounds = ProgramBounds {
+            format: Duration::from_micros(microseconds),
+            ..ProgramBounds::default()
+        };
         if let Err(error) = bed.run(steps(), "unused") {
             assert!(error.message.contains("did not finish"), "{error}");
             kills += 1;
         }
         bed.options.bounds = ProgramBounds::default();
-        bed.run(stage(&serial, fs_type), &serial).unwrap_or_else(|error| panic!("after {microseconds} us: {error}"));
+        bed.run(stage(&serial, fs_type), &serial)
+            .unwrap_or_else(|error| panic!("after {microseconds} us: {error}"));
         std::fs::write(bed.path(&serial).join("file"), "x").unwrap();
         sh(&format!("umount {}", bed.path(&serial).display()));
         let verify = if fs_type == "xfs" { "xfs_repair -n" } else { "e2fsck -fn" };
@@ -49,13 +53,15 @@ fn with_dying_mkfs(fs_type: &str, script: &str) -> Option<Bed> {
     let folder = bed.root().join("programs");
     std::fs::create_dir(&folder).unwrap();
     let program = folder.join(format!("mkfs.{fs_type}"));
-    std::fs::write(&program, format!("#!/bin/sh\nfor D in \"$@\"; do :; done\n{script}\n")).unwrap();
+    std::fs::write(&program, format!("#!/bin/sh\nfor D in \"$@\"; do :; done\n{script}\n"))
+        .unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     bed.options.program_path.insert(0, folder);
     Some(bed)
 }
 
-const HALF: &str = "dd if=/dev/urandom of=$D bs=4096 count=4 seek=1 conv=fsync 2>/dev/null; kill -9 $$";
+const HALF: &str =
+    "dd if=/dev/urandom of=$D bs=4096 count=4 seek=1 conv=fsync 2>/dev/null; kill -9 $$";
 
 fn heal(bed: &mut Bed) {
     bed.options.program_path.remove(0);
@@ -87,7 +93,8 @@ fn leftovers_of_a_disk_that_was_away_meanwhile_are_not_formatted() {
     heal(&mut bed);
     bed.detach(&device);
     bed.attach("s1");
-    let error = assert_kind(bed.run(stage("s1", "ext4"), "d1"), ErrorKind::FailedPrecondition, "not blank");
+    let error =
+        assert_kind(bed.run(stage("s1", "ext4"), "d1"), ErrorKind::FailedPrecondition, "not blank");
     assert!(error.message.contains("begun here"), "{error}");
 }
 
@@ -116,7 +123,9 @@ fn an_interrupted_format_does_not_excuse_what_somebody_put_there_since() {
 
 #[test]
 fn a_process_killed_after_mkfs_finds_the_file_system_and_keeps_it() {
-    let Some(mut bed) = with_dying_mkfs("ext4", "/usr/sbin/mkfs.ext4 -q \"$@\"; kill -9 $$") else { return };
+    let Some(mut bed) = with_dying_mkfs("ext4", "/usr/sbin/mkfs.ext4 -q \"$@\"; kill -9 $$") else {
+        return;
+    };
     let device = bed.disk("s1", 64);
     bed.run(stage("s1", "ext4"), "d1").unwrap_err();
     let uuid = || said(&sh(&format!("blkid -p -s UUID -o value {}", device.display())));
@@ -129,7 +138,8 @@ fn a_process_killed_after_mkfs_finds_the_file_system_and_keeps_it() {
 
 #[test]
 fn an_unfinished_xfs_is_formatted_again_also_after_a_new_attachment_but_only_where_it_was_begun() {
-    let script = "/usr/sbin/mkfs.xfs -q \"$@\"; printf '\\001' | dd of=$D bs=1 seek=126 conv=notrunc,fsync 2>/dev/null; kill -9 $$";
+    let script = "/usr/sbin/mkfs.xfs -q \"$@\"; printf '\\001' | dd of=$D bs=1 seek=126 \
+                  conv=notrunc,fsync 2>/dev/null; kill -9 $$";
     let Some(mut bed) = with_dying_mkfs("xfs", script) else { return };
     let device = bed.disk("s1", 400);
     bed.run(stage("s1", "xfs"), "d1").unwrap_err();
@@ -145,8 +155,14 @@ fn an_unfinished_xfs_is_formatted_again_also_after_a_new_attachment_but_only_whe
 
 #[test]
 fn a_second_mkfs_is_not_started_beside_one_whose_parent_was_killed() {
-    // The program leaves a child that holds what it inherited, as mkfs does when this process is killed.
-    let Some(mut bed) = with_dying_mkfs("ext4", "exec 3<&0; sleep 600 >/dev/null 2>&1 & echo $! > $(dirname $0)/child; exit 1") else { return };
+    // The program leaves a child that holds what it inherited, as mkfs does when this process is
+    // killed.
+    let Some(mut bed) = with_dying_mkfs(
+        "ext4",
+        "exec 3<&0; sleep 600 >/dev/null 2>&1 & echo $! > $(dirname $0)/child; exit 1",
+    ) else {
+        return;
+    };
     bed.disk("s1", 64);
     bed.run(vec![find("s1"), format("ext4")], "d1").unwrap_err();
     let child = std::fs::read_to_string(bed.root().join("programs/child")).unwrap();

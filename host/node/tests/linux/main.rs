@@ -1,4 +1,5 @@
-//! The node against the real kernel: loop devices, real file systems, real mounts. Needs root; says so and skips otherwise.
+//! The node against the real kernel: loop devices, real file systems, real mounts. Needs root; says
+//! so and skips otherwise.
 
 #[cfg(test)]
 mod bed;

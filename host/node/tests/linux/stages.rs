@@ -3,25 +3,38 @@
 use wharf_core::ErrorKind;
 use wharf_core::ports::{Call, Node, RemovePath};
 
-use crate::bed::{Bed, assert_kind, check, find, forever, format, format_with, mount, said, sh, stage};
+use crate::bed::{
+    Bed, assert_kind, check, find, forever, format, format_with, mount, said, sh, stage,
+};
 
 fn stage_twice(fs_type: &str) {
     let Some(bed) = Bed::new() else { return };
     let device = bed.disk("s1", 400);
-    assert_eq!(bed.run(stage("s1", fs_type), "plugins/d1/globalmount").unwrap(), Some(device.clone()));
+    assert_eq!(
+        bed.run(stage("s1", fs_type), "plugins/d1/globalmount").unwrap(),
+        Some(device.clone())
+    );
     std::fs::write(bed.path("plugins/d1/globalmount/data"), "kept").unwrap();
     let before = bed.mounts();
     assert_eq!(before.len(), 1);
-    assert!(bed.options_of("plugins/d1/globalmount").contains("noatime") && bed.options_of("plugins/d1/globalmount").contains("nosuid"));
+    assert!(
+        bed.options_of("plugins/d1/globalmount").contains("noatime")
+            && bed.options_of("plugins/d1/globalmount").contains("nosuid")
+    );
     for _ in 0..2 {
-        assert_eq!(bed.run(stage("s1", fs_type), "plugins/d1/globalmount").unwrap(), Some(device.clone()));
+        assert_eq!(
+            bed.run(stage("s1", fs_type), "plugins/d1/globalmount").unwrap(),
+            Some(device.clone())
+        );
         assert_eq!(bed.mounts(), before);
     }
     bed.node().unmount(&forever(), &bed.path("plugins/d1/globalmount"), RemovePath::No).unwrap();
     assert!(bed.mounts().is_empty());
     bed.run(stage("s1", fs_type), "plugins/d1/globalmount").unwrap();
     assert_eq!(std::fs::read_to_string(bed.path("plugins/d1/globalmount/data")).unwrap(), "kept");
-    assert!(!bed.root().join("state/formats").read_dir().is_ok_and(|mut files| files.next().is_some()));
+    assert!(
+        !bed.root().join("state/formats").read_dir().is_ok_and(|mut files| files.next().is_some())
+    );
 }
 
 #[test]
@@ -90,12 +103,20 @@ fn a_writable_mount_is_not_taken_for_a_read_only_one() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 64);
     bed.run(stage("s1", "ext4"), "d1").unwrap();
-    assert_kind(bed.run(vec![find("s1"), mount("ext4", &["ro"], false)], "d1"), ErrorKind::AlreadyExists, "read-only was asked for");
+    assert_kind(
+        bed.run(vec![find("s1"), mount("ext4", &["ro"], false)], "d1"),
+        ErrorKind::AlreadyExists,
+        "read-only was asked for",
+    );
     bed.node().unmount(&forever(), &bed.path("d1"), RemovePath::Yes).unwrap();
     bed.run(vec![find("s1"), mount("ext4", &[], true)], "d1").unwrap();
     assert!(bed.options_of("d1").starts_with("ro"));
     bed.run(vec![find("s1"), mount("ext4", &[], true)], "d1").unwrap();
-    assert_kind(bed.run(vec![find("s1"), mount("ext4", &[], false)], "d1"), ErrorKind::AlreadyExists, "writable was asked for");
+    assert_kind(
+        bed.run(vec![find("s1"), mount("ext4", &[], false)], "d1"),
+        ErrorKind::AlreadyExists,
+        "writable was asked for",
+    );
 }
 
 #[test]
@@ -114,7 +135,8 @@ fn propagation_is_set_also_on_a_mount_that_a_killed_process_left_without_it() {
 fn arguments_reach_mkfs_one_by_one() {
     let Some(bed) = Bed::new() else { return };
     let device = bed.disk("s1", 64);
-    bed.run(vec![find("s1"), format_with("ext4", &["-F", "-m0", "-L", "two words"])], "d1").unwrap();
+    bed.run(vec![find("s1"), format_with("ext4", &["-F", "-m0", "-L", "two words"])], "d1")
+        .unwrap();
     assert_eq!(said(&sh(&format!("blkid -p -s LABEL -o value {}", device.display()))), "two words");
     assert!(bed.tree("kubelet").len() == 1, "no path is made for a plan that mounts nothing");
 }
@@ -134,9 +156,22 @@ fn a_plan_with_one_bad_step_does_nothing_at_all() {
         let steps = good().into_iter().chain([bad]).collect();
         assert_kind(bed.run(steps, "d1"), kind, "");
     }
-    let nfs = wharf_core::plan::MountSource::Nfs { server: "s".into(), path: "/".into(), options: vec![] };
-    let nfs = wharf_core::plan::Step::Mount(wharf_core::plan::Mount { source: nfs, fs_type: String::new(), flags: vec![], read_only: false });
-    assert_kind(bed.run(good().into_iter().chain([nfs]).collect(), "d1"), ErrorKind::Unsupported, "NFS");
+    let nfs = wharf_core::plan::MountSource::Nfs {
+        server: "s".into(),
+        path: "/".into(),
+        options: vec![],
+    };
+    let nfs = wharf_core::plan::Step::Mount(wharf_core::plan::Mount {
+        source: nfs,
+        fs_type: String::new(),
+        flags: vec![],
+        read_only: false,
+    });
+    assert_kind(
+        bed.run(good().into_iter().chain([nfs]).collect(), "d1"),
+        ErrorKind::Unsupported,
+        "NFS",
+    );
     assert_eq!(said(&sh(&format!("blkid -p {} || true", device.display()))), "");
     assert!(bed.mounts().is_empty());
 }
@@ -177,12 +212,20 @@ fn destinations_outside_of_the_roots_or_behind_links_are_refused() {
         let at = bed.path(&components[..=depth].join("/"));
         std::fs::create_dir_all(at.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink(&outside, &at).unwrap();
-        assert_kind(bed.run(vec![find("s1"), mount("ext4", &[], false)], "a/b/c/target"), ErrorKind::FailedPrecondition, "symbolic link");
+        assert_kind(
+            bed.run(vec![find("s1"), mount("ext4", &[], false)], "a/b/c/target"),
+            ErrorKind::FailedPrecondition,
+            "symbolic link",
+        );
         assert_eq!(bed.mounts(), Vec::<String>::new());
         std::fs::remove_file(&at).unwrap();
     }
     assert_kind(bed.run(stage("s1", "ext4"), "../granted/x"), ErrorKind::InvalidArgument, "..");
-    assert_kind(bed.run(stage("s1", "ext4"), "/etc/wharf-must-not-exist"), ErrorKind::PermissionDenied, "not under");
+    assert_kind(
+        bed.run(stage("s1", "ext4"), "/etc/wharf-must-not-exist"),
+        ErrorKind::PermissionDenied,
+        "not under",
+    );
 }
 
 #[test]

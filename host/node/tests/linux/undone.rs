@@ -3,7 +3,9 @@
 use wharf_core::plan::Step;
 use wharf_core::ports::{Node, RemovePath};
 
-use crate::bed::{Bed, bind, block, directory, find, forever, format, granted, mount, said, sh, stage};
+use crate::bed::{
+    Bed, bind, block, directory, find, forever, format, granted, mount, said, sh, stage,
+};
 
 /// Granted and well-formed, and fails all the same.
 fn impossible() -> Step {
@@ -18,7 +20,10 @@ fn leaves_no_trace(bed: &Bed, steps: &[Step], destination: &str, staged: Option<
         let mut failing = steps.to_vec();
         failing.insert(position, impossible());
         let error = bed.run_staged(failing, destination, staged).unwrap_err();
-        assert!(error.message.contains(&format!("step {} (set-block-queue)", position + 1)), "{error}");
+        assert!(
+            error.message.contains(&format!("step {} (set-block-queue)", position + 1)),
+            "{error}"
+        );
         assert_eq!(look(), before, "failure at {position}: {error}");
     }
     bed.run_staged(steps.to_vec(), destination, staged).unwrap();
@@ -58,15 +63,30 @@ fn folders_that_were_there_before_get_their_owner_and_mode_back() {
     bed.disk("s1", 64);
     std::fs::create_dir(bed.root().join("granted/old")).unwrap();
     std::fs::create_dir_all(bed.path("pods/a")).unwrap();
-    let make = |path: &str| Step::MakeDirectory { at: granted(path), mode: 0o1777, uid: Some(7), gid: Some(8) };
-    leaves_no_trace(&bed, &[make("old"), make("new/er"), directory("old"), find("s1")], "pods/a", None);
+    let make = |path: &str| Step::MakeDirectory {
+        at: granted(path),
+        mode: 0o1777,
+        uid: Some(7),
+        gid: Some(8),
+    };
+    leaves_no_trace(
+        &bed,
+        &[make("old"), make("new/er"), directory("old"), find("s1")],
+        "pods/a",
+        None,
+    );
 }
 
 #[test]
 fn queue_settings_get_their_old_value_back() {
     let Some(bed) = Bed::new() else { return };
     let device = bed.disk("s1", 64);
-    let read = || said(&sh(&format!("cat /sys/block/{}/queue/read_ahead_kb", device.file_name().unwrap().display())));
+    let read = || {
+        said(&sh(&format!(
+            "cat /sys/block/{}/queue/read_ahead_kb",
+            device.file_name().unwrap().display()
+        )))
+    };
     let before = read();
     let set = Step::SetBlockQueue { key: "read_ahead_kb".into(), value: "512".into() };
     bed.run(vec![find("s1"), set.clone(), impossible()], "d1").unwrap_err();
@@ -81,9 +101,22 @@ fn queue_settings_get_their_old_value_back() {
 fn a_setting_that_the_kernel_rounds_is_an_error_and_is_put_back() {
     let Some(bed) = Bed::new() else { return };
     let device = bed.disk("s1", 64);
-    let read = || said(&sh(&format!("cat /sys/block/{}/queue/read_ahead_kb", device.file_name().unwrap().display())));
+    let read = || {
+        said(&sh(&format!(
+            "cat /sys/block/{}/queue/read_ahead_kb",
+            device.file_name().unwrap().display()
+        )))
+    };
     let before = read();
-    let error = bed.run(vec![find("s1"), Step::SetBlockQueue { key: "read_ahead_kb".into(), value: "513".into() }], "d1").unwrap_err();
+    let error = bed
+        .run(
+            vec![
+                find("s1"),
+                Step::SetBlockQueue { key: "read_ahead_kb".into(), value: "513".into() },
+            ],
+            "d1",
+        )
+        .unwrap_err();
     assert!(error.message.contains("the kernel made it `512`"), "{error}");
     assert_eq!(read(), before);
 }
@@ -108,6 +141,12 @@ fn content_that_appeared_in_a_new_folder_is_not_deleted_with_it() {
     bed.run(stage("s1", "ext4"), "d1").unwrap();
     bed.node().unmount(&forever(), &bed.path("d1"), RemovePath::No).unwrap();
     std::fs::write(bed.path("d1/file"), "somebody's").unwrap();
-    assert!(bed.node().unmount(&forever(), &bed.path("d1"), RemovePath::Yes).unwrap_err().message.contains("not empty"));
+    assert!(
+        bed.node()
+            .unmount(&forever(), &bed.path("d1"), RemovePath::Yes)
+            .unwrap_err()
+            .message
+            .contains("not empty")
+    );
     assert!(bed.path("d1/file").exists());
 }

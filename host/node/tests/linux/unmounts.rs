@@ -83,7 +83,9 @@ fn a_link_is_neither_followed_nor_removed() {
     symlink(bed.path("d1"), bed.path("link")).unwrap();
     assert!(unmount(&bed, "link", RemovePath::Yes).is_err());
     symlink(bed.path(""), bed.path("around")).unwrap();
-    assert!(unmount(&bed, "around/d1", RemovePath::Yes).unwrap_err().message.contains("symbolic link"));
+    assert!(
+        unmount(&bed, "around/d1", RemovePath::Yes).unwrap_err().message.contains("symbolic link")
+    );
     assert_eq!(bed.mounts().len(), 1);
     assert!(bed.path("link").is_symlink());
 }
@@ -97,7 +99,10 @@ fn unmounting_one_target_keeps_the_stage_and_the_other_target() {
         bed.run_staged(vec![bind(false)], target, Some("staged")).unwrap();
     }
     unmount(&bed, "pods/a", RemovePath::Yes).unwrap();
-    assert!(bed.node().is_mounted(&bed.path("pods/b")).unwrap() && bed.node().is_mounted(&bed.path("staged")).unwrap());
+    assert!(
+        bed.node().is_mounted(&bed.path("pods/b")).unwrap()
+            && bed.node().is_mounted(&bed.path("staged")).unwrap()
+    );
 }
 
 #[test]
@@ -121,8 +126,18 @@ fn a_dead_fuse_mount_is_seen_does_not_hang_and_is_unmounted() {
     let path = bed.path("fuse");
     // A FUSE connection that nobody serves; closing it makes the mount answer ENOTCONN for ever.
     let connection = std::fs::File::options().read(true).write(true).open("/dev/fuse").unwrap();
-    let data = format!("fd={},rootmode=40000,user_id=0,group_id=0", std::os::fd::AsRawFd::as_raw_fd(&connection));
-    rustix::mount::mount("dead", &path, "fuse", rustix::mount::MountFlags::empty(), std::ffi::CString::new(data).unwrap().as_c_str()).unwrap();
+    let data = format!(
+        "fd={},rootmode=40000,user_id=0,group_id=0",
+        std::os::fd::AsRawFd::as_raw_fd(&connection)
+    );
+    rustix::mount::mount(
+        "dead",
+        &path,
+        "fuse",
+        rustix::mount::MountFlags::empty(),
+        std::ffi::CString::new(data).unwrap().as_c_str(),
+    )
+    .unwrap();
     assert!(bed.node().is_mounted(&path).unwrap());
     drop(connection);
     assert!(bed.node().is_mounted(&path).unwrap());
@@ -147,7 +162,11 @@ fn records_are_found_by_staging_and_target_path() {
         publish_context: vec![],
         device: None,
         complete: true,
-        targets: vec![PublishRecord { target_path: bed.path("pods/a"), capability, read_only: false }],
+        targets: vec![PublishRecord {
+            target_path: bed.path("pods/a"),
+            capability,
+            read_only: false,
+        }],
     };
     let node = bed.node();
     node.save(&record).unwrap();
@@ -161,7 +180,13 @@ fn records_are_found_by_staging_and_target_path() {
     node.forget("a", &VolumeId::new("d-1")).unwrap();
     assert_eq!(node.record("a", &VolumeId::new("d-1")).unwrap(), None);
     let now = wharf_core::ports::Call::until(std::time::Duration::ZERO);
-    assert_eq!(bed.node().lock(&now, "a", &VolumeId::new("d-1")).err().unwrap().kind, ErrorKind::Aborted);
+    assert_eq!(
+        bed.node().lock(&now, "a", &VolumeId::new("d-1")).err().unwrap().kind,
+        ErrorKind::Aborted
+    );
     drop(guard);
-    assert!(bed.node().lock(&forever(), "a", &VolumeId::new("d-1")).is_ok(), "a program that is just being started may share the file for a moment");
+    assert!(
+        bed.node().lock(&forever(), "a", &VolumeId::new("d-1")).is_ok(),
+        "a program that is just being started may share the file for a moment"
+    );
 }

@@ -1,11 +1,12 @@
-//! Component to core: answers, and what a guest asks of the host. Extensions that this build does not know are dropped, as the contract says.
+//! Component to core: answers, and what a guest asks of the host. Extensions that this build does
+//! not know are dropped, as the contract says.
 
 use std::time::Duration;
 
 use wharf_core::plan::{FindDevice, GrantedDirectory, Mount, MountSource, Plan, Step};
 use wharf_core::types::{
-    Answer, Attached, Description, DriverName, Expanded, Listed, NodeDescription, NodeId, Observation, Pending, Translated, Validated, Volume,
-    VolumeId, VolumeSource,
+    Answer, Attached, Description, DriverName, Expanded, Listed, NodeDescription, NodeId,
+    Observation, Pending, Translated, Validated, Volume, VolumeId, VolumeSource,
 };
 use wharf_core::{Blame, Effect, Error, ErrorKind};
 
@@ -14,7 +15,19 @@ use crate::bindings::imports::{http, types};
 use crate::egress::{Request, RequestEffect};
 
 pub(crate) fn request_from_guest(request: http::Request) -> Request {
-    let http::Request { endpoint, account, effect, action, api, method, path, query, headers, body, extensions: _ } = request;
+    let http::Request {
+        endpoint,
+        account,
+        effect,
+        action,
+        api,
+        method,
+        path,
+        query,
+        headers,
+        body,
+        extensions: _,
+    } = request;
     let effect = match effect {
         http::Effect::Read => RequestEffect::Read,
         http::Effect::Mutate => RequestEffect::Mutate,
@@ -23,7 +36,8 @@ pub(crate) fn request_from_guest(request: http::Request) -> Request {
 }
 
 pub(crate) fn error_from_guest(error: types::Error) -> Error {
-    let types::Error { kind, message, hint, blame, effect, code, retry_after_ms, extensions: _ } = error;
+    let types::Error { kind, message, hint, blame, effect, code, retry_after_ms, extensions: _ } =
+        error;
     Error {
         kind: kind_from_guest(kind),
         message,
@@ -63,12 +77,27 @@ fn kind_from_guest(kind: types::ErrorKind) -> ErrorKind {
 }
 
 pub(crate) fn description_from_guest(description: identity::Description) -> Description {
-    let identity::Description { name, version, drivers, capabilities, topology_keys, observe_batch, extensions: _ } = description;
+    let identity::Description {
+        name,
+        version,
+        drivers,
+        capabilities,
+        topology_keys,
+        observe_batch,
+        extensions: _,
+    } = description;
     let driver = |driver: identity::Driver| {
         let identity::Driver { name, flexvolume } = driver;
         DriverName { name, flexvolume }
     };
-    Description { name, version, drivers: drivers.into_iter().map(driver).collect(), capabilities, topology_keys, observe_batch }
+    Description {
+        name,
+        version,
+        drivers: drivers.into_iter().map(driver).collect(),
+        capabilities,
+        topology_keys,
+        observe_batch,
+    }
 }
 
 pub(crate) fn observation_from_guest(observation: types::Observation) -> Observation {
@@ -82,7 +111,7 @@ fn pending_from_guest(pending: types::Pending) -> Pending {
 }
 
 pub(crate) fn volume_from_guest(volume: types::Volume) -> Volume {
-    let types::Volume { id, capacity_bytes, context, topology, source, attached_to, extensions: _ } = volume;
+    let types::Volume { id, capacity_bytes, context, topology, source, attached_to, .. } = volume;
     Volume {
         id: VolumeId::new(id),
         capacity_bytes,
@@ -112,16 +141,21 @@ pub(crate) fn answer_from_guest(answer: controller::Answer) -> Answer<()> {
 
 pub(crate) fn attached_from_guest(answer: controller::AttachAnswer) -> Answer<Attached> {
     match answer {
-        controller::AttachAnswer::Done(controller::Attachment { publish_context, extensions: _ }) => Answer::Done(Attached { publish_context }),
+        controller::AttachAnswer::Done(controller::Attachment {
+            publish_context,
+            extensions: _,
+        }) => Answer::Done(Attached { publish_context }),
         controller::AttachAnswer::Pending(pending) => Answer::Pending(pending_from_guest(pending)),
     }
 }
 
 pub(crate) fn expanded_from_guest(answer: controller::ExpandAnswer) -> Answer<Expanded> {
     match answer {
-        controller::ExpandAnswer::Done(controller::Expanded { capacity_bytes, node_expansion_required, extensions: _ }) => {
-            Answer::Done(Expanded { capacity_bytes, node_expansion_required })
-        }
+        controller::ExpandAnswer::Done(controller::Expanded {
+            capacity_bytes,
+            node_expansion_required,
+            extensions: _,
+        }) => Answer::Done(Expanded { capacity_bytes, node_expansion_required }),
         controller::ExpandAnswer::Pending(pending) => Answer::Pending(pending_from_guest(pending)),
     }
 }
@@ -153,15 +187,28 @@ pub(crate) fn plan_from_guest(plan: node::Plan) -> Plan {
 
 fn step_from_guest(step: node::Step) -> Step {
     match step {
-        node::Step::FindDevice(node::FindDevice { serial, links, minimum_bytes }) => Step::FindDevice(FindDevice { serial, links, minimum_bytes }),
-        node::Step::Format(node::Format { fs_type, arguments }) => Step::Format { fs_type, arguments },
+        node::Step::FindDevice(node::FindDevice { serial, links, minimum_bytes }) => {
+            Step::FindDevice(FindDevice { serial, links, minimum_bytes })
+        }
+        node::Step::Format(node::Format { fs_type, arguments }) => {
+            Step::Format { fs_type, arguments }
+        }
         node::Step::Check(node::Check { fs_type }) => Step::Check { fs_type },
         node::Step::Grow(node::Grow { fs_type }) => Step::Grow { fs_type },
         node::Step::Mount(node::Mount { source, fs_type, flags, read_only }) => {
-            Step::Mount(Mount { source: mount_source_from_guest(source), fs_type, flags, read_only })
+            Step::Mount(Mount {
+                source: mount_source_from_guest(source),
+                fs_type,
+                flags,
+                read_only,
+            })
         }
-        node::Step::MakeDirectory(node::MakeDirectory { at, mode, uid, gid }) => Step::MakeDirectory { at: directory_from_guest(at), mode, uid, gid },
-        node::Step::SetBlockQueue(node::SetBlockQueue { key, value }) => Step::SetBlockQueue { key, value },
+        node::Step::MakeDirectory(node::MakeDirectory { at, mode, uid, gid }) => {
+            Step::MakeDirectory { at: directory_from_guest(at), mode, uid, gid }
+        }
+        node::Step::SetBlockQueue(node::SetBlockQueue { key, value }) => {
+            Step::SetBlockQueue { key, value }
+        }
         node::Step::BlockDevice(node::BlockDevice { read_only }) => Step::BlockDevice { read_only },
     }
 }
@@ -171,8 +218,12 @@ fn mount_source_from_guest(source: node::MountSource) -> MountSource {
         node::MountSource::Device => MountSource::Device,
         node::MountSource::Staged => MountSource::Staged,
         node::MountSource::Directory(at) => MountSource::Directory(directory_from_guest(at)),
-        node::MountSource::Nfs(node::NfsSource { server, path, options }) => MountSource::Nfs { server, path, options },
-        node::MountSource::Fuse(node::FuseSource { helper, arguments, credential }) => MountSource::Fuse { helper, arguments, credential },
+        node::MountSource::Nfs(node::NfsSource { server, path, options }) => {
+            MountSource::Nfs { server, path, options }
+        }
+        node::MountSource::Fuse(node::FuseSource { helper, arguments, credential }) => {
+            MountSource::Fuse { helper, arguments, credential }
+        }
     }
 }
 

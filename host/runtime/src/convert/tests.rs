@@ -69,6 +69,9 @@ fn access_modes_keep_their_names() {
         (AccessMode::SingleNodeMultiWriter, types::AccessMode::SingleNodeMultiWriter),
     ];
     for (core, guest) in pairs {
-        assert_eq!(capability_to_guest(&Capability { access: AccessType::Block, mode: core }).mode, guest);
+        assert_eq!(
+            capability_to_guest(&Capability { access: AccessType::Block, mode: core }).mode,
+            guest
+        );
     }
 }

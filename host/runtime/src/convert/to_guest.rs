@@ -1,8 +1,9 @@
 //! Core to component: requests, and answers to what a guest asked of the host.
 
 use wharf_core::types::{
-    AccessMode, AccessType, AttachRequest, Capability, CapacityRange, CreateRequest, DetachRequest, ExpandRequest, NodeExpandRequest, Observation,
-    PublishRequest, StageRequest, TopologyRequirement, TranslateRequest, ValidateRequest, VolumeId, VolumeSource,
+    AccessMode, AccessType, AttachRequest, Capability, CapacityRange, CreateRequest, DetachRequest,
+    ExpandRequest, NodeExpandRequest, Observation, PublishRequest, StageRequest,
+    TopologyRequirement, TranslateRequest, ValidateRequest, VolumeId, VolumeSource,
 };
 use wharf_core::{Blame, Effect, Error, ErrorKind};
 
@@ -32,7 +33,8 @@ pub(crate) fn error_to_guest(error: &Error) -> types::Error {
             Effect::Unknown => types::Effect::Unknown,
         },
         code: code.clone(),
-        retry_after_ms: retry_after.map(|after| u32::try_from(after.as_millis()).unwrap_or(u32::MAX)),
+        retry_after_ms: retry_after
+            .map(|after| u32::try_from(after.as_millis()).unwrap_or(u32::MAX)),
         extensions: Vec::new(),
     }
 }
@@ -63,11 +65,24 @@ pub(crate) fn observations_to_guest(observed: &[Observation]) -> Vec<types::Obse
 
 pub(crate) fn observation_to_guest(observed: &Observation) -> types::Observation {
     let Observation { id, found, state } = observed;
-    types::Observation { id: id.clone(), found: *found, state: state.clone(), extensions: Vec::new() }
+    types::Observation {
+        id: id.clone(),
+        found: *found,
+        state: state.clone(),
+        extensions: Vec::new(),
+    }
 }
 
 pub(crate) fn create_to_guest(request: &CreateRequest) -> controller::CreateRequest {
-    let CreateRequest { name, capacity, capabilities, parameters, mutable_parameters, source, topology } = request;
+    let CreateRequest {
+        name,
+        capacity,
+        capabilities,
+        parameters,
+        mutable_parameters,
+        source,
+        topology,
+    } = request;
     controller::CreateRequest {
         name: name.clone(),
         capacity: capacity_to_guest(*capacity),
@@ -126,8 +141,15 @@ pub(crate) fn validate_to_guest(request: &ValidateRequest) -> controller::Valida
     }
 }
 
-pub(crate) fn list_to_guest(max_entries: u32, starting_token: Option<&str>) -> controller::ListRequest {
-    controller::ListRequest { max_entries, starting_token: starting_token.map(str::to_owned), extensions: Vec::new() }
+pub(crate) fn list_to_guest(
+    max_entries: u32,
+    starting_token: Option<&str>,
+) -> controller::ListRequest {
+    controller::ListRequest {
+        max_entries,
+        starting_token: starting_token.map(str::to_owned),
+        extensions: Vec::new(),
+    }
 }
 
 pub(crate) fn stage_to_guest(request: &StageRequest) -> node::StageRequest {
@@ -166,14 +188,22 @@ pub(crate) fn node_expand_to_guest(request: &NodeExpandRequest) -> node::ExpandR
 
 pub(crate) fn translate_to_guest(request: &TranslateRequest) -> legacy::TranslateRequest {
     let TranslateRequest { driver, options, volume_name } = request;
-    legacy::TranslateRequest { driver: driver.clone(), options: options.clone(), volume_name: volume_name.clone(), extensions: Vec::new() }
+    legacy::TranslateRequest {
+        driver: driver.clone(),
+        options: options.clone(),
+        volume_name: volume_name.clone(),
+        extensions: Vec::new(),
+    }
 }
 
 pub(crate) fn capability_to_guest(capability: &Capability) -> types::VolumeCapability {
     let Capability { access, mode } = capability;
     types::VolumeCapability {
         access: match access {
-            AccessType::Mount { fs_type, flags } => types::AccessType::Mount(types::MountOptions { fs_type: fs_type.clone(), flags: flags.clone() }),
+            AccessType::Mount { fs_type, flags } => types::AccessType::Mount(types::MountOptions {
+                fs_type: fs_type.clone(),
+                flags: flags.clone(),
+            }),
             AccessType::Block => types::AccessType::Block,
         },
         mode: match mode {

@@ -1,12 +1,14 @@
-//! Which addresses a request may reach. A name is resolved here and the addresses that are connected to are the ones that were judged, so a
-//! name server cannot send a granted name into the node's own network after the check.
+//! Which addresses a request may reach. A name is resolved here and the addresses that are
+//! connected to are the ones that were judged, so a name server cannot send a granted name into the
+//! node's own network after the check.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Whether an address is outside of the public internet: this machine, its network, the cloud's metadata service.
+/// Whether an address is outside of the public internet: this machine, its network, the cloud's
+/// metadata service.
 pub(crate) fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_private_v4(v4),
@@ -34,15 +36,24 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
     if let Some(v4) = embedded_v4(address) {
         return is_private_v4(v4);
     }
-    // Locally translated (64:ff9b:1::/48, RFC 8215), site-local (fec0::/10) and IPv4-compatible (::/96): none of them is anybody's public address.
-    let is_local = matches!(address.segments(), [0x64, 0xff9b, 1, ..] | [0xfec0..=0xfeff, ..] | [0, 0, 0, 0, 0, 0, _, _]);
-    is_local || address.is_multicast() || address.is_unique_local() || address.is_unicast_link_local()
+    // Locally translated (64:ff9b:1::/48, RFC 8215), site-local (fec0::/10) and IPv4-compatible
+    // (::/96): none of them is anybody's public address.
+    let is_local = matches!(
+        address.segments(),
+        [0x64, 0xff9b, 1, ..] | [0xfec0..=0xfeff, ..] | [0, 0, 0, 0, 0, 0, _, _]
+    );
+    is_local
+        || address.is_multicast()
+        || address.is_unique_local()
+        || address.is_unicast_link_local()
 }
 
 /// The IPv4 address that a mapped, translated (RFC 6052) or tunnelled (6to4) address leads to.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     match address.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0xffff, high, low] | [0x2002, high, low, ..] => {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x2002, high, low, ..] => {
             Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
         }
         _ => None,
@@ -57,7 +68,8 @@ impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let all: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let public: Vec<SocketAddr> = all.iter().copied().filter(|address| !is_private(address.ip())).collect();
+            let public: Vec<SocketAddr> =
+                all.iter().copied().filter(|address| !is_private(address.ip())).collect();
             if public.is_empty() && !all.is_empty() {
                 return Err(PrivateAddress { host: name.as_str().to_owned() }.into());
             }

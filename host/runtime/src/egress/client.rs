@@ -1,6 +1,8 @@
-//! The one place that has a network: HTTP/1 over pooled connections, no redirects, no proxy, no cookies, bounded in bytes and time.
+//! The one place that has a network: HTTP/1 over pooled connections, no redirects, no proxy, no
+//! cookies, bounded in bytes and time.
 //!
-//! Nothing is set up before the first request: a process that never asks the cloud starts no async runtime and reads no certificates.
+//! Nothing is set up before the first request: a process that never asks the cloud starts no async
+//! runtime and reads no certificates.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -31,7 +33,8 @@ const IDLE_PER_HOST: usize = 16;
 const CANCELLATION_CHECK: Duration = Duration::from_millis(50);
 /// A request's body: a guest's memory bounds it too, and no API takes more.
 const REQUEST_BYTES: usize = 4 << 20;
-/// An endpoint, an account or an action, and as much as a log line shows of what is granted: the longest real one has 60.
+/// An endpoint, an account or an action, and as much as a log line shows of what is granted: the
+/// longest real one has 60.
 const NAME_BYTES: usize = 256;
 /// Methods that requests may have.
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
@@ -75,10 +78,12 @@ impl ClientKind {
 }
 
 impl HttpEgress {
-    /// `handle`: the process's async runtime, if it has one; calls then come from its blocking threads, never from its workers. Without one, a
-    /// runtime is made when the first request is sent.
+    /// `handle`: the process's async runtime, if it has one; calls then come from its blocking
+    /// threads, never from its workers. Without one, a runtime is made when the first request
+    /// is sent.
     pub fn new(endpoints: impl IntoIterator<Item = Endpoint>, handle: Option<Handle>) -> Self {
-        let endpoints = endpoints.into_iter().map(|endpoint| (endpoint.id.clone(), endpoint)).collect();
+        let endpoints =
+            endpoints.into_iter().map(|endpoint| (endpoint.id.clone(), endpoint)).collect();
         Self { endpoints, handle, own: OnceLock::new(), clients: Mutex::default(), observer: None }
     }
 
@@ -94,9 +99,16 @@ impl HttpEgress {
             return Ok(handle);
         }
         let own = self.own.get_or_init(|| {
-            Builder::new_multi_thread().worker_threads(1).thread_name("wharf-http").enable_all().build().map_err(|error| error.to_string())
+            Builder::new_multi_thread()
+                .worker_threads(1)
+                .thread_name("wharf-http")
+                .enable_all()
+                .build()
+                .map_err(|error| error.to_string())
         });
-        own.as_ref().map(Runtime::handle).map_err(|error| Error::internal(format!("no async runtime for requests: {error}")))
+        own.as_ref()
+            .map(Runtime::handle)
+            .map_err(|error| Error::internal(format!("no async runtime for requests: {error}")))
     }
 
     fn client(&self, kind: ClientKind) -> Result<Client, Error> {
@@ -142,12 +154,17 @@ impl HttpEgress {
             for (name, value) in &signature.headers {
                 headers::put_signed(&mut headers, name, value, &authority)?;
             }
-            let mut query: Vec<_> =
-                request.query.iter().filter(|(key, _)| !signature.query.iter().any(|(signed, _)| signed == key)).cloned().collect();
+            let mut query: Vec<_> = request
+                .query
+                .iter()
+                .filter(|(key, _)| !signature.query.iter().any(|(signed, _)| signed == key))
+                .cloned()
+                .collect();
             query.extend(signature.query);
             target = url::target(&endpoint.base, &request.path, &query)?;
         }
-        let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| Error::internal("a method that passed is none"))?;
+        let method = Method::from_bytes(request.method.as_bytes())
+            .map_err(|_| Error::internal("a method that passed is none"))?;
         let client = self.client(ClientKind::of(endpoint))?;
         Ok(Prepared {
             request: client.request(method, target).headers(headers).body(request.body.clone()),
@@ -166,23 +183,40 @@ impl HttpEgress {
     }
 
     /// Sends what could be prepared, all at once.
-    fn deliver(&self, scope: &Scope<'_>, prepared: Vec<Result<Prepared, Error>>) -> Vec<Result<Response, Error>> {
+    fn deliver(
+        &self,
+        scope: &Scope<'_>,
+        prepared: Vec<Result<Prepared, Error>>,
+    ) -> Vec<Result<Response, Error>> {
         if prepared.iter().all(Result::is_err) {
             return prepared.into_iter().filter_map(|result| result.err().map(Err)).collect();
         }
         let handle = match self.runtime() {
             Ok(handle) => handle,
-            Err(error) => return prepared.into_iter().map(|result| Err(result.err().unwrap_or_else(|| error.clone()))).collect(),
+            Err(error) => {
+                return prepared
+                    .into_iter()
+                    .map(|result| Err(result.err().unwrap_or_else(|| error.clone())))
+                    .collect();
+            }
         };
-        let limits = Delivery { call: scope.call.clone(), deadline: scope.deadline, bodies: scope.bodies.clone() };
-        let tasks: Vec<_> = prepared.into_iter().map(|result| result.map(|prepared| handle.spawn(prepared.send(limits.clone())))).collect();
+        let limits = Delivery {
+            call: scope.call.clone(),
+            deadline: scope.deadline,
+            bodies: scope.bodies.clone(),
+        };
+        let tasks: Vec<_> = prepared
+            .into_iter()
+            .map(|result| result.map(|prepared| handle.spawn(prepared.send(limits.clone()))))
+            .collect();
         handle.block_on(async {
             let mut answers = Vec::with_capacity(tasks.len());
             for task in tasks {
                 answers.push(match task {
-                    Ok(task) => {
-                        task.await.unwrap_or_else(|error| Err(Error::internal(format!("a request's task ended: {error}")).with_unknown_effect()))
-                    }
+                    Ok(task) => task.await.unwrap_or_else(|error| {
+                        Err(Error::internal(format!("a request's task ended: {error}"))
+                            .with_unknown_effect())
+                    }),
                     Err(error) => Err(error),
                 });
             }
@@ -194,11 +228,15 @@ impl HttpEgress {
 impl Egress for HttpEgress {
     fn send_all(&self, scope: &Scope<'_>, requests: Vec<Request>) -> Vec<Result<Response, Error>> {
         let start = Instant::now();
-        let prepared = requests.iter().map(|request| self.prepare(scope, request).map_err(|error| about(request, error))).collect();
+        let prepared = requests
+            .iter()
+            .map(|request| self.prepare(scope, request).map_err(|error| about(request, error)))
+            .collect();
         let answers = self.deliver(scope, prepared);
         if let Some(observer) = &self.observer {
             for (request, answer) in requests.iter().zip(&answers) {
-                let outcome = answer.as_ref().map(|response| response.status).map_err(|error| error.kind);
+                let outcome =
+                    answer.as_ref().map(|response| response.status).map_err(|error| error.kind);
                 observer.requested(&RequestEvent {
                     endpoint: &scope.scrubber.clean(&request.endpoint, NAME_BYTES),
                     action: &scope.scrubber.clean(&request.granted_action(), NAME_BYTES),
@@ -214,7 +252,8 @@ impl Egress for HttpEgress {
 impl Drop for HttpEgress {
     fn drop(&mut self) {
         if let Some(Ok(runtime)) = self.own.take() {
-            // Dropping a runtime waits for its threads, which is not allowed where another runtime is running.
+            // Dropping a runtime waits for its threads, which is not allowed where another runtime
+            // is running.
             runtime.shutdown_background();
         }
     }
@@ -240,10 +279,13 @@ impl Prepared {
         let Self { request, endpoint, cap, mutates } = self;
         let lost = |error: Error| if mutates { error.with_unknown_effect() } else { error };
         let exchange = async {
-            let incoming = request
-                .send()
-                .await
-                .map_err(|error| if error.is_connect() { unreached(&endpoint, &error) } else { lost(broken(&endpoint, &error)) })?;
+            let incoming = request.send().await.map_err(|error| {
+                if error.is_connect() {
+                    unreached(&endpoint, &error)
+                } else {
+                    lost(broken(&endpoint, &error))
+                }
+            })?;
             receive(incoming, &endpoint, cap, &delivery.bodies).await.map_err(lost)
         };
         tokio::select! {
@@ -254,18 +296,30 @@ impl Prepared {
     }
 }
 
-async fn receive(mut incoming: Incoming, endpoint: &str, cap: usize, bodies: &Budget) -> Result<Response, Error> {
+async fn receive(
+    mut incoming: Incoming,
+    endpoint: &str,
+    cap: usize,
+    bodies: &Budget,
+) -> Result<Response, Error> {
     let (status, headers) = (incoming.status().as_u16(), headers::visible(incoming.headers()));
     let mut body = Vec::new();
     while let Some(chunk) = incoming.chunk().await.map_err(|error| broken(endpoint, &error))? {
         if body.len() + chunk.len() > cap {
-            return Err(Error::new(ErrorKind::Unavailable, Blame::Cloud, format!("endpoint `{endpoint}`: the answer is longer than {cap} bytes")));
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                Blame::Cloud,
+                format!("endpoint `{endpoint}`: the answer is longer than {cap} bytes"),
+            ));
         }
         if !bodies.take(chunk.len()) {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 Blame::Backend,
-                format!("endpoint `{endpoint}`: the answers of this call are longer than one call may take"),
+                format!(
+                    "endpoint `{endpoint}`: the answers of this call are longer than one call may \
+                     take"
+                ),
             ));
         }
         body.extend_from_slice(&chunk);
@@ -301,15 +355,24 @@ fn build_client(kind: &ClientKind) -> Result<Client, Error> {
         Trust::File(file) => builder.https_only(true).tls_certs_only(read_authorities(file)?),
     };
     builder.build().map_err(|error| {
-        let built = Error::new(ErrorKind::FailedPrecondition, Blame::Host, format!("no HTTPS client can be made: {}", chain(&error)));
-        built.with_hint("the machine needs certificate authorities (Debian's ca-certificates, or SSL_CERT_FILE), or the endpoint a `ca` file")
+        let built = Error::new(
+            ErrorKind::FailedPrecondition,
+            Blame::Host,
+            format!("no HTTPS client can be made: {}", chain(&error)),
+        );
+        built.with_hint(
+            "the machine needs certificate authorities (Debian's ca-certificates, or \
+             SSL_CERT_FILE), or the endpoint a `ca` file",
+        )
     })
 }
 
 fn read_authorities(file: &Path) -> Result<Vec<Certificate>, Error> {
     let refuse = |why: String| {
-        let message = format!("the certificate authorities in {} cannot be used: {why}", file.display());
-        Error::new(ErrorKind::FailedPrecondition, Blame::Host, message).with_hint("the endpoint's `ca` names a PEM file with one certificate or more")
+        let message =
+            format!("the certificate authorities in {} cannot be used: {why}", file.display());
+        Error::new(ErrorKind::FailedPrecondition, Blame::Host, message)
+            .with_hint("the endpoint's `ca` names a PEM file with one certificate or more")
     };
     let pem = std::fs::read(file).map_err(|error| refuse(error.to_string()))?;
     match Certificate::from_pem_bundle(&pem) {
@@ -325,7 +388,10 @@ fn check_shape(request: &Request) -> Result<(), Error> {
         return defect(format!("a request's method must be one of {}", METHODS.join(", ")));
     }
     if request.body.len() > REQUEST_BYTES {
-        return defect(format!("a request's body has {} bytes, at most {REQUEST_BYTES} are allowed", request.body.len()));
+        return defect(format!(
+            "a request's body has {} bytes, at most {REQUEST_BYTES} are allowed",
+            request.body.len()
+        ));
     }
     for (what, text, bound) in [
         ("endpoint", request.endpoint.as_str(), NAME_BYTES),
@@ -334,18 +400,27 @@ fn check_shape(request: &Request) -> Result<(), Error> {
         ("path", request.path.as_str(), url::TARGET_BYTES),
     ] {
         if text.len() > bound || text.chars().any(char::is_control) {
-            return defect(format!("a request's {what} is longer than {bound} bytes or has control characters"));
+            return defect(format!(
+                "a request's {what} is longer than {bound} bytes or has control characters"
+            ));
         }
     }
     match (&request.account, request.action.is_empty()) {
         (Some(_), true) => defect("a signed request must name its action".to_owned()),
-        (None, false) => defect("an unsigned request must not name an action; its method and path are what is granted".to_owned()),
+        (None, false) => defect(
+            "an unsigned request must not name an action; its method and path are what is granted"
+                .to_owned(),
+        ),
         (Some(_), false) | (None, true) => Ok(()),
     }
 }
 
 fn about(request: &Request, error: Error) -> Error {
-    error.context(format!("request `{}` to endpoint `{}`", cut(&request.granted_action(), NAME_BYTES), cut(&request.endpoint, NAME_BYTES)))
+    error.context(format!(
+        "request `{}` to endpoint `{}`",
+        cut(&request.granted_action(), NAME_BYTES),
+        cut(&request.endpoint, NAME_BYTES)
+    ))
 }
 
 fn no_signer(account: &str) -> Error {
@@ -363,17 +438,29 @@ fn unreached(endpoint: &str, error: &reqwest::Error) -> Error {
     if find::<PrivateAddress>(error).is_some() {
         return private_address(endpoint);
     }
-    Error::new(ErrorKind::Unavailable, Blame::Cloud, format!("endpoint `{endpoint}` cannot be reached: {}", chain(error)))
-        .with_hint("check the network of this node and the endpoint's URL in the configuration")
+    Error::new(
+        ErrorKind::Unavailable,
+        Blame::Cloud,
+        format!("endpoint `{endpoint}` cannot be reached: {}", chain(error)),
+    )
+    .with_hint("check the network of this node and the endpoint's URL in the configuration")
 }
 
 /// Something may have been sent.
 fn broken(endpoint: &str, error: &reqwest::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, Blame::Cloud, format!("endpoint `{endpoint}`: the answer did not arrive whole: {}", chain(error)))
+    Error::new(
+        ErrorKind::Unavailable,
+        Blame::Cloud,
+        format!("endpoint `{endpoint}`: the answer did not arrive whole: {}", chain(error)),
+    )
 }
 
 fn late(endpoint: &str) -> Error {
-    Error::new(ErrorKind::Unavailable, Blame::Cloud, format!("endpoint `{endpoint}` did not answer in the time of this call"))
+    Error::new(
+        ErrorKind::Unavailable,
+        Blame::Cloud,
+        format!("endpoint `{endpoint}` did not answer in the time of this call"),
+    )
 }
 
 /// The causes, outermost first, without the URL: a signed query is in it.

@@ -7,7 +7,8 @@ use reqwest::Url;
 
 use super::address::is_private;
 
-/// The default of [`Endpoint::body_bytes`]; the contract names it. The largest honest answer (a page of a hundred disks) has 300 KiB.
+/// The default of [`Endpoint::body_bytes`]; the contract names it. The largest honest answer (a
+/// page of a hundred disks) has 300 KiB.
 pub const BODY_BYTES: usize = 4 << 20;
 
 /// Where requests to one id go.
@@ -31,13 +32,15 @@ pub struct EndpointError {
 }
 
 impl Endpoint {
-    /// An endpoint of the public internet. `base`: scheme, host and port, nothing more; paths are the request's.
+    /// An endpoint of the public internet. `base`: scheme, host and port, nothing more; paths are
+    /// the request's.
     ///
     /// # Errors
     /// When `base` is no such URL.
     pub fn new(id: impl Into<String>, base: &str) -> Result<Self, EndpointError> {
         let id = id.into();
-        let fail = |reason: &str| EndpointError { id: id.clone(), reason: format!("`{base}` {reason}") };
+        let fail =
+            |reason: &str| EndpointError { id: id.clone(), reason: format!("`{base}` {reason}") };
         let url = Url::parse(base).map_err(|error| fail(&format!("is no URL ({error})")))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(fail("must begin with `https://` or `http://`"));
@@ -65,8 +68,8 @@ impl Endpoint {
         self
     }
 
-    /// A PEM file with the certificate authorities that this endpoint's certificate must descend from; without one, the machine's own. It is read
-    /// before the first request.
+    /// A PEM file with the certificate authorities that this endpoint's certificate must descend
+    /// from; without one, the machine's own. It is read before the first request.
     #[must_use]
     pub fn with_authorities(mut self, file: impl Into<PathBuf>) -> Self {
         self.authorities = Some(file.into());
@@ -78,7 +81,8 @@ impl Endpoint {
         &self.id
     }
 
-    /// `host`, or `host:port` where the port is not the scheme's: what is sent as `Host`, and signed.
+    /// `host`, or `host:port` where the port is not the scheme's: what is sent as `Host`, and
+    /// signed.
     pub(super) fn authority(&self) -> String {
         let host = self.base.host_str().unwrap_or_default();
         match self.base.port() {
@@ -105,19 +109,37 @@ mod tests {
 
     #[test]
     fn a_base_is_scheme_host_and_port_and_nothing_more() {
-        for good in ["https://ecs.example.com", "http://127.0.0.1:8080", "https://ecs.example.com/", "http://[::1]:80"] {
+        for good in [
+            "https://ecs.example.com",
+            "http://127.0.0.1:8080",
+            "https://ecs.example.com/",
+            "http://[::1]:80",
+        ] {
             assert!(Endpoint::new("e", good).is_ok(), "{good}");
         }
-        for bad in
-            ["ecs.example.com", "ftp://x", "https://user@x", "https://u:p@x", "https://x/path", "https://x/?q=1", "https://x/#f", "unix:///run/x"]
-        {
+        for bad in [
+            "ecs.example.com",
+            "ftp://x",
+            "https://user@x",
+            "https://u:p@x",
+            "https://x/path",
+            "https://x/?q=1",
+            "https://x/#f",
+            "unix:///run/x",
+        ] {
             assert!(Endpoint::new("e", bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_literal_private_address_is_refused_unless_it_is_granted() {
-        for base in ["http://127.0.0.1", "http://100.100.100.200", "http://[::1]", "http://0x7f.1", "http://2130706433"] {
+        for base in [
+            "http://127.0.0.1",
+            "http://100.100.100.200",
+            "http://[::1]",
+            "http://0x7f.1",
+            "http://2130706433",
+        ] {
             let endpoint = Endpoint::new("e", base).unwrap();
             assert!(endpoint.is_refused_address(), "{base}");
             assert!(!endpoint.allow_private().is_refused_address());

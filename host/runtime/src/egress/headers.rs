@@ -11,7 +11,8 @@ use crate::account::Reserved;
 /// All of a request's headers together: servers refuse more than 8 to 16 KiB.
 const HEADER_BYTES: usize = 8 << 10;
 
-/// The connection belongs to the host (RFC 9110, 7.6.1), and so does what decides where a message ends or goes.
+/// The connection belongs to the host (RFC 9110, 7.6.1), and so does what decides where a message
+/// ends or goes.
 const CONNECTION: [&str; 12] = [
     "connection",
     "content-length",
@@ -41,7 +42,11 @@ pub enum Author {
 }
 
 /// A guest's headers, if it may set them all.
-pub(super) fn checked(author: Author, headers: &Parameters, reserved: &Reserved) -> Result<HeaderMap, Error> {
+pub(super) fn checked(
+    author: Author,
+    headers: &Parameters,
+    reserved: &Reserved,
+) -> Result<HeaderMap, Error> {
     let mut map = HeaderMap::new();
     let mut seen = HashSet::new();
     let mut bytes = 0;
@@ -54,8 +59,12 @@ pub(super) fn checked(author: Author, headers: &Parameters, reserved: &Reserved)
         if CONNECTION.contains(&lower.as_str()) {
             return Err(defect(format!("it sets the header `{lower}`, which belongs to the host")));
         }
-        if author == Author::Backend && (CREDENTIALS.contains(&lower.as_str()) || reserved.has_header(&lower)) {
-            return Err(denied(format!("it sets the header `{lower}`, which only the account's signer may set")));
+        if author == Author::Backend
+            && (CREDENTIALS.contains(&lower.as_str()) || reserved.has_header(&lower))
+        {
+            return Err(denied(format!(
+                "it sets the header `{lower}`, which only the account's signer may set"
+            )));
         }
         if !seen.insert(lower.clone()) {
             return Err(defect(format!("it sets the header `{lower}` twice")));
@@ -66,32 +75,46 @@ pub(super) fn checked(author: Author, headers: &Parameters, reserved: &Reserved)
 }
 
 /// Puts a signer's header in, in place of one of that name. The host's own are left to the host.
-pub(super) fn put_signed(map: &mut HeaderMap, name: &str, value: &str, authority: &str) -> Result<(), Error> {
+pub(super) fn put_signed(
+    map: &mut HeaderMap,
+    name: &str,
+    value: &str,
+    authority: &str,
+) -> Result<(), Error> {
     let lower = name.to_ascii_lowercase();
     if lower == "host" && value == authority {
         return Ok(());
     }
     if CONNECTION.contains(&lower.as_str()) {
-        return Err(defect(format!("the signer sets the header `{lower}`, which belongs to the host")));
+        return Err(defect(format!(
+            "the signer sets the header `{lower}`, which belongs to the host"
+        )));
     }
     insert(map, &lower, value)
 }
 
 fn insert(map: &mut HeaderMap, name: &str, value: &str) -> Result<(), Error> {
-    let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| defect("a header's name is not one (RFC 9110)".to_owned()))?;
-    let value = HeaderValue::from_str(value).map_err(|_| defect(format!("the value of header `{name}` has characters that no header has")))?;
+    let header = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| defect("a header's name is not one (RFC 9110)".to_owned()))?;
+    let value = HeaderValue::from_str(value).map_err(|_| {
+        defect(format!("the value of header `{name}` has characters that no header has"))
+    })?;
     map.insert(header, value);
     Ok(())
 }
 
-/// An answer's headers, for the guest: what is text, without cookies and connection headers; repeated ones joined by commas.
+/// An answer's headers, for the guest: what is text, without cookies and connection headers;
+/// repeated ones joined by commas.
 pub(super) fn visible(headers: &HeaderMap) -> Parameters {
     let mut visible = Parameters::new();
     for name in headers.keys() {
-        if CONNECTION.contains(&name.as_str()) && name.as_str() != "content-length" || HIDDEN_ANSWERS.contains(&name.as_str()) {
+        if CONNECTION.contains(&name.as_str()) && name.as_str() != "content-length"
+            || HIDDEN_ANSWERS.contains(&name.as_str())
+        {
             continue;
         }
-        let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        let values: Vec<&str> =
+            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
         if !values.is_empty() {
             visible.push((name.as_str().to_owned(), values.join(", ")));
         }
@@ -104,7 +127,8 @@ fn defect(message: String) -> Error {
 }
 
 fn denied(message: String) -> Error {
-    Error::new(ErrorKind::PermissionDenied, Blame::Backend, message).with_hint("name an account in the request; the host has it signed")
+    Error::new(ErrorKind::PermissionDenied, Blame::Backend, message)
+        .with_hint("name an account in the request; the host has it signed")
 }
 
 #[cfg(test)]
@@ -121,9 +145,17 @@ mod tests {
 
     #[test]
     fn a_backend_cannot_set_what_belongs_to_the_signer_or_the_host() {
-        for name in
-            ["Authorization", "cookie", "X-Acs-Action", "x-acs-signature-nonce", "Date", "Host", "content-length", "Transfer-Encoding", "connection"]
-        {
+        for name in [
+            "Authorization",
+            "cookie",
+            "X-Acs-Action",
+            "x-acs-signature-nonce",
+            "Date",
+            "Host",
+            "content-length",
+            "Transfer-Encoding",
+            "connection",
+        ] {
             assert!(checked(Author::Backend, &one(name, "v"), &reserved()).is_err(), "{name}");
         }
         for name in ["accept", "x-aliyun-ecs-metadata-token", "content-type", "x-acsx", "dates"] {
@@ -143,7 +175,9 @@ mod tests {
         assert!(checked(Author::Backend, &one("a b", "v"), &reserved()).is_err());
         let twice = vec![("a".to_owned(), "1".to_owned()), ("A".to_owned(), "2".to_owned())];
         assert!(checked(Author::Backend, &twice, &reserved()).is_err());
-        assert!(checked(Author::Backend, &one("a", &"v".repeat(HEADER_BYTES)), &reserved()).is_err());
+        assert!(
+            checked(Author::Backend, &one("a", &"v".repeat(HEADER_BYTES)), &reserved()).is_err()
+        );
     }
 
     #[test]
@@ -157,12 +191,20 @@ mod tests {
     #[test]
     fn cookies_and_connection_headers_stay_with_the_host() {
         let mut map = HeaderMap::new();
-        for (name, value) in [("set-cookie", "a=b"), ("connection", "close"), ("x-request-id", "1"), ("via", "a")] {
+        for (name, value) in
+            [("set-cookie", "a=b"), ("connection", "close"), ("x-request-id", "1"), ("via", "a")]
+        {
             map.append(name, HeaderValue::from_static(value));
         }
         map.append("via", HeaderValue::from_static("b"));
         let mut seen = visible(&map);
         seen.sort();
-        assert_eq!(seen, vec![("via".to_owned(), "a, b".to_owned()), ("x-request-id".to_owned(), "1".to_owned())]);
+        assert_eq!(
+            seen,
+            vec![
+                ("via".to_owned(), "a, b".to_owned()),
+                ("x-request-id".to_owned(), "1".to_owned())
+            ]
+        );
     }
 }

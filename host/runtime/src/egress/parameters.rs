@@ -1,5 +1,5 @@
-//! What a guest may ask for by name. Servers of RPC-style APIs read parameters from the query and from a form in the body alike, so what only a
-//! signer may set is looked for in both.
+//! What a guest may ask for by name. Servers of RPC-style APIs read parameters from the query and
+//! from a form in the body alike, so what only a signer may set is looked for in both.
 
 use reqwest::Url;
 use wharf_core::{Blame, Error, ErrorKind};
@@ -10,21 +10,32 @@ use crate::account::Reserved;
 /// Refuses a request that sets what belongs to its account's signer.
 pub(super) fn check(request: &Request, reserved: &Reserved) -> Result<(), Error> {
     if let Some((key, _)) = request.query.iter().find(|(key, _)| reserved.has_query(key)) {
-        return Err(denied(format!("it sets the query key `{key}`, which only the account's signer may set")));
+        return Err(denied(format!(
+            "it sets the query key `{key}`, which only the account's signer may set"
+        )));
     }
     if request.body.is_empty() || reserved.query.is_empty() {
         return Ok(());
     }
-    let content_type =
-        request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type")).map(|(_, value)| value.to_ascii_lowercase());
+    let content_type = request
+        .headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+        .map(|(_, value)| value.to_ascii_lowercase());
     match content_type.as_deref() {
-        Some(multipart) if multipart.contains("multipart/") => Err(denied("its body has several parts; what they set cannot be told".to_owned())),
+        Some(multipart) if multipart.contains("multipart/") => {
+            Err(denied("its body has several parts; what they set cannot be told".to_owned()))
+        }
         Some(other) if !other.contains("form") => Ok(()),
         // Without a type, some servers take it for a form.
-        Some(_) | None => match form_keys(&request.body).into_iter().find(|key| reserved.has_query(key)) {
-            Some(key) => Err(denied(format!("its body sets the key `{key}`, which only the account's signer may set"))),
-            None => Ok(()),
-        },
+        Some(_) | None => {
+            match form_keys(&request.body).into_iter().find(|key| reserved.has_query(key)) {
+                Some(key) => Err(denied(format!(
+                    "its body sets the key `{key}`, which only the account's signer may set"
+                ))),
+                None => Ok(()),
+            }
+        }
     }
 }
 
@@ -53,18 +64,36 @@ mod tests {
             method: "POST".into(),
             path: "/".into(),
             query: vec![(query.into(), "x".into())],
-            headers: content_type.map(|value| ("Content-Type".to_owned(), value.to_owned())).into_iter().collect(),
+            headers: content_type
+                .map(|value| ("Content-Type".to_owned(), value.to_owned()))
+                .into_iter()
+                .collect(),
             body: body.into(),
         };
-        check(&request, &Reserved { headers: vec![], query: vec!["Action".into()] }).err().map(|error| error.message)
+        check(&request, &Reserved { headers: vec![], query: vec!["Action".into()] })
+            .err()
+            .map(|error| error.message)
     }
 
     #[test]
     fn what_belongs_to_the_signer_is_refused_in_the_query_and_in_a_form() {
         assert!(refusal(None, "action", "").unwrap().contains("query key `action`"));
-        for body in ["Action=DeleteDisk", "RegionId=r&action=DeleteDisk", "%41ction=DeleteDisk", "RegionId=r&Action", "&&Act%69on=x"] {
-            for content_type in [None, Some("application/x-www-form-urlencoded; charset=utf-8"), Some("Application/X-WWW-Form-Urlencoded")] {
-                assert!(refusal(content_type, "RegionId", body).is_some(), "{content_type:?} {body}");
+        for body in [
+            "Action=DeleteDisk",
+            "RegionId=r&action=DeleteDisk",
+            "%41ction=DeleteDisk",
+            "RegionId=r&Action",
+            "&&Act%69on=x",
+        ] {
+            for content_type in [
+                None,
+                Some("application/x-www-form-urlencoded; charset=utf-8"),
+                Some("Application/X-WWW-Form-Urlencoded"),
+            ] {
+                assert!(
+                    refusal(content_type, "RegionId", body).is_some(),
+                    "{content_type:?} {body}"
+                );
             }
         }
         assert!(refusal(Some("multipart/form-data; boundary=x"), "RegionId", "--x").is_some());

@@ -9,8 +9,8 @@ use wharf_core::ports::{Call, Clock};
 use wharf_core::types::Parameters;
 use wharf_core::{Error, ErrorKind};
 use wharf_runtime::{
-    Account, Accounts, AuthCode, AuthDescription, AuthPorts, Authenticator, Credential, Reserved, Secret, Signature, Signer, Source, SourceReader,
-    Unsigned, WasmAuthenticator,
+    Account, Accounts, AuthCode, AuthDescription, AuthPorts, Authenticator, Credential, Reserved,
+    Secret, Signature, Signer, Source, SourceReader, Unsigned, WasmAuthenticator,
 };
 
 use crate::fixture::{AUTH, Bench, ENGINE, RealClock, grants, manifest};
@@ -29,11 +29,23 @@ fn reader(kind: &'static str) -> Box<dyn SourceReader> {
 fn authenticator(bench: &Bench, server: Option<&Server>) -> Arc<WasmAuthenticator> {
     let code = AuthCode::link(&ENGINE, &AUTH, manifest(World::CloudAuth), 1).unwrap();
     let egress = server.map(|server| Arc::new(server.egress()) as Arc<dyn wharf_runtime::Egress>);
-    Arc::new(WasmAuthenticator::new(AuthPorts { calls: bench.ports.calls.clone(), egress, grants: grants() }, Arc::new(code)))
+    Arc::new(WasmAuthenticator::new(
+        AuthPorts { calls: bench.ports.calls.clone(), egress, grants: grants() },
+        Arc::new(code),
+    ))
 }
 
 fn unsigned<'a>(action: &'a str, none: &'a Parameters) -> Unsigned<'a> {
-    Unsigned { action, api: none, method: "GET", host: "ecs.example.com", path: "/ok", query: none, headers: none, body: b"" }
+    Unsigned {
+        action,
+        api: none,
+        method: "GET",
+        host: "ecs.example.com",
+        path: "/ok",
+        query: none,
+        headers: none,
+        body: b"",
+    }
 }
 
 fn far() -> Call {
@@ -44,18 +56,28 @@ fn far() -> Call {
 fn a_component_signs_what_a_backend_asks_for_and_the_backend_sees_no_key() {
     let server = Server::start();
     let mut bench = Bench::new();
-    let account = Account::new(authenticator(&bench, None), vec![reader("none"), reader("key")], vec![]);
-    bench.ports.signer = Some(Arc::new(Accounts::new([("main".to_owned(), account)], bench.clock.clone())));
+    let account =
+        Account::new(authenticator(&bench, None), vec![reader("none"), reader("key")], vec![]);
+    bench.ports.signer =
+        Some(Arc::new(Accounts::new([("main".to_owned(), account)], bench.clock.clone())));
     bench.ports.egress = Some(Arc::new(server.egress()));
     let answer = bench.does("send cloud main read DescribeDisks GET /ok").unwrap_err();
     assert!(answer.message.starts_with("status 200"), "{answer}");
     let head = server.heads.lock().unwrap()[0].clone();
-    assert!(head.starts_with("GET /ok?Signature=s%2B%2F%3D HTTP/1.1") && head.contains("authorization: by the signer"), "{head}");
+    assert!(
+        head.starts_with("GET /ok?Signature=s%2B%2F%3D HTTP/1.1")
+            && head.contains("authorization: by the signer"),
+        "{head}"
+    );
     let functions: Vec<&str> = bench.heard.0.lock().unwrap().iter().map(|heard| heard.1).collect();
     assert_eq!(functions, ["describe", "obtain", "obtain", "sign", "delete"]);
     for reserved in ["x-signed-nonce=1", "authorization=1"] {
         assert!(
-            bench.does(&format!("send cloud main read DescribeDisks GET /ok {reserved}")).unwrap_err().message.contains("only the account's signer")
+            bench
+                .does(&format!("send cloud main read DescribeDisks GET /ok {reserved}"))
+                .unwrap_err()
+                .message
+                .contains("only the account's signer")
         );
     }
     assert_eq!(server.hits(), 1);
@@ -71,11 +93,24 @@ fn no_key_is_in_a_backend_s_memory_after_its_request_was_signed_with_it() {
     let server = Server::start();
     let mut bench = Bench::new();
     let account = Account::new(authenticator(&bench, None), vec![reader("key")], vec![]);
-    bench.ports.signer = Some(Arc::new(Accounts::new([("main".to_owned(), account)], bench.clock.clone())));
+    bench.ports.signer =
+        Some(Arc::new(Accounts::new([("main".to_owned(), account)], bench.clock.clone())));
     bench.ports.egress = Some(Arc::new(server.egress()));
-    let search = |text: &str| bench.does(&format!("send-and-search {} cloud main read DescribeDisks GET /ok", inverted(text))).unwrap_err().message;
+    let search = |text: &str| {
+        bench
+            .does(&format!(
+                "send-and-search {} cloud main read DescribeDisks GET /ok",
+                inverted(text)
+            ))
+            .unwrap_err()
+            .message
+    };
     assert_eq!(search(KEY), "answered true, found 0");
-    assert_eq!(search("by the signer"), "answered true, found 0", "nor what the signer put on the request");
+    assert_eq!(
+        search("by the signer"),
+        "answered true, found 0",
+        "nor what the signer put on the request"
+    );
     assert!(!search("DescribeDisks").ends_with("found 0"), "the search finds what is there");
     assert_eq!(server.hits(), 3);
 }
@@ -85,9 +120,16 @@ fn a_signer_cannot_turn_a_request_to_another_host() {
     let server = Server::start();
     let mut bench = Bench::new();
     let account = Account::new(authenticator(&bench, None), vec![reader("key")], vec![]);
-    bench.ports.signer = Some(Arc::new(Accounts::new([("main".to_owned(), account)], bench.clock.clone())));
+    bench.ports.signer =
+        Some(Arc::new(Accounts::new([("main".to_owned(), account)], bench.clock.clone())));
     bench.ports.egress = Some(Arc::new(server.egress()));
-    assert!(bench.does("send cloud main read steal-host GET /ok").unwrap_err().message.contains("`host`"));
+    assert!(
+        bench
+            .does("send cloud main read steal-host GET /ok")
+            .unwrap_err()
+            .message
+            .contains("`host`")
+    );
     assert_eq!(server.hits(), 0);
 }
 
@@ -101,7 +143,9 @@ fn signing_has_no_network_and_obtaining_has_what_is_granted() {
     assert!(server.heads.lock().unwrap()[0].contains("authorization: by the authenticator itself"));
     let none = Parameters::new();
     let credential = Credential { values: source("key").values, expires_at_ms: None };
-    let error = authenticator.sign(&bench.call(), &unsigned("leak", &none), &none, &credential, 0, "n").unwrap_err();
+    let error = authenticator
+        .sign(&bench.call(), &unsigned("leak", &none), &none, &credential, 0, "n")
+        .unwrap_err();
     assert!(error.message.contains("`sign` must not send requests"), "{error}");
     assert_eq!(server.hits(), 1);
 }
@@ -114,7 +158,10 @@ fn keys_are_struck_out_of_errors_and_panics() {
     let errors = [
         authenticator.obtain(&bench.call(), &source("tell"), 0).err().unwrap(),
         authenticator.obtain(&bench.call(), &source("panic"), 0).err().unwrap(),
-        authenticator.sign(&bench.call(), &unsigned("tell", &none), &none, &credential, 0, "n").err().unwrap(),
+        authenticator
+            .sign(&bench.call(), &unsigned("tell", &none), &none, &credential, 0, "n")
+            .err()
+            .unwrap(),
     ];
     for error in errors {
         assert!(error.message.contains("[hidden]") && !error.message.contains(KEY), "{error}");
@@ -124,7 +171,8 @@ fn keys_are_struck_out_of_errors_and_panics() {
 #[test]
 fn a_credential_has_a_bound() {
     let bench = Bench::new();
-    let error = authenticator(&bench, None).obtain(&bench.call(), &source("huge"), 0).err().unwrap();
+    let error =
+        authenticator(&bench, None).obtain(&bench.call(), &source("huge"), 0).err().unwrap();
     assert!(error.message.contains("33 values"), "{error}");
 }
 
@@ -147,7 +195,12 @@ struct Gate {
 
 impl Authenticator for FakeAuthenticator {
     fn describe(&self, _: &Call) -> Result<AuthDescription, Error> {
-        Ok(AuthDescription { name: "fake".into(), version: "1".into(), reserved: Reserved::default(), source_kinds: vec![] })
+        Ok(AuthDescription {
+            name: "fake".into(),
+            version: "1".into(),
+            reserved: Reserved::default(),
+            source_kinds: vec![],
+        })
     }
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
@@ -160,21 +213,40 @@ impl Authenticator for FakeAuthenticator {
         }
         match source.kind.as_str() {
             "none" => Err(Error::not_found("no key in the environment")),
-            _ if self.broken.load(Ordering::Relaxed) > 0 => Err(Error::unavailable("the token service is down")),
+            _ if self.broken.load(Ordering::Relaxed) > 0 => {
+                Err(Error::unavailable("the token service is down"))
+            }
             _ => {
                 self.obtained.fetch_add(1, Ordering::Relaxed);
                 let life = self.life_ms.load(Ordering::Relaxed);
-                Ok(Credential { values: vec![], expires_at_ms: (life > 0).then_some(now_ms + life) })
+                Ok(Credential {
+                    values: vec![],
+                    expires_at_ms: (life > 0).then_some(now_ms + life),
+                })
             }
         }
     }
-    fn sign(&self, _: &Call, _: &Unsigned<'_>, _: &Parameters, _: &Credential, _: u64, nonce: &str) -> Result<Signature, Error> {
+    fn sign(
+        &self,
+        _: &Call,
+        _: &Unsigned<'_>,
+        _: &Parameters,
+        _: &Credential,
+        _: u64,
+        nonce: &str,
+    ) -> Result<Signature, Error> {
         Ok(Signature { headers: vec![("nonce".into(), nonce.into())], query: vec![] })
     }
 }
 
 fn accounts(fake: &Arc<FakeAuthenticator>, sources: Vec<Box<dyn SourceReader>>) -> Accounts {
-    Accounts::new([("main".to_owned(), Account::new(Arc::clone(fake) as Arc<dyn Authenticator>, sources, vec![]))], Arc::new(RealClock::default()))
+    Accounts::new(
+        [(
+            "main".to_owned(),
+            Account::new(Arc::clone(fake) as Arc<dyn Authenticator>, sources, vec![]),
+        )],
+        Arc::new(RealClock::default()),
+    )
 }
 
 fn now_ms() -> u64 {
@@ -186,7 +258,8 @@ fn a_credential_is_kept_until_shortly_before_it_expires() {
     let fake = Arc::new(FakeAuthenticator::default());
     let accounts = accounts(&fake, vec![reader("key")]);
     let none = Parameters::new();
-    let nonce = || accounts.sign(&far(), "main", &unsigned("a", &none)).unwrap().0.headers[0].1.clone();
+    let nonce =
+        || accounts.sign(&far(), "main", &unsigned("a", &none)).unwrap().0.headers[0].1.clone();
     fake.life_ms.store(3_600_000, Ordering::Relaxed);
     assert_ne!(nonce(), nonce());
     assert_eq!(fake.obtained.load(Ordering::Relaxed), 1);
@@ -225,10 +298,15 @@ fn sources_are_tried_in_order_and_read_anew() {
     let empty = accounts(&fake, vec![Box::new(counted), reader("none")]);
     for expected in 1..3 {
         let error = empty.credential(&far(), "main").err().unwrap();
-        assert_eq!((error.kind, reads.load(Ordering::Relaxed)), (ErrorKind::Unauthenticated, expected));
+        assert_eq!(
+            (error.kind, reads.load(Ordering::Relaxed)),
+            (ErrorKind::Unauthenticated, expected)
+        );
         assert!(error.message.contains("no such file; no key in the environment"), "{error}");
     }
-    assert!(accounts(&fake, vec![reader("none"), reader("key")]).credential(&far(), "main").is_ok());
+    assert!(
+        accounts(&fake, vec![reader("none"), reader("key")]).credential(&far(), "main").is_ok()
+    );
 }
 
 #[test]
@@ -268,9 +346,14 @@ impl Clock for SetClock {
 
 /// One account with keys that do not expire, and its clock.
 fn lasting(gate: Option<Gate>) -> (Arc<FakeAuthenticator>, Arc<SetClock>, Accounts) {
-    let (fake, clock) = (Arc::new(FakeAuthenticator { gate, ..FakeAuthenticator::default() }), Arc::new(SetClock::default()));
-    let account = Account::new(Arc::clone(&fake) as Arc<dyn Authenticator>, vec![reader("key")], vec![]);
-    let accounts = Accounts::new([("main".to_owned(), account)], Arc::clone(&clock) as Arc<dyn Clock>);
+    let (fake, clock) = (
+        Arc::new(FakeAuthenticator { gate, ..FakeAuthenticator::default() }),
+        Arc::new(SetClock::default()),
+    );
+    let account =
+        Account::new(Arc::clone(&fake) as Arc<dyn Authenticator>, vec![reader("key")], vec![]);
+    let accounts =
+        Accounts::new([("main".to_owned(), account)], Arc::clone(&clock) as Arc<dyn Clock>);
     (fake, clock, accounts)
 }
 
@@ -284,7 +367,11 @@ fn a_credential_without_an_end_is_obtained_again_and_kept_while_that_fails() {
     };
     assert_eq!([asked(0), asked(59), asked(60), asked(61)], [1, 1, 2, 2]);
     fake.broken.store(1, Ordering::Relaxed);
-    assert_eq!([asked(119), asked(120), asked(149), asked(150)], [2, 3, 3, 4], "a service that fails is asked every thirty seconds");
+    assert_eq!(
+        [asked(119), asked(120), asked(149), asked(150)],
+        [2, 3, 3, 4],
+        "a service that fails is asked every thirty seconds"
+    );
     fake.broken.store(0, Ordering::Relaxed);
     assert_eq!([asked(180), asked(239), asked(240)], [5, 5, 6]);
 }
@@ -299,7 +386,10 @@ fn a_refused_credential_is_dropped_unless_it_was_just_obtained() {
     assert!(!accounts.refused("main", &first), "another one would be no better");
     clock.set(5);
     assert!(accounts.refused("main", &first));
-    assert!(accounts.refused("main", &first), "another call of the same credential is worth repeating as well");
+    assert!(
+        accounts.refused("main", &first),
+        "another call of the same credential is worth repeating as well"
+    );
     let second = signs();
     assert!(!Arc::ptr_eq(&first, &second));
     clock.set(20);
@@ -323,7 +413,8 @@ fn another_generation_of_the_component_obtains_its_own_credential() {
 
 #[test]
 fn a_service_that_hangs_holds_up_one_call_and_that_one_not_for_long() {
-    let (fake, clock, accounts) = lasting(Some(Gate { entered: Barrier::new(2), leaving: Barrier::new(2) }));
+    let (fake, clock, accounts) =
+        lasting(Some(Gate { entered: Barrier::new(2), leaving: Barrier::new(2) }));
     let gate = fake.gate.as_ref().unwrap();
     let obtains = |meanwhile: &dyn Fn()| {
         std::thread::scope(|scope| {
@@ -362,10 +453,18 @@ impl wharf_runtime::Observer for Requested {
 
 #[test]
 fn keys_are_struck_out_of_what_is_said_of_a_request() {
-    let (server, bench, requested) = (Server::start(), Bench::new(), Arc::new(Requested::default()));
-    let egress = server.egress().with_observer(Arc::clone(&requested) as Arc<dyn wharf_runtime::Observer>);
+    let (server, bench, requested) =
+        (Server::start(), Bench::new(), Arc::new(Requested::default()));
+    let egress =
+        server.egress().with_observer(Arc::clone(&requested) as Arc<dyn wharf_runtime::Observer>);
     let code = AuthCode::link(&ENGINE, &AUTH, manifest(World::CloudAuth), 1).unwrap();
-    let ports = AuthPorts { calls: bench.ports.calls.clone(), egress: Some(Arc::new(egress)), grants: grants() };
-    WasmAuthenticator::new(ports, Arc::new(code)).obtain(&bench.call(), &source("ask-with-key"), 0).unwrap();
+    let ports = AuthPorts {
+        calls: bench.ports.calls.clone(),
+        egress: Some(Arc::new(egress)),
+        grants: grants(),
+    };
+    WasmAuthenticator::new(ports, Arc::new(code))
+        .obtain(&bench.call(), &source("ask-with-key"), 0)
+        .unwrap();
     assert_eq!(*requested.0.lock().unwrap(), ["GET /[hidden]"]);
 }

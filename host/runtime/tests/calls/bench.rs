@@ -12,13 +12,25 @@ fn every_mode_is_measured_on_as_many_threads_as_asked() {
     let wasm = build(None);
     for mode in [EngineMode::OnDemand, EngineMode::Pooled { slots: 8 }] {
         let engine = Engine::new(mode).unwrap();
-        let code = BackendCode::link(&engine, &engine.load_wasm(&wasm).unwrap(), manifest(World::Backend), 1).unwrap();
+        let code = BackendCode::link(
+            &engine,
+            &engine.load_wasm(&wasm).unwrap(),
+            manifest(World::Backend),
+            1,
+        )
+        .unwrap();
         let bench = Bench::new();
         let mut ports = bench.ports.clone();
         ports.calls.observer = None;
         let backend = WasmBackend::new(ports, Arc::new(code));
         let measured = measure(&backend, bench.clock.as_ref(), 2, 2000).unwrap();
-        println!("{:?}: p50 {:?}, p99 {:?}, {:.0} calls/s", engine.mode(), measured.p50, measured.p99, measured.calls_per_second);
+        println!(
+            "{:?}: p50 {:?}, p99 {:?}, {:.0} calls/s",
+            engine.mode(),
+            measured.p50,
+            measured.p99,
+            measured.calls_per_second
+        );
         assert!(measured.p50 <= measured.p99 && measured.calls_per_second > 0.0);
         assert_eq!(backend.active().health().0, 4001);
     }
@@ -31,7 +43,13 @@ fn more_calls_than_places_wait_for_nobody_and_are_told_to_come_back() {
         println!("this kernel gives no pool");
         return;
     }
-    let code = BackendCode::link(&engine, &engine.load_wasm(&build(None)).unwrap(), manifest(World::Backend), 1).unwrap();
+    let code = BackendCode::link(
+        &engine,
+        &engine.load_wasm(&build(None)).unwrap(),
+        manifest(World::Backend),
+        1,
+    )
+    .unwrap();
     let inner = Arc::new(std::sync::OnceLock::<(WasmBackend, wharf_core::ports::Call)>::new());
     let bench = Bench::new();
     let call = bench.call();

@@ -12,13 +12,18 @@ use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
 
 use crate::fixture::{AUTH, BACKEND, ENGINE, RealClock, build, manifest};
 
-/// A component of a world of our contract as it would be with these changes to its text. Every function traps.
+/// A component of a world of our contract as it would be with these changes to its text. Every
+/// function traps.
 fn dummy(world: &str, change: impl Fn(String) -> String, extra: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let changed = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(folder).unwrap() {
         let file = file.unwrap();
-        std::fs::write(changed.path().join(file.file_name()), change(std::fs::read_to_string(file.path()).unwrap())).unwrap();
+        std::fs::write(
+            changed.path().join(file.file_name()),
+            change(std::fs::read_to_string(file.path()).unwrap()),
+        )
+        .unwrap();
     }
     let mut resolve = Resolve::default();
     if !extra.is_empty() {
@@ -44,7 +49,9 @@ fn refusal(wasm: &[u8]) -> String {
 fn a_component_that_fits_says_who_it_is() {
     let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
     match check_component(&ENGINE, &BACKEND, &manifest(World::Backend), &clock).unwrap() {
-        Checked::Backend(description) => assert_eq!(description.drivers[0].name, "misbehaving.example.com"),
+        Checked::Backend(description) => {
+            assert_eq!(description.drivers[0].name, "misbehaving.example.com")
+        }
         Checked::Auth(_) => panic!("it is a backend"),
     }
     match check_component(&ENGINE, &AUTH, &manifest(World::CloudAuth), &clock).unwrap() {
@@ -56,31 +63,55 @@ fn a_component_that_fits_says_who_it_is() {
 #[test]
 fn a_component_of_the_other_world_is_refused_by_what_is_missing() {
     let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
-    let error = check_component(&ENGINE, &AUTH, &manifest(World::Backend), &clock).unwrap_err().to_string();
-    assert!(error.contains("does not export `identity`") && error.contains("does not export `controller`"), "{error}");
+    let error =
+        check_component(&ENGINE, &AUTH, &manifest(World::Backend), &clock).unwrap_err().to_string();
+    assert!(
+        error.contains("does not export `identity`")
+            && error.contains("does not export `controller`"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_component_of_another_contract_is_told_both_versions() {
     let error = refusal(&dummy("backend", |text| text.replace("@0.1.0", "@0.2.0"), ""));
-    assert!(error.contains("exports `identity` of contract 0.2.0, and this build of Wharf speaks 0.1.0; update Wharf"), "{error}");
+    assert!(
+        error.contains(
+            "exports `identity` of contract 0.2.0, and this build of Wharf speaks 0.1.0; update \
+             Wharf"
+        ),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_newer_patch_with_a_new_function_still_fits() {
     let newer = |text: String| {
-        text.replace("@0.1.0", "@0.1.9")
-            .replace("describe: func() -> result<description, error>;", "describe: func() -> result<description, error>;\n later: func();")
+        text.replace("@0.1.0", "@0.1.9").replace(
+            "describe: func() -> result<description, error>;",
+            "describe: func() -> result<description, error>;\n later: func();",
+        )
     };
     let wasm = dummy("backend", newer, "");
-    assert!(BackendCode::link(&ENGINE, &ENGINE.load_wasm(&wasm).unwrap(), manifest(World::Backend), 1).is_ok());
+    assert!(
+        BackendCode::link(&ENGINE, &ENGINE.load_wasm(&wasm).unwrap(), manifest(World::Backend), 1)
+            .is_ok()
+    );
 }
 
 #[test]
 fn an_import_that_wharf_does_not_have_is_named() {
     let extra = "package acme:disk@1.0.0; interface io { write: func(); }";
-    let error = refusal(&dummy("backend", |text| text.replace("import random;", "import random;\n import acme:disk/io@1.0.0;"), extra));
-    assert!(error.contains("imports `acme:disk/io@1.0.0`, which Wharf does not have") && error.contains("wall-clock"), "{error}");
+    let error = refusal(&dummy(
+        "backend",
+        |text| text.replace("import random;", "import random;\n import acme:disk/io@1.0.0;"),
+        extra,
+    ));
+    assert!(
+        error.contains("imports `acme:disk/io@1.0.0`, which Wharf does not have")
+            && error.contains("wall-clock"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -91,8 +122,18 @@ fn a_missing_interface_is_named() {
 
 #[test]
 fn a_changed_record_is_found_before_the_component_is_used() {
-    let error = refusal(&dummy("backend", |text| text.replace("record stage-request {", "record stage-request {\n later: u32,"), ""));
-    assert!(error.contains("not that of contract 0.1.0; build it against that contract (expected record of 5 fields, found 6 fields)"), "{error}");
+    let error = refusal(&dummy(
+        "backend",
+        |text| text.replace("record stage-request {", "record stage-request {\n later: u32,"),
+        "",
+    ));
+    assert!(
+        error.contains(
+            "not that of contract 0.1.0; build it against that contract (expected record of 5 \
+             fields, found 6 fields)"
+        ),
+        "{error}"
+    );
 }
 
 #[test]

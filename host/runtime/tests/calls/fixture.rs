@@ -11,34 +11,54 @@ use wharf_core::ports::{Backend, Call, Clock};
 use wharf_core::types::{Progress, VolumeId};
 use wharf_core::{Error, types};
 use wharf_runtime::{
-    BackendCode, BackendPorts, CallEvent, CallPorts, Component, Egress, Engine, EngineMode, Limits, Observer, Outcome, Request, Response, Scope,
-    WasmBackend,
+    BackendCode, BackendPorts, CallEvent, CallPorts, Component, Egress, Engine, EngineMode, Limits,
+    Observer, Outcome, Request, Response, Scope, WasmBackend,
 };
 use wit_component::ComponentEncoder;
 
 pub static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(EngineMode::OnDemand).unwrap());
 pub static BACKEND: LazyLock<Component> = LazyLock::new(|| ENGINE.load_wasm(&build(None)).unwrap());
-pub static AUTH: LazyLock<Component> = LazyLock::new(|| ENGINE.load_wasm(&build(Some("auth"))).unwrap());
-pub static SLEEPER: LazyLock<Component> = LazyLock::new(|| ENGINE.load_wasm(&build(Some("wasi"))).unwrap());
+pub static AUTH: LazyLock<Component> =
+    LazyLock::new(|| ENGINE.load_wasm(&build(Some("auth"))).unwrap());
+pub static SLEEPER: LazyLock<Component> =
+    LazyLock::new(|| ENGINE.load_wasm(&build(Some("wasi"))).unwrap());
 
-/// Builds the fixture with a feature and wraps it into a component. Builds share a folder, so one at a time.
+/// Builds the fixture with a feature and wraps it into a component. Builds share a folder, so one
+/// at a time.
 pub fn build(feature: Option<&str>) -> Vec<u8> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("guests");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--locked", "--release", "--target", "wasm32-unknown-unknown", "--target-dir"]).arg(&target);
+    cargo
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--release",
+            "--target",
+            "wasm32-unknown-unknown",
+            "--target-dir",
+        ])
+        .arg(&target);
     cargo.args(feature.map(|feature| format!("--features={feature}")));
     cargo.current_dir(here.join("tests/guests/misbehaving"));
-    assert!(cargo.status().unwrap().success(), "the guest does not build; is the target there? `rustup target add wasm32-unknown-unknown`");
-    let module = std::fs::read(target.join("wasm32-unknown-unknown/release/misbehaving.wasm")).unwrap();
+    assert!(
+        cargo.status().unwrap().success(),
+        "the guest does not build; is the target there? `rustup target add wasm32-unknown-unknown`"
+    );
+    let module =
+        std::fs::read(target.join("wasm32-unknown-unknown/release/misbehaving.wasm")).unwrap();
     ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
 }
 
 pub fn manifest(world: World) -> Manifest {
-    let asks =
-        |signed, actions: &[&str]| EndpointRequest { endpoint: "cloud".into(), signed, actions: actions.iter().map(|&it| it.into()).collect() };
+    let asks = |signed, actions: &[&str]| EndpointRequest {
+        endpoint: "cloud".into(),
+        signed,
+        actions: actions.iter().map(|&it| it.into()).collect(),
+    };
     Manifest {
         name: "misbehaving".into(),
         version: "0.1.0".into(),
@@ -101,7 +121,12 @@ pub struct Heard(pub Mutex<Vec<(u64, &'static str, u32, Outcome)>>);
 
 impl Observer for Heard {
     fn called(&self, event: &CallEvent<'_>) {
-        self.0.lock().unwrap().push((event.generation, event.function, event.http_requests, event.outcome));
+        self.0.lock().unwrap().push((
+            event.generation,
+            event.function,
+            event.http_requests,
+            event.outcome,
+        ));
     }
 }
 
@@ -115,9 +140,18 @@ pub struct Bench {
 impl Bench {
     pub fn new() -> Self {
         let (clock, heard) = (Arc::new(RealClock::default()), Arc::new(Heard::default()));
-        let calls = CallPorts { clock: clock.clone(), limits: Limits::default(), observer: Some(heard.clone()) };
-        let ports =
-            BackendPorts { calls, egress: None, signer: None, grants: grants(), config: vec![("zone".into(), "a".into()), ("x".into(), "y".into())] };
+        let calls = CallPorts {
+            clock: clock.clone(),
+            limits: Limits::default(),
+            observer: Some(heard.clone()),
+        };
+        let ports = BackendPorts {
+            calls,
+            egress: None,
+            signer: None,
+            grants: grants(),
+            config: vec![("zone".into(), "a".into()), ("x".into(), "y".into())],
+        };
         Self { clock, heard, ports }
     }
 
@@ -127,7 +161,10 @@ impl Bench {
         bench
     }
 
-    pub fn answering(mut self, answer: impl Fn(&Request) -> Result<Response, Error> + Send + Sync + 'static) -> Self {
+    pub fn answering(
+        mut self,
+        answer: impl Fn(&Request) -> Result<Response, Error> + Send + Sync + 'static,
+    ) -> Self {
         self.ports.egress = Some(Arc::new(FakeEgress(answer)));
         self
     }
@@ -151,5 +188,9 @@ impl Bench {
 }
 
 pub fn does(backend: &WasmBackend, call: &Call, deed: &str) -> Result<types::Answer<()>, Error> {
-    backend.delete(call, &VolumeId::new(deed), &Progress { observed: vec![], resume: Some("token".into()) })
+    backend.delete(
+        call,
+        &VolumeId::new(deed),
+        &Progress { observed: vec![], resume: Some("token".into()) },
+    )
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tracing::field::{Field, Visit};
 use wharf_core::manifest::World;
 use wharf_core::ports::{Backend, Call};
-use wharf_core::types::{AccessMode, AccessType, Capability, Observation, StageRequest, TranslateRequest, VolumeId};
+use wharf_core::types::{
+    AccessMode, AccessType, Capability, Observation, StageRequest, TranslateRequest, VolumeId,
+};
 use wharf_core::{Blame, Effect, Error, ErrorKind};
 use wharf_runtime::{BackendCode, Outcome, WasmBackend};
 
@@ -28,21 +30,31 @@ fn lost(_: &wharf_runtime::Request) -> Result<wharf_runtime::Response, Error> {
 
 #[test]
 fn a_guest_that_computes_for_ever_is_stopped_by_its_processor_time() {
-    let error = Bench::limited(|limits| limits.cpu = Duration::from_millis(50)).does("spin").unwrap_err();
-    assert_eq!((error.kind, error.blame, error.effect), (ErrorKind::Internal, Blame::Backend, Effect::None));
-    assert!(error.message.contains("computed for longer than 0.05 s") && error.message.contains("`delete`"), "{error}");
+    let error =
+        Bench::limited(|limits| limits.cpu = Duration::from_millis(50)).does("spin").unwrap_err();
+    assert_eq!(
+        (error.kind, error.blame, error.effect),
+        (ErrorKind::Internal, Blame::Backend, Effect::None)
+    );
+    assert!(
+        error.message.contains("computed for longer than 0.05 s")
+            && error.message.contains("`delete`"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_guest_is_stopped_by_the_bound_on_its_whole_time() {
-    let error = Bench::limited(|limits| limits.wall = Duration::from_millis(50)).does("spin").unwrap_err();
+    let error =
+        Bench::limited(|limits| limits.wall = Duration::from_millis(50)).does("spin").unwrap_err();
     assert!(error.message.contains("took longer than 0.05 s"), "{error}");
 }
 
 #[test]
 fn a_guest_is_stopped_at_the_callers_deadline() {
     let bench = Bench::new();
-    let error = does(&bench.backend(), &bench.call_of(Duration::from_millis(50)), "spin").unwrap_err();
+    let error =
+        does(&bench.backend(), &bench.call_of(Duration::from_millis(50)), "spin").unwrap_err();
     assert_eq!((error.kind, error.effect), (ErrorKind::DeadlineExceeded, Effect::None));
     let late = does(&bench.backend(), &Call::until(Duration::ZERO), "nothing").unwrap_err();
     assert_eq!(late.kind, ErrorKind::DeadlineExceeded);
@@ -58,7 +70,9 @@ fn a_guest_is_stopped_when_nobody_waits_for_it_any_more() {
             caller.cancel();
             Ok(ok())
         });
-        let error = does(&bench.backend(), &call, &format!("spin-after cloud - {effect} - GET /ok")).unwrap_err();
+        let error =
+            does(&bench.backend(), &call, &format!("spin-after cloud - {effect} - GET /ok"))
+                .unwrap_err();
         assert_eq!((error.kind, error.effect), (ErrorKind::Aborted, expected));
     }
 }
@@ -75,7 +89,8 @@ fn a_guest_that_sleeps_in_wasi_is_stopped_with_its_call() {
 
 #[test]
 fn memory_is_bounded() {
-    let error = Bench::limited(|limits| limits.memory_bytes = 8 << 20).does("allocate").unwrap_err();
+    let error =
+        Bench::limited(|limits| limits.memory_bytes = 8 << 20).does("allocate").unwrap_err();
     assert!(error.message.contains("bytes of memory, at most 8388608"), "{error}");
 }
 
@@ -91,13 +106,24 @@ fn a_panics_text_survives_and_the_next_call_works() {
     let bench = Bench::new();
     let backend = bench.backend();
     let error = does(&backend, &bench.call(), "panic").unwrap_err();
-    assert!(error.message.contains("it panicked: the author's own words at src/lib.rs:1"), "{error}");
+    assert!(
+        error.message.contains("it panicked: the author's own words at src/lib.rs:1"),
+        "{error}"
+    );
     assert!(error.message.contains("misbehaving 0.1.0 (generation 1) in `delete`"), "{error}");
     assert!(does(&backend, &bench.call(), "trap").unwrap_err().message.contains("trapped"));
     does(&backend, &bench.call(), "nothing").unwrap();
     assert_eq!(backend.active().health(), (3, 2));
-    let outcomes: Vec<Outcome> = bench.heard.0.lock().unwrap().iter().map(|heard| heard.3).collect();
-    assert_eq!(outcomes, [Outcome::Broken(ErrorKind::Internal), Outcome::Broken(ErrorKind::Internal), Outcome::Answered]);
+    let outcomes: Vec<Outcome> =
+        bench.heard.0.lock().unwrap().iter().map(|heard| heard.3).collect();
+    assert_eq!(
+        outcomes,
+        [
+            Outcome::Broken(ErrorKind::Internal),
+            Outcome::Broken(ErrorKind::Internal),
+            Outcome::Answered
+        ]
+    );
 }
 
 #[test]
@@ -120,9 +146,13 @@ fn a_mutating_request_that_never_left_leaves_a_defect_final() {
 
 #[test]
 fn the_host_knows_better_than_a_guest_that_calls_an_unanswered_request_harmless() {
-    let error = Bench::new().answering(lost).does("fail-after cloud - mutate - POST /ok").unwrap_err();
+    let error =
+        Bench::new().answering(lost).does("fail-after cloud - mutate - POST /ok").unwrap_err();
     assert_eq!((error.kind, error.effect), (ErrorKind::Other, Effect::Unknown));
-    let error = Bench::new().answering(|_| Ok(ok())).does("fail-after cloud - mutate - POST /ok").unwrap_err();
+    let error = Bench::new()
+        .answering(|_| Ok(ok()))
+        .does("fail-after cloud - mutate - POST /ok")
+        .unwrap_err();
     assert_eq!(error.effect, Effect::None);
 }
 
@@ -144,8 +174,17 @@ fn requests_of_one_call_are_counted() {
 #[test]
 fn parallel_requests_are_bounded() {
     let bench = Bench::new().answering(|_| Ok(ok()));
-    assert_eq!(bench.does("send-all 16 cloud - read - GET /ok").unwrap_err().message, "16 answered");
-    assert!(bench.does("send-all 17 cloud - read - GET /ok").unwrap_err().message.contains("at most 16"));
+    assert_eq!(
+        bench.does("send-all 16 cloud - read - GET /ok").unwrap_err().message,
+        "16 answered"
+    );
+    assert!(
+        bench
+            .does("send-all 17 cloud - read - GET /ok")
+            .unwrap_err()
+            .message
+            .contains("at most 16")
+    );
 }
 
 #[test]
@@ -158,17 +197,29 @@ fn random_bytes_are_bounded() {
 fn log_text_is_bounded_and_the_loss_is_told() {
     let log = Log::default();
     let lines = Arc::clone(&log.0);
-    tracing::subscriber::with_default(log, || Bench::limited(|limits| limits.log_bytes = 10 << 10).does("log").unwrap());
+    tracing::subscriber::with_default(log, || {
+        Bench::limited(|limits| limits.log_bytes = 10 << 10).does("log").unwrap()
+    });
     let lines = lines.lock().unwrap();
-    assert_eq!(lines.iter().filter(|line| line.starts_with("xxx")).count(), 8, "1024 bytes and 128 for each line");
-    assert!(lines.last().unwrap().contains(&format!("992 lines ({} bytes)", 992 << 10)), "{:?}", lines.last());
+    assert_eq!(
+        lines.iter().filter(|line| line.starts_with("xxx")).count(),
+        8,
+        "1024 bytes and 128 for each line"
+    );
+    assert!(
+        lines.last().unwrap().contains(&format!("992 lines ({} bytes)", 992 << 10)),
+        "{:?}",
+        lines.last()
+    );
 }
 
 #[test]
 fn empty_log_lines_are_bounded_too() {
     let log = Log::default();
     let lines = Arc::clone(&log.0);
-    tracing::subscriber::with_default(log, || Bench::limited(|limits| limits.log_bytes = 10 << 10).does("log-nothing").unwrap());
+    tracing::subscriber::with_default(log, || {
+        Bench::limited(|limits| limits.log_bytes = 10 << 10).does("log-nothing").unwrap()
+    });
     let lines = lines.lock().unwrap();
     assert_eq!(lines.len(), 80 + 1);
     assert!(lines.last().unwrap().contains("99920 lines (0 bytes)"), "{:?}", lines.last());
@@ -177,16 +228,32 @@ fn empty_log_lines_are_bounded_too() {
 #[test]
 fn answers_are_bounded_and_the_bound_is_named() {
     let bench = Bench::new();
-    assert!(bench.does("huge-resume").unwrap_err().message.contains("`pending.resume (bytes)` is 4097 long, at most 4096"));
+    assert!(
+        bench
+            .does("huge-resume")
+            .unwrap_err()
+            .message
+            .contains("`pending.resume (bytes)` is 4097 long, at most 4096")
+    );
     assert_eq!(bench.does("huge-error").unwrap_err().message.len(), 4 << 10);
     let backend = bench.backend();
-    let observe = |ids: &[&str]| backend.observe(&bench.call(), &ids.iter().map(|&id| id.to_owned()).collect::<Vec<_>>());
+    let observe = |ids: &[&str]| {
+        backend.observe(&bench.call(), &ids.iter().map(|&id| id.to_owned()).collect::<Vec<_>>())
+    };
     assert_eq!(observe(&["a", "b"]).unwrap().len(), 2);
     assert!(observe(&["huge-state"]).unwrap_err().message.contains("65537"));
-    assert!(observe(&["a", "forgotten"]).unwrap_err().message.contains("did not answer for `forgotten`"));
-    assert!(backend.list(&bench.call(), 3, None).unwrap_err().message.contains("4 long, at most 3"));
+    assert!(
+        observe(&["a", "forgotten"])
+            .unwrap_err()
+            .message
+            .contains("did not answer for `forgotten`")
+    );
+    assert!(
+        backend.list(&bench.call(), 3, None).unwrap_err().message.contains("4 long, at most 3")
+    );
     assert!(backend.describe_node(&bench.call()).unwrap_err().message.contains("node-id"));
-    let request = TranslateRequest { driver: "a/b".into(), options: vec![], volume_name: "v".into() };
+    let request =
+        TranslateRequest { driver: "a/b".into(), options: vec![], volume_name: "v".into() };
     assert!(backend.translate(&bench.call(), &request).unwrap_err().message.contains("volume-id"));
 }
 
@@ -207,7 +274,14 @@ fn pure_functions_have_no_network() {
     let refused = bench.backend().plan_stage(&bench.call(), &stage("network")).unwrap_err();
     assert!(refused.message.contains("`plan-stage` must not send requests"), "{refused}");
     let observed = Observation { id: "d".into(), found: true, state: vec![] };
-    assert!(bench.backend().holders(&bench.call(), &observed).unwrap_err().message.contains("`holders`"));
+    assert!(
+        bench
+            .backend()
+            .holders(&bench.call(), &observed)
+            .unwrap_err()
+            .message
+            .contains("`holders`")
+    );
 }
 
 #[test]

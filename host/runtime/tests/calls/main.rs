@@ -1,5 +1,11 @@
 //! Components that do what they must not, called through the public interface as a host calls them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests speak in assertions")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests speak in assertions"
+)]
 
 mod authentication;
 mod bench;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use wharf_core::ports::Call;
 use wharf_core::{Effect, Error, ErrorKind};
-use wharf_runtime::{Credential, Endpoint, HttpEgress, Observer, RequestEvent, Reserved, Signature, Signer, Unsigned};
+use wharf_runtime::{
+    Credential, Endpoint, HttpEgress, Observer, RequestEvent, Reserved, Signature, Signer, Unsigned,
+};
 
 use crate::fixture::{Bench, does};
 use crate::server::{BIG, Server};
@@ -25,9 +27,16 @@ fn sends(bench: &Bench, request: &str) -> Error {
 #[test]
 fn a_granted_request_is_answered() {
     let server = Server::start();
-    assert!(sends(&bench(&server), "cloud - read - GET /ok accept=text/plain").message.starts_with("status 200 with 2 bytes"));
+    assert!(
+        sends(&bench(&server), "cloud - read - GET /ok accept=text/plain")
+            .message
+            .starts_with("status 200 with 2 bytes")
+    );
     let head = server.heads.lock().unwrap()[0].clone();
-    assert!(head.starts_with("GET /ok HTTP/1.1\r\n") && head.contains("accept: text/plain"), "{head}");
+    assert!(
+        head.starts_with("GET /ok HTTP/1.1\r\n") && head.contains("accept: text/plain"),
+        "{head}"
+    );
 }
 
 #[test]
@@ -47,9 +56,15 @@ fn what_is_not_granted_is_not_sent() {
         ("cloud - read - GET /ok Host=x", "belongs to the host"),
         ("cloud main read Describe\nDisks GET /ok", "control characters"),
         ("cloud - read - GET /\u{1b}[31mok", "control characters"),
-        (format!("cloud main read {} GET /ok", "A".repeat(257)).as_str(), "action is longer than 256"),
+        (
+            format!("cloud main read {} GET /ok", "A".repeat(257)).as_str(),
+            "action is longer than 256",
+        ),
         (format!("{} - read - GET /ok", "e".repeat(257)).as_str(), "endpoint is longer than 256"),
-        (format!("cloud - read - GET /{}", "p".repeat(8 << 10)).as_str(), "path is longer than 8192"),
+        (
+            format!("cloud - read - GET /{}", "p".repeat(8 << 10)).as_str(),
+            "path is longer than 8192",
+        ),
     ] {
         let error = sends(&bench, request);
         assert!(error.message.contains(reason), "{request}: {error}");
@@ -61,14 +76,19 @@ fn what_is_not_granted_is_not_sent() {
 #[test]
 fn redirects_are_answers_and_not_followed() {
     let server = Server::start();
-    assert!(sends(&bench(&server), "cloud - read - GET /redirect").message.starts_with("status 302"));
+    assert!(
+        sends(&bench(&server), "cloud - read - GET /redirect").message.starts_with("status 302")
+    );
     assert_eq!(server.hits(), 1);
 }
 
 #[test]
 fn cookies_do_not_reach_the_guest() {
     let answer = sends(&bench(&Server::start()), "cloud - read - GET /cookie");
-    assert!(answer.message.contains("x-request-id") && !answer.message.contains("set-cookie"), "{answer}");
+    assert!(
+        answer.message.contains("x-request-id") && !answer.message.contains("set-cookie"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -77,19 +97,34 @@ fn a_body_above_the_endpoints_bound_is_an_error_and_not_a_cut() {
     let error = sends(&bench(&server), "cloud - read - GET /big");
     assert!(error.message.contains("longer than 4194304 bytes"), "{error}");
     let mut wide = bench(&server);
-    let endpoint = Endpoint::new("cloud", &server.base()).unwrap().allow_private().with_body_bytes(BIG);
+    let endpoint =
+        Endpoint::new("cloud", &server.base()).unwrap().allow_private().with_body_bytes(BIG);
     wide.ports.egress = Some(Arc::new(HttpEgress::new([endpoint], None)));
-    assert!(sends(&wide, "cloud - read - GET /big").message.starts_with(&format!("status 200 with {BIG} bytes")));
+    assert!(
+        sends(&wide, "cloud - read - GET /big")
+            .message
+            .starts_with(&format!("status 200 with {BIG} bytes"))
+    );
     wide.ports.calls.limits.http_bytes = BIG - 1;
-    assert!(sends(&wide, "cloud - read - GET /big").message.contains("longer than one call may take"));
+    assert!(
+        sends(&wide, "cloud - read - GET /big").message.contains("longer than one call may take")
+    );
 }
 
 #[test]
 fn an_endpoint_that_does_not_answer_costs_no_more_than_the_call() {
     let server = Server::start();
     let bench = bench(&server);
-    for (request, effect) in [("cloud - read - GET /slow", Effect::None), ("cloud - mutate - POST /slow", Effect::Unknown)] {
-        let error = does(&bench.backend(), &bench.call_of(Duration::from_secs(3)), &format!("send {request}")).unwrap_err();
+    for (request, effect) in [
+        ("cloud - read - GET /slow", Effect::None),
+        ("cloud - mutate - POST /slow", Effect::Unknown),
+    ] {
+        let error = does(
+            &bench.backend(),
+            &bench.call_of(Duration::from_secs(3)),
+            &format!("send {request}"),
+        )
+        .unwrap_err();
         assert_eq!((error.kind, error.effect), (ErrorKind::Unavailable, effect), "{error}");
         assert!(error.message.contains("did not answer in the time of this call"), "{error}");
     }
@@ -101,7 +136,9 @@ fn an_endpoint_that_does_not_answer_is_left_when_nobody_waits() {
     let bench = bench(&server);
     let call = bench.call();
     std::thread::scope(|scope| {
-        let running = scope.spawn(|| does(&bench.backend(), &call, "send cloud - mutate - POST /slow").unwrap_err());
+        let running = scope.spawn(|| {
+            does(&bench.backend(), &call, "send cloud - mutate - POST /slow").unwrap_err()
+        });
         while server.hits() == 0 {
             std::thread::yield_now();
         }
@@ -115,8 +152,15 @@ fn a_lost_answer_leaves_a_mutating_requests_effect_unknown() {
     let server = Server::start();
     for path in ["/drop", "/truncated"] {
         let mutating = sends(&bench(&server), &format!("cloud - mutate - POST {path}"));
-        assert_eq!((mutating.kind, mutating.effect), (ErrorKind::Unavailable, Effect::Unknown), "{mutating}");
-        assert_eq!(sends(&bench(&server), &format!("cloud - read - GET {path}")).effect, Effect::None);
+        assert_eq!(
+            (mutating.kind, mutating.effect),
+            (ErrorKind::Unavailable, Effect::Unknown),
+            "{mutating}"
+        );
+        assert_eq!(
+            sends(&bench(&server), &format!("cloud - read - GET {path}")).effect,
+            Effect::None
+        );
     }
     assert_eq!(server.hits(), 4, "nothing is sent twice");
 }
@@ -125,7 +169,10 @@ fn a_lost_answer_leaves_a_mutating_requests_effect_unknown() {
 fn a_request_that_never_left_changed_nothing() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut bench = Bench::new();
-    bench.ports.egress = Some(Arc::new(HttpEgress::new([Endpoint::new("cloud", &format!("http://{closed}")).unwrap().allow_private()], None)));
+    bench.ports.egress = Some(Arc::new(HttpEgress::new(
+        [Endpoint::new("cloud", &format!("http://{closed}")).unwrap().allow_private()],
+        None,
+    )));
     let error = sends(&bench, "cloud - mutate - POST /ok");
     assert_eq!((error.kind, error.effect), (ErrorKind::Unavailable, Effect::None));
     assert!(error.message.contains("cannot be reached"), "{error}");
@@ -136,9 +183,14 @@ fn private_addresses_are_reached_only_where_that_is_granted() {
     let server = Server::start();
     for base in [server.base(), format!("http://localhost:{}", server.address.port())] {
         let mut bench = Bench::new();
-        bench.ports.egress = Some(Arc::new(HttpEgress::new([Endpoint::new("cloud", &base).unwrap()], None)));
+        bench.ports.egress =
+            Some(Arc::new(HttpEgress::new([Endpoint::new("cloud", &base).unwrap()], None)));
         let error = sends(&bench, "cloud - mutate - POST /ok");
-        assert_eq!((error.kind, error.effect), (ErrorKind::PermissionDenied, Effect::None), "{base}: {error}");
+        assert_eq!(
+            (error.kind, error.effect),
+            (ErrorKind::PermissionDenied, Effect::None),
+            "{base}: {error}"
+        );
         assert!(error.message.contains("private address"), "{error}");
     }
     assert_eq!(server.hits(), 0);
@@ -147,18 +199,25 @@ fn private_addresses_are_reached_only_where_that_is_granted() {
 #[test]
 fn requests_of_one_batch_are_sent_at_once_and_answered_in_order() {
     let server = Server::start();
-    assert_eq!(bench(&server).does("send-all 16 cloud - read - GET /ok").unwrap_err().message, "16 answered");
+    assert_eq!(
+        bench(&server).does("send-all 16 cloud - read - GET /ok").unwrap_err().message,
+        "16 answered"
+    );
     assert_eq!(server.hits(), 16);
 }
 
 #[test]
 fn a_server_with_a_runtime_of_its_own_lends_it() {
     let server = Server::start();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let endpoint = Endpoint::new("cloud", &server.base()).unwrap().allow_private();
     let mut bench = Bench::new();
-    bench.ports.egress = Some(Arc::new(HttpEgress::new([endpoint], Some(runtime.handle().clone()))));
-    let answer = runtime.block_on(async { tokio::task::spawn_blocking(move || sends(&bench, "cloud - read - GET /ok")).await.unwrap() });
+    bench.ports.egress =
+        Some(Arc::new(HttpEgress::new([endpoint], Some(runtime.handle().clone()))));
+    let answer = runtime.block_on(async {
+        tokio::task::spawn_blocking(move || sends(&bench, "cloud - read - GET /ok")).await.unwrap()
+    });
     assert!(answer.message.starts_with("status 200"), "{answer}");
 }
 
@@ -177,7 +236,10 @@ fn what_is_said_of_a_request_is_one_short_line() {
     let (server, requested) = (Server::start(), Arc::new(Requested::default()));
     let endpoint = Endpoint::new("cloud", &server.base()).unwrap().allow_private();
     let mut bench = Bench::new();
-    bench.ports.egress = Some(Arc::new(HttpEgress::new([endpoint], None).with_observer(Arc::clone(&requested) as Arc<dyn Observer>)));
+    bench.ports.egress = Some(Arc::new(
+        HttpEgress::new([endpoint], None)
+            .with_observer(Arc::clone(&requested) as Arc<dyn Observer>),
+    ));
     for path in [format!("/{}", "p".repeat(7 << 10)), "/a\nb\u{1b}[31m".to_owned()] {
         let error = sends(&bench, &format!("cloud - read - GET {path}"));
         assert!(error.message.len() < 4 << 10, "{error}");
@@ -197,20 +259,37 @@ impl Signer for CountingSigner {
     fn reserved(&self, _: &Call, _: &str) -> Result<Reserved, Error> {
         Ok(Reserved { headers: vec!["x-signed-".into()], query: vec![] })
     }
-    fn sign(&self, call: &Call, account: &str, request: &Unsigned<'_>) -> Result<(Signature, Arc<Credential>), Error> {
+    fn sign(
+        &self,
+        call: &Call,
+        account: &str,
+        request: &Unsigned<'_>,
+    ) -> Result<(Signature, Arc<Credential>), Error> {
         self.ends.lock().unwrap().push(call.deadline());
         let count = self.signed.fetch_add(1, Ordering::Relaxed);
-        let text = format!("{count} {account} {} {} {}{}", request.action, request.method, request.host, request.path);
-        let signature = Signature { headers: vec![("x-signed-by".into(), text)], query: vec![("Sig".into(), "a+b".into())] };
+        let text = format!(
+            "{count} {account} {} {} {}{}",
+            request.action, request.method, request.host, request.path
+        );
+        let signature = Signature {
+            headers: vec![("x-signed-by".into(), text)],
+            query: vec![("Sig".into(), "a+b".into())],
+        };
         Ok((signature, Arc::new(Credential { values: vec![], expires_at_ms: None })))
     }
     fn refused(&self, _: &str, _: &Arc<Credential>) -> bool {
-        self.renewals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        self.renewals
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok()
     }
 }
 
 fn signer(renewals: usize) -> Arc<CountingSigner> {
-    Arc::new(CountingSigner { signed: AtomicUsize::new(0), renewals: AtomicUsize::new(renewals), ends: Mutex::default() })
+    Arc::new(CountingSigner {
+        signed: AtomicUsize::new(0),
+        renewals: AtomicUsize::new(renewals),
+        ends: Mutex::default(),
+    })
 }
 
 fn signed(server: &Server, renewals: usize) -> Bench {
@@ -234,10 +313,17 @@ fn a_signer_has_no_more_time_than_the_requests_of_the_call() {
 #[test]
 fn what_is_signed_is_what_is_sent() {
     let server = Server::start();
-    assert!(sends(&signed(&server, 0), "cloud main read DescribeDisks GET /ok").message.starts_with("status 200"));
+    assert!(
+        sends(&signed(&server, 0), "cloud main read DescribeDisks GET /ok")
+            .message
+            .starts_with("status 200")
+    );
     let head = server.heads.lock().unwrap()[0].clone();
     assert!(head.starts_with("GET /ok?Sig=a%2Bb HTTP/1.1\r\n"), "{head}");
-    assert!(head.contains(&format!("x-signed-by: 0 main DescribeDisks GET {}/ok", server.address)), "{head}");
+    assert!(
+        head.contains(&format!("x-signed-by: 0 main DescribeDisks GET {}/ok", server.address)),
+        "{head}"
+    );
     assert!(head.contains(&format!("host: {}", server.address)), "{head}");
 }
 
@@ -246,7 +332,11 @@ fn a_backend_cannot_name_a_header_that_its_accounts_signer_reserves() {
     let server = Server::start();
     let error = sends(&signed(&server, 0), "cloud main read DescribeDisks GET /ok X-Signed-By=me");
     assert_eq!(error.kind, ErrorKind::PermissionDenied, "{error}");
-    assert!(sends(&signed(&server, 0), "cloud main mutate DeleteDisk POST /ok").message.contains("not granted"));
+    assert!(
+        sends(&signed(&server, 0), "cloud main mutate DeleteDisk POST /ok")
+            .message
+            .contains("not granted")
+    );
     assert_eq!(server.hits(), 0);
 }
 
@@ -256,8 +346,15 @@ fn a_refused_signature_is_worth_another_call_only_if_another_credential_would_ma
     let again = sends(&signed(&server, 9), "cloud main read DescribeDisks GET /refuse");
     assert_eq!((again.kind, again.effect), (ErrorKind::Unavailable, Effect::None), "{again}");
     assert_eq!(server.hits(), 1, "the backend is called again; the host sends nothing twice");
-    assert_eq!(sends(&signed(&server, 0), "cloud main read DescribeDisks GET /refuse").kind, ErrorKind::Unauthenticated);
-    assert_eq!(sends(&signed(&server, 9), "cloud - read - GET /refuse").kind, ErrorKind::Unauthenticated, "nobody signed it");
+    assert_eq!(
+        sends(&signed(&server, 0), "cloud main read DescribeDisks GET /refuse").kind,
+        ErrorKind::Unauthenticated
+    );
+    assert_eq!(
+        sends(&signed(&server, 9), "cloud - read - GET /refuse").kind,
+        ErrorKind::Unauthenticated,
+        "nobody signed it"
+    );
 }
 
 #[test]

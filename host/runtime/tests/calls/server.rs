@@ -18,7 +18,8 @@ pub struct Server {
 impl Server {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, heads) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
+        let (address, heads) =
+            (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
         let seen = Arc::clone(&heads);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -50,7 +51,14 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>) {
             return;
         }
     }
-    let path = head.split_whitespace().nth(1).unwrap_or_default().split('?').next().unwrap_or_default().to_owned();
+    let path = head
+        .split_whitespace()
+        .nth(1)
+        .unwrap_or_default()
+        .split('?')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     seen.lock().unwrap().push(head);
     let answer: Vec<u8> = match path.as_str() {
         "/redirect" => b"HTTP/1.1 302 Found\r\nlocation: /secret\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec(),

@@ -28,7 +28,8 @@ fn a_call_in_flight_ends_on_the_generation_that_it_began_with() {
     assert!(old.upgrade().is_none(), "the old generation is freed with its last call");
 }
 
-/// Does something when a guest writes a log line: the one thing that a pure function lets the outside notice.
+/// Does something when a guest writes a log line: the one thing that a pure function lets the
+/// outside notice.
 struct AtALine<F>(F);
 
 impl<F: Fn() + Send + Sync + 'static> tracing::Subscriber for AtALine<F> {
@@ -51,7 +52,10 @@ impl<F: Fn() + Send + Sync + 'static> tracing::Subscriber for AtALine<F> {
 fn a_plan_is_judged_by_the_manifest_of_the_generation_that_made_it() {
     let backend = Arc::new(Bench::new().backend());
     let swapped = Arc::clone(&backend);
-    let generous = Manifest { node: NodeRequest { steps: vec!["check".into(), "format".into()] }, ..manifest(World::Backend) };
+    let generous = Manifest {
+        node: NodeRequest { steps: vec!["check".into(), "format".into()] },
+        ..manifest(World::Backend)
+    };
     let second = Arc::new(BackendCode::link(&ENGINE, &BACKEND, generous, 2).unwrap());
     let request = StageRequest {
         volume: VolumeId::new("unrequested-step"),
@@ -61,7 +65,9 @@ fn a_plan_is_judged_by_the_manifest_of_the_generation_that_made_it() {
     };
     let bench = Bench::new();
     let swap = AtALine(move || swapped.publish(Arc::clone(&second)));
-    let refused = tracing::subscriber::with_default(swap, || backend.plan_stage(&bench.call(), &request)).unwrap_err();
+    let refused =
+        tracing::subscriber::with_default(swap, || backend.plan_stage(&bench.call(), &request))
+            .unwrap_err();
     assert_eq!(refused.kind, ErrorKind::PermissionDenied, "{refused}");
     assert_eq!(backend.plan_stage(&bench.call(), &request).unwrap().steps.len(), 2);
 }

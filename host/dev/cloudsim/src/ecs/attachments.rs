@@ -7,10 +7,12 @@ use crate::params::Params;
 use crate::state::{Attachment, Disk, Instance, Phase};
 use crate::world::World;
 
-/// `AttachDisk`: the disk is `Attaching` for a while, and the node sees it a little later still. A disk that another instance has is refused: only
-/// `DetachDisk` takes it away, `Force` alone on a regional disk.
+/// `AttachDisk`: the disk is `Attaching` for a while, and the node sees it a little later still. A
+/// disk that another instance has is refused: only `DetachDisk` takes it away, `Force` alone on a
+/// regional disk.
 pub(super) fn attach(world: &mut World, params: &Params) -> Answer {
-    let (instance_id, disk_id) = (params.required("InstanceId")?.to_owned(), params.required("DiskId")?.to_owned());
+    let (instance_id, disk_id) =
+        (params.required("InstanceId")?.to_owned(), params.required("DiskId")?.to_owned());
     let delete_with_instance = params.boolean("DeleteWithInstance")?;
     let force = params.boolean("Force")?.unwrap_or(false);
     let instance = usable_instance(world, &instance_id)?;
@@ -31,7 +33,13 @@ pub(super) fn attach(world: &mut World, params: &Params) -> Answer {
     }
     let disk = world.disk_mut(&disk_id)?;
     disk.delete_with_instance = delete_with_instance.unwrap_or(disk.delete_with_instance);
-    let attachment = Attachment { instance: instance_id, device, phase: Phase::Attaching { until }, since: now, visible_at: Some(visible_at) };
+    let attachment = Attachment {
+        instance: instance_id,
+        device,
+        phase: Phase::Attaching { until },
+        since: now,
+        visible_at: Some(visible_at),
+    };
     disk.attachments.push(attachment);
     Ok(json!({}))
 }
@@ -43,7 +51,11 @@ fn usable_instance<'a>(world: &'a World, id: &str) -> Result<&'a Instance, ApiEr
     }
     match instance.status.as_str() {
         "Running" | "Stopped" => Ok(instance),
-        _ => Err(ApiError::new(400, "IncorrectInstanceStatus", "The current status of the resource does not support this operation.")),
+        _ => Err(ApiError::new(
+            400,
+            "IncorrectInstanceStatus",
+            "The current status of the resource does not support this operation.",
+        )),
     }
 }
 
@@ -77,28 +89,41 @@ fn take_away(world: &mut World, disk: &str, now: u64) -> Result<(), ApiError> {
 
 fn devices_of<'a>(world: &'a World, instance: &str) -> Vec<&'a str> {
     let attachments = world.state.disks.values().flat_map(|disk| &disk.attachments);
-    attachments.filter(|attachment| attachment.instance == instance).map(|attachment| attachment.device.as_str()).collect()
+    attachments
+        .filter(|attachment| attachment.instance == instance)
+        .map(|attachment| attachment.device.as_str())
+        .collect()
 }
 
 // `/dev/xvda` is the system disk's; after `/dev/xvdz` come two letters.
 fn free_device(taken: &[&str]) -> String {
     let singles = ('b'..='z').map(|letter| format!("/dev/xvd{letter}"));
-    let doubles = ('a'..='z').flat_map(|first| ('a'..='z').map(move |second| format!("/dev/xvd{first}{second}")));
+    let doubles = ('a'..='z')
+        .flat_map(|first| ('a'..='z').map(move |second| format!("/dev/xvd{first}{second}")));
     singles.chain(doubles).find(|name| !taken.contains(&name.as_str())).unwrap_or_default()
 }
 
-/// `DetachDisk`: the disk is `Detaching` for a while. It succeeds even while the node has it mounted, as in the real cloud.
+/// `DetachDisk`: the disk is `Detaching` for a while. It succeeds even while the node has it
+/// mounted, as in the real cloud.
 pub(super) fn detach(world: &mut World, params: &Params) -> Answer {
-    let (instance_id, disk_id) = (params.required("InstanceId")?.to_owned(), params.required("DiskId")?.to_owned());
+    let (instance_id, disk_id) =
+        (params.required("InstanceId")?.to_owned(), params.required("DiskId")?.to_owned());
     let delete_with_instance = params.boolean("DeleteWithInstance")?;
     let instance = world.instance(&instance_id)?;
     if instance.locked_for_security {
         return Err(ApiError::instance_locked());
     }
     let disk = world.disk(&disk_id)?;
-    match disk.attachments.iter().find(|attachment| attachment.instance == instance_id).map(|attachment| attachment.phase) {
+    match disk
+        .attachments
+        .iter()
+        .find(|attachment| attachment.instance == instance_id)
+        .map(|attachment| attachment.phase)
+    {
         Some(Phase::Attached) => {}
-        Some(Phase::Attaching { .. } | Phase::Detaching { .. }) => return Err(ApiError::disk_status()),
+        Some(Phase::Attaching { .. } | Phase::Detaching { .. }) => {
+            return Err(ApiError::disk_status());
+        }
         None if disk.attachments.is_empty() => return Err(ApiError::disk_status()),
         None => {
             let message = "The specified disk has not been attached to the specified instance.";
@@ -108,7 +133,9 @@ pub(super) fn detach(world: &mut World, params: &Params) -> Answer {
     let until = world.now().saturating_add(world.options.delays.detach);
     let disk = world.disk_mut(&disk_id)?;
     disk.delete_with_instance = delete_with_instance.unwrap_or(disk.delete_with_instance);
-    for attachment in disk.attachments.iter_mut().filter(|attachment| attachment.instance == instance_id) {
+    for attachment in
+        disk.attachments.iter_mut().filter(|attachment| attachment.instance == instance_id)
+    {
         attachment.phase = Phase::Detaching { until };
     }
     Ok(json!({}))
@@ -123,6 +150,9 @@ mod tests {
         assert_eq!(free_device(&[]), "/dev/xvdb");
         assert_eq!(free_device(&["/dev/xvdb", "/dev/xvdd"]), "/dev/xvdc");
         let letters: Vec<String> = ('b'..='z').map(|letter| format!("/dev/xvd{letter}")).collect();
-        assert_eq!(free_device(&letters.iter().map(String::as_str).collect::<Vec<_>>()), "/dev/xvdaa");
+        assert_eq!(
+            free_device(&letters.iter().map(String::as_str).collect::<Vec<_>>()),
+            "/dev/xvdaa"
+        );
     }
 }

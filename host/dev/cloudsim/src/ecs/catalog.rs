@@ -19,7 +19,8 @@ const fn zonal(name: &'static str, smallest: u64, largest: u64) -> Category {
     Category { name, sizes: (smallest, largest), regional: false }
 }
 
-/// As the disk driver of Alibaba Cloud knows them (`pkg/disk/category.go`), with the API reference's upper bounds.
+/// As the disk driver of Alibaba Cloud knows them (`pkg/disk/category.go`), with the API
+/// reference's upper bounds.
 const CATEGORIES: &[Category] = &[
     zonal("cloud", 5, 2_000),
     zonal("cloud_efficiency", 20, 65_536),
@@ -39,28 +40,50 @@ const LEVELS: &[(&str, u64)] = &[("PL0", 1), ("PL1", 20), ("PL2", 461), ("PL3", 
 
 /// The category of that name.
 pub(super) fn category(name: &str) -> Result<&'static Category, ApiError> {
-    CATEGORIES
-        .iter()
-        .find(|category| category.name == name)
-        .ok_or_else(|| ApiError::new(400, "InvalidDiskCategory.NotSupported", "The specified disk category is not support."))
+    CATEGORIES.iter().find(|category| category.name == name).ok_or_else(|| {
+        ApiError::new(
+            400,
+            "InvalidDiskCategory.NotSupported",
+            "The specified disk category is not support.",
+        )
+    })
 }
 
-/// Whether a disk of that kind may have that size and level; answers the level that it gets (`""` where there are none).
-pub(super) fn check_size(category: &Category, level: Option<&str>, size_gib: u64) -> Result<String, ApiError> {
-    let too_odd = || ApiError::new(403, "InvalidDiskSize.NotSupported", "The specified disk size is not supported.");
+/// Whether a disk of that kind may have that size and level; answers the level that it gets (`""`
+/// where there are none).
+pub(super) fn check_size(
+    category: &Category,
+    level: Option<&str>,
+    size_gib: u64,
+) -> Result<String, ApiError> {
+    let too_odd = || {
+        ApiError::new(
+            403,
+            "InvalidDiskSize.NotSupported",
+            "The specified disk size is not supported.",
+        )
+    };
     if !(category.sizes.0..=category.sizes.1).contains(&size_gib) {
         return Err(too_odd());
     }
     if category.name != "cloud_essd" {
         return match level {
-            Some(_) => Err(ApiError::new(400, "InvalidPerformanceLevel.Malformed", "The specified parameter PerformanceLevel is not valid.")),
+            Some(_) => Err(ApiError::new(
+                400,
+                "InvalidPerformanceLevel.Malformed",
+                "The specified parameter PerformanceLevel is not valid.",
+            )),
             None => Ok(String::new()),
         };
     }
     // PL1 is the API's default.
     let level = level.unwrap_or("PL1");
     let Some((_, smallest)) = LEVELS.iter().find(|(name, _)| *name == level) else {
-        return Err(ApiError::new(400, "InvalidPerformanceLevel.Malformed", "The specified parameter PerformanceLevel is not valid."));
+        return Err(ApiError::new(
+            400,
+            "InvalidPerformanceLevel.Malformed",
+            "The specified parameter PerformanceLevel is not valid.",
+        ));
     };
     if size_gib >= *smallest {
         return Ok(level.to_owned());
@@ -75,13 +98,23 @@ pub(super) fn check_size(category: &Category, level: Option<&str>, size_gib: u64
 
 /// Whether the zone has that category.
 pub(super) fn check_stock(world: &World, zone: &str, category: &str) -> Result<(), ApiError> {
-    match world.options.shortages.iter().find(|shortage| shortage.zone == zone && shortage.category == category) {
+    match world
+        .options
+        .shortages
+        .iter()
+        .find(|shortage| shortage.zone == zone && shortage.category == category)
+    {
         None => Ok(()),
         Some(shortage) if shortage.sold_out => {
-            let message = "The requested resource is sold out in the specified zone; try other types of resources or other regions and zones.";
+            let message = "The requested resource is sold out in the specified zone; try other \
+                           types of resources or other regions and zones.";
             Err(ApiError::new(403, "OperationDenied.NoStock", message))
         }
-        Some(_) => Err(ApiError::new(403, "InvalidDataDiskCategory.NotSupported", "Specified disk category is not supported.")),
+        Some(_) => Err(ApiError::new(
+            403,
+            "InvalidDataDiskCategory.NotSupported",
+            "Specified disk category is not supported.",
+        )),
     }
 }
 
@@ -97,7 +130,9 @@ pub(super) fn check_zone(world: &World, zone: &str) -> Result<(), ApiError> {
 pub(super) fn regions(world: &mut World, _params: &Params) -> Answer {
     let region = &world.options.region;
     let endpoint = format!("ecs.{region}.aliyuncs.com");
-    Ok(json!({ "Regions": { "Region": [{ "RegionId": region, "LocalName": region, "RegionEndpoint": endpoint, "Status": "available" }] } }))
+    Ok(
+        json!({ "Regions": { "Region": [{ "RegionId": region, "LocalName": region, "RegionEndpoint": endpoint, "Status": "available" }] } }),
+    )
 }
 
 /// `DescribeZones`.
@@ -133,7 +168,8 @@ pub(super) fn instance_types(world: &mut World, params: &Params) -> Answer {
         "InstanceCategory": "General-purpose",
         "LocalStorageCategory": "",
     });
-    let shown: Vec<Value> = Some(one).filter(|_| wanted.is_empty() || wanted.contains(name)).into_iter().collect();
+    let shown: Vec<Value> =
+        Some(one).filter(|_| wanted.is_empty() || wanted.contains(name)).into_iter().collect();
     Ok(json!({ "InstanceTypes": { "InstanceType": shown }, "NextToken": "" }))
 }
 
@@ -143,14 +179,27 @@ pub(super) fn available_resource(world: &mut World, params: &Params) -> Answer {
     let wanted = params.get("ZoneId");
     let resources = |zone: &str| -> Result<Vec<Value>, ApiError> {
         match destination {
-            "DataDisk" | "SystemDisk" => Ok(CATEGORIES.iter().map(|category| available_disk(world, zone, category)).collect()),
-            "InstanceType" => Ok(vec![json!({ "Value": world.options.instance_type, "Status": "Available", "StatusCategory": "WithStock" })]),
-            "Zone" => Ok(vec![json!({ "Value": zone, "Status": "Available", "StatusCategory": "WithStock" })]),
-            _ => Err(ApiError::new(400, "InvalidParameter.DestinationResource", "The specified DestinationResource is not valid.")),
+            "DataDisk" | "SystemDisk" => Ok(CATEGORIES
+                .iter()
+                .map(|category| available_disk(world, zone, category))
+                .collect()),
+            "InstanceType" => Ok(vec![
+                json!({ "Value": world.options.instance_type, "Status": "Available", "StatusCategory": "WithStock" }),
+            ]),
+            "Zone" => Ok(vec![
+                json!({ "Value": zone, "Status": "Available", "StatusCategory": "WithStock" }),
+            ]),
+            _ => Err(ApiError::new(
+                400,
+                "InvalidParameter.DestinationResource",
+                "The specified DestinationResource is not valid.",
+            )),
         }
     };
     let mut zones = Vec::new();
-    for zone in world.options.zones.iter().filter(|zone| wanted.is_none_or(|wanted| wanted == *zone)) {
+    for zone in
+        world.options.zones.iter().filter(|zone| wanted.is_none_or(|wanted| wanted == *zone))
+    {
         zones.push(json!({
             "RegionId": world.options.region,
             "ZoneId": zone,
@@ -175,5 +224,9 @@ fn available_disk(world: &World, zone: &str, category: &Category) -> Value {
 }
 
 fn offered(world: &World, zone: &str) -> Vec<&'static str> {
-    CATEGORIES.iter().map(|category| category.name).filter(|name| check_stock(world, zone, name).is_ok()).collect()
+    CATEGORIES
+        .iter()
+        .map(|category| category.name)
+        .filter(|name| check_stock(world, zone, name).is_ok())
+        .collect()
 }

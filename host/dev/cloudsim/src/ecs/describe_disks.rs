@@ -15,8 +15,10 @@ pub(super) fn describe(world: &mut World, params: &Params) -> Answer {
     params.required("RegionId")?;
     let page = Page::of(params)?;
     let filter = Filter::of(params)?;
-    let system: Vec<Disk> = world.system_disks().map(|(id, instance)| system_disk(id, instance)).collect();
-    let mut disks: Vec<&Disk> = world.state.disks.values().chain(&system).filter(|disk| filter.passes(disk)).collect();
+    let system: Vec<Disk> =
+        world.system_disks().map(|(id, instance)| system_disk(id, instance)).collect();
+    let mut disks: Vec<&Disk> =
+        world.state.disks.values().chain(&system).filter(|disk| filter.passes(disk)).collect();
     disks.sort_by_key(|disk| std::cmp::Reverse(disk.number));
     let region = &world.options.region;
     Ok(page.answer(("Disks", "Disk"), &disks, |disk| show(disk, region)))
@@ -69,10 +71,21 @@ impl<'a> Filter<'a> {
     }
 
     fn passes(&self, disk: &Disk) -> bool {
-        let is = |name: &str, value: &str| self.params.get(name).is_none_or(|wanted| wanted == value);
-        let in_category = self.params.get("Category").is_none_or(|wanted| wanted == "all" || wanted == disk.category);
-        let is_type = self.params.get("DiskType").is_none_or(|wanted| wanted == "all" || wanted == kind(disk));
-        let on_instance = |wanted: &str| disk.attachments.iter().any(|attachment| attachment.is_told() && attachment.instance == wanted);
+        let is =
+            |name: &str, value: &str| self.params.get(name).is_none_or(|wanted| wanted == value);
+        let in_category = self
+            .params
+            .get("Category")
+            .is_none_or(|wanted| wanted == "all" || wanted == disk.category);
+        let is_type = self
+            .params
+            .get("DiskType")
+            .is_none_or(|wanted| wanted == "all" || wanted == kind(disk));
+        let on_instance = |wanted: &str| {
+            disk.attachments
+                .iter()
+                .any(|attachment| attachment.is_told() && attachment.instance == wanted)
+        };
         self.ids.as_ref().is_none_or(|ids| ids.contains(&disk.id))
             && carries(&disk.tags, &self.tags)
             && self.status.is_none_or(|status| status.eq_ignore_ascii_case(disk.status()))
@@ -91,7 +104,8 @@ impl<'a> Filter<'a> {
 }
 
 impl Attachment {
-    /// Whether `InstanceId` and `Attachments` name it: from the end of attaching to the end of detaching.
+    /// Whether `InstanceId` and `Attachments` name it: from the end of attaching to the end of
+    /// detaching.
     fn is_told(&self) -> bool {
         match self.phase {
             Phase::Attached | Phase::Detaching { .. } => true,
@@ -105,10 +119,12 @@ fn kind(disk: &Disk) -> &'static str {
 }
 
 fn show(disk: &Disk, region: &str) -> Value {
-    let told: Vec<&Attachment> = disk.attachments.iter().filter(|attachment| attachment.is_told()).collect();
+    let told: Vec<&Attachment> =
+        disk.attachments.iter().filter(|attachment| attachment.is_told()).collect();
     // A multi-attach disk names its instances in `Attachments` alone.
     let only = told.first().filter(|_| !disk.multi_attach);
-    let attachments: Vec<Value> = told.iter().map(|attachment| show_attachment(attachment)).collect();
+    let attachments: Vec<Value> =
+        told.iter().map(|attachment| show_attachment(attachment)).collect();
     json!({
         "DiskId": disk.id,
         "SerialNumber": serial(&disk.id),

@@ -29,7 +29,11 @@ pub(super) fn describe(world: &mut World, params: &Params) -> Answer {
 }
 
 fn show(instance: &Instance, world: &World) -> Value {
-    let locks = if instance.locked_for_security { vec![json!({ "LockReason": "security" })] } else { Vec::new() };
+    let locks = if instance.locked_for_security {
+        vec![json!({ "LockReason": "security" })]
+    } else {
+        Vec::new()
+    };
     json!({
         "InstanceId": instance.id,
         "InstanceName": instance.hostname,
@@ -51,7 +55,10 @@ fn show(instance: &Instance, world: &World) -> Value {
     })
 }
 
-/// `DescribeInstanceHistoryEvents`: nothing ever happens to these instances that the API would tell of.
+/// `DescribeInstanceHistoryEvents`: nothing ever happens to these instances that the API would tell
+/// of.
 pub(super) fn history_events(_world: &mut World, _params: &Params) -> Answer {
-    Ok(json!({ "InstanceSystemEventSet": { "InstanceSystemEventType": [] }, "TotalCount": 0, "PageNumber": 1, "PageSize": 10 }))
+    Ok(
+        json!({ "InstanceSystemEventSet": { "InstanceSystemEventType": [] }, "TotalCount": 0, "PageNumber": 1, "PageSize": 10 }),
+    )
 }

@@ -9,8 +9,9 @@ use crate::params::Params;
 use crate::state::{Disk, Task};
 use crate::world::World;
 
-/// `ModifyDiskSpec`: changes category, performance level or provisioned operations in a task. With `DryRun` the answer to a change that could be
-/// made is the error `DryRunOperation`, as in the real API.
+/// `ModifyDiskSpec`: changes category, performance level or provisioned operations in a task. With
+/// `DryRun` the answer to a change that could be made is the error `DryRunOperation`, as in the
+/// real API.
 pub(super) fn modify_spec(world: &mut World, params: &Params) -> Answer {
     let id = params.required("DiskId")?.to_owned();
     let disk = world.disk(&id)?;
@@ -18,7 +19,11 @@ pub(super) fn modify_spec(world: &mut World, params: &Params) -> Answer {
         return Err(ApiError::disk_in_arrears());
     }
     if world.state.tasks.values().any(|task| !task.done && task.disk == id) {
-        return Err(ApiError::new(400, "InvalidStatus.DiskNotReady", "The specified disk is being modified."));
+        return Err(ApiError::new(
+            400,
+            "InvalidStatus.DiskNotReady",
+            "The specified disk is being modified.",
+        ));
     }
     if !matches!(disk.status(), "Available" | "In_use") {
         return Err(ApiError::disk_status());
@@ -28,7 +33,11 @@ pub(super) fn modify_spec(world: &mut World, params: &Params) -> Answer {
         catalog::check_stock(world, &disk.zone, category)?;
     }
     if params.boolean("DryRun")?.unwrap_or(false) {
-        return Err(ApiError::new(400, "DryRunOperation", "Request validation has been passed with DryRun flag set."));
+        return Err(ApiError::new(
+            400,
+            "DryRunOperation",
+            "Request validation has been passed with DryRun flag set.",
+        ));
     }
     let now = world.now();
     let finishes = now.saturating_add(world.options.delays.modify);
@@ -58,15 +67,24 @@ impl Change {
     fn of(disk: &Disk, params: &Params) -> Result<Self, ApiError> {
         let category = catalog::category(params.get("DiskCategory").unwrap_or(&disk.category))?;
         let same_category = category.name == disk.category;
-        let level = params.get("PerformanceLevel").or(Some(disk.performance_level.as_str()).filter(|level| same_category && !level.is_empty()));
+        let level = params.get("PerformanceLevel").or(Some(disk.performance_level.as_str())
+            .filter(|level| same_category && !level.is_empty()));
         let level = catalog::check_size(category, level, disk.size_gib)?;
         let (iops, _) = disks::auto_settings(category.name, disk.size_gib, params)?;
-        if same_category && level == disk.performance_level && (iops.is_none() || iops == disk.provisioned_iops) {
-            let message = "The specified disk category and performance level are the same as the current ones.";
+        if same_category
+            && level == disk.performance_level
+            && (iops.is_none() || iops == disk.provisioned_iops)
+        {
+            let message = "The specified disk category and performance level are the same as the \
+                           current ones.";
             return Err(ApiError::new(400, "NoChangeInDiskCategoryAndPerformanceLevel", message));
         }
         if !same_category && category.name == "cloud" {
-            return Err(ApiError::new(400, "InvalidDiskCategory.NotSupported", "The specified disk category is not support."));
+            return Err(ApiError::new(
+                400,
+                "InvalidDiskCategory.NotSupported",
+                "The specified disk category is not support.",
+            ));
         }
         let category = (!same_category).then(|| category.name.to_owned());
         Ok(Self { category, performance_level: Some(level), provisioned_iops: iops })
@@ -75,11 +93,18 @@ impl Change {
 
 /// Makes the changes of tasks whose time has come.
 pub(crate) fn finish_tasks(world: &mut World, now: Millis) {
-    let due: Vec<Task> = world.state.tasks.values().filter(|task| !task.done && task.finishes <= now).cloned().collect();
+    let due: Vec<Task> = world
+        .state
+        .tasks
+        .values()
+        .filter(|task| !task.done && task.finishes <= now)
+        .cloned()
+        .collect();
     for task in due {
         let state = world.change();
         if let Some(disk) = state.disks.get_mut(&task.disk) {
-            disk.provisioned_iops = task.provisioned_iops.or(disk.provisioned_iops.filter(|_| task.category.is_none()));
+            disk.provisioned_iops =
+                task.provisioned_iops.or(disk.provisioned_iops.filter(|_| task.category.is_none()));
             disk.category = task.category.unwrap_or_else(|| disk.category.clone());
             disk.performance_level = task.performance_level.unwrap_or_default();
         }
@@ -89,7 +114,8 @@ pub(crate) fn finish_tasks(world: &mut World, now: Millis) {
     }
 }
 
-/// `DescribeTasks`: newest first, filtered by `TaskIds`, `ResourceIds.N`, `TaskAction` and `TaskStatus`.
+/// `DescribeTasks`: newest first, filtered by `TaskIds`, `ResourceIds.N`, `TaskAction` and
+/// `TaskStatus`.
 pub(super) fn describe_tasks(world: &mut World, params: &Params) -> Answer {
     params.required("RegionId")?;
     let page = Page::of(params)?;

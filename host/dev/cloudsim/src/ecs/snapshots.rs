@@ -9,8 +9,8 @@ use crate::params::Params;
 use crate::state::Snapshot;
 use crate::world::World;
 
-/// `CreateSnapshot`: the bytes are those at the time of the call, although the snapshot is `progressing` for a while. (The real API refuses a disk
-/// that was never attached; so does this.)
+/// `CreateSnapshot`: the bytes are those at the time of the call, although the snapshot is
+/// `progressing` for a while. (The real API refuses a disk that was never attached; so does this.)
 pub(super) fn create(world: &mut World, params: &Params) -> Answer {
     let disk_id = params.required("DiskId")?.to_owned();
     let disk = world.disk(&disk_id)?;
@@ -35,7 +35,11 @@ pub(super) fn create(world: &mut World, params: &Params) -> Answer {
     }
     let retention_days = params.number("RetentionDays")?;
     if retention_days.is_some_and(|days| !(1..=65_536).contains(&days)) {
-        return Err(ApiError::new(400, "InvalidRetentionDays.Malformed", "The specified RetentionDays is not valid."));
+        return Err(ApiError::new(
+            400,
+            "InvalidRetentionDays.Malformed",
+            "The specified RetentionDays is not valid.",
+        ));
     }
     let mut snapshot = Snapshot {
         id: String::new(),
@@ -48,13 +52,20 @@ pub(super) fn create(world: &mut World, params: &Params) -> Answer {
         retention_days,
         created: now,
         ready_at: now.saturating_add(world.options.delays.snapshot),
-        tags: params.tags()?.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect(),
+        tags: params
+            .tags()?
+            .into_iter()
+            .map(|(key, value)| (key, value.unwrap_or_default()))
+            .collect(),
         resource_group: params.owned("ResourceGroupId").unwrap_or_default(),
         disk: disk_id.clone(),
     };
     let (id, number) = world.identify("s");
     world.devices.flush(&disk_id).map_err(|error| ApiError::internal(&error))?;
-    world.devices.create_image(&id, snapshot.size_gib, Some(&disk_id)).map_err(|error| ApiError::internal(&error))?;
+    world
+        .devices
+        .create_image(&id, snapshot.size_gib, Some(&disk_id))
+        .map_err(|error| ApiError::internal(&error))?;
     snapshot.id.clone_from(&id);
     snapshot.number = number;
     world.change().snapshots.insert(id.clone(), snapshot);
@@ -74,7 +85,9 @@ pub(super) fn describe(world: &mut World, params: &Params) -> Answer {
             && carries(&snapshot.tags, &tags)
             && is("DiskId", &snapshot.disk)
             && is("SnapshotName", &snapshot.name)
-            && params.get("Status").is_none_or(|wanted| wanted == "all" || wanted == snapshot.status(now))
+            && params
+                .get("Status")
+                .is_none_or(|wanted| wanted == "all" || wanted == snapshot.status(now))
     };
     let mut snapshots: Vec<&Snapshot> = world.state.snapshots.values().filter(passes).collect();
     snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.number));

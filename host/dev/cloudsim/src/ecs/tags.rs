@@ -1,4 +1,5 @@
-//! `TagResources`, `AddTags`, `UntagResources`, `RemoveTags`, `ListTagResources`: on disks, snapshots and instances.
+//! `TagResources`, `AddTags`, `UntagResources`, `RemoveTags`, `ListTagResources`: on disks,
+//! snapshots and instances.
 
 use std::collections::BTreeMap;
 
@@ -21,18 +22,27 @@ pub(super) fn tag(world: &mut World, params: &Params) -> Answer {
     }
     for id in &ids {
         let mut after = tags_of(world, params, id)?.clone();
-        after.extend(tags.iter().map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())));
+        after.extend(
+            tags.iter().map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())),
+        );
         if after.len() > MOST {
-            return Err(ApiError::new(403, "QuotaExceed.Tags", "The maximum number of tags has been reached."));
+            return Err(ApiError::new(
+                403,
+                "QuotaExceed.Tags",
+                "The maximum number of tags has been reached.",
+            ));
         }
     }
     for id in &ids {
-        tags_of(world, params, id)?.extend(tags.iter().map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())));
+        tags_of(world, params, id)?.extend(
+            tags.iter().map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())),
+        );
     }
     Ok(json!({}))
 }
 
-/// `UntagResources` (by `TagKey.N` or `All`) and the older `RemoveTags` (by `Tag.N.Key`): tags that are not there are no error.
+/// `UntagResources` (by `TagKey.N` or `All`) and the older `RemoveTags` (by `Tag.N.Key`): tags that
+/// are not there are no error.
 pub(super) fn untag(world: &mut World, params: &Params) -> Answer {
     let all = params.boolean("All")?.unwrap_or(false);
     let mut keys = params.list("TagKey");
@@ -54,11 +64,17 @@ pub(super) fn list(world: &mut World, params: &Params) -> Answer {
     let wanted = params.tags()?;
     let of_kind: Vec<(&String, &BTreeMap<String, String>)> = match kind.as_str() {
         "disk" => world.state.disks.iter().map(|(id, disk)| (id, &disk.tags)).collect(),
-        "snapshot" => world.state.snapshots.iter().map(|(id, snapshot)| (id, &snapshot.tags)).collect(),
-        "instance" => world.state.instances.iter().map(|instance| (&instance.id, &instance.tags)).collect(),
+        "snapshot" => {
+            world.state.snapshots.iter().map(|(id, snapshot)| (id, &snapshot.tags)).collect()
+        }
+        "instance" => {
+            world.state.instances.iter().map(|instance| (&instance.id, &instance.tags)).collect()
+        }
         _ => return Err(unknown_kind()),
     };
-    let found = of_kind.into_iter().filter(|(id, tags)| (ids.is_empty() || ids.contains(id)) && carries(tags, &wanted));
+    let found = of_kind
+        .into_iter()
+        .filter(|(id, tags)| (ids.is_empty() || ids.contains(id)) && carries(tags, &wanted));
     let shown: Vec<Value> = found
         .flat_map(|(id, tags)| tags.iter().map(move |(key, value)| (id, key, value)))
         .map(|(id, key, value)| json!({ "ResourceId": id, "ResourceType": kind, "TagKey": key, "TagValue": value }))
@@ -73,17 +89,35 @@ fn resources(params: &Params) -> Result<Vec<String>, ApiError> {
     if ids.is_empty() { Err(ApiError::missing("ResourceId.1")) } else { Ok(ids) }
 }
 
-fn tags_of<'a>(world: &'a mut World, params: &Params, id: &str) -> Result<&'a mut BTreeMap<String, String>, ApiError> {
+fn tags_of<'a>(
+    world: &'a mut World,
+    params: &Params,
+    id: &str,
+) -> Result<&'a mut BTreeMap<String, String>, ApiError> {
     let state = world.change();
     let found = match params.required("ResourceType")?.to_ascii_lowercase().as_str() {
         "disk" => state.disks.get_mut(id).map(|disk| &mut disk.tags),
         "snapshot" => state.snapshots.get_mut(id).map(|snapshot| &mut snapshot.tags),
-        "instance" => state.instances.iter_mut().find(|instance| instance.id == id && !instance.released).map(|instance| &mut instance.tags),
+        "instance" => state
+            .instances
+            .iter_mut()
+            .find(|instance| instance.id == id && !instance.released)
+            .map(|instance| &mut instance.tags),
         _ => return Err(unknown_kind()),
     };
-    found.ok_or_else(|| ApiError::new(404, "InvalidResourceId.NotFound", "The specified ResourceIds are not found in our records."))
+    found.ok_or_else(|| {
+        ApiError::new(
+            404,
+            "InvalidResourceId.NotFound",
+            "The specified ResourceIds are not found in our records.",
+        )
+    })
 }
 
 fn unknown_kind() -> ApiError {
-    ApiError::new(404, "InvalidResourceType.NotFound", "The ResourceType provided does not exist in our records.")
+    ApiError::new(
+        404,
+        "InvalidResourceType.NotFound",
+        "The ResourceType provided does not exist in our records.",
+    )
 }

@@ -1,5 +1,5 @@
-//! `/_region/…` on the ECS listener: what the library offers, for programs that are not Rust. Unsigned, because it is on loopback; turned off by
-//! `RegionOptions::admin_api`.
+//! `/_region/…` on the ECS listener: what the library offers, for programs that are not Rust.
+//! Unsigned, because it is on loopback; turned off by `RegionOptions::admin_api`.
 //!
 //! | request | body | answer |
 //! |---|---|---|
@@ -14,7 +14,8 @@
 //! | `POST /_region/advance` | `{"ms": 60000}` | the region's time goes forward |
 //! | `PUT /_region/instances/<id>` | an instance's condition | |
 //! | `PUT /_region/disks/<id>/arrears` | `true` or `false` | |
-//! | `POST /_region/reset` | | forgets disks, snapshots, tokens, sessions, faults, journal; keeps instances and keys |
+//! | `POST /_region/reset` | | forgets disks, snapshots, tokens, sessions, faults, journal; keeps
+//! instances and keys |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,15 @@ pub(super) async fn handle(shared: Arc<Shared>, incoming: Incoming) -> Outcome {
         Ok(Err(refusal)) => (refusal.status, json!({ "message": refusal.message })),
         Err(error) => (500, json!({ "message": error.to_string() })),
     };
-    Outcome { answer: Outgoing { status, content_type: "application/json", body: body.to_string(), request_id: None }, fault: None }
+    Outcome {
+        answer: Outgoing {
+            status,
+            content_type: "application/json",
+            body: body.to_string(),
+            request_id: None,
+        },
+        fault: None,
+    }
 }
 
 struct Refusal {
@@ -88,7 +97,9 @@ fn run(shared: &Shared, incoming: &Incoming) -> Result<Value, Refusal> {
         ("POST", ["holds", "release"]) => match serde_json::from_slice::<Release>(body)?.id {
             None => Ok(json!({ "released": shared.holds.release_all() })),
             Some(id) if shared.holds.release(id) => Ok(json!({ "released": 1 })),
-            Some(id) => Err(RegionError::Unknown { kind: "held request", id: id.to_string() }.into()),
+            Some(id) => {
+                Err(RegionError::Unknown { kind: "held request", id: id.to_string() }.into())
+            }
         },
         ("GET", ["disks"]) => Ok(json!(control::disks(shared))),
         ("PUT" | "POST", ["delays"]) => {
@@ -97,7 +108,10 @@ fn run(shared: &Shared, incoming: &Incoming) -> Result<Value, Refusal> {
             Ok(json!(delays))
         }
         ("POST", ["advance"]) => {
-            control::advance(shared, Duration::from_millis(serde_json::from_slice::<Advance>(body)?.ms));
+            control::advance(
+                shared,
+                Duration::from_millis(serde_json::from_slice::<Advance>(body)?.ms),
+            );
             Ok(json!({}))
         }
         ("PUT" | "POST", ["instances", id]) => {
@@ -113,6 +127,9 @@ fn run(shared: &Shared, incoming: &Incoming) -> Result<Value, Refusal> {
             control::reset(shared)?;
             Ok(json!({}))
         }
-        _ => Err(Refusal { status: 404, message: format!("no `{} /_region/{path}`", incoming.method) }),
+        _ => Err(Refusal {
+            status: 404,
+            message: format!("no `{} /_region/{path}`", incoming.method),
+        }),
     }
 }

@@ -9,7 +9,8 @@ use crate::faults::{Fault, HoldPoint};
 
 pub(super) async fn handle(instance: usize, shared: Arc<Shared>, incoming: Incoming) -> Outcome {
     let action = format!("{} {}", incoming.method, incoming.path);
-    let caller = lock(&shared.world).state.instances.get(instance).map(|instance| instance.id.clone());
+    let caller =
+        lock(&shared.world).state.instances.get(instance).map(|instance| instance.id.clone());
     let nothing = BTreeMap::new();
     let strike = lock(&shared.faults).strike(&action, caller.as_deref(), &nothing);
     shared.delay(strike.delay_ms).await;
@@ -35,15 +36,20 @@ pub(super) async fn handle(instance: usize, shared: Arc<Shared>, incoming: Incom
     if strike.fault == Some(Fault::Hold(HoldPoint::After)) {
         shared.holds.park(&action, &nothing, HoldPoint::After).await;
     }
-    let content_type = if body.starts_with('{') { "application/json" } else { "text/plain; charset=utf-8" };
-    Outcome { answer: Outgoing { status: status.max(100), content_type, body, request_id: None }, fault: strike.fault }
+    let content_type =
+        if body.starts_with('{') { "application/json" } else { "text/plain; charset=utf-8" };
+    Outcome {
+        answer: Outgoing { status: status.max(100), content_type, body, request_id: None },
+        fault: strike.fault,
+    }
 }
 
 fn run(instance: usize, shared: &Shared, incoming: &Incoming) -> (u16, String) {
     let Some(service) = shared.metadata.get(instance) else { return (404, String::new()) };
     let mut world = lock(&shared.world);
     let header = |name: &str| incoming.headers.get(name).map(String::as_str);
-    let answer = lock(service).answer(&mut world, instance, &incoming.method, &incoming.path, header);
+    let answer =
+        lock(service).answer(&mut world, instance, &incoming.method, &incoming.path, header);
     match world.save() {
         Ok(()) => answer,
         Err(error) => (500, error.to_string()),

@@ -54,15 +54,24 @@ pub(super) async fn handle(service: Service, shared: Arc<Shared>, incoming: Inco
 
 impl Call {
     fn read(service: Service, incoming: Incoming) -> Self {
-        let is_form = incoming.headers.get("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
-        let form = if is_form { decode_pairs(&String::from_utf8_lossy(&incoming.body)) } else { Vec::new() };
+        let is_form = incoming
+            .headers
+            .get("content-type")
+            .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+        let form = if is_form {
+            decode_pairs(&String::from_utf8_lossy(&incoming.body))
+        } else {
+            Vec::new()
+        };
         let params = Params::new(incoming.query.iter().cloned().chain(form));
         let claim = signature::claim(&signed(&incoming, &params));
         let header = |name: &str| incoming.headers.get(name).cloned();
         Self {
             service,
             action: header("x-acs-action").or_else(|| params.owned("Action")).unwrap_or_default(),
-            version: header("x-acs-version").or_else(|| params.owned("Version")).unwrap_or_default(),
+            version: header("x-acs-version")
+                .or_else(|| params.owned("Version"))
+                .unwrap_or_default(),
             shown: params.shown(),
             params,
             claim,
@@ -79,7 +88,9 @@ impl Call {
             let mut world = lock(&shared.world);
             world.requests += 1;
             let (number, seed) = (world.requests, world.state.seed.clone());
-            let answer = self.admit(shared, &world, strike).and_then(|caller| self.operate(&mut world, &caller));
+            let answer = self
+                .admit(shared, &world, strike)
+                .and_then(|caller| self.operate(&mut world, &caller));
             // Nobody is answered before what they asked for would survive a crash.
             let answer = world.save().map_err(|error| ApiError::internal(&error)).and(answer);
             (number, seed, answer)
@@ -103,47 +114,87 @@ impl Call {
     }
 
     /// Who calls, if the call may be made at all.
-    fn admit(&self, shared: &Shared, world: &crate::world::World, strike: &Strike) -> Result<Caller, ApiError> {
+    fn admit(
+        &self,
+        shared: &Shared,
+        world: &crate::world::World,
+        strike: &Strike,
+    ) -> Result<Caller, ApiError> {
         if world.is_stopped() {
-            return Err(ApiError::new(503, "ServiceUnavailable", "The request has failed due to a temporary failure of the server."));
+            return Err(ApiError::new(
+                503,
+                "ServiceUnavailable",
+                "The request has failed due to a temporary failure of the server.",
+            ));
         }
         let (version, known) = match self.service {
             Service::Ecs => (ecs::VERSION, ecs::knows(&self.action)),
             Service::Sts | Service::Metadata(_) => (sts::VERSION, sts::knows(&self.action)),
         };
         if self.action.is_empty() {
-            return Err(ApiError::new(400, "MissingAction", "Action is mandatory for this action."));
+            return Err(ApiError::new(
+                400,
+                "MissingAction",
+                "Action is mandatory for this action.",
+            ));
         }
         if self.version != version {
-            return Err(ApiError::new(400, "InvalidVersion", format!("Specified parameter Version is not valid (this service has {version}).")));
+            return Err(ApiError::new(
+                400,
+                "InvalidVersion",
+                format!("Specified parameter Version is not valid (this service has {version})."),
+            ));
         }
         if !known {
-            return Err(ApiError::new(404, "InvalidAction.NotFound", "Specified api is not found, please check your url and method."));
+            return Err(ApiError::new(
+                404,
+                "InvalidAction.NotFound",
+                "Specified api is not found, please check your url and method.",
+            ));
         }
         let claim = self.claim.as_ref().map_err(Clone::clone)?.as_ref();
         let may_be_anonymous = self.service == Service::Sts && sts::is_anonymous(&self.action);
         if claim.is_none() && !may_be_anonymous {
-            return Err(ApiError::new(400, "MissingAccessKeyId", "AccessKeyId is mandatory for this action."));
+            return Err(ApiError::new(
+                400,
+                "MissingAccessKeyId",
+                "AccessKeyId is mandatory for this action.",
+            ));
         }
         let request = signed(&self.incoming, &self.params);
-        let caller = access::authenticate(world, &mut lock(&shared.nonces), &request, claim, shared.verify_signatures)?;
+        let caller = access::authenticate(
+            world,
+            &mut lock(&shared.nonces),
+            &request,
+            claim,
+            shared.verify_signatures,
+        )?;
         match &strike.fault {
-            Some(Fault::Fail { status, code, message }) => return Err(ApiError::new(*status, code, message)),
+            Some(Fault::Fail { status, code, message }) => {
+                return Err(ApiError::new(*status, code, message));
+            }
             Some(Fault::Throttle) => return Err(ApiError::throttled()),
             _ => {}
         }
-        if lock(&shared.buckets).admit(&self.action, world.now()) { Ok(caller) } else { Err(ApiError::throttled()) }
+        if lock(&shared.buckets).admit(&self.action, world.now()) {
+            Ok(caller)
+        } else {
+            Err(ApiError::throttled())
+        }
     }
 
     fn operate(&self, world: &mut crate::world::World, caller: &Caller) -> Answer {
         match self.service {
             Service::Ecs => ecs::call(world, &self.action, &self.params),
-            Service::Sts | Service::Metadata(_) => sts::call(world, &self.action, &self.params, caller),
+            Service::Sts | Service::Metadata(_) => {
+                sts::call(world, &self.action, &self.params, caller)
+            }
         }
     }
 
     fn record(&self, shared: &Shared, strike: &Strike, status: u16, code: Option<String>) {
-        let fault = strike.fault.as_ref().map(Fault::name).or((strike.delay_ms > 0).then_some("delay"));
+        let fault =
+            strike.fault.as_ref().map(Fault::name).or((strike.delay_ms > 0).then_some("delay"));
         shared.record(Record {
             service: self.service,
             arrived: self.incoming.arrived,

@@ -43,7 +43,15 @@ impl Client {
 
     pub fn with(base: &str, version: &'static str, keys: &AccessKey) -> Self {
         let (id, secret) = (keys.access_key_id.clone(), keys.access_key_secret.clone());
-        Self { base: base.to_owned(), version, id, secret, token: None, timestamp: None, nonce: None }
+        Self {
+            base: base.to_owned(),
+            version,
+            id,
+            secret,
+            token: None,
+            timestamp: None,
+            nonce: None,
+        }
     }
 
     /// The answer's body; panics on any error.
@@ -71,8 +79,11 @@ impl Client {
 
     /// The signed form.
     pub fn sign(&self, action: &str, params: &[(&str, &str)]) -> String {
-        let mut pairs: Vec<(String, String)> = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let nonce = self.nonce.clone().unwrap_or_else(|| format!("{}-{}", std::process::id(), NONCE.fetch_add(1, Ordering::Relaxed)));
+        let mut pairs: Vec<(String, String)> =
+            params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let nonce = self.nonce.clone().unwrap_or_else(|| {
+            format!("{}-{}", std::process::id(), NONCE.fetch_add(1, Ordering::Relaxed))
+        });
         let common = [
             ("Action", action),
             ("Version", self.version),
@@ -84,14 +95,18 @@ impl Client {
             ("SignatureNonce", &nonce),
             ("Timestamp", &self.timestamp.clone().unwrap_or_else(now)),
         ];
-        let common = common.into_iter().filter(|(name, _)| !params.iter().any(|(given, _)| given == name));
+        let common =
+            common.into_iter().filter(|(name, _)| !params.iter().any(|(given, _)| given == name));
         pairs.extend(common.map(|(name, value)| (name.to_owned(), value.to_owned())));
         pairs.extend(self.token.iter().map(|token| ("SecurityToken".to_owned(), token.clone())));
         pairs.sort();
         let canonical = form(&pairs);
         let mut mac = Hmac::<Sha1>::new_from_slice(format!("{}&", self.secret).as_bytes()).unwrap();
         mac.update(format!("POST&%2F&{}", encode(&canonical)).as_bytes());
-        pairs.push(("Signature".to_owned(), base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())));
+        pairs.push((
+            "Signature".to_owned(),
+            base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes()),
+        ));
         form(&pairs)
     }
 
@@ -101,12 +116,18 @@ impl Client {
 
     /// Waits until a disk has that status.
     pub fn wait(&self, id: &str, status: &str) -> Value {
-        eventually(|| Some(self.disk(id)).filter(|disk| disk["Status"] == status), &format!("{id} {status}"))
+        eventually(
+            || Some(self.disk(id)).filter(|disk| disk["Status"] == status),
+            &format!("{id} {status}"),
+        )
     }
 
     /// A new disk in the first zone that is `Available`.
     pub fn new_disk(&self, size: &str) -> String {
-        let made = self.ok("CreateDisk", &[("ZoneId", "cn-wharf-1a"), ("Size", size), ("DiskCategory", "cloud_essd")]);
+        let made = self.ok(
+            "CreateDisk",
+            &[("ZoneId", "cn-wharf-1a"), ("Size", size), ("DiskCategory", "cloud_essd")],
+        );
         let id = made["DiskId"].as_str().unwrap().to_owned();
         self.wait(&id, "Available");
         id
@@ -126,7 +147,13 @@ pub fn eventually<T>(mut ask: impl FnMut() -> Option<T>, what: &str) -> T {
 }
 
 /// One HTTP request; the connection closes after it. An answer that ends early is an error.
-pub fn http(base: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answered {
+pub fn http(
+    base: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answered {
     let mut stream = begin(base, method, path, headers, body)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
@@ -134,7 +161,9 @@ pub fn http(base: &str, method: &str, path: &str, headers: &[(&str, &str)], body
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(cut)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(cut)?;
-    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok());
+    let length = head.lines().find_map(|line| {
+        line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok()
+    });
     if length.is_some_and(|length| length > body.len()) {
         return Err(cut());
     }
@@ -142,24 +171,38 @@ pub fn http(base: &str, method: &str, path: &str, headers: &[(&str, &str)], body
 }
 
 /// Sends a request and leaves the answer to the caller, who may also hang up.
-pub fn begin(base: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> std::io::Result<TcpStream> {
+pub fn begin(
+    base: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> std::io::Result<TcpStream> {
     let host = base.trim_start_matches("http://");
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
+    let headers: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: \
+         {}\r\n{headers}\r\n",
+        body.len()
+    );
     stream.write_all(format!("{head}{body}").as_bytes())?;
     Ok(stream)
 }
 
 fn form(pairs: &[(String, String)]) -> String {
-    let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    let pairs: Vec<_> =
+        pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
     pairs.join("&")
 }
 
 fn encode(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 /// The present as the API writes it.
@@ -176,7 +219,15 @@ pub fn ago(seconds: u64) -> String {
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * of_year + 2) / 153;
-    let (month, day) = (if shifted < 10 { shifted + 3 } else { shifted - 9 }, of_year - (153 * shifted + 2) / 5 + 1);
+    let (month, day) = (
+        if shifted < 10 { shifted + 3 } else { shifted - 9 },
+        of_year - (153 * shifted + 2) / 5 + 1,
+    );
     let year = year_of_era + z / 146_097 * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", of_day / 3600, of_day / 60 % 60, of_day % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        of_day / 3600,
+        of_day / 60 % 60,
+        of_day % 60
+    )
 }

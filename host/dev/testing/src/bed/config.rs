@@ -20,7 +20,11 @@ pub(super) struct Written {
     pub(super) key_secret: String,
 }
 
-pub(super) fn write(rights: &Rights<'_>, instance: &InstanceDescription, machine: &Machine) -> Written {
+pub(super) fn write(
+    rights: &Rights<'_>,
+    instance: &InstanceDescription,
+    machine: &Machine,
+) -> Written {
     let path = |name: &str| format!("{:?}", machine.folder().join(name).display().to_string());
     let region = rights.region;
     let mut text = format!(
@@ -96,5 +100,9 @@ log-level = "{log_level}"
     if rights.legacy_state {
         text += &format!("\n[flexvolume.legacy-state]\n\"{FLEX_DRIVER}\" = {}\n", path("legacy"));
     }
-    Written { text, key_id: instance.keys.access_key_id.clone(), key_secret: instance.keys.access_key_secret.clone() }
+    Written {
+        text,
+        key_id: instance.keys.access_key_id.clone(),
+        key_secret: instance.keys.access_key_secret.clone(),
+    }
 }

@@ -119,17 +119,24 @@ impl Machine {
     pub(super) fn equip(&self, written: &Written) -> Result<(), BedError> {
         for name in ["state", "sockets", "kubelet", "plugins", "legacy", "log"] {
             let folder = self.folder.join(name);
-            fs::create_dir_all(&folder).map_err(BedError::system(format!("make {}", folder.display())))?;
+            fs::create_dir_all(&folder)
+                .map_err(BedError::system(format!("make {}", folder.display())))?;
         }
         let keys = self.folder.join("keys");
-        DirBuilder::new().mode(0o700).recursive(true).create(&keys).map_err(BedError::system("make the folder of keys"))?;
+        DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(&keys)
+            .map_err(BedError::system("make the folder of keys"))?;
         write_private(&keys.join("id"), &written.key_id)?;
         write_private(&keys.join("secret"), &written.key_secret)?;
         write_private(&self.config(), &written.text)
     }
 
     pub(super) fn install_all(&self, parts: &Parts) -> Result<(), BedError> {
-        ["auth", "disk"].into_iter().try_for_each(|component| self.install(parts, &parts.component(component)))
+        ["auth", "disk"]
+            .into_iter()
+            .try_for_each(|component| self.install(parts, &parts.component(component)))
     }
 
     /// Replaces the store by a copy of another's.
@@ -150,11 +157,24 @@ impl Machine {
     /// # Errors
     /// What it said.
     pub fn install(&self, parts: &Parts, component: &Path) -> Result<(), BedError> {
-        self.must(parts, &["backend".as_ref(), "install".as_ref(), component.as_os_str(), "--activate".as_ref()]).map(drop)
+        self.must(
+            parts,
+            &["backend".as_ref(), "install".as_ref(), component.as_os_str(), "--activate".as_ref()],
+        )
+        .map(drop)
     }
 
     pub(super) fn install_flexvolume(&self, parts: &Parts) -> Result<(), BedError> {
-        self.must(parts, &["flexvolume".as_ref(), "install".as_ref(), "--dir".as_ref(), self.plugins().as_os_str()]).map(drop)
+        self.must(
+            parts,
+            &[
+                "flexvolume".as_ref(),
+                "install".as_ref(),
+                "--dir".as_ref(),
+                self.plugins().as_os_str(),
+            ],
+        )
+        .map(drop)
     }
 
     /// Runs `wharf --config … ARGUMENTS` to its end.
@@ -162,9 +182,14 @@ impl Machine {
     /// # Errors
     /// When it cannot be executed at all.
     pub fn run<S: AsRef<OsStr>>(&self, parts: &Parts, arguments: &[S]) -> Result<Ran, BedError> {
-        let output = self.command(parts, arguments).output().map_err(BedError::system("execute wharf"))?;
+        let output =
+            self.command(parts, arguments).output().map_err(BedError::system("execute wharf"))?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) })
+        Ok(Ran {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        })
     }
 
     fn must(&self, parts: &Parts, arguments: &[&OsStr]) -> Result<Ran, BedError> {
@@ -172,8 +197,15 @@ impl Machine {
         if ran.code == Some(0) {
             return Ok(ran);
         }
-        let command = arguments.iter().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ");
-        Err(BedError::Failed { command: format!("wharf {command}"), output: format!("{}{}", ran.stdout, ran.stderr) })
+        let command = arguments
+            .iter()
+            .map(|argument| argument.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ");
+        Err(BedError::Failed {
+            command: format!("wharf {command}"),
+            output: format!("{}{}", ran.stdout, ran.stderr),
+        })
     }
 
     /// The command line, for callers that run it in their own way.
@@ -183,7 +215,8 @@ impl Machine {
         command
     }
 
-    /// Starts the server; when it dies it is started again, as kubelet does with a container. Running already: nothing is done.
+    /// Starts the server; when it dies it is started again, as kubelet does with a container.
+    /// Running already: nothing is done.
     ///
     /// # Errors
     /// When it does not answer.
@@ -212,7 +245,12 @@ impl Machine {
                 }
                 command
             };
-            *server = Some(Server::start(&self.name, &self.socket(), &self.server_log(), Box::new(command))?);
+            *server = Some(Server::start(
+                &self.name,
+                &self.socket(),
+                &self.server_log(),
+                Box::new(command),
+            )?);
         }
         Ok(())
     }
@@ -251,7 +289,12 @@ impl Machine {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), BedError> {
-    let output = Command::new("cp").arg("-a").arg(from).arg(to).output().map_err(BedError::system("execute cp"))?;
+    let output = Command::new("cp")
+        .arg("-a")
+        .arg(from)
+        .arg(to)
+        .output()
+        .map_err(BedError::system("execute cp"))?;
     if output.status.success() {
         return Ok(());
     }
@@ -261,7 +304,8 @@ fn copy(from: &Path, to: &Path) -> Result<(), BedError> {
 
 fn write_private(path: &Path, text: &str) -> Result<(), BedError> {
     let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         file.write_all(text.as_bytes())
     };
     write().map_err(BedError::system(format!("write {}", path.display())))

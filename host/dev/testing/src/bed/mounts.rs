@@ -44,7 +44,9 @@ fn parse(line: &str) -> Option<MountLine> {
 }
 
 fn unescape(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")].iter().fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
 }
 
 /// Loop devices over images below a folder: device and image.
@@ -53,7 +55,10 @@ pub fn loops_below(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
     let mut loops: Vec<(PathBuf, PathBuf)> = entries
         .filter_map(|entry| {
             let image = std::fs::read_to_string(entry.path().join("loop/backing_file")).ok()?;
-            Some((Path::new("/dev").join(entry.file_name()), PathBuf::from(image.trim_end_matches('\n'))))
+            Some((
+                Path::new("/dev").join(entry.file_name()),
+                PathBuf::from(image.trim_end_matches('\n')),
+            ))
         })
         .filter(|(_, image)| image.starts_with(folder))
         .collect();
@@ -76,8 +81,14 @@ mod tests {
 
     #[test]
     fn a_line_of_the_mount_table_is_read() {
-        let line = parse(r"36 35 98:0 /a\040b /mnt/x rw,noatime shared:1 - ext4 /dev/loop3 rw,errors=continue").unwrap();
-        assert_eq!((line.at, line.root.as_str(), line.fs_type.as_str()), (PathBuf::from("/mnt/x"), "/a b", "ext4"));
+        let line = parse(
+            r"36 35 98:0 /a\040b /mnt/x rw,noatime shared:1 - ext4 /dev/loop3 rw,errors=continue",
+        )
+        .unwrap();
+        assert_eq!(
+            (line.at, line.root.as_str(), line.fs_type.as_str()),
+            (PathBuf::from("/mnt/x"), "/a b", "ext4")
+        );
         assert_eq!((line.source.as_str(), line.options.as_str()), ("/dev/loop3", "rw,noatime"));
     }
 

@@ -15,11 +15,12 @@ pub struct Parts {
 }
 
 const BINARY_FIX: &str = "build it with `cargo build --package wharf`, or name it in WHARF_BIN";
-const COMPONENTS_FIX: &str = "build it with `cargo xtask build-backends`, or name its folder in WHARF_COMPONENTS";
+const COMPONENTS_FIX: &str =
+    "build it with `cargo xtask build-backends`, or name its folder in WHARF_COMPONENTS";
 
 impl Parts {
-    /// `WHARF_BIN` and `WHARF_COMPONENTS`; what is not named there is looked for in the target folder: `CARGO_TARGET_DIR`, or the one that
-    /// this program runs from.
+    /// `WHARF_BIN` and `WHARF_COMPONENTS`; what is not named there is looked for in the target
+    /// folder: `CARGO_TARGET_DIR`, or the one that this program runs from.
     ///
     /// # Errors
     /// What is missing and how it is built.
@@ -27,7 +28,11 @@ impl Parts {
         let named = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
         let (wharf, components) = (named("WHARF_BIN"), named("WHARF_COMPONENTS"));
         let target = target();
-        Self { wharf: wharf.unwrap_or_else(|| target.join("debug/wharf")), components: components.unwrap_or_else(|| target.join("wharf")) }.checked()
+        Self {
+            wharf: wharf.unwrap_or_else(|| target.join("debug/wharf")),
+            components: components.unwrap_or_else(|| target.join("wharf")),
+        }
+        .checked()
     }
 
     /// Both from this target folder.
@@ -39,7 +44,8 @@ impl Parts {
     }
 
     fn checked(self) -> Result<Self, BedError> {
-        let unbuilt = |file: &Path, fix| BedError::Unbuilt { what: file.display().to_string(), fix };
+        let unbuilt =
+            |file: &Path, fix| BedError::Unbuilt { what: file.display().to_string(), fix };
         if !self.wharf.is_file() {
             return Err(unbuilt(&self.wharf, BINARY_FIX));
         }
@@ -57,25 +63,38 @@ impl Parts {
         self.components.join(format!("{name}.wasm"))
     }
 
-    /// A newer build of the disk backend (`disk+<suffix>.wasm`), made by `cargo xtask build-backends` unless it is there.
+    /// A newer build of the disk backend (`disk+<suffix>.wasm`), made by `cargo xtask
+    /// build-backends` unless it is there.
     ///
     /// # Errors
     /// When it cannot be built.
     pub fn newer_disk(&self, suffix: &str) -> Result<PathBuf, BedError> {
         let file = self.component(&format!("disk+{suffix}"));
         let built = |file: &Path| file.metadata().and_then(|metadata| metadata.modified()).ok();
-        if built(&file).is_some_and(|newer| built(&self.component("disk")).is_none_or(|plain| newer >= plain)) {
+        if built(&file)
+            .is_some_and(|newer| built(&self.component("disk")).is_none_or(|plain| newer >= plain))
+        {
             return Ok(file);
         }
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["run", "--quiet", "--package", "xtask", "--", "build-backends"]);
+        build.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+            "run",
+            "--quiet",
+            "--package",
+            "xtask",
+            "--",
+            "build-backends",
+        ]);
         build.args(["--version-suffix", suffix, "--out"]).arg(&self.components);
         let output = build.output().map_err(BedError::system("start cargo"))?;
         if output.status.success() && file.is_file() {
             return Ok(file);
         }
         let command = format!("cargo xtask build-backends --version-suffix {suffix}");
-        Err(BedError::Failed { command, output: String::from_utf8_lossy(&output.stderr).into_owned() })
+        Err(BedError::Failed {
+            command,
+            output: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
     }
 }
 
@@ -85,7 +104,12 @@ fn target() -> PathBuf {
         return target.into();
     }
     let executable = std::env::current_exe().unwrap_or_default();
-    let is_debug = |folder: &&Path| folder.file_name().is_some_and(|name| name == "debug" || name == "release");
+    let is_debug = |folder: &&Path| {
+        folder.file_name().is_some_and(|name| name == "debug" || name == "release")
+    };
     let target = executable.ancestors().find(is_debug).and_then(Path::parent);
-    target.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target"), Path::to_owned)
+    target.map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target"),
+        Path::to_owned,
+    )
 }

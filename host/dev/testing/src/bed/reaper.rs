@@ -1,6 +1,7 @@
-//! Cleaning up after a process that was killed: a shell that waits for the end of a pipe. A signal that ends a test (Ctrl-C, a time
-//! limit's SIGKILL) runs no destructor, and what it leaves (mounts, loop devices, servers) would disturb everything after it. Every bed has
-//! one; `cargo xtask` gives one to whatever else mounts.
+//! Cleaning up after a process that was killed: a shell that waits for the end of a pipe. A signal
+//! that ends a test (Ctrl-C, a time limit's SIGKILL) runs no destructor, and what it leaves
+//! (mounts, loop devices, servers) would disturb everything after it. Every bed has one; `cargo
+//! xtask` gives one to whatever else mounts.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -9,7 +10,8 @@ use std::process::{Child, Command, Stdio};
 
 use super::BedError;
 
-/// Its name in a process list. Whoever ends a whole family of processes spares it: it is there to outlive them.
+/// Its name in a process list. Whoever ends a whole family of processes spares it: it is there to
+/// outlive them.
 pub const REAPER: &str = "wharf-bed-reaper";
 
 /// The word that says that there is nothing to do.
@@ -39,16 +41,23 @@ pub struct Reaper {
 }
 
 impl Reaper {
-    /// Makes sure that this folder goes when this process ends without a word, with all mounts, loop devices and noted processes below it.
+    /// Makes sure that this folder goes when this process ends without a word, with all mounts,
+    /// loop devices and noted processes below it.
     ///
     /// # Errors
     /// When no shell can be started.
     pub fn watch(folder: &Path) -> Result<Self, BedError> {
-        std::fs::create_dir_all(folder.join("pids")).map_err(BedError::system("make the folder of process ids"))?;
+        std::fs::create_dir_all(folder.join("pids"))
+            .map_err(BedError::system("make the folder of process ids"))?;
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", SCRIPT, REAPER]).arg(folder);
         // Out of the process group that Ctrl-C reaches.
-        let shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn();
+        let shell = shell
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn();
         Ok(Self { shell: shell.map_err(BedError::system("start the shell that cleans up"))? })
     }
 
@@ -61,7 +70,8 @@ impl Reaper {
     }
 }
 
-/// Writes down a server's process id where the shell that watches `folder` looks for it. Its command line has to name something below the folder.
+/// Writes down a server's process id where the shell that watches `folder` looks for it. Its
+/// command line has to name something below the folder.
 pub fn note(folder: &Path, pid: u32) {
     let _ = std::fs::write(folder.join("pids").join(pid.to_string()), "");
 }

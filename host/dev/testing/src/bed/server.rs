@@ -1,4 +1,5 @@
-//! A running `wharf csi`: kept alive as kubelet keeps a container alive, so that a test may kill it anywhere.
+//! A running `wharf csi`: kept alive as kubelet keeps a container alive, so that a test may kill it
+//! anywhere.
 
 use std::fs::File;
 use std::os::unix::net::UnixStream;
@@ -15,9 +16,11 @@ use nix::unistd::Pid;
 
 use super::BedError;
 
-/// How long a server may take to answer: compiling a component in a debug build on a loaded machine takes seconds.
+/// How long a server may take to answer: compiling a component in a debug build on a loaded machine
+/// takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often death is looked for. `wait` is not used for that: it would take a tracer's stops away from it.
+/// How often death is looked for. `wait` is not used for that: it would take a tracer's stops away
+/// from it.
 const GLANCE: Duration = Duration::from_millis(4);
 /// After this a server that was asked to end is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -37,7 +40,12 @@ pub(super) struct Server {
 pub(super) type Start = Box<dyn Fn() -> Command + Send>;
 
 impl Server {
-    pub(super) fn start(machine: &str, socket: &Path, log: &Path, start: Start) -> Result<Self, BedError> {
+    pub(super) fn start(
+        machine: &str,
+        socket: &Path,
+        log: &Path,
+        start: Start,
+    ) -> Result<Self, BedError> {
         let child = spawn(&start, log)?;
         let pid = Arc::new(AtomicI32::new(pid_of(&child)));
         let mut server = Self {
@@ -49,7 +57,12 @@ impl Server {
             child: Arc::new(Mutex::new(child)),
             keeper: None,
         };
-        let (pid, ended, child, log) = (Arc::clone(&server.pid), Arc::clone(&server.ended), Arc::clone(&server.child), server.log.clone());
+        let (pid, ended, child, log) = (
+            Arc::clone(&server.pid),
+            Arc::clone(&server.ended),
+            Arc::clone(&server.child),
+            server.log.clone(),
+        );
         server.keeper = Some(std::thread::spawn(move || keep(&start, &log, &pid, &ended, &child)));
         server.wait(0)?;
         Ok(server)
@@ -76,7 +89,10 @@ impl Server {
         }
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let last: Vec<&str> = log.lines().rev().take(5).collect();
-        Err(BedError::Silent { machine: self.machine.clone(), why: last.into_iter().rev().collect::<Vec<_>>().join(" | ") })
+        Err(BedError::Silent {
+            machine: self.machine.clone(),
+            why: last.into_iter().rev().collect::<Vec<_>>().join(" | "),
+        })
     }
 }
 
@@ -97,7 +113,8 @@ impl Drop for Server {
     }
 }
 
-/// A server that dies at once again and again is left to it after so many times: the test then hears that nobody answers.
+/// A server that dies at once again and again is left to it after so many times: the test then
+/// hears that nobody answers.
 const RESTARTS: usize = 10_000;
 
 fn keep(start: &Start, log: &Path, pid: &AtomicI32, ended: &AtomicBool, child: &Mutex<Child>) {
@@ -120,11 +137,21 @@ fn keep(start: &Start, log: &Path, pid: &AtomicI32, ended: &AtomicBool, child: &
 }
 
 fn spawn(start: &Start, log: &Path) -> Result<Child, BedError> {
-    let file = File::options().create(true).append(true).open(log).map_err(BedError::system(format!("open {}", log.display())))?;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .map_err(BedError::system(format!("open {}", log.display())))?;
     let error = file.try_clone().map_err(BedError::system("share the log"))?;
     let mut command = start();
     // Out of the process group that Ctrl-C reaches: the bed ends its servers itself.
-    let child = command.stdin(Stdio::null()).stdout(file).stderr(error).process_group(0).spawn().map_err(BedError::system("start wharf csi"))?;
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(error)
+        .process_group(0)
+        .spawn()
+        .map_err(BedError::system("start wharf csi"))?;
     // `log` is `<bed>/<machine>/server.log`.
     if let Some(bed) = log.parent().and_then(Path::parent) {
         super::reaper::note(bed, child.id());
@@ -139,5 +166,6 @@ fn pid_of(child: &Child) -> i32 {
 /// Gone, or a zombie that nobody has asked about.
 fn is_dead(pid: i32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
-    stat.rsplit_once(')').is_none_or(|(_, rest)| matches!(rest.trim_start().chars().next(), Some('Z' | 'X')))
+    stat.rsplit_once(')')
+        .is_none_or(|(_, rest)| matches!(rest.trim_start().chars().next(), Some('Z' | 'X')))
 }

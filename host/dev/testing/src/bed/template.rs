@@ -1,5 +1,6 @@
-//! A filled store to copy. Installing compiles components, which takes seconds in a debug build; a store is a folder that is the whole state,
-//! so one process does it once, with the real `wharf backend install`, and every machine of every bed gets a copy.
+//! A filled store to copy. Installing compiles components, which takes seconds in a debug build; a
+//! store is a folder that is the whole state, so one process does it once, with the real `wharf
+//! backend install`, and every machine of every bed gets a copy.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -23,8 +24,16 @@ pub(super) fn fill(machine: &Machine, parts: &Parts) -> Result<(), BedError> {
         return machine.take_store(&template.store);
     }
     machine.install_all(parts)?;
-    let folder = tempfile::Builder::new().prefix("wharf-store-").tempdir().map_err(BedError::system("make a temporary folder"))?.keep();
-    let made = Template { parts: parts.clone(), store: folder.join("store"), _reaper: Reaper::watch(&folder)? };
+    let folder = tempfile::Builder::new()
+        .prefix("wharf-store-")
+        .tempdir()
+        .map_err(BedError::system("make a temporary folder"))?
+        .keep();
+    let made = Template {
+        parts: parts.clone(),
+        store: folder.join("store"),
+        _reaper: Reaper::watch(&folder)?,
+    };
     machine.copy_store_to(&made.store)?;
     *template = Some(made);
     Ok(())

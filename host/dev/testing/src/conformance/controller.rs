@@ -1,7 +1,10 @@
 //! The rules of `identity` and `controller`.
 
 use wharf_core::error::{Error, ErrorKind};
-use wharf_core::types::{AttachRequest, Attached, CapacityRange, DetachRequest, ExpandRequest, Expanded, NodeId, ValidateRequest, Volume, VolumeId};
+use wharf_core::types::{
+    AttachRequest, Attached, CapacityRange, DetachRequest, ExpandRequest, Expanded, NodeId,
+    ValidateRequest, Volume, VolumeId,
+};
 
 use super::drive::Driven;
 use super::{Case, Memory, Rule, ensure};
@@ -40,12 +43,20 @@ impl Case<'_> {
 
     fn attach(&self, volume: &VolumeId, node: usize, memory: Memory) -> Driven<Attached> {
         let request = self.attach_request(volume, node)?;
-        self.drive(&[volume.as_str()], memory, |progress| self.backend().attach(&self.call(), &request, progress))
+        self.drive(&[volume.as_str()], memory, |progress| {
+            self.backend().attach(&self.call(), &request, progress)
+        })
     }
 
     fn attach_request(&self, volume: &VolumeId, node: usize) -> Result<AttachRequest, String> {
         let capability = self.subject.capability.clone();
-        Ok(AttachRequest { volume: volume.clone(), node: self.node(node)?, capability, read_only: false, context: Vec::new() })
+        Ok(AttachRequest {
+            volume: volume.clone(),
+            node: self.node(node)?,
+            capability,
+            read_only: false,
+            context: Vec::new(),
+        })
     }
 
     fn node(&self, node: usize) -> Result<NodeId, String> {
@@ -54,23 +65,36 @@ impl Case<'_> {
 
     fn detach(&self, volume: &VolumeId, node: Option<NodeId>) -> Driven<()> {
         let request = DetachRequest { volume: volume.clone(), node };
-        self.drive(&[volume.as_str()], Memory::Whole, |progress| self.backend().detach(&self.call(), &request, progress))
+        self.drive(&[volume.as_str()], Memory::Whole, |progress| {
+            self.backend().detach(&self.call(), &request, progress)
+        })
     }
 
     fn delete(&self, volume: &VolumeId, memory: Memory) -> Driven<()> {
-        self.drive(&[volume.as_str()], memory, |progress| self.backend().delete(&self.call(), volume, progress))
+        self.drive(&[volume.as_str()], memory, |progress| {
+            self.backend().delete(&self.call(), volume, progress)
+        })
     }
 
     fn expand(&self, volume: &VolumeId, bytes: u64, memory: Memory) -> Driven<Expanded> {
         let capacity = CapacityRange { required: Some(bytes), limit: None };
-        let request = ExpandRequest { volume: volume.clone(), capacity, capability: Some(self.subject.capability.clone()) };
-        self.drive(&[volume.as_str()], memory, |progress| self.backend().expand(&self.call(), &request, progress))
+        let request = ExpandRequest {
+            volume: volume.clone(),
+            capacity,
+            capability: Some(self.subject.capability.clone()),
+        };
+        self.drive(&[volume.as_str()], memory, |progress| {
+            self.backend().expand(&self.call(), &request, progress)
+        })
     }
 
     fn holders(&self, volume: &VolumeId) -> Result<Vec<NodeId>, String> {
-        let observed = self.observe(&[volume.as_str().to_owned()])?.map_err(|error| error.to_string())?;
+        let observed =
+            self.observe(&[volume.as_str().to_owned()])?.map_err(|error| error.to_string())?;
         let observed = observed.first().ok_or("no observation")?;
-        let both = [0, 1].map(|_| self.backend().holders(&self.call(), observed).map_err(|error| error.to_string()));
+        let both = [0, 1].map(|_| {
+            self.backend().holders(&self.call(), observed).map_err(|error| error.to_string())
+        });
         let [first, second] = both;
         ensure(first == second, || "holders of one observation differ".to_owned())?;
         first
@@ -97,24 +121,37 @@ fn refuses<T>(driven: Driven<T>, kind: ErrorKind, what: &str) -> Result<Error, S
     match driven? {
         Ok(_) => Err(format!("{what}: it was not refused")),
         Err(error) if error.kind == kind => Ok(error),
-        Err(error) => Err(format!("{what}: refused as {:?} and not as {kind:?}: {error}", error.kind)),
+        Err(error) => {
+            Err(format!("{what}: refused as {:?} and not as {kind:?}: {error}", error.kind))
+        }
     }
 }
 
 fn describe(case: &Case<'_>) -> Result<(), String> {
     let again = case.backend().describe(&case.call()).map_err(|error| error.to_string())?;
     ensure(again == case.description, || "two answers differ".to_owned())?;
-    ensure(!again.name.is_empty() && !again.version.is_empty(), || "name or version is empty".to_owned())?;
-    ensure(!again.drivers.is_empty() && again.observe_batch >= 1, || "no driver, or a batch of nothing".to_owned())
+    ensure(!again.name.is_empty() && !again.version.is_empty(), || {
+        "name or version is empty".to_owned()
+    })?;
+    ensure(!again.drivers.is_empty() && again.observe_batch >= 1, || {
+        "no driver, or a batch of nothing".to_owned()
+    })
 }
 
 fn observe_missing(case: &Case<'_>) -> Result<(), String> {
     if !keeps_books(case) {
-        return case.observe(std::slice::from_ref(&case.subject.missing))?.map(drop).map_err(|error| error.to_string());
+        return case
+            .observe(std::slice::from_ref(&case.subject.missing))?
+            .map(drop)
+            .map_err(|error| error.to_string());
     }
     for _ in 0..2 {
-        let observed = case.observe(std::slice::from_ref(&case.subject.missing))?.map_err(|error| error.to_string())?;
-        ensure(observed.iter().all(|one| !one.found), || "what does not exist is found".to_owned())?;
+        let observed = case
+            .observe(std::slice::from_ref(&case.subject.missing))?
+            .map_err(|error| error.to_string())?;
+        ensure(observed.iter().all(|one| !one.found), || {
+            "what does not exist is found".to_owned()
+        })?;
     }
     Ok(())
 }
@@ -130,7 +167,9 @@ fn create(case: &Case<'_>) -> Result<(), String> {
         ensure(again.context == first.context, || "the context differs".to_owned())?;
     }
     let small = first.capacity_bytes != 0 && first.capacity_bytes < case.subject.bytes;
-    ensure(!small, || format!("it has {} bytes, asked for were {}", first.capacity_bytes, case.subject.bytes))?;
+    ensure(!small, || {
+        format!("it has {} bytes, asked for were {}", first.capacity_bytes, case.subject.bytes)
+    })?;
     case.remove(&first.id)
 }
 
@@ -142,20 +181,29 @@ fn create_incompatible(case: &Case<'_>) -> Result<(), String> {
     let mut request = case.create_request("incompatible");
     request.capacity.required = Some(case.subject.bytes * 2);
     for _ in 0..2 {
-        let driven = case.drive(&[], Memory::Whole, |progress| case.backend().create(&case.call(), &request, progress));
+        let driven = case.drive(&[], Memory::Whole, |progress| {
+            case.backend().create(&case.call(), &request, progress)
+        });
         refuses(driven, ErrorKind::AlreadyExists, "twice the size")?;
     }
     case.remove(&volume.id)
 }
 
 fn create_unknown_parameter(case: &Case<'_>) -> Result<(), String> {
-    let Some(unknown) = case.subject.unknown_parameter.as_ref().filter(|_| case.can("create")) else { return Ok(()) };
+    let Some(unknown) = case.subject.unknown_parameter.as_ref().filter(|_| case.can("create"))
+    else {
+        return Ok(());
+    };
     let mut request = case.create_request("parameter");
     request.parameters.push((unknown.clone(), "x".to_owned()));
     for _ in 0..2 {
-        let driven = case.drive(&[], Memory::Whole, |progress| case.backend().create(&case.call(), &request, progress));
+        let driven = case.drive(&[], Memory::Whole, |progress| {
+            case.backend().create(&case.call(), &request, progress)
+        });
         let error = refuses(driven, ErrorKind::InvalidArgument, unknown)?;
-        ensure(error.message.contains(unknown.as_str()), || format!("the message does not name it: {error}"))?;
+        ensure(error.message.contains(unknown.as_str()), || {
+            format!("the message does not name it: {error}")
+        })?;
     }
     Ok(())
 }
@@ -165,13 +213,23 @@ fn create_impossible_range(case: &Case<'_>) -> Result<(), String> {
         return Ok(());
     }
     let mut request = case.create_request("range");
-    request.capacity = CapacityRange { required: Some(case.subject.bytes + 1), limit: Some(case.subject.bytes + 2) };
-    let driven = case.drive(&[], Memory::Whole, |progress| case.backend().create(&case.call(), &request, progress));
+    request.capacity = CapacityRange {
+        required: Some(case.subject.bytes + 1),
+        limit: Some(case.subject.bytes + 2),
+    };
+    let driven = case.drive(&[], Memory::Whole, |progress| {
+        case.backend().create(&case.call(), &request, progress)
+    });
     match driven? {
         Err(error) if error.kind == ErrorKind::OutOfRange => Ok(()),
         Err(error) => Err(format!("refused as {:?}: {error}", error.kind)),
         // A backend that can make volumes of any size may well have one.
-        Ok(volume) if (case.subject.bytes + 1..=case.subject.bytes + 2).contains(&volume.capacity_bytes) => case.remove(&volume.id),
+        Ok(volume)
+            if (case.subject.bytes + 1..=case.subject.bytes + 2)
+                .contains(&volume.capacity_bytes) =>
+        {
+            case.remove(&volume.id)
+        }
         Ok(volume) => Err(format!("it made a volume of {} bytes", volume.capacity_bytes)),
     }
 }
@@ -183,7 +241,10 @@ fn new_volume(case: &Case<'_>) -> Result<(), String> {
     let volume = case.volume("new")?;
     let observed = case.observe(&[volume.id.as_str().to_owned(), case.subject.missing.clone()]);
     if case.description.observe_batch >= 2 {
-        let found: Vec<bool> = must(observed, "observe")?.iter().map(|one| one.found == (one.id == volume.id.as_str())).collect();
+        let found: Vec<bool> = must(observed, "observe")?
+            .iter()
+            .map(|one| one.found == (one.id == volume.id.as_str()))
+            .collect();
         ensure(found == [true, true], || "what exists and what does not are mixed up".to_owned())?;
     }
     if case.can("attach") {
@@ -218,9 +279,15 @@ fn attach_held(case: &Case<'_>) -> Result<(), String> {
     let volume = case.volume("held")?;
     must(case.attach(&volume.id, 0, Memory::Whole), "attach")?;
     for _ in 0..2 {
-        let error = refuses(case.attach(&volume.id, 1, Memory::Whole), ErrorKind::FailedPrecondition, "attach to a second node")?;
+        let error = refuses(
+            case.attach(&volume.id, 1, Memory::Whole),
+            ErrorKind::FailedPrecondition,
+            "attach to a second node",
+        )?;
         let holder = case.node(0)?;
-        ensure(error.to_string().contains(holder.as_str()), || format!("the error does not name {holder}: {error}"))?;
+        ensure(error.to_string().contains(holder.as_str()), || {
+            format!("the error does not name {holder}: {error}")
+        })?;
     }
     let holders = case.holders(&volume.id)?;
     ensure(holders == [case.node(0)?], || format!("afterwards holders are {holders:?}"))?;
@@ -273,7 +340,11 @@ fn delete_in_use(case: &Case<'_>) -> Result<(), String> {
     let volume = case.volume("in-use")?;
     must(case.attach(&volume.id, 0, Memory::Whole), "attach")?;
     for _ in 0..2 {
-        refuses(case.delete(&volume.id, Memory::Whole), ErrorKind::FailedPrecondition, "delete while attached")?;
+        refuses(
+            case.delete(&volume.id, Memory::Whole),
+            ErrorKind::FailedPrecondition,
+            "delete while attached",
+        )?;
     }
     let holders = case.holders(&volume.id)?;
     ensure(holders == [case.node(0)?], || format!("afterwards holders are {holders:?}"))?;
@@ -290,10 +361,13 @@ fn delete(case: &Case<'_>) -> Result<(), String> {
     }
     must(case.delete(&case.missing(), Memory::Whole), "delete of a missing volume")?;
     let observed = must(case.observe(&[volume.id.as_str().to_owned()]), "observe")?;
-    ensure(!keeps_books(case) || observed.iter().all(|one| !one.found), || "it is still found".to_owned())
+    ensure(!keeps_books(case) || observed.iter().all(|one| !one.found), || {
+        "it is still found".to_owned()
+    })
 }
 
-/// Whether the backend can tell what exists. One that neither attaches nor lists may well be a rule by which names become folders.
+/// Whether the backend can tell what exists. One that neither attaches nor lists may well be a rule
+/// by which names become folders.
 fn keeps_books(case: &Case<'_>) -> bool {
     case.can("attach") || case.can("list")
 }
@@ -306,10 +380,14 @@ fn expand(case: &Case<'_>) -> Result<(), String> {
     let larger = case.subject.bytes * 2;
     for memory in [Memory::LostAtFirst, Memory::Whole] {
         let expanded = must(case.expand(&volume.id, larger, memory), "expand")?;
-        ensure(expanded.capacity_bytes >= larger, || format!("it has {} bytes", expanded.capacity_bytes))?;
+        ensure(expanded.capacity_bytes >= larger, || {
+            format!("it has {} bytes", expanded.capacity_bytes)
+        })?;
     }
     let same = must(case.expand(&volume.id, case.subject.bytes, Memory::Whole), "expand to less")?;
-    ensure(same.capacity_bytes >= larger, || format!("it shrank to {} bytes", same.capacity_bytes))?;
+    ensure(same.capacity_bytes >= larger, || {
+        format!("it shrank to {} bytes", same.capacity_bytes)
+    })?;
     case.remove(&volume.id)
 }
 
@@ -317,7 +395,12 @@ fn expand_missing(case: &Case<'_>) -> Result<(), String> {
     if !case.can("expand") {
         return Ok(());
     }
-    refuses(case.expand(&case.missing(), case.subject.bytes, Memory::Whole), ErrorKind::NotFound, "expand").map(drop)
+    refuses(
+        case.expand(&case.missing(), case.subject.bytes, Memory::Whole),
+        ErrorKind::NotFound,
+        "expand",
+    )
+    .map(drop)
 }
 
 fn validate(case: &Case<'_>) -> Result<(), String> {
@@ -327,7 +410,9 @@ fn validate(case: &Case<'_>) -> Result<(), String> {
     let volume = case.volume("validate")?;
     for _ in 0..2 {
         let validated = must(validation(case, &volume.id), "validate")?;
-        ensure(validated.confirmed, || format!("what was created is not confirmed: {}", validated.message))?;
+        ensure(validated.confirmed, || {
+            format!("what was created is not confirmed: {}", validated.message)
+        })?;
     }
     if keeps_books(case) {
         refuses(validation(case, &case.missing()), ErrorKind::NotFound, "validate")?;
@@ -336,10 +421,16 @@ fn validate(case: &Case<'_>) -> Result<(), String> {
 }
 
 fn validation(case: &Case<'_>, volume: &VolumeId) -> Driven<wharf_core::types::Validated> {
-    let request =
-        ValidateRequest { volume: volume.clone(), context: Vec::new(), parameters: Vec::new(), capabilities: vec![case.subject.capability.clone()] };
+    let request = ValidateRequest {
+        volume: volume.clone(),
+        context: Vec::new(),
+        parameters: Vec::new(),
+        capabilities: vec![case.subject.capability.clone()],
+    };
     case.drive(&[volume.as_str()], Memory::Whole, |progress| {
-        case.backend().validate(&case.call(), &request, &progress.observed).map(wharf_core::types::Answer::Done)
+        case.backend()
+            .validate(&case.call(), &request, &progress.observed)
+            .map(wharf_core::types::Answer::Done)
     })
 }
 
@@ -366,7 +457,10 @@ fn all_listed(case: &Case<'_>) -> Result<Vec<VolumeId>, String> {
     const MAX_PAGES: usize = 10_000;
     let (mut ids, mut token) = (Vec::new(), None::<String>);
     for _ in 0..MAX_PAGES {
-        let page = case.backend().list(&case.call(), 1, token.as_deref()).map_err(|error| error.to_string())?;
+        let page = case
+            .backend()
+            .list(&case.call(), 1, token.as_deref())
+            .map_err(|error| error.to_string())?;
         ensure(page.volumes.len() <= 1, || format!("a page of one has {}", page.volumes.len()))?;
         ids.extend(page.volumes.into_iter().map(|volume| volume.id));
         token = page.next_token;

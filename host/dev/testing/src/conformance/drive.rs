@@ -1,4 +1,5 @@
-//! A backend's operation driven to its end, the way the host does it: observe, decide, wait, repeat.
+//! A backend's operation driven to its end, the way the host does it: observe, decide, wait,
+//! repeat.
 
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ const SHORTEST: Duration = Duration::from_millis(5);
 pub enum Memory {
     /// Everything, as a host that lives.
     Whole,
-    /// Nothing for the first steps: each is the first of a host that was killed after the one before. Then the host lives.
+    /// Nothing for the first steps: each is the first of a host that was killed after the one
+    /// before. Then the host lives.
     LostAtFirst,
 }
 
@@ -33,7 +35,12 @@ pub(crate) type Driven<T> = Result<Result<T, Error>, String>;
 
 impl Case<'_> {
     /// Drives to the end. The outer error is a broken rule, the inner one the backend's answer.
-    pub(crate) fn drive<T>(&self, ids: &[&str], memory: Memory, step: impl Fn(&Progress) -> Result<Answer<T>, Error>) -> Driven<T> {
+    pub(crate) fn drive<T>(
+        &self,
+        ids: &[&str],
+        memory: Memory,
+        step: impl Fn(&Progress) -> Result<Answer<T>, Error>,
+    ) -> Driven<T> {
         let first: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
         let (mut watch, mut resume) = (first.clone(), None);
         for number in 0..MAX_STEPS {
@@ -77,8 +84,10 @@ impl Case<'_> {
             Ok(observed) => observed,
             Err(error) => return check_error(&error).map(|()| Err(error)),
         };
-        let (mut has, mut wants): (Vec<&str>, Vec<&str>) =
-            (observed.iter().map(|one| one.id.as_str()).collect(), ids.iter().map(String::as_str).collect());
+        let (mut has, mut wants): (Vec<&str>, Vec<&str>) = (
+            observed.iter().map(|one| one.id.as_str()).collect(),
+            ids.iter().map(String::as_str).collect(),
+        );
         has.sort_unstable();
         wants.sort_unstable();
         if has != wants {
@@ -100,7 +109,9 @@ fn check_pending(pending: &Pending) -> Result<(), String> {
         return Err("a pending answer does not say what is waited for".to_owned());
     }
     match &pending.resume {
-        Some(resume) if resume.len() > MAX_RESUME => Err(format!("a resume token has {} bytes", resume.len())),
+        Some(resume) if resume.len() > MAX_RESUME => {
+            Err(format!("a resume token has {} bytes", resume.len()))
+        }
         _ => Ok(()),
     }
 }

@@ -2,7 +2,9 @@
 
 use wharf_core::error::Error;
 use wharf_core::plan::{MAX_STEPS, Plan};
-use wharf_core::types::{AccessType, NodeExpandRequest, PublishRequest, StageRequest, TranslateRequest, Volume};
+use wharf_core::types::{
+    AccessType, NodeExpandRequest, PublishRequest, StageRequest, TranslateRequest, Volume,
+};
 
 use super::{Case, Rule, ensure};
 
@@ -33,7 +35,11 @@ fn raw_plans(case: &Case<'_>) -> Result<(), String> {
     // A backend of shared folders refuses raw devices, which is fine.
     if let Ok(plans) = all_plans(case, &volume, &AccessType::Block) {
         for plan in plans {
-            let bad = plan.steps.iter().map(wharf_core::plan::Step::word).find(|word| matches!(*word, "format" | "check" | "grow" | "mount-device"));
+            let bad = plan
+                .steps
+                .iter()
+                .map(wharf_core::plan::Step::word)
+                .find(|word| matches!(*word, "format" | "check" | "grow" | "mount-device"));
             ensure(bad.is_none(), || format!("`{}` has the step {bad:?}", plan.summary))?;
         }
     }
@@ -60,9 +66,17 @@ fn case_end(case: &Case<'_>, volume: &Volume) -> Result<(), String> {
 }
 
 fn all_plans(case: &Case<'_>, volume: &Volume, access: &AccessType) -> Result<Vec<Plan>, String> {
-    let capability = wharf_core::types::Capability { access: access.clone(), mode: case.subject.capability.mode };
+    let capability = wharf_core::types::Capability {
+        access: access.clone(),
+        mode: case.subject.capability.mode,
+    };
     let (context, id) = (volume.context.clone(), volume.id.clone());
-    let stage = StageRequest { volume: id.clone(), capability: capability.clone(), context: context.clone(), publish_context: Vec::new() };
+    let stage = StageRequest {
+        volume: id.clone(),
+        capability: capability.clone(),
+        context: context.clone(),
+        publish_context: Vec::new(),
+    };
     let publish = PublishRequest {
         volume: id.clone(),
         capability: capability.clone(),
@@ -70,7 +84,12 @@ fn all_plans(case: &Case<'_>, volume: &Volume, access: &AccessType) -> Result<Ve
         context: context.clone(),
         publish_context: Vec::new(),
     };
-    let expand = NodeExpandRequest { volume: id, capability: Some(capability), required_bytes: case.subject.bytes, context };
+    let expand = NodeExpandRequest {
+        volume: id,
+        capability: Some(capability),
+        required_bytes: case.subject.bytes,
+        context,
+    };
     let mut plans = Vec::new();
     if case.can("stage") {
         plans.push(twice(|| case.backend().plan_stage(&case.call(), &stage))?);
@@ -83,15 +102,25 @@ fn all_plans(case: &Case<'_>, volume: &Volume, access: &AccessType) -> Result<Ve
 }
 
 fn twice(plan: impl Fn() -> Result<Plan, Error>) -> Result<Plan, String> {
-    let (first, second) = (plan().map_err(|error| error.to_string())?, plan().map_err(|error| error.to_string())?);
-    ensure(first == second, || format!("`{}` is planned differently the second time", first.summary))?;
-    ensure(first.steps.len() <= MAX_STEPS, || format!("`{}` has {} steps", first.summary, first.steps.len()))?;
+    let (first, second) =
+        (plan().map_err(|error| error.to_string())?, plan().map_err(|error| error.to_string())?);
+    ensure(first == second, || {
+        format!("`{}` is planned differently the second time", first.summary)
+    })?;
+    ensure(first.steps.len() <= MAX_STEPS, || {
+        format!("`{}` has {} steps", first.summary, first.steps.len())
+    })?;
     ensure(!first.summary.is_empty(), || "a plan does not say what it is for".to_owned())?;
     Ok(first)
 }
 
 fn translate(case: &Case<'_>) -> Result<(), String> {
-    let request = TranslateRequest { driver: "nobody/nothing".to_owned(), options: Vec::new(), volume_name: "pv".to_owned() };
-    let ask = || case.backend().translate(&case.call(), &request).map_err(|error| error.to_string());
+    let request = TranslateRequest {
+        driver: "nobody/nothing".to_owned(),
+        options: Vec::new(),
+        volume_name: "pv".to_owned(),
+    };
+    let ask =
+        || case.backend().translate(&case.call(), &request).map_err(|error| error.to_string());
     ensure(ask() == ask(), || "two answers differ".to_owned())
 }

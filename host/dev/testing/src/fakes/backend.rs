@@ -6,8 +6,9 @@ use wharf_core::Error;
 use wharf_core::plan::{FindDevice, Mount, MountSource, Plan, Step};
 use wharf_core::ports::{Backend, Call, Instant};
 use wharf_core::types::{
-    AccessType, Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, DriverName, ExpandRequest, Expanded, Listed,
-    NodeDescription, NodeExpandRequest, NodeId, Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated,
+    AccessType, Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest,
+    DriverName, ExpandRequest, Expanded, Listed, NodeDescription, NodeExpandRequest, NodeId,
+    Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated,
     ValidateRequest, Validated, Volume, VolumeId,
 };
 
@@ -17,12 +18,22 @@ use super::journal::{Journal, Seen};
 use super::lock;
 
 /// Everything that the core's ports can do today.
-const CAPABILITIES: &[&str] =
-    &["create", "attach", "attach-read-only", "expand", "expand-node", "list", "stage", "topology", "single-node-multi-writer"];
+const CAPABILITIES: &[&str] = &[
+    "create",
+    "attach",
+    "attach-read-only",
+    "expand",
+    "expand-node",
+    "list",
+    "stage",
+    "topology",
+    "single-node-multi-writer",
+];
 /// The key of its topology segments.
 const ZONE_KEY: &str = "topology.fake.example/zone";
 
-/// Serves disk-like volumes of one driver from memory. The node `node-1` is the one it runs on; `node-2` exists too.
+/// Serves disk-like volumes of one driver from memory. The node `node-1` is the one it runs on;
+/// `node-2` exists too.
 #[derive(Debug)]
 pub struct FakeBackend {
     cloud: Mutex<FakeCloud>,
@@ -41,7 +52,10 @@ impl FakeBackend {
             description: Mutex::new(Description {
                 name: "fake".into(),
                 version: "1.2.3".into(),
-                drivers: vec![DriverName { name: driver.to_owned(), flexvolume: vec!["fake/disk".into()] }],
+                drivers: vec![DriverName {
+                    name: driver.to_owned(),
+                    flexvolume: vec!["fake/disk".into()],
+                }],
                 capabilities: CAPABILITIES.iter().map(|word| (*word).to_owned()).collect(),
                 topology_keys: vec![ZONE_KEY.into()],
                 observe_batch: 100,
@@ -51,7 +65,8 @@ impl FakeBackend {
 
     /// Says from now on that it can do just this.
     pub fn offer(&self, capabilities: &[&str]) {
-        lock(&self.description).capabilities = capabilities.iter().map(|word| (*word).to_owned()).collect();
+        lock(&self.description).capabilities =
+            capabilities.iter().map(|word| (*word).to_owned()).collect();
     }
 
     /// Operations that take time answer `pending` so often before they are done.
@@ -79,7 +94,8 @@ impl FakeBackend {
         self.journal.fail_at(position, error);
     }
 
-    /// Calls of `verb` stop before they do anything, until the hold is dropped or they are cancelled.
+    /// Calls of `verb` stop before they do anything, until the hold is dropped or they are
+    /// cancelled.
     pub fn hold(&self, verb: &str) -> Hold {
         self.journal.hold(verb)
     }
@@ -117,42 +133,77 @@ impl Backend for FakeBackend {
         Ok(String::from_utf8_lossy(&observed.state).lines().map(NodeId::new).collect())
     }
 
-    fn create(&self, call: &Call, request: &CreateRequest, progress: &Progress) -> Result<Answer<Volume>, Error> {
+    fn create(
+        &self,
+        call: &Call,
+        request: &CreateRequest,
+        progress: &Progress,
+    ) -> Result<Answer<Volume>, Error> {
         self.journal.see(Seen::Create(request.clone()));
         self.journal.enter(call, "create")?;
         lock(&self.cloud).create(request, progress)
     }
 
-    fn delete(&self, call: &Call, volume: &VolumeId, progress: &Progress) -> Result<Answer<()>, Error> {
+    fn delete(
+        &self,
+        call: &Call,
+        volume: &VolumeId,
+        progress: &Progress,
+    ) -> Result<Answer<()>, Error> {
         self.journal.enter(call, "delete")?;
         lock(&self.cloud).delete(volume, progress)
     }
 
-    fn attach(&self, call: &Call, request: &AttachRequest, progress: &Progress) -> Result<Answer<Attached>, Error> {
+    fn attach(
+        &self,
+        call: &Call,
+        request: &AttachRequest,
+        progress: &Progress,
+    ) -> Result<Answer<Attached>, Error> {
         self.journal.see(Seen::Attach(request.clone()));
         self.journal.enter(call, "attach")?;
         lock(&self.cloud).attach(request, progress)
     }
 
-    fn detach(&self, call: &Call, request: &DetachRequest, progress: &Progress) -> Result<Answer<()>, Error> {
+    fn detach(
+        &self,
+        call: &Call,
+        request: &DetachRequest,
+        progress: &Progress,
+    ) -> Result<Answer<()>, Error> {
         self.journal.enter(call, "detach")?;
         lock(&self.cloud).detach(request, progress)
     }
 
-    fn expand(&self, call: &Call, request: &ExpandRequest, progress: &Progress) -> Result<Answer<Expanded>, Error> {
+    fn expand(
+        &self,
+        call: &Call,
+        request: &ExpandRequest,
+        progress: &Progress,
+    ) -> Result<Answer<Expanded>, Error> {
         self.journal.see(Seen::Expand(request.clone()));
         self.journal.enter(call, "expand")?;
         lock(&self.cloud).expand(request, progress)
     }
 
-    fn validate(&self, call: &Call, request: &ValidateRequest, _observed: &[Observation]) -> Result<Validated, Error> {
+    fn validate(
+        &self,
+        call: &Call,
+        request: &ValidateRequest,
+        _observed: &[Observation],
+    ) -> Result<Validated, Error> {
         self.journal.see(Seen::Validate(request.clone()));
         self.journal.enter(call, "validate")?;
         lock(&self.cloud).check_exists(&request.volume)?;
         Ok(Validated { confirmed: true, message: String::new() })
     }
 
-    fn list(&self, call: &Call, max_entries: u32, starting_token: Option<&str>) -> Result<Listed, Error> {
+    fn list(
+        &self,
+        call: &Call,
+        max_entries: u32,
+        starting_token: Option<&str>,
+    ) -> Result<Listed, Error> {
         self.journal.enter(call, "list")?;
         lock(&self.cloud).list(max_entries, starting_token)
     }
@@ -170,7 +221,12 @@ impl Backend for FakeBackend {
         if let AccessType::Mount { fs_type, flags } = &request.capability.access {
             let fs_type = if fs_type.is_empty() { "ext4".to_owned() } else { fs_type.clone() };
             steps.push(Step::Format { fs_type: fs_type.clone(), arguments: Vec::new() });
-            steps.push(Step::Mount(Mount { source: MountSource::Device, fs_type, flags: flags.clone(), read_only: false }));
+            steps.push(Step::Mount(Mount {
+                source: MountSource::Device,
+                fs_type,
+                flags: flags.clone(),
+                read_only: false,
+            }));
         }
         Ok(plan("stage", &request.volume, steps))
     }
@@ -181,7 +237,12 @@ impl Backend for FakeBackend {
         let read_only = request.read_only || request.capability.mode.is_read_only();
         let steps = match request.capability.access {
             AccessType::Mount { .. } => {
-                vec![Step::Mount(Mount { source: MountSource::Staged, fs_type: String::new(), flags: Vec::new(), read_only })]
+                vec![Step::Mount(Mount {
+                    source: MountSource::Staged,
+                    fs_type: String::new(),
+                    flags: Vec::new(),
+                    read_only,
+                })]
             }
             AccessType::Block => vec![find(&request.volume, 0), Step::BlockDevice { read_only }],
         };
@@ -192,7 +253,8 @@ impl Backend for FakeBackend {
         self.journal.see(Seen::PlanExpand(request.clone()));
         self.journal.enter(call, "plan-expand")?;
         let mut steps = vec![find(&request.volume, request.required_bytes)];
-        if !matches!(&request.capability, Some(capability) if capability.access == AccessType::Block) {
+        if !matches!(&request.capability, Some(capability) if capability.access == AccessType::Block)
+        {
             steps.push(Step::Grow { fs_type: String::new() });
         }
         Ok(plan("expand", &request.volume, steps))
@@ -200,14 +262,22 @@ impl Backend for FakeBackend {
 
     fn translate(&self, call: &Call, request: &TranslateRequest) -> Result<Translated, Error> {
         self.journal.enter(call, "translate")?;
-        let id = request.options.iter().find(|(key, _)| key.eq_ignore_ascii_case("volumeId")).map(|(_, value)| value);
+        let id = request
+            .options
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case("volumeId"))
+            .map(|(_, value)| value);
         let id = id.ok_or_else(|| Error::invalid("the option `volumeId` is missing"))?;
         Ok(Translated { volume: VolumeId::new(id), context: request.options.clone() })
     }
 }
 
 fn find(volume: &VolumeId, minimum_bytes: u64) -> Step {
-    Step::FindDevice(FindDevice { serial: volume.to_string(), links: vec![format!("virtio-{volume}")], minimum_bytes })
+    Step::FindDevice(FindDevice {
+        serial: volume.to_string(),
+        links: vec![format!("virtio-{volume}")],
+        minimum_bytes,
+    })
 }
 
 fn plan(verb: &str, volume: &VolumeId, steps: Vec<Step>) -> Plan {

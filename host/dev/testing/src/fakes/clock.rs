@@ -7,7 +7,8 @@ use wharf_core::ports::{Call, Clock, Instant};
 
 use super::lock;
 
-/// Time that stands still except in [`Clock::sleep`], which returns at once and lets as much time pass.
+/// Time that stands still except in [`Clock::sleep`], which returns at once and lets as much time
+/// pass.
 #[derive(Debug, Default)]
 pub struct FakeClock {
     now: Mutex<Duration>,

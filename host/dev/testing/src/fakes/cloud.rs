@@ -1,10 +1,11 @@
-//! The cloud behind [`super::FakeBackend`]: volumes, who holds them, and refusals in the terms of the contract.
+//! The cloud behind [`super::FakeBackend`]: volumes, who holds them, and refusals in the terms of
+//! the contract.
 
 use std::collections::BTreeMap;
 
 use wharf_core::types::{
-    Answer, AttachRequest, Attached, CapacityRange, CreateRequest, DetachRequest, ExpandRequest, Expanded, Listed, NodeId, Observation, Parameters,
-    Pending, Progress, Volume, VolumeId,
+    Answer, AttachRequest, Attached, CapacityRange, CreateRequest, DetachRequest, ExpandRequest,
+    Expanded, Listed, NodeId, Observation, Parameters, Pending, Progress, Volume, VolumeId,
 };
 use wharf_core::{Blame, Error, ErrorKind};
 
@@ -34,11 +35,16 @@ impl FakeCloud {
         Self { nodes, zone, ..Self::default() }
     }
 
-    pub(crate) fn create(&mut self, request: &CreateRequest, progress: &Progress) -> Result<Answer<Volume>, Error> {
+    pub(crate) fn create(
+        &mut self,
+        request: &CreateRequest,
+        progress: &Progress,
+    ) -> Result<Answer<Volume>, Error> {
         if request.source.is_some() {
             return Err(Error::invalid("a volume can only be made empty here"));
         }
-        if let Some(existing) = self.volumes.values().find(|existing| existing.name == request.name) {
+        if let Some(existing) = self.volumes.values().find(|existing| existing.name == request.name)
+        {
             if request.capacity.contains(existing.volume.capacity_bytes) {
                 return Ok(Answer::Done(existing.volume.clone()));
             }
@@ -56,18 +62,30 @@ impl FakeCloud {
             id: VolumeId::new(format!("vol-{}", self.created)),
             capacity_bytes: size_for(request.capacity)?,
             context: vec![("fake/kind".into(), "disk".into())],
-            topology: request.topology.as_ref().map(|_| vec![self.zone.clone()]).unwrap_or_default(),
+            topology: request
+                .topology
+                .as_ref()
+                .map(|_| vec![self.zone.clone()])
+                .unwrap_or_default(),
             source: None,
             attached_to: Vec::new(),
         };
-        self.volumes.insert(volume.id.to_string(), FakeVolume { name: request.name.clone(), volume: volume.clone(), readers: Vec::new() });
+        self.volumes.insert(
+            volume.id.to_string(),
+            FakeVolume { name: request.name.clone(), volume: volume.clone(), readers: Vec::new() },
+        );
         Ok(Answer::Done(volume))
     }
 
-    pub(crate) fn delete(&mut self, id: &VolumeId, progress: &Progress) -> Result<Answer<()>, Error> {
+    pub(crate) fn delete(
+        &mut self,
+        id: &VolumeId,
+        progress: &Progress,
+    ) -> Result<Answer<()>, Error> {
         let Some(found) = self.volumes.get(id.as_str()) else { return Ok(Answer::Done(())) };
         if let Some(holder) = found.volume.attached_to.first() {
-            return Err(Error::precondition(format!("{id} is attached to {holder}")).with_hint("detach it first"));
+            return Err(Error::precondition(format!("{id} is attached to {holder}"))
+                .with_hint("detach it first"));
         }
         if let Some(pending) = self.round(progress) {
             return Ok(Answer::Pending(pending));
@@ -76,22 +94,32 @@ impl FakeCloud {
         Ok(Answer::Done(()))
     }
 
-    pub(crate) fn attach(&mut self, request: &AttachRequest, progress: &Progress) -> Result<Answer<Attached>, Error> {
+    pub(crate) fn attach(
+        &mut self,
+        request: &AttachRequest,
+        progress: &Progress,
+    ) -> Result<Answer<Attached>, Error> {
         if !self.nodes.contains(&request.node) {
             return Err(Error::not_found(format!("there is no node {}", request.node)));
         }
         let found = self.volume(&request.volume)?;
-        let (holders, reads_only) = (found.volume.attached_to.clone(), found.readers.contains(&request.node));
-        let attached = Attached { publish_context: vec![("fake/serial".into(), request.volume.to_string())] };
+        let (holders, reads_only) =
+            (found.volume.attached_to.clone(), found.readers.contains(&request.node));
+        let attached =
+            Attached { publish_context: vec![("fake/serial".into(), request.volume.to_string())] };
         if holders.contains(&request.node) && reads_only != request.read_only {
-            let why = format!("{} is attached to {} with another read-only setting", request.volume, request.node);
+            let why = format!(
+                "{} is attached to {} with another read-only setting",
+                request.volume, request.node
+            );
             return Err(Error::new(ErrorKind::AlreadyExists, Blame::User, why));
         }
         if holders.contains(&request.node) {
             return Ok(Answer::Done(attached));
         }
         if let Some(holder) = holders.first().filter(|_| !request.capability.mode.is_multi_node()) {
-            return Err(Error::precondition(format!("{} is attached to {holder}", request.volume)).with_hint("detach it there first"));
+            return Err(Error::precondition(format!("{} is attached to {holder}", request.volume))
+                .with_hint("detach it there first"));
         }
         if let Some(pending) = self.round(progress) {
             return Ok(Answer::Pending(pending));
@@ -104,9 +132,16 @@ impl FakeCloud {
         Ok(Answer::Done(attached))
     }
 
-    pub(crate) fn detach(&mut self, request: &DetachRequest, progress: &Progress) -> Result<Answer<()>, Error> {
+    pub(crate) fn detach(
+        &mut self,
+        request: &DetachRequest,
+        progress: &Progress,
+    ) -> Result<Answer<()>, Error> {
         let leaves = |node: &NodeId| request.node.as_ref().is_none_or(|only| only == node);
-        let is_attached = self.volumes.get(request.volume.as_str()).is_some_and(|found| found.volume.attached_to.iter().any(leaves));
+        let is_attached = self
+            .volumes
+            .get(request.volume.as_str())
+            .is_some_and(|found| found.volume.attached_to.iter().any(leaves));
         if !is_attached {
             return Ok(Answer::Done(()));
         }
@@ -119,11 +154,18 @@ impl FakeCloud {
         Ok(Answer::Done(()))
     }
 
-    pub(crate) fn expand(&mut self, request: &ExpandRequest, progress: &Progress) -> Result<Answer<Expanded>, Error> {
+    pub(crate) fn expand(
+        &mut self,
+        request: &ExpandRequest,
+        progress: &Progress,
+    ) -> Result<Answer<Expanded>, Error> {
         let has = self.volume(&request.volume)?.volume.capacity_bytes;
         let wants = size_for(request.capacity)?;
         if has >= wants {
-            return Ok(Answer::Done(Expanded { capacity_bytes: has, node_expansion_required: true }));
+            return Ok(Answer::Done(Expanded {
+                capacity_bytes: has,
+                node_expansion_required: true,
+            }));
         }
         if let Some(pending) = self.round(progress) {
             return Ok(Answer::Pending(pending));
@@ -135,17 +177,37 @@ impl FakeCloud {
     pub(crate) fn list(&self, max_entries: u32, token: Option<&str>) -> Result<Listed, Error> {
         let start = match token {
             None => 0,
-            Some(token) => token.parse::<usize>().map_err(|_| Error::aborted(format!("`{token}` is not a token of this list")))?,
+            Some(token) => token
+                .parse::<usize>()
+                .map_err(|_| Error::aborted(format!("`{token}` is not a token of this list")))?,
         };
-        let page = if max_entries == 0 { usize::MAX } else { usize::try_from(max_entries).unwrap_or(usize::MAX) };
-        let volumes: Vec<_> = self.volumes.values().skip(start).take(page).map(|found| found.volume.clone()).collect();
+        let page = if max_entries == 0 {
+            usize::MAX
+        } else {
+            usize::try_from(max_entries).unwrap_or(usize::MAX)
+        };
+        let volumes: Vec<_> = self
+            .volumes
+            .values()
+            .skip(start)
+            .take(page)
+            .map(|found| found.volume.clone())
+            .collect();
         let end = start + volumes.len();
         Ok(Listed { volumes, next_token: (end < self.volumes.len()).then(|| end.to_string()) })
     }
 
     pub(crate) fn observe(&self, id: &str) -> Observation {
-        let holders: Vec<_> = self.volumes.get(id).map(|found| found.volume.attached_to.iter().map(NodeId::as_str).collect()).unwrap_or_default();
-        Observation { id: id.to_owned(), found: self.volumes.contains_key(id), state: holders.join("\n").into_bytes() }
+        let holders: Vec<_> = self
+            .volumes
+            .get(id)
+            .map(|found| found.volume.attached_to.iter().map(NodeId::as_str).collect())
+            .unwrap_or_default();
+        Observation {
+            id: id.to_owned(),
+            found: self.volumes.contains_key(id),
+            state: holders.join("\n").into_bytes(),
+        }
     }
 
     pub(crate) fn check_exists(&self, id: &VolumeId) -> Result<(), Error> {
@@ -153,7 +215,10 @@ impl FakeCloud {
     }
 
     pub(crate) fn adopt(&mut self, volume: Volume) {
-        self.volumes.insert(volume.id.to_string(), FakeVolume { name: volume.id.to_string(), volume, readers: Vec::new() });
+        self.volumes.insert(
+            volume.id.to_string(),
+            FakeVolume { name: volume.id.to_string(), volume, readers: Vec::new() },
+        );
     }
 
     pub(crate) fn volumes(&self) -> Vec<Volume> {
@@ -170,7 +235,8 @@ impl FakeCloud {
 
     /// The token counts the rounds that are over.
     fn round(&self, progress: &Progress) -> Option<Pending> {
-        let over = progress.resume.as_deref().and_then(|token| token.parse::<u32>().ok()).unwrap_or(0);
+        let over =
+            progress.resume.as_deref().and_then(|token| token.parse::<u32>().ok()).unwrap_or(0);
         (over < self.rounds).then(|| Pending {
             after_ms: 1000,
             watch: Vec::new(),
@@ -185,7 +251,9 @@ fn missing(id: &VolumeId) -> Error {
 }
 
 fn size_for(range: CapacityRange) -> Result<u64, Error> {
-    let size = range.required.unwrap_or_else(|| range.limit.map_or(DEFAULT_BYTES, |limit| limit.min(DEFAULT_BYTES)));
+    let size = range
+        .required
+        .unwrap_or_else(|| range.limit.map_or(DEFAULT_BYTES, |limit| limit.min(DEFAULT_BYTES)));
     if range.contains(size) {
         return Ok(size);
     }

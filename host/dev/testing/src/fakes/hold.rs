@@ -26,7 +26,8 @@ impl Hold {
         (hold, gate)
     }
 
-    /// Waits until so many calls have come this far (those that went on since are counted too). False: they did not.
+    /// Waits until so many calls have come this far (those that went on since are counted too).
+    /// False: they did not.
     #[must_use]
     pub fn wait_for_calls(&self, count: usize) -> bool {
         self.wait_until(|state| state.arrived >= count)
@@ -87,7 +88,11 @@ impl Gate {
             if state.is_open {
                 return true;
             }
-            state = self.changed.wait_timeout(state, CANCELLATION_CHECK).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .changed
+                .wait_timeout(state, CANCELLATION_CHECK)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use wharf_core::ports::{Call, Instant};
-use wharf_core::types::{AttachRequest, CreateRequest, ExpandRequest, NodeExpandRequest, PublishRequest, StageRequest, ValidateRequest};
+use wharf_core::types::{
+    AttachRequest, CreateRequest, ExpandRequest, NodeExpandRequest, PublishRequest, StageRequest,
+    ValidateRequest,
+};
 use wharf_core::{Blame, Error, ErrorKind};
 
 use super::hold::{Gate, Hold};
@@ -51,11 +54,19 @@ impl Journal {
             let mut inner = lock(&self.inner);
             let position = inner.verbs.len();
             inner.verbs.push((verb, call.deadline()));
-            let injected = inner.by_position.remove(&position).or_else(|| inner.by_verb.get_mut(verb).and_then(VecDeque::pop_front));
+            let injected = inner
+                .by_position
+                .remove(&position)
+                .or_else(|| inner.by_verb.get_mut(verb).and_then(VecDeque::pop_front));
             (injected, inner.gates.get(verb).cloned())
         };
         if gate.is_some_and(|gate| !gate.pass(call)) {
-            return Err(Error::new(ErrorKind::DeadlineExceeded, Blame::Host, format!("{verb} was cancelled")).with_unknown_effect());
+            return Err(Error::new(
+                ErrorKind::DeadlineExceeded,
+                Blame::Host,
+                format!("{verb} was cancelled"),
+            )
+            .with_unknown_effect());
         }
         injected.map_or(Ok(()), Err)
     }
@@ -73,7 +84,12 @@ impl Journal {
     }
 
     pub(crate) fn deadline_of_last(&self, verb: &str) -> Option<Instant> {
-        lock(&self.inner).verbs.iter().rev().find(|(name, _)| *name == verb).map(|(_, deadline)| *deadline)
+        lock(&self.inner)
+            .verbs
+            .iter()
+            .rev()
+            .find(|(name, _)| *name == verb)
+            .map(|(_, deadline)| *deadline)
     }
 
     pub(crate) fn fail(&self, verb: &str, error: Error) {

@@ -1,4 +1,5 @@
-//! The machine behind [`super::FakeNode`]: devices, file systems on them, a mount table and the records.
+//! The machine behind [`super::FakeNode`]: devices, file systems on them, a mount table and the
+//! records.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,13 +37,23 @@ pub(crate) struct Device {
 
 impl Machine {
     /// Makes one step true. `device` is what the plan found so far.
-    pub(crate) fn perform(&mut self, step: &Step, device: &mut Option<PathBuf>, destination: &Path, staged: Option<&Path>) -> Result<(), Error> {
+    pub(crate) fn perform(
+        &mut self,
+        step: &Step,
+        device: &mut Option<PathBuf>,
+        destination: &Path,
+        staged: Option<&Path>,
+    ) -> Result<(), Error> {
         match step {
             Step::FindDevice(find) => *device = Some(self.find(find)),
             Step::Format { fs_type, .. } => self.format(device.as_deref(), fs_type)?,
             Step::Mount(mount) => self.mount(mount, device.clone(), destination, staged)?,
-            Step::BlockDevice { read_only } => self.put(destination, found(device.as_deref())?.to_owned(), *read_only),
-            Step::Check { .. } | Step::Grow { .. } | Step::SetBlockQueue { .. } => drop(found(device.as_deref())?),
+            Step::BlockDevice { read_only } => {
+                self.put(destination, found(device.as_deref())?.to_owned(), *read_only)
+            }
+            Step::Check { .. } | Step::Grow { .. } | Step::SetBlockQueue { .. } => {
+                drop(found(device.as_deref())?)
+            }
             Step::MakeDirectory { .. } => {}
         }
         Ok(())
@@ -51,50 +62,79 @@ impl Machine {
     /// The cloud's device appears, and grows, as soon as somebody looks for it.
     pub(crate) fn find(&mut self, find: &FindDevice) -> PathBuf {
         let path = Path::new(DEVICES).join(&find.serial);
-        let device = self.devices.entry(path.clone()).or_insert_with(|| Device { bytes: DEFAULT_BYTES, fs_type: None });
+        let device = self
+            .devices
+            .entry(path.clone())
+            .or_insert_with(|| Device { bytes: DEFAULT_BYTES, fs_type: None });
         device.bytes = device.bytes.max(find.minimum_bytes);
         path
     }
 
     fn format(&mut self, device: Option<&Path>, fs_type: &str) -> Result<(), Error> {
         let path = found(device)?;
-        let device = self.devices.get_mut(path).ok_or_else(|| Error::internal(format!("{} is gone", path.display())))?;
+        let device = self
+            .devices
+            .get_mut(path)
+            .ok_or_else(|| Error::internal(format!("{} is gone", path.display())))?;
         device.fs_type.get_or_insert_with(|| fs_type.to_owned());
         Ok(())
     }
 
-    fn mount(&mut self, mount: &Mount, device: Option<PathBuf>, destination: &Path, staged: Option<&Path>) -> Result<(), Error> {
+    fn mount(
+        &mut self,
+        mount: &Mount,
+        device: Option<PathBuf>,
+        destination: &Path,
+        staged: Option<&Path>,
+    ) -> Result<(), Error> {
         let device = match &mount.source {
             MountSource::Device => Some(found(device.as_deref())?.to_owned()),
             MountSource::Staged => {
-                let staged = staged.ok_or_else(|| Error::precondition("there is nothing staged to mount"))?;
-                let below = self.mounts.get(staged).ok_or_else(|| Error::precondition(format!("nothing is mounted at {}", staged.display())))?;
+                let staged = staged
+                    .ok_or_else(|| Error::precondition("there is nothing staged to mount"))?;
+                let below = self.mounts.get(staged).ok_or_else(|| {
+                    Error::precondition(format!("nothing is mounted at {}", staged.display()))
+                })?;
                 below.device.clone()
             }
             MountSource::Directory(_) | MountSource::Nfs { .. } | MountSource::Fuse { .. } => None,
         };
-        let mounted = self.mounts.entry(destination.to_owned()).or_insert(Mounted { device, read_only: mount.read_only });
+        let mounted = self
+            .mounts
+            .entry(destination.to_owned())
+            .or_insert(Mounted { device, read_only: mount.read_only });
         mounted.read_only |= mount.read_only;
         Ok(())
     }
 
     fn put(&mut self, destination: &Path, device: PathBuf, read_only: bool) {
-        self.mounts.entry(destination.to_owned()).or_insert(Mounted { device: Some(device), read_only });
+        self.mounts
+            .entry(destination.to_owned())
+            .or_insert(Mounted { device: Some(device), read_only });
     }
 
     /// What the mount table says of a path.
     pub(crate) fn mounted(&self, path: &Path) -> Option<wharf_core::ports::Mounted> {
         let mounted = self.mounts.get(path)?;
-        let is_other = |(at, other): &(&PathBuf, &Mounted)| at.as_path() != path && other.device.is_some() && other.device == mounted.device;
+        let is_other = |(at, other): &(&PathBuf, &Mounted)| {
+            at.as_path() != path && other.device.is_some() && other.device == mounted.device
+        };
         let elsewhere = self.mounts.iter().filter(is_other).map(|(at, _)| at.clone()).collect();
-        let is_dead = mounted.device.as_ref().is_some_and(|device| !self.devices.contains_key(device));
+        let is_dead =
+            mounted.device.as_ref().is_some_and(|device| !self.devices.contains_key(device));
         let device = mounted.device.clone().filter(|_| !is_dead);
-        Some(wharf_core::ports::Mounted { is_read_only: mounted.read_only, is_dead, device, elsewhere })
+        Some(wharf_core::ports::Mounted {
+            is_read_only: mounted.read_only,
+            is_dead,
+            device,
+            elsewhere,
+        })
     }
 
     /// Bytes of the device at this path or below this mount.
     pub(crate) fn device_size(&self, path: &Path) -> Option<u64> {
-        let device = self.mounts.get(path).and_then(|mounted| mounted.device.as_deref()).unwrap_or(path);
+        let device =
+            self.mounts.get(path).and_then(|mounted| mounted.device.as_deref()).unwrap_or(path);
         self.devices.get(device).map(|device| device.bytes)
     }
 }

@@ -26,8 +26,8 @@ pub struct FakeNode {
 }
 
 impl FakeNode {
-    /// A node that makes and removes the paths of its mounts on the real file system (folders, and files for devices), for suites that
-    /// look. Nothing is mounted on them.
+    /// A node that makes and removes the paths of its mounts on the real file system (folders, and
+    /// files for devices), for suites that look. Nothing is mounted on them.
     pub fn with_real_paths() -> Self {
         Self { makes_paths: true, ..Self::default() }
     }
@@ -52,36 +52,49 @@ impl FakeNode {
         lock(&self.machine).mounts.remove(path);
     }
 
-    /// Every device is taken away, also from under what is mounted; whoever looks for one finds a new one.
+    /// Every device is taken away, also from under what is mounted; whoever looks for one finds a
+    /// new one.
     pub fn lose_devices(&self) {
         lock(&self.machine).devices.clear();
     }
 
-    /// What is mounted read-only there becomes writable, as where a host was killed before it had set the flag.
+    /// What is mounted read-only there becomes writable, as where a host was killed before it had
+    /// set the flag.
     pub fn lose_read_only(&self, path: &Path) {
-        lock(&self.machine).mounts.entry(path.to_owned()).and_modify(|mounted| mounted.read_only = false);
+        lock(&self.machine)
+            .mounts
+            .entry(path.to_owned())
+            .and_modify(|mounted| mounted.read_only = false);
     }
 
-    /// From now on records can be neither read nor written and nothing can be locked, as on a disk that is full or broken.
+    /// From now on records can be neither read nor written and nothing can be locked, as on a disk
+    /// that is full or broken.
     pub fn lose_state(&self) {
         self.has_no_state.store(true, Ordering::SeqCst);
     }
 
     fn state(&self) -> Result<(), Error> {
-        if self.has_no_state.load(Ordering::SeqCst) { Err(Error::internal("the state folder cannot be used")) } else { Ok(()) }
+        if self.has_no_state.load(Ordering::SeqCst) {
+            Err(Error::internal("the state folder cannot be used"))
+        } else {
+            Ok(())
+        }
     }
 
-    /// The next call of `verb` fails like this: `run`, `unmount`, `find-device`, `save`, or a step's word for one step inside `run`.
+    /// The next call of `verb` fails like this: `run`, `unmount`, `find-device`, `save`, or a
+    /// step's word for one step inside `run`.
     pub fn fail(&self, verb: &str, error: Error) {
         self.journal.fail(verb, error);
     }
 
-    /// Calls of `verb` stop before they do anything, until the hold is dropped or they are cancelled.
+    /// Calls of `verb` stop before they do anything, until the hold is dropped or they are
+    /// cancelled.
     pub fn hold(&self, verb: &str) -> Hold {
         self.journal.hold(verb)
     }
 
-    /// What was changed or looked for, in order: `run` and the words of its steps, `unmount`, `find-device`, `save`, `forget`.
+    /// What was changed or looked for, in order: `run` and the words of its steps, `unmount`,
+    /// `find-device`, `save`, `forget`.
     pub fn calls(&self) -> Vec<&'static str> {
         self.journal.verbs()
     }
@@ -101,18 +114,28 @@ impl Node for FakeNode {
 
     fn record_of_path(&self, path: &Path) -> Result<Option<StageRecord>, Error> {
         self.state()?;
-        let is_at = |record: &&StageRecord| record.staging_path == path || record.targets.iter().any(|target| target.target_path == path);
+        let is_at = |record: &&StageRecord| {
+            record.staging_path == path
+                || record.targets.iter().any(|target| target.target_path == path)
+        };
         Ok(lock(&self.machine).records.values().find(is_at).cloned())
     }
 
     fn records(&self, driver: &str) -> Result<Vec<StageRecord>, Error> {
-        Ok(lock(&self.machine).records.values().filter(|record| record.driver == driver).cloned().collect())
+        Ok(lock(&self.machine)
+            .records
+            .values()
+            .filter(|record| record.driver == driver)
+            .cloned()
+            .collect())
     }
 
     fn save(&self, record: &StageRecord) -> Result<(), Error> {
         self.journal.enter(&endless(), "save")?;
         self.state()?;
-        lock(&self.machine).records.insert((record.driver.clone(), record.volume.clone()), record.clone());
+        lock(&self.machine)
+            .records
+            .insert((record.driver.clone(), record.volume.clone()), record.clone());
         Ok(())
     }
 
@@ -127,21 +150,35 @@ impl Node for FakeNode {
         Ok(lock(&self.machine).mounted(path))
     }
 
-    fn run(&self, call: &Call, plan: &Plan, policy: &NodePolicy, destination: &Path, staged: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+    fn run(
+        &self,
+        call: &Call,
+        plan: &Plan,
+        policy: &NodePolicy,
+        destination: &Path,
+        staged: Option<&Path>,
+    ) -> Result<Option<PathBuf>, Error> {
         self.journal.enter(call, "run")?;
         policy.check(plan)?;
         let mut draft = lock(&self.machine).clone();
         let mut device = None;
         for step in &plan.steps {
             if call.is_cancelled() {
-                return Err(Error::new(ErrorKind::DeadlineExceeded, Blame::Host, "the caller stopped waiting; nothing was changed"));
+                return Err(Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    Blame::Host,
+                    "the caller stopped waiting; nothing was changed",
+                ));
             }
             self.journal.enter(call, step.word())?;
             draft.perform(step, &mut device, destination, staged)?;
         }
         if self.makes_paths && draft.mounts.contains_key(destination) {
-            make(destination, plan.steps.iter().any(|step| matches!(step, Step::BlockDevice { .. })))
-                .map_err(|error| cannot("make", destination, &error))?;
+            make(
+                destination,
+                plan.steps.iter().any(|step| matches!(step, Step::BlockDevice { .. })),
+            )
+            .map_err(|error| cannot("make", destination, &error))?;
         }
         let mut machine = lock(&self.machine);
         machine.mounts.extend(draft.mounts.remove_entry(destination));
@@ -172,8 +209,16 @@ impl Node for FakeNode {
     }
 
     fn usage(&self, path: &Path) -> Result<Usage, Error> {
-        let bytes = lock(&self.machine).device_size(path).ok_or_else(|| Error::not_found(format!("nothing is mounted at {}", path.display())))?;
-        Ok(Usage { total_bytes: bytes, available_bytes: bytes / 2, used_bytes: bytes - bytes / 2, total_inodes: 1024, free_inodes: 1000 })
+        let bytes = lock(&self.machine)
+            .device_size(path)
+            .ok_or_else(|| Error::not_found(format!("nothing is mounted at {}", path.display())))?;
+        Ok(Usage {
+            total_bytes: bytes,
+            available_bytes: bytes / 2,
+            used_bytes: bytes - bytes / 2,
+            total_inodes: 1024,
+            free_inodes: 1000,
+        })
     }
 
     fn device_size(&self, path: &Path) -> Result<Option<u64>, Error> {
@@ -185,13 +230,18 @@ fn make(path: &Path, is_file: bool) -> io::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    if is_file { fs::File::options().create(true).append(true).open(path).map(drop) } else { fs::create_dir_all(path) }
+    if is_file {
+        fs::File::options().create(true).append(true).open(path).map(drop)
+    } else {
+        fs::create_dir_all(path)
+    }
 }
 
 /// An empty folder or file; a missing one is fine.
 fn unmake(path: &Path) -> io::Result<()> {
     let removed = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
-    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+    removed
+        .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 fn cannot(verb: &str, path: &Path, error: &io::Error) -> Error {
@@ -200,7 +250,17 @@ fn cannot(verb: &str, path: &Path, error: &io::Error) -> Error {
 
 /// Lets every step, file system and folder of the fakes through.
 pub fn generous_policy() -> NodePolicy {
-    let steps = ["find-device", "format", "check", "grow", "mount-device", "mount-staged", "mount-directory", "mount-nfs", "mount-fuse"];
+    let steps = [
+        "find-device",
+        "format",
+        "check",
+        "grow",
+        "mount-device",
+        "mount-staged",
+        "mount-directory",
+        "mount-nfs",
+        "mount-fuse",
+    ];
     let more = ["make-directory", "set-block-queue", "block-device"];
     NodePolicy {
         steps: steps.iter().chain(&more).map(|word| (*word).to_owned()).collect(),

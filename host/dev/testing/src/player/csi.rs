@@ -1,4 +1,5 @@
-//! The CSI half of Kubernetes: who calls which RPC, when, with what deadline, and what it does with the answer.
+//! The CSI half of Kubernetes: who calls which RPC, when, with what deadline, and what it does with
+//! the answer.
 
 mod connection;
 mod controller;
@@ -18,8 +19,8 @@ use super::event::{Audience, Event, Happening, Part, silence};
 use super::retry::Retry;
 use super::{PlayError, paths};
 
-/// Plays the sidecars and, on every [`CsiNode`], kubelet. One operation per volume at a time is the caller's to keep, as it is Kubernetes';
-/// different volumes go in parallel from different threads.
+/// Plays the sidecars and, on every [`CsiNode`], kubelet. One operation per volume at a time is the
+/// caller's to keep, as it is Kubernetes'; different volumes go in parallel from different threads.
 #[derive(Clone)]
 pub struct CsiPlayer {
     driver: String,
@@ -61,7 +62,8 @@ pub enum Use {
 pub struct VolumeClass {
     /// `parameters`, without the reserved ones.
     pub parameters: BTreeMap<String, String>,
-    /// `csi.storage.k8s.io/fstype`; external-provisioner's default is ext4 where it is told so, else empty.
+    /// `csi.storage.k8s.io/fstype`; external-provisioner's default is ext4 where it is told so,
+    /// else empty.
     pub fs_type: String,
     /// `mountOptions`.
     pub mount_options: Vec<String>,
@@ -69,7 +71,8 @@ pub struct VolumeClass {
     pub volume_use: Use,
     /// ReadWriteOncePod and not ReadWriteOnce.
     pub one_pod: bool,
-    /// Segments of the nodes that the scheduler allows, best first. Empty: those of all registered nodes.
+    /// Segments of the nodes that the scheduler allows, best first. Empty: those of all registered
+    /// nodes.
     pub topology: Vec<Segments>,
 }
 
@@ -77,7 +80,10 @@ impl VolumeClass {
     /// A file system of this type, ReadWriteOnce.
     pub fn file_system(fs_type: &str, parameters: &[(&str, &str)]) -> Self {
         Self {
-            parameters: parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            parameters: parameters
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
             fs_type: fs_type.to_owned(),
             mount_options: Vec::new(),
             volume_use: Use::Mount,
@@ -168,7 +174,10 @@ fn capability(class: &VolumeClass, multi_writer: bool) -> proto::VolumeCapabilit
             volume_mount_group: String::new(),
         }),
     };
-    proto::VolumeCapability { access_mode: Some(AccessMode { mode: mode.into() }), access_type: Some(access) }
+    proto::VolumeCapability {
+        access_mode: Some(AccessMode { mode: mode.into() }),
+        access_type: Some(access),
+    }
 }
 
 impl CsiPlayer {
@@ -212,25 +221,45 @@ impl CsiPlayer {
     }
 
     fn say(&self, part: Part, node: &str, call: &str, volume: &str, happening: Happening) {
-        (self.audience)(&Event { part, node: node.to_owned(), call: call.to_owned(), volume: volume.to_owned(), happening });
+        (self.audience)(&Event {
+            part,
+            node: node.to_owned(),
+            call: call.to_owned(),
+            volume: volume.to_owned(),
+            happening,
+        });
     }
 
     /// One RPC on a connection of its own, told to the audience.
-    fn ask<T>(&self, rpc: &Rpc<'_>, with: String, send: impl AsyncFnOnce(connection::Line) -> Result<T, tonic::Status>) -> Result<T, PlayError> {
+    fn ask<T>(
+        &self,
+        rpc: &Rpc<'_>,
+        with: String,
+        send: impl AsyncFnOnce(connection::Line) -> Result<T, tonic::Status>,
+    ) -> Result<T, PlayError> {
         self.say(rpc.part, rpc.node, rpc.call, rpc.volume, Happening::Asked { with });
         let begun = Instant::now();
         let result = connection::call(rpc, send);
         let took = begun.elapsed();
         let happening = match &result {
             Ok(_) => Happening::Answered { with: String::new(), took },
-            Err(error) => Happening::Failed { why: error.to_string(), is_final: error.is_final(), took },
+            Err(error) => {
+                Happening::Failed { why: error.to_string(), is_final: error.is_final(), took }
+            }
         };
         self.say(rpc.part, rpc.node, rpc.call, rpc.volume, happening);
         result
     }
 
     /// Repeats a whole operation by the player's rules.
-    fn repeat<T>(&self, part: Part, node: &str, call: &str, volume: &str, attempt: impl FnMut() -> Result<T, PlayError>) -> Result<T, PlayError> {
+    fn repeat<T>(
+        &self,
+        part: Part,
+        node: &str,
+        call: &str,
+        volume: &str,
+        attempt: impl FnMut() -> Result<T, PlayError>,
+    ) -> Result<T, PlayError> {
         self.retry.run(attempt, PlayError::is_final, |after| {
             self.say(part, node, call, volume, Happening::Again { after });
             std::thread::sleep(after);

@@ -1,5 +1,6 @@
-//! The FlexVolume half of Kubernetes: which call-outs kube-controller-manager and kubelet make, with which arguments, what they do
-//! themselves around them, and what they remember (`pkg/volume/flexvolume` of Kubernetes 1.36).
+//! The FlexVolume half of Kubernetes: which call-outs kube-controller-manager and kubelet make,
+//! with which arguments, what they do themselves around them, and what they remember
+//! (`pkg/volume/flexvolume` of Kubernetes 1.36).
 
 mod call_out;
 mod driver_status;
@@ -28,7 +29,8 @@ pub struct FlexPlayer {
 }
 
 /// Runs a call-out in the caller's own way (under a tracer, say) instead of just executing it.
-pub type Disturbance = Arc<dyn Fn(std::process::Command) -> std::io::Result<std::process::ExitStatus> + Send + Sync>;
+pub type Disturbance =
+    Arc<dyn Fn(std::process::Command) -> std::io::Result<std::process::ExitStatus> + Send + Sync>;
 
 /// A machine with an installed driver: a kubelet, or a controller manager.
 #[derive(Clone)]
@@ -51,11 +53,21 @@ struct Plugin {
 
 impl FlexNode {
     /// A machine whose plugin folder and kubelet root are these.
-    pub fn new(name: impl Into<String>, plugins: impl Into<PathBuf>, root: impl Into<PathBuf>) -> Self {
-        Self { name: name.into(), plugins: plugins.into(), root: root.into(), plugin: Arc::default() }
+    pub fn new(
+        name: impl Into<String>,
+        plugins: impl Into<PathBuf>,
+        root: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            plugins: plugins.into(),
+            root: root.into(),
+            plugin: Arc::default(),
+        }
     }
 
-    /// A file event in the plugin folder, or a restart: the next call probes again, and what was "Not supported" is asked again.
+    /// A file event in the plugin folder, or a restart: the next call probes again, and what was
+    /// "Not supported" is asked again.
     pub fn forget(&self) {
         *self.plugin.lock().unwrap_or_else(PoisonError::into_inner) = Plugin::default();
     }
@@ -85,7 +97,10 @@ impl FlexVolume {
             name: name.to_owned(),
             fs_type: fs_type.to_owned(),
             read_only: false,
-            options: options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            options: options
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
             secret: BTreeMap::new(),
             fs_group: None,
         }
@@ -105,7 +120,10 @@ impl FlexVolume {
     fn options_json(&self, extra: Map<String, Value>) -> String {
         let mut map: Map<String, Value> = extra;
         map.insert("kubernetes.io/fsType".into(), self.fs_type.clone().into());
-        map.insert("kubernetes.io/readwrite".into(), if self.read_only { "ro" } else { "rw" }.into());
+        map.insert(
+            "kubernetes.io/readwrite".into(),
+            if self.read_only { "ro" } else { "rw" }.into(),
+        );
         map.insert("kubernetes.io/pvOrVolumeName".into(), self.name.clone().into());
         for (key, value) in &self.options {
             map.insert(key.clone(), value.clone().into());
@@ -123,7 +141,10 @@ impl FlexVolume {
             map.insert("kubernetes.io/mounterArgs.FsGroup".into(), group.to_string().into());
         }
         for (key, value) in &self.secret {
-            map.insert(format!("kubernetes.io/secret/{key}"), base64::engine::general_purpose::STANDARD.encode(value).into());
+            map.insert(
+                format!("kubernetes.io/secret/{key}"),
+                base64::engine::general_purpose::STANDARD.encode(value).into(),
+            );
         }
         map
     }
@@ -143,7 +164,12 @@ struct Ask<'a> {
 impl FlexPlayer {
     /// Plays for `vendor/driver`.
     pub fn new(driver: impl Into<String>) -> Self {
-        Self { driver: driver.into(), retry: Retry::brisk(Duration::from_secs(60)), audience: silence(), disturb: None }
+        Self {
+            driver: driver.into(),
+            retry: Retry::brisk(Duration::from_secs(60)),
+            audience: silence(),
+            disturb: None,
+        }
     }
 
     /// Repeats like this instead of briskly for a minute.
@@ -186,25 +212,46 @@ impl FlexPlayer {
         if let Some(known) = node.plugin.lock().unwrap_or_else(PoisonError::into_inner).probed {
             return Ok(known);
         }
-        let ask = Ask { part, node, volume: "", call: "init", arguments: Vec::new(), with: String::new() };
+        let ask = Ask {
+            part,
+            node,
+            volume: "",
+            call: "init",
+            arguments: Vec::new(),
+            with: String::new(),
+        };
         let status = self.once(&ask, None)?;
-        let capabilities = status
-            .capabilities
-            .ok_or_else(|| PlayError::Unreadable { call: "init".to_owned(), what: "\"capabilities\": null, of which kubelet dies".to_owned() })?;
+        let capabilities = status.capabilities.ok_or_else(|| PlayError::Unreadable {
+            call: "init".to_owned(),
+            what: "\"capabilities\": null, of which kubelet dies".to_owned(),
+        })?;
         let mut plugin = node.plugin.lock().unwrap_or_else(PoisonError::into_inner);
         *plugin = Plugin { probed: Some(capabilities), unsupported: BTreeSet::new() };
         Ok(capabilities)
     }
 
-    /// kube-controller-manager attaches the volume to the node. Returns the device that it writes into the node's status.
+    /// kube-controller-manager attaches the volume to the node. Returns the device that it writes
+    /// into the node's status.
     ///
     /// # Errors
     /// The driver's failure, or the last of those that were repeated.
-    pub fn attach(&self, volume: &FlexVolume, manager: &FlexNode, node: &FlexNode) -> Result<String, PlayError> {
+    pub fn attach(
+        &self,
+        volume: &FlexVolume,
+        manager: &FlexNode,
+        node: &FlexNode,
+    ) -> Result<String, PlayError> {
         let json = volume.options_json(Map::new());
         self.repeat(Part::ControllerManager, manager, "attach", volume, || {
             self.volume_name(Part::ControllerManager, manager, volume, &json)?;
-            let status = self.ask(Part::ControllerManager, manager, "attach", volume, vec![json.clone(), node.name.clone()], &node.name)?;
+            let status = self.ask(
+                Part::ControllerManager,
+                manager,
+                "attach",
+                volume,
+                vec![json.clone(), node.name.clone()],
+                &node.name,
+            )?;
             Ok(status.map(|status| status.device).unwrap_or_default())
         })
     }
@@ -213,21 +260,40 @@ impl FlexPlayer {
     ///
     /// # Errors
     /// The driver's failure.
-    pub fn is_attached(&self, volume: &FlexVolume, manager: &FlexNode, node: &FlexNode) -> Result<Option<bool>, PlayError> {
+    pub fn is_attached(
+        &self,
+        volume: &FlexVolume,
+        manager: &FlexNode,
+        node: &FlexNode,
+    ) -> Result<Option<bool>, PlayError> {
         let json = volume.options_json(Map::new());
         let arguments = vec![json, node.name.clone()];
-        let status = self.ask(Part::ControllerManager, manager, "isattached", volume, arguments, &node.name)?;
+        let status = self.ask(
+            Part::ControllerManager,
+            manager,
+            "isattached",
+            volume,
+            arguments,
+            &node.name,
+        )?;
         Ok(status.map(|status| status.attached))
     }
 
-    /// kube-controller-manager detaches by the PersistentVolume's name: it has nothing else any more.
+    /// kube-controller-manager detaches by the PersistentVolume's name: it has nothing else any
+    /// more.
     ///
     /// # Errors
     /// The driver's failure, or the last of those that were repeated.
-    pub fn detach(&self, volume: &FlexVolume, manager: &FlexNode, node: &FlexNode) -> Result<(), PlayError> {
+    pub fn detach(
+        &self,
+        volume: &FlexVolume,
+        manager: &FlexNode,
+        node: &FlexNode,
+    ) -> Result<(), PlayError> {
         self.repeat(Part::ControllerManager, manager, "detach", volume, || {
             let arguments = vec![volume.name.clone(), node.name.clone()];
-            self.ask(Part::ControllerManager, manager, "detach", volume, arguments, &node.name).map(drop)
+            self.ask(Part::ControllerManager, manager, "detach", volume, arguments, &node.name)
+                .map(drop)
         })
     }
 
@@ -235,11 +301,23 @@ impl FlexPlayer {
     ///
     /// # Errors
     /// The driver's failure, or the last of those that were repeated.
-    pub fn wait_for_attach(&self, volume: &FlexVolume, node: &FlexNode, device: &str) -> Result<String, PlayError> {
+    pub fn wait_for_attach(
+        &self,
+        volume: &FlexVolume,
+        node: &FlexNode,
+        device: &str,
+    ) -> Result<String, PlayError> {
         let json = volume.options_json(Map::new());
         self.repeat(Part::Kubelet, node, "waitforattach", volume, || {
             self.volume_name(Part::Kubelet, node, volume, &json)?;
-            let status = self.ask(Part::Kubelet, node, "waitforattach", volume, vec![device.to_owned(), json.clone()], device)?;
+            let status = self.ask(
+                Part::Kubelet,
+                node,
+                "waitforattach",
+                volume,
+                vec![device.to_owned(), json.clone()],
+                device,
+            )?;
             Ok(status.map_or_else(|| device.to_owned(), |status| status.device))
         })
     }
@@ -248,7 +326,12 @@ impl FlexPlayer {
     ///
     /// # Errors
     /// The driver's failure, or the last of those that were repeated.
-    pub fn mount_device(&self, volume: &FlexVolume, node: &FlexNode, device: &str) -> Result<(), PlayError> {
+    pub fn mount_device(
+        &self,
+        volume: &FlexVolume,
+        node: &FlexNode,
+        device: &str,
+    ) -> Result<(), PlayError> {
         let global = volume.global_mount(node, &self.driver);
         self.repeat(Part::Kubelet, node, "mountdevice", volume, || {
             if self.prepare(Part::Kubelet, node, "mountdevice", volume, &global)? {
@@ -257,15 +340,25 @@ impl FlexPlayer {
             let arguments = vec![text(&global), device.to_owned(), volume.options_json(Map::new())];
             let status = self.ask(Part::Kubelet, node, "mountdevice", volume, arguments, device)?;
             // Without a device there is nothing that kubelet could do itself, and it does nothing.
-            if status.is_none() && !device.is_empty() { Err(left_to_kubelet("mountdevice")) } else { Ok(()) }
+            if status.is_none() && !device.is_empty() {
+                Err(left_to_kubelet("mountdevice"))
+            } else {
+                Ok(())
+            }
         })
     }
 
-    /// kubelet has the volume mounted for a pod; not if something is mounted there already. Returns where.
+    /// kubelet has the volume mounted for a pod; not if something is mounted there already. Returns
+    /// where.
     ///
     /// # Errors
     /// The driver's failure, or the last of those that were repeated.
-    pub fn mount(&self, volume: &FlexVolume, node: &FlexNode, pod: &str) -> Result<PathBuf, PlayError> {
+    pub fn mount(
+        &self,
+        volume: &FlexVolume,
+        node: &FlexNode,
+        pod: &str,
+    ) -> Result<PathBuf, PlayError> {
         let target = volume.pod_mount(node, &self.driver, pod);
         self.repeat(Part::Kubelet, node, "mount", volume, || {
             if self.prepare(Part::Kubelet, node, "mount", volume, &target)? {
@@ -284,14 +377,27 @@ impl FlexPlayer {
     /// kubelet has the volume taken from a pod, as long as its folder is there.
     ///
     /// # Errors
-    /// The driver's failure, or the last of those that were repeated; also when the folder is not empty afterwards.
-    pub fn unmount(&self, volume: &FlexVolume, node: &FlexNode, pod: &str) -> Result<(), PlayError> {
+    /// The driver's failure, or the last of those that were repeated; also when the folder is not
+    /// empty afterwards.
+    pub fn unmount(
+        &self,
+        volume: &FlexVolume,
+        node: &FlexNode,
+        pod: &str,
+    ) -> Result<(), PlayError> {
         let target = volume.pod_mount(node, &self.driver, pod);
         self.repeat(Part::Kubelet, node, "unmount", volume, || {
             if !target.exists() {
                 return Ok(());
             }
-            let status = self.ask(Part::Kubelet, node, "unmount", volume, vec![text(&target)], &text(&target))?;
+            let status = self.ask(
+                Part::Kubelet,
+                node,
+                "unmount",
+                volume,
+                vec![text(&target)],
+                &text(&target),
+            )?;
             status.ok_or_else(|| left_to_kubelet("unmount"))?;
             paths::remove(&target)
         })
@@ -300,7 +406,8 @@ impl FlexPlayer {
     /// kubelet has the device unmounted on the node, if it is mounted.
     ///
     /// # Errors
-    /// The driver's failure, or the last of those that were repeated; also when the folder is not empty afterwards.
+    /// The driver's failure, or the last of those that were repeated; also when the folder is not
+    /// empty afterwards.
     pub fn unmount_device(&self, volume: &FlexVolume, node: &FlexNode) -> Result<(), PlayError> {
         let global = volume.global_mount(node, &self.driver);
         self.repeat(Part::Kubelet, node, "unmountdevice", volume, || {
@@ -308,35 +415,76 @@ impl FlexPlayer {
                 return Ok(());
             }
             if paths::is_likely_mounted(&global) {
-                let status = self.ask(Part::Kubelet, node, "unmountdevice", volume, vec![text(&global)], &text(&global))?;
+                let status = self.ask(
+                    Part::Kubelet,
+                    node,
+                    "unmountdevice",
+                    volume,
+                    vec![text(&global)],
+                    &text(&global),
+                )?;
                 status.ok_or_else(|| left_to_kubelet("unmountdevice"))?;
             } else {
                 let why = "nothing is mounted there".to_owned();
-                self.say(Part::Kubelet, node, "unmountdevice", &volume.name, Happening::Skipped { why });
+                self.say(
+                    Part::Kubelet,
+                    node,
+                    "unmountdevice",
+                    &volume.name,
+                    Happening::Skipped { why },
+                );
             }
             paths::remove(&global)
         })
     }
 
-    /// The claim has grown: kubelet's only call (the controller's `expandvolume` is dead code in Kubernetes).
+    /// The claim has grown: kubelet's only call (the controller's `expandvolume` is dead code in
+    /// Kubernetes).
     ///
     /// # Errors
     /// The driver's failure, or the last of those that were repeated.
-    pub fn expand_fs(&self, volume: &FlexVolume, node: &FlexNode, device: &str, pod: &str, sizes: Sizes) -> Result<(), PlayError> {
+    pub fn expand_fs(
+        &self,
+        volume: &FlexVolume,
+        node: &FlexNode,
+        device: &str,
+        pod: &str,
+        sizes: Sizes,
+    ) -> Result<(), PlayError> {
         let target = volume.pod_mount(node, &self.driver, pod);
         self.repeat(Part::Kubelet, node, "expandfs", volume, || {
             let json = volume.options_json(Map::new());
-            let arguments = vec![json, device.to_owned(), text(&target), sizes.new.to_string(), sizes.old.to_string()];
-            let status = self.ask(Part::Kubelet, node, "expandfs", volume, arguments, &format!("{} GiB", sizes.new >> 30))?;
+            let arguments = vec![
+                json,
+                device.to_owned(),
+                text(&target),
+                sizes.new.to_string(),
+                sizes.old.to_string(),
+            ];
+            let status = self.ask(
+                Part::Kubelet,
+                node,
+                "expandfs",
+                volume,
+                arguments,
+                &format!("{} GiB", sizes.new >> 30),
+            )?;
             status.map(drop).ok_or_else(|| left_to_kubelet("expandfs"))
         })
     }
 
-    /// Everything from the new PersistentVolume to the running pod. Returns the device and where the pod finds the volume.
+    /// Everything from the new PersistentVolume to the running pod. Returns the device and where
+    /// the pod finds the volume.
     ///
     /// # Errors
     /// The first step that failed for good.
-    pub fn start_pod(&self, volume: &FlexVolume, manager: &FlexNode, node: &FlexNode, pod: &str) -> Result<(String, PathBuf), PlayError> {
+    pub fn start_pod(
+        &self,
+        volume: &FlexVolume,
+        manager: &FlexNode,
+        node: &FlexNode,
+        pod: &str,
+    ) -> Result<(String, PathBuf), PlayError> {
         let device = self.attach(volume, manager, node)?;
         let device = self.wait_for_attach(volume, node, &device)?;
         self.mount_device(volume, node, &device)?;
@@ -348,19 +496,38 @@ impl FlexPlayer {
     ///
     /// # Errors
     /// The first step that failed for good.
-    pub fn end_pod(&self, volume: &FlexVolume, manager: &FlexNode, node: &FlexNode, pod: &str) -> Result<(), PlayError> {
+    pub fn end_pod(
+        &self,
+        volume: &FlexVolume,
+        manager: &FlexNode,
+        node: &FlexNode,
+        pod: &str,
+    ) -> Result<(), PlayError> {
         self.unmount(volume, node, pod)?;
         self.unmount_device(volume, node)?;
         self.detach(volume, manager, node)
     }
 
     /// `getvolumename`: the name is ignored, a failure is not.
-    fn volume_name(&self, part: Part, node: &FlexNode, volume: &FlexVolume, json: &str) -> Result<(), PlayError> {
+    fn volume_name(
+        &self,
+        part: Part,
+        node: &FlexNode,
+        volume: &FlexVolume,
+        json: &str,
+    ) -> Result<(), PlayError> {
         self.ask(part, node, "getvolumename", volume, vec![json.to_owned()], "").map(drop)
     }
 
     /// `prepareForMount`: makes the folder, and says whether something is mounted there already.
-    fn prepare(&self, part: Part, node: &FlexNode, call: &str, volume: &FlexVolume, folder: &Path) -> Result<bool, PlayError> {
+    fn prepare(
+        &self,
+        part: Part,
+        node: &FlexNode,
+        call: &str,
+        volume: &FlexVolume,
+        folder: &Path,
+    ) -> Result<bool, PlayError> {
         if !folder.exists() {
             paths::make_folder(folder)?;
             return Ok(false);
@@ -373,7 +540,8 @@ impl FlexPlayer {
         Ok(mounted)
     }
 
-    /// One call-out, unless the driver once said "Not supported" to it: then, and now, nothing comes back.
+    /// One call-out, unless the driver once said "Not supported" to it: then, and now, nothing
+    /// comes back.
     fn ask(
         &self,
         part: Part,
@@ -391,15 +559,29 @@ impl FlexPlayer {
         match self.once(&ask, self.disturb.as_ref()) {
             Ok(status) => Ok(Some(status)),
             Err(PlayError::LeftToKubelet { .. }) => {
-                node.plugin.lock().unwrap_or_else(PoisonError::into_inner).unsupported.insert(call.to_owned());
+                node.plugin
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .unsupported
+                    .insert(call.to_owned());
                 Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
-    fn once(&self, ask: &Ask<'_>, disturb: Option<&Disturbance>) -> Result<DriverStatus, PlayError> {
-        self.say(ask.part, ask.node, ask.call, ask.volume, Happening::Asked { with: ask.with.clone() });
+    fn once(
+        &self,
+        ask: &Ask<'_>,
+        disturb: Option<&Disturbance>,
+    ) -> Result<DriverStatus, PlayError> {
+        self.say(
+            ask.part,
+            ask.node,
+            ask.call,
+            ask.volume,
+            Happening::Asked { with: ask.with.clone() },
+        );
         let begun = Instant::now();
         let executed = execute(&self.executable(ask.node), ask.call, &ask.arguments, disturb);
         let result = judge(ask.call, &executed);
@@ -413,7 +595,13 @@ impl FlexPlayer {
     }
 
     fn say(&self, part: Part, node: &FlexNode, call: &str, volume: &str, happening: Happening) {
-        (self.audience)(&Event { part, node: node.name.clone(), call: call.to_owned(), volume: volume.to_owned(), happening });
+        (self.audience)(&Event {
+            part,
+            node: node.name.clone(),
+            call: call.to_owned(),
+            volume: volume.to_owned(),
+            happening,
+        });
     }
 
     fn repeat<T>(
@@ -445,10 +633,16 @@ fn judge(call: &str, executed: &Executed) -> Result<DriverStatus, PlayError> {
     let unreadable = |what: String| PlayError::Unreadable { call: call.to_owned(), what };
     match read_status(&executed.output) {
         Verdict::NotSupported => Err(PlayError::LeftToKubelet { call: call.to_owned() }),
-        Verdict::Success(_) if !executed.succeeded => Err(unreadable("success with an exit code that says otherwise".to_owned())),
+        Verdict::Success(_) if !executed.succeeded => {
+            Err(unreadable("success with an exit code that says otherwise".to_owned()))
+        }
         Verdict::Success(status) => Ok(status),
-        Verdict::Failure { status, message } => Err(PlayError::Refused { call: call.to_owned(), code: status, message, is_final: true }),
-        Verdict::Unreadable(why) => Err(unreadable(format!("{why}: {:?}", String::from_utf8_lossy(&executed.output)))),
+        Verdict::Failure { status, message } => {
+            Err(PlayError::Refused { call: call.to_owned(), code: status, message, is_final: true })
+        }
+        Verdict::Unreadable(why) => {
+            Err(unreadable(format!("{why}: {:?}", String::from_utf8_lossy(&executed.output))))
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use super::PlayError;
 
 /// `<root>/plugins/kubernetes.io/csi/<driver>/<sha256(handle)>/globalmount`.
 pub fn csi_staging(root: &Path, driver: &str, handle: &str) -> PathBuf {
-    let digest: String = Sha256::digest(handle.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String =
+        Sha256::digest(handle.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     root.join("plugins/kubernetes.io/csi").join(driver).join(digest).join("globalmount")
 }
 
@@ -30,7 +31,8 @@ pub fn csi_block_target(root: &Path, pod: &str, pv: &str) -> PathBuf {
     root.join("plugins/kubernetes.io/csi/volumeDevices/publish").join(pv).join(pod)
 }
 
-/// `<root>/plugins/kubernetes.io/flexvolume/<vendor>/<driver>/mounts/<name>`; `driver` is `vendor/driver`.
+/// `<root>/plugins/kubernetes.io/flexvolume/<vendor>/<driver>/mounts/<name>`; `driver` is
+/// `vendor/driver`.
 pub fn flex_global(root: &Path, driver: &str, name: &str) -> PathBuf {
     root.join("plugins/kubernetes.io/flexvolume").join(driver).join("mounts").join(name)
 }
@@ -42,7 +44,11 @@ pub fn flex_pod(root: &Path, pod: &str, driver: &str, name: &str) -> PathBuf {
 
 /// `os.MkdirAll(path, 0750)`.
 pub(crate) fn make_folder(path: &Path) -> Result<(), PlayError> {
-    fs::DirBuilder::new().recursive(true).mode(0o750).create(path).map_err(|error| PlayError::stage(format!("make {}", path.display()), error))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(path)
+        .map_err(|error| PlayError::stage(format!("make {}", path.display()), error))
 }
 
 /// `os.Remove(path)`, where a missing path is fine.
@@ -53,13 +59,15 @@ pub(crate) fn remove(path: &Path) -> Result<(), PlayError> {
         Err(error) => Err(error),
     };
     match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(PlayError::stage(format!("remove {}", path.display()), error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(PlayError::stage(format!("remove {}", path.display()), error))
+        }
         _ => Ok(()),
     }
 }
 
-/// kubelet's `IsLikelyNotMountPoint`, the other way round: another device than the parent's. Blind to bind mounts of the same file system,
-/// and so is kubelet.
+/// kubelet's `IsLikelyNotMountPoint`, the other way round: another device than the parent's. Blind
+/// to bind mounts of the same file system, and so is kubelet.
 pub(crate) fn is_likely_mounted(path: &Path) -> bool {
     let device = |path: &Path| fs::symlink_metadata(path).map(|metadata| metadata.dev());
     match (device(path), path.parent().map(device)) {
@@ -76,11 +84,23 @@ mod tests {
     fn paths_are_kubelets() {
         let root = Path::new("/k");
         let staging = csi_staging(root, "disk.csi", "d-1");
-        assert!(staging.starts_with("/k/plugins/kubernetes.io/csi/disk.csi/") && staging.ends_with("globalmount"));
+        assert!(
+            staging.starts_with("/k/plugins/kubernetes.io/csi/disk.csi/")
+                && staging.ends_with("globalmount")
+        );
         assert_eq!(staging.components().count(), 8);
-        assert_eq!(csi_target(root, "u", "pv"), Path::new("/k/pods/u/volumes/kubernetes.io~csi/pv/mount"));
-        assert_eq!(flex_global(root, "acme/att", "pv1"), Path::new("/k/plugins/kubernetes.io/flexvolume/acme/att/mounts/pv1"));
-        assert_eq!(flex_pod(root, "u", "acme/att", "pv1"), Path::new("/k/pods/u/volumes/acme~att/pv1"));
+        assert_eq!(
+            csi_target(root, "u", "pv"),
+            Path::new("/k/pods/u/volumes/kubernetes.io~csi/pv/mount")
+        );
+        assert_eq!(
+            flex_global(root, "acme/att", "pv1"),
+            Path::new("/k/plugins/kubernetes.io/flexvolume/acme/att/mounts/pv1")
+        );
+        assert_eq!(
+            flex_pod(root, "u", "acme/att", "pv1"),
+            Path::new("/k/pods/u/volumes/acme~att/pv1")
+        );
     }
 
     #[test]

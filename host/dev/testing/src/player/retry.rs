@@ -25,22 +25,39 @@ pub enum OnFinal {
 }
 
 impl Retry {
-    /// kubelet's and the controllers' own pauses (`goroutinemap/exponentialbackoff`: 500 ms, doubling to 2 min 2 s), for so long.
+    /// kubelet's and the controllers' own pauses (`goroutinemap/exponentialbackoff`: 500 ms,
+    /// doubling to 2 min 2 s), for so long.
     pub fn kubernetes(within: Duration) -> Self {
-        Self { first: Duration::from_millis(500), longest: Duration::from_secs(122), within, on_final: OnFinal::Repeat }
+        Self {
+            first: Duration::from_millis(500),
+            longest: Duration::from_secs(122),
+            within,
+            on_final: OnFinal::Repeat,
+        }
     }
 
     /// The same rules with short pauses, for tests: only what is not final is repeated.
     pub fn brisk(within: Duration) -> Self {
-        Self { first: Duration::from_millis(20), longest: Duration::from_millis(200), within, on_final: OnFinal::GiveUp }
+        Self {
+            first: Duration::from_millis(20),
+            longest: Duration::from_millis(200),
+            within,
+            on_final: OnFinal::GiveUp,
+        }
     }
 
     /// One attempt.
     pub fn never() -> Self {
-        Self { first: Duration::ZERO, longest: Duration::ZERO, within: Duration::ZERO, on_final: OnFinal::GiveUp }
+        Self {
+            first: Duration::ZERO,
+            longest: Duration::ZERO,
+            within: Duration::ZERO,
+            on_final: OnFinal::GiveUp,
+        }
     }
 
-    /// Attempts until one succeeds or the rules say stop; `pause` is told of each pause and takes it.
+    /// Attempts until one succeeds or the rules say stop; `pause` is told of each pause and takes
+    /// it.
     pub(crate) fn run<T, E>(
         &self,
         mut attempt: impl FnMut() -> Result<T, E>,
@@ -75,7 +92,11 @@ mod tests {
             attempts += 1;
             if attempts > failures { Ok(attempts) } else { Err(attempts) }
         };
-        let result = retry.run(attempt, |_| is_final, |wait| waits.push(u64::try_from(wait.as_millis()).unwrap()));
+        let result = retry.run(
+            attempt,
+            |_| is_final,
+            |wait| waits.push(u64::try_from(wait.as_millis()).unwrap()),
+        );
         (result, waits)
     }
 

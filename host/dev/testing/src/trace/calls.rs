@@ -50,7 +50,8 @@ const ALWAYS: &[(i64, &str)] = &[
     (libc::SYS_chmod, "chmod"),
 ];
 
-/// Calls that change something when they go to a file or a device, and not to a pipe, a socket or a terminal.
+/// Calls that change something when they go to a file or a device, and not to a pipe, a socket or a
+/// terminal.
 const WRITES: &[(i64, &str)] = &[
     (libc::SYS_write, "write"),
     (libc::SYS_pwrite64, "pwrite64"),
@@ -81,7 +82,9 @@ pub(super) fn at(thread: Pid) -> Option<Call> {
     let entry = unsafe { info.u.entry };
     let number = i64::try_from(entry.nr).ok()?;
     let arguments = entry.args;
-    let named = |table: &[(i64, &'static str)]| table.iter().find(|(known, _)| *known == number).map(|(_, name)| *name);
+    let named = |table: &[(i64, &'static str)]| {
+        table.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+    };
     if let Some(name) = named(ALWAYS) {
         return Some(Call { name });
     }
@@ -96,7 +99,8 @@ pub(super) fn at(thread: Pid) -> Option<Call> {
     if number == libc::SYS_open {
         return creates(second).then_some(Call { name: "open" });
     }
-    (number == libc::SYS_ioctl && IOCTLS.contains(&(second & 0xffff_ffff))).then_some(Call { name: "ioctl" })
+    (number == libc::SYS_ioctl && IOCTLS.contains(&(second & 0xffff_ffff)))
+        .then_some(Call { name: "ioctl" })
 }
 
 fn creates(flags: u64) -> bool {
@@ -108,8 +112,12 @@ fn target(thread: Pid, descriptor: u64) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{thread}/fd/{descriptor}")).ok()
 }
 
-/// A file or a device that is still there afterwards. Logs do not count: nothing is decided by them.
+/// A file or a device that is still there afterwards. Logs do not count: nothing is decided by
+/// them.
 fn is_kept(target: &Path) -> bool {
-    let plain = target.is_absolute() && !target.starts_with("/proc") && !target.starts_with("/dev/pts");
-    plain && target != Path::new("/dev/null") && target.extension().is_none_or(|extension| extension != "log")
+    let plain =
+        target.is_absolute() && !target.starts_with("/proc") && !target.starts_with("/dev/pts");
+    plain
+        && target != Path::new("/dev/null")
+        && target.extension().is_none_or(|extension| extension != "log")
 }

@@ -12,7 +12,10 @@ fn shell(folder: &Path, script: &str) -> Command {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -26,8 +29,18 @@ fn undisturbed(script: &str) -> Traced {
 fn positions_are_counted_over_helpers_and_in_order() {
     let traced = undisturbed(SCRIPT);
     assert_eq!((traced.code, traced.reached), (Some(0), false));
-    let calls: Vec<&str> = traced.positions.iter().filter(|position| position.call != "execve").map(|position| position.call).collect();
-    let is = |calls: &[&str]| calls.iter().map(|call| call.trim_end_matches("at2").trim_end_matches("at").to_owned()).collect::<Vec<_>>();
+    let calls: Vec<&str> = traced
+        .positions
+        .iter()
+        .filter(|position| position.call != "execve")
+        .map(|position| position.call)
+        .collect();
+    let is = |calls: &[&str]| {
+        calls
+            .iter()
+            .map(|call| call.trim_end_matches("at2").trim_end_matches("at").to_owned())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(is(&calls), ["mkdir", "open", "rename", "rmdir"]);
     assert!(traced.positions.iter().any(|position| position.helper.as_deref() == Some("mkdir")));
 }
@@ -38,7 +51,11 @@ fn a_kill_at_each_position_leaves_what_came_before_it_and_nothing_after() {
     let mut seen = Vec::new();
     for at in 0..all {
         let folder = tempfile::tempdir().unwrap();
-        let traced = run(shell(folder.path(), SCRIPT), Moment { at, counted: Counted::All, act: Act::KillAll }).unwrap();
+        let traced = run(
+            shell(folder.path(), SCRIPT),
+            Moment { at, counted: Counted::All, act: Act::KillAll },
+        )
+        .unwrap();
         assert_eq!((traced.reached, traced.code, traced.positions.len()), (true, None, at + 1));
         seen.push(names(folder.path()).join(" "));
     }
@@ -50,8 +67,16 @@ fn a_kill_at_each_position_leaves_what_came_before_it_and_nothing_after() {
 fn a_helper_goes_on_when_only_its_process_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let positions = undisturbed(SCRIPT).positions;
-    let at = positions.iter().filter(|position| position.helper.is_some()).position(|position| position.call.starts_with("mkdir")).unwrap();
-    let traced = run(shell(folder.path(), SCRIPT), Moment { at, counted: Counted::Helpers, act: Act::KillProcess }).unwrap();
+    let at = positions
+        .iter()
+        .filter(|position| position.helper.is_some())
+        .position(|position| position.call.starts_with("mkdir"))
+        .unwrap();
+    let traced = run(
+        shell(folder.path(), SCRIPT),
+        Moment { at, counted: Counted::Helpers, act: Act::KillProcess },
+    )
+    .unwrap();
     assert_eq!(traced.code, None);
     while names(folder.path()).is_empty() {
         std::thread::yield_now();
@@ -64,7 +89,8 @@ fn something_can_happen_meanwhile_and_the_process_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
     let act = Act::Meanwhile(Box::new(move || std::fs::write(path.join("meanwhile"), "").unwrap()));
-    let traced = run(shell(folder.path(), SCRIPT), Moment { at: 1, counted: Counted::All, act }).unwrap();
+    let traced =
+        run(shell(folder.path(), SCRIPT), Moment { at: 1, counted: Counted::All, act }).unwrap();
     assert_eq!((traced.code, traced.reached), (Some(0), true));
     assert_eq!(names(folder.path()), ["meanwhile", "three"]);
 }
@@ -73,8 +99,15 @@ fn something_can_happen_meanwhile_and_the_process_goes_on() {
 fn a_running_process_is_taken_hold_of() {
     use std::io::Write;
     let folder = tempfile::tempdir().unwrap();
-    let mut child = shell(folder.path(), "read go; mkdir one; mkdir two").stdin(std::process::Stdio::piped()).spawn().unwrap();
-    let attached = Attached::to(i32::try_from(child.id()).unwrap(), Moment { at: 3, counted: Counted::All, act: Act::KillAll }).unwrap();
+    let mut child = shell(folder.path(), "read go; mkdir one; mkdir two")
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let attached = Attached::to(
+        i32::try_from(child.id()).unwrap(),
+        Moment { at: 3, counted: Counted::All, act: Act::KillAll },
+    )
+    .unwrap();
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     let traced = attached.wait().unwrap();
     assert!(traced.reached);

@@ -18,7 +18,8 @@ pub(super) const OPTIONS: Options = Options::PTRACE_O_TRACESYSGOOD
     .union(Options::PTRACE_O_TRACEEXEC)
     .union(Options::PTRACE_O_EXITKILL);
 
-/// Threads may start while the others are being seized; they are found in the next round. More rounds than this means that it never settles.
+/// Threads may start while the others are being seized; they are found in the next round. More
+/// rounds than this means that it never settles.
 const ROUNDS: usize = 100;
 
 pub(super) struct Tree {
@@ -56,7 +57,14 @@ impl Tree {
         for _ in 0..ROUNDS {
             let mut found = false;
             for entry in std::fs::read_dir(format!("/proc/{}/task", self.root))? {
-                let Some(thread) = entry?.file_name().to_str().and_then(|name| name.parse().ok()).map(Pid::from_raw) else { continue };
+                let Some(thread) = entry?
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse().ok())
+                    .map(Pid::from_raw)
+                else {
+                    continue;
+                };
                 if !seized.insert(thread) {
                     continue;
                 }
@@ -90,7 +98,8 @@ impl Tree {
             WaitStatus::Stopped(thread, signal) => {
                 self.know(thread);
                 // A new thread begins with a stop of its own; other signals are passed on.
-                let passed = (!matches!(signal, Signal::SIGSTOP | Signal::SIGTRAP)).then_some(signal);
+                let passed =
+                    (!matches!(signal, Signal::SIGSTOP | Signal::SIGTRAP)).then_some(signal);
                 go_on(thread, passed);
             }
             WaitStatus::Continued(_) | WaitStatus::StillAlive => {}
@@ -109,7 +118,8 @@ impl Tree {
     fn event(&mut self, thread: Pid, signal: Signal, event: i32) {
         self.know(thread);
         if event == libc_event(ptrace::Event::PTRACE_EVENT_EXEC) {
-            // From now on the thread is its process's only one, and the call that did it has no entry to pair with.
+            // From now on the thread is its process's only one, and the call that did it has no
+            // entry to pair with.
             self.threads.insert(thread, thread);
         }
         // A group stop would have to be listened to; nobody sends one here.
@@ -191,5 +201,8 @@ fn process_of(thread: Pid) -> Option<Pid> {
 }
 
 fn program_of(process: Pid) -> String {
-    std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default().trim_end().to_owned()
+    std::fs::read_to_string(format!("/proc/{process}/comm"))
+        .unwrap_or_default()
+        .trim_end()
+        .to_owned()
 }

@@ -1,5 +1,5 @@
-//! A volume's life over CSI: two servers, one of the controller and one of the node. As XFS, which every machine may grow while it is mounted,
-//! and as a raw device.
+//! A volume's life over CSI: two servers, one of the controller and one of the node. As XFS, which
+//! every machine may grow while it is mounted, and as a raw device.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -77,11 +77,20 @@ impl<'a, const RAW: bool> Life<'a> for OneLife<'a, RAW> {
     }
 
     fn begin(bed: &'a Bed, number: usize) -> Self {
-        // As in Kubernetes, final failures are repeated too: an orphaned helper may hold a mount for a moment.
-        let retry =
-            Retry { first: Duration::from_millis(2), longest: Duration::from_millis(50), within: Duration::from_secs(20), on_final: OnFinal::Repeat };
+        // As in Kubernetes, final failures are repeated too: an orphaned helper may hold a mount
+        // for a moment.
+        let retry = Retry {
+            first: Duration::from_millis(2),
+            longest: Duration::from_millis(50),
+            within: Duration::from_secs(20),
+            on_final: OnFinal::Repeat,
+        };
         let csi = bed.csi().with_retry(retry);
-        let nodes = bed.nodes().iter().map(|node| csi.register(node.name(), &node.socket(), &node.kubelet()).unwrap()).collect();
+        let nodes = bed
+            .nodes()
+            .iter()
+            .map(|node| csi.register(node.name(), &node.socket(), &node.kubelet()).unwrap())
+            .collect();
         Self { bed, csi, nodes, name: format!("pvc-life-{number:04}"), volume: None }
     }
 
@@ -91,7 +100,11 @@ impl<'a, const RAW: bool> Life<'a> for OneLife<'a, RAW> {
         let verb = verb.trim_end_matches(" elsewhere");
         if verb == "create" {
             let parameters = [("type", "cloud_auto")];
-            let class = if RAW { VolumeClass::raw(&parameters) } else { VolumeClass::file_system("xfs", &parameters) };
+            let class = if RAW {
+                VolumeClass::raw(&parameters)
+            } else {
+                VolumeClass::file_system("xfs", &parameters)
+            };
             self.volume = Some(self.csi.provision(&self.name, GIB, &class)?);
             return Ok(());
         }
@@ -99,11 +112,14 @@ impl<'a, const RAW: bool> Life<'a> for OneLife<'a, RAW> {
         match verb {
             "attach" => self.csi.attach(volume, node),
             "stage" => self.csi.stage(volume, node),
-            "publish to read" => self.csi.publish(volume, node, READER, true).map(|target| use_target(&target, Found::ReadOnly)),
+            "publish to read" => self
+                .csi
+                .publish(volume, node, READER, true)
+                .map(|target| use_target(&target, Found::ReadOnly)),
             "unpublish to read" => self.csi.unpublish(volume, node, READER),
-            "publish" => {
-                self.csi.publish(volume, node, POD, false).map(|target| use_target(&target, if elsewhere { Found::Written } else { Found::Empty }))
-            }
+            "publish" => self.csi.publish(volume, node, POD, false).map(|target| {
+                use_target(&target, if elsewhere { Found::Written } else { Found::Empty })
+            }),
             "expand controller" => self.csi.expand_controller(volume, 2 * GIB).map(drop),
             "expand node" => {
                 self.csi.expand_node(volume, node, POD, 2 * GIB)?;
@@ -120,7 +136,11 @@ impl<'a, const RAW: bool> Life<'a> for OneLife<'a, RAW> {
 
     fn disturb(&mut self, verb: &str, kind: Kind, at: usize) -> Result<Option<String>, PlayError> {
         let bed = self.bed;
-        let machine = if is_of_the_controller(verb) { bed.manager() } else { bed.node(usize::from(verb.ends_with(" elsewhere"))) };
+        let machine = if is_of_the_controller(verb) {
+            bed.manager()
+        } else {
+            bed.node(usize::from(verb.ends_with(" elsewhere")))
+        };
         let swap = Swap::of(bed, machine);
         if kind.is_of_the_cloud() {
             let pid = machine.server_pid();
@@ -129,12 +149,15 @@ impl<'a, const RAW: bool> Life<'a> for OneLife<'a, RAW> {
             return Ok(reached.then(|| "request".to_owned()));
         }
         let pid = machine.server_pid();
-        let attached = Attached::to(pid, kind.moment(at, swap)).map_err(|error| stage("trace the server", &error))?;
+        let attached = Attached::to(pid, kind.moment(at, swap))
+            .map_err(|error| stage("trace the server", &error))?;
         let result = self.perform(verb);
         // Whoever was not killed is: the tracer goes with it.
         let traced = end(machine, pid, attached)?;
         result?;
-        Ok(traced.reached.then(|| traced.positions.last().map(|position| format!("{position:?}")).unwrap_or_default()))
+        Ok(traced.reached.then(|| {
+            traced.positions.last().map(|position| format!("{position:?}")).unwrap_or_default()
+        }))
     }
 
     fn was_skipped(&self) -> bool {
@@ -156,7 +179,12 @@ impl<'a, const RAW: bool> Life<'a> for OneLife<'a, RAW> {
         if let Some(volume) = &self.volume {
             if !RAW {
                 let staging = volume.staging(&self.nodes[0], self.csi.driver());
-                let digest = staging.parent().and_then(|folder| folder.file_name()).unwrap().to_string_lossy().into_owned();
+                let digest = staging
+                    .parent()
+                    .and_then(|folder| folder.file_name())
+                    .unwrap()
+                    .to_string_lossy()
+                    .into_owned();
                 names.insert(0, (digest, "DIGEST".to_owned()));
             }
             names.push((volume.handle.clone(), "DISK".to_owned()));
@@ -171,7 +199,11 @@ fn is_of_the_controller(verb: &str) -> bool {
     matches!(verb, "create" | "attach" | "expand controller" | "detach" | "delete")
 }
 
-fn end(machine: &Machine, pid: i32, attached: Attached) -> Result<wharf_testing::trace::Traced, PlayError> {
+fn end(
+    machine: &Machine,
+    pid: i32,
+    attached: Attached,
+) -> Result<wharf_testing::trace::Traced, PlayError> {
     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     let traced = attached.wait().map_err(|error| stage("trace the server", &error))?;
     machine.wait_for_server(pid).map_err(|error| stage("wait for the server", &error))?;
@@ -198,13 +230,18 @@ fn use_target(target: &Path, found: Found) {
     if target.is_dir() {
         return use_volume(&target.join("data"), found);
     }
-    assert!(std::fs::metadata(target).unwrap().file_type().is_block_device(), "{} is no device", target.display());
+    assert!(
+        std::fs::metadata(target).unwrap().file_type().is_block_device(),
+        "{} is no device",
+        target.display()
+    );
     if found != Found::Empty {
         let mut content = [0; CONTENT.len()];
         File::open(target).unwrap().read_exact(&mut content).unwrap();
         assert_eq!(content, CONTENT.as_bytes());
     }
-    // Whether a pod may write to a device node is up to its container; the mount is compared like everything else.
+    // Whether a pod may write to a device node is up to its container; the mount is compared like
+    // everything else.
     if found != Found::ReadOnly {
         let mut device = File::options().write(true).open(target).unwrap();
         device.write_all(CONTENT.as_bytes()).unwrap();
@@ -219,5 +256,10 @@ pub fn use_volume(file: &Path, found: Found) {
     if found != Found::Empty {
         assert_eq!(std::fs::read_to_string(file).unwrap(), CONTENT);
     }
-    assert_eq!(std::fs::write(file, CONTENT).is_ok(), found != Found::ReadOnly, "{}", file.display());
+    assert_eq!(
+        std::fs::write(file, CONTENT).is_ok(),
+        found != Found::ReadOnly,
+        "{}",
+        file.display()
+    );
 }

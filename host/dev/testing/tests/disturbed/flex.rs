@@ -1,4 +1,5 @@
-//! A volume's life over FlexVolume: a process for each call-out. The disk itself comes and goes by CSI, undisturbed.
+//! A volume's life over FlexVolume: a process for each call-out. The disk itself comes and goes by
+//! CSI, undisturbed.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
@@ -9,7 +10,10 @@ use std::time::Duration;
 use wharf_testing::bed::Bed;
 use wharf_testing::player::flex::{Disturbance, Sizes};
 use wharf_testing::player::retry::OnFinal;
-use wharf_testing::player::{CsiPlayer, CsiVolume, Event, FlexNode, FlexPlayer, FlexVolume, Happening, PlayError, Retry, VolumeClass};
+use wharf_testing::player::{
+    CsiPlayer, CsiVolume, Event, FlexNode, FlexPlayer, FlexVolume, Happening, PlayError, Retry,
+    VolumeClass,
+};
 use wharf_testing::trace::{self, Moment, Traced};
 
 use super::csi::{Found, use_volume};
@@ -79,12 +83,20 @@ impl<'a, const GROWS: bool> Life<'a> for OneLife<'a, GROWS> {
     }
 
     fn begin(bed: &'a Bed, number: usize) -> Self {
-        let retry =
-            Retry { first: Duration::from_millis(2), longest: Duration::from_millis(50), within: Duration::from_secs(20), on_final: OnFinal::Repeat };
+        let retry = Retry {
+            first: Duration::from_millis(2),
+            longest: Duration::from_millis(50),
+            within: Duration::from_secs(20),
+            on_final: OnFinal::Repeat,
+        };
         let csi = bed.csi();
         let class = VolumeClass::file_system("ext4", &[("type", "cloud_auto")]);
         let disk = csi.provision(&format!("pvc-life-{number:04}"), GIB, &class).unwrap();
-        let volume = FlexVolume::new(&format!("pv-life-{number:04}"), if GROWS { "xfs" } else { "ext4" }, &[("volumeId", &disk.handle)]);
+        let volume = FlexVolume::new(
+            &format!("pv-life-{number:04}"),
+            if GROWS { "xfs" } else { "ext4" },
+            &[("volumeId", &disk.handle)],
+        );
         let nodes = bed.nodes().iter().map(wharf_testing::bed::Machine::flex_node).collect();
         let skipped: Arc<AtomicBool> = Arc::default();
         let heard = Arc::clone(&skipped);
@@ -114,20 +126,36 @@ impl<'a, const GROWS: bool> Life<'a> for OneLife<'a, GROWS> {
         let bed = self.bed;
         let elsewhere = verb.ends_with(" elsewhere");
         let call = verb.trim_end_matches(" elsewhere").to_owned();
-        let machine = if matches!(call.as_str(), "attach" | "detach") { bed.manager() } else { bed.node(usize::from(elsewhere)) };
+        let machine = if matches!(call.as_str(), "attach" | "detach") {
+            bed.manager()
+        } else {
+            bed.node(usize::from(elsewhere))
+        };
         let swap = Swap::of(bed, machine);
         if kind.is_of_the_cloud() {
             let pid = Arc::new(AtomicI32::new(0));
             let flex = self.flex.clone().with_disturbance(noting_the_process(&pid));
-            let (result, reached) = kind.at_request(bed, at, || pid.load(Ordering::SeqCst), &swap, || self.perform_by(&flex, verb));
+            let (result, reached) = kind.at_request(
+                bed,
+                at,
+                || pid.load(Ordering::SeqCst),
+                &swap,
+                || self.perform_by(&flex, verb),
+            );
             result?;
             return Ok(reached.then(|| "request".to_owned()));
         }
         let traced = Arc::new(Mutex::new(Traced::default()));
-        let flex = self.flex.clone().with_disturbance(tracing_the_first(&call, kind.moment(at, swap), &traced));
+        let flex = self.flex.clone().with_disturbance(tracing_the_first(
+            &call,
+            kind.moment(at, swap),
+            &traced,
+        ));
         self.perform_by(&flex, verb)?;
         let traced = traced.lock().unwrap().clone();
-        Ok(traced.reached.then(|| traced.positions.last().map(|position| format!("{position:?}")).unwrap_or_default()))
+        Ok(traced.reached.then(|| {
+            traced.positions.last().map(|position| format!("{position:?}")).unwrap_or_default()
+        }))
     }
 
     fn was_skipped(&self) -> bool {
@@ -168,11 +196,17 @@ impl<const GROWS: bool> OneLife<'_, GROWS> {
             }
             "waitforattach" => self.device = flex.wait_for_attach(volume, node, &self.device)?,
             "mountdevice" => flex.mount_device(volume, node, &self.device)?,
-            "mount" => use_volume(&flex.mount(volume, node, POD)?.join("data"), if elsewhere { Found::Written } else { Found::Empty }),
+            "mount" => use_volume(
+                &flex.mount(volume, node, POD)?.join("data"),
+                if elsewhere { Found::Written } else { Found::Empty },
+            ),
             "expandfs" if !GROWS => {}
             "expandfs" => {
                 flex.expand_fs(volume, node, &self.device, POD, Sizes { new: 2 * GIB, old: GIB })?;
-                use_volume(&volume.pod_mount(node, flex.driver(), POD).join("data"), Found::Written);
+                use_volume(
+                    &volume.pod_mount(node, flex.driver(), POD).join("data"),
+                    Found::Written,
+                );
             }
             "unmount" => flex.unmount(volume, node, POD)?,
             "unmountdevice" => flex.unmount_device(volume, node)?,
@@ -201,9 +235,13 @@ fn tracing_the_first(call: &str, moment: Moment, traced: &Arc<Mutex<Traced>>) ->
     let (call, moment, traced) = (call.to_owned(), Mutex::new(Some(moment)), Arc::clone(traced));
     Arc::new(move |mut command: Command| {
         let is_it = command.get_args().next().is_some_and(|word| word == call.as_str());
-        let Some(moment) = is_it.then(|| moment.lock().unwrap().take()).flatten() else { return command.status() };
+        let Some(moment) = is_it.then(|| moment.lock().unwrap().take()).flatten() else {
+            return command.status();
+        };
         let result = trace::run(command, moment)?;
-        let status = result.code.map_or_else(|| ExitStatus::from_raw(9), |code| ExitStatus::from_raw(code << 8));
+        let status = result
+            .code
+            .map_or_else(|| ExitStatus::from_raw(9), |code| ExitStatus::from_raw(code << 8));
         *traced.lock().unwrap() = result;
         Ok(status)
     })

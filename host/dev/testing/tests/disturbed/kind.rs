@@ -48,7 +48,11 @@ impl Kind {
     /// Whether positions are requests to the cloud, and not system calls.
     pub fn is_of_the_cloud(self) -> bool {
         match self {
-            Self::AnswerLost | Self::RequestLost | Self::KilledBeforeRequest | Self::KilledAfterRequest | Self::SwappedAtRequest => true,
+            Self::AnswerLost
+            | Self::RequestLost
+            | Self::KilledBeforeRequest
+            | Self::KilledAfterRequest
+            | Self::SwappedAtRequest => true,
             Self::Killed | Self::Orphaned | Self::SwappedAtCall => false,
         }
     }
@@ -74,17 +78,30 @@ impl Kind {
     pub fn moment(self, at: usize, swap: Swap) -> Moment {
         match self {
             Self::Orphaned => Moment { at, counted: Counted::Helpers, act: Act::KillProcess },
-            Self::SwappedAtCall => Moment { at, counted: Counted::Process, act: Act::Meanwhile(Box::new(move || swap.now())) },
+            Self::SwappedAtCall => Moment {
+                at,
+                counted: Counted::Process,
+                act: Act::Meanwhile(Box::new(move || swap.now())),
+            },
             _ => Moment { at, counted: Counted::All, act: Act::KillAll },
         }
     }
 
-    /// Does something while the n-th request to the cloud is disturbed. `victim` is the process that dies, known by then. Says whether there
-    /// was an n-th request.
-    pub fn at_request<T>(self, bed: &Bed, at: usize, victim: impl Fn() -> i32 + Sync, swap: &Swap, work: impl FnOnce() -> T) -> (T, bool) {
+    /// Does something while the n-th request to the cloud is disturbed. `victim` is the process
+    /// that dies, known by then. Says whether there was an n-th request.
+    pub fn at_request<T>(
+        self,
+        bed: &Bed,
+        at: usize,
+        victim: impl Fn() -> i32 + Sync,
+        swap: &Swap,
+        work: impl FnOnce() -> T,
+    ) -> (T, bool) {
         let region = bed.region();
         region.clear_journal();
-        region.set_faults(vec![FaultRule::new("*", self.fault()).after(u64::try_from(at).unwrap()).times(1)]);
+        region.set_faults(vec![
+            FaultRule::new("*", self.fault()).after(u64::try_from(at).unwrap()).times(1),
+        ]);
         let is_over = AtomicBool::new(false);
         let wait_and_act = || {
             while !is_over.load(Ordering::SeqCst) {
@@ -108,7 +125,8 @@ impl Kind {
             (value, watcher.map(|watcher| watcher.join().unwrap()))
         });
         region.set_faults(Vec::new());
-        let reached = reached.unwrap_or_else(|| region.journal().iter().any(|entry| entry.fault.is_some()));
+        let reached =
+            reached.unwrap_or_else(|| region.journal().iter().any(|entry| entry.fault.is_some()));
         (value, reached)
     }
 }
@@ -131,14 +149,26 @@ impl Swap {
     /// Makes the other of the two generations active.
     pub fn now(&self) {
         let _order = ORDER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let shown: serde_json::Value = serde_json::from_str(&self.backend(&["show", "disk", "--output", "json"])).unwrap();
-        let numbers = shown["generations"].as_array().unwrap().iter().map(|generation| generation["number"].as_u64().unwrap());
-        let other = numbers.into_iter().find(|number| Some(*number) != shown["active"].as_u64()).unwrap();
+        let shown: serde_json::Value =
+            serde_json::from_str(&self.backend(&["show", "disk", "--output", "json"])).unwrap();
+        let numbers = shown["generations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|generation| generation["number"].as_u64().unwrap());
+        let other =
+            numbers.into_iter().find(|number| Some(*number) != shown["active"].as_u64()).unwrap();
         self.backend(&["activate", "disk", &other.to_string()]);
     }
 
     fn backend(&self, arguments: &[&str]) -> String {
-        let output = Command::new(&self.wharf).arg("--config").arg(&self.config).arg("backend").args(arguments).output().unwrap();
+        let output = Command::new(&self.wharf)
+            .arg("--config")
+            .arg(&self.config)
+            .arg("backend")
+            .args(arguments)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }

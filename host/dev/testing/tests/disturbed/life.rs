@@ -33,8 +33,9 @@ pub trait Life<'a>: Sized {
     fn perform(&mut self, verb: &str) -> Result<(), PlayError>;
     /// Does a verb, disturbed at a position. Says whether there is one, and in words which.
     fn disturb(&mut self, verb: &str, kind: Kind, at: usize) -> Result<Option<String>, PlayError>;
-    /// Whether Kubernetes skipped the repetition of the last verb, because the place looked as if it were done (something is mounted there,
-    /// nothing is mounted there any more). Then the next verb has to make good for it.
+    /// Whether Kubernetes skipped the repetition of the last verb, because the place looked as if
+    /// it were done (something is mounted there, nothing is mounted there any more). Then the
+    /// next verb has to make good for it.
     fn was_skipped(&self) -> bool;
     /// Does what is still missing until nothing exists any more.
     fn end(&mut self) -> Result<(), PlayError>;
@@ -64,7 +65,12 @@ pub fn live_through<L: Lives>(test: &str) {
     });
     let work = work.into_inner().unwrap();
     requirement::say(&work.table(test, <L::On<'_> as Life>::VERBS, begun.elapsed()));
-    assert!(work.failures.is_empty(), "{} positions end differently:\n{}", work.failures.len(), work.failures.join("\n"));
+    assert!(
+        work.failures.is_empty(),
+        "{} positions end differently:\n{}",
+        work.failures.len(),
+        work.failures.join("\n")
+    );
 }
 
 fn live_on_a_bed<L: Lives>(work: &Mutex<Work>) {
@@ -89,7 +95,8 @@ fn live_on_a_bed<L: Lives>(work: &Mutex<Work>) {
 /// The lives that are still to be lived, and what came of the others.
 struct Work {
     verbs: &'static [&'static str],
-    /// For each kind the next position, and for each verb the first position that it does not have.
+    /// For each kind the next position, and for each verb the first position that it does not
+    /// have.
     open: Vec<(Kind, usize, BTreeMap<&'static str, usize>)>,
     lives: usize,
     counts: BTreeMap<(&'static str, usize), usize>,
@@ -114,26 +121,43 @@ struct Lived {
 impl Work {
     fn new<L: Lives>() -> Self {
         let verbs = <L::On<'_> as Life>::VERBS;
-        let limits = |kind| verbs.iter().filter(|verb| <L::On<'_> as Life>::has(verb, kind)).map(|verb| (*verb, usize::MAX)).collect();
+        let limits = |kind| {
+            verbs
+                .iter()
+                .filter(|verb| <L::On<'_> as Life>::has(verb, kind))
+                .map(|verb| (*verb, usize::MAX))
+                .collect()
+        };
         let open = Kind::ALL.iter().map(|kind| (*kind, 0, limits(*kind))).collect();
         Self { verbs, open, lives: 0, counts: BTreeMap::new(), failures: Vec::new() }
     }
 
-    /// The kind with the most positions behind it comes last, so that the long ones run side by side with the short ones.
+    /// The kind with the most positions behind it comes last, so that the long ones run side by
+    /// side with the short ones.
     fn next(&mut self) -> Option<Task> {
         if self.failures.len() >= ENOUGH {
             return None;
         }
-        let open = self.open.iter_mut().filter(|(_, at, limits)| *at < TOO_MANY && limits.values().any(|limit| at < limit));
+        let open = self
+            .open
+            .iter_mut()
+            .filter(|(_, at, limits)| *at < TOO_MANY && limits.values().any(|limit| at < limit));
         let (kind, at, limits) = open.min_by_key(|(_, at, _)| *at)?;
-        let verbs = self.verbs.iter().filter(|verb| limits.get(*verb).is_some_and(|limit| *at < *limit)).copied().collect();
+        let verbs = self
+            .verbs
+            .iter()
+            .filter(|verb| limits.get(*verb).is_some_and(|limit| *at < *limit))
+            .copied()
+            .collect();
         *at += 1;
         self.lives += 1;
         Some(Task { kind: *kind, at: *at - 1, verbs })
     }
 
     fn take(&mut self, task: &Task, lived: Lived) {
-        let Some(number) = self.open.iter().position(|(kind, ..)| *kind == task.kind) else { return };
+        let Some(number) = self.open.iter().position(|(kind, ..)| *kind == task.kind) else {
+            return;
+        };
         for verb in lived.reached {
             *self.counts.entry((verb, number)).or_default() += 1;
         }
@@ -185,16 +209,29 @@ impl<'a> Through<'a> {
         let left = Snapshot::of(self.bed, &life.names());
         let is_clean = ended.is_ok() && left.is_empty();
         if !is_clean && lived.failures.is_empty() {
-            lived.failures.push(format!("{:?} {}: the life leaves behind ({ended:?}):\n{left}", task.kind, task.at));
+            lived.failures.push(format!(
+                "{:?} {}: the life leaves behind ({ended:?}):\n{left}",
+                task.kind, task.at
+            ));
         }
         is_clean
     }
 
     /// Whether the life can go on.
-    fn verb<L: Lives>(&self, life: &mut L::On<'a>, verb: &'static str, task: &Task, lived: &mut Lived) -> bool {
+    fn verb<L: Lives>(
+        &self,
+        life: &mut L::On<'a>,
+        verb: &'static str,
+        task: &Task,
+        lived: &mut Lived,
+    ) -> bool {
         let is_disturbed = task.verbs.contains(&verb);
         let (kind, at) = (task.kind, task.at);
-        let result = if is_disturbed { life.disturb(verb, kind, at) } else { life.perform(verb).map(|()| None) };
+        let result = if is_disturbed {
+            life.disturb(verb, kind, at)
+        } else {
+            life.perform(verb).map(|()| None)
+        };
         let position = match result {
             Ok(position) => position,
             Err(error) => {
@@ -215,7 +252,10 @@ impl<'a> Through<'a> {
             return true;
         }
         let position = position.unwrap_or_else(|| "not disturbed".to_owned());
-        lived.failures.push(format!("{kind:?} {at} of {verb} ({position}):\n    {}", differences.join("\n    ")));
+        lived.failures.push(format!(
+            "{kind:?} {at} of {verb} ({position}):\n    {}",
+            differences.join("\n    ")
+        ));
         false
     }
 
@@ -233,13 +273,21 @@ impl<'a> Through<'a> {
 
 impl Work {
     fn table(&self, test: &str, verbs: &[&'static str], took: Duration) -> String {
-        let mut text = format!("\n{test}: {} lives in {:.1} s\n{:<24}", self.lives, took.as_secs_f64(), "positions");
-        self.open.iter().for_each(|(kind, ..)| write!(text, "{:>21}", format!("{kind:?}")).unwrap());
+        let mut text = format!(
+            "\n{test}: {} lives in {:.1} s\n{:<24}",
+            self.lives,
+            took.as_secs_f64(),
+            "positions"
+        );
+        self.open
+            .iter()
+            .for_each(|(kind, ..)| write!(text, "{:>21}", format!("{kind:?}")).unwrap());
         for verb in verbs {
             write!(text, "\n{verb:<24}").unwrap();
             for number in 0..self.open.len() {
                 let count = self.counts.get(&(*verb, number)).copied().unwrap_or(0);
-                write!(text, "{:>21}", if count == 0 { "-".to_owned() } else { count.to_string() }).unwrap();
+                write!(text, "{:>21}", if count == 0 { "-".to_owned() } else { count.to_string() })
+                    .unwrap();
             }
         }
         let total: usize = self.counts.values().sum();

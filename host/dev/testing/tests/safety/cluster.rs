@@ -44,7 +44,11 @@ impl Cluster {
         bed.serve().unwrap();
         bed.install_flexvolume().unwrap();
         let csi = bed.csi();
-        let nodes = bed.nodes().iter().map(|node| csi.register(node.name(), &node.socket(), &node.kubelet()).unwrap()).collect();
+        let nodes = bed
+            .nodes()
+            .iter()
+            .map(|node| csi.register(node.name(), &node.socket(), &node.kubelet()).unwrap())
+            .collect();
         let once = csi.clone().with_retry(Retry::never());
         Some(Self { csi: Csi(csi, once), flex: bed.flex().with_retry(Retry::never()), nodes, bed })
     }

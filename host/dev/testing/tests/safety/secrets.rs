@@ -1,4 +1,5 @@
-//! Canaries: the region's keys and a FlexVolume secret. Everything that Wharf writes, prints, says or executes is searched for them.
+//! Canaries: the region's keys and a FlexVolume secret. Everything that Wharf writes, prints, says
+//! or executes is searched for them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +19,8 @@ const FLEX_SECRET_BASE64: &str = "Y2FuYXJ5LW9mLWEtZmxleHZvbHVtZS1zZWNyZXQ";
 pub fn search() {
     let Some(cluster) = Cluster::of("invariant_4") else { return };
     let instances = &cluster.bed.region().description().instances;
-    let mut canaries: Vec<String> = instances.iter().map(|instance| instance.keys.access_key_secret.clone()).collect();
+    let mut canaries: Vec<String> =
+        instances.iter().map(|instance| instance.keys.access_key_secret.clone()).collect();
     canaries.extend([FLEX_SECRET.to_owned(), FLEX_SECRET_BASE64.to_owned()]);
     let said: Arc<Mutex<Vec<String>>> = Arc::default();
     let is_over = AtomicBool::new(false);
@@ -38,13 +40,18 @@ pub fn search() {
     for machine in cluster.bed.nodes().iter().chain([cluster.bed.manager()]) {
         search_files(machine.folder(), &canaries, &mut searched);
         let shown = machine.run(cluster.bed.parts(), &["backend", "show", "disk"]).unwrap();
-        assert!(canaries.iter().all(|canary| !shown.stdout.contains(canary) && !shown.stderr.contains(canary)));
+        assert!(
+            canaries
+                .iter()
+                .all(|canary| !shown.stdout.contains(canary) && !shown.stderr.contains(canary))
+        );
     }
     // Logs, state, stores: a search that finds no file finds no secret either.
     assert!(searched > 20, "only {searched} files were searched");
 }
 
-/// Refusals of the cloud for every verb, an answer that makes no sense, and then success, over both front ends.
+/// Refusals of the cloud for every verb, an answer that makes no sense, and then success, over both
+/// front ends.
 fn live(cluster: &Cluster, said: &Arc<Mutex<Vec<String>>>) {
     let heard = Arc::clone(said);
     let audience = Arc::new(move |event: &Event| {
@@ -90,17 +97,26 @@ fn live(cluster: &Cluster, said: &Arc<Mutex<Vec<String>>>) {
     cluster.csi.delete(&volume).unwrap();
 }
 
-/// Every process of the machine, again and again. kubelet itself passes a FlexVolume secret in the arguments of `mount`, so that call-out is
-/// not looked at; what it executes is.
+/// Every process of the machine, again and again. kubelet itself passes a FlexVolume secret in the
+/// arguments of `mount`, so that call-out is not looked at; what it executes is.
 fn look_at_processes(canaries: &[String], is_over: &AtomicBool) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     while !is_over.load(Ordering::SeqCst) {
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let process = entry.path();
-            let read = |file: &str| fs::read(process.join(file)).map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
-            let (Ok(arguments), Ok(environment)) = (read("cmdline"), read("environ")) else { continue };
+            let read = |file: &str| {
+                fs::read(process.join(file))
+                    .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "))
+            };
+            let (Ok(arguments), Ok(environment)) = (read("cmdline"), read("environ")) else {
+                continue;
+            };
             let is_the_call_out = arguments.contains("~disk/disk mount ");
-            if !is_the_call_out && canaries.iter().any(|canary| arguments.contains(canary) || environment.contains(canary)) {
+            if !is_the_call_out
+                && canaries
+                    .iter()
+                    .any(|canary| arguments.contains(canary) || environment.contains(canary))
+            {
                 seen.insert(arguments);
             }
         }

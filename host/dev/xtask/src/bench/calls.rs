@@ -1,4 +1,5 @@
-//! Single calls and swaps, measured inside one process by `host/runtime/benches/calls.rs`, which prints one line of JSON.
+//! Single calls and swaps, measured inside one process by `host/runtime/benches/calls.rs`, which
+//! prints one line of JSON.
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -29,9 +30,22 @@ struct Swap {
 /// Runs the benchmark and adds its figures.
 pub fn measure(workspace: &Workspace, parts: &Parts, report: &mut Report) -> Result<()> {
     let mut bench = command::cargo();
-    bench.current_dir(&workspace.root).args(["bench", "--quiet", "--profile", "release", "--package", "wharf-runtime", "--bench", "calls", "--"]);
+    bench.current_dir(&workspace.root).args([
+        "bench",
+        "--quiet",
+        "--profile",
+        "release",
+        "--package",
+        "wharf-runtime",
+        "--bench",
+        "calls",
+        "--",
+    ]);
     let printed = command::output(bench.arg(parts.component("disk")))?;
-    let line = printed.lines().find(|line| line.starts_with('{')).context("the benchmark printed no figures")?;
+    let line = printed
+        .lines()
+        .find(|line| line.starts_with('{'))
+        .context("the benchmark printed no figures")?;
     let measured: Measured = serde_json::from_str(line)?;
     report.add(Figure {
         what: "isolated call, pool, p50",
@@ -47,11 +61,40 @@ pub fn measure(workspace: &Workspace, parts: &Parts, report: &mut Report) -> Res
         against: Some(("on demand, two threads", measured.on_demand_per_second_two_threads)),
         target: "≥ 30 000",
     });
-    report.add(Figure { what: "swaps under load", value: measured.swap.swaps, unit: "swaps", against: None, target: "-" });
-    report.add(Figure { what: "calls meanwhile", value: measured.swap.calls, unit: "calls", against: None, target: "-" });
-    report.add(Figure { what: "of them failed", value: measured.swap.failed, unit: "calls", against: None, target: "0" });
-    report
-        .add(Figure { what: "load, link and publish, p50", value: measured.swap.publish_p50_us, unit: "µs", against: None, target: "≤ 1000 µs" });
-    report.add(Figure { what: "load, link and publish, longest", value: measured.swap.publish_max_us, unit: "µs", against: None, target: "-" });
+    report.add(Figure {
+        what: "swaps under load",
+        value: measured.swap.swaps,
+        unit: "swaps",
+        against: None,
+        target: "-",
+    });
+    report.add(Figure {
+        what: "calls meanwhile",
+        value: measured.swap.calls,
+        unit: "calls",
+        against: None,
+        target: "-",
+    });
+    report.add(Figure {
+        what: "of them failed",
+        value: measured.swap.failed,
+        unit: "calls",
+        against: None,
+        target: "0",
+    });
+    report.add(Figure {
+        what: "load, link and publish, p50",
+        value: measured.swap.publish_p50_us,
+        unit: "µs",
+        against: None,
+        target: "≤ 1000 µs",
+    });
+    report.add(Figure {
+        what: "load, link and publish, longest",
+        value: measured.swap.publish_max_us,
+        unit: "µs",
+        against: None,
+        target: "-",
+    });
     Ok(())
 }

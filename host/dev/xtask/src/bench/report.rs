@@ -41,11 +41,21 @@ impl Report {
 
     /// For people.
     pub fn table(&self) -> String {
-        let mut text = format!("\n{:<46} {:>12} {:<9} {:>7}  {:<40} {}\n", "figure", "value", "unit", "ratio", "against", "target");
+        let mut text = format!(
+            "\n{:<46} {:>12} {:<9} {:>7}  {:<40} {}\n",
+            "figure", "value", "unit", "ratio", "against", "target"
+        );
         for figure in &self.figures {
-            let ratio = figure.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
-            let against = figure.against.map_or_else(|| "-".to_owned(), |(name, value)| format!("{name} ({value:.1})"));
-            let _ = writeln!(text, "{:<46} {:>12.1} {:<9} {ratio:>7}  {against:<40} {}", figure.what, figure.value, figure.unit, figure.target);
+            let ratio =
+                figure.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+            let against = figure
+                .against
+                .map_or_else(|| "-".to_owned(), |(name, value)| format!("{name} ({value:.1})"));
+            let _ = writeln!(
+                text,
+                "{:<46} {:>12.1} {:<9} {ratio:>7}  {against:<40} {}",
+                figure.what, figure.value, figure.unit, figure.target
+            );
         }
         text
     }
@@ -73,8 +83,20 @@ mod tests {
     #[test]
     fn a_figure_is_shown_with_its_ratio() {
         let mut report = Report::default();
-        report.add(Figure { what: "init", value: 600.0, unit: "µs", against: Some(("no-op", 400.0)), target: "≤ 2 ×" });
-        report.add(Figure { what: "failed", value: 0.0, unit: "calls", against: None, target: "0" });
+        report.add(Figure {
+            what: "init",
+            value: 600.0,
+            unit: "µs",
+            against: Some(("no-op", 400.0)),
+            target: "≤ 2 ×",
+        });
+        report.add(Figure {
+            what: "failed",
+            value: 0.0,
+            unit: "calls",
+            against: None,
+            target: "0",
+        });
         assert!(report.table().contains("1.50"));
         let rows: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
         assert_eq!(rows.get(0).and_then(|row| row.get("ratio")), Some(&serde_json::json!(1.5)));

@@ -24,7 +24,11 @@ pub struct Written {
 /// Created, attached, formatted, mounted, written to, expanded while in use; left detached.
 pub fn first_life(scene: &Scene) -> Result<Written> {
     let (csi, node) = (scene.csi(), scene.node(0)?);
-    let mut volume = csi.provision("pvc-demo", SMALL, &VolumeClass::file_system(scene.fs_type(), &[("type", CATEGORY)]))?;
+    let mut volume = csi.provision(
+        "pvc-demo",
+        SMALL,
+        &VolumeClass::file_system(scene.fs_type(), &[("type", CATEGORY)]),
+    )?;
     csi.attach(&mut volume, node)?;
     csi.stage(&volume, node)?;
     let target = csi.publish(&volume, node, "pod-1", false)?;

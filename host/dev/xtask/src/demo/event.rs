@@ -1,4 +1,5 @@
-//! What the demo tells: one enum, as JSON for scripts and as lines for people. Printing is [`super::teller`]'s part.
+//! What the demo tells: one enum, as JSON for scripts and as lines for people. Printing is
+//! [`super::teller`]'s part.
 
 use serde::Serialize;
 

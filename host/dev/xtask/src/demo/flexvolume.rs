@@ -1,4 +1,5 @@
-//! A disk's life over FlexVolume, on two nodes. FlexVolume has no provisioner: the disk is created and deleted by the CSI driver of the same cloud.
+//! A disk's life over FlexVolume, on two nodes. FlexVolume has no provisioner: the disk is created
+//! and deleted by the CSI driver of the same cloud.
 
 use anyhow::{Result, ensure};
 use wharf_testing::bed::Machine;
@@ -12,12 +13,19 @@ use super::scene::Scene;
 pub fn life(scene: &Scene) -> Result<()> {
     let (bed, csi, flex) = (scene.bed(), scene.csi(), scene.flex());
     for machine in bed.nodes().iter().chain([bed.manager()]) {
-        let ran = scene.run(machine, &["flexvolume", "install", "--dir", &machine.plugins().display().to_string()])?;
+        let ran = scene.run(
+            machine,
+            &["flexvolume", "install", "--dir", &machine.plugins().display().to_string()],
+        )?;
         ensure!(ran.code == Some(0), "`wharf flexvolume install` failed: {}", ran.stderr);
     }
     let manager = bed.manager().flex_node();
     let nodes: Vec<FlexNode> = bed.nodes().iter().map(Machine::flex_node).collect();
-    let disk = csi.provision("pvc-flexvolume", SMALL, &VolumeClass::file_system(scene.fs_type(), &[("type", CATEGORY)]))?;
+    let disk = csi.provision(
+        "pvc-flexvolume",
+        SMALL,
+        &VolumeClass::file_system(scene.fs_type(), &[("type", CATEGORY)]),
+    )?;
     let volume = FlexVolume::new("pv-demo", scene.fs_type(), &[("volumeId", &disk.handle)]);
     let mut written = None;
     for (node, pod) in nodes.iter().zip(["pod-3", "pod-4"]) {

@@ -1,4 +1,5 @@
-//! Ctrl-C and the like: noticed between two calls, so that what was made can be taken down in order.
+//! Ctrl-C and the like: noticed between two calls, so that what was made can be taken down in
+//! order.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -44,12 +45,16 @@ impl Interrupt {
                         std::process::exit(i32::from(super::BY_SIGNAL));
                     }
                     // The terminal may be what has gone.
-                    let words = "\nended by a signal: cleaning up (again: end at once, and leave that to a shell in the background)";
+                    let words = "\nended by a signal: cleaning up (again: end at once, and leave \
+                                 that to a shell in the background)";
                     let _ = writeln!(std::io::stderr(), "{words}");
                 }
             });
         };
-        std::thread::Builder::new().name("signals".to_owned()).spawn(wait).context("cannot listen for signals")?;
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(wait)
+            .context("cannot listen for signals")?;
         Ok(Self { pressed })
     }
 

@@ -1,17 +1,29 @@
-//! Looking for what the demo may have left: mounts, loop devices, processes, its folder. The kernel is asked, not the demo.
+//! Looking for what the demo may have left: mounts, loop devices, processes, its folder. The kernel
+//! is asked, not the demo.
 
 use std::fs;
 use std::path::Path;
 
 use wharf_testing::bed::{loops_below, mounts_below};
 
-/// What is left of a bed that is gone, one line each. Without a folder: of one that was never finished, which is known by its processes alone.
+/// What is left of a bed that is gone, one line each. Without a folder: of one that was never
+/// finished, which is known by its processes alone.
 pub fn of(folder: Option<&Path>) -> Vec<String> {
-    let Some(folder) = folder else { return processes(|process| is_child(process, std::process::id())) };
-    let mut left: Vec<String> = mounts_below(folder).iter().map(|mount| format!("mount {}", mount.at.display())).collect();
-    left.extend(loops_below(folder).iter().map(|(device, image)| format!("loop device {} of {}", device.display(), image.display())));
+    let Some(folder) = folder else {
+        return processes(|process| is_child(process, std::process::id()));
+    };
+    let mut left: Vec<String> =
+        mounts_below(folder).iter().map(|mount| format!("mount {}", mount.at.display())).collect();
+    left.extend(
+        loops_below(folder).iter().map(|(device, image)| {
+            format!("loop device {} of {}", device.display(), image.display())
+        }),
+    );
     let name = folder.display().to_string();
-    left.extend(processes(|process| fs::read(process.join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&name))));
+    left.extend(processes(|process| {
+        fs::read(process.join("cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&name))
+    }));
     if folder.exists() {
         left.push(format!("folder {name}"));
     }
@@ -20,13 +32,21 @@ pub fn of(folder: Option<&Path>) -> Vec<String> {
 
 fn processes(is_ours: impl Fn(&Path) -> bool) -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let numbered = entries.filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()));
-    numbered.filter(|entry| is_ours(&entry.path())).map(|entry| format!("process {}", entry.file_name().to_string_lossy())).collect()
+    let numbered = entries.filter(|entry| {
+        entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())
+    });
+    numbered
+        .filter(|entry| is_ours(&entry.path()))
+        .map(|entry| format!("process {}", entry.file_name().to_string_lossy()))
+        .collect()
 }
 
 fn is_child(process: &Path, of: u32) -> bool {
     let status = fs::read_to_string(process.join("status")).unwrap_or_default();
-    status.lines().filter_map(|line| line.strip_prefix("PPid:")).any(|parent| parent.trim() == of.to_string())
+    status
+        .lines()
+        .filter_map(|line| line.strip_prefix("PPid:"))
+        .any(|parent| parent.trim() == of.to_string())
 }
 
 #[cfg(test)]
@@ -37,7 +57,12 @@ mod tests {
     fn a_folder_that_is_still_there_and_a_process_that_names_it_are_found() {
         let folder = tempfile::tempdir().unwrap();
         let mut waits = std::process::Command::new("sh");
-        let mut child = waits.args(["-c", "read line"]).arg(folder.path().join("below")).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child = waits
+            .args(["-c", "read line"])
+            .arg(folder.path().join("below"))
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         let left = of(Some(folder.path()));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -1,4 +1,5 @@
-//! Reading the JSON log of a server or of call-outs as it grows: calls of components, plans, steps and programs of the node.
+//! Reading the JSON log of a server or of call-outs as it grows: calls of components, plans, steps
+//! and programs of the node.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -52,16 +53,31 @@ pub fn read(line: &str, seen: &mut Seen) {
     let number = |name: &str| fields.get(name).and_then(Value::as_u64);
     let message = text("message");
     if let Some(generation) = number("generation") {
-        seen.backend.push(BackendCall { component: text("component"), generation, function: message, micros: number("micros").unwrap_or(0) });
+        seen.backend.push(BackendCall {
+            component: text("component"),
+            generation,
+            function: message,
+            micros: number("micros").unwrap_or(0),
+        });
         return;
     }
     match message.as_str() {
-        "plan" => seen.plans.push(Planned { function: text("function"), summary: text("summary"), steps: text("steps") }),
-        "starting a program" => seen.host.push(format!("runs {} {}", text("program"), words(&text("arguments"))).trim_end().to_owned()),
-        "now serving another generation" => seen.host.push(format!("now serves another generation of the {} backend", text("backend"))),
+        "plan" => seen.plans.push(Planned {
+            function: text("function"),
+            summary: text("summary"),
+            steps: text("steps"),
+        }),
+        "starting a program" => seen.host.push(
+            format!("runs {} {}", text("program"), words(&text("arguments"))).trim_end().to_owned(),
+        ),
+        "now serving another generation" => seen
+            .host
+            .push(format!("now serves another generation of the {} backend", text("backend"))),
         _ => match line.get("target").and_then(Value::as_str) {
             Some(target) if target.starts_with("wharf_node") && message != "making a step true" => {
-                seen.host.push([message, text("device"), text("fs_type")].join(" ").trim_end().to_owned());
+                seen.host.push(
+                    [message, text("device"), text("fs_type")].join(" ").trim_end().to_owned(),
+                );
             }
             _ => {}
         },
@@ -70,7 +86,8 @@ pub fn read(line: &str, seen: &mut Seen) {
 
 /// `["-F", "/dev/loop3"]`, as one would type it.
 fn words(list: &str) -> String {
-    serde_json::from_str::<Vec<String>>(list).map_or_else(|_| list.to_owned(), |words| words.join(" "))
+    serde_json::from_str::<Vec<String>>(list)
+        .map_or_else(|_| list.to_owned(), |words| words.join(" "))
 }
 
 #[cfg(test)]
@@ -92,8 +109,23 @@ mod tests {
             r#"{"fields":{"message":"call answered","rpc":"NodeStageVolume"},"target":"wharf_csi::calls"}"#,
             "not JSON",
         ]);
-        assert_eq!(seen.backend, [BackendCall { component: "disk".into(), generation: 2, function: "plan-stage".into(), micros: 7 }]);
-        assert_eq!(seen.plans, [Planned { function: "plan-stage".into(), summary: "s".into(), steps: "find-device x".into() }]);
+        assert_eq!(
+            seen.backend,
+            [BackendCall {
+                component: "disk".into(),
+                generation: 2,
+                function: "plan-stage".into(),
+                micros: 7
+            }]
+        );
+        assert_eq!(
+            seen.plans,
+            [Planned {
+                function: "plan-stage".into(),
+                summary: "s".into(),
+                steps: "find-device x".into()
+            }]
+        );
         assert_eq!(seen.host, ["runs mkfs.ext4 -F /dev/loop3"]);
     }
 

@@ -23,7 +23,8 @@ use crate::component;
 const DATA_BYTES: usize = 8 << 20;
 
 /// What Kubernetes asks before nearly every call; nobody wants to read it each time.
-const QUIET: [&str; 3] = ["GetPluginCapabilities", "ControllerGetCapabilities", "NodeGetCapabilities"];
+const QUIET: [&str; 3] =
+    ["GetPluginCapabilities", "ControllerGetCapabilities", "NodeGetCapabilities"];
 
 /// See above.
 pub struct Scene {
@@ -42,16 +43,28 @@ impl Scene {
         let bed = Arc::new(bed);
         let witness = Arc::new(Witness::new(Arc::clone(&bed)));
         let audience = audience(&teller, &witness, &interrupt, &bed);
-        let (csi, flex) = (bed.csi().with_audience(Arc::clone(&audience)), bed.flex().with_audience(audience));
+        let (csi, flex) =
+            (bed.csi().with_audience(Arc::clone(&audience)), bed.flex().with_audience(audience));
         let mut scene = Self { csi, flex, nodes: Vec::new(), witness, teller, interrupt, bed };
         scene.bed.serve_telling_all()?;
-        scene.note(&format!("`wharf csi` serves on the control plane ({}) and on each node ({})", scene.pid(scene.bed.manager()), scene.node_pids()));
+        scene.note(&format!(
+            "`wharf csi` serves on the control plane ({}) and on each node ({})",
+            scene.pid(scene.bed.manager()),
+            scene.node_pids()
+        ));
         if scene.fs_type() != "ext4" {
-            scene.note("this machine withholds CAP_SYS_RESOURCE, which growing a mounted ext4 needs: the disks get xfs");
+            scene.note(
+                "this machine withholds CAP_SYS_RESOURCE, which growing a mounted ext4 needs: the \
+                 disks get xfs",
+            );
         }
         for machine in scene.bed.nodes() {
             scene.interrupt.check()?;
-            scene.nodes.push(scene.csi.register(machine.name(), &machine.socket(), &machine.kubelet())?);
+            scene.nodes.push(scene.csi.register(
+                machine.name(),
+                &machine.socket(),
+                &machine.kubelet(),
+            )?);
         }
         Ok(scene)
     }
@@ -76,7 +89,8 @@ impl Scene {
         self.nodes.get(n).context("the scene has no such node")
     }
 
-    /// What the disks are formatted with: ext4, which a sandbox that may not grow it while it is mounted replaces by xfs.
+    /// What the disks are formatted with: ext4, which a sandbox that may not grow it while it is
+    /// mounted replaces by xfs.
     pub fn fs_type(&self) -> &'static str {
         if requirement::may_grow_mounted_ext4() { "ext4" } else { "xfs" }
     }
@@ -137,8 +151,11 @@ impl Scene {
         });
         let data: Vec<u8> = noise.flatten().take(DATA_BYTES).collect();
         let path = folder.join("data");
-        let mut file = fs::File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        file.write_all(&data).and_then(|()| file.sync_all()).with_context(|| format!("cannot write {}", path.display()))?;
+        let mut file =
+            fs::File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        file.write_all(&data)
+            .and_then(|()| file.sync_all())
+            .with_context(|| format!("cannot write {}", path.display()))?;
         let digest = component::digest(&[&data]);
         self.note(&format!("the pod writes {} MiB: sha256 {digest:.16}…", DATA_BYTES >> 20));
         Ok(digest)
@@ -147,17 +164,27 @@ impl Scene {
     /// A pod reads the file again, and finds what was written.
     pub fn read(&self, folder: &Path, expected: &str) -> Result<()> {
         let path = folder.join("data");
-        let digest = component::digest(&[&fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?]);
-        ensure!(digest == expected, "the data is not what was written: sha256 {digest} instead of {expected}");
+        let digest = component::digest(&[
+            &fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?
+        ]);
+        ensure!(
+            digest == expected,
+            "the data is not what was written: sha256 {digest} instead of {expected}"
+        );
         self.note(&format!("the pod reads its data: sha256 {digest:.16}…, as written"));
         Ok(())
     }
 
     /// Says how large a file system is, and returns it in bytes.
     pub fn size(&self, folder: &Path) -> Result<u64> {
-        let system = rustix::fs::statvfs(folder).with_context(|| format!("cannot look at {}", folder.display()))?;
+        let system = rustix::fs::statvfs(folder)
+            .with_context(|| format!("cannot look at {}", folder.display()))?;
         let bytes = system.f_blocks * system.f_frsize;
-        self.note(&format!("the pod sees a file system of {}.{} GiB", bytes >> 30, ((bytes * 10) >> 30) % 10));
+        self.note(&format!(
+            "the pod sees a file system of {}.{} GiB",
+            bytes >> 30,
+            ((bytes * 10) >> 30) % 10
+        ));
         Ok(bytes)
     }
 
@@ -178,13 +205,22 @@ impl Scene {
     /// The ends of all logs.
     pub fn log_tails(&self, lines: usize) -> Vec<String> {
         let machines = self.bed.nodes().iter().chain([self.bed.manager()]);
-        machines.flat_map(|machine| log::tail(machine.name(), &machine.server_log(), lines)).collect()
+        machines
+            .flat_map(|machine| log::tail(machine.name(), &machine.server_log(), lines))
+            .collect()
     }
 }
 
-/// Listens to the players: tells each call, and what was seen when it came back. Once a signal has come it unwinds through them.
-fn audience(teller: &Arc<Teller>, witness: &Arc<Witness>, interrupt: &Interrupt, bed: &Arc<Bed>) -> Audience {
-    let (teller, witness, interrupt, bed) = (Arc::clone(teller), Arc::clone(witness), interrupt.clone(), Arc::clone(bed));
+/// Listens to the players: tells each call, and what was seen when it came back. Once a signal has
+/// come it unwinds through them.
+fn audience(
+    teller: &Arc<Teller>,
+    witness: &Arc<Witness>,
+    interrupt: &Interrupt,
+    bed: &Arc<Bed>,
+) -> Audience {
+    let (teller, witness, interrupt, bed) =
+        (Arc::clone(teller), Arc::clone(witness), interrupt.clone(), Arc::clone(bed));
     Arc::new(move |played: &Played| {
         if let Err(interrupted) = interrupt.check() {
             teller.set_cloud_requests(bed.region().journal().len());
@@ -204,7 +240,12 @@ fn audience(teller: &Arc<Teller>, witness: &Arc<Witness>, interrupt: &Interrupt,
             Happening::Answered { .. } if is_quiet => drop(witness.look()),
             Happening::Asked { with } => teller.tell(&Event::Asked(asked(with))),
             Happening::Answered { with, took } => {
-                teller.tell(&Event::Answered { asked: asked(with), failure: None, took_ms: milliseconds(*took), seen: witness.look() });
+                teller.tell(&Event::Answered {
+                    asked: asked(with),
+                    failure: None,
+                    took_ms: milliseconds(*took),
+                    seen: witness.look(),
+                });
             }
             Happening::Failed { why, took, .. } => {
                 teller.tell(&Event::Answered {
@@ -214,8 +255,13 @@ fn audience(teller: &Arc<Teller>, witness: &Arc<Witness>, interrupt: &Interrupt,
                     seen: witness.look(),
                 });
             }
-            Happening::Again { after } => teller.tell(&Event::Remark { asked: asked(""), text: format!("tries again in {} ms", after.as_millis()) }),
-            Happening::Skipped { why } => teller.tell(&Event::Remark { asked: asked(""), text: format!("is skipped: {why}") }),
+            Happening::Again { after } => teller.tell(&Event::Remark {
+                asked: asked(""),
+                text: format!("tries again in {} ms", after.as_millis()),
+            }),
+            Happening::Skipped { why } => {
+                teller.tell(&Event::Remark { asked: asked(""), text: format!("is skipped: {why}") })
+            }
         }
     })
 }

@@ -1,4 +1,5 @@
-//! Tells events: as lines for people, coloured on a terminal, or as JSON. Counts what the summary needs.
+//! Tells events: as lines for people, coloured on a terminal, or as JSON. Counts what the summary
+//! needs.
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -44,14 +45,26 @@ const CYAN: &str = "\x1b[36m";
 const PLAIN: &str = "\x1b[0m";
 
 impl Teller {
-    /// With JSON, from here on everything else that this process and its children print goes to standard error.
+    /// With JSON, from here on everything else that this process and its children print goes to
+    /// standard error.
     pub fn new(output: Output) -> Result<Self> {
         let to = match output {
             Output::Json => command::keep_standard_output()?,
-            Output::Text => File::from(std::io::stdout().as_fd().try_clone_to_owned().context("cannot share standard output")?),
+            Output::Text => File::from(
+                std::io::stdout()
+                    .as_fd()
+                    .try_clone_to_owned()
+                    .context("cannot share standard output")?,
+            ),
         };
-        let is_coloured = output == Output::Text && to.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Ok(Self { output, is_coloured, inner: Mutex::new(Inner { to, begun: None, chapter: 0, summary: Summary::default() }) })
+        let is_coloured = output == Output::Text
+            && to.is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Ok(Self {
+            output,
+            is_coloured,
+            inner: Mutex::new(Inner { to, begun: None, chapter: 0, summary: Summary::default() }),
+        })
     }
 
     /// Tells one event. A reader that is gone does not stop the demo, which has to clean up.
@@ -67,7 +80,9 @@ impl Teller {
             _ => {}
         }
         let text = match self.output {
-            Output::Json => serde_json::to_string(&Timed { at_ms, event }).unwrap_or_default() + "\n",
+            Output::Json => {
+                serde_json::to_string(&Timed { at_ms, event }).unwrap_or_default() + "\n"
+            }
             Output::Text => self.lines(event, inner.chapter),
         };
         let _ = inner.to.write_all(text.as_bytes());
@@ -104,16 +119,25 @@ impl Teller {
 
     fn lines(&self, event: &Event, chapter: usize) -> String {
         match event {
-            Event::Chapter { title } => format!("\n{}\n", self.paint(BOLD, &format!("{chapter}. {title}"))),
+            Event::Chapter { title } => {
+                format!("\n{}\n", self.paint(BOLD, &format!("{chapter}. {title}")))
+            }
             Event::Note { text } => format!("  * {text}\n"),
-            Event::Command { line, printed, exit_code, took_ms } => self.command(line, printed, *exit_code, *took_ms),
+            Event::Command { line, printed, exit_code, took_ms } => {
+                self.command(line, printed, *exit_code, *took_ms)
+            }
             Event::Asked(asked) => format!("  {}\n", self.asked(asked)),
             Event::Answered { asked, failure: None, took_ms, seen } => {
-                let with = if asked.with.is_empty() { String::new() } else { format!("  {}", asked.with) };
+                let with =
+                    if asked.with.is_empty() { String::new() } else { format!("  {}", asked.with) };
                 format!("{}      {} {took_ms} ms{with}\n", self.seen(seen), self.paint(GREEN, "ok"))
             }
             Event::Answered { failure: Some(why), took_ms, seen, .. } => {
-                format!("{}      {} {took_ms} ms  {why}\n", self.seen(seen), self.paint(RED, "failed"))
+                format!(
+                    "{}      {} {took_ms} ms  {why}\n",
+                    self.seen(seen),
+                    self.paint(RED, "failed")
+                )
             }
             Event::Remark { asked, text } => format!("  {} {text}\n", self.asked(asked)),
             Event::Failed { why, log } => {
@@ -126,26 +150,39 @@ impl Teller {
 
     fn asked(&self, asked: &Asked) -> String {
         let Asked { who, node, call, volume, with } = asked;
-        let on = if node.is_empty() || node == "manager" { String::new() } else { format!(" on {node}") };
+        let on = if node.is_empty() || node == "manager" {
+            String::new()
+        } else {
+            format!(" on {node}")
+        };
         let with = if with.is_empty() { String::new() } else { format!(" ({with})") };
         let volume = if volume.is_empty() { String::new() } else { format!(" {volume}") };
         format!("{who}{on} → {}{volume}{with}", self.paint(BOLD, call))
     }
 
     fn command(&self, line: &str, printed: &str, exit_code: Option<i32>, took_ms: u64) -> String {
-        let printed: String = printed.lines().map(|line| format!("      {}\n", cut(line))).collect();
+        let printed: String =
+            printed.lines().map(|line| format!("      {}\n", cut(line))).collect();
         let (colour, word) = match exit_code {
             Some(0) => (GREEN, "ok".to_owned()),
             Some(code) => (RED, format!("exit code {code}")),
             None => (RED, "killed".to_owned()),
         };
-        format!("  {}\n{printed}      {} {took_ms} ms\n", self.paint(CYAN, line), self.paint(colour, &word))
+        format!(
+            "  {}\n{printed}      {} {took_ms} ms\n",
+            self.paint(CYAN, line),
+            self.paint(colour, &word)
+        )
     }
 
     fn seen(&self, seen: &Seen) -> String {
         let mut text = String::new();
-        let mut line = |layer: &str, what: &str| text += &format!("      {} {what}\n", self.paint(DIM, &format!("{layer:<8}")));
-        seen.plans.iter().for_each(|plan| line("plan", &format!("{}: {}", plan.function, plan.steps)));
+        let mut line = |layer: &str, what: &str| {
+            text += &format!("      {} {what}\n", self.paint(DIM, &format!("{layer:<8}")))
+        };
+        seen.plans
+            .iter()
+            .for_each(|plan| line("plan", &format!("{}: {}", plan.function, plan.steps)));
         for (who, calls) in by_component(&seen.backend) {
             line("sandbox", &format!("{who}: {calls}"));
         }
@@ -157,13 +194,15 @@ impl Teller {
     }
 
     fn summary(&self, summary: &Summary) -> String {
-        let Summary { succeeded, steps, failed, cloud_requests, swaps, refused, left, took_ms } = summary;
+        let Summary { succeeded, steps, failed, cloud_requests, swaps, refused, left, took_ms } =
+            summary;
         let nothing = "nothing: no mounts, loop devices, processes or folders".to_owned();
         let left = if left.is_empty() { nothing } else { left.join("\n                  ") };
         let word = if *succeeded { self.paint(GREEN, "done") } else { self.paint(RED, "not done") };
         format!(
-            "\nSummary: {word}\n  calls           {steps}, {failed} failed\n  cloud requests  {cloud_requests}\n  backends        {swaps} replaced while serving, \
-             {refused} broken ones refused\n  left behind     {left}\n  time            {}.{} s\n",
+            "\nSummary: {word}\n  calls           {steps}, {failed} failed\n  cloud requests  \
+             {cloud_requests}\n  backends        {swaps} replaced while serving, {refused} broken \
+             ones refused\n  left behind     {left}\n  time            {}.{} s\n",
             took_ms / 1000,
             took_ms % 1000 / 100
         )
@@ -185,7 +224,8 @@ fn cut(line: &str) -> String {
     }
 }
 
-/// Calls of each component and generation, in the order in which they first appear, with their time.
+/// Calls of each component and generation, in the order in which they first appear, with their
+/// time.
 fn by_component(calls: &[BackendCall]) -> Vec<(String, String)> {
     let mut groups: Vec<(String, Vec<&BackendCall>)> = Vec::new();
     for call in calls {
@@ -197,7 +237,12 @@ fn by_component(calls: &[BackendCall]) -> Vec<(String, String)> {
     }
     let told = |group: Vec<&BackendCall>| {
         let micros: u64 = group.iter().map(|call| call.micros).sum();
-        format!("{} ({}.{} ms)", in_runs(group.iter().map(|call| call.function.clone())), micros / 1000, micros % 1000 / 100)
+        format!(
+            "{} ({}.{} ms)",
+            in_runs(group.iter().map(|call| call.function.clone())),
+            micros / 1000,
+            micros % 1000 / 100
+        )
     };
     groups.into_iter().map(|(who, group)| (who, told(group))).collect()
 }
@@ -216,7 +261,9 @@ fn in_runs(words: impl Iterator<Item = String>) -> String {
             _ => runs.push((word, 1)),
         }
     }
-    let told = runs.into_iter().map(|(word, count)| if count == 1 { word } else { format!("{word} ×{count}") });
+    let told = runs
+        .into_iter()
+        .map(|(word, count)| if count == 1 { word } else { format!("{word} ×{count}") });
     told.collect::<Vec<_>>().join(", ")
 }
 
@@ -231,8 +278,19 @@ mod tests {
 
     #[test]
     fn generations_of_a_component_are_told_apart() {
-        let call = |generation| BackendCall { component: "disk".into(), generation, function: "attach".into(), micros: 1500 };
+        let call = |generation| BackendCall {
+            component: "disk".into(),
+            generation,
+            function: "attach".into(),
+            micros: 1500,
+        };
         let told = by_component(&[call(1), call(1), call(2)]);
-        assert_eq!(told, [("disk, generation 1".into(), "attach ×2 (3.0 ms)".into()), ("disk, generation 2".into(), "attach (1.5 ms)".into())]);
+        assert_eq!(
+            told,
+            [
+                ("disk, generation 1".into(), "attach ×2 (3.0 ms)".into()),
+                ("disk, generation 2".into(), "attach (1.5 ms)".into())
+            ]
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The witness: looks from outside at everything that a call may have changed (logs, the cloud's journal, the mount table, loop devices) and
-//! says what is new since it last looked.
+//! The witness: looks from outside at everything that a call may have changed (logs, the cloud's
+//! journal, the mount table, loop devices) and says what is new since it last looked.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,12 @@ impl Witness {
     pub fn new(bed: Arc<Bed>) -> Self {
         let machines = bed.nodes().iter().chain([bed.manager()]);
         let known = Known {
-            logs: machines.flat_map(|machine| [machine.server_log(), machine.folder().join("log/flexvolume_disk.log")]).map(Log::of).collect(),
+            logs: machines
+                .flat_map(|machine| {
+                    [machine.server_log(), machine.folder().join("log/flexvolume_disk.log")]
+                })
+                .map(Log::of)
+                .collect(),
             journal: 0,
             mounts: Vec::new(),
             loops: Vec::new(),
@@ -53,7 +58,13 @@ impl Witness {
         }
         let journal = self.bed.region().journal();
         let fresh = journal.iter().filter(|entry| entry.number > known.journal);
-        seen.cloud = fresh.map(|entry| CloudRequest { action: entry.action.clone(), status: entry.status, code: entry.code.clone() }).collect();
+        seen.cloud = fresh
+            .map(|entry| CloudRequest {
+                action: entry.action.clone(),
+                status: entry.status,
+                code: entry.code.clone(),
+            })
+            .collect();
         known.journal = journal.last().map_or(known.journal, |entry| entry.number);
         self.devices(&mut known, &mut seen);
         self.mounts(&mut known, &mut seen);
@@ -82,7 +93,8 @@ impl Witness {
         let now = self.bed.mounts();
         for mount in now.iter().filter(|mount| known.mounts.iter().all(|old| old.at != mount.at)) {
             let MountLine { source, fs_type, options, .. } = mount;
-            seen.host.push(format!("mounts {source} at {} ({fs_type}, {options})", mount.at.display()));
+            seen.host
+                .push(format!("mounts {source} at {} ({fs_type}, {options})", mount.at.display()));
         }
         for mount in known.mounts.iter().filter(|mount| now.iter().all(|new| new.at != mount.at)) {
             seen.host.push(format!("unmounts {}", mount.at.display()));
@@ -94,8 +106,15 @@ impl Witness {
 /// Takes the bed's folder out of a text, and the middle out of the digests in kubelet's paths.
 pub fn shorten(text: &str, bed: &Path) -> String {
     let text = text.replace(&format!("{}/", bed.display()), "");
-    let is_digest = |part: &str| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let parts = text.split('/').map(|part| if is_digest(part) { format!("{}…", part.get(..8).unwrap_or(part)) } else { part.to_owned() });
+    let is_digest =
+        |part: &str| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts = text.split('/').map(|part| {
+        if is_digest(part) {
+            format!("{}…", part.get(..8).unwrap_or(part))
+        } else {
+            part.to_owned()
+        }
+    });
     parts.collect::<Vec<_>>().join("/")
 }
 

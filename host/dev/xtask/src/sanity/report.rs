@@ -1,5 +1,6 @@
-//! csi-sanity's report: which checks passed and failed, and whether each skip is one that we expect. An unexpected skip is a failure: a
-//! capability that vanished would otherwise look like success.
+//! csi-sanity's report: which checks passed and failed, and whether each skip is one that we
+//! expect. An unexpected skip is a failure: a capability that vanished would otherwise look like
+//! success.
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -29,9 +30,18 @@ const ALLOWED_SKIPS: &[AllowedSkip] = &[
     allowed("Modify volume not supported", "VolumeAttributesClass is not offered yet"),
     allowed("Modify Volume not supported", "VolumeAttributesClass is not offered yet"),
     allowed("ControllerModifyVolume not supported", "VolumeAttributesClass is not offered yet"),
-    allowed("Volume Cloning not supported", "the cloud makes a disk from a snapshot, never from a disk"),
-    allowed("ControllerPublishVolume.readonly field not supported", "the cloud attaches disks for writing only; read-only is a mount flag"),
-    allowed("testnodevolumeattachlimit not enabled", "the controller does the same for both access types; the run with mounted volumes has it"),
+    allowed(
+        "Volume Cloning not supported",
+        "the cloud makes a disk from a snapshot, never from a disk",
+    ),
+    allowed(
+        "ControllerPublishVolume.readonly field not supported",
+        "the cloud attaches disks for writing only; read-only is a mount flag",
+    ),
+    allowed(
+        "testnodevolumeattachlimit not enabled",
+        "the controller does the same for both access types; the run with mounted volumes has it",
+    ),
     allowed("GetCapacity not supported", "the cloud does not tell how much it has left"),
     allowed("pending", "csi-sanity has switched this check off itself"),
 ];
@@ -66,7 +76,8 @@ struct Failure {
 
 /// Reads the report. No checks at all is an error: something else went wrong then.
 pub fn parse(text: &str) -> Result<Tally> {
-    let suites: Vec<Suite> = serde_json::from_str(text).context("cannot read csi-sanity's report")?;
+    let suites: Vec<Suite> =
+        serde_json::from_str(text).context("cannot read csi-sanity's report")?;
     let mut tally = Tally::default();
     for suite in &suites {
         suite.spec_reports.iter().for_each(|spec| spec.count(&mut tally));
@@ -83,17 +94,34 @@ impl Spec {
             "passed" if self.leaf_node_type == "It" => tally.pass(),
             // Set-up and clean-up around the checks.
             "passed" => {}
-            "skipped" | "pending" => match ALLOWED_SKIPS.iter().find(|allowed| allowed.says == reason_of(reason)) {
-                Some(allowed) => tally.skips.push(format!("{}: {} ({})", self.name(), reason_of(reason), allowed.because)),
-                None => tally.failures.push(format!("{}: skipped, and it should not be: {reason}", self.name())),
-            },
-            state => tally.failures.push(format!("{}: {state}: {}", self.name(), reason.lines().next().unwrap_or_default())),
+            "skipped" | "pending" => {
+                match ALLOWED_SKIPS.iter().find(|allowed| allowed.says == reason_of(reason)) {
+                    Some(allowed) => tally.skips.push(format!(
+                        "{}: {} ({})",
+                        self.name(),
+                        reason_of(reason),
+                        allowed.because
+                    )),
+                    None => tally
+                        .failures
+                        .push(format!("{}: skipped, and it should not be: {reason}", self.name())),
+                }
+            }
+            state => tally.failures.push(format!(
+                "{}: {state}: {}",
+                self.name(),
+                reason.lines().next().unwrap_or_default()
+            )),
         }
     }
 
     fn name(&self) -> String {
         let containers = self.container_hierarchy_texts.iter().flatten().map(String::as_str);
-        containers.chain([self.leaf_node_text.as_str()]).filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
+        containers
+            .chain([self.leaf_node_text.as_str()])
+            .filter(|text| !text.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 
@@ -114,7 +142,10 @@ mod tests {
     }
 
     fn parse_specs(specs: Vec<serde_json::Value>) -> Result<Tally> {
-        parse(&serde_json::json!([{"SpecReports": specs, "SpecialSuiteFailureReasons": null}]).to_string())
+        parse(
+            &serde_json::json!([{"SpecReports": specs, "SpecialSuiteFailureReasons": null}])
+                .to_string(),
+        )
     }
 
     #[test]
@@ -128,15 +159,34 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(tally.passed(), 1);
-        assert_eq!(tally.failures, ["Node Service NodeGetInfo breaks: failed: expected 1", "Node Service NodeGetInfo explodes: panicked: nil"]);
+        assert_eq!(
+            tally.failures,
+            [
+                "Node Service NodeGetInfo breaks: failed: expected 1",
+                "Node Service NodeGetInfo explodes: panicked: nil"
+            ]
+        );
         assert_eq!(tally.skips.len(), 2);
-        assert!(tally.skips.iter().any(|skip| skip.ends_with("(the cloud makes a disk from a snapshot, never from a disk)")), "{:?}", tally.skips);
+        assert!(
+            tally.skips.iter().any(|skip| skip
+                .ends_with("(the cloud makes a disk from a snapshot, never from a disk)")),
+            "{:?}",
+            tally.skips
+        );
     }
 
     #[test]
     fn a_skip_that_nobody_expects_is_a_failure() {
-        let tally = parse_specs(vec![spec("works", "passed", ""), spec("attaches", "skipped", "ControllerPublishVolume not supported")]).unwrap();
-        assert_eq!(tally.failures, ["Node Service NodeGetInfo attaches: skipped, and it should not be: ControllerPublishVolume not supported"]);
+        let tally = parse_specs(vec![
+            spec("works", "passed", ""),
+            spec("attaches", "skipped", "ControllerPublishVolume not supported"),
+        ])
+        .unwrap();
+        assert_eq!(
+            tally.failures,
+            ["Node Service NodeGetInfo attaches: skipped, and it should not be: \
+              ControllerPublishVolume not supported"]
+        );
     }
 
     #[test]

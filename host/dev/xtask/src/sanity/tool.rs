@@ -1,4 +1,5 @@
-//! The csi-sanity program, at the version that the table of allowed skips was written for. Installed below `target/`, once.
+//! The csi-sanity program, at the version that the table of allowed skips was written for.
+//! Installed below `target/`, once.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,26 +24,46 @@ pub fn find_or_install(workspace: &Workspace) -> Result<PathBuf> {
         return Ok(found);
     }
     install(&folder)?;
-    ensure!(is_wanted_version(&own), "`go install` made no csi-sanity {VERSION} in {}", folder.display());
+    ensure!(
+        is_wanted_version(&own),
+        "`go install` made no csi-sanity {VERSION} in {}",
+        folder.display()
+    );
     Ok(own)
 }
 
 fn install(folder: &Path) -> Result<()> {
     let Some(go) = command::find_program("go") else {
-        bail!("csi-sanity {VERSION} is missing, and so is Go to build it: install Go {}.{} or newer (https://go.dev/dl)", OLDEST_GO.0, OLDEST_GO.1);
+        bail!(
+            "csi-sanity {VERSION} is missing, and so is Go to build it: install Go {}.{} or newer (https://go.dev/dl)",
+            OLDEST_GO.0,
+            OLDEST_GO.1
+        );
     };
     let version = command::output(Command::new(&go).args(["env", "GOVERSION"]))?;
-    let known = parse_go_version(&version).with_context(|| format!("cannot read Go's version {version:?}"))?;
-    ensure!(known >= OLDEST_GO, "csi-sanity {VERSION} needs Go {}.{} or newer, this is {}", OLDEST_GO.0, OLDEST_GO.1, version.trim());
+    let known = parse_go_version(&version)
+        .with_context(|| format!("cannot read Go's version {version:?}"))?;
+    ensure!(
+        known >= OLDEST_GO,
+        "csi-sanity {VERSION} needs Go {}.{} or newer, this is {}",
+        OLDEST_GO.0,
+        OLDEST_GO.1,
+        version.trim()
+    );
     announce(&format!("building csi-sanity {VERSION} (about two minutes, once)"));
     std::fs::create_dir_all(folder)?;
-    command::run(Command::new(go).args(["install", &format!("{MODULE}/cmd/csi-sanity@{VERSION}")]).env("GOBIN", folder))
+    command::run(
+        Command::new(go)
+            .args(["install", &format!("{MODULE}/cmd/csi-sanity@{VERSION}")])
+            .env("GOBIN", folder),
+    )
 }
 
 /// Go writes the module's version into the program; reading it there needs no Go.
 fn is_wanted_version(program: &Path) -> bool {
     let mark = format!("{MODULE}\t{VERSION}\t");
-    std::fs::read(program).is_ok_and(|bytes| bytes.windows(mark.len()).any(|window| window == mark.as_bytes()))
+    std::fs::read(program)
+        .is_ok_and(|bytes| bytes.windows(mark.len()).any(|window| window == mark.as_bytes()))
 }
 
 /// `go1.26.8` or `go1.23` to its first two numbers.

@@ -1,4 +1,5 @@
-//! What only one crate may do, and what no host crate may know: rules that Cargo manifests alone cannot express.
+//! What only one crate may do, and what no host crate may know: rules that Cargo manifests alone
+//! cannot express.
 
 use super::source::{Source, has_word};
 
@@ -24,7 +25,11 @@ const BOUNDARIES: &[Boundary] = &[
         inside: &["host/"],
         except: &[
             ("host/node/", "mount helpers and file-system tools are its business"),
-            ("host/src/compile.rs", "it runs this binary again, with limits, to compile a component that nobody trusts yet"),
+            (
+                "host/src/compile.rs",
+                "it runs this binary again, with limits, to compile a component that nobody \
+                 trusts yet",
+            ),
             ("host/dev/xtask/", "it runs cargo"),
             ("host/dev/cloudsim/", "it stands for a machine, and is no part of the product"),
         ],
@@ -43,14 +48,42 @@ const BOUNDARIES: &[Boundary] = &[
         rule: "only `wharf-csi` knows gRPC",
     },
     Boundary {
-        words: &["std::fs", "std::net", "std::process", "std::env", "std::io", "time::Instant", "SystemTime", "thread::sleep", "tokio"],
+        words: &[
+            "std::fs",
+            "std::net",
+            "std::process",
+            "std::env",
+            "std::io",
+            "time::Instant",
+            "SystemTime",
+            "thread::sleep",
+            "tokio",
+        ],
         inside: &["host/core/src/"],
         except: &[],
-        rule: "`wharf-core` decides; files, network, processes, environment and clocks are behind its ports",
+        rule: "`wharf-core` decides; files, network, processes, environment and clocks are behind \
+               its ports",
     },
     Boundary {
-        words: &["alicloud", "aliyun", "alibaba", "alibabacloud", "ecs", "diskplugin", "nasplugin", "ossplugin"],
-        inside: &["host/core/", "host/runtime/", "host/store/", "host/node/", "host/csi/", "host/flexvolume/", "host/src/"],
+        words: &[
+            "alicloud",
+            "aliyun",
+            "alibaba",
+            "alibabacloud",
+            "ecs",
+            "diskplugin",
+            "nasplugin",
+            "ossplugin",
+        ],
+        inside: &[
+            "host/core/",
+            "host/runtime/",
+            "host/store/",
+            "host/node/",
+            "host/csi/",
+            "host/flexvolume/",
+            "host/src/",
+        ],
         except: &[],
         rule: "no host code names a cloud or a backend",
     },
@@ -58,17 +91,26 @@ const BOUNDARIES: &[Boundary] = &[
 
 /// All complaints about words where they may not stand.
 pub fn complaints(sources: &[Source]) -> Vec<String> {
-    sources.iter().flat_map(|source| BOUNDARIES.iter().flat_map(move |boundary| boundary.complaints(source))).collect()
+    sources
+        .iter()
+        .flat_map(|source| BOUNDARIES.iter().flat_map(move |boundary| boundary.complaints(source)))
+        .collect()
 }
 
 impl Boundary {
     fn complaints(&self, source: &Source) -> Vec<String> {
-        let inside = self.inside.is_empty() || self.inside.iter().any(|folder| source.path.starts_with(folder));
+        let inside = self.inside.is_empty()
+            || self.inside.iter().any(|folder| source.path.starts_with(folder));
         if !inside || self.except.iter().any(|(free, _)| source.path.starts_with(free)) {
             return Vec::new();
         }
-        let complaint = |number: usize, word: &str| format!("{}:{number}: `{word}`: {}", source.path, self.rule);
-        source.code().filter_map(|(number, line)| self.word_in(line).map(|word| complaint(number, word))).collect()
+        let complaint = |number: usize, word: &str| {
+            format!("{}:{number}: `{word}`: {}", source.path, self.rule)
+        };
+        source
+            .code()
+            .filter_map(|(number, line)| self.word_in(line).map(|word| complaint(number, word)))
+            .collect()
     }
 
     fn word_in(&self, line: &str) -> Option<&'static str> {
@@ -90,7 +132,12 @@ mod tests {
                 let crossing = source(&format!("{inside}x/y.rs"), &format!("let x = {word}(1);"));
                 assert_eq!(boundary.complaints(&crossing).len(), 1, "{word}");
                 for (free, _) in boundary.except {
-                    assert!(boundary.complaints(&source(&format!("{free}y.rs"), &format!("{word}\n"))).is_empty(), "{word} in {free}");
+                    assert!(
+                        boundary
+                            .complaints(&source(&format!("{free}y.rs"), &format!("{word}\n")))
+                            .is_empty(),
+                        "{word} in {free}"
+                    );
                 }
             }
         }
@@ -98,7 +145,8 @@ mod tests {
 
     #[test]
     fn comments_and_tests_may_name_a_cloud_and_strings_may_not() {
-        let text = "//! For ECS.\n/// `diskplugin.csi.alibabacloud.com`\n#[cfg(test)]\nmod tests {\n    \"ecs\"\n}\n";
+        let text = "//! For ECS.\n/// `diskplugin.csi.alibabacloud.com`\n#[cfg(test)]\nmod tests \
+                    {\n    \"ecs\"\n}\n";
         assert!(complaints(&[source("host/core/src/a.rs", text)]).is_empty());
         assert_eq!(complaints(&[source("host/core/src/a.rs", "let name = \"ECS\";\n")]).len(), 1);
     }

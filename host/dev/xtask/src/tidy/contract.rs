@@ -8,8 +8,13 @@ use wit_parser::{Docs, Function, Interface, Resolve, Type, TypeDefKind, TypeId, 
 /// Interfaces, worlds, functions and types without a doc comment.
 pub fn complaints(folder: &Path) -> Result<Vec<String>> {
     let mut resolve = Resolve::default();
-    resolve.push_dir(folder).with_context(|| format!("cannot read the contract in {}", folder.display()))?;
-    Ok(undocumented(&resolve).iter().map(|item| format!("wit: {item} has no doc comment")).collect())
+    resolve
+        .push_dir(folder)
+        .with_context(|| format!("cannot read the contract in {}", folder.display()))?;
+    Ok(undocumented(&resolve)
+        .iter()
+        .map(|item| format!("wit: {item} has no doc comment"))
+        .collect())
 }
 
 fn undocumented(resolve: &Resolve) -> Vec<String> {
@@ -33,7 +38,10 @@ fn of_interface(resolve: &Resolve, interface: &Interface, items: &mut Vec<String
     let spoken_for = said_by_functions(resolve, interface);
     for (type_name, id) in &interface.types {
         // A type that is used from another interface is documented there.
-        if let Some(definition) = resolve.types.get(*id).filter(|definition| !matches!(definition.kind, TypeDefKind::Type(Type::Id(_))))
+        if let Some(definition) = resolve
+            .types
+            .get(*id)
+            .filter(|definition| !matches!(definition.kind, TypeDefKind::Type(Type::Id(_))))
             && !spoken_for.contains(id)
         {
             note(items, &definition.docs, || format!("type {name}.{type_name}"));
@@ -41,14 +49,22 @@ fn of_interface(resolve: &Resolve, interface: &Interface, items: &mut Vec<String
     }
 }
 
-/// Requests and answers: the function that takes or gives them says what they mean. What a record holds has to speak for itself.
+/// Requests and answers: the function that takes or gives them says what they mean. What a record
+/// holds has to speak for itself.
 fn said_by_functions(resolve: &Resolve, interface: &Interface) -> Vec<TypeId> {
-    let words = |function: &Function| function.params.iter().map(|param| param.ty).chain(function.result).collect::<Vec<_>>();
-    let mut spoken_for: Vec<TypeId> = interface.functions.values().flat_map(words).filter_map(id_of).collect();
+    let words = |function: &Function| {
+        function.params.iter().map(|param| param.ty).chain(function.result).collect::<Vec<_>>()
+    };
+    let mut spoken_for: Vec<TypeId> =
+        interface.functions.values().flat_map(words).filter_map(id_of).collect();
     let mut next = 0;
     while let Some(&id) = spoken_for.get(next) {
         let inner = resolve.types.get(id).map_or(Vec::new(), |definition| inside(&definition.kind));
-        let new: Vec<TypeId> = inner.into_iter().filter_map(id_of).filter(|inner| !spoken_for.contains(inner)).collect();
+        let new: Vec<TypeId> = inner
+            .into_iter()
+            .filter_map(id_of)
+            .filter(|inner| !spoken_for.contains(inner))
+            .collect();
         spoken_for.extend(new);
         next += 1;
     }
@@ -88,8 +104,9 @@ mod tests {
 
     #[test]
     fn requests_and_answers_are_documented_by_their_function() {
-        let text = "package a:b@0.1.0;\n/// I.\ninterface i {\nrecord request { x: u8 }\nvariant answer { done }\nrecord inner { x: u8 }\n\
-                    /// Goes.\ngo: func(request: request) -> result<answer>;\n}\n";
+        let text = "package a:b@0.1.0;\n/// I.\ninterface i {\nrecord request { x: u8 }\nvariant \
+                    answer { done }\nrecord inner { x: u8 }\n/// Goes.\ngo: func(request: \
+                    request) -> result<answer>;\n}\n";
         let mut resolve = Resolve::default();
         resolve.push_str("a.wit", text).unwrap();
         assert_eq!(undocumented(&resolve), ["type i.inner"]);
@@ -97,10 +114,14 @@ mod tests {
 
     #[test]
     fn each_kind_of_item_needs_a_comment_and_a_used_type_does_not_need_a_second_one() {
-        let text = "package a:b@0.1.0;\n/// Words.\ninterface words {\n/// One.\nrecord one { x: u8 }\nrecord two { x: u8 }\n}\n\
-                    interface doing {\nuse words.{one};\n/// Does.\ngo: func(how: one);\nstop: func();\n}\nworld w { import doing; }\n";
+        let text = "package a:b@0.1.0;\n/// Words.\ninterface words {\n/// One.\nrecord one { x: \
+                    u8 }\nrecord two { x: u8 }\n}\ninterface doing {\nuse words.{one};\n/// \
+                    Does.\ngo: func(how: one);\nstop: func();\n}\nworld w { import doing; }\n";
         let mut resolve = Resolve::default();
         resolve.push_str("a.wit", text).unwrap();
-        assert_eq!(undocumented(&resolve), ["function doing.stop", "interface doing", "type words.two", "world w"]);
+        assert_eq!(
+            undocumented(&resolve),
+            ["function doing.stop", "interface doing", "type words.two", "world w"]
+        );
     }
 }

@@ -9,7 +9,8 @@ use anyhow::Result;
 const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
 
 /// What a path of the tree begins with.
-const ROOTS: [&str; 7] = ["host/", "wit/", "guest-sdk/", "backends/", "examples/", ".ci/", ".cargo/"];
+const ROOTS: [&str; 7] =
+    ["host/", "wit/", "guest-sdk/", "backends/", "examples/", ".ci/", ".cargo/"];
 
 /// Characters that make it a pattern, a placeholder or an option, not a path.
 const NOT_A_PATH: [char; 8] = ['<', '>', '*', '{', '}', '$', '…', '~'];
@@ -21,9 +22,14 @@ pub fn complaints(root: &Path) -> Result<Vec<String>> {
         let file = root.join(document);
         if file.is_file() {
             let text = fs::read_to_string(file)?;
-            let missing = text.lines().enumerate().flat_map(|(index, line)| paths_in(line).map(move |path| (index + 1, path)));
+            let missing = text
+                .lines()
+                .enumerate()
+                .flat_map(|(index, line)| paths_in(line).map(move |path| (index + 1, path)));
             let missing = missing.filter(|(_, path)| !root.join(path).exists());
-            complaints.extend(missing.map(|(number, path)| format!("{document}:{number}: names {path}, and there is no such path")));
+            complaints.extend(missing.map(|(number, path)| {
+                format!("{document}:{number}: names {path}, and there is no such path")
+            }));
         }
     }
     Ok(complaints)
@@ -31,12 +37,16 @@ pub fn complaints(root: &Path) -> Result<Vec<String>> {
 
 fn paths_in(line: &str) -> impl Iterator<Item = &str> {
     let parts = |character: char| character.is_whitespace() || "`()[]|\"',;".contains(character);
-    line.split(parts).map(|word| word.trim_end_matches(['.', ':', '!', '?'])).filter(|word| is_path(word))
+    line.split(parts)
+        .map(|word| word.trim_end_matches(['.', ':', '!', '?']))
+        .filter(|word| is_path(word))
 }
 
 fn is_path(word: &str) -> bool {
     let is_document = word.ends_with(".md") && !word.contains('/');
-    (is_document || ROOTS.iter().any(|root| word.starts_with(root))) && !word.contains(NOT_A_PATH) && !word.contains("::")
+    (is_document || ROOTS.iter().any(|root| word.starts_with(root)))
+        && !word.contains(NOT_A_PATH)
+        && !word.contains("::")
 }
 
 #[cfg(test)]
@@ -45,15 +55,23 @@ mod tests {
 
     #[test]
     fn paths_are_found_among_words_and_punctuation() {
-        let line = "See `host/core/src/plan.rs`, (wit/) and ARCHITECTURE.md. Not target/wharf, host/<crate>, host/*/src or alicloud/disk.";
-        assert_eq!(paths_in(line).collect::<Vec<_>>(), ["host/core/src/plan.rs", "wit/", "ARCHITECTURE.md"]);
+        let line = "See `host/core/src/plan.rs`, (wit/) and ARCHITECTURE.md. Not target/wharf, \
+                    host/<crate>, host/*/src or alicloud/disk.";
+        assert_eq!(
+            paths_in(line).collect::<Vec<_>>(),
+            ["host/core/src/plan.rs", "wit/", "ARCHITECTURE.md"]
+        );
     }
 
     #[test]
     fn a_document_that_names_a_missing_path_is_told_with_its_line() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("wit")).unwrap();
-        fs::write(root.path().join("README.md"), "`wit/` is there\n`host/gone.rs` is not\n").unwrap();
-        assert_eq!(complaints(root.path()).unwrap(), ["README.md:2: names host/gone.rs, and there is no such path"]);
+        fs::write(root.path().join("README.md"), "`wit/` is there\n`host/gone.rs` is not\n")
+            .unwrap();
+        assert_eq!(
+            complaints(root.path()).unwrap(),
+            ["README.md:2: names host/gone.rs, and there is no such path"]
+        );
     }
 }

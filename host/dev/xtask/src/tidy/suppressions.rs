@@ -8,7 +8,12 @@ use super::source::Source;
 use crate::workspace::Workspace;
 
 /// Attributes that switch a lint off. Split, so that this file does not complain about itself.
-const SUPPRESSIONS: [&str; 4] = [concat!("#[", "allow("), concat!("#![", "allow("), concat!("#[", "expect("), concat!("#![", "expect(")];
+const SUPPRESSIONS: [&str; 4] = [
+    concat!("#[", "allow("),
+    concat!("#![", "allow("),
+    concat!("#[", "expect("),
+    concat!("#![", "expect("),
+];
 
 /// Suppressed lints without a reason, tests included.
 pub fn complaints(sources: &[Source]) -> Vec<String> {
@@ -20,9 +25,11 @@ fn of_file(source: &Source) -> Vec<String> {
     let bare = starts.filter_map(|(at, _)| {
         let (before, rest) = source.text.split_at(at);
         let attribute = rest.split_once(")]").map_or(rest, |(attribute, _)| attribute);
-        (!attribute.contains("reason = ")).then(|| before.lines().count().max(1) + usize::from(before.ends_with('\n')))
+        (!attribute.contains("reason = "))
+            .then(|| before.lines().count().max(1) + usize::from(before.ends_with('\n')))
     });
-    bare.map(|line| format!("{}:{line}: a suppressed lint without `reason = \"…\"`", source.path)).collect()
+    bare.map(|line| format!("{}:{line}: a suppressed lint without `reason = \"…\"`", source.path))
+        .collect()
 }
 
 /// Dependencies of members that are not `workspace = true` and say nothing about why.
@@ -30,13 +37,15 @@ pub fn dependency_complaints(workspace: &Workspace) -> Result<Vec<String>> {
     let mut complaints = Vec::new();
     for package in &workspace.packages {
         let manifest = package.manifest();
-        let text = fs::read_to_string(manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+        let text = fs::read_to_string(manifest)
+            .with_context(|| format!("cannot read {}", manifest.display()))?;
         let shown = manifest.strip_prefix(&workspace.root).unwrap_or(manifest).display();
-        complaints.extend(
-            own_dependencies(&text)
-                .into_iter()
-                .map(|(number, line)| format!("{shown}:{number}: `{line}`: take it from the workspace, or say why not in a comment beside it")),
-        );
+        complaints.extend(own_dependencies(&text).into_iter().map(|(number, line)| {
+            format!(
+                "{shown}:{number}: `{line}`: take it from the workspace, or say why not in a \
+                 comment beside it"
+            )
+        }));
     }
     Ok(complaints)
 }
@@ -67,15 +76,19 @@ mod tests {
     #[test]
     fn a_suppressed_lint_needs_a_reason_also_over_several_lines() {
         let bare = format!("//! x\n{}dead_code)]\nfn a() {{}}\n", SUPPRESSIONS[0]);
-        assert_eq!(complaints(&[source("a.rs", &bare)]), ["a.rs:2: a suppressed lint without `reason = \"…\"`"]);
-        let reasoned = format!("{}\n    dead_code,\n    reason = \"generated\"\n)]\n", SUPPRESSIONS[1]);
+        assert_eq!(
+            complaints(&[source("a.rs", &bare)]),
+            ["a.rs:2: a suppressed lint without `reason = \"…\"`"]
+        );
+        let reasoned =
+            format!("{}\n    dead_code,\n    reason = \"generated\"\n)]\n", SUPPRESSIONS[1]);
         assert!(complaints(&[source("a.rs", &reasoned)]).is_empty());
     }
 
     #[test]
     fn a_dependency_of_ones_own_needs_a_comment() {
-        let manifest =
-            "[package]\nname = \"a\"\n[dependencies]\nb.workspace = true\nc = \"1\"\n# Only here.\nd = \"2\"\ne = \"3\" # why\n[features]\nf = []\n";
+        let manifest = "[package]\nname = \"a\"\n[dependencies]\nb.workspace = true\nc = \"1\"\n# \
+                        Only here.\nd = \"2\"\ne = \"3\" # why\n[features]\nf = []\n";
         assert_eq!(own_dependencies(manifest), [(5, "c = \"1\"")]);
     }
 }

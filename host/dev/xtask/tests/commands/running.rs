@@ -1,4 +1,5 @@
-//! A command of `cargo xtask` that runs while a test looks at it: its lines, its end by a signal, and nothing of it left if the test fails.
+//! A command of `cargo xtask` that runs while a test looks at it: its lines, its end by a signal,
+//! and nothing of it left if the test fails.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -30,7 +31,9 @@ impl Running {
         bed::note(home, child.id());
         let (sender, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
         Self { child, lines, reaper: Some(reaper) }
     }
 
@@ -38,7 +41,8 @@ impl Running {
     pub fn line(&self, is_wanted: impl Fn(&str) -> bool) -> String {
         let end = Instant::now() + PATIENCE;
         let mut heard = Vec::new();
-        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now()))
+        {
             if is_wanted(&line) {
                 return line;
             }

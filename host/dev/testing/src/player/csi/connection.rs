@@ -1,4 +1,5 @@
-//! One RPC: a new connection with the authority that Kubernetes sends, a deadline, and what its status means.
+//! One RPC: a new connection with the authority that Kubernetes sends, a deadline, and what its
+//! status means.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -34,31 +35,45 @@ impl Line {
     }
 }
 
-/// Kubernetes dials anew for each RPC (kubelet does; the sidecars' connection is as good as new after a restart of the driver).
-pub(super) fn call<T>(rpc: &Rpc<'_>, send: impl AsyncFnOnce(Line) -> Result<T, Status>) -> Result<T, PlayError> {
+/// Kubernetes dials anew for each RPC (kubelet does; the sidecars' connection is as good as new
+/// after a restart of the driver).
+pub(super) fn call<T>(
+    rpc: &Rpc<'_>,
+    send: impl AsyncFnOnce(Line) -> Result<T, Status>,
+) -> Result<T, PlayError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| PlayError::stage("start the player's own threads", error))?;
+    let runtime =
+        runtime.map_err(|error| PlayError::stage("start the player's own threads", error))?;
     let result = runtime.block_on(async {
         let exchange = async {
             let channel = dial(rpc.socket).await?;
             send(Line { channel, timeout: rpc.timeout }).await
         };
-        tokio::time::timeout(rpc.timeout, exchange).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded")))
+        tokio::time::timeout(rpc.timeout, exchange)
+            .await
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded")))
     });
     // The reset that tells the server that nobody waits any more is still to be written.
     runtime.shutdown_timeout(Duration::from_millis(20));
     result.map_err(|status| refused(rpc, &status))
 }
 
-/// The same call again and again over one runtime, each time on a new connection: the answers, and how long each took.
-pub(super) fn call_often<T>(rpc: &Rpc<'_>, count: usize, send: impl AsyncFn(Line) -> Result<T, Status>) -> Result<Vec<(T, Duration)>, PlayError> {
+/// The same call again and again over one runtime, each time on a new connection: the answers, and
+/// how long each took.
+pub(super) fn call_often<T>(
+    rpc: &Rpc<'_>,
+    count: usize,
+    send: impl AsyncFn(Line) -> Result<T, Status>,
+) -> Result<Vec<(T, Duration)>, PlayError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| PlayError::stage("start the player's own threads", error))?;
+    let runtime =
+        runtime.map_err(|error| PlayError::stage("start the player's own threads", error))?;
     let all = runtime.block_on(async {
         let mut all = Vec::new();
         for _ in 0..count {
             let begun = Instant::now();
-            let answer = send(Line { channel: dial(rpc.socket).await?, timeout: rpc.timeout }).await?;
+            let answer =
+                send(Line { channel: dial(rpc.socket).await?, timeout: rpc.timeout }).await?;
             all.push((answer, begun.elapsed()));
         }
         Ok(all)
@@ -67,7 +82,8 @@ pub(super) fn call_often<T>(rpc: &Rpc<'_>, count: usize, send: impl AsyncFn(Line
 }
 
 async fn dial(socket: &Path) -> Result<Channel, Status> {
-    let failed = |error: tonic::transport::Error| Status::unavailable(format!("connection error: {error}"));
+    let failed =
+        |error: tonic::transport::Error| Status::unavailable(format!("connection error: {error}"));
     let endpoint = Endpoint::try_from(format!("unix://{}", socket.display())).map_err(failed)?;
     endpoint.origin(Uri::from_static("http://localhost")).connect().await.map_err(failed)
 }
@@ -81,11 +97,13 @@ fn refused(rpc: &Rpc<'_>, status: &Status) -> PlayError {
     }
 }
 
-/// What Kubernetes calls a final error. For `CreateVolume` no room is final too: the claim is scheduled anew.
+/// What Kubernetes calls a final error. For `CreateVolume` no room is final too: the claim is
+/// scheduled anew.
 fn is_final(part: Part, code: Code) -> bool {
     match code {
         Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::Aborted => false,
-        // What a driver that dies in the middle of an answer looks like from here; Go's client says Unavailable then.
+        // What a driver that dies in the middle of an answer looks like from here; Go's client says
+        // Unavailable then.
         Code::Unknown => false,
         Code::ResourceExhausted => part == Part::Provisioner,
         _ => true,
@@ -99,20 +117,42 @@ mod tests {
     #[test]
     fn passing_codes_are_those_of_kubernetes() {
         for code in [Code::Cancelled, Code::DeadlineExceeded, Code::Unavailable, Code::Aborted] {
-            assert!(!is_final(Part::Kubelet, code) && !is_final(Part::Provisioner, code), "{code:?}");
+            assert!(
+                !is_final(Part::Kubelet, code) && !is_final(Part::Provisioner, code),
+                "{code:?}"
+            );
         }
-        for code in [Code::Internal, Code::InvalidArgument, Code::NotFound, Code::FailedPrecondition, Code::OutOfRange] {
+        for code in [
+            Code::Internal,
+            Code::InvalidArgument,
+            Code::NotFound,
+            Code::FailedPrecondition,
+            Code::OutOfRange,
+        ] {
             assert!(is_final(Part::Kubelet, code), "{code:?}");
         }
-        assert!(is_final(Part::Provisioner, Code::ResourceExhausted) && !is_final(Part::Attacher, Code::ResourceExhausted));
+        assert!(
+            is_final(Part::Provisioner, Code::ResourceExhausted)
+                && !is_final(Part::Attacher, Code::ResourceExhausted)
+        );
     }
 
     #[test]
     fn a_socket_that_nobody_serves_is_unavailable_and_so_not_final() {
         let socket = tempfile::tempdir().unwrap().path().join("none.sock");
-        let rpc = Rpc { part: Part::Kubelet, node: "n", call: "Probe", volume: "", socket: &socket, timeout: Duration::from_secs(2) };
+        let rpc = Rpc {
+            part: Part::Kubelet,
+            node: "n",
+            call: "Probe",
+            volume: "",
+            socket: &socket,
+            timeout: Duration::from_secs(2),
+        };
         let error = call(&rpc, async |_| Ok(())).unwrap_err();
-        assert!(matches!(&error, PlayError::Refused { code, .. } if code == "Unavailable"), "{error}");
+        assert!(
+            matches!(&error, PlayError::Refused { code, .. } if code == "Unavailable"),
+            "{error}"
+        );
         assert!(!error.is_final());
     }
 }

@@ -29,8 +29,20 @@ impl CsiPlayer {
     ///
     /// # Errors
     /// When the driver does not say, for as long as the retry rules allow.
-    pub fn register(&self, name: &str, socket: &std::path::Path, root: &std::path::Path) -> Result<CsiNode, PlayError> {
-        let rpc = Rpc { part: Part::Kubelet, node: name, call: "NodeGetInfo", volume: "", socket, timeout: KUBELET };
+    pub fn register(
+        &self,
+        name: &str,
+        socket: &std::path::Path,
+        root: &std::path::Path,
+    ) -> Result<CsiNode, PlayError> {
+        let rpc = Rpc {
+            part: Part::Kubelet,
+            node: name,
+            call: "NodeGetInfo",
+            volume: "",
+            socket,
+            timeout: KUBELET,
+        };
         let info = self.repeat(rpc.part, name, rpc.call, "", || {
             self.ask(&rpc, String::new(), async |line| {
                 let request = line.request(proto::NodeGetInfoRequest {});
@@ -38,7 +50,10 @@ impl CsiPlayer {
             })
         })?;
         paths::make_folder(&root.join("pods"))?;
-        let topology: Segments = info.accessible_topology.map(|topology| topology.segments.into_iter().collect()).unwrap_or_default();
+        let topology: Segments = info
+            .accessible_topology
+            .map(|topology| topology.segments.into_iter().collect())
+            .unwrap_or_default();
         self.known_nodes().insert(name.to_owned(), topology.clone());
         Ok(CsiNode {
             name: name.to_owned(),
@@ -59,21 +74,33 @@ impl CsiPlayer {
         self.repeat(rpc.part, "", rpc.call, "", || {
             let answer = self.ask(&rpc, String::new(), async |line| {
                 let request = line.request(proto::ControllerGetCapabilitiesRequest {});
-                Ok(ControllerClient::new(line.channel).controller_get_capabilities(request).await?.into_inner())
+                Ok(ControllerClient::new(line.channel)
+                    .controller_get_capabilities(request)
+                    .await?
+                    .into_inner())
             })?;
             Ok(answer.capabilities.into_iter().filter_map(rpc_type).collect())
         })
     }
 
     /// Where a new volume may go, if the driver has places at all.
-    fn places(&self, volume: &str, class: &VolumeClass) -> Result<Option<proto::TopologyRequirement>, PlayError> {
+    fn places(
+        &self,
+        volume: &str,
+        class: &VolumeClass,
+    ) -> Result<Option<proto::TopologyRequirement>, PlayError> {
         let rpc = self.rpc(Part::Provisioner, "GetPluginCapabilities", "", PROVISIONER);
         let has_places = self.repeat(rpc.part, "", rpc.call, "", || {
             let answer = self.ask(&rpc, String::new(), async |line| {
                 let request = line.request(proto::GetPluginCapabilitiesRequest {});
-                Ok(IdentityClient::new(line.channel).get_plugin_capabilities(request).await?.into_inner())
+                Ok(IdentityClient::new(line.channel)
+                    .get_plugin_capabilities(request)
+                    .await?
+                    .into_inner())
             })?;
-            Ok(answer.capabilities.into_iter().any(|capability| service_type(capability) == Some(Service::VolumeAccessibilityConstraints.into())))
+            Ok(answer.capabilities.into_iter().any(|capability| {
+                service_type(capability) == Some(Service::VolumeAccessibilityConstraints.into())
+            }))
         })?;
         let nodes: Vec<Segments> = self.known_nodes().values().cloned().collect();
         Ok(has_places.then(|| topology::requirement(volume, &class.topology, nodes)).flatten())
@@ -83,34 +110,59 @@ impl CsiPlayer {
     ///
     /// # Errors
     /// The driver's refusal, or the last of the failures that were repeated.
-    pub fn provision(&self, name: &str, bytes: u64, class: &VolumeClass) -> Result<CsiVolume, PlayError> {
+    pub fn provision(
+        &self,
+        name: &str,
+        bytes: u64,
+        class: &VolumeClass,
+    ) -> Result<CsiVolume, PlayError> {
         let multi_writer = self.controller_can()?.contains(&i32::from(Can::SingleNodeMultiWriter));
         let places = self.places(name, class)?;
         let rpc = self.rpc(Part::Provisioner, "CreateVolume", name, PROVISIONER);
         let volume = self.repeat(rpc.part, "", rpc.call, name, || {
             let message = create_request(name, bytes, class, multi_writer, places.clone());
-            let with = format!("{} GiB {}", bytes.div_ceil(1 << 30), if class.volume_use == Use::Block { "raw" } else { &class.fs_type });
+            let with = format!(
+                "{} GiB {}",
+                bytes.div_ceil(1 << 30),
+                if class.volume_use == Use::Block { "raw" } else { &class.fs_type }
+            );
             let answer = self.ask(&rpc, with, async |line| {
                 let request = line.request(message);
                 Ok(ControllerClient::new(line.channel).create_volume(request).await?.into_inner())
             })?;
-            let volume = answer.volume.ok_or_else(|| PlayError::Unreadable { call: rpc.call.to_owned(), what: "no volume in it".to_owned() })?;
+            let volume = answer.volume.ok_or_else(|| PlayError::Unreadable {
+                call: rpc.call.to_owned(),
+                what: "no volume in it".to_owned(),
+            })?;
             let has = u64::try_from(volume.capacity_bytes).unwrap_or(0);
             if has != 0 && has < bytes {
                 self.delete_handle(name, &volume.volume_id)?;
-                let message = format!("created volume capacity {has} less than requested capacity {bytes}");
-                return Err(PlayError::Refused { call: rpc.call.to_owned(), code: "Internal".to_owned(), message, is_final: true });
+                let message =
+                    format!("created volume capacity {has} less than requested capacity {bytes}");
+                return Err(PlayError::Refused {
+                    call: rpc.call.to_owned(),
+                    code: "Internal".to_owned(),
+                    message,
+                    is_final: true,
+                });
             }
             Ok(volume)
         })?;
         let mut context: BTreeMap<String, String> = volume.volume_context.into_iter().collect();
-        context.insert("storage.kubernetes.io/csiProvisionerIdentity".to_owned(), format!("1700000000000-1234-{}", self.driver));
+        context.insert(
+            "storage.kubernetes.io/csiProvisionerIdentity".to_owned(),
+            format!("1700000000000-1234-{}", self.driver),
+        );
         let has = u64::try_from(volume.capacity_bytes).unwrap_or(0);
         Ok(CsiVolume {
             name: name.to_owned(),
             handle: volume.volume_id,
             bytes: if has == 0 { bytes } else { has },
-            topology: volume.accessible_topology.into_iter().map(|place| place.segments.into_iter().collect()).collect(),
+            topology: volume
+                .accessible_topology
+                .into_iter()
+                .map(|place| place.segments.into_iter().collect())
+                .collect(),
             context,
             class: class.clone(),
             publish_context: BTreeMap::new(),
@@ -122,12 +174,15 @@ impl CsiPlayer {
     /// # Errors
     /// The driver's refusal, or the last of the failures that were repeated.
     pub fn delete(&self, volume: &CsiVolume) -> Result<(), PlayError> {
-        self.repeat(Part::Provisioner, "", "DeleteVolume", &volume.name, || self.delete_handle(&volume.name, &volume.handle))
+        self.repeat(Part::Provisioner, "", "DeleteVolume", &volume.name, || {
+            self.delete_handle(&volume.name, &volume.handle)
+        })
     }
 
     fn delete_handle(&self, name: &str, handle: &str) -> Result<(), PlayError> {
         let rpc = self.rpc(Part::Provisioner, "DeleteVolume", name, PROVISIONER);
-        let message = proto::DeleteVolumeRequest { volume_id: handle.to_owned(), ..Default::default() };
+        let message =
+            proto::DeleteVolumeRequest { volume_id: handle.to_owned(), ..Default::default() };
         self.ask(&rpc, handle.to_owned(), async |line| {
             let request = line.request(message);
             ControllerClient::new(line.channel).delete_volume(request).await.map(drop)
@@ -151,7 +206,11 @@ impl CsiPlayer {
             };
             self.ask(&rpc, format!("node {}", node.name), async |line| {
                 let request = line.request(message);
-                Ok(ControllerClient::new(line.channel).controller_publish_volume(request).await?.into_inner().publish_context)
+                Ok(ControllerClient::new(line.channel)
+                    .controller_publish_volume(request)
+                    .await?
+                    .into_inner()
+                    .publish_context)
             })
         })?;
         volume.publish_context = context.into_iter().collect();
@@ -165,11 +224,17 @@ impl CsiPlayer {
     pub fn detach(&self, volume: &CsiVolume, node: &CsiNode) -> Result<(), PlayError> {
         let rpc = self.rpc(Part::Attacher, "ControllerUnpublishVolume", &volume.name, ATTACHER);
         self.repeat(rpc.part, "", rpc.call, &volume.name, || {
-            let message =
-                proto::ControllerUnpublishVolumeRequest { volume_id: volume.handle.clone(), node_id: node.id.clone(), ..Default::default() };
+            let message = proto::ControllerUnpublishVolumeRequest {
+                volume_id: volume.handle.clone(),
+                node_id: node.id.clone(),
+                ..Default::default()
+            };
             self.ask(&rpc, format!("node {}", node.name), async |line| {
                 let request = line.request(message);
-                ControllerClient::new(line.channel).controller_unpublish_volume(request).await.map(drop)
+                ControllerClient::new(line.channel)
+                    .controller_unpublish_volume(request)
+                    .await
+                    .map(drop)
             })
         })
     }
@@ -189,7 +254,10 @@ impl CsiPlayer {
             };
             self.ask(&rpc, format!("{} GiB", bytes >> 30), async |line| {
                 let request = line.request(message);
-                Ok(ControllerClient::new(line.channel).controller_expand_volume(request).await?.into_inner())
+                Ok(ControllerClient::new(line.channel)
+                    .controller_expand_volume(request)
+                    .await?
+                    .into_inner())
             })
         })?;
         volume.bytes = u64::try_from(answer.capacity_bytes).unwrap_or(bytes);
@@ -215,7 +283,10 @@ fn service_type(capability: proto::PluginCapability) -> Option<i32> {
 }
 
 pub(super) fn range(bytes: u64) -> proto::CapacityRange {
-    proto::CapacityRange { required_bytes: i64::try_from(bytes).unwrap_or(i64::MAX), limit_bytes: 0 }
+    proto::CapacityRange {
+        required_bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+        limit_bytes: 0,
+    }
 }
 
 fn create_request(

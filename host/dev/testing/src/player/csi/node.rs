@@ -1,4 +1,5 @@
-//! kubelet's CSI plugin (`pkg/volume/csi/csi_attacher.go`, `csi_mounter.go`, `csi_block.go`, `expander.go`).
+//! kubelet's CSI plugin (`pkg/volume/csi/csi_attacher.go`, `csi_mounter.go`, `csi_block.go`,
+//! `expander.go`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,12 @@ impl CsiPlayer {
             let staging = volume.staging(node, &self.driver);
             paths::make_folder(&staging)?;
             note(&staging, volume, &self.driver)?;
-            let staged = self.stage_once(volume, node, &staging, can.contains(&i32::from(Can::SingleNodeMultiWriter)));
+            let staged = self.stage_once(
+                volume,
+                node,
+                &staging,
+                can.contains(&i32::from(Can::SingleNodeMultiWriter)),
+            );
             match &staged {
                 Err(error) if error.is_final() => tidy(&staging)?,
                 _ => {}
@@ -40,7 +46,13 @@ impl CsiPlayer {
         })
     }
 
-    fn stage_once(&self, volume: &CsiVolume, node: &CsiNode, staging: &Path, multi_writer: bool) -> Result<(), PlayError> {
+    fn stage_once(
+        &self,
+        volume: &CsiVolume,
+        node: &CsiNode,
+        staging: &Path,
+        multi_writer: bool,
+    ) -> Result<(), PlayError> {
         let message = proto::NodeStageVolumeRequest {
             volume_id: volume.handle.clone(),
             publish_context: volume.publish_context.clone().into_iter().collect(),
@@ -59,7 +71,13 @@ impl CsiPlayer {
     ///
     /// # Errors
     /// The driver's refusal, or the last of the failures that were repeated.
-    pub fn publish(&self, volume: &CsiVolume, node: &CsiNode, pod: &str, read_only: bool) -> Result<PathBuf, PlayError> {
+    pub fn publish(
+        &self,
+        volume: &CsiVolume,
+        node: &CsiNode,
+        pod: &str,
+        read_only: bool,
+    ) -> Result<PathBuf, PlayError> {
         let target = volume.target(node, pod);
         self.repeat(Part::Kubelet, &node.name, "NodePublishVolume", &volume.name, || {
             let can = self.node_can(volume, node)?;
@@ -70,17 +88,27 @@ impl CsiPlayer {
             let message = proto::NodePublishVolumeRequest {
                 volume_id: volume.handle.clone(),
                 publish_context: volume.publish_context.clone().into_iter().collect(),
-                staging_target_path: if stages { text(&volume.staging(node, &self.driver)) } else { String::new() },
+                staging_target_path: if stages {
+                    text(&volume.staging(node, &self.driver))
+                } else {
+                    String::new()
+                },
                 target_path: text(&target),
-                volume_capability: Some(volume.capability(can.contains(&i32::from(Can::SingleNodeMultiWriter)))),
+                volume_capability: Some(
+                    volume.capability(can.contains(&i32::from(Can::SingleNodeMultiWriter))),
+                ),
                 readonly: read_only,
                 volume_context: volume.context.clone().into_iter().collect(),
                 ..Default::default()
             };
-            let published = self.ask(&kubelet("NodePublishVolume", volume, node), text(&target), async |line| {
-                let request = line.request(message);
-                NodeClient::new(line.channel).node_publish_volume(request).await.map(drop)
-            });
+            let published = self.ask(
+                &kubelet("NodePublishVolume", volume, node),
+                text(&target),
+                async |line| {
+                    let request = line.request(message);
+                    NodeClient::new(line.channel).node_publish_volume(request).await.map(drop)
+                },
+            );
             match &published {
                 Err(error) if error.is_final() => tidy(&target)?,
                 _ => {}
@@ -93,11 +121,20 @@ impl CsiPlayer {
     /// The pod is gone.
     ///
     /// # Errors
-    /// The driver's refusal, or the last of the failures that were repeated; also when the driver says done and the target is still there.
-    pub fn unpublish(&self, volume: &CsiVolume, node: &CsiNode, pod: &str) -> Result<(), PlayError> {
+    /// The driver's refusal, or the last of the failures that were repeated; also when the driver
+    /// says done and the target is still there.
+    pub fn unpublish(
+        &self,
+        volume: &CsiVolume,
+        node: &CsiNode,
+        pod: &str,
+    ) -> Result<(), PlayError> {
         let target = volume.target(node, pod);
         self.repeat(Part::Kubelet, &node.name, "NodeUnpublishVolume", &volume.name, || {
-            let message = proto::NodeUnpublishVolumeRequest { volume_id: volume.handle.clone(), target_path: text(&target) };
+            let message = proto::NodeUnpublishVolumeRequest {
+                volume_id: volume.handle.clone(),
+                target_path: text(&target),
+            };
             self.ask(&kubelet("NodeUnpublishVolume", volume, node), text(&target), async |line| {
                 let request = line.request(message);
                 NodeClient::new(line.channel).node_unpublish_volume(request).await.map(drop)
@@ -118,7 +155,10 @@ impl CsiPlayer {
         let staging = volume.staging(node, &self.driver);
         self.repeat(Part::Kubelet, &node.name, "NodeUnstageVolume", &volume.name, || {
             self.node_can(volume, node)?;
-            let message = proto::NodeUnstageVolumeRequest { volume_id: volume.handle.clone(), staging_target_path: text(&staging) };
+            let message = proto::NodeUnstageVolumeRequest {
+                volume_id: volume.handle.clone(),
+                staging_target_path: text(&staging),
+            };
             self.ask(&kubelet("NodeUnstageVolume", volume, node), text(&staging), async |line| {
                 let request = line.request(message);
                 NodeClient::new(line.channel).node_unstage_volume(request).await.map(drop)
@@ -131,7 +171,13 @@ impl CsiPlayer {
     ///
     /// # Errors
     /// The driver's refusal, or the last of the failures that were repeated.
-    pub fn expand_node(&self, volume: &CsiVolume, node: &CsiNode, pod: &str, bytes: u64) -> Result<u64, PlayError> {
+    pub fn expand_node(
+        &self,
+        volume: &CsiVolume,
+        node: &CsiNode,
+        pod: &str,
+        bytes: u64,
+    ) -> Result<u64, PlayError> {
         let target = volume.target(node, pod);
         self.repeat(Part::Kubelet, &node.name, "NodeExpandVolume", &volume.name, || {
             let can = self.node_can(volume, node)?;
@@ -140,13 +186,22 @@ impl CsiPlayer {
                 volume_path: text(&target),
                 capacity_range: Some(range(bytes)),
                 staging_target_path: text(&volume.staging(node, &self.driver)),
-                volume_capability: Some(volume.capability(can.contains(&i32::from(Can::SingleNodeMultiWriter)))),
+                volume_capability: Some(
+                    volume.capability(can.contains(&i32::from(Can::SingleNodeMultiWriter))),
+                ),
                 ..Default::default()
             };
-            let answer = self.ask(&kubelet("NodeExpandVolume", volume, node), format!("{} GiB", bytes >> 30), async |line| {
-                let request = line.request(message);
-                Ok(NodeClient::new(line.channel).node_expand_volume(request).await?.into_inner())
-            })?;
+            let answer = self.ask(
+                &kubelet("NodeExpandVolume", volume, node),
+                format!("{} GiB", bytes >> 30),
+                async |line| {
+                    let request = line.request(message);
+                    Ok(NodeClient::new(line.channel)
+                        .node_expand_volume(request)
+                        .await?
+                        .into_inner())
+                },
+            )?;
             Ok(u64::try_from(answer.capacity_bytes).unwrap_or(0))
         })
     }
@@ -155,7 +210,12 @@ impl CsiPlayer {
     ///
     /// # Errors
     /// The first step that failed for good.
-    pub fn start_pod(&self, volume: &mut CsiVolume, node: &CsiNode, pod: &str) -> Result<PathBuf, PlayError> {
+    pub fn start_pod(
+        &self,
+        volume: &mut CsiVolume,
+        node: &CsiNode,
+        pod: &str,
+    ) -> Result<PathBuf, PlayError> {
         self.attach(volume, node)?;
         self.stage(volume, node)?;
         self.publish(volume, node, pod, false)
@@ -171,29 +231,44 @@ impl CsiPlayer {
         self.detach(volume, node)
     }
 
-    /// How long kubelet waits for `NodeGetCapabilities`, so often, each time on a new connection. The player's own part in it is small: all
-    /// go over one runtime.
+    /// How long kubelet waits for `NodeGetCapabilities`, so often, each time on a new connection.
+    /// The player's own part in it is small: all go over one runtime.
     ///
     /// # Errors
     /// The first call that is not answered, or answered with nothing.
-    pub fn time_node_capabilities(&self, node: &CsiNode, count: usize) -> Result<Vec<Duration>, PlayError> {
-        let rpc = Rpc { part: Part::Kubelet, node: &node.name, call: "NodeGetCapabilities", volume: "", socket: &node.socket, timeout: KUBELET };
+    pub fn time_node_capabilities(
+        &self,
+        node: &CsiNode,
+        count: usize,
+    ) -> Result<Vec<Duration>, PlayError> {
+        let rpc = Rpc {
+            part: Part::Kubelet,
+            node: &node.name,
+            call: "NodeGetCapabilities",
+            volume: "",
+            socket: &node.socket,
+            timeout: KUBELET,
+        };
         let times = connection::call_often(&rpc, count, async |line| {
             let request = line.request(proto::NodeGetCapabilitiesRequest {});
             NodeClient::new(line.channel).node_get_capabilities(request).await
         })?;
         let is_empty = |answer: &proto::NodeGetCapabilitiesResponse| answer.capabilities.is_empty();
         if times.iter().any(|(answer, _)| is_empty(answer.get_ref())) {
-            return Err(PlayError::Unreadable { call: rpc.call.to_owned(), what: "no capabilities in it".to_owned() });
+            return Err(PlayError::Unreadable {
+                call: rpc.call.to_owned(),
+                what: "no capabilities in it".to_owned(),
+            });
         }
         Ok(times.into_iter().map(|(_, took)| took).collect())
     }
 
     fn node_can(&self, volume: &CsiVolume, node: &CsiNode) -> Result<Vec<i32>, PlayError> {
-        let answer = self.ask(&kubelet("NodeGetCapabilities", volume, node), String::new(), async |line| {
-            let request = line.request(proto::NodeGetCapabilitiesRequest {});
-            Ok(NodeClient::new(line.channel).node_get_capabilities(request).await?.into_inner())
-        })?;
+        let answer =
+            self.ask(&kubelet("NodeGetCapabilities", volume, node), String::new(), async |line| {
+                let request = line.request(proto::NodeGetCapabilitiesRequest {});
+                Ok(NodeClient::new(line.channel).node_get_capabilities(request).await?.into_inner())
+            })?;
         let of = |capability: proto::NodeServiceCapability| match capability.r#type? {
             proto::node_service_capability::Type::Rpc(rpc) => Some(rpc.r#type),
         };
@@ -202,7 +277,14 @@ impl CsiPlayer {
 }
 
 fn kubelet<'a>(call: &'a str, volume: &'a CsiVolume, node: &'a CsiNode) -> Rpc<'a> {
-    Rpc { part: Part::Kubelet, node: &node.name, call, volume: &volume.name, socket: &node.socket, timeout: KUBELET }
+    Rpc {
+        part: Part::Kubelet,
+        node: &node.name,
+        call,
+        volume: &volume.name,
+        socket: &node.socket,
+        timeout: KUBELET,
+    }
 }
 
 fn text(path: &Path) -> String {
@@ -216,7 +298,8 @@ fn note(path: &Path, volume: &CsiVolume, driver: &str) -> Result<(), PlayError> 
     }
     let Some(folder) = path.parent() else { return Ok(()) };
     let data = serde_json::json!({ "driverName": driver, "volumeHandle": volume.handle, "specVolID": volume.name });
-    fs::write(folder.join(NOTE), data.to_string()).map_err(|error| PlayError::stage(format!("write {NOTE}"), error))
+    fs::write(folder.join(NOTE), data.to_string())
+        .map_err(|error| PlayError::stage(format!("write {NOTE}"), error))
 }
 
 /// `removeMountDir`: what is not mounted is removed, with kubelet's note and the folder around it.

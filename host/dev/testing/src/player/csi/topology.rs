@@ -1,5 +1,6 @@
-//! Where a volume may go, and from where it can be reached: external-provisioner's `GenerateAccessibilityRequirements` for immediate binding,
-//! and the scheduler's view of a PersistentVolume's node affinity.
+//! Where a volume may go, and from where it can be reached: external-provisioner's
+//! `GenerateAccessibilityRequirements` for immediate binding, and the scheduler's view of a
+//! PersistentVolume's node affinity.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +9,14 @@ use wharf_csi::proto;
 /// Labels of a place, all of which hold there.
 pub type Segments = BTreeMap<String, String>;
 
-/// What CreateVolume is told. `chosen` is what a scheduler or a StorageClass says, best first; without it every place that has a node will do,
-/// and volumes are spread over them by their names. `None`: nothing is known of any place.
-pub(super) fn requirement(volume: &str, chosen: &[Segments], nodes: impl IntoIterator<Item = Segments>) -> Option<proto::TopologyRequirement> {
+/// What CreateVolume is told. `chosen` is what a scheduler or a StorageClass says, best first;
+/// without it every place that has a node will do, and volumes are spread over them by their names.
+/// `None`: nothing is known of any place.
+pub(super) fn requirement(
+    volume: &str,
+    chosen: &[Segments],
+    nodes: impl IntoIterator<Item = Segments>,
+) -> Option<proto::TopologyRequirement> {
     let mut places = chosen.to_vec();
     if places.is_empty() {
         places = nodes.into_iter().filter(|place| !place.is_empty()).collect();
@@ -18,7 +24,8 @@ pub(super) fn requirement(volume: &str, chosen: &[Segments], nodes: impl IntoIte
         places.dedup();
     }
     let first = spread(volume).checked_rem(places.len())?;
-    let topology = |place: &Segments| proto::Topology { segments: place.clone().into_iter().collect() };
+    let topology =
+        |place: &Segments| proto::Topology { segments: place.clone().into_iter().collect() };
     let requisite: Vec<_> = places.iter().map(topology).collect();
     let mut preferred = requisite.clone();
     if chosen.is_empty() {
@@ -29,12 +36,17 @@ pub(super) fn requirement(volume: &str, chosen: &[Segments], nodes: impl IntoIte
 
 /// FNV-1a, as external-provisioner has it.
 fn spread(volume: &str) -> usize {
-    volume.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)) as usize
+    volume
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+        as usize
 }
 
-/// Whether the scheduler may send a pod to a node at `place` when the volume is accessible from these. None: from everywhere.
+/// Whether the scheduler may send a pod to a node at `place` when the volume is accessible from
+/// these. None: from everywhere.
 pub(super) fn is_reachable(from: &[Segments], place: &Segments) -> bool {
-    from.is_empty() || from.iter().any(|term| term.iter().all(|(key, value)| place.get(key) == Some(value)))
+    from.is_empty()
+        || from.iter().any(|term| term.iter().all(|(key, value)| place.get(key) == Some(value)))
 }
 
 #[cfg(test)]
@@ -42,7 +54,10 @@ mod tests {
     use super::*;
 
     fn zone(name: &str) -> Segments {
-        BTreeMap::from([("zone".to_owned(), name.to_owned()), ("region".to_owned(), "r".to_owned())])
+        BTreeMap::from([
+            ("zone".to_owned(), name.to_owned()),
+            ("region".to_owned(), "r".to_owned()),
+        ])
     }
 
     fn zones(topologies: &[proto::Topology]) -> Vec<String> {
@@ -78,7 +93,10 @@ mod tests {
     #[test]
     fn a_volume_is_reached_where_all_labels_of_one_of_its_places_hold() {
         let only_zone = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
-        assert!(is_reachable(std::slice::from_ref(&only_zone), &zone("a")) && !is_reachable(&[only_zone], &zone("b")));
+        assert!(
+            is_reachable(std::slice::from_ref(&only_zone), &zone("a"))
+                && !is_reachable(&[only_zone], &zone("b"))
+        );
         assert!(is_reachable(&[], &zone("b")) && !is_reachable(&[zone("a")], &Segments::new()));
     }
 }

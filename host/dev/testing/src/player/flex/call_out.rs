@@ -1,5 +1,5 @@
-//! Executing a driver as kubelet does: its whole environment, `/dev/null` as input, one pipe for both outputs, and reading until the last
-//! holder of that pipe is gone.
+//! Executing a driver as kubelet does: its whole environment, `/dev/null` as input, one pipe for
+//! both outputs, and reading until the last holder of that pipe is gone.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -14,14 +14,30 @@ pub(super) struct Executed {
 }
 
 /// A driver that cannot be executed is, to kubelet, one that printed nothing.
-pub(super) fn execute(executable: &Path, call: &str, arguments: &[String], disturb: Option<&Disturbance>) -> Executed {
-    run(executable, call, arguments, disturb).unwrap_or_else(|_| Executed { output: Vec::new(), succeeded: false })
+pub(super) fn execute(
+    executable: &Path,
+    call: &str,
+    arguments: &[String],
+    disturb: Option<&Disturbance>,
+) -> Executed {
+    run(executable, call, arguments, disturb)
+        .unwrap_or_else(|_| Executed { output: Vec::new(), succeeded: false })
 }
 
-fn run(executable: &Path, call: &str, arguments: &[String], disturb: Option<&Disturbance>) -> io::Result<Executed> {
+fn run(
+    executable: &Path,
+    call: &str,
+    arguments: &[String],
+    disturb: Option<&Disturbance>,
+) -> io::Result<Executed> {
     let (mut reader, writer) = io::pipe()?;
     let mut command = Command::new(executable);
-    command.arg(call).args(arguments).stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    command
+        .arg(call)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer);
     let output = std::thread::spawn(move || {
         let mut output = Vec::new();
         reader.read_to_end(&mut output).map(|_| output)

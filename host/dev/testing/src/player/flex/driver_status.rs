@@ -1,7 +1,8 @@
 //! A driver's answer, read as kubelet reads it: by Go's `encoding/json`.
 //!
-//! Keys are matched without regard to case, unknown keys are ignored, of repeated keys the last wins, `null` leaves the default alone (but
-//! for `capabilities`, where it is a nil pointer), and anything before or after the one object is an error.
+//! Keys are matched without regard to case, unknown keys are ignored, of repeated keys the last
+//! wins, `null` leaves the default alone (but for `capabilities`, where it is a nil pointer), and
+//! anything before or after the one object is an error.
 
 use std::fmt;
 
@@ -25,7 +26,13 @@ pub struct Capabilities {
 
 impl Default for Capabilities {
     fn default() -> Self {
-        Self { attach: true, selinux_relabel: true, supports_metrics: false, fs_group: true, requires_fs_resize: true }
+        Self {
+            attach: true,
+            selinux_relabel: true,
+            supports_metrics: false,
+            fs_group: true,
+            requires_fs_resize: true,
+        }
     }
 }
 
@@ -67,7 +74,10 @@ pub fn read_status(output: &[u8]) -> Verdict {
     if output.iter().all(u8::is_ascii_whitespace) {
         return Verdict::Unreadable("unexpected end of JSON input".to_owned());
     }
-    match serde_json::from_slice::<Answer>(output).map_err(|error| error.to_string()).and_then(Raw::of) {
+    match serde_json::from_slice::<Answer>(output)
+        .map_err(|error| error.to_string())
+        .and_then(Raw::of)
+    {
         Err(why) => Verdict::Unreadable(why),
         Ok(raw) => match raw.status.as_str() {
             "Success" => Verdict::Success(raw.fields),
@@ -221,7 +231,10 @@ mod tests {
     #[test]
     fn capabilities_are_merged_onto_the_defaults() {
         let status = success(r#"{"status":"Success","capabilities":{"attach":false}}"#);
-        assert_eq!(status.capabilities, Some(Capabilities { attach: false, ..Capabilities::default() }));
+        assert_eq!(
+            status.capabilities,
+            Some(Capabilities { attach: false, ..Capabilities::default() })
+        );
     }
 
     #[test]
@@ -231,8 +244,17 @@ mod tests {
 
     #[test]
     fn keys_are_matched_without_regard_to_case_and_status_is_exact() {
-        assert_eq!(success(r#"{"STATUS":"Success","Device":"/dev/vdb","unknown":[1]}"#).device, "/dev/vdb");
-        for output in [r#"{"status":"success"}"#, r#"{"status":"Not Supported"}"#, r#"{"status":"Failure"}"#, "{}", "null"] {
+        assert_eq!(
+            success(r#"{"STATUS":"Success","Device":"/dev/vdb","unknown":[1]}"#).device,
+            "/dev/vdb"
+        );
+        for output in [
+            r#"{"status":"success"}"#,
+            r#"{"status":"Not Supported"}"#,
+            r#"{"status":"Failure"}"#,
+            "{}",
+            "null",
+        ] {
             assert!(matches!(read_status(output.as_bytes()), Verdict::Failure { .. }), "{output}");
         }
         assert_eq!(read_status(br#"{"status":"Not supported"}"#), Verdict::NotSupported);
@@ -257,9 +279,13 @@ mod tests {
 
     #[test]
     fn wrong_types_make_it_unreadable() {
-        for field in
-            [r#""attached":"true""#, r#""volumeNewSize":"10""#, r#""capabilities":{"attach":"false"}"#, r#""device":1"#, r#""volumeNewSize":1.5"#]
-        {
+        for field in [
+            r#""attached":"true""#,
+            r#""volumeNewSize":"10""#,
+            r#""capabilities":{"attach":"false"}"#,
+            r#""device":1"#,
+            r#""volumeNewSize":1.5"#,
+        ] {
             let output = format!("{{\"status\":\"Success\",{field}}}");
             assert!(matches!(read_status(output.as_bytes()), Verdict::Unreadable(_)), "{output}");
         }

@@ -17,7 +17,11 @@ fn node_with(script: &str) -> (tempfile::TempDir, FlexNode) {
 }
 
 fn asked(folder: &tempfile::TempDir) -> Vec<String> {
-    std::fs::read_to_string(folder.path().join("asked")).unwrap_or_default().lines().map(str::to_owned).collect()
+    std::fs::read_to_string(folder.path().join("asked"))
+        .unwrap_or_default()
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 fn volume() -> FlexVolume {
@@ -58,17 +62,22 @@ fn the_calls_and_arguments_are_those_that_a_real_kubelet_was_seen_to_make() {
         "detach pv1 node1".to_owned(),
     ];
     assert_eq!(asked(&folder), expected);
-    assert!(!target.exists() && !Path::new(&global).exists(), "kubelet removes the folders that it made");
+    assert!(
+        !target.exists() && !Path::new(&global).exists(),
+        "kubelet removes the folders that it made"
+    );
 }
 
 #[test]
 fn what_is_not_supported_is_remembered_until_the_next_probe() {
-    let (folder, node) =
-        node_with(r#"case "$1" in waitforattach) printf '{"status":"Not supported"}'; exit 1;; *) printf '{"status":"Success"}';; esac"#);
+    let (folder, node) = node_with(
+        r#"case "$1" in waitforattach) printf '{"status":"Not supported"}'; exit 1;; *) printf '{"status":"Success"}';; esac"#,
+    );
     for _ in 0..2 {
         assert_eq!(player().wait_for_attach(&volume(), &node, "/dev/x").unwrap(), "/dev/x");
     }
-    let waits = |folder| asked(folder).iter().filter(|line| line.starts_with("waitforattach")).count();
+    let waits =
+        |folder| asked(folder).iter().filter(|line| line.starts_with("waitforattach")).count();
     assert_eq!(waits(&folder), 1);
     node.forget();
     player().wait_for_attach(&volume(), &node, "/dev/x").unwrap();
@@ -77,8 +86,13 @@ fn what_is_not_supported_is_remembered_until_the_next_probe() {
 
 #[test]
 fn work_that_the_driver_leaves_to_kubelet_is_an_error_here() {
-    let (_folder, node) = node_with(r#"case "$1" in init) printf '{"status":"Success"}';; *) printf '{"status":"Not supported"}';; esac"#);
-    for result in [player().mount_device(&volume(), &node, "/dev/x"), player().mount(&volume(), &node, "u").map(drop)] {
+    let (_folder, node) = node_with(
+        r#"case "$1" in init) printf '{"status":"Success"}';; *) printf '{"status":"Not supported"}';; esac"#,
+    );
+    for result in [
+        player().mount_device(&volume(), &node, "/dev/x"),
+        player().mount(&volume(), &node, "u").map(drop),
+    ] {
         assert!(matches!(result, Err(PlayError::LeftToKubelet { .. })), "{result:?}");
     }
     player().mount_device(&volume(), &node, "").unwrap();
@@ -94,7 +108,9 @@ fn exit_codes_and_noise_mean_what_they_mean_to_kubelet() {
         (r#"printf '{"status":"Success"}'; echo warning >&2"#, true),
         ("exit 0", true),
     ] {
-        let (_folder, node) = node_with(&format!(r#"case "$1" in init) printf '{{"status":"Success"}}'; exit 0;; esac; {script}"#));
+        let (_folder, node) = node_with(&format!(
+            r#"case "$1" in init) printf '{{"status":"Success"}}'; exit 0;; esac; {script}"#
+        ));
         let error = player().detach(&volume(), &node, &node).unwrap_err();
         assert_eq!(matches!(error, PlayError::Unreadable { .. }), unreadable, "{script}: {error}");
     }
@@ -114,7 +130,11 @@ fn secrets_go_to_mount_only_and_in_base64() {
     volume.secret.insert("pw".to_owned(), b"p@ss".to_vec());
     volume.fs_group = Some(1234);
     player().start_pod(&volume, &node, &node, "u").unwrap();
-    let with: Vec<_> = asked(&folder).into_iter().filter(|line| line.contains("cEBzcw==")).collect();
+    let with: Vec<_> =
+        asked(&folder).into_iter().filter(|line| line.contains("cEBzcw==")).collect();
     assert_eq!(with.len(), 1);
-    assert!(with[0].starts_with("mount ") && with[0].contains(r#""kubernetes.io/mounterArgs.FsGroup":"1234""#));
+    assert!(
+        with[0].starts_with("mount ")
+            && with[0].contains(r#""kubernetes.io/mounterArgs.FsGroup":"1234""#)
+    );
 }

@@ -5,7 +5,9 @@ mod bindings {
     wit_bindgen::generate!({ path: "../../../../../wit", world: "cloud-auth" });
 }
 
-use bindings::exports::wharf::volume::authenticator::{AuthDescription, Credential, Guest, Signature, Source, UnsignedRequest};
+use bindings::exports::wharf::volume::authenticator::{
+    AuthDescription, Credential, Guest, Signature, Source, UnsignedRequest,
+};
 use bindings::wharf::volume::types::{Blame, Effect, Error, ErrorKind};
 use bindings::wharf::volume::{http, log};
 
@@ -24,7 +26,9 @@ impl Guest for Misbehaving {
     }
 
     fn obtain(source: Source, now_ms: u64) -> Result<Credential, Error> {
-        let credential = |values| Ok(Credential { values, expires_at_ms: Some(now_ms + 3_600_000), extensions: vec![] });
+        let credential = |values| {
+            Ok(Credential { values, expires_at_ms: Some(now_ms + 3_600_000), extensions: vec![] })
+        };
         match source.kind.as_str() {
             "key" => credential(source.values),
             "none" => Err(error(ErrorKind::NotFound, "nothing here")),
@@ -32,27 +36,45 @@ impl Guest for Misbehaving {
                 let answer = http::send(&request("/ok"))?;
                 credential(vec![("status".into(), answer.status.to_string())])
             }
-            "ask-with-key" => http::send(&request(&format!("/{}", source.values[0].1))).and_then(|_| credential(vec![])),
-            "huge" => credential((0..33).map(|number| (number.to_string(), String::new())).collect()),
+            "ask-with-key" => http::send(&request(&format!("/{}", source.values[0].1)))
+                .and_then(|_| credential(vec![])),
+            "huge" => {
+                credential((0..33).map(|number| (number.to_string(), String::new())).collect())
+            }
             "tell" => Err(error(ErrorKind::Other, &format!("the values are {:?}", source.values))),
             _ => panic(&format!("the values are {:?}", source.values)),
         }
     }
 
-    fn sign(request: UnsignedRequest, credential: Credential, _: u64, nonce: String) -> Result<Signature, Error> {
-        let sent = format!("{} {}{} {:?} by {:?}", request.method, request.host, request.path, request.query, credential.values);
+    fn sign(
+        request: UnsignedRequest,
+        credential: Credential,
+        _: u64,
+        nonce: String,
+    ) -> Result<Signature, Error> {
+        let sent = format!(
+            "{} {}{} {:?} by {:?}",
+            request.method, request.host, request.path, request.query, credential.values
+        );
         match request.action.as_str() {
             "leak" => match http::send(&self::request("/leak")) {
                 Ok(_) => Err(error(ErrorKind::Other, "leaked")),
                 Err(error) => Err(error),
             },
-            "steal-host" => Ok(Signature { headers: vec![("host".into(), "evil.example.com".into())], query: vec![], extensions: vec![] }),
+            "steal-host" => Ok(Signature {
+                headers: vec![("host".into(), "evil.example.com".into())],
+                query: vec![],
+                extensions: vec![],
+            }),
             "tell" => {
                 log::write(log::Level::Error, &sent);
                 Err(error(ErrorKind::Other, &sent))
             }
             _ => Ok(Signature {
-                headers: vec![("x-signed-nonce".into(), nonce), ("authorization".into(), "by the signer".into())],
+                headers: vec![
+                    ("x-signed-nonce".into(), nonce),
+                    ("authorization".into(), "by the signer".into()),
+                ],
                 query: vec![("Signature".into(), "s+/=".into())],
                 extensions: vec![],
             }),

@@ -44,11 +44,19 @@ impl Guest for Misbehaving {
         send("main", "read", "DescribeDisks").map(|_| vec![])
     }
 
-    fn create(_: CreateRequest, _: Vec<Observation>, _: Option<String>) -> Result<CreateAnswer, Error> {
+    fn create(
+        _: CreateRequest,
+        _: Vec<Observation>,
+        _: Option<String>,
+    ) -> Result<CreateAnswer, Error> {
         Err(error("create is not misbehaved with"))
     }
 
-    fn delete(request: DeleteRequest, _: Vec<Observation>, resume: Option<String>) -> Result<Answer, Error> {
+    fn delete(
+        request: DeleteRequest,
+        _: Vec<Observation>,
+        resume: Option<String>,
+    ) -> Result<Answer, Error> {
         let mut words = request.volume_id.split(' ');
         match words.next().unwrap_or_default() {
             "spin" => spin(),
@@ -85,13 +93,18 @@ impl Guest for Misbehaving {
             "send-all" => {
                 let count = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
                 let requests: Vec<_> = std::iter::repeat_n(request_of(words), count).collect();
-                let answered = http::send_all(&requests).into_iter().filter(|answer| answer.is_ok()).count();
+                let answered =
+                    http::send_all(&requests).into_iter().filter(|answer| answer.is_ok()).count();
                 Err(error(&format!("{answered} answered")))
             }
             "send-all-refused" => {
                 let count = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
                 let requests: Vec<_> = std::iter::repeat_n(request_of(words), count).collect();
-                Err(http::send_all(&requests).into_iter().map(outcome).next_back().unwrap_or_else(|| error("nothing was sent")))
+                Err(http::send_all(&requests)
+                    .into_iter()
+                    .map(outcome)
+                    .next_back()
+                    .unwrap_or_else(|| error("nothing was sent")))
             }
             "log" => {
                 (0..1000).for_each(|_| log::write(log::Level::Info, &"x".repeat(1 << 10)));
@@ -108,7 +121,9 @@ impl Guest for Misbehaving {
             "huge-resume" => Ok(pending((4 << 10) + 1)),
             "resume" => Err(error(&format!("{resume:?}"))),
             "huge-error" => Err(error(&"e".repeat(1 << 20))),
-            "config" => Err(error(&format!("{:?} of {}", config::get("zone"), config::all().len()))),
+            "config" => {
+                Err(error(&format!("{:?} of {}", config::get("zone"), config::all().len())))
+            }
             "cross" => cross(),
             "spin-after" => {
                 let _ = http::send(&request_of(words));
@@ -116,14 +131,21 @@ impl Guest for Misbehaving {
             }
             #[cfg(feature = "wasi")]
             "sleep" => {
-                crate::wasi_bindings::wasi::clocks::monotonic_clock::subscribe_duration(3_600_000_000_000).block();
+                crate::wasi_bindings::wasi::clocks::monotonic_clock::subscribe_duration(
+                    3_600_000_000_000,
+                )
+                .block();
                 Ok(Answer::Done)
             }
             _ => Ok(Answer::Done),
         }
     }
 
-    fn attach(_: AttachRequest, _: Vec<Observation>, _: Option<String>) -> Result<AttachAnswer, Error> {
+    fn attach(
+        _: AttachRequest,
+        _: Vec<Observation>,
+        _: Option<String>,
+    ) -> Result<AttachAnswer, Error> {
         Err(error("attach is not misbehaved with"))
     }
 
@@ -131,7 +153,11 @@ impl Guest for Misbehaving {
         Ok(Answer::Done)
     }
 
-    fn expand(_: ExpandRequest, _: Vec<Observation>, _: Option<String>) -> Result<ExpandAnswer, Error> {
+    fn expand(
+        _: ExpandRequest,
+        _: Vec<Observation>,
+        _: Option<String>,
+    ) -> Result<ExpandAnswer, Error> {
         Err(error("expand is not misbehaved with"))
     }
 
@@ -153,7 +179,11 @@ impl Guest for Misbehaving {
             attached_to: vec![],
             extensions: vec![],
         };
-        Ok(Listed { volumes: (0..=request.max_entries).map(volume).collect(), next_token: None, extensions: vec![] })
+        Ok(Listed {
+            volumes: (0..=request.max_entries).map(volume).collect(),
+            next_token: None,
+            extensions: vec![],
+        })
     }
 
     fn capacity(_: CapacityRequest) -> Result<Available, Error> {
@@ -163,7 +193,12 @@ impl Guest for Misbehaving {
 
 impl node::Guest for Misbehaving {
     fn describe_node() -> Result<NodeDescription, Error> {
-        Ok(NodeDescription { node_id: "i\n1".into(), topology: vec![], max_volumes: None, extensions: vec![] })
+        Ok(NodeDescription {
+            node_id: "i\n1".into(),
+            topology: vec![],
+            max_volumes: None,
+            extensions: vec![],
+        })
     }
 
     fn plan_stage(request: node::StageRequest) -> Result<Plan, Error> {
@@ -175,7 +210,13 @@ impl node::Guest for Misbehaving {
                 log::write(log::Level::Info, "planning");
                 vec![check, format]
             }
-            "network" => return send("main", "read", "DescribeDisks").map(|_| Plan { steps: vec![], summary: String::new(), extensions: vec![] }),
+            "network" => {
+                return send("main", "read", "DescribeDisks").map(|_| Plan {
+                    steps: vec![],
+                    summary: String::new(),
+                    extensions: vec![],
+                });
+            }
             _ => vec![check],
         };
         Ok(Plan { steps, summary: String::new(), extensions: vec![] })
@@ -204,16 +245,30 @@ impl snapshots::Guest for Misbehaving {
     ) -> Result<snapshots::CreateSnapshotAnswer, Error> {
         Err(error("no snapshots"))
     }
-    fn delete_snapshot(_: snapshots::DeleteSnapshotRequest, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::Answer, Error> {
+    fn delete_snapshot(
+        _: snapshots::DeleteSnapshotRequest,
+        _: Vec<Observation>,
+        _: Option<String>,
+    ) -> Result<snapshots::Answer, Error> {
         Err(error("no snapshots"))
     }
-    fn list_snapshots(_: snapshots::ListSnapshotsRequest) -> Result<snapshots::ListedSnapshots, Error> {
+    fn list_snapshots(
+        _: snapshots::ListSnapshotsRequest,
+    ) -> Result<snapshots::ListedSnapshots, Error> {
         Err(error("no snapshots"))
     }
-    fn create_group(_: snapshots::CreateGroupRequest, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::CreateGroupAnswer, Error> {
+    fn create_group(
+        _: snapshots::CreateGroupRequest,
+        _: Vec<Observation>,
+        _: Option<String>,
+    ) -> Result<snapshots::CreateGroupAnswer, Error> {
         Err(error("no snapshots"))
     }
-    fn delete_group(_: snapshots::DeleteGroupRequest, _: Vec<Observation>, _: Option<String>) -> Result<snapshots::Answer, Error> {
+    fn delete_group(
+        _: snapshots::DeleteGroupRequest,
+        _: Vec<Observation>,
+        _: Option<String>,
+    ) -> Result<snapshots::Answer, Error> {
         Err(error("no snapshots"))
     }
     fn get_group(_: snapshots::GetGroupRequest) -> Result<snapshots::Group, Error> {
@@ -236,15 +291,21 @@ fn allocate() -> ! {
     }
 }
 
-/// How often bytes stand in this instance's whole linear memory. They are handed over inverted, in hexadecimal, so that the request itself
-/// does not put them there.
+/// How often bytes stand in this instance's whole linear memory. They are handed over inverted, in
+/// hexadecimal, so that the request itself does not put them there.
 fn search(inverted: &str) -> usize {
-    let digit = |at: usize| inverted.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(0);
+    let digit = |at: usize| {
+        inverted.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(0)
+    };
     let wanted: Vec<u8> = (0..inverted.len()).step_by(2).map(digit).collect();
     let size = core::arch::wasm32::memory_size(0) << 16;
-    // SAFETY: all of linear memory may be read; address 0 alone is left out, because a reference may not be null.
+    // SAFETY: all of linear memory may be read; address 0 alone is left out, because a reference
+    // may not be null.
     let memory = unsafe { std::slice::from_raw_parts(1 as *const u8, size - 1) };
-    memory.windows(wanted.len()).filter(|window| window.iter().zip(&wanted).all(|(byte, inverted)| *byte == !inverted)).count()
+    memory
+        .windows(wanted.len())
+        .filter(|window| window.iter().zip(&wanted).all(|(byte, inverted)| *byte == !inverted))
+        .count()
 }
 
 fn trap() -> ! {
@@ -259,7 +320,13 @@ fn cross() -> ! {
 }
 
 fn pending(resume: usize) -> Answer {
-    Answer::Pending(Pending { after_ms: 0, watch: vec![], resume: Some("r".repeat(resume)), reason: String::new(), extensions: vec![] })
+    Answer::Pending(Pending {
+        after_ms: 0,
+        watch: vec![],
+        resume: Some("r".repeat(resume)),
+        reason: String::new(),
+        extensions: vec![],
+    })
 }
 
 fn send(account: &str, effect: &str, action: &str) -> Result<http::Response, Error> {
@@ -269,8 +336,12 @@ fn send(account: &str, effect: &str, action: &str) -> Result<http::Response, Err
 /// `endpoint account|- read|mutate action|- METHOD /path [header=value]…`
 fn request_of<'a>(mut words: impl Iterator<Item = &'a str>) -> http::Request {
     let mut next = || words.next().unwrap_or_default().to_owned();
-    let (endpoint, account, effect, action, method, path) = (next(), next(), next(), next(), next(), next());
-    let headers = words.filter_map(|word| word.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let (endpoint, account, effect, action, method, path) =
+        (next(), next(), next(), next(), next(), next());
+    let headers = words
+        .filter_map(|word| word.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     http::Request {
         endpoint,
         account: (account != "-").then_some(account),
@@ -288,8 +359,15 @@ fn request_of<'a>(mut words: impl Iterator<Item = &'a str>) -> http::Request {
 
 fn outcome(answer: Result<http::Response, Error>) -> Error {
     match answer {
-        Ok(response) if response.status == 401 => Error { kind: ErrorKind::Unauthenticated, ..error("who are you?") },
-        Ok(response) => error(&format!("status {} with {} bytes {:?}", response.status, response.body.len(), response.headers)),
+        Ok(response) if response.status == 401 => {
+            Error { kind: ErrorKind::Unauthenticated, ..error("who are you?") }
+        }
+        Ok(response) => error(&format!(
+            "status {} with {} bytes {:?}",
+            response.status,
+            response.body.len(),
+            response.headers
+        )),
         Err(error) => error,
     }
 }

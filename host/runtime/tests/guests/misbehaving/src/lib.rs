@@ -1,4 +1,5 @@
-//! Components that do what they must not. The tests of `wharf-runtime` say what becomes of each deed.
+//! Components that do what they must not. The tests of `wharf-runtime` say what becomes of each
+//! deed.
 
 #[cfg(feature = "auth")]
 mod auth;
