@@ -5,6 +5,7 @@
 pub mod bed;
 pub mod conformance;
 pub mod fakes;
+pub mod nfs_machine;
 pub mod player;
 pub mod requirement;
 pub mod snapshot;

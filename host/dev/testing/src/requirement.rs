@@ -20,7 +20,14 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// # Panics
 /// In CI, when something is missing.
 pub fn machine(test: &str) -> bool {
-    let missing = missing();
+    is_met(test, &missing())
+}
+
+/// Whether nothing is missing; says what is otherwise. `false`: the caller returns.
+///
+/// # Panics
+/// In CI, when something is missing.
+pub fn is_met(test: &str, missing: &[String]) -> bool {
     if missing.is_empty() {
         return true;
     }
@@ -59,12 +66,19 @@ fn missing() -> Vec<String> {
     if !Path::new("/dev/loop-control").exists() {
         missing.push("no /dev/loop-control".to_owned());
     }
-    for (program, package) in PROGRAMS {
-        if find(program).is_none() {
-            missing.push(format!("no {program} (package {package})"));
-        }
-    }
+    missing.extend(missing_programs(PROGRAMS));
     missing
+}
+
+/// Those of these programs that are not there, with the packages that have them.
+pub fn missing_programs<'a>(
+    programs: impl IntoIterator<Item = &'a (&'a str, &'a str)>,
+) -> Vec<String> {
+    programs
+        .into_iter()
+        .filter(|(program, _)| find(program).is_none())
+        .map(|(program, package)| format!("no {program} (package {package})"))
+        .collect()
 }
 
 fn find(program: &str) -> Option<PathBuf> {

@@ -52,8 +52,19 @@ pub const PYTHON: Need = Need {
     probe: &["-c", "import ensurepip, venv"],
     packages: &["python3", "python3-venv"],
 };
+/// A second kernel that runs as a program, with the NFS client that this one may lack.
+pub const USER_MODE_LINUX: Need = Need::of("linux.uml", &["user-mode-linux"]);
+/// Loads that kernel's modules.
+pub const MODPROBE: Need = Need::of("modprobe", &["kmod"]);
+/// Brings up its loopback.
+pub const IP: Need = Need::of("ip", &["iproute2"]);
+/// The kernel's NFS server.
+pub const NFS_SERVER: Need = Need::of("rpc.nfsd", &["nfs-kernel-server"]);
+/// Tells NFSv3 clients the server's ports.
+pub const RPCBIND: Need = Need::of("rpcbind", &["rpcbind"]);
 /// What all tests together work on.
-pub const TESTS: &[Need] = &[EXT, XFS, LOSETUP, BLKID, PYTHON];
+pub const TESTS: &[Need] =
+    &[EXT, XFS, LOSETUP, BLKID, PYTHON, USER_MODE_LINUX, MODPROBE, IP, NFS_SERVER, RPCBIND];
 
 /// The packages of what is not there, each once.
 pub fn missing(needs: &[Need]) -> Vec<String> {

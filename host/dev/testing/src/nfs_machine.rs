@@ -1,0 +1,309 @@
+//! A machine with a kernel NFS client and server, for tests on machines that have none: the test
+//! program runs itself again in user-mode Linux, a whole second kernel that is an ordinary program
+//! (Debian package `user-mode-linux`). Its root is the host's, read-only, through `hostfs`; what it
+//! writes is in its memory and gone with it. Where the kernel has both, the same is made of fresh
+//! namespaces.
+//!
+//! Called by the `main` of test programs that need NFS. What it leaves out: exports and mounts,
+//! which are the tests' own; the server is there, listens on 127.0.0.1, and exports nothing.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::bed::Reaper;
+use crate::requirement;
+
+/// What runs first in the machine.
+const INIT: &str = include_str!("nfs_machine/init.sh");
+/// Set in the machine.
+const INSIDE: &str = "WHARF_NFS_MACHINE";
+/// A test program with a whole tree of files in memory; the host gives what is touched.
+const MEMORY: &str = "mem=1024M";
+/// Booting and powering off, on two slow cores; it takes 5 s on idle ones.
+const BOOT: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(20);
+/// What is shown of the kernel's log when the machine fails: its end tells why.
+const LOG_LINES: usize = 40;
+
+/// Programs of the machine, and the Debian packages that have them.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("rpc.nfsd", "nfs-kernel-server"),
+    ("rpc.mountd", "nfs-kernel-server"),
+    ("rpcbind", "rpcbind"),
+    ("modprobe", "kmod"),
+    ("ip", "iproute2"),
+    ("pivot_root", "util-linux"),
+];
+
+/// Why there is no such machine.
+#[derive(Debug, thiserror::Error)]
+pub enum NfsMachineError {
+    /// A file, or starting it.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The shell that cleans up.
+    #[error(transparent)]
+    Reaper(#[from] crate::bed::BedError),
+    /// It ended without saying how the command ended.
+    #[error("the NFS machine ended before its command did:\n{log}")]
+    Died {
+        /// The end of its log.
+        log: String,
+    },
+}
+
+/// For the `main` of a test program. `None`: this is a machine with NFS, go on. Otherwise the
+/// program has run there, or cannot run, and this is how it ends.
+///
+/// Its tests must not take longer than `limit`.
+pub fn enter(test: &str, limit: Duration) -> Option<ExitCode> {
+    if std::env::var_os(INSIDE).is_some() {
+        return None;
+    }
+    // Cargo and editors ask for the names alone.
+    if std::env::args().any(|argument| argument == "--list") {
+        return None;
+    }
+    if !requirement::is_met(test, &missing()) {
+        return Some(ExitCode::SUCCESS);
+    }
+    let command: Vec<OsString> = match std::env::current_exe() {
+        Ok(program) => std::iter::once(program.into()).chain(std::env::args_os().skip(1)).collect(),
+        Err(error) => {
+            eprintln!("{test}: cannot find this program: {error}");
+            return Some(ExitCode::FAILURE);
+        }
+    };
+    Some(match run(&command, limit) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("{test}: {error}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// Runs a command in such a machine, with this process's environment, folder and standard output,
+/// and returns its exit code.
+///
+/// # Errors
+/// When the machine does not come up, or does not end in time.
+pub fn run(command: &[OsString], limit: Duration) -> Result<u8, NfsMachineError> {
+    let scratch = tempfile::Builder::new()
+        .prefix("wharf-nfs-machine-")
+        .tempdir()
+        .map_err(system("make a temporary folder"))?;
+    write(&scratch.path().join("init"), INIT.as_bytes())?;
+    make_executable(&scratch.path().join("init"))?;
+    write(&scratch.path().join("command"), &script(command))?;
+    let mut machine = Machine::start(scratch, limit)?;
+    machine.wait(limit + BOOT)
+}
+
+fn missing() -> Vec<String> {
+    let kernel =
+        if has_kernel_nfs() { ("unshare", "util-linux") } else { ("linux.uml", "user-mode-linux") };
+    requirement::missing_programs(PROGRAMS.iter().chain([&kernel]))
+}
+
+/// Whether this kernel can be NFS client and server itself, for root.
+fn has_kernel_nfs() -> bool {
+    let has = |name: &str, module: &str| {
+        let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        known.lines().any(|line| line.split_whitespace().last() == Some(name))
+            || Command::new("modprobe")
+                .args(["--quiet", module])
+                .status()
+                .is_ok_and(|status| status.success())
+    };
+    nix::unistd::Uid::effective().is_root() && has("nfs", "nfs") && has("nfsd", "nfsd")
+}
+
+/// The command as the machine's shell reads it.
+fn script(command: &[OsString]) -> Vec<u8> {
+    let mut script = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        if name.as_bytes().iter().all(is_plain) && name != "TMPDIR" {
+            script.extend_from_slice(b"export ");
+            script.extend_from_slice(name.as_bytes());
+            script.push(b'=');
+            script.extend(quoted(value.as_bytes()));
+            script.push(b'\n');
+        }
+    }
+    script.extend_from_slice(format!("export TMPDIR=/run/tmp {INSIDE}=1\n").as_bytes());
+    if let Ok(folder) = std::env::current_dir() {
+        script.extend_from_slice(b"cd ");
+        script.extend(quoted(folder.as_os_str().as_bytes()));
+        script.push(b'\n');
+    }
+    script.extend_from_slice(b"exec");
+    for argument in command {
+        script.push(b' ');
+        script.extend(quoted(argument.as_bytes()));
+    }
+    script.push(b'\n');
+    script
+}
+
+fn quoted(word: &[u8]) -> Vec<u8> {
+    let mut quoted = vec![b'\''];
+    for byte in word {
+        if *byte == b'\'' {
+            quoted.extend_from_slice(br"'\''");
+        } else {
+            quoted.push(*byte);
+        }
+    }
+    quoted.push(b'\'');
+    quoted
+}
+
+/// A machine that runs.
+struct Machine {
+    process: Child,
+    scratch: TempDir,
+    /// For the folder alone: the machine itself sees that its standard input ends.
+    reaper: Option<Reaper>,
+}
+
+impl Machine {
+    fn start(scratch: TempDir, limit: Duration) -> Result<Self, NfsMachineError> {
+        let folder = scratch.path();
+        let reaper = Some(Reaper::watch(folder)?);
+        let log = File::create(folder.join("log")).map_err(system("make the machine's log"))?;
+        let init = folder.join("init");
+        let mut command = if has_kernel_nfs() {
+            let mut unshare = Command::new("unshare");
+            unshare.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--"]).arg(init);
+            unshare.env("machine", "here");
+            unshare
+        } else {
+            let mut kernel = Command::new("linux.uml");
+            kernel.arg(MEMORY).args(["rootfstype=hostfs", "ro", "quiet", "loglevel=1"]);
+            // The kernel's log and the script's words go to standard error, what the command prints
+            // to standard output, and the end of standard input says that nobody waits.
+            kernel.args(["con=null", "con0=null,fd:2", "con1=null,fd:1", "con2=fd:0,null"]);
+            kernel.arg(argument("init=", &init)).arg(argument("uml_dir=", &folder.join("")));
+            // What the kernel does not know becomes the environment of its first process.
+            kernel.arg("machine=uml").arg(argument("scratch=", folder));
+            kernel.arg(format!("limit={}", limit.as_secs()));
+            // Its memory is a file that is unlinked at once; /dev/shm may be tiny.
+            kernel.env_clear().env("TMPDIR", folder);
+            kernel
+        };
+        command.env("scratch", folder).env("limit", limit.as_secs().to_string());
+        let process = command
+            .stdin(Stdio::piped())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .map_err(system("start the NFS machine"))?;
+        Ok(Self { process, scratch, reaper })
+    }
+
+    fn wait(&mut self, limit: Duration) -> Result<u8, NfsMachineError> {
+        let end = Instant::now() + limit;
+        while Instant::now() < end {
+            if self.process.try_wait().map_err(system("wait for the NFS machine"))?.is_some() {
+                return self.status();
+            }
+            std::thread::sleep(LOOK);
+        }
+        self.status()
+    }
+
+    fn status(&self) -> Result<u8, NfsMachineError> {
+        let status = fs::read_to_string(self.scratch.path().join("status")).unwrap_or_default();
+        status.trim().parse().map_err(|_| {
+            let log = fs::read(self.scratch.path().join("log")).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log).into_owned();
+            let lines: Vec<_> = log.lines().collect();
+            let end = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
+            NfsMachineError::Died { log: end.join("\n") }
+        })
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // User-mode Linux is several processes, and they are traced: one signal for all of them.
+        if let Ok(group) = i32::try_from(self.process.id()) {
+            let group = nix::unistd::Pid::from_raw(group);
+            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+        }
+        let _ = self.process.wait();
+        self.reaper.take().into_iter().for_each(Reaper::dismiss);
+    }
+}
+
+fn argument(name: &str, path: &Path) -> OsString {
+    let mut argument = OsString::from(name);
+    argument.push(path);
+    argument
+}
+
+fn write(path: &PathBuf, bytes: &[u8]) -> Result<(), NfsMachineError> {
+    fs::write(path, bytes).map_err(system(format!("write {}", path.display())))
+}
+
+fn make_executable(path: &Path) -> Result<(), NfsMachineError> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .map_err(system(format!("make {} executable", path.display())))
+}
+
+fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> NfsMachineError {
+    let what = what.into();
+    move |source| NfsMachineError::System { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    fn run_here(test: &str, script: &str, limit: Duration) -> Option<Result<u8, NfsMachineError>> {
+        let command = ["sh", "-c", script].map(OsString::from);
+        requirement::is_met(test, &missing()).then(|| run(&command, limit))
+    }
+
+    #[test]
+    fn words_reach_the_machine_as_they_are() {
+        let word = OsString::from("it's $(id) \"a b\"");
+        let said = Command::new("sh")
+            .arg("-c")
+            .arg(OsString::from_vec(script(&["printf".into(), "%s".into(), word.clone()])))
+            .output()
+            .unwrap();
+        assert_eq!(OsString::from_vec(said.stdout), word);
+    }
+
+    #[test]
+    fn the_machine_ends_with_the_exit_code_of_its_command() {
+        let Some(ended) = run_here("exit code", "exit 7", BOOT) else { return };
+        assert_eq!(ended.unwrap(), 7);
+    }
+
+    #[test]
+    fn a_command_that_hangs_ends_with_the_machine_and_the_end_of_its_log_is_told() {
+        let limit = Duration::from_secs(1);
+        let Some(ended) = run_here("time limit", "sleep 1000", limit) else { return };
+        let error = ended.unwrap_err().to_string();
+        assert!(error.contains("stopped after 1 s"), "{error}");
+    }
+}
