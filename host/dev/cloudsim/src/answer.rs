@@ -9,6 +9,14 @@ use serde_json::{Value, json};
 /// An answer without its `RequestId`, which the server adds.
 pub(crate) type Answer = Result<Value, ApiError>;
 
+/// An object without its fields that are `null`: the real API leaves them out.
+pub(crate) fn present(mut object: Value) -> Value {
+    if let Value::Object(fields) = &mut object {
+        fields.retain(|_, value| !value.is_null());
+    }
+    object
+}
+
 /// An error as the real API gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {

@@ -10,7 +10,9 @@ use crate::error::RegionError;
 use crate::faults::{FaultPlan, FaultRule};
 use crate::journal::JournalEntry;
 use crate::limits::{Buckets, RateLimits};
-use crate::options::{Delays, Shortage};
+use crate::options::{Delays, Quotas, Shortage};
+use crate::params::Params;
+use crate::policies::Policies;
 use crate::server::{Shared, lock};
 
 /// A disk, for assertions on the end state.
@@ -103,8 +105,49 @@ pub(crate) fn disks(shared: &Shared) -> Vec<DiskSummary> {
         .collect()
 }
 
+pub(crate) fn delays(shared: &Shared) -> Delays {
+    lock(&shared.world).options.delays
+}
+
 pub(crate) fn set_delays(shared: &Shared, delays: Delays) {
     lock(&shared.world).options.delays = delays;
+}
+
+pub(crate) fn quotas(shared: &Shared) -> Quotas {
+    lock(&shared.world).options.quotas
+}
+
+pub(crate) fn set_quotas(shared: &Shared, quotas: Quotas) {
+    lock(&shared.world).options.quotas = quotas;
+}
+
+pub(crate) fn set_policies(shared: &Shared, policies: Policies) {
+    lock(&shared.world).options.policies = policies;
+}
+
+pub(crate) fn make_disks(
+    shared: &Shared,
+    count: usize,
+    parameters: &[(&str, &str)],
+) -> Result<Vec<String>, RegionError> {
+    let mut world = lock(&shared.world);
+    let given: BTreeMap<_, _> =
+        parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut made = Vec::new();
+    for n in 0..count {
+        let mut pairs = given.clone();
+        pairs.entry("RegionId".to_owned()).or_insert_with(|| world.options.region.clone());
+        pairs.entry("DiskName".to_owned()).and_modify(|name| name.push_str(&n.to_string()));
+        let answer = crate::ecs::create_disk(&mut world, &Params::new(pairs));
+        let answer = answer.map_err(|error| RegionError::Refused {
+            action: "CreateDisk",
+            code: error.code,
+            message: error.message,
+        })?;
+        made.extend(answer.get("DiskId").and_then(|id| id.as_str()).map(str::to_owned));
+    }
+    world.save()?;
+    Ok(made)
 }
 
 pub(crate) fn set_shortages(shared: &Shared, shortages: Vec<Shortage>) {

@@ -16,6 +16,9 @@ pub struct RegionDescription {
     pub account: String,
     /// Base URLs.
     pub endpoints: Endpoints,
+    /// The authority behind the certificates of `https://` endpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
     /// The account's own keys.
     pub admin: AccessKey,
     /// The instances.

@@ -7,6 +7,7 @@ mod describe_disks;
 mod disks;
 mod instances;
 mod modify;
+mod snapshot_groups;
 mod snapshots;
 mod tags;
 
@@ -16,6 +17,7 @@ use crate::answer::{Answer, ApiError};
 use crate::params::Params;
 use crate::world::World;
 
+pub(crate) use disks::create as create_disk;
 pub(crate) use modify::finish_tasks;
 
 /// The version that clients must name.
@@ -29,15 +31,19 @@ const OPERATIONS: &[(&str, Operation, bool)] = &[
     ("AttachDisk", attachments::attach, false),
     ("CreateDisk", disks::create, true),
     ("CreateSnapshot", snapshots::create, true),
+    ("CreateSnapshotGroup", snapshot_groups::create, true),
     ("DeleteDisk", disks::delete, false),
     ("DeleteSnapshot", snapshots::delete, false),
+    ("DeleteSnapshotGroup", snapshot_groups::delete, false),
     ("DescribeAvailableResource", catalog::available_resource, false),
     ("DescribeDisks", describe_disks::describe, false),
     ("DescribeInstanceHistoryEvents", instances::history_events, false),
     ("DescribeInstanceTypes", catalog::instance_types, false),
     ("DescribeInstances", instances::describe, false),
     ("DescribeRegions", catalog::regions, false),
+    ("DescribeSnapshotGroups", snapshot_groups::describe, false),
     ("DescribeSnapshots", snapshots::describe, false),
+    ("DescribeTags", tags::describe, false),
     ("DescribeTasks", modify::describe_tasks, false),
     ("DescribeZones", catalog::zones, false),
     ("DetachDisk", attachments::detach, false),
@@ -73,8 +79,13 @@ pub(crate) fn call(world: &mut World, action: &str, params: &Params) -> Answer {
         ));
     }
     world.progress();
-    let answer =
-        if *idempotent { world.once(name, params, operation) } else { operation(world, params) };
+    // A disk made with its instance ignores the token.
+    let ignored = *name == "CreateDisk" && params.get("InstanceId").is_some();
+    let answer = if *idempotent && !ignored {
+        world.once(name, params, operation)
+    } else {
+        operation(world, params)
+    };
     world.progress();
     answer
 }
@@ -89,6 +100,26 @@ struct Page {
 
 impl Page {
     fn of(params: &Params) -> Result<Self, ApiError> {
+        Self::within(params, 10, 1, 500)
+    }
+
+    /// Of snapshots at most 100, and never fewer than 10, whatever is asked for: a caller who wants
+    /// fewer has to cut.
+    fn of_snapshots(params: &Params) -> Result<Self, ApiError> {
+        Self::within(params, 10, 10, 100)
+    }
+
+    /// Of tags 50 at a time, unless more or fewer are asked for.
+    fn of_tags(params: &Params) -> Result<Self, ApiError> {
+        Self::within(params, 50, 1, 100)
+    }
+
+    fn within(
+        params: &Params,
+        page_size: usize,
+        smallest: usize,
+        most: usize,
+    ) -> Result<Self, ApiError> {
         let bounded = |name: &str, default: usize, most: usize| -> Result<usize, ApiError> {
             let Some(value) = params.number(name)? else { return Ok(default) };
             usize::try_from(value)
@@ -97,7 +128,7 @@ impl Page {
                 .ok_or_else(|| ApiError::invalid(name))
         };
         if params.get("NextToken").is_some() || params.get("MaxResults").is_some() {
-            let size = bounded("MaxResults", 10, 500)?;
+            let size = bounded("MaxResults", 10, most)?.max(smallest);
             let from = match params.get("NextToken") {
                 Some(token) => token
                     .strip_prefix("next-")
@@ -107,7 +138,7 @@ impl Page {
             };
             return Ok(Self { from, size, number: 1, by_token: true });
         }
-        let size = bounded("PageSize", 10, 100)?;
+        let size = bounded("PageSize", page_size, 100)?;
         let number = bounded("PageNumber", 1, usize::MAX)?;
         Ok(Self { from: (number - 1).saturating_mul(size), size, number, by_token: false })
     }

@@ -38,6 +38,14 @@ pub enum RegionError {
         /// The folder.
         path: PathBuf,
     },
+    /// The certificate of a region with TLS cannot be made or used.
+    #[error("{action}: {reason} (remove ca.pem and tls in the region's directory to make anew)")]
+    Certificate {
+        /// What was tried.
+        action: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
     /// An option cannot be.
     #[error("option `{option}`: {reason}")]
     Option {
@@ -49,6 +57,16 @@ pub enum RegionError {
     /// The block device of a disk could not be made, found or freed.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The region's own API refuses what is asked for.
+    #[error("{action}: {code}: {message}")]
+    Refused {
+        /// The operation.
+        action: &'static str,
+        /// The code of the API's answer.
+        code: String,
+        /// Its message.
+        message: String,
+    },
     /// The region has no such thing.
     #[error("the region has no {kind} `{id}`")]
     Unknown {

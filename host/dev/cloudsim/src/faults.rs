@@ -165,6 +165,9 @@ pub enum Fault {
     TruncateAnswer,
     /// The call does its work and the answer (200) is not JSON.
     GarbageAnswer,
+    /// The call runs; if it fails, its client token is bound to its parameters all the same, as
+    /// some failed calls of the real API do (it is not known which).
+    BindToken,
     /// The call is parked until it is released through the library or `/_region/holds/release`. It
     /// then goes on even if its client has hung up.
     Hold(HoldPoint),
@@ -187,6 +190,7 @@ impl Fault {
             Self::DropRequest => "drop-request",
             Self::TruncateAnswer => "truncate-answer",
             Self::GarbageAnswer => "garbage-answer",
+            Self::BindToken => "bind-token",
             Self::Hold(HoldPoint::Before) => "hold-before",
             Self::Hold(HoldPoint::After) => "hold-after",
         }

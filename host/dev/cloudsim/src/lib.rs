@@ -5,8 +5,8 @@
 //! For tests, the demonstration and backend authors. It is not part of the product and nothing in
 //! it is secret; it keeps real time, makes real loop devices (as root) and fails on purpose when a
 //! [`FaultRule`] says so. What it leaves out: billing, networks, images, the bytes of system disks,
-//! XML answers, RAM policies (a [`Fault::Fail`] for one caller stands for a denial), and every
-//! operation that a disk driver does not call.
+//! XML answers, RAM policies finer than by action, and every operation that a disk driver does not
+//! call.
 //!
 //! ```no_run
 //! use wharf_cloudsim::{Fault, FaultRule, Region, RegionOptions};
@@ -25,6 +25,7 @@
 //! |---|---|
 //! | `region.json` | where it listens and with which keys it may be called ([`RegionDescription`]);
 //! 0600 |
+//! | `ca.pem` | with [`RegionOptions::tls`]: the authority that clients must trust |
 //! | `state.json` | all it remembers; replaced by rename after every change |
 //! | `journal.jsonl` | every call ([`JournalEntry`]), appended |
 //! | `disks/<id>.img` | the bytes of a disk or a snapshot, sparse |
@@ -48,12 +49,14 @@ mod loops;
 mod metadata;
 mod options;
 mod params;
+mod policies;
 mod region;
 mod server;
 mod signature;
 mod state;
 mod sts;
 mod text;
+mod tls;
 mod wire;
 mod world;
 
@@ -64,5 +67,6 @@ pub use faults::{Count, Fault, FaultRule, HoldPoint};
 pub use holds::HeldRequest;
 pub use journal::JournalEntry;
 pub use limits::{Limit, RateLimits};
-pub use options::{Delays, Devices, OidcProvider, Ports, RegionOptions, Shortage};
+pub use options::{Delays, Devices, OidcProvider, Ports, Quotas, RegionOptions, Shortage};
+pub use policies::{Effect, Everything, Policies, Policy, Statement};
 pub use region::Region;

@@ -54,7 +54,11 @@ impl MetadataService {
                     self.get(world, &instance, path)
                 }
                 None if world.options.metadata_v1 => self.get(world, &instance, path),
-                Some(_) | None => (403, "403 - Forbidden".to_owned()),
+                // Nothing public states the code of a token that has ended or was never given. The
+                // cloud's own disk driver asks for a new token after 401 and gives up after 403, so
+                // a client that it works for sees 401 here, and 403 where it sends no token.
+                Some(_) => (401, "401 - Unauthorized".to_owned()),
+                None => (403, "403 - Forbidden".to_owned()),
             },
             _ => (405, "405 - Method Not Allowed".to_owned()),
         }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::faults::FaultRule;
 use crate::limits::RateLimits;
+use crate::policies::Policies;
 
 /// What a region is made from.
 #[derive(Debug, Clone)]
@@ -40,10 +41,16 @@ pub struct RegionOptions {
     /// Whether a wrong, missing, old or repeated signature is refused. Without it the access key
     /// id alone says who calls.
     pub verify_signatures: bool,
-    /// How many disks the account may have (`QuotaExceed.PostPaidDisk`).
-    pub disk_quota: usize,
-    /// How many snapshots a disk may have (`QuotaExceed.Snapshot`).
-    pub snapshot_quota: usize,
+    /// How much of everything there may be.
+    pub quotas: Quotas,
+    /// Whether `CreateSnapshot` refuses a disk that no instance ever had, as the API reference says
+    /// and as the real cloud does not for the ESSD family: the csi-sanity of the cloud's own driver
+    /// never attaches what it takes snapshots of, and passes there.
+    pub snapshots_need_attachment: bool,
+    /// Whether every new disk is `Creating` for a while. Otherwise an empty disk of the ESSD family
+    /// is `Available` when `CreateDisk` answers, which the cloud's own driver relies on, and those
+    /// of older categories and those made from snapshots are `Creating`.
+    pub every_disk_is_creating: bool,
     /// Disk categories that a zone does not offer or has sold out.
     pub shortages: Vec<Shortage>,
     /// Whether the metadata service answers without a token (version 1).
@@ -51,11 +58,16 @@ pub struct RegionOptions {
     /// The RAM role that the instances carry; `None`: none, and the metadata service answers 404
     /// for its credentials.
     pub instance_role: Option<String>,
+    /// What RAM users and roles may do; by default everything.
+    pub policies: Policies,
     /// Identity providers that `AssumeRoleWithOIDC` knows.
     pub oidc_providers: Vec<OidcProvider>,
     /// Whether `/_region/…` answers on the `ecs` listener. It is on loopback and has no further
     /// lock; do not turn it on elsewhere.
     pub admin_api: bool,
+    /// Whether ECS and STS speak TLS, with a certificate of an authority that is made for the
+    /// region at its first start: `ca.pem` in its directory. Metadata services never do.
+    pub tls: bool,
     /// Whether attached disks become block devices.
     pub devices: Devices,
     /// Also link attached disks into the machine's own `/dev/disk/by-id`. Off, because a machine
@@ -81,17 +93,36 @@ impl RegionOptions {
             faults: Vec::new(),
             rate_limits: RateLimits::none(),
             verify_signatures: true,
-            disk_quota: 500,
-            snapshot_quota: 256,
+            quotas: Quotas::default(),
+            snapshots_need_attachment: false,
+            every_disk_is_creating: false,
             shortages: Vec::new(),
             metadata_v1: false,
             instance_role: Some("WharfNodeRole".to_owned()),
+            policies: Policies::default(),
             oidc_providers: Vec::new(),
             admin_api: true,
+            tls: false,
             devices: Devices::Loop,
             link_into_dev_disk: false,
             ports: Ports::default(),
         }
+    }
+}
+
+/// How much of everything there may be: the default quotas of an ordinary account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quotas {
+    /// Disks of the account (`QuotaExceed.PostPaidDisk`).
+    pub disks: usize,
+    /// Snapshots of one disk (`QuotaExceed.Snapshot`).
+    pub snapshots: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self { disks: 500, snapshots: 256 }
     }
 }
 
@@ -107,6 +138,9 @@ pub struct Delays {
     pub device: u64,
     /// `Detaching` until `Available`; the device goes at its end.
     pub detach: u64,
+    /// After `AttachDisk` and `DetachDisk`, until `DescribeDisks` tells anything of them: it shows
+    /// the disk as it was before the call.
+    pub listing: u64,
     /// Snapshot `progressing` until `accomplished`.
     pub snapshot: u64,
     /// A change of category or performance level.
@@ -115,14 +149,22 @@ pub struct Delays {
 
 impl Default for Delays {
     fn default() -> Self {
-        Self { create: 20, attach: 50, device: 20, detach: 50, snapshot: 100, modify: 100 }
+        Self {
+            create: 20,
+            attach: 50,
+            device: 20,
+            detach: 50,
+            listing: 0,
+            snapshot: 100,
+            modify: 100,
+        }
     }
 }
 
 impl Delays {
     /// Everything at once; the call that asks for it already sees it done.
-    pub fn none() -> Self {
-        Self { create: 0, attach: 0, device: 0, detach: 0, snapshot: 0, modify: 0 }
+    pub const fn none() -> Self {
+        Self { create: 0, attach: 0, device: 0, detach: 0, listing: 0, snapshot: 0, modify: 0 }
     }
 
     /// About what a real region takes on a good day.
@@ -132,6 +174,7 @@ impl Delays {
             attach: 2_500,
             device: 500,
             detach: 2_500,
+            listing: 0,
             snapshot: 20_000,
             modify: 30_000,
         }

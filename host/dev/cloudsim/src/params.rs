@@ -66,6 +66,11 @@ impl Params {
         serde_json::to_string(&asked).unwrap_or_default()
     }
 
+    /// Whether it is there without a value. Most operations take that for absent.
+    pub(crate) fn is_empty(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(String::is_empty)
+    }
+
     /// The value, unless absent or empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
@@ -117,6 +122,12 @@ impl Params {
     /// `Name.1`, `Name.2`, … up to the first gap.
     pub(crate) fn list(&self, name: &str) -> Vec<String> {
         (1..=100).map_while(|n| self.owned(&format!("{name}.{n}"))).collect()
+    }
+
+    /// The tags of something new: a key without a value gets an empty one.
+    pub(crate) fn new_tags(&self) -> Result<BTreeMap<String, String>, ApiError> {
+        let tags = self.tags()?.into_iter();
+        Ok(tags.map(|(key, value)| (key, value.unwrap_or_default())).collect())
     }
 
     /// `Tag.1.Key` and `Tag.1.Value`, …; a key without a value is a filter on the key alone.

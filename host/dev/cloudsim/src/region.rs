@@ -18,10 +18,13 @@ use crate::holds::{HeldRequest, Holds};
 use crate::journal::{Journal, JournalEntry};
 use crate::limits::{Buckets, RateLimits};
 use crate::metadata::MetadataService;
-use crate::options::{Delays, RegionOptions, Shortage};
+use crate::options::{Delays, Quotas, RegionOptions, Shortage};
+use crate::policies::Policies;
 use crate::server::{Service, Shared, keep_time, lock, serve};
 use crate::state::{self, KeyPair};
 use crate::sts;
+use crate::tls::Tls;
+use crate::wire::Acceptor;
 use crate::world::World;
 
 /// A running region. It has threads of its own, so callers may be synchronous or not. Dropping it
@@ -45,7 +48,8 @@ impl Region {
         let (verify_signatures, admin_api) = (options.verify_signatures, options.admin_api);
         let world = World::open(options, Arc::clone(&clock))?;
         let directory = world.options.directory.clone();
-        let sockets = Sockets::bind(&world)?;
+        let tls = world.options.tls.then(|| Tls::open(&directory)).transpose()?;
+        let sockets = Sockets::bind(&world, tls)?;
         let description = sockets.describe(&world)?;
         let text = serde_json::to_vec_pretty(&description)
             .map_err(|error| at("write", &directory)(error.into()))?;
@@ -98,6 +102,16 @@ impl Region {
         control::set_delays(&self.shared, delays);
     }
 
+    /// Changes how much of everything there may be, from the next call on.
+    pub fn set_quotas(&self, quotas: Quotas) {
+        control::set_quotas(&self.shared, quotas);
+    }
+
+    /// Replaces what RAM users and roles may do.
+    pub fn set_policies(&self, policies: Policies) {
+        control::set_policies(&self.shared, policies);
+    }
+
     /// Replaces the list of categories that cannot be had.
     pub fn set_shortages(&self, shortages: Vec<Shortage>) {
         control::set_shortages(&self.shared, shortages);
@@ -122,6 +136,16 @@ impl Region {
     /// All disks, oldest first.
     pub fn disks(&self) -> Vec<DiskSummary> {
         control::disks(&self.shared)
+    }
+
+    /// Makes many disks in one step, each as by a `CreateDisk` with these parameters; numbers are
+    /// added to a `DiskName`. For tests with more disks than they can wait for.
+    pub fn make_disks(
+        &self,
+        count: usize,
+        parameters: &[(&str, &str)],
+    ) -> Result<Vec<String>, RegionError> {
+        control::make_disks(&self.shared, count, parameters)
     }
 
     /// Calls parked by a `hold` fault, in the order of their arrival.
@@ -221,10 +245,12 @@ struct Sockets {
     ecs: TcpListener,
     sts: TcpListener,
     metadata: Vec<TcpListener>,
+    /// For all but `metadata`.
+    tls: Option<Tls>,
 }
 
 impl Sockets {
-    fn bind(world: &World) -> Result<Self, RegionError> {
+    fn bind(world: &World, tls: Option<Tls>) -> Result<Self, RegionError> {
         let wanted = &world.options.ports;
         let last: Option<RegionDescription> =
             std::fs::read(world.options.directory.join("region.json"))
@@ -252,6 +278,7 @@ impl Sockets {
                 last_port(endpoints.map(|endpoints| endpoints.sts.as_str())),
             )?,
             metadata: metadata.collect::<Result<_, _>>()?,
+            tls,
         })
     }
 
@@ -261,7 +288,8 @@ impl Sockets {
             access_key_id: keys.id.clone(),
             access_key_secret: keys.secret.clone(),
         };
-        let metadata: Vec<String> = self.metadata.iter().map(url).collect::<Result<_, _>>()?;
+        let metadata: Vec<String> =
+            self.metadata.iter().map(|listener| url("http", listener)).collect::<Result<_, _>>()?;
         let instances = world.state.instances.iter().zip(&metadata).map(|(instance, metadata)| {
             InstanceDescription {
                 id: instance.id.clone(),
@@ -272,15 +300,17 @@ impl Sockets {
                 by_id: world.devices.by_id(&instance.id),
             }
         });
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
         Ok(RegionDescription {
             region: world.options.region.clone(),
             zones: world.options.zones.clone(),
             account: world.state.account.clone(),
             endpoints: Endpoints {
-                ecs: url(&self.ecs)?,
-                sts: url(&self.sts)?,
+                ecs: url(scheme, &self.ecs)?,
+                sts: url(scheme, &self.sts)?,
                 metadata: metadata.first().cloned().unwrap_or_default(),
             },
+            ca: self.tls.as_ref().map(|tls| tls.ca.clone()),
             admin: keys(&world.state.admin),
             instances: instances.collect(),
         })
@@ -304,10 +334,10 @@ fn bind(
     Ok(listener)
 }
 
-fn url(listener: &TcpListener) -> Result<String, RegionError> {
+fn url(scheme: &str, listener: &TcpListener) -> Result<String, RegionError> {
     let address: SocketAddr =
         listener.local_addr().map_err(|source| RegionError::Start { part: "listener", source })?;
-    Ok(format!("http://{address}"))
+    Ok(format!("{scheme}://{address}"))
 }
 
 /// Serves on threads of its own until told to end.
@@ -323,18 +353,7 @@ fn run(
         .enable_all()
         .build()
         .map_err(failed)?;
-    let listeners: Vec<(Service, TcpListener)> =
-        [(Service::Ecs, sockets.ecs), (Service::Sts, sockets.sts)]
-            .into_iter()
-            .chain(
-                sockets
-                    .metadata
-                    .into_iter()
-                    .enumerate()
-                    .map(|(n, listener)| (Service::Metadata(n), listener)),
-            )
-            .collect();
-    spawn(&runtime, listeners, &shared)?;
+    spawn(&runtime, sockets, &shared)?;
     std::thread::Builder::new()
         .name("wharf-region".to_owned())
         .spawn(move || {
@@ -345,16 +364,19 @@ fn run(
         .map_err(failed)
 }
 
-fn spawn(
-    runtime: &Runtime,
-    listeners: Vec<(Service, TcpListener)>,
-    shared: &Arc<Shared>,
-) -> Result<(), RegionError> {
+fn spawn(runtime: &Runtime, sockets: Sockets, shared: &Arc<Shared>) -> Result<(), RegionError> {
     let _guard = runtime.enter();
-    for (service, listener) in listeners {
+    let clouds = [(Service::Ecs, sockets.ecs), (Service::Sts, sockets.sts)];
+    let metadata = sockets.metadata.into_iter().enumerate();
+    let metadata = metadata.map(|(n, listener)| (Service::Metadata(n), listener));
+    for (service, listener) in clouds.into_iter().chain(metadata) {
+        let tls = match service {
+            Service::Ecs | Service::Sts => sockets.tls.as_ref().map(|tls| tls.acceptor.clone()),
+            Service::Metadata(_) => None,
+        };
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|source| RegionError::Start { part: "listener", source })?;
-        runtime.spawn(serve(listener, service, Arc::clone(shared)));
+        runtime.spawn(serve(Acceptor { listener, tls }, service, Arc::clone(shared)));
     }
     runtime.spawn(keep_time(Arc::clone(shared)));
     Ok(())

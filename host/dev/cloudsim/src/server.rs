@@ -72,16 +72,12 @@ impl Service {
 }
 
 /// Serves one listener until its task is dropped.
-pub(crate) async fn serve(
-    listener: tokio::net::TcpListener,
-    service: Service,
-    shared: Arc<Shared>,
-) {
+pub(crate) async fn serve(acceptor: Acceptor, service: Service, shared: Arc<Shared>) {
     let handler = move |ConnectInfo(cutter): ConnectInfo<Cutter>, request: Request| {
         answer(service, Arc::clone(&shared), cutter, request)
     };
     let router = Router::new().fallback(handler).into_make_service_with_connect_info::<Cutter>();
-    if let Err(error) = axum::serve(Acceptor(listener), router).await {
+    if let Err(error) = axum::serve(acceptor, router).await {
         tracing::error!(service = service.name(), %error, "a listener of the region ended");
     }
 }
@@ -186,7 +182,13 @@ fn send(outcome: Outcome, cutter: &Cutter) -> Response<Body> {
             answer.status = 200;
             answer.body = "<html>\u{0}this is not the answer".to_owned();
         }
-        Some(Fault::Fail { .. } | Fault::Throttle | Fault::Delay { .. } | Fault::Hold(_))
+        Some(
+            Fault::Fail { .. }
+            | Fault::Throttle
+            | Fault::Delay { .. }
+            | Fault::BindToken
+            | Fault::Hold(_),
+        )
         | None => {}
     }
     let mut response = Response::new(Body::from(answer.body));

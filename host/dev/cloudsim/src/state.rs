@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) instances: Vec<Instance>,
     pub(crate) disks: BTreeMap<String, Disk>,
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
+    #[serde(default)]
+    pub(crate) snapshot_groups: BTreeMap<String, SnapshotGroup>,
     pub(crate) tasks: BTreeMap<String, Task>,
     /// By action and client token.
     pub(crate) client_tokens: BTreeMap<String, ClientToken>,
@@ -93,6 +95,12 @@ pub(crate) struct Disk {
     /// Until when it is being created.
     pub(crate) creating_until: Option<Millis>,
     pub(crate) attachments: Vec<Attachment>,
+    /// What listings still tell instead of `attachments`, and until when.
+    #[serde(default)]
+    pub(crate) told: Option<(Millis, Vec<Attachment>)>,
+    /// The first instance that had it: an ephemeral disk goes to no other.
+    #[serde(default)]
+    pub(crate) first_instance: Option<String>,
     pub(crate) tags: BTreeMap<String, String>,
 }
 
@@ -130,6 +138,23 @@ pub(crate) struct Snapshot {
     pub(crate) retention_days: Option<u64>,
     pub(crate) created: Millis,
     pub(crate) ready_at: Millis,
+    /// Disks can be made from it before it is `accomplished`.
+    #[serde(default)]
+    pub(crate) instant: bool,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) resource_group: String,
+}
+
+/// Snapshots that were asked for together.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SnapshotGroup {
+    pub(crate) id: String,
+    pub(crate) number: u64,
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) instance: String,
+    pub(crate) snapshots: Vec<String>,
+    pub(crate) created: Millis,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) resource_group: String,
 }
@@ -148,11 +173,11 @@ pub(crate) struct Task {
     pub(crate) provisioned_iops: Option<u64>,
 }
 
-/// What was answered to a client token.
+/// What was answered to a client token; nothing when it is bound by a call that failed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ClientToken {
     pub(crate) fingerprint: String,
-    pub(crate) answer: Value,
+    pub(crate) answer: Option<Value>,
     pub(crate) at: Millis,
 }
 
@@ -183,6 +208,7 @@ impl State {
             instances: Vec::new(),
             disks: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            snapshot_groups: BTreeMap::new(),
             tasks: BTreeMap::new(),
             client_tokens: BTreeMap::new(),
             sessions: BTreeMap::new(),

@@ -1,5 +1,5 @@
-//! A TCP listener whose connections can be cut on purpose: before the answer, or in the middle of
-//! its body.
+//! A TCP listener, with TLS if wanted, whose connections can be cut on purpose: before the answer,
+//! or in the middle of its body.
 
 use std::io;
 use std::pin::Pin;
@@ -11,6 +11,8 @@ use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{Accept, TlsAcceptor};
 
 const OPEN: i64 = -1;
 
@@ -36,8 +38,10 @@ impl Cutter {
 }
 
 /// Listens, and never gives up: a failed accept concerns one client.
-#[derive(Debug)]
-pub(crate) struct Acceptor(pub(crate) TcpListener);
+pub(crate) struct Acceptor {
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: Option<TlsAcceptor>,
+}
 
 impl Listener for Acceptor {
     type Io = Wire;
@@ -45,9 +49,13 @@ impl Listener for Acceptor {
 
     async fn accept(&mut self) -> (Wire, Self::Addr) {
         loop {
-            match self.0.accept().await {
+            match self.listener.accept().await {
                 Ok((stream, address)) => {
                     let cutter = Cutter { body_bytes: Arc::new(AtomicI64::new(OPEN)) };
+                    let stream = match &self.tls {
+                        Some(tls) => Stream::Greeting(tls.accept(stream)),
+                        None => Stream::Plain(stream),
+                    };
                     return (Wire { stream, cutter }, address);
                 }
                 // Out of descriptors, say: give others time to close theirs.
@@ -57,7 +65,7 @@ impl Listener for Acceptor {
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
@@ -68,10 +76,37 @@ impl Connected<IncomingStream<'_, Acceptor>> for Cutter {
 }
 
 /// One connection.
-#[derive(Debug)]
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     cutter: Cutter,
+}
+
+/// A handshake is part of the connection's first read, so that a client that does not finish its
+/// own holds up nobody else's.
+enum Stream {
+    Plain(TcpStream),
+    Greeting(Accept<TcpStream>),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A stream that bytes go through.
+trait Bytes: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Bytes for T {}
+
+impl Stream {
+    /// The stream behind, once the handshake is done.
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<&mut dyn Bytes>> {
+        if let Self::Greeting(greeting) = self {
+            let stream = std::task::ready!(Pin::new(greeting).poll(context))?;
+            *self = Self::Tls(Box::new(stream));
+        }
+        match self {
+            Self::Plain(stream) => Poll::Ready(Ok(stream)),
+            Self::Tls(stream) => Poll::Ready(Ok(stream.as_mut())),
+            Self::Greeting(_) => Poll::Pending,
+        }
+    }
 }
 
 impl AsyncRead for Wire {
@@ -80,7 +115,8 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let stream = std::task::ready!(self.stream.poll_ready(context))?;
+        Pin::new(stream).poll_read(context, buffer)
     }
 }
 
@@ -92,7 +128,8 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         let left = self.cutter.body_bytes.load(Ordering::Acquire);
         if left == OPEN {
-            return Pin::new(&mut self.stream).poll_write(context, buffer);
+            let stream = std::task::ready!(self.stream.poll_ready(context))?;
+            return Pin::new(stream).poll_write(context, buffer);
         }
         let Ok(left) = usize::try_from(left) else {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
@@ -104,7 +141,8 @@ impl AsyncWrite for Wire {
         let head =
             buffer.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
         let allowed = buffer.get(..head.saturating_add(left)).unwrap_or(buffer);
-        let written = std::task::ready!(Pin::new(&mut self.stream).poll_write(context, allowed))?;
+        let stream = std::task::ready!(self.stream.poll_ready(context))?;
+        let written = std::task::ready!(Pin::new(stream).poll_write(context, allowed))?;
         let body = written.saturating_sub(head);
         self.cutter
             .body_bytes
@@ -113,10 +151,12 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let stream = std::task::ready!(self.stream.poll_ready(context))?;
+        Pin::new(stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let stream = std::task::ready!(self.stream.poll_ready(context))?;
+        Pin::new(stream).poll_shutdown(context)
     }
 }

@@ -225,7 +225,11 @@ impl World {
             (self.now(), format!("{action}/{token}"), params.fingerprint());
         match self.state.client_tokens.get(&key) {
             Some(known) if known.at.saturating_add(CLIENT_TOKEN_LIFE) <= now => {}
-            Some(known) if known.fingerprint == fingerprint => return Ok(known.answer.clone()),
+            Some(ClientToken { fingerprint: known, answer, .. }) if *known == fingerprint => {
+                if let Some(answer) = answer {
+                    return Ok(answer.clone());
+                }
+            }
             Some(_) => {
                 let message = "The request uses the same client token as a previous, but \
                                non-identical request. Do not reuse a client token with different \
@@ -235,10 +239,26 @@ impl World {
             None => {}
         }
         let answer = operation(self, params)?;
+        self.keep_token(key, ClientToken { fingerprint, answer: Some(answer.clone()), at: now });
+        Ok(answer)
+    }
+
+    /// Binds the client token of a call that failed to its parameters: other parameters are a
+    /// mismatch from now on, and the same are tried again.
+    pub(crate) fn bind_token(&mut self, action: &str, params: &Params) {
+        let Some(token) = params.get("ClientToken") else { return };
+        let key = format!("{action}/{token}");
+        if !self.state.client_tokens.contains_key(&key) {
+            let (fingerprint, at) = (params.fingerprint(), self.now());
+            self.keep_token(key, ClientToken { fingerprint, answer: None, at });
+        }
+    }
+
+    fn keep_token(&mut self, key: String, token: ClientToken) {
+        let now = token.at;
         let tokens = &mut self.change().client_tokens;
         tokens.retain(|_, known| known.at.saturating_add(CLIENT_TOKEN_LIFE) > now);
-        tokens.insert(key, ClientToken { fingerprint, answer: answer.clone(), at: now });
-        Ok(answer)
+        tokens.insert(key, token);
     }
 
     /// Does what time has brought: disks that become available, arrive at or leave a node, and
@@ -356,6 +376,7 @@ impl World {
             state.disks.keys().chain(state.snapshots.keys()).cloned().collect();
         state.disks.clear();
         state.snapshots.clear();
+        state.snapshot_groups.clear();
         state.tasks.clear();
         state.client_tokens.clear();
         state.sessions.clear();

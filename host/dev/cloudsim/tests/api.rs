@@ -44,7 +44,7 @@ fn essd<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 #[test]
 fn create_disk_refuses_what_the_real_api_refuses() {
     let change = |options: &mut RegionOptions| {
-        options.disk_quota = 1;
+        options.quotas.disks = 1;
         options.shortages = vec![
             Shortage { zone: "cn-wharf-1a".into(), category: "cloud_ssd".into(), sold_out: true },
             Shortage { zone: "cn-wharf-1a".into(), category: "cloud_auto".into(), sold_out: false },
@@ -288,7 +288,10 @@ fn one_folder_has_one_region() {
 #[test]
 fn what_takes_time_shows_its_states() {
     with(
-        |options| options.delays = Delays::real(),
+        |options| {
+            options.delays = Delays::real();
+            options.every_disk_is_creating = true;
+        },
         |region, client| {
             let instance = region.description().instances[0].id.clone();
             let disk = client.ok("CreateDisk", &ESSD)["DiskId"].as_str().unwrap().to_owned();
@@ -325,7 +328,7 @@ fn a_change_of_kind_is_a_task() {
     with(
         |options| options.delays = Delays { modify: 60_000, ..Delays::none() },
         |region, client| {
-            let disk = client.new_disk("20");
+            let disk = client.new_disk("500");
             let change = |level: &'static str, dry: &'static str| {
                 [("PerformanceLevel", level), ("DryRun", dry)]
             };
@@ -349,13 +352,13 @@ fn a_change_of_kind_is_a_task() {
                     .1
             };
             assert_eq!(error(change("PL1", "true")), "NoChangeInDiskCategoryAndPerformanceLevel");
-            assert_eq!(error(change("PL0", "true")), "DryRunOperation");
+            assert_eq!(error(change("PL2", "true")), "DryRunOperation");
             let task = client
-                .ok("ModifyDiskSpec", &[("DiskId", &disk), ("PerformanceLevel", "PL0")])["TaskId"]
+                .ok("ModifyDiskSpec", &[("DiskId", &disk), ("PerformanceLevel", "PL2")])["TaskId"]
                 .as_str()
                 .unwrap()
                 .to_owned();
-            assert_eq!(error(change("PL0", "true")), "InvalidStatus.DiskNotReady");
+            assert_eq!(error(change("PL2", "true")), "InvalidStatus.DiskNotReady");
             let status = || {
                 client.ok("DescribeTasks", &[("TaskIds", &task)])["TaskSet"]["Task"][0]
                     ["TaskStatus"]
@@ -364,7 +367,7 @@ fn a_change_of_kind_is_a_task() {
             assert_eq!(status(), "Processing");
             region.advance(Duration::from_secs(60));
             assert_eq!(status(), "Finished");
-            assert_eq!(client.disk(&disk)["PerformanceLevel"], "PL0");
+            assert_eq!(client.disk(&disk)["PerformanceLevel"], "PL2");
         },
     );
 }
@@ -677,7 +680,7 @@ fn the_metadata_service_wants_a_token_and_knows_its_instance() {
             assert_eq!(keys["Code"], "Success");
             temporary(region, &serde_json::json!({ "Credentials": keys })).ok("DescribeDisks", &[]);
             region.advance(Duration::from_secs(61));
-            assert_eq!(get("/latest/meta-data/instance-id").0, 403, "tokens end");
+            assert_eq!(get("/latest/meta-data/instance-id").0, 401, "tokens end");
         },
     );
     with(

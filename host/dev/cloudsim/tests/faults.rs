@@ -211,8 +211,16 @@ fn a_region_is_administered_over_http() {
             "InstanceLockedForSecurity"
         );
         assert_eq!(ask("PUT", "delays", r#"{ "create": 5000 }"#).1["create"], 5000);
+        let delays = ask("PUT", "delays", r#"{ "attach": 7 }"#).1;
+        assert_eq!((&delays["attach"], &delays["create"]), (&json!(7), &json!(5000)));
+        assert_eq!(ask("PUT", "delays", r#"{ "atach": 7 }"#).0, 400);
+        assert_eq!(ask("PUT", "quotas", r#"{ "disks": 1 }"#).1["disks"], 1);
+        assert_eq!(client.error("CreateDisk", &DISK).1, "QuotaExceed.PostPaidDisk");
+        let denied = r#"{ "users": { "Version": "1", "Statement": [] } }"#;
+        assert_eq!(ask("PUT", "policies", denied).1["users"]["Version"], "1");
+        assert_eq!(ask("PUT", "policies", r#"{ "user": null }"#).0, 400);
         assert_eq!(ask("POST", "advance", r#"{ "ms": 1 }"#).0, 200);
-        assert_eq!(ask("GET", "journal", "").1.as_array().unwrap().len(), 4);
+        assert_eq!(ask("GET", "journal", "").1.as_array().unwrap().len(), 5);
         assert_eq!(ask("GET", "holds", "").1, json!([]));
         assert_eq!(ask("POST", "holds/release", "").1["released"], 0);
         assert_eq!(ask("POST", "reset", "").0, 200);

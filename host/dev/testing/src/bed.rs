@@ -99,8 +99,15 @@ pub struct BedOptions {
 
 impl Default for BedOptions {
     fn default() -> Self {
-        let delays =
-            Delays { create: 5, attach: 20, device: 5, detach: 20, snapshot: 20, modify: 20 };
+        let delays = Delays {
+            create: 5,
+            attach: 20,
+            device: 5,
+            detach: 20,
+            snapshot: 20,
+            modify: 20,
+            ..Delays::none()
+        };
         Self {
             nodes: 2,
             delays,

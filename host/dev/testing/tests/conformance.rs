@@ -110,7 +110,7 @@ fn the_disk_backend_keeps_the_contract_in_a_simulated_region() {
     let mut options = RegionOptions::new(folder.path());
     options.devices = Devices::Absent;
     options.delays =
-        Delays { create: 5, attach: 20, device: 0, detach: 20, snapshot: 20, modify: 20 };
+        Delays { create: 5, attach: 20, detach: 20, snapshot: 20, modify: 20, ..Delays::none() };
     let region = Region::start(options).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(RealClock(Instant::now()));
     let engine = Engine::new(EngineMode::OnDemand).unwrap();

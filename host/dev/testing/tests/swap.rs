@@ -48,8 +48,7 @@ fn no_call_fails_while_the_backend_is_replaced_under_load_and_broken_ones_are_re
         return;
     }
     // Long enough for attaches to be under way at every moment.
-    let delays =
-        Delays { create: 100, attach: 700, device: 50, detach: 300, snapshot: 20, modify: 20 };
+    let delays = Delays { create: 100, attach: 700, device: 50, detach: 300, ..Delays::none() };
     let bed = Bed::make(&BedOptions { delays, ..BedOptions::default() }).unwrap();
     bed.serve().unwrap();
     let failed: Arc<Mutex<Vec<String>>> = Arc::default();

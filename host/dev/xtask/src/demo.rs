@@ -69,7 +69,7 @@ const SUFFIX: &str = "demo2";
 
 /// Long enough to be seen as states of their own, short enough to follow.
 const DELAYS: Delays =
-    Delays { create: 50, attach: 250, device: 100, detach: 250, snapshot: 100, modify: 100 };
+    Delays { create: 50, attach: 250, device: 100, detach: 250, ..Delays::none() };
 
 /// What is asked of a process that a signal ended.
 const BY_SIGNAL: u8 = 130;

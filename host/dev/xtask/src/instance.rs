@@ -119,11 +119,11 @@ device-links = {by_id}
 [endpoint.ecs]
 url = {ecs}
 private = true
-
+{ca}
 [endpoint.sts]
 url = {sts}
 private = true
-
+{ca}
 [endpoint.metadata]
 url = {metadata}
 private = true
@@ -148,6 +148,11 @@ config = {{ region = {region}, cluster-id = "wharf" }}
         sockets = path("sockets"),
         by_id = quoted(&instance.by_id.to_string_lossy()),
         ecs = quoted(&region.endpoints.ecs),
+        ca = region
+            .ca
+            .as_ref()
+            .map(|ca| format!("ca = {}\n", quoted(&ca.to_string_lossy())))
+            .unwrap_or_default(),
         sts = quoted(&region.endpoints.sts),
         metadata = quoted(&instance.metadata),
         key_id = path("keys/access-key-id"),
@@ -220,6 +225,7 @@ mod tests {
             zones: vec![],
             account: "1".into(),
             endpoints,
+            ca: None,
             admin: keys(),
             instances: vec![],
         };

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use wharf_cloudsim::{Delays, Devices, FaultRule, RateLimits, Region, RegionOptions};
+use wharf_cloudsim::{
+    Delays, Devices, FaultRule, Policy, Quotas, RateLimits, Region, RegionOptions,
+};
 use wharf_testing::bed::Parts;
 
 use crate::binary::{self, Company};
@@ -51,6 +53,24 @@ pub struct Options {
     /// {"AttachDisk": {…}}}`.
     #[arg(long, value_name = "none|real|FILE", default_value = "none")]
     rate_limits: String,
+    /// How many disks the account may have.
+    #[arg(long, value_name = "N", default_value_t = Quotas::default().disks)]
+    disk_quota: usize,
+    /// How many snapshots a disk may have.
+    #[arg(long, value_name = "N", default_value_t = Quotas::default().snapshots)]
+    snapshot_quota: usize,
+    /// `CreateSnapshot` refuses a disk that no instance ever had, as the API reference says.
+    #[arg(long)]
+    snapshots_need_attachment: bool,
+    /// Every new disk is `Creating` for a while, also an empty one of the ESSD family.
+    #[arg(long)]
+    every_disk_is_creating: bool,
+    /// ECS and STS speak TLS; `DIR/ca.pem` is the authority to trust.
+    #[arg(long)]
+    tls: bool,
+    /// A RAM policy document for the instances' keys; without it they may do everything.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     #[command(flatten)]
     delays: DelayOptions,
 }
@@ -73,6 +93,9 @@ struct DelayOptions {
     /// `Detaching` until `Available`.
     #[arg(long, value_name = "MS")]
     delay_detach_ms: Option<u64>,
+    /// After attach and detach, until listings tell of them.
+    #[arg(long, value_name = "MS")]
+    delay_listing_ms: Option<u64>,
     /// Until a snapshot is ready.
     #[arg(long, value_name = "MS")]
     delay_snapshot_ms: Option<u64>,
@@ -145,6 +168,11 @@ impl Options {
         options.rate_limits = rate_limits(&self.rate_limits)?;
         options.faults =
             self.faults.as_deref().map_or(Ok(Vec::new()), read_json::<Vec<FaultRule>>)?;
+        options.quotas = Quotas { disks: self.disk_quota, snapshots: self.snapshot_quota };
+        options.snapshots_need_attachment = self.snapshots_need_attachment;
+        options.every_disk_is_creating = self.every_disk_is_creating;
+        options.tls = self.tls;
+        options.policies.users = self.policy.as_deref().map(read_json::<Policy>).transpose()?;
         if self.no_devices {
             options.devices = Devices::Absent;
         }
@@ -160,6 +188,7 @@ impl DelayOptions {
             attach: self.delay_attach_ms.unwrap_or(base.attach),
             device: self.delay_device_ms.unwrap_or(base.device),
             detach: self.delay_detach_ms.unwrap_or(base.detach),
+            listing: self.delay_listing_ms.unwrap_or(base.listing),
             snapshot: self.delay_snapshot_ms.unwrap_or(base.snapshot),
             modify: self.delay_modify_ms.unwrap_or(base.modify),
         }
@@ -203,6 +232,20 @@ mod tests {
         let delays =
             parse(folder.path(), &["--real-delays", "--delay-attach-ms", "7"]).unwrap().delays;
         assert_eq!(delays, Delays { attach: 7, ..Delays::real() });
+    }
+
+    #[test]
+    fn quotas_and_a_policy_are_settable() {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = folder.path().join("policy.json");
+        let document = r#"{ "Version": "1", "Statement": [
+            { "Effect": "Allow", "Action": "ecs:*", "Resource": "*" }
+        ] }"#;
+        std::fs::write(&policy, document).unwrap();
+        let more = ["--disk-quota", "3000", "--policy", policy.to_str().unwrap()];
+        let options = parse(folder.path(), &more).unwrap();
+        assert_eq!(options.quotas, Quotas { disks: 3000, ..Quotas::default() });
+        assert_eq!(options.policies.users.unwrap().statement.len(), 1);
     }
 
     #[test]

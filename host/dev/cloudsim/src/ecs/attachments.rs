@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
+use super::catalog::{self, Family};
 use crate::answer::{Answer, ApiError};
+use crate::clock::Millis;
 use crate::params::Params;
 use crate::state::{Attachment, Disk, Instance, Phase};
 use crate::world::World;
@@ -17,34 +19,59 @@ pub(super) fn attach(world: &mut World, params: &Params) -> Answer {
     let force = params.boolean("Force")?.unwrap_or(false);
     let instance = usable_instance(world, &instance_id)?;
     let disk = world.disk(&disk_id)?;
-    check_disk(disk, instance, force)?;
-    let taken: Vec<&str> = devices_of(world, &instance_id);
-    // The system disk has one of the places.
-    if taken.len() + 1 >= world.options.disk_quantity as usize {
-        let message = "The amount of the disk on instance in question reach its limits.";
-        return Err(ApiError::new(403, "InstanceDiskLimitExceeded", message));
-    }
-    let device = free_device(&taken);
+    check_disk(world, disk, instance, force)?;
+    check_ephemeral(disk, &instance_id, delete_with_instance)?;
+    check_place(world, &instance_id)?;
     let now = world.now();
-    let until = now.saturating_add(world.options.delays.attach);
-    let visible_at = until.saturating_add(world.options.delays.device);
     if force {
         take_away(world, &disk_id, now)?;
     }
+    begin(world, &instance_id, &disk_id, now)?;
     let disk = world.disk_mut(&disk_id)?;
     disk.delete_with_instance = delete_with_instance.unwrap_or(disk.delete_with_instance);
-    let attachment = Attachment {
-        instance: instance_id,
-        device,
-        phase: Phase::Attaching { until },
-        since: now,
-        visible_at: Some(visible_at),
-    };
-    disk.attachments.push(attachment);
     Ok(json!({}))
 }
 
-fn usable_instance<'a>(world: &'a World, id: &str) -> Result<&'a Instance, ApiError> {
+/// Whether the instance takes one more disk; its system disk has one of the places.
+pub(super) fn check_place(world: &World, instance: &str) -> Result<(), ApiError> {
+    if devices_of(world, instance).len() + 1 < world.options.disk_quantity as usize {
+        return Ok(());
+    }
+    let message = "The amount of the disk on instance in question reach its limits.";
+    Err(ApiError::new(403, "InstanceDiskLimitExceeded", message))
+}
+
+/// Begins to give a disk to an instance, at that time.
+pub(super) fn begin(
+    world: &mut World,
+    instance: &str,
+    disk: &str,
+    at: Millis,
+) -> Result<(), ApiError> {
+    let device = free_device(&devices_of(world, instance));
+    let until = at.saturating_add(world.options.delays.attach);
+    let attachment = Attachment {
+        instance: instance.to_owned(),
+        device,
+        phase: Phase::Attaching { until },
+        since: at,
+        visible_at: Some(until.saturating_add(world.options.delays.device)),
+    };
+    let told = told_until(world);
+    let disk = world.disk_mut(disk)?;
+    disk.told = told.map(|until| (until, disk.attachments.clone()));
+    disk.first_instance.get_or_insert_with(|| instance.to_owned());
+    disk.attachments.push(attachment);
+    Ok(())
+}
+
+/// Until when listings tell the state before a call of now; `None`: they know at once.
+fn told_until(world: &World) -> Option<Millis> {
+    let lag = world.options.delays.listing;
+    (lag > 0).then(|| world.now().saturating_add(lag))
+}
+
+pub(super) fn usable_instance<'a>(world: &'a World, id: &str) -> Result<&'a Instance, ApiError> {
     let instance = world.instance(id)?;
     if instance.locked_for_security {
         return Err(ApiError::instance_locked());
@@ -59,7 +86,32 @@ fn usable_instance<'a>(world: &'a World, id: &str) -> Result<&'a Instance, ApiEr
     }
 }
 
-fn check_disk(disk: &Disk, instance: &Instance, force: bool) -> Result<(), ApiError> {
+/// An ephemeral disk ends with its instance, which both calls must say, and goes to no other.
+fn check_ephemeral(
+    disk: &Disk,
+    instance: &str,
+    delete_with_instance: Option<bool>,
+) -> Result<(), ApiError> {
+    if catalog::category(&disk.category)?.family != Family::Ephemeral {
+        return Ok(());
+    }
+    // Both codes by analogy: the reference tells the rules alone.
+    if delete_with_instance != Some(true) {
+        return Err(ApiError::invalid("DeleteWithInstance"));
+    }
+    if disk.first_instance.as_deref().is_some_and(|first| first != instance) {
+        let message = "The specified disk is not a portable disk.";
+        return Err(ApiError::new(403, "DiskNotPortable", message));
+    }
+    Ok(())
+}
+
+fn check_disk(
+    world: &World,
+    disk: &Disk,
+    instance: &Instance,
+    force: bool,
+) -> Result<(), ApiError> {
     if disk.in_arrears {
         return Err(ApiError::disk_in_arrears());
     }
@@ -71,9 +123,14 @@ fn check_disk(disk: &Disk, instance: &Instance, force: bool) -> Result<(), ApiEr
     if disk.attachments.iter().any(|attachment| attachment.instance == instance.id) {
         return Err(ApiError::disk_status());
     }
+    // `Force` is for the loss of a zone: within one it takes nothing away.
+    let elsewhere = |attachment: &Attachment| {
+        world.instance(&attachment.instance).map_or(true, |holder| holder.zone != instance.zone)
+    };
     match disk.status() {
         "Available" => Ok(()),
-        "In_use" if disk.multi_attach || (force && regional) => Ok(()),
+        "In_use" if disk.multi_attach => Ok(()),
+        "In_use" if force && regional && disk.attachments.iter().all(elsewhere) => Ok(()),
         _ => Err(ApiError::disk_status()),
     }
 }
@@ -130,8 +187,11 @@ pub(super) fn detach(world: &mut World, params: &Params) -> Answer {
             return Err(ApiError::new(403, "DependencyViolation", message));
         }
     }
+    check_ephemeral(disk, &instance_id, delete_with_instance)?;
     let until = world.now().saturating_add(world.options.delays.detach);
+    let told = told_until(world);
     let disk = world.disk_mut(&disk_id)?;
+    disk.told = told.map(|until| (until, disk.attachments.clone()));
     disk.delete_with_instance = delete_with_instance.unwrap_or(disk.delete_with_instance);
     for attachment in
         disk.attachments.iter_mut().filter(|attachment| attachment.instance == instance_id)

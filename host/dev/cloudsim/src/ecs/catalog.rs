@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, ApiError};
+use crate::answer::{Answer, ApiError, present};
 use crate::params::Params;
 use crate::world::World;
 
@@ -11,28 +11,46 @@ pub(super) struct Category {
     pub(super) name: &'static str,
     /// Smallest and largest, in GiB.
     pub(super) sizes: (u64, u64),
-    /// Belongs to the region and not to one of its zones.
-    pub(super) regional: bool,
+    pub(super) family: Family,
 }
 
-const fn zonal(name: &'static str, smallest: u64, largest: u64) -> Category {
-    Category { name, sizes: (smallest, largest), regional: false }
+/// What the categories of a kind have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// What was there before the ESSD.
+    Older,
+    Essd,
+    /// Belongs to the region and not to one of its zones; an ESSD otherwise.
+    Regional,
+    /// Lives with one instance.
+    Ephemeral,
+}
+
+impl Category {
+    const fn new(family: Family, name: &'static str, smallest: u64, largest: u64) -> Self {
+        Self { name, sizes: (smallest, largest), family }
+    }
+
+    /// Disks that are there at once, whose snapshots are usable at once.
+    pub(super) fn is_instant(&self) -> bool {
+        matches!(self.family, Family::Essd | Family::Regional)
+    }
 }
 
 /// As the disk driver of Alibaba Cloud knows them (`pkg/disk/category.go`), with the API
 /// reference's upper bounds.
 const CATEGORIES: &[Category] = &[
-    zonal("cloud", 5, 2_000),
-    zonal("cloud_efficiency", 20, 65_536),
-    zonal("cloud_ssd", 20, 65_536),
-    zonal("cloud_essd", 1, 65_536),
-    zonal("cloud_essd_xc0", 40, 65_536),
-    zonal("cloud_essd_xc1", 40, 65_536),
-    zonal("cloud_auto", 1, 65_536),
-    zonal("cloud_essd_entry", 10, 65_536),
-    zonal("elastic_ephemeral_disk_standard", 64, 8_192),
-    zonal("elastic_ephemeral_disk_premium", 64, 8_192),
-    Category { name: "cloud_regional_disk_auto", sizes: (10, 65_536), regional: true },
+    Category::new(Family::Older, "cloud", 5, 2_000),
+    Category::new(Family::Older, "cloud_efficiency", 20, 65_536),
+    Category::new(Family::Older, "cloud_ssd", 20, 65_536),
+    Category::new(Family::Essd, "cloud_essd", 1, 65_536),
+    Category::new(Family::Essd, "cloud_essd_xc0", 40, 65_536),
+    Category::new(Family::Essd, "cloud_essd_xc1", 40, 65_536),
+    Category::new(Family::Essd, "cloud_auto", 1, 65_536),
+    Category::new(Family::Essd, "cloud_essd_entry", 10, 65_536),
+    Category::new(Family::Ephemeral, "elastic_ephemeral_disk_standard", 64, 8_192),
+    Category::new(Family::Ephemeral, "elastic_ephemeral_disk_premium", 64, 8_192),
+    Category::new(Family::Regional, "cloud_regional_disk_auto", 10, 65_536),
 ];
 
 /// Performance levels of `cloud_essd` and the smallest disk that may have them.
@@ -136,7 +154,8 @@ pub(super) fn regions(world: &mut World, _params: &Params) -> Answer {
 }
 
 /// `DescribeZones`.
-pub(super) fn zones(world: &mut World, _params: &Params) -> Answer {
+pub(super) fn zones(world: &mut World, params: &Params) -> Answer {
+    params.required("RegionId")?;
     let show = |zone: &String| {
         json!({
             "ZoneId": zone,
@@ -173,22 +192,29 @@ pub(super) fn instance_types(world: &mut World, params: &Params) -> Answer {
     Ok(json!({ "InstanceTypes": { "InstanceType": shown }, "NextToken": "" }))
 }
 
-/// `DescribeAvailableResource`, for data disks and instance types.
+/// `DescribeAvailableResource`, for data disks and instance types. With `Scope` `region` one entry
+/// without a zone tells what belongs to the region; the zones' entries tell the rest.
 pub(super) fn available_resource(world: &mut World, params: &Params) -> Answer {
+    params.required("RegionId")?;
     let destination = params.required("DestinationResource")?;
+    let instance_type = params.get("InstanceType");
     let wanted = params.get("ZoneId");
+    let of_region = params.get("Scope").is_some_and(|scope| scope.eq_ignore_ascii_case("region"));
+    let disks = |zone: &str| {
+        let told = CATEGORIES.iter().filter(|category| {
+            (category.family == Family::Regional) == of_region
+                && instance_type.is_none_or(|name| takes(name, category.family))
+        });
+        told.map(|category| available_disk(world, zone, category)).collect()
+    };
+    let with_stock = |value: &str| {
+        vec![json!({ "Value": value, "Status": "Available", "StatusCategory": "WithStock" })]
+    };
     let resources = |zone: &str| -> Result<Vec<Value>, ApiError> {
         match destination {
-            "DataDisk" | "SystemDisk" => Ok(CATEGORIES
-                .iter()
-                .map(|category| available_disk(world, zone, category))
-                .collect()),
-            "InstanceType" => Ok(vec![
-                json!({ "Value": world.options.instance_type, "Status": "Available", "StatusCategory": "WithStock" }),
-            ]),
-            "Zone" => Ok(vec![
-                json!({ "Value": zone, "Status": "Available", "StatusCategory": "WithStock" }),
-            ]),
+            "DataDisk" | "SystemDisk" => Ok(disks(zone)),
+            "InstanceType" => Ok(with_stock(&world.options.instance_type)),
+            "Zone" => Ok(with_stock(zone)),
             _ => Err(ApiError::new(
                 400,
                 "InvalidParameter.DestinationResource",
@@ -196,19 +222,41 @@ pub(super) fn available_resource(world: &mut World, params: &Params) -> Answer {
             )),
         }
     };
-    let mut zones = Vec::new();
-    for zone in
-        world.options.zones.iter().filter(|zone| wanted.is_none_or(|wanted| wanted == *zone))
-    {
-        zones.push(json!({
+    let entry = |zone: Option<&str>| -> Result<Value, ApiError> {
+        let supported = resources(zone.unwrap_or_default())?;
+        let resource = json!({
+            "Type": destination,
+            "SupportedResources": { "SupportedResource": supported },
+        });
+        Ok(present(json!({
             "RegionId": world.options.region,
             "ZoneId": zone,
             "Status": "Available",
             "StatusCategory": "WithStock",
-            "AvailableResources": { "AvailableResource": [{ "Type": destination, "SupportedResources": { "SupportedResource": resources(zone)? } }] },
-        }));
-    }
+            "AvailableResources": { "AvailableResource": [resource] },
+        })))
+    };
+    let zones: Vec<Value> = if of_region {
+        vec![entry(None)?]
+    } else {
+        let told = world.options.zones.iter();
+        let told = told.filter(|zone| wanted.is_none_or(|wanted| wanted == *zone));
+        told.map(|zone| entry(Some(zone))).collect::<Result<_, _>>()?
+    };
     Ok(json!({ "AvailableZones": { "AvailableZone": zones } }))
+}
+
+/// Whether instances of the type take disks of that family. From the seventh generation on
+/// (`ecs.g7.large`) they take the ESSD alone; ephemeral disks come with few types, none of them
+/// simulated.
+fn takes(instance_type: &str, family: Family) -> bool {
+    let family_name = instance_type.split('.').nth(1).unwrap_or_default();
+    let digits: String = family_name.chars().filter(char::is_ascii_digit).collect();
+    match family {
+        Family::Essd | Family::Regional => true,
+        Family::Older => digits.parse::<u32>().is_ok_and(|generation| generation < 7),
+        Family::Ephemeral => false,
+    }
 }
 
 fn available_disk(world: &World, zone: &str, category: &Category) -> Value {

@@ -1,10 +1,12 @@
 //! `DescribeDisks`: the filters and the shape of a disk.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use super::{Page, carries, show_tags};
-use crate::answer::{Answer, ApiError};
-use crate::clock::iso8601;
+use crate::answer::{Answer, ApiError, present};
+use crate::clock::{Millis, iso8601};
 use crate::devices::serial;
 use crate::params::Params;
 use crate::state::{Attachment, Disk, Instance, Phase};
@@ -15,10 +17,10 @@ pub(super) fn describe(world: &mut World, params: &Params) -> Answer {
     params.required("RegionId")?;
     let page = Page::of(params)?;
     let filter = Filter::of(params)?;
-    let system: Vec<Disk> =
-        world.system_disks().map(|(id, instance)| system_disk(id, instance)).collect();
-    let mut disks: Vec<&Disk> =
-        world.state.disks.values().chain(&system).filter(|disk| filter.passes(disk)).collect();
+    let now = world.now();
+    let system = world.system_disks().map(|(id, instance)| Cow::Owned(system_disk(id, instance)));
+    let all = world.state.disks.values().map(|disk| disk.as_told(now)).chain(system);
+    let mut disks: Vec<Cow<'_, Disk>> = all.filter(|disk| filter.passes(disk)).collect();
     disks.sort_by_key(|disk| std::cmp::Reverse(disk.number));
     let region = &world.options.region;
     Ok(page.answer(("Disks", "Disk"), &disks, |disk| show(disk, region)))
@@ -45,6 +47,18 @@ fn system_disk(id: String, instance: &Instance) -> Disk {
         attached: Some(instance.created),
         attachments: vec![attachment],
         ..Disk::default()
+    }
+}
+
+impl Disk {
+    /// The disk as listings know it: for a while after `AttachDisk` or `DetachDisk`, as before.
+    fn as_told(&self, now: Millis) -> Cow<'_, Self> {
+        match &self.told {
+            Some((until, attachments)) if *until > now => {
+                Cow::Owned(Self { attachments: attachments.clone(), ..self.clone() })
+            }
+            _ => Cow::Borrowed(self),
+        }
     }
 }
 
@@ -125,7 +139,7 @@ fn show(disk: &Disk, region: &str) -> Value {
     let only = told.first().filter(|_| !disk.multi_attach);
     let attachments: Vec<Value> =
         told.iter().map(|attachment| show_attachment(attachment)).collect();
-    json!({
+    present(json!({
         "DiskId": disk.id,
         "SerialNumber": serial(&disk.id),
         "DiskName": disk.name,
@@ -162,7 +176,7 @@ fn show(disk: &Disk, region: &str) -> Value {
         "ProductCode": "",
         "OperationLocks": { "OperationLock": if disk.in_arrears { vec![json!({ "LockReason": "financial" })] } else { Vec::new() } },
         "Tags": show_tags(&disk.tags),
-    })
+    }))
 }
 
 fn show_attachment(attachment: &Attachment) -> Value {

@@ -1,17 +1,22 @@
 //! `CreateDisk`, `DeleteDisk`, `ResizeDisk`, `ModifyDiskAttribute`.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
-use super::catalog;
+use super::catalog::{self, Family};
+use super::{attachments, snapshots};
 use crate::answer::{Answer, ApiError};
 use crate::params::Params;
 use crate::state::Disk;
 use crate::world::World;
 
-/// `CreateDisk`: answers the new disk's id; the disk is `Creating` for a while.
-pub(super) fn create(world: &mut World, params: &Params) -> Answer {
+/// `CreateDisk`: answers the new disk's id. An empty disk of the ESSD family is there at once; any
+/// other is `Creating` for a while. With `InstanceId` it is made where the instance is, and given
+/// to it; the real API does so for subscription instances, which are not told apart here.
+pub(crate) fn create(world: &mut World, params: &Params) -> Answer {
     let mut disk = plan(world, params)?;
-    if world.state.disks.len() >= world.options.disk_quota {
+    if world.state.disks.len() >= world.options.quotas.disks {
         return Err(ApiError::new(
             403,
             "QuotaExceed.PostPaidDisk",
@@ -27,8 +32,15 @@ pub(super) fn create(world: &mut World, params: &Params) -> Answer {
     disk.id.clone_from(&id);
     disk.number = number;
     disk.created = world.now();
-    disk.creating_until = Some(disk.created.saturating_add(world.options.delays.create));
+    let at_once = disk.snapshot.is_empty() && catalog::category(&disk.category)?.is_instant();
+    if !at_once || world.options.every_disk_is_creating {
+        disk.creating_until = Some(disk.created.saturating_add(world.options.delays.create));
+    }
+    let begins = disk.creating_until.unwrap_or(disk.created);
     world.change().disks.insert(id.clone(), disk);
+    if let Some(instance) = params.get("InstanceId") {
+        attachments::begin(world, instance, &id, begins)?;
+    }
     Ok(json!({ "DiskId": id, "OrderId": "" }))
 }
 
@@ -37,7 +49,18 @@ pub(super) fn create(world: &mut World, params: &Params) -> Answer {
 fn plan(world: &World, params: &Params) -> Result<Disk, ApiError> {
     params.required("RegionId")?;
     let category = catalog::category(params.get("DiskCategory").unwrap_or("cloud"))?;
-    let zone = if category.regional {
+    let instance = params.get("InstanceId").map(|id| attachments::usable_instance(world, id));
+    let instance = instance.transpose()?;
+    if let Some(instance) = instance {
+        if params.get("ZoneId").is_some() {
+            let message = "ZoneId and InstanceId cannot both be specified.";
+            return Err(ApiError::new(400, "InvalidParameter.Conflict", message));
+        }
+        attachments::check_place(world, &instance.id)?;
+    }
+    let zone = if let Some(instance) = instance {
+        &instance.zone
+    } else if category.family == Family::Regional {
         params.get("ZoneId").unwrap_or_default()
     } else {
         params.required("ZoneId")?
@@ -74,8 +97,9 @@ fn plan(world: &World, params: &Params) -> Result<Disk, ApiError> {
     }
     check_text(params)?;
     let (provisioned_iops, bursting) = auto_settings(category.name, size_gib, params)?;
-    let tags =
-        params.tags()?.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect();
+    // With its instance a disk is made without these, as the reference says.
+    let kept = |name: &str| params.owned(name).filter(|_| instance.is_none()).unwrap_or_default();
+    let tags = if instance.is_none() { params.new_tags()? } else { BTreeMap::new() };
     Ok(Disk {
         name: params.owned("DiskName").unwrap_or_default(),
         description: params.owned("Description").unwrap_or_default(),
@@ -84,9 +108,9 @@ fn plan(world: &World, params: &Params) -> Result<Disk, ApiError> {
         performance_level,
         size_gib,
         encrypted,
-        kms_key: params.owned("KMSKeyId").unwrap_or_default(),
+        kms_key: kept("KMSKeyId"),
         snapshot: snapshot.map(|(id, ..)| id).unwrap_or_default(),
-        resource_group: params.owned("ResourceGroupId").unwrap_or_default(),
+        resource_group: kept("ResourceGroupId"),
         storage_cluster: params.owned("StorageClusterId").unwrap_or_default(),
         provisioned_iops,
         bursting,
@@ -99,7 +123,7 @@ fn plan(world: &World, params: &Params) -> Result<Disk, ApiError> {
 
 fn source_snapshot(world: &World, id: &str) -> Result<(String, u64, bool), ApiError> {
     let snapshot = world.state.snapshots.get(id).ok_or_else(ApiError::no_snapshot)?;
-    if snapshot.ready_at > world.now() {
+    if !snapshot.is_available(world.now()) {
         return Err(ApiError::new(
             403,
             "InvalidSnapshotId.NotReady",
@@ -230,6 +254,10 @@ pub(super) fn resize(world: &mut World, params: &Params) -> Answer {
     }
     if !matches!(disk.status(), "Available" | "In_use") {
         return Err(ApiError::disk_status());
+    }
+    // By analogy: the code with which a second snapshot is refused meanwhile.
+    if snapshots::in_progress(world, &id) {
+        return Err(snapshots::creating());
     }
     if size <= disk.size_gib {
         let message =

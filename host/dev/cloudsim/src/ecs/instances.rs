@@ -57,7 +57,8 @@ fn show(instance: &Instance, world: &World) -> Value {
 
 /// `DescribeInstanceHistoryEvents`: nothing ever happens to these instances that the API would tell
 /// of.
-pub(super) fn history_events(_world: &mut World, _params: &Params) -> Answer {
+pub(super) fn history_events(_world: &mut World, params: &Params) -> Answer {
+    params.required("RegionId")?;
     Ok(
         json!({ "InstanceSystemEventSet": { "InstanceSystemEventType": [] }, "TotalCount": 0, "PageNumber": 1, "PageSize": 10 }),
     )

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Page, catalog, disks};
+use super::catalog::{self, Category, Family};
+use super::{Page, disks};
 use crate::answer::{Answer, ApiError};
 use crate::clock::{Millis, iso8601};
 use crate::params::Params;
@@ -57,6 +58,21 @@ pub(super) fn modify_spec(world: &mut World, params: &Params) -> Answer {
     Ok(json!({ "TaskId": task, "OrderId": "" }))
 }
 
+/// Basic, regional and ephemeral disks stay what they are, and no disk becomes one. The code is by
+/// analogy: the reference tells the rule alone.
+fn changes(category: &Category) -> bool {
+    match category.family {
+        Family::Older => category.name != "cloud",
+        Family::Essd => true,
+        Family::Regional | Family::Ephemeral => false,
+    }
+}
+
+fn not_supported() -> ApiError {
+    let message = "The specified disk category is not support.";
+    ApiError::new(400, "InvalidDiskCategory.NotSupported", message)
+}
+
 struct Change {
     category: Option<String>,
     performance_level: Option<String>,
@@ -67,10 +83,22 @@ impl Change {
     fn of(disk: &Disk, params: &Params) -> Result<Self, ApiError> {
         let category = catalog::category(params.get("DiskCategory").unwrap_or(&disk.category))?;
         let same_category = category.name == disk.category;
+        if !changes(catalog::category(&disk.category)?) || !changes(category) {
+            return Err(not_supported());
+        }
+        // The one empty parameter that is known not to count as absent.
+        if params.is_empty("PerformanceLevel") && category.name != "cloud_essd" {
+            return Err(not_supported());
+        }
         let level = params.get("PerformanceLevel").or(Some(disk.performance_level.as_str())
             .filter(|level| same_category && !level.is_empty()));
         let level = catalog::check_size(category, level, disk.size_gib)?;
         let (iops, _) = disks::auto_settings(category.name, disk.size_gib, params)?;
+        if level == "PL0" && same_category && disk.performance_level != "PL0" {
+            // By analogy with the categories; the reference tells the rule and no code.
+            let message = "The performance level cannot be changed to PL0.";
+            return Err(ApiError::new(400, "InvalidPerformanceLevel.NotSupported", message));
+        }
         if same_category
             && level == disk.performance_level
             && (iops.is_none() || iops == disk.provisioned_iops)
@@ -78,13 +106,6 @@ impl Change {
             let message = "The specified disk category and performance level are the same as the \
                            current ones.";
             return Err(ApiError::new(400, "NoChangeInDiskCategoryAndPerformanceLevel", message));
-        }
-        if !same_category && category.name == "cloud" {
-            return Err(ApiError::new(
-                400,
-                "InvalidDiskCategory.NotSupported",
-                "The specified disk category is not support.",
-            ));
         }
         let category = (!same_category).then(|| category.name.to_owned());
         Ok(Self { category, performance_level: Some(level), provisioned_iops: iops })

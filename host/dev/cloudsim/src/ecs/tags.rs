@@ -1,11 +1,11 @@
-//! `TagResources`, `AddTags`, `UntagResources`, `RemoveTags`, `ListTagResources`: on disks,
-//! snapshots and instances.
+//! `TagResources`, `AddTags`, `UntagResources`, `RemoveTags`, `ListTagResources`, `DescribeTags`:
+//! on disks, snapshots and instances.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::carries;
+use super::{Page, carries};
 use crate::answer::{Answer, ApiError};
 use crate::params::Params;
 use crate::world::World;
@@ -15,6 +15,7 @@ const MOST: usize = 20;
 
 /// `TagResources` and the older `AddTags`: sets tags, over those of the same key.
 pub(super) fn tag(world: &mut World, params: &Params) -> Answer {
+    params.required("RegionId")?;
     let ids = resources(params)?;
     let tags = params.tags()?;
     if tags.is_empty() {
@@ -44,6 +45,7 @@ pub(super) fn tag(world: &mut World, params: &Params) -> Answer {
 /// `UntagResources` (by `TagKey.N` or `All`) and the older `RemoveTags` (by `Tag.N.Key`): tags that
 /// are not there are no error.
 pub(super) fn untag(world: &mut World, params: &Params) -> Answer {
+    params.required("RegionId")?;
     let all = params.boolean("All")?.unwrap_or(false);
     let mut keys = params.list("TagKey");
     keys.extend(params.tags()?.into_iter().map(|(key, _)| key));
@@ -59,6 +61,7 @@ pub(super) fn untag(world: &mut World, params: &Params) -> Answer {
 
 /// `ListTagResources`: one entry for each tag of each resource that carries all the tags asked for.
 pub(super) fn list(world: &mut World, params: &Params) -> Answer {
+    params.required("RegionId")?;
     let kind = params.required("ResourceType")?.to_ascii_lowercase();
     let ids = params.list("ResourceId");
     let wanted = params.tags()?;
@@ -80,6 +83,36 @@ pub(super) fn list(world: &mut World, params: &Params) -> Answer {
         .map(|(id, key, value)| json!({ "ResourceId": id, "ResourceType": kind, "TagKey": key, "TagValue": value }))
         .collect();
     Ok(json!({ "TagResources": { "TagResource": shown }, "NextToken": "" }))
+}
+
+/// `DescribeTags`: every tag, with how many resources of each kind carry it.
+pub(super) fn describe(world: &mut World, params: &Params) -> Answer {
+    params.required("RegionId")?;
+    let page = Page::of_tags(params)?;
+    let wanted = params.tags()?;
+    let kind = params.get("ResourceType");
+    let state = &world.state;
+    let disks = state.disks.iter().map(|(id, disk)| ("Disk", id, &disk.tags));
+    let snapshots = state.snapshots.iter().map(|(id, snapshot)| ("Snapshot", id, &snapshot.tags));
+    let instances =
+        state.instances.iter().map(|instance| ("Instance", &instance.id, &instance.tags));
+    let mut counts: BTreeMap<(&String, &String), BTreeMap<&str, u64>> = BTreeMap::new();
+    for (of, id, tags) in disks.chain(snapshots).chain(instances) {
+        let asked = kind.is_none_or(|kind| kind.eq_ignore_ascii_case(of))
+            && params.get("ResourceId").is_none_or(|wanted| wanted == id);
+        for tag in tags.iter().filter(|_| asked) {
+            let is = |(key, value): &(String, Option<String>)| {
+                key == tag.0 && value.as_ref().is_none_or(|value| value == tag.1)
+            };
+            if wanted.is_empty() || wanted.iter().any(is) {
+                *counts.entry(tag).or_default().entry(of).or_default() += 1;
+            }
+        }
+    }
+    let counts: Vec<_> = counts.into_iter().collect();
+    Ok(page.answer(("Tags", "Tag"), &counts, |((key, value), counts)| {
+        json!({ "TagKey": key, "TagValue": value, "ResourceTypeCount": counts })
+    }))
 }
 
 fn resources(params: &Params) -> Result<Vec<String>, ApiError> {

@@ -10,24 +10,29 @@
 //! | `GET /_region/holds` | | parked calls |
 //! | `POST /_region/holds/release` | `{"id": 3}` or `{}` for all | `{"released": n}` |
 //! | `GET /_region/disks` | | the disks |
-//! | `PUT /_region/delays` | some of the delays | the delays |
+//! | `PUT /_region/delays` | some of the delays | all of them; what is absent stays |
+//! | `PUT /_region/quotas` | some of the quotas | all of them; what is absent stays |
+//! | `PUT /_region/policies` | `{"users": POLICY, "roles": {NAME: POLICY}}` | the policies |
 //! | `POST /_region/advance` | `{"ms": 60000}` | the region's time goes forward |
 //! | `PUT /_region/instances/<id>` | an instance's condition | |
 //! | `PUT /_region/disks/<id>/arrears` | `true` or `false` | |
 //! | `POST /_region/reset` | | forgets disks, snapshots, tokens, sessions, faults, journal; keeps
 //! instances and keys |
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Incoming, Outcome, Outgoing, Shared};
 use crate::control::{self, InstanceCondition};
 use crate::error::RegionError;
 use crate::faults::FaultRule;
-use crate::options::Delays;
+use crate::options::{Delays, Quotas};
+use crate::policies::Policies;
 
 pub(super) async fn handle(shared: Arc<Shared>, incoming: Incoming) -> Outcome {
     let answer = tokio::task::spawn_blocking(move || run(&shared, &incoming)).await;
@@ -103,9 +108,20 @@ fn run(shared: &Shared, incoming: &Incoming) -> Result<Value, Refusal> {
         },
         ("GET", ["disks"]) => Ok(json!(control::disks(shared))),
         ("PUT" | "POST", ["delays"]) => {
-            let delays: Delays = serde_json::from_slice(body)?;
+            let delays: Delays = changed(&control::delays(shared), body)?;
             control::set_delays(shared, delays);
             Ok(json!(delays))
+        }
+        ("PUT" | "POST", ["quotas"]) => {
+            let quotas: Quotas = changed(&control::quotas(shared), body)?;
+            control::set_quotas(shared, quotas);
+            Ok(json!(quotas))
+        }
+        ("PUT" | "POST", ["policies"]) => {
+            let policies: Policies = serde_json::from_slice(body)?;
+            let answer = json!(policies);
+            control::set_policies(shared, policies);
+            Ok(answer)
         }
         ("POST", ["advance"]) => {
             control::advance(
@@ -132,4 +148,11 @@ fn run(shared: &Shared, incoming: &Incoming) -> Result<Value, Refusal> {
             message: format!("no `{} /_region/{path}`", incoming.method),
         }),
     }
+}
+
+/// `current` with the fields of `change`, a JSON object.
+fn changed<T: Serialize + DeserializeOwned>(current: &T, change: &[u8]) -> Result<T, Refusal> {
+    let mut fields: BTreeMap<String, Value> = serde_json::from_value(json!(current))?;
+    fields.extend(serde_json::from_slice::<BTreeMap<String, Value>>(change)?);
+    Ok(serde_json::from_value(json!(fields))?)
 }

@@ -91,6 +91,9 @@ impl Call {
             let answer = self
                 .admit(shared, &world, strike)
                 .and_then(|caller| self.operate(&mut world, &caller));
+            if answer.is_err() && strike.fault == Some(Fault::BindToken) {
+                world.bind_token(&self.action, &self.params);
+            }
             // Nobody is answered before what they asked for would survive a crash.
             let answer = world.save().map_err(|error| ApiError::internal(&error)).and(answer);
             (number, seed, answer)
@@ -169,6 +172,7 @@ impl Call {
             claim,
             shared.verify_signatures,
         )?;
+        world.options.policies.check(&caller, self.service.name(), &self.action)?;
         match &strike.fault {
             Some(Fault::Fail { status, code, message }) => {
                 return Err(ApiError::new(*status, code, message));

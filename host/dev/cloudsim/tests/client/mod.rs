@@ -154,7 +154,11 @@ pub fn http(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Answered {
-    let mut stream = begin(base, method, path, headers, body)?;
+    read_answer(begin(base, method, path, headers, body)?)
+}
+
+/// Reads an answer to its end.
+pub fn read_answer(mut stream: impl Read) -> Answered {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let cut = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
@@ -181,6 +185,18 @@ pub fn begin(
     let host = base.trim_start_matches("http://");
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.write_all(request(host, method, path, headers, body).as_bytes())?;
+    Ok(stream)
+}
+
+/// The text of a request after whose answer the connection closes.
+pub fn request(
+    host: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> String {
     let headers: String =
         headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head = format!(
@@ -188,8 +204,7 @@ pub fn begin(
          {}\r\n{headers}\r\n",
         body.len()
     );
-    stream.write_all(format!("{head}{body}").as_bytes())?;
-    Ok(stream)
+    format!("{head}{body}")
 }
 
 fn form(pairs: &[(String, String)]) -> String {

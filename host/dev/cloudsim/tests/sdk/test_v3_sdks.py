@@ -107,13 +107,13 @@ def tags_are_set_listed_and_taken_away():
 
 
 def a_change_of_kind_is_a_task():
-    disk_id = create(size=20)
-    change = dict(disk_id=disk_id, performance_level="PL0")
+    disk_id = create(size=500)
+    change = dict(disk_id=disk_id, performance_level="PL2")
     refused(lambda: CLIENT.modify_disk_spec(ecs.ModifyDiskSpecRequest(**change, dry_run=True)), 400, "DryRunOperation")
     task = CLIENT.modify_disk_spec(ecs.ModifyDiskSpecRequest(**change)).body.task_id
     tasks = ecs.DescribeTasksRequest(region_id=REGION_ID, task_ids=task)
     wait_for("the task is finished", lambda: CLIENT.describe_tasks(tasks).body.task_set.task[0].task_status == "Finished")
-    assert disk(disk_id).performance_level == "PL0"
+    assert disk(disk_id).performance_level == "PL2"
     CLIENT.modify_disk_attribute(ecs.ModifyDiskAttributeRequest(disk_id=disk_id, disk_name="renamed"))
     assert disk(disk_id).disk_name == "renamed"
     CLIENT.delete_disk(ecs.DeleteDiskRequest(disk_id=disk_id))
