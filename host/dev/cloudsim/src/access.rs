@@ -48,7 +48,8 @@ pub(crate) fn authenticate(
     verify: bool,
 ) -> Result<Caller, ApiError> {
     let Some(claim) = claim else { return Ok(Caller::Anonymous) };
-    let known = owner(world, claim)?;
+    let known = owner(world, &claim.access_key_id, claim.security_token.as_deref())
+        .map_err(KeyProblem::in_rpc_words)?;
     if !verify {
         return Ok(known.caller);
     }
@@ -71,60 +72,86 @@ pub(crate) fn authenticate(
     Ok(known.caller)
 }
 
-struct Owner {
-    caller: Caller,
-    secret: String,
+/// Whose an access key is.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) caller: Caller,
+    pub(crate) secret: String,
 }
 
-fn owner(world: &World, claim: &Claim) -> Result<Owner, ApiError> {
-    let id = &claim.access_key_id;
-    if let Some(session) = world.state.sessions.get(id) {
-        let token = claim.security_token.as_deref();
-        let token = token.ok_or_else(|| {
-            ApiError::new(
+/// Why an access key, or the token beside it, is refused. Every service has its own words for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyProblem {
+    /// Nobody has this key.
+    Unknown,
+    /// A temporary key came without its token.
+    NoToken,
+    /// No session has this token.
+    TokenMalformed,
+    /// The token of another session.
+    TokenOfAnother,
+    /// The session has ended.
+    TokenExpired,
+}
+
+impl KeyProblem {
+    fn in_rpc_words(self) -> ApiError {
+        let (status, code, message) = match self {
+            Self::Unknown => {
+                (404, "InvalidAccessKeyId.NotFound", "Specified access key is not found.")
+            }
+            Self::NoToken => {
+                (400, "MissingSecurityToken", "SecurityToken is mandatory for this action.")
+            }
+            Self::TokenMalformed => {
+                (400, "InvalidSecurityToken.Malformed", "Specified SecurityToken is malformed.")
+            }
+            Self::TokenOfAnother => (
                 400,
-                "MissingSecurityToken",
-                "SecurityToken is mandatory for this action.",
-            )
-        })?;
+                "InvalidSecurityToken.MismatchWithAccessKey",
+                "Specified SecurityToken mismatch with the AccessKey.",
+            ),
+            Self::TokenExpired => {
+                (400, "InvalidSecurityToken.Expired", "Specified SecurityToken is expired.")
+            }
+        };
+        ApiError::new(status, code, message)
+    }
+}
+
+/// Whose an access key is, if the token beside it fits.
+pub(crate) fn owner(world: &World, id: &str, token: Option<&str>) -> Result<Owner, KeyProblem> {
+    if let Some(session) = world.state.sessions.get(id) {
+        let token = token.ok_or(KeyProblem::NoToken)?;
         if token != session.token {
             return Err(wrong_token(world, token));
         }
         if session.expires <= world.now() {
-            return Err(ApiError::new(
-                400,
-                "InvalidSecurityToken.Expired",
-                "Specified SecurityToken is expired.",
-            ));
+            return Err(KeyProblem::TokenExpired);
         }
         let caller = Caller::Role { role: session.role.clone(), session: session.name.clone() };
         return Ok(Owner { caller, secret: session.secret.clone() });
     }
-    if let Some(token) = claim.security_token.as_deref() {
+    if let Some(token) = token {
         return Err(wrong_token(world, token));
     }
     if *id == world.state.admin.id {
         return Ok(Owner { caller: Caller::Admin, secret: world.state.admin.secret.clone() });
     }
-    match world.state.instances.iter().find(|instance| instance.keys.id == *id) {
-        Some(instance) => Ok(Owner {
-            caller: Caller::Instance(instance.id.clone()),
-            secret: instance.keys.secret.clone(),
-        }),
-        None => Err(ApiError::new(
-            404,
-            "InvalidAccessKeyId.NotFound",
-            "Specified access key is not found.",
-        )),
-    }
+    let instance = world.state.instances.iter().find(|instance| instance.keys.id == *id);
+    let instance = instance.ok_or(KeyProblem::Unknown)?;
+    Ok(Owner {
+        caller: Caller::Instance(instance.id.clone()),
+        secret: instance.keys.secret.clone(),
+    })
 }
 
-fn wrong_token(world: &World, token: &str) -> ApiError {
+fn wrong_token(world: &World, token: &str) -> KeyProblem {
     if world.state.sessions.values().any(|session| session.token == token) {
-        let message = "Specified SecurityToken mismatch with the AccessKey.";
-        return ApiError::new(400, "InvalidSecurityToken.MismatchWithAccessKey", message);
+        KeyProblem::TokenOfAnother
+    } else {
+        KeyProblem::TokenMalformed
     }
-    ApiError::new(400, "InvalidSecurityToken.Malformed", "Specified SecurityToken is malformed.")
 }
 
 #[cfg(test)]

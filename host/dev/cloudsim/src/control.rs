@@ -196,6 +196,7 @@ pub(crate) fn set_arrears(shared: &Shared, id: &str, in_arrears: bool) -> Result
 
 pub(crate) fn reset(shared: &Shared) -> Result<(), RegionError> {
     lock(&shared.world).reset()?;
+    lock(&shared.oss).clear()?;
     set_faults(shared, Vec::new());
     clear_journal(shared);
     Ok(())

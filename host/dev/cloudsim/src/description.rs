@@ -32,6 +32,9 @@ pub struct Endpoints {
     pub ecs: String,
     /// STS.
     pub sts: String,
+    /// OSS, and the S3-compatible face of it. Empty in a file of a region that had none.
+    #[serde(default)]
+    pub oss: String,
     /// The metadata service of the first instance.
     pub metadata: String,
 }

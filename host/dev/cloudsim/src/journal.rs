@@ -23,7 +23,7 @@ pub struct JournalEntry {
     pub time: String,
     /// Milliseconds from its arrival until then.
     pub took_ms: u64,
-    /// `ecs`, `sts`, or `metadata`.
+    /// `ecs`, `sts`, `oss` or `metadata`.
     pub listener: String,
     /// The operation; on a metadata listener method and path.
     pub action: String,

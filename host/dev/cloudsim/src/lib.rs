@@ -1,6 +1,7 @@
-//! A simulated Alibaba Cloud region on loopback: ECS disks and snapshots, STS and the instance
-//! metadata service, real enough that the cloud's own SDKs work against it with signature checks
-//! on, and that an attached disk is a block device.
+//! A simulated Alibaba Cloud region on loopback: ECS disks and snapshots, object storage (OSS, and
+//! an S3-compatible face of it), STS and the instance metadata service, real enough that the
+//! cloud's own SDKs work against it with signature checks on, that an attached disk is a block
+//! device, and that a bucket can be mounted.
 //!
 //! For tests, the demonstration and backend authors. It is not part of the product and nothing in
 //! it is secret; it keeps real time, makes real loop devices (as root) and fails on purpose when a
@@ -29,6 +30,7 @@
 //! | `state.json` | all it remembers; replaced by rename after every change |
 //! | `journal.jsonl` | every call ([`JournalEntry`]), appended |
 //! | `disks/<id>.img` | the bytes of a disk or a snapshot, sparse |
+//! | `oss/` | buckets and objects |
 //! | `<instance>/dev/disk/by-id/virtio-<serial>` | a disk that the instance has; points to its loop
 //! device |
 
@@ -48,6 +50,7 @@ mod limits;
 mod loops;
 mod metadata;
 mod options;
+mod oss;
 mod params;
 mod policies;
 mod region;
@@ -68,5 +71,6 @@ pub use holds::HeldRequest;
 pub use journal::JournalEntry;
 pub use limits::{Limit, RateLimits};
 pub use options::{Delays, Devices, OidcProvider, Ports, Quotas, RegionOptions, Shortage};
+pub use oss::{BucketSummary, ObjectSummary};
 pub use policies::{Effect, Everything, Policies, Policy, Statement};
 pub use region::Region;

@@ -62,6 +62,8 @@ pub struct RegionOptions {
     pub policies: Policies,
     /// Identity providers that `AssumeRoleWithOIDC` knows.
     pub oidc_providers: Vec<OidcProvider>,
+    /// Buckets that belong to other accounts: their names are taken, and they are closed.
+    pub foreign_buckets: Vec<String>,
     /// Whether `/_region/…` answers on the `ecs` listener. It is on loopback and has no further
     /// lock; do not turn it on elsewhere.
     pub admin_api: bool,
@@ -101,6 +103,7 @@ impl RegionOptions {
             instance_role: Some("WharfNodeRole".to_owned()),
             policies: Policies::default(),
             oidc_providers: Vec::new(),
+            foreign_buckets: Vec::new(),
             admin_api: true,
             tls: false,
             devices: Devices::Loop,
@@ -227,6 +230,8 @@ pub struct Ports {
     pub ecs: Option<u16>,
     /// STS.
     pub sts: Option<u16>,
+    /// OSS.
+    pub oss: Option<u16>,
     /// Metadata services, in the order of the instances.
     pub metadata: Vec<u16>,
 }

@@ -19,6 +19,7 @@ use crate::journal::{Journal, JournalEntry};
 use crate::limits::{Buckets, RateLimits};
 use crate::metadata::MetadataService;
 use crate::options::{Delays, Quotas, RegionOptions, Shortage};
+use crate::oss::{BucketSummary, Store};
 use crate::policies::Policies;
 use crate::server::{Service, Shared, keep_time, lock, serve};
 use crate::state::{self, KeyPair};
@@ -60,6 +61,7 @@ impl Region {
             journal: Mutex::new(Journal::open(&directory.join("journal.jsonl"))?),
             nonces: Mutex::new(Nonces::default()),
             holds: Holds::default(),
+            oss: Mutex::new(Store::open(&directory)?),
             metadata: world
                 .state
                 .instances
@@ -148,6 +150,11 @@ impl Region {
         control::make_disks(&self.shared, count, parameters)
     }
 
+    /// All buckets with their objects, in the order of their names.
+    pub fn buckets(&self) -> Vec<BucketSummary> {
+        lock(&self.shared.oss).summary()
+    }
+
     /// Calls parked by a `hold` fault, in the order of their arrival.
     pub fn held(&self) -> Vec<HeldRequest> {
         self.shared.holds.list()
@@ -191,7 +198,8 @@ impl Region {
         ))
     }
 
-    /// Forgets disks, snapshots, tokens, sessions, faults and journal; keeps instances and keys.
+    /// Forgets disks, snapshots, buckets, tokens, sessions, faults and journal; keeps instances and
+    /// keys.
     pub fn reset(&self) -> Result<(), RegionError> {
         control::reset(&self.shared)
     }
@@ -205,6 +213,7 @@ impl Region {
     fn end(&mut self) -> Result<(), RegionError> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
         let stopped = lock(&self.shared.world).stop();
+        lock(&self.shared.oss).stop();
         self.shared.holds.release_all();
         self.end.notify_one();
         if thread.join().is_err() {
@@ -244,6 +253,7 @@ fn check(options: &RegionOptions) -> Result<(), RegionError> {
 struct Sockets {
     ecs: TcpListener,
     sts: TcpListener,
+    oss: TcpListener,
     metadata: Vec<TcpListener>,
     /// For all but `metadata`.
     tls: Option<Tls>,
@@ -277,6 +287,11 @@ impl Sockets {
                 wanted.sts,
                 last_port(endpoints.map(|endpoints| endpoints.sts.as_str())),
             )?,
+            oss: bind(
+                "OSS listener",
+                wanted.oss,
+                last_port(endpoints.map(|endpoints| endpoints.oss.as_str())),
+            )?,
             metadata: metadata.collect::<Result<_, _>>()?,
             tls,
         })
@@ -308,6 +323,7 @@ impl Sockets {
             endpoints: Endpoints {
                 ecs: url(scheme, &self.ecs)?,
                 sts: url(scheme, &self.sts)?,
+                oss: url(scheme, &self.oss)?,
                 metadata: metadata.first().cloned().unwrap_or_default(),
             },
             ca: self.tls.as_ref().map(|tls| tls.ca.clone()),
@@ -366,12 +382,15 @@ fn run(
 
 fn spawn(runtime: &Runtime, sockets: Sockets, shared: &Arc<Shared>) -> Result<(), RegionError> {
     let _guard = runtime.enter();
-    let clouds = [(Service::Ecs, sockets.ecs), (Service::Sts, sockets.sts)];
+    let clouds =
+        [(Service::Ecs, sockets.ecs), (Service::Sts, sockets.sts), (Service::Oss, sockets.oss)];
     let metadata = sockets.metadata.into_iter().enumerate();
     let metadata = metadata.map(|(n, listener)| (Service::Metadata(n), listener));
     for (service, listener) in clouds.into_iter().chain(metadata) {
         let tls = match service {
-            Service::Ecs | Service::Sts => sockets.tls.as_ref().map(|tls| tls.acceptor.clone()),
+            Service::Ecs | Service::Sts | Service::Oss => {
+                sockets.tls.as_ref().map(|tls| tls.acceptor.clone())
+            }
             Service::Metadata(_) => None,
         };
         let listener = tokio::net::TcpListener::from_std(listener)

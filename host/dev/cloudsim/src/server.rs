@@ -22,6 +22,7 @@ use crate::holds::Holds;
 use crate::journal::{Journal, JournalEntry};
 use crate::limits::Buckets;
 use crate::metadata::MetadataService;
+use crate::oss;
 use crate::wire::{Acceptor, Cutter};
 use crate::world::World;
 
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) holds: Holds,
     /// By instance.
     pub(crate) metadata: Vec<Mutex<MetadataService>>,
+    pub(crate) oss: Mutex<oss::Store>,
     /// Wakes the timer after a change.
     pub(crate) wake: Notify,
     pub(crate) verify_signatures: bool,
@@ -57,6 +59,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) enum Service {
     Ecs,
     Sts,
+    Oss,
     /// Of the n-th instance.
     Metadata(usize),
 }
@@ -66,6 +69,7 @@ impl Service {
         match self {
             Self::Ecs => "ecs",
             Self::Sts => "sts",
+            Self::Oss => "oss",
             Self::Metadata(_) => "metadata",
         }
     }
@@ -74,7 +78,15 @@ impl Service {
 /// Serves one listener until its task is dropped.
 pub(crate) async fn serve(acceptor: Acceptor, service: Service, shared: Arc<Shared>) {
     let handler = move |ConnectInfo(cutter): ConnectInfo<Cutter>, request: Request| {
-        answer(service, Arc::clone(&shared), cutter, request)
+        let shared = Arc::clone(&shared);
+        async move {
+            match service {
+                Service::Oss => oss::answer(shared, cutter, request).await,
+                Service::Ecs | Service::Sts | Service::Metadata(_) => {
+                    answer(service, shared, cutter, request).await
+                }
+            }
+        }
     };
     let router = Router::new().fallback(handler).into_make_service_with_connect_info::<Cutter>();
     if let Err(error) = axum::serve(acceptor, router).await {
@@ -163,7 +175,9 @@ async fn answer(
     // In a task of its own: a client that hangs up must not undo half of what it asked for.
     let outcome = tokio::spawn(async move {
         match service {
-            Service::Ecs | Service::Sts => rpc::handle(service, shared, incoming).await,
+            Service::Ecs | Service::Sts | Service::Oss => {
+                rpc::handle(service, shared, incoming).await
+            }
             Service::Metadata(instance) => metadata::handle(instance, shared, incoming).await,
         }
     });
@@ -202,19 +216,19 @@ fn send(outcome: Outcome, cutter: &Cutter) -> Response<Body> {
 }
 
 /// What the journal is told of one call.
-struct Record<'a> {
-    service: Service,
-    arrived: Millis,
-    action: &'a str,
-    caller: Option<String>,
-    parameters: &'a BTreeMap<String, String>,
-    status: u16,
-    code: Option<String>,
-    fault: Option<&'static str>,
+pub(crate) struct Record<'a> {
+    pub(crate) service: Service,
+    pub(crate) arrived: Millis,
+    pub(crate) action: &'a str,
+    pub(crate) caller: Option<String>,
+    pub(crate) parameters: &'a BTreeMap<String, String>,
+    pub(crate) status: u16,
+    pub(crate) code: Option<String>,
+    pub(crate) fault: Option<&'static str>,
 }
 
 impl Shared {
-    fn record(&self, record: Record<'_>) {
+    pub(crate) fn record(&self, record: Record<'_>) {
         let now = self.clock.now();
         lock(&self.journal).add(JournalEntry {
             number: 0,
@@ -230,7 +244,7 @@ impl Shared {
         });
     }
 
-    async fn delay(&self, ms: u64) {
+    pub(crate) async fn delay(&self, ms: u64) {
         if ms > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
         }

@@ -14,6 +14,11 @@ pub(crate) fn percent_encode(text: &str) -> String {
     out
 }
 
+/// The same for a path: slashes stay.
+pub(crate) fn percent_encode_path(path: &str) -> String {
+    path.split('/').map(percent_encode).collect::<Vec<_>>().join("/")
+}
+
 /// The pairs of a query string or of a form body, decoded, in their order. What is not UTF-8 is
 /// replaced.
 pub(crate) fn decode_pairs(text: &str) -> Vec<(String, String)> {
@@ -21,17 +26,22 @@ pub(crate) fn decode_pairs(text: &str) -> Vec<(String, String)> {
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (percent_decode(name), percent_decode(value))
+            (percent_decode(name, true), percent_decode(value, true))
         })
         .collect()
 }
 
-fn percent_decode(text: &str) -> String {
+/// A path, decoded; a plus sign stays one. What is not UTF-8 is replaced.
+pub(crate) fn decode_path(text: &str) -> String {
+    percent_decode(text, false)
+}
+
+fn percent_decode(text: &str, plus_is_space: bool) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         match byte {
-            b'+' => out.push(b' '),
+            b'+' if plus_is_space => out.push(b' '),
             b'%' => {
                 let rest = bytes.clone();
                 let escaped =

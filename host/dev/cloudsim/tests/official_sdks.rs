@@ -12,8 +12,9 @@ mod requirement;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
-use wharf_cloudsim::{OidcProvider, Region, RegionOptions};
+use wharf_cloudsim::{Devices, OidcProvider, Region, RegionOptions};
 
 const TEST: &str = "official_sdks_work_against_the_region";
 
@@ -28,11 +29,7 @@ fn official_sdks_work_against_the_region() {
     if !requirement::loop_devices(TEST) {
         return;
     }
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
-    let python = match virtual_environment(&scripts.join("requirements.txt")) {
-        Ok(python) => python,
-        Err(why) => return requirement::skip(TEST, &why),
-    };
+    let Some(python) = python(TEST) else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut options = RegionOptions::new(folder.path());
     options.oidc_providers = vec![OidcProvider {
@@ -49,14 +46,8 @@ fn official_sdks_work_against_the_region() {
     )
     .unwrap();
     for script in ["test_v3_sdks.py", "test_v1_sdk.py"] {
-        let mut command = Command::new(&python);
-        command.arg(scripts.join(script)).env("WHARF_REGION", folder.path().join("region.json"));
-        command
-            .env("WHARF_OIDC_TOKEN", &token)
-            .env("WHARF_OIDC_PROVIDER", PROVIDER)
-            .env("PYTHONDONTWRITEBYTECODE", "1");
-        // Proxies are for the package index; the region is on loopback.
-        command.env("no_proxy", "127.0.0.1").env("NO_PROXY", "127.0.0.1");
+        let mut command = against(&python, script, folder.path());
+        command.env("WHARF_OIDC_TOKEN", &token).env("WHARF_OIDC_PROVIDER", PROVIDER);
         println!("{script}\n{}", run(&mut command).unwrap());
     }
     let left: Vec<_> = region.disks().into_iter().map(|disk| disk.name).collect();
@@ -66,6 +57,45 @@ fn official_sdks_work_against_the_region() {
         calls.iter().filter(|call| call.caller.is_none()).map(|call| call.action.as_str());
     assert!(unsigned.clone().all(|action| action == "AssumeRoleWithOIDC") && unsigned.count() == 2);
     println!("{} calls", calls.len());
+}
+
+#[test]
+fn official_object_storage_sdks_work_against_the_region() {
+    let Some(python) = python("official_object_storage_sdks_work_against_the_region") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let region = Region::start(RegionOptions {
+        devices: Devices::Absent,
+        foreign_buckets: vec!["of-another".to_owned()],
+        ..RegionOptions::new(folder.path())
+    })
+    .unwrap();
+    for script in ["test_oss2.py", "test_oss_v2.py"] {
+        println!("{script}\n{}", run(&mut against(&python, script, folder.path())).unwrap());
+    }
+    assert_eq!(region.buckets(), [], "the scripts clean up");
+    println!("{} calls", region.journal().len());
+}
+
+/// A script against the region in a folder.
+fn against(python: &Path, script: &str, region: &Path) -> Command {
+    let mut command = Command::new(python);
+    command.arg(scripts().join(script)).env("WHARF_REGION", region.join("region.json"));
+    // Proxies are for the package index; the region is on loopback, under whatever name.
+    command.env("no_proxy", "*").env("NO_PROXY", "*").env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk")
+}
+
+/// The interpreter that has the SDKs; `None`: the caller returns.
+fn python(test: &str) -> Option<PathBuf> {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let python = PYTHON.get_or_init(|| virtual_environment(&scripts().join("requirements.txt")));
+    python.clone().map_err(|why| requirement::skip(test, &why)).ok()
 }
 
 /// The interpreter of a virtual environment with these packages, made once for each list of them;

@@ -124,6 +124,10 @@ private = true
 url = {sts}
 private = true
 {ca}
+[endpoint.oss]
+url = {oss}
+private = true
+{ca}
 [endpoint.metadata]
 url = {metadata}
 private = true
@@ -154,6 +158,7 @@ config = {{ region = {region}, cluster-id = "wharf" }}
             .map(|ca| format!("ca = {}\n", quoted(&ca.to_string_lossy())))
             .unwrap_or_default(),
         sts = quoted(&region.endpoints.sts),
+        oss = quoted(&region.endpoints.oss),
         metadata = quoted(&instance.metadata),
         key_id = path("keys/access-key-id"),
         key_secret = path("keys/access-key-secret"),
@@ -210,6 +215,7 @@ mod tests {
         let endpoints = Endpoints {
             ecs: "http://127.0.0.1:1".into(),
             sts: "http://127.0.0.1:2".into(),
+            oss: "http://127.0.0.1:5".into(),
             metadata: "http://127.0.0.1:3".into(),
         };
         let instance = InstanceDescription {
@@ -272,6 +278,7 @@ mod tests {
         assert_eq!(backend["grant"], expected["grant"]);
         assert_eq!(backend["node"]["steps"].as_array().unwrap().len(), 2);
         assert_eq!(config["endpoint"]["metadata"]["url"].as_str(), Some("http://127.0.0.1:4"));
+        assert_eq!(config["endpoint"]["oss"]["url"].as_str(), Some("http://127.0.0.1:5"));
         assert_eq!(config["driver"][DRIVER]["backend"].as_str(), Some(BACKEND));
     }
 

@@ -62,9 +62,11 @@ pub const IP: Need = Need::of("ip", &["iproute2"]);
 pub const NFS_SERVER: Need = Need::of("rpc.nfsd", &["nfs-kernel-server"]);
 /// Tells NFSv3 clients the server's ports.
 pub const RPCBIND: Need = Need::of("rpcbind", &["rpcbind"]);
+/// Mounts buckets.
+pub const S3FS: Need = Need::of("s3fs", &["s3fs"]);
 /// What all tests together work on.
 pub const TESTS: &[Need] =
-    &[EXT, XFS, LOSETUP, BLKID, PYTHON, USER_MODE_LINUX, MODPROBE, IP, NFS_SERVER, RPCBIND];
+    &[EXT, XFS, LOSETUP, BLKID, PYTHON, USER_MODE_LINUX, MODPROBE, IP, NFS_SERVER, RPCBIND, S3FS];
 
 /// The packages of what is not there, each once.
 pub fn missing(needs: &[Need]) -> Vec<String> {

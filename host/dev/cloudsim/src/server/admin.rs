@@ -10,14 +10,15 @@
 //! | `GET /_region/holds` | | parked calls |
 //! | `POST /_region/holds/release` | `{"id": 3}` or `{}` for all | `{"released": n}` |
 //! | `GET /_region/disks` | | the disks |
+//! | `GET /_region/buckets` | | the buckets with their objects |
 //! | `PUT /_region/delays` | some of the delays | all of them; what is absent stays |
 //! | `PUT /_region/quotas` | some of the quotas | all of them; what is absent stays |
 //! | `PUT /_region/policies` | `{"users": POLICY, "roles": {NAME: POLICY}}` | the policies |
 //! | `POST /_region/advance` | `{"ms": 60000}` | the region's time goes forward |
 //! | `PUT /_region/instances/<id>` | an instance's condition | |
 //! | `PUT /_region/disks/<id>/arrears` | `true` or `false` | |
-//! | `POST /_region/reset` | | forgets disks, snapshots, tokens, sessions, faults, journal; keeps
-//! instances and keys |
+//! | `POST /_region/reset` | | forgets disks, snapshots, buckets, tokens, sessions, faults,
+//! journal; keeps instances and keys |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -107,6 +108,7 @@ fn run(shared: &Shared, incoming: &Incoming) -> Result<Value, Refusal> {
             }
         },
         ("GET", ["disks"]) => Ok(json!(control::disks(shared))),
+        ("GET", ["buckets"]) => Ok(json!(super::lock(&shared.oss).summary())),
         ("PUT" | "POST", ["delays"]) => {
             let delays: Delays = changed(&control::delays(shared), body)?;
             control::set_delays(shared, delays);

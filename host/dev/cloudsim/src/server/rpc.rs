@@ -132,7 +132,9 @@ impl Call {
         }
         let (version, known) = match self.service {
             Service::Ecs => (ecs::VERSION, ecs::knows(&self.action)),
-            Service::Sts | Service::Metadata(_) => (sts::VERSION, sts::knows(&self.action)),
+            Service::Sts | Service::Oss | Service::Metadata(_) => {
+                (sts::VERSION, sts::knows(&self.action))
+            }
         };
         if self.action.is_empty() {
             return Err(ApiError::new(
@@ -190,7 +192,7 @@ impl Call {
     fn operate(&self, world: &mut crate::world::World, caller: &Caller) -> Answer {
         match self.service {
             Service::Ecs => ecs::call(world, &self.action, &self.params),
-            Service::Sts | Service::Metadata(_) => {
+            Service::Sts | Service::Oss | Service::Metadata(_) => {
                 sts::call(world, &self.action, &self.params, caller)
             }
         }

@@ -1,6 +1,8 @@
 //! What a test needs that a machine may lack. A test that cannot run says so in the one form that
 //! `cargo xtask test` counts, and fails where nothing may be left out (`CI=true`).
 
+#![allow(dead_code, reason = "every test file uses its own part of it")]
+
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
@@ -11,6 +13,21 @@ pub fn loop_devices(test: &str) -> bool {
         skip(test, "loop devices need root");
     }
     is_root
+}
+
+/// Whether this process may mount with `s3fs`. `false`: the caller returns.
+pub fn fuse(test: &str) -> bool {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    let has_helper = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .any(|folder| folder.join("s3fs").is_file());
+    let why = match (is_root, std::path::Path::new("/dev/fuse").exists(), has_helper) {
+        (false, _, _) => "mounting needs root",
+        (_, false, _) => "no /dev/fuse",
+        (_, _, false) => "no s3fs (package s3fs)",
+        (true, true, true) => return true,
+    };
+    skip(test, why);
+    false
 }
 
 /// Says why a test does not run.
