@@ -216,6 +216,7 @@ fn node_options(config: &Config) -> NodeOptions {
             .device_links
             .clone()
             .unwrap_or_else(|| usual.device_links.clone()),
+        sysfs: config.node.sysfs.clone().unwrap_or_else(|| usual.sysfs.clone()),
         ..usual
     }
 }

@@ -83,6 +83,9 @@ pub struct NodeSection {
     /// Where udev names devices by their serial; unset: `/dev/disk/by-id`.
     #[serde(default)]
     pub device_links: Option<PathBuf>,
+    /// Where the kernel's sysfs is mounted; unset: `/sys`.
+    #[serde(default)]
+    pub sysfs: Option<PathBuf>,
 }
 
 /// One place that requests may go to.

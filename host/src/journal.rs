@@ -1,7 +1,7 @@
 //! What sandboxed components do, for the log: their calls, their requests and their plans, at level
 //! `debug`. Texts and sizes only; no request's content, no context, no option.
 
-use wharf_core::plan::{MountSource, Plan, Step};
+use wharf_core::plan::Plan;
 use wharf_runtime::{CallEvent, Observer, Outcome, RequestEvent};
 
 /// As much as the log shows of one text in a plan: a serial, a summary in a sentence.
@@ -73,7 +73,7 @@ pub fn plan(function: &'static str, plan: &Plan) {
             steps = plan
                 .steps
                 .iter()
-                .map(|step| one_line(&describe(step)))
+                .map(|step| one_line(&step.describe()))
                 .collect::<Vec<_>>()
                 .join(", "),
             "plan"
@@ -84,24 +84,6 @@ pub fn plan(function: &'static str, plan: &Plan) {
 /// A backend's text in a line of the log: it neither ends the line nor fills the log.
 fn one_line(text: &str) -> String {
     text.chars().take(SHOWN_CHARACTERS).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn describe(step: &Step) -> String {
-    match step {
-        Step::FindDevice(find) => format!("find-device {}", find.serial),
-        Step::Format { fs_type, .. } | Step::Check { fs_type } | Step::Grow { fs_type } => {
-            format!("{} {fs_type}", step.word()).trim_end().to_owned()
-        }
-        Step::Mount(mount) => match &mount.source {
-            MountSource::Device => format!("{} {}", step.word(), mount.fs_type),
-            MountSource::Staged
-            | MountSource::Directory(_)
-            | MountSource::Nfs { .. }
-            | MountSource::Fuse { .. } => step.word().to_owned(),
-        },
-        Step::SetBlockQueue { key, value } => format!("set-block-queue {key}={value}"),
-        Step::MakeDirectory { .. } | Step::BlockDevice { .. } => step.word().to_owned(),
-    }
 }
 
 fn micros(duration: std::time::Duration) -> u64 {

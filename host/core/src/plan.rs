@@ -1,6 +1,46 @@
 //! What must be true on a node: the typed steps that a backend's plan is made of.
+//!
+//! One file below `plan/` for each step: its fields, its word and what grants it. A new step is
+//! such a file and a line in the list of [`Step`]; `wharf-node` has a file for how it is made true.
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::policy::NodePolicy;
+
+mod block_device;
+mod check;
+mod directory_path;
+mod find_device;
+mod format;
+mod grow;
+mod make_directory;
+mod mount_device;
+mod mount_directory;
+mod mount_fuse;
+mod mount_nfs;
+mod mount_staged;
+mod move_aside;
+mod remove_tree;
+mod set_block_queue;
+mod set_ownership;
+
+pub use block_device::BlockDevice;
+pub use check::Check;
+pub use directory_path::{DirectoryBase, DirectoryPath};
+pub use find_device::{DeviceMatch, FindDevice};
+pub use format::Format;
+pub use grow::Grow;
+pub use make_directory::MakeDirectory;
+pub use mount_device::MountDevice;
+pub use mount_directory::{GrantedDirectory, MountDirectory};
+pub use mount_fuse::{HelperCredential, MountFuse, Readiness};
+pub use mount_nfs::{MakePath, MountNfs, MountPlace};
+pub use mount_staged::MountStaged;
+pub use move_aside::MoveAside;
+pub use remove_tree::RemoveTree;
+pub use set_block_queue::SetBlockQueue;
+pub use set_ownership::SetOwnership;
 
 /// A plan has no more steps than this: no real one has half as many, and each costs time on a node.
 pub const MAX_STEPS: usize = 32;
@@ -14,137 +54,109 @@ pub struct Plan {
     pub summary: String,
 }
 
-/// One thing that must be true. The host skips what is true already.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Step {
-    /// Find the block device; later steps mean this one.
-    FindDevice(FindDevice),
-    /// Make a file system, only on a provably blank device.
-    Format {
-        /// `ext4`, `xfs`, …
-        fs_type: String,
-        /// For the mkfs program, one argument each.
-        arguments: Vec<String>,
-    },
-    /// Check and repair the file system if there is one and it is not mounted.
-    Check {
-        /// `ext4`, `xfs`, …
-        fs_type: String,
-    },
-    /// Grow the file system to the size of its device.
-    Grow {
-        /// `ext4`, `xfs`, …; empty: what the device has.
-        fs_type: String,
-    },
-    /// Mount on the call's path.
-    Mount(Mount),
-    /// Make a folder.
-    MakeDirectory {
-        /// Where.
-        at: GrantedDirectory,
-        /// Permission bits.
-        mode: u32,
-        /// Owner.
-        uid: Option<u32>,
-        /// Group.
-        gid: Option<u32>,
-    },
-    /// Write one setting of the device's request queue.
-    SetBlockQueue {
-        /// A file name under `queue/`.
-        key: String,
-        /// What to write.
-        value: String,
-    },
-    /// Put the device at the call's path.
-    BlockDevice {
-        /// The workload only reads.
-        read_only: bool,
-    },
-}
-
-impl Step {
+/// What every kind of step says of itself.
+pub trait PlanStep {
     /// The step's word in a manifest's and an operator's list of steps.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::FindDevice(_) => "find-device",
-            Self::Format { .. } => "format",
-            Self::Check { .. } => "check",
-            Self::Grow { .. } => "grow",
-            Self::Mount(mount) => match mount.source {
-                MountSource::Device => "mount-device",
-                MountSource::Staged => "mount-staged",
-                MountSource::Directory(_) => "mount-directory",
-                MountSource::Nfs { .. } => "mount-nfs",
-                MountSource::Fuse { .. } => "mount-fuse",
-            },
-            Self::MakeDirectory { .. } => "make-directory",
-            Self::SetBlockQueue { .. } => "set-block-queue",
-            Self::BlockDevice { .. } => "block-device",
-        }
+    const WORD: &'static str;
+
+    /// Whether the operator grants what this step touches. That the step's word is granted was
+    /// checked before.
+    ///
+    /// # Errors
+    /// `PermissionDenied` naming the setting that would grant it.
+    fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error>;
+
+    /// The step in a few words, for a log: no option, no argument, nothing that could be secret.
+    fn describe(&self) -> String {
+        Self::WORD.to_owned()
     }
 }
 
-/// A device by the serial that the cloud gave it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FindDevice {
-    /// Exactly as the device reports it.
-    pub serial: String,
-    /// Names under the by-id folder, best first.
-    pub links: Vec<String>,
-    /// At least this large; zero: any.
-    pub minimum_bytes: u64,
+macro_rules! steps {
+    ($($step:ident),* $(,)?) => {
+        /// One thing that must be true. The host skips what is true already.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Step {
+            $(#[doc = concat!("See [`", stringify!($step), "`].")] $step($step),)*
+        }
+
+        impl Step {
+            /// The words of all steps that this build knows.
+            pub const WORDS: &[&str] = &[$($step::WORD),*];
+
+            /// The step's word in a manifest's and an operator's list of steps.
+            pub fn word(&self) -> &'static str {
+                match self {
+                    $(Self::$step(_) => $step::WORD,)*
+                }
+            }
+
+            /// The step in a few words, for a log. Holds nothing secret.
+            pub fn describe(&self) -> String {
+                match self {
+                    $(Self::$step(step) => step.describe(),)*
+                }
+            }
+
+            pub(crate) fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
+                match self {
+                    $(Self::$step(step) => step.check_grant(policy),)*
+                }
+            }
+        }
+
+        $(impl From<$step> for Step {
+            fn from(step: $step) -> Self {
+                Self::$step(step)
+            }
+        })*
+    };
 }
 
-/// A folder that the operator named, and a path under it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GrantedDirectory {
-    /// The operator's name for the folder.
-    pub root: String,
-    /// Relative; no link is followed out of the root.
-    pub path: String,
-}
+steps!(
+    FindDevice,
+    Check,
+    Format,
+    Grow,
+    MountDevice,
+    BlockDevice,
+    SetBlockQueue,
+    MountStaged,
+    MountDirectory,
+    MountNfs,
+    MountFuse,
+    MakeDirectory,
+    SetOwnership,
+    MoveAside,
+    RemoveTree,
+);
 
-/// What is mounted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MountSource {
-    /// The found device.
-    Device,
-    /// What the volume was staged as.
-    Staged,
-    /// A granted folder.
-    Directory(GrantedDirectory),
-    /// An NFS export.
-    Nfs {
-        /// Host name or address.
-        server: String,
-        /// Export path.
-        path: String,
-        /// Mount options.
-        options: Vec<String>,
-    },
-    /// A granted helper program.
-    Fuse {
-        /// The operator's name for the program.
-        helper: String,
-        /// One argument each.
-        arguments: Vec<String>,
-        /// The account whose credential goes into a file.
-        credential: Option<String>,
-    },
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A mount on the call's path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mount {
-    /// What.
-    pub source: MountSource,
-    /// As what; empty: bind.
-    pub fs_type: String,
-    /// Mount options.
-    pub flags: Vec<String>,
-    /// Read-only.
-    pub read_only: bool,
+    #[test]
+    fn the_words_are_those_of_the_contract() {
+        assert_eq!(
+            Step::WORDS,
+            [
+                "find-device",
+                "check",
+                "format",
+                "grow",
+                "mount-device",
+                "block-device",
+                "set-block-queue",
+                "mount-staged",
+                "mount-directory",
+                "mount-nfs",
+                "mount-fuse",
+                "make-directory",
+                "set-ownership",
+                "move-aside",
+                "remove-tree",
+            ]
+        );
+    }
 }

@@ -7,7 +7,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::plan::{GrantedDirectory, MAX_STEPS, MountSource, Plan, Step};
+use crate::plan::{MAX_STEPS, Plan};
+
+mod nfs;
+
+pub use nfs::NfsPolicy;
 
 /// Actions that a component may ask of one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +48,7 @@ pub(crate) fn matches_pattern(pattern: &str, text: &str) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodePolicy {
-    /// Granted steps, by [`Step::word`].
+    /// Granted steps, by [`crate::plan::Step::word`].
     #[serde(default)]
     pub steps: Vec<String>,
     /// File systems that may be made, checked, grown and mounted.
@@ -53,12 +57,26 @@ pub struct NodePolicy {
     /// Request-queue settings that may be written.
     #[serde(default)]
     pub block_queue: Vec<String>,
-    /// Folders by name.
+    /// Directories by name.
     #[serde(default)]
     pub directories: BTreeMap<String, PathBuf>,
     /// Mount helpers by name.
     #[serde(default)]
-    pub helpers: BTreeMap<String, PathBuf>,
+    pub helpers: BTreeMap<String, HelperGrant>,
+    /// NFS exports.
+    #[serde(default)]
+    pub nfs: NfsPolicy,
+}
+
+/// A helper program that plans may have mounts served by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct HelperGrant {
+    /// Its executable.
+    pub program: PathBuf,
+    /// Accounts whose credentials it may be given.
+    #[serde(default)]
+    pub accounts: Vec<String>,
 }
 
 impl NodePolicy {
@@ -82,56 +100,54 @@ impl NodePolicy {
                 plan.steps.len()
             )));
         }
-        plan.steps.iter().try_for_each(|step| self.check_step(step))
+        for step in &plan.steps {
+            require(&self.steps, "steps", step.word())?;
+            step.check_grant(self)?;
+        }
+        Ok(())
     }
 
-    fn check_step(&self, step: &Step) -> Result<(), Error> {
-        let word = step.word();
-        if !self.steps.iter().any(|granted| granted == word) {
-            return Err(refused("steps", word));
-        }
-        match step {
-            Step::Format { fs_type, .. } | Step::Check { fs_type } | Step::Grow { fs_type }
-                if !fs_type.is_empty() =>
-            {
-                self.check_filesystem(fs_type)
-            }
-            Step::Mount(mount) => match &mount.source {
-                MountSource::Device => self.check_filesystem(&mount.fs_type),
-                MountSource::Directory(at) => self.check_directory(at),
-                MountSource::Fuse { helper, .. } if !self.helpers.contains_key(helper) => {
-                    Err(refused("helpers", helper))
-                }
-                MountSource::Fuse { .. } | MountSource::Nfs { .. } | MountSource::Staged => Ok(()),
-            },
-            Step::MakeDirectory { at, .. } => self.check_directory(at),
-            Step::SetBlockQueue { key, .. } if !self.block_queue.contains(key) => {
-                Err(refused("block-queue", key))
-            }
-            Step::FindDevice(_)
-            | Step::Format { .. }
-            | Step::Check { .. }
-            | Step::Grow { .. }
-            | Step::SetBlockQueue { .. }
-            | Step::BlockDevice { .. } => Ok(()),
-        }
+    /// Whether this file system may be made, checked, grown and mounted.
+    ///
+    /// # Errors
+    /// `PermissionDenied` naming it.
+    pub fn check_filesystem(&self, fs_type: &str) -> Result<(), Error> {
+        require(&self.filesystems, "filesystems", fs_type)
     }
 
-    fn check_filesystem(&self, fs_type: &str) -> Result<(), Error> {
-        if self.filesystems.iter().any(|granted| granted == fs_type) {
+    /// For a step that may leave the type to what the device has: then whoever performs it asks
+    /// [`NodePolicy::check_filesystem`] about what it finds.
+    pub(crate) fn check_filesystem_if_named(&self, fs_type: &str) -> Result<(), Error> {
+        if fs_type.is_empty() { Ok(()) } else { self.check_filesystem(fs_type) }
+    }
+
+    pub(crate) fn check_block_queue(&self, key: &str) -> Result<(), Error> {
+        require(&self.block_queue, "block-queue", key)
+    }
+
+    pub(crate) fn check_directory(&self, name: &str) -> Result<(), Error> {
+        if self.directories.contains_key(name) {
             return Ok(());
         }
-        Err(refused("filesystems", fs_type))
+        Err(refused("directories", name))
     }
 
-    fn check_directory(&self, at: &GrantedDirectory) -> Result<(), Error> {
-        if self.directories.contains_key(&at.root) {
-            return Ok(());
-        }
-        Err(refused("directories", &at.root))
+    pub(crate) fn check_helper(&self, name: &str, account: Option<&str>) -> Result<(), Error> {
+        let helper = self.helpers.get(name).ok_or_else(|| refused("helpers", name))?;
+        account.map_or(Ok(()), |account| {
+            require(&helper.accounts, &format!("helpers.{name}.accounts"), account)
+        })
     }
 }
 
+fn require(granted: &[String], list: &str, what: &str) -> Result<(), Error> {
+    if granted.iter().any(|granted| granted == what) {
+        return Ok(());
+    }
+    Err(refused(list, what))
+}
+
+/// The refusal of something that `list` of the configuration would grant.
 fn refused(list: &str, what: &str) -> Error {
     Error::denied(format!("the backend's plan needs `{what}`, which is not granted")).with_hint(
         format!(
@@ -144,7 +160,11 @@ fn refused(list: &str, what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{FindDevice, Mount};
+    use crate::plan::{
+        Check, DeviceMatch, DirectoryBase, DirectoryPath, FindDevice, Format, HelperCredential,
+        MakeDirectory, MountDevice, MountFuse, MountStaged, Readiness, RemoveTree, SetBlockQueue,
+        Step,
+    };
 
     fn policy() -> NodePolicy {
         NodePolicy {
@@ -153,23 +173,32 @@ mod tests {
                 "mount-device".into(),
                 "set-block-queue".into(),
                 "format".into(),
+                "mount-fuse".into(),
+                "make-directory".into(),
+                "remove-tree".into(),
             ],
             filesystems: vec!["ext4".into()],
             block_queue: vec!["read_ahead_kb".into()],
+            directories: [("data".to_owned(), "/srv".into())].into(),
+            helpers: [(
+                "helper".to_owned(),
+                HelperGrant { program: "/usr/bin/helper".into(), accounts: vec!["reader".into()] },
+            )]
+            .into(),
             ..NodePolicy::default()
         }
     }
 
-    fn plan(step: Step) -> Plan {
-        Plan { steps: vec![step], summary: String::new() }
+    fn check(step: impl Into<Step>) -> Result<(), Error> {
+        policy().check(&Plan { steps: vec![step.into()], summary: String::new() })
     }
 
     #[test]
     fn a_plan_is_refused_as_a_whole_when_one_step_is_not_granted() {
         let find =
-            Step::FindDevice(FindDevice { serial: "x".into(), links: vec![], minimum_bytes: 0 });
+            FindDevice { matches: vec![DeviceMatch::Serial("x".into())], minimum_bytes: 0 }.into();
         let plan = Plan {
-            steps: vec![find, Step::Check { fs_type: "ext4".into() }],
+            steps: vec![find, Check { fs_type: "ext4".into() }.into()],
             summary: String::new(),
         };
         assert!(policy().check(&plan).unwrap_err().message.contains("`check`"));
@@ -177,22 +206,51 @@ mod tests {
 
     #[test]
     fn file_systems_and_queue_settings_are_granted_one_by_one() {
-        let format = |fs: &str| plan(Step::Format { fs_type: fs.into(), arguments: vec![] });
-        assert!(policy().check(&format("ext4")).is_ok());
-        assert!(policy().check(&format("btrfs")).is_err());
-        let queue = |key: &str| plan(Step::SetBlockQueue { key: key.into(), value: "1".into() });
-        assert!(policy().check(&queue("read_ahead_kb")).is_ok());
-        assert!(policy().check(&queue("../../reset")).is_err());
-        let mount = |source| {
-            plan(Step::Mount(Mount {
-                source,
-                fs_type: "ext4".into(),
-                flags: vec![],
-                read_only: false,
-            }))
+        let format = |fs: &str| check(Format { fs_type: fs.into(), arguments: vec![] });
+        assert!(format("ext4").is_ok());
+        assert!(format("btrfs").is_err() && format("").is_err());
+        let queue = |key: &str| check(SetBlockQueue { key: key.into(), value: "1".into() });
+        assert!(queue("read_ahead_kb").is_ok());
+        assert!(queue("../../reset").is_err());
+        let mount =
+            |fs: &str| check(MountDevice { fs_type: fs.into(), flags: vec![], read_only: false });
+        assert!(mount("ext4").is_ok());
+        assert!(mount("xfs").is_err() && mount("").is_err());
+        assert!(check(MountStaged { flags: vec![], read_only: false }).is_err());
+    }
+
+    #[test]
+    fn directories_of_the_node_are_granted_by_name_and_those_of_a_mount_by_its_step() {
+        let make = |base| {
+            let at = DirectoryPath { base, path: "a".into() };
+            check(MakeDirectory { at: at.clone(), mode: 0o755, uid: None, gid: None })
+                .and(check(RemoveTree { at }))
         };
-        assert!(policy().check(&mount(MountSource::Device)).is_ok());
-        assert!(policy().check(&mount(MountSource::Staged)).is_err());
+        assert!(make(DirectoryBase::Granted("data".into())).is_ok());
+        assert!(make(DirectoryBase::Granted("other".into())).is_err());
+        assert!(make(DirectoryBase::Target).is_ok() && make(DirectoryBase::Scratch).is_ok());
+    }
+
+    #[test]
+    fn a_helper_gets_no_credential_but_those_that_its_grant_names() {
+        let fuse = |helper: &str, account: Option<&str>| {
+            check(MountFuse {
+                helper: helper.into(),
+                source: "bucket".into(),
+                arguments: vec![],
+                credential: account.map(|account| HelperCredential {
+                    account: account.into(),
+                    form: "passwd".into(),
+                    values: vec![],
+                }),
+                ready: Readiness::Mounted,
+                read_only: false,
+            })
+        };
+        assert!(fuse("helper", None).is_ok() && fuse("helper", Some("reader")).is_ok());
+        assert!(fuse("/usr/bin/helper", None).is_err() && fuse("", None).is_err());
+        let refused = fuse("helper", Some("owner")).unwrap_err();
+        assert!(refused.to_string().contains("helpers.helper.accounts"), "{refused}");
     }
 
     #[test]

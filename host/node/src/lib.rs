@@ -13,37 +13,23 @@
 //! - Programs are started by argument vector with a cleared environment and a time bound; there is
 //!   no shell.
 //!
-//! Left out: NFS and FUSE mounts. A plan that asks for one is refused as a whole, before its first
-//! step.
+//! `disk/` knows devices and file systems, `mounts/` the mount table, paths and mounting, `state/`
+//! records and locks; `steps/` has a file for each step of a plan, and `run.rs` runs a plan.
 
 #![deny(unsafe_code)]
 
-mod check;
 mod clock;
-mod device;
-mod format;
-mod grow;
-mod intent;
-mod lock;
-mod mkfs_arguments;
-mod mount_options;
-mod mount_table;
-mod mounting;
+mod context;
+mod disk;
+mod mounts;
 mod node;
 mod options;
-mod paths;
-mod probe;
 mod program;
-mod queue;
-mod record_name;
-mod records;
 mod run;
-mod superblock;
+mod state;
+mod steps;
 mod undo;
-mod unmount;
-mod usage;
 
 pub use clock::SystemClock;
-
 pub use node::LinuxNode;
 pub use options::{NodeOptions, ProgramBounds};

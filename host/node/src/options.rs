@@ -11,7 +11,9 @@ pub struct NodeOptions {
     pub state_directory: PathBuf,
     /// Where udev names devices by their serial.
     pub device_links: PathBuf,
-    /// Staging and target paths must lie under one of these (kubelet's root folder, usually). A
+    /// Where udev names devices by where they are plugged in.
+    pub device_paths: PathBuf,
+    /// Staging and target paths must lie under one of these (kubelet's root directory, usually). A
     /// root itself may be reached through links: that is the operator's choice. Below it no
     /// link is followed.
     pub roots: Vec<PathBuf>,
@@ -30,6 +32,7 @@ impl Default for NodeOptions {
         Self {
             state_directory: "/var/lib/wharf/state".into(),
             device_links: "/dev/disk/by-id".into(),
+            device_paths: "/dev/disk/by-path".into(),
             roots: vec!["/var/lib/kubelet".into()],
             sysfs: "/sys".into(),
             // udev needs well under a second; a hot-plugged disk shows up within ten on a busy

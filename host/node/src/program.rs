@@ -62,7 +62,7 @@ impl Finished {
 pub(crate) struct Programs(Vec<PathBuf>);
 
 impl Programs {
-    /// Folders, best first.
+    /// Directories, best first.
     pub fn new(path: Vec<PathBuf>) -> Self {
         Self(path)
     }
@@ -94,10 +94,12 @@ impl Programs {
     }
 
     fn find(&self, name: &str, package: &str) -> Result<PathBuf, Error> {
-        self.0.iter().map(|folder| folder.join(name)).find(|path| path.is_file()).ok_or_else(|| {
-            Error::precondition(format!("the program {name} is not installed on this node"))
-                .with_hint(format!("install it (Debian package `{package}`)"))
-        })
+        self.0.iter().map(|directory| directory.join(name)).find(|path| path.is_file()).ok_or_else(
+            || {
+                Error::precondition(format!("the program {name} is not installed on this node"))
+                    .with_hint(format!("install it (Debian package `{package}`)"))
+            },
+        )
     }
 
     fn start(&self, path: &PathBuf, program: &Program<'_>) -> Result<Child, Error> {

@@ -1,70 +1,24 @@
 //! What a call did to the node, so that it can be taken back when a later step fails. The mount
 //! table is then as it was.
+//!
+//! Whoever changes something says at the same place how it is taken back.
 
-use std::ffi::OsString;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Gid, Mode, Uid};
-use rustix::mount::UnmountFlags;
-
-/// One thing to take back.
-#[derive(Debug)]
-pub(crate) enum Undo {
-    /// A folder was made.
-    RemoveDirectory { parent: OwnedFd, name: OsString, path: PathBuf },
-    /// An empty file was made.
-    RemoveFile { parent: OwnedFd, name: OsString, path: PathBuf },
-    /// Something was mounted.
-    Unmount { parent: OwnedFd, name: OsString, path: PathBuf },
-    /// A setting was written.
-    WriteSetting { path: PathBuf, value: String },
-    /// Mode and owner were changed.
-    RestoreOwnership { directory: OwnedFd, mode: u32, uid: u32, gid: u32, path: PathBuf },
-}
-
-impl Undo {
-    fn perform(&self) -> Result<(), String> {
-        let (path, done) = match self {
-            Self::RemoveDirectory { parent, name, path } => {
-                (path, rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(Into::into))
-            }
-            Self::RemoveFile { parent, name, path } => {
-                (path, rustix::fs::unlinkat(parent, name, AtFlags::empty()).map_err(Into::into))
-            }
-            Self::Unmount { parent, name, path } => {
-                let stable =
-                    PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name);
-                (path, rustix::mount::unmount(stable, UnmountFlags::NOFOLLOW).map_err(Into::into))
-            }
-            Self::WriteSetting { path, value } => (path, std::fs::write(path, value)),
-            Self::RestoreOwnership { directory, mode, uid, gid, path } => {
-                let owned = rustix::fs::fchown(
-                    directory,
-                    Some(Uid::from_raw(*uid)),
-                    Some(Gid::from_raw(*gid)),
-                );
-                (
-                    path,
-                    owned
-                        .and_then(|()| rustix::fs::fchmod(directory, Mode::from_raw_mode(*mode)))
-                        .map_err(Into::into),
-                )
-            }
-        };
-        done.map_err(|error: std::io::Error| format!("{}: {error}", path.display()))
-    }
+struct Undo {
+    path: PathBuf,
+    perform: Box<dyn FnOnce() -> std::io::Result<()>>,
 }
 
 /// Takes everything back when it is dropped, the last first, unless [`UndoLog::keep`] says that all
 /// went well.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct UndoLog(Vec<Undo>);
 
 impl UndoLog {
-    /// Remembers something that was done.
-    pub fn push(&mut self, undo: Undo) {
-        self.0.push(undo);
+    /// Remembers how something is taken back that was just done to `path`.
+    pub fn push(&mut self, path: &Path, perform: impl FnOnce() -> std::io::Result<()> + 'static) {
+        self.0.push(Undo { path: path.to_owned(), perform: Box::new(perform) });
     }
 
     /// Everything stays.
@@ -78,7 +32,10 @@ impl UndoLog {
     }
 
     fn perform(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.0).iter().rev().filter_map(|undo| undo.perform().err()).collect()
+        let taken_back = std::mem::take(&mut self.0).into_iter().rev().map(|undo| {
+            (undo.perform)().map_err(|error| format!("{}: {error}", undo.path.display()))
+        });
+        taken_back.filter_map(Result::err).collect()
     }
 }
 

@@ -198,7 +198,7 @@ fn defect(message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wharf_core::plan::{FindDevice, Step};
+    use wharf_core::plan::{DeviceMatch, FindDevice, Step};
     use wharf_core::types::{NodeId, VolumeId};
 
     fn observation(id: &str, bytes: usize) -> Observation {
@@ -241,17 +241,15 @@ mod tests {
         assert!(answered(&waiting(WATCHED_IDS, RESUME_BYTES)).is_ok());
         assert!(answered(&waiting(WATCHED_IDS + 1, 0)).is_err());
         assert!(answered(&waiting(0, RESUME_BYTES + 1)).is_err());
-        let step =
-            Step::FindDevice(FindDevice { serial: "x".into(), links: vec![], minimum_bytes: 0 });
+        let find = |serial: String| -> Step {
+            FindDevice { matches: vec![DeviceMatch::Serial(serial)], minimum_bytes: 0 }.into()
+        };
+        let step = find("x".into());
         assert!(
             plan(&Plan { steps: vec![step.clone(); MAX_STEPS], summary: String::new() }).is_ok()
         );
         assert!(plan(&Plan { steps: vec![step; MAX_STEPS + 1], summary: String::new() }).is_err());
-        let huge = Step::FindDevice(FindDevice {
-            serial: "x".repeat(5 * STEP_BYTES),
-            links: vec![],
-            minimum_bytes: 0,
-        });
+        let huge = find("x".repeat(5 * STEP_BYTES));
         assert!(plan(&Plan { steps: vec![huge], summary: String::new() }).is_err());
     }
 

@@ -74,4 +74,6 @@ pub struct InstanceDescription {
     pub metadata: String,
     /// The folder that stands for its `/dev/disk/by-id`.
     pub by_id: PathBuf,
+    /// The folder that stands for its `/sys`: the kernel's own, and the serials of its disks.
+    pub sysfs: PathBuf,
 }

@@ -1,6 +1,9 @@
 //! What a node sees of its disks: an image file per disk, one loop device per attached disk, and a
 //! by-id link per attachment, below the instance's own folder. A disk that several instances have
 //! is one block device, as it is one disk.
+//!
+//! Loop devices have no serial, and a disk of the cloud has: each instance gets a sysfs of its own,
+//! which is the kernel's but for the serials.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -36,6 +39,11 @@ impl Devices {
     /// `DIR/<instance>/dev/disk/by-id`.
     pub(crate) fn by_id(&self, instance: &str) -> PathBuf {
         self.directory.join(instance).join("dev/disk/by-id")
+    }
+
+    /// `DIR/<instance>/sys`.
+    pub(crate) fn sysfs(&self, instance: &str) -> PathBuf {
+        self.directory.join(instance).join("sys")
     }
 
     /// Makes an empty image, or a copy of another.
@@ -100,6 +108,7 @@ impl Devices {
             return Ok(());
         }
         let device = loops::attach(&self.image(id))?;
+        self.report_serial(&device, serial(id), instance)?;
         for link in self.links(id, instance) {
             if fs::read_link(&link).is_ok_and(|target| target == device) {
                 continue;
@@ -118,6 +127,7 @@ impl Devices {
         for link in self.links(id, instance) {
             remove_file(&link)?;
         }
+        self.withdraw_serials(instance, |reported| reported == serial(id))?;
         if last && self.mode == Mode::Loop && self.image(id).exists() {
             Ok(loops::detach(&self.image(id))?)
         } else {
@@ -136,8 +146,9 @@ impl Devices {
         Ok(())
     }
 
-    /// Removes all by-id links of an instance.
+    /// Removes all by-id links of an instance, and all serials.
     pub(crate) fn remove_links(&self, instance: &str) -> Result<(), RegionError> {
+        self.withdraw_serials(instance, |_| true)?;
         let folder = self.by_id(instance);
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -146,6 +157,38 @@ impl Devices {
                 if self.link_into_dev_disk {
                     remove_file(&Path::new("/dev/disk/by-id").join(name))?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn report_serial(
+        &self,
+        device: &Path,
+        serial: &str,
+        instance: &str,
+    ) -> Result<(), RegionError> {
+        let sysfs = self.sysfs(instance);
+        let block = sysfs.join("block").join(device.file_name().unwrap_or_default());
+        fs::create_dir_all(&block).map_err(at("create", &block))?;
+        let numbers = sysfs.join("dev");
+        if !numbers.is_symlink() {
+            std::os::unix::fs::symlink("/sys/dev", &numbers).map_err(at("link", &numbers))?;
+        }
+        let file = block.join("serial");
+        fs::write(&file, serial).map_err(at("write", &file))
+    }
+
+    fn withdraw_serials(
+        &self,
+        instance: &str,
+        is_gone: impl Fn(&str) -> bool,
+    ) -> Result<(), RegionError> {
+        let block = self.sysfs(instance).join("block");
+        for entry in fs::read_dir(&block).into_iter().flatten().flatten() {
+            let file = entry.path().join("serial");
+            if fs::read_to_string(&file).is_ok_and(|serial| is_gone(&serial)) {
+                remove_file(&file)?;
             }
         }
         Ok(())

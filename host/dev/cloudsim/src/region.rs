@@ -313,6 +313,7 @@ impl Sockets {
                 config: directory.join(&instance.id).join("wharf.toml"),
                 metadata: metadata.clone(),
                 by_id: world.devices.by_id(&instance.id),
+                sysfs: world.devices.sysfs(&instance.id),
             }
         });
         let scheme = if self.tls.is_some() { "https" } else { "http" };

@@ -164,6 +164,7 @@ impl Bed {
                 String::new(),
                 folder.path().join("manager"),
                 PathBuf::new(),
+                PathBuf::new(),
             ),
             region: Some(region),
             parts,
@@ -195,6 +196,7 @@ impl Bed {
                 first.id.clone(),
                 self.folder.path().join("manager"),
                 first.by_id.clone(),
+                first.sysfs.clone(),
             );
             self.manager.equip(&config::write(&rights, first, &self.manager))?;
             template::fill(&self.manager, &self.parts)?;
@@ -205,6 +207,7 @@ impl Bed {
                 id.clone(),
                 self.folder.path().join(name),
                 instance.by_id.clone(),
+                instance.sysfs.clone(),
             );
             machine.equip(&config::write(&rights, instance, &machine))?;
             machine.take_store(&self.manager.store())?;

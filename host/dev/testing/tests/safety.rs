@@ -110,17 +110,19 @@ fn invariant_2_a_device_is_never_guessed() {
         csi.provision("pvc-other", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
     csi.attach(&mut volume, node).unwrap();
     csi.attach(&mut other, node).unwrap();
-    // Two new devices are there, and nothing says which is which.
+    // Two new devices are there, and only a link says which is which.
     let link = cluster.link_of(0, &volume.handle);
-    let device = fs::read_link(&link).unwrap();
-    fs::remove_file(&link).unwrap();
+    let reported = cluster.serial_of(0, &fs::read_link(&link).unwrap());
+    let serial = fs::read(&reported).unwrap();
+    fs::remove_file(&reported).unwrap();
     let error = csi.once().stage(&volume, node).unwrap_err();
     assert!(
         error.to_string().contains(volume.handle.trim_start_matches("d-")),
         "the serial is named: {error}"
     );
     assert_eq!(cluster.bed.mounts(), []);
-    symlink(device, &link).unwrap();
+    fs::remove_file(&link).unwrap();
+    fs::write(&reported, serial).unwrap();
     csi.stage(&volume, node).unwrap();
     for volume in [&volume, &other] {
         csi.end_pod(volume, node, "pod").unwrap();

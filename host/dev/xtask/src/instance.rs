@@ -115,6 +115,7 @@ sockets = {sockets}
 
 [node]
 device-links = {by_id}
+sysfs = {sysfs}
 
 [endpoint.ecs]
 url = {ecs}
@@ -151,6 +152,7 @@ config = {{ region = {region}, cluster-id = "wharf" }}
         kubelet_root = quoted(&kubelet_root.to_string_lossy()),
         sockets = path("sockets"),
         by_id = quoted(&instance.by_id.to_string_lossy()),
+        sysfs = quoted(&instance.sysfs.to_string_lossy()),
         ecs = quoted(&region.endpoints.ecs),
         ca = region
             .ca
@@ -225,6 +227,7 @@ mod tests {
             config: Path::new(folder).join("wharf.toml"),
             metadata: "http://127.0.0.1:4".into(),
             by_id: Path::new(folder).join("dev/disk/by-id"),
+            sysfs: Path::new(folder).join("sys"),
         };
         let region = RegionDescription {
             region: "cn-wharf-1".into(),

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wharf_core::Error;
-use wharf_core::plan::{FindDevice, Mount, MountSource, Plan, Step};
+use wharf_core::plan::{
+    DeviceMatch, FindDevice, Format, Grow, MountDevice, MountNfs, MountPlace, MountStaged, Plan,
+    Step,
+};
 use wharf_core::ports::{Backend, Call};
 use wharf_core::types::{
     AccessType, Answer, AttachRequest, Attached, Capability, CreateRequest, Description,
@@ -182,31 +185,28 @@ impl Backend for Cloud {
         let fs_type = fs_type(&request.capability);
         let mut steps = vec![find(&request.publish_context, 0)?];
         if !read_only {
-            steps.push(Step::Format { fs_type: fs_type.clone(), arguments: vec![] });
+            steps.push(Format { fs_type: fs_type.clone(), arguments: vec![] }.into());
         }
-        steps.push(Step::Mount(Mount {
-            source: MountSource::Device,
-            fs_type,
-            flags: vec![],
-            read_only,
-        }));
+        steps.push(MountDevice { fs_type, flags: vec![], read_only }.into());
         Ok(plan(steps))
     }
 
     fn plan_publish(&self, _: &Call, request: &PublishRequest) -> Result<Plan, Error> {
         self.enter("plan-publish")?;
-        let source = match request.volume.as_str().strip_prefix("share:") {
-            Some(server) => {
-                MountSource::Nfs { server: server.to_owned(), path: "/".into(), options: vec![] }
+        let read_only = request.read_only;
+        let step = match request.volume.as_str().strip_prefix("share:") {
+            Some(server) => MountNfs {
+                server: server.to_owned(),
+                path: "/".into(),
+                options: vec![],
+                read_only,
+                place: MountPlace::Target,
+                make_path: None,
             }
-            None => MountSource::Staged,
+            .into(),
+            None => MountStaged { flags: vec![], read_only }.into(),
         };
-        Ok(plan(vec![Step::Mount(Mount {
-            source,
-            fs_type: String::new(),
-            flags: vec![],
-            read_only: request.read_only,
-        })]))
+        Ok(plan(vec![step]))
     }
 
     fn plan_expand(&self, _: &Call, request: &NodeExpandRequest) -> Result<Plan, Error> {
@@ -214,7 +214,7 @@ impl Backend for Cloud {
         let context = vec![(SERIAL.to_owned(), serial(&request.volume))];
         Ok(plan(vec![
             find(&context, request.required_bytes)?,
-            Step::Grow { fs_type: String::new() },
+            Grow { fs_type: String::new() }.into(),
         ]))
     }
 
@@ -261,7 +261,8 @@ fn find(publish_context: &Parameters, minimum_bytes: u64) -> Result<Step, Error>
         .iter()
         .find(|(key, _)| key == SERIAL)
         .ok_or_else(|| Error::precondition("the serial of the disk is not known"))?;
-    Ok(Step::FindDevice(FindDevice { serial: serial.clone(), links: vec![], minimum_bytes }))
+    let matches = vec![DeviceMatch::Serial(serial.clone())];
+    Ok(FindDevice { matches, minimum_bytes }.into())
 }
 
 fn plan(steps: Vec<Step>) -> Plan {

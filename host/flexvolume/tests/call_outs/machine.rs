@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use wharf_core::plan::{FindDevice, MountSource, Plan, Step};
+use wharf_core::plan::{FindDevice, Plan, Step};
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{self, Call, Node, NodeGuard, RemovePath, StageRecord, Usage};
 use wharf_core::types::VolumeId;
@@ -43,7 +43,8 @@ impl Machine {
     }
 
     fn find(&self, find: &FindDevice) -> Result<String, Error> {
-        let disk = find.serial.strip_prefix("serial-of-").unwrap_or_default();
+        let serial = find.serial().unwrap_or_default();
+        let disk = serial.strip_prefix("serial-of-").unwrap_or_default();
         let cloud = self.cloud.state();
         let is_here = cloud.holders.get(disk).is_some_and(|holders| holders.contains(THIS_NODE));
         if is_here && cloud.sizes.get(disk).is_some_and(|size| *size >= find.minimum_bytes) {
@@ -52,7 +53,7 @@ impl Machine {
         Err(Error::new(
             ErrorKind::DeadlineExceeded,
             Blame::Host,
-            format!("no device has the serial {}", find.serial),
+            format!("no device has the serial {serial}"),
         ))
     }
 }
@@ -130,24 +131,25 @@ impl Node for Machine {
             }
             match step {
                 Step::FindDevice(find) => disk = Some(self.find(find)?),
-                Step::Format { fs_type, .. } => drop(
+                Step::Format(format) => drop(
                     self.state()
                         .formatted
                         .entry(disk.clone().unwrap())
-                        .or_insert_with(|| fs_type.clone()),
+                        .or_insert_with(|| format.fs_type.clone()),
                 ),
-                Step::Mount(mount) => {
-                    let what = match &mount.source {
-                        MountSource::Device => disk.clone().unwrap(),
-                        MountSource::Staged => mounts[staged.unwrap()].what.clone(),
-                        MountSource::Nfs { server, .. } => format!("nfs {server}"),
-                        other => unreachable!("{other:?}"),
-                    };
-                    mounts
-                        .entry(destination.to_owned())
-                        .or_insert(Mounted { what, read_only: mount.read_only });
+                Step::MountDevice(mount) => {
+                    let what = disk.clone().unwrap();
+                    mount_once(&mut mounts, destination, what, mount.read_only);
                 }
-                Step::Grow { .. } => {
+                Step::MountStaged(mount) => {
+                    let what = mounts[staged.unwrap()].what.clone();
+                    mount_once(&mut mounts, destination, what, mount.read_only);
+                }
+                Step::MountNfs(mount) => {
+                    let what = format!("nfs {}", mount.server);
+                    mount_once(&mut mounts, destination, what, mount.read_only);
+                }
+                Step::Grow(_) => {
                     assert!(mounts.contains_key(destination), "what grows is mounted")
                 }
                 other => unreachable!("{other:?}"),
@@ -179,4 +181,13 @@ impl Node for Machine {
             path.strip_prefix("/dev").map(|disk| disk.to_string_lossy().into_owned()).unwrap();
         Ok(self.cloud.state().sizes.get(&disk).copied())
     }
+}
+
+fn mount_once(
+    mounts: &mut BTreeMap<PathBuf, Mounted>,
+    destination: &Path,
+    what: String,
+    read_only: bool,
+) {
+    mounts.entry(destination.to_owned()).or_insert(Mounted { what, read_only });
 }

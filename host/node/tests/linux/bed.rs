@@ -1,4 +1,4 @@
-//! A folder that stands for kubelet's, loop devices that stand for disks, and the certainty that
+//! A directory that stands for kubelet's, loop devices that stand for disks, and the certainty that
 //! both are gone afterwards.
 
 use std::cell::RefCell;
@@ -8,7 +8,11 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use wharf_core::plan::{FindDevice, GrantedDirectory, Mount, MountSource, Plan, Step};
+use wharf_core::plan::{
+    BlockDevice, Check, DeviceMatch, DirectoryBase, DirectoryPath, FindDevice, Format,
+    GrantedDirectory, Grow, MakeDirectory, MountDevice, MountDirectory, MountStaged, Plan,
+    SetBlockQueue, Step,
+};
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{Call, Node};
 use wharf_core::{Error, ErrorKind};
@@ -16,7 +20,7 @@ use wharf_node::{LinuxNode, NodeOptions};
 
 /// Everything below is taken away when this is dropped, also by a panic.
 pub struct Bed {
-    folder: TempDir,
+    directory: TempDir,
     loops: RefCell<Vec<PathBuf>>,
     pub options: NodeOptions,
 }
@@ -28,30 +32,35 @@ impl Bed {
             eprintln!("skipped: loop devices and mounts need root");
             return None;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().canonicalize().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
         for name in ["kubelet", "links", "state", "images", "granted"] {
             std::fs::create_dir(root.join(name)).unwrap();
         }
+        // The kernel's own, but for the serials that loop devices do not have.
+        std::fs::create_dir_all(root.join("sys/block")).unwrap();
+        symlink("/sys/dev", root.join("sys/dev")).unwrap();
         let options = NodeOptions {
+            sysfs: root.join("sys"),
             state_directory: root.join("state"),
             device_links: root.join("links"),
+            device_paths: root.join("paths"),
             roots: vec![root.join("kubelet")],
             device_wait: Duration::ZERO,
             ..NodeOptions::default()
         };
-        Some(Self { folder, loops: RefCell::default(), options })
+        Some(Self { directory, loops: RefCell::default(), options })
     }
 
     pub fn root(&self) -> PathBuf {
-        self.folder.path().canonicalize().unwrap()
+        self.directory.path().canonicalize().unwrap()
     }
 
     pub fn node(&self) -> LinuxNode {
         LinuxNode::new(self.options.clone())
     }
 
-    /// A path under kubelet's folder.
+    /// A path under kubelet's directory.
     pub fn path(&self, relative: &str) -> PathBuf {
         self.root().join("kubelet").join(relative)
     }
@@ -83,13 +92,23 @@ impl Bed {
             })
             .expect("a free loop device");
         self.loops.borrow_mut().push(device.clone());
+        self.give_serial(&device, serial);
         let link = self.root().join("links").join(format!("virtio-{serial}"));
         let _ = std::fs::remove_file(&link);
         symlink(&device, link).unwrap();
         device
     }
 
+    /// What the device reports from now on; empty: it has none.
+    pub fn give_serial(&self, device: &Path, serial: &str) {
+        let directory = self.root().join("sys/block").join(device.file_name().unwrap());
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("serial"), serial).unwrap();
+    }
+
     pub fn detach(&self, device: &Path) {
+        let reported = self.root().join("sys/block").join(device.file_name().unwrap());
+        let _ = std::fs::remove_dir_all(reported);
         self.loops.borrow_mut().retain(|other| other != device);
         sh(&format!("losetup --detach {}", device.display()));
     }
@@ -136,7 +155,7 @@ impl Bed {
                 .map(str::to_owned)
                 .to_vec(),
             directories: [("data".to_owned(), self.root().join("granted"))].into(),
-            helpers: [].into(),
+            ..NodePolicy::default()
         }
     }
 
@@ -146,11 +165,11 @@ impl Bed {
         mountinfo().lines().filter(|line| line.contains(&root)).map(str::to_owned).collect()
     }
 
-    /// Everything under a folder of the bed, with kinds.
-    pub fn tree(&self, folder: &str) -> Vec<String> {
+    /// Everything under a directory of the bed, with kinds.
+    pub fn tree(&self, directory: &str) -> Vec<String> {
         let listed = sh(&format!(
             "cd {} && find . -printf '%p %y %m %U %G\\n' | sort",
-            self.root().join(folder).display()
+            self.root().join(directory).display()
         ));
         String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect()
     }
@@ -207,11 +226,12 @@ pub fn find(serial: &str) -> Step {
 }
 
 pub fn find_sized(serial: &str, minimum_bytes: u64) -> Step {
-    Step::FindDevice(FindDevice {
-        serial: serial.into(),
-        links: vec![format!("virtio-{serial}")],
-        minimum_bytes,
-    })
+    let link = format!("virtio-{serial}");
+    find_by(vec![DeviceMatch::Serial(serial.into()), DeviceMatch::ById(link)], minimum_bytes)
+}
+
+pub fn find_by(matches: Vec<DeviceMatch>, minimum_bytes: u64) -> Step {
+    FindDevice { matches, minimum_bytes }.into()
 }
 
 pub fn format(fs_type: &str) -> Step {
@@ -219,53 +239,50 @@ pub fn format(fs_type: &str) -> Step {
 }
 
 pub fn format_with(fs_type: &str, arguments: &[&str]) -> Step {
-    Step::Format {
+    Format {
         fs_type: fs_type.into(),
         arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
     }
+    .into()
 }
 
 pub fn check(fs_type: &str) -> Step {
-    Step::Check { fs_type: fs_type.into() }
+    Check { fs_type: fs_type.into() }.into()
 }
 
 pub fn grow(fs_type: &str) -> Step {
-    Step::Grow { fs_type: fs_type.into() }
+    Grow { fs_type: fs_type.into() }.into()
 }
 
 pub fn mount(fs_type: &str, flags: &[&str], read_only: bool) -> Step {
-    Step::Mount(Mount {
-        source: MountSource::Device,
+    MountDevice {
         fs_type: fs_type.into(),
         flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
         read_only,
-    })
+    }
+    .into()
 }
 
 pub fn bind(read_only: bool) -> Step {
-    Step::Mount(Mount {
-        source: MountSource::Staged,
-        fs_type: String::new(),
-        flags: vec![],
-        read_only,
-    })
-}
-
-pub fn granted(path: &str) -> GrantedDirectory {
-    GrantedDirectory { root: "data".into(), path: path.into() }
+    MountStaged { flags: vec![], read_only }.into()
 }
 
 pub fn directory(path: &str) -> Step {
-    Step::Mount(Mount {
-        source: MountSource::Directory(granted(path)),
-        fs_type: String::new(),
-        flags: vec![],
-        read_only: false,
-    })
+    let at = GrantedDirectory { root: "data".into(), path: path.into() };
+    MountDirectory { at, flags: vec![], read_only: false }.into()
+}
+
+pub fn make(path: &str, mode: u32, uid: Option<u32>, gid: Option<u32>) -> Step {
+    let at = DirectoryPath { base: DirectoryBase::Granted("data".into()), path: path.into() };
+    MakeDirectory { at, mode, uid, gid }.into()
+}
+
+pub fn set_queue(key: &str, value: &str) -> Step {
+    SetBlockQueue { key: key.into(), value: value.into() }.into()
 }
 
 pub fn block(read_only: bool) -> Step {
-    Step::BlockDevice { read_only }
+    BlockDevice { read_only }.into()
 }
 
 /// What a backend's stage plan looks like.

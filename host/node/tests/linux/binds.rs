@@ -1,12 +1,11 @@
-//! Publishing: binds of what is staged, of granted folders, and raw devices.
+//! Publishing: binds of what is staged, of granted directories, and raw devices.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 
 use wharf_core::ErrorKind;
-use wharf_core::plan::Step;
 use wharf_core::ports::{Node, RemovePath};
 
-use crate::bed::{Bed, assert_kind, bind, block, directory, find, forever, granted, stage};
+use crate::bed::{self, Bed, assert_kind, bind, block, directory, find, forever, stage};
 
 fn staged(bed: &Bed) {
     bed.disk("s1", 64);
@@ -97,8 +96,7 @@ fn another_volume_at_the_target_is_left_alone() {
 #[test]
 fn granted_folders_are_made_with_owner_and_mode_and_shown() {
     let Some(bed) = Bed::new() else { return };
-    let make =
-        |mode| Step::MakeDirectory { at: granted("a/b"), mode, uid: Some(1000), gid: Some(1001) };
+    let make = |mode| bed::make("a/b", mode, Some(1000), Some(1001));
     for _ in 0..2 {
         bed.run(vec![make(0o2775), directory("a/b")], "pods/a").unwrap();
     }
@@ -117,7 +115,7 @@ fn nothing_outside_of_a_granted_folder_is_made_or_shown() {
     let outside = bed.root().join("images");
     symlink(&outside, bed.root().join("granted/link")).unwrap();
     for path in ["../images/x", "/etc", "a/../../images", "link/x", "link"] {
-        let make = Step::MakeDirectory { at: granted(path), mode: 0o755, uid: None, gid: None };
+        let make = bed::make(path, 0o755, None, None);
         assert!(bed.run(vec![make], "pods/a").is_err(), "{path}");
         assert!(bed.run(vec![directory(path)], "pods/a").is_err(), "{path}");
     }
@@ -153,9 +151,9 @@ fn a_raw_device_is_put_on_a_file_and_taken_away_with_it() {
 fn a_raw_device_is_not_put_on_a_folder_or_on_a_link() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 64);
-    std::fs::create_dir(bed.path("folder")).unwrap();
+    std::fs::create_dir(bed.path("directory")).unwrap();
     assert_kind(
-        bed.run(vec![find("s1"), block(false)], "folder"),
+        bed.run(vec![find("s1"), block(false)], "directory"),
         ErrorKind::FailedPrecondition,
         "not a file",
     );

@@ -1,41 +1,47 @@
 //! Finding devices, and never guessing one.
 
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use wharf_core::ErrorKind;
-use wharf_core::plan::{FindDevice, Plan, Step};
+use wharf_core::plan::{DeviceMatch, Plan};
 use wharf_core::ports::{Call, Node};
+use wharf_core::{Error, ErrorKind};
 
-use crate::bed::{Bed, assert_kind, find, find_sized, forever};
+use crate::bed::{Bed, assert_kind, find, find_by, find_sized, forever};
 
-/// A bed whose sysfs is a folder, so that loop devices can have serials.
-fn with_sysfs() -> Option<Bed> {
-    let mut bed = Bed::new()?;
-    bed.options.sysfs = bed.root().join("sys");
-    std::fs::create_dir_all(bed.options.sysfs.join("block")).unwrap();
-    Some(bed)
-}
-
-fn set_serial(bed: &Bed, device: &Path, file: &str, serial: &str) {
-    let path = bed.options.sysfs.join("block").join(device.file_name().unwrap()).join(file);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, serial).unwrap();
+fn reported(bed: &Bed, device: &Path) -> PathBuf {
+    bed.options.sysfs.join("block").join(device.file_name().unwrap())
 }
 
 fn unlink(bed: &Bed, serial: &str) {
     std::fs::remove_file(bed.root().join("links").join(format!("virtio-{serial}"))).unwrap();
 }
 
+fn look(bed: &Bed, matches: Vec<DeviceMatch>) -> Result<Option<PathBuf>, Error> {
+    bed.run(vec![find_by(matches, 0)], "d")
+}
+
+fn by_id(link: &str) -> DeviceMatch {
+    DeviceMatch::ById(link.into())
+}
+
+fn serial(serial: &str) -> DeviceMatch {
+    DeviceMatch::Serial(serial.into())
+}
+
 #[test]
-fn a_device_without_a_link_is_found_by_exactly_its_serial() {
-    let Some(bed) = with_sysfs() else { return };
-    for (serial, file) in [("s1", "serial"), ("s2", "device/serial")] {
-        let device = bed.disk(serial, 8);
-        unlink(&bed, serial);
-        set_serial(&bed, &device, file, &format!("{serial}      \n"));
-        assert_eq!(bed.run(vec![find(serial)], "d").unwrap(), Some(device));
+fn a_device_is_found_by_exactly_its_serial_with_and_without_a_link() {
+    let Some(bed) = Bed::new() else { return };
+    for (wanted, file) in [("s1", "serial"), ("s2", "device/serial")] {
+        let device = bed.disk(wanted, 8);
+        bed.give_serial(&device, "");
+        let path = reported(&bed, &device).join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("{wanted}      \n")).unwrap();
+        assert_eq!(bed.run(vec![find(wanted)], "d").unwrap(), Some(device.clone()));
+        unlink(&bed, wanted);
+        assert_eq!(bed.run(vec![find(wanted)], "d").unwrap(), Some(device));
     }
     for wrong in ["s", "s11", "S1", " s1"] {
         assert_kind(bed.run(vec![find(wrong)], "d"), ErrorKind::Unavailable, "no device");
@@ -44,31 +50,82 @@ fn a_device_without_a_link_is_found_by_exactly_its_serial() {
 
 #[test]
 fn a_link_to_a_device_with_another_serial_is_not_followed() {
-    let Some(bed) = with_sysfs() else { return };
+    let Some(bed) = Bed::new() else { return };
     let device = bed.disk("s1", 8);
-    set_serial(&bed, &device, "serial", "s9");
+    bed.give_serial(&device, "s9");
     assert_kind(bed.run(vec![find("s1")], "d"), ErrorKind::Unavailable, "out of date");
     let right = bed.disk("s2", 8);
     unlink(&bed, "s2");
-    set_serial(&bed, &right, "serial", "s1");
+    bed.give_serial(&right, "s1");
     assert_eq!(bed.run(vec![find("s1")], "d").unwrap(), Some(right));
 }
 
 #[test]
-fn two_devices_that_claim_one_serial_are_both_refused() {
-    let Some(bed) = with_sysfs() else { return };
-    for name in ["s1", "s2"] {
-        let device = bed.disk(name, 8);
-        set_serial(&bed, &device, "serial", "s1");
+fn a_serial_that_cannot_be_read_is_not_found_whatever_the_links_say() {
+    let Some(bed) = Bed::new() else { return };
+    let device = bed.disk("s1", 8);
+    bed.give_serial(&device, "");
+    std::fs::create_dir(bed.root().join("paths")).unwrap();
+    symlink(&device, bed.root().join("paths/pci-1")).unwrap();
+    std::fs::write(reported(&bed, &device).join("wwid"), "eui.1").unwrap();
+    for other in
+        [by_id("virtio-s1"), DeviceMatch::ByPath("pci-1".into()), DeviceMatch::Wwn("eui.1".into())]
+    {
+        for matches in [vec![serial("s1"), other.clone()], vec![other, serial("s1")]] {
+            assert_kind(look(&bed, matches), ErrorKind::Unavailable, "serial");
+        }
     }
+    let error = look(&bed, vec![serial("s1"), by_id("virtio-s1")]).unwrap_err();
+    assert!(error.message.contains("no serial that can be read"), "{error}");
+    std::fs::remove_dir_all(reported(&bed, &device)).unwrap();
+    assert!(bed.run(vec![find("s1")], "d").is_err());
+    bed.give_serial(&device, "s1");
+    assert_eq!(bed.run(vec![find("s1")], "d").unwrap(), Some(device));
+}
+
+#[test]
+fn without_a_serial_links_names_and_unit_numbers_identify_a_device() {
+    let Some(bed) = Bed::new() else { return };
+    let (device, other) = (bed.disk("s1", 8), bed.disk("s2", 8));
+    std::fs::create_dir(bed.root().join("paths")).unwrap();
+    symlink(&device, bed.root().join("paths/pci-1")).unwrap();
+    std::fs::write(reported(&bed, &device).join("wwid"), "eui.1\n").unwrap();
+    for (device, address) in [(&device, "3:0:0:7"), (&other, "3:0:7:1")] {
+        let scsi = bed.root().join("scsi").join(address);
+        std::fs::create_dir_all(&scsi).unwrap();
+        symlink(scsi, reported(&bed, device).join("device")).unwrap();
+    }
+    for wanted in [
+        by_id("virtio-s1"),
+        DeviceMatch::ByPath("pci-1".into()),
+        DeviceMatch::Wwn("eui.1".into()),
+        DeviceMatch::Lun(7),
+    ] {
+        assert_eq!(look(&bed, vec![wanted]).unwrap().as_ref(), Some(&device));
+    }
+    for wanted in [
+        by_id("virtio-s3"),
+        DeviceMatch::ByPath("virtio-s1".into()),
+        DeviceMatch::Wwn("eui.2".into()),
+        DeviceMatch::Lun(0),
+    ] {
+        assert_kind(look(&bed, vec![wanted]), ErrorKind::Unavailable, "no device");
+    }
+    assert_kind(
+        look(&bed, vec![by_id("virtio-s1"), DeviceMatch::Lun(1)]),
+        ErrorKind::FailedPrecondition,
+        "all claim",
+    );
+}
+
+#[test]
+fn two_devices_that_claim_one_serial_are_both_refused() {
+    let Some(bed) = Bed::new() else { return };
+    bed.disk("s1", 8);
+    let other = bed.disk("s2", 8);
+    bed.give_serial(&other, "s1");
     assert_kind(bed.run(vec![find("s1")], "d"), ErrorKind::FailedPrecondition, "all claim");
-    let hidden = bed
-        .options
-        .sysfs
-        .join("block")
-        .join(bed.root().join("links/virtio-s2").read_link().unwrap().file_name().unwrap())
-        .join("hidden");
-    std::fs::write(hidden, "1\n").unwrap();
+    std::fs::write(reported(&bed, &other).join("hidden"), "1\n").unwrap();
     assert!(
         bed.run(vec![find("s1")], "d").is_ok(),
         "one path of a multipath disk is no second disk"
@@ -80,13 +137,8 @@ fn two_links_that_lead_to_different_devices_are_refused() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 8);
     bed.disk("s2", 8);
-    let both = FindDevice {
-        serial: "s1".into(),
-        links: vec!["virtio-s1".into(), "virtio-s2".into()],
-        minimum_bytes: 0,
-    };
     assert_kind(
-        bed.run(vec![Step::FindDevice(both)], "d"),
+        look(&bed, vec![by_id("virtio-s1"), by_id("virtio-s2")]),
         ErrorKind::FailedPrecondition,
         "all claim",
     );
@@ -99,36 +151,32 @@ fn links_to_anything_but_a_block_device_are_refused() {
         let link = bed.root().join("links/virtio-s1");
         symlink(target, &link).unwrap();
         assert_kind(
-            bed.run(vec![find("s1")], "d"),
+            look(&bed, vec![by_id("virtio-s1")]),
             ErrorKind::FailedPrecondition,
             "not a block device",
         );
         std::fs::remove_file(link).unwrap();
     }
     symlink("/dev/does-not-exist", bed.root().join("links/virtio-s1")).unwrap();
-    assert_kind(bed.run(vec![find("s1")], "d"), ErrorKind::Unavailable, "no device");
+    assert_kind(look(&bed, vec![by_id("virtio-s1")]), ErrorKind::Unavailable, "no device");
 }
 
 #[test]
 fn a_link_name_is_never_a_path_and_something_must_be_looked_for() {
     let Some(bed) = Bed::new() else { return };
-    let look = |serial: &str, links: &[&str]| {
-        let wanted = FindDevice {
-            serial: serial.into(),
-            links: links.iter().map(|link| (*link).to_owned()).collect(),
-            minimum_bytes: 0,
-        };
-        bed.run(vec![Step::FindDevice(wanted)], "d")
-    };
-    for (serial, links) in [
-        ("", &[][..]),
-        (" ", &[]),
-        ("s", &["../loop0"]),
-        ("s", &["/dev/vda"]),
-        ("s", &[".."]),
-        ("s", &[""]),
+    for matches in [
+        vec![],
+        vec![serial("")],
+        vec![serial(" ")],
+        vec![DeviceMatch::Wwn(String::new())],
+        vec![serial("s"), by_id("../loop0")],
+        vec![serial("s"), by_id("/dev/vda")],
+        vec![serial("s"), DeviceMatch::ByPath("..".into())],
+        vec![serial("s"), by_id("")],
+        vec![DeviceMatch::Lun(1); 17],
+        vec![serial(&"s".repeat(257))],
     ] {
-        assert_kind(look(serial, links), ErrorKind::InvalidArgument, "");
+        assert_kind(look(&bed, matches), ErrorKind::InvalidArgument, "");
     }
 }
 
@@ -137,13 +185,13 @@ fn a_device_that_comes_later_is_waited_for() {
     let Some(mut bed) = Bed::new() else { return };
     bed.options.device_wait = Duration::from_secs(60);
     let device = bed.disk("s1", 8);
-    let (link, away) = (bed.root().join("links/virtio-s1"), bed.root().join("away"));
-    std::fs::rename(&link, &away).unwrap();
+    let (here, away) = (reported(&bed, &device), bed.root().join("away"));
+    std::fs::rename(&here, &away).unwrap();
     let (node, policy) = (bed.node(), bed.policy());
     let plan = Plan { steps: vec![find("s1")], summary: String::new() };
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| node.find_device(&forever(), &plan, &policy));
-        std::fs::rename(&away, &link).unwrap();
+        std::fs::rename(&away, &here).unwrap();
         assert_eq!(waiter.join().unwrap().unwrap(), device);
     });
 }

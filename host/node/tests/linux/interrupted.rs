@@ -50,13 +50,13 @@ fn xfs_recovers_from_a_kill_at_any_moment() {
 /// A bed whose mkfs writes something and dies.
 fn with_dying_mkfs(fs_type: &str, script: &str) -> Option<Bed> {
     let mut bed = Bed::new()?;
-    let folder = bed.root().join("programs");
-    std::fs::create_dir(&folder).unwrap();
-    let program = folder.join(format!("mkfs.{fs_type}"));
+    let directory = bed.root().join("programs");
+    std::fs::create_dir(&directory).unwrap();
+    let program = directory.join(format!("mkfs.{fs_type}"));
     std::fs::write(&program, format!("#!/bin/sh\nfor D in \"$@\"; do :; done\n{script}\n"))
         .unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    bed.options.program_path.insert(0, folder);
+    bed.options.program_path.insert(0, directory);
     Some(bed)
 }
 

@@ -156,22 +156,6 @@ fn a_plan_with_one_bad_step_does_nothing_at_all() {
         let steps = good().into_iter().chain([bad]).collect();
         assert_kind(bed.run(steps, "d1"), kind, "");
     }
-    let nfs = wharf_core::plan::MountSource::Nfs {
-        server: "s".into(),
-        path: "/".into(),
-        options: vec![],
-    };
-    let nfs = wharf_core::plan::Step::Mount(wharf_core::plan::Mount {
-        source: nfs,
-        fs_type: String::new(),
-        flags: vec![],
-        read_only: false,
-    });
-    assert_kind(
-        bed.run(good().into_iter().chain([nfs]).collect(), "d1"),
-        ErrorKind::Unsupported,
-        "NFS",
-    );
     assert_eq!(said(&sh(&format!("blkid -p {} || true", device.display()))), "");
     assert!(bed.mounts().is_empty());
 }

@@ -4,12 +4,12 @@ use wharf_core::plan::Step;
 use wharf_core::ports::{Node, RemovePath};
 
 use crate::bed::{
-    Bed, bind, block, directory, find, forever, format, granted, mount, said, sh, stage,
+    self, Bed, bind, block, directory, find, forever, format, mount, said, set_queue, sh, stage,
 };
 
 /// Granted and well-formed, and fails all the same.
 fn impossible() -> Step {
-    Step::SetBlockQueue { key: "no_such_setting".into(), value: "1".into() }
+    set_queue("no_such_setting", "1")
 }
 
 /// Runs `steps` with a failure at each position; then without, twice.
@@ -36,7 +36,7 @@ fn leaves_no_trace(bed: &Bed, steps: &[Step], destination: &str, staged: Option<
 }
 
 #[test]
-fn a_stage_that_fails_anywhere_leaves_no_mount_and_no_folder() {
+fn a_stage_that_fails_anywhere_leaves_no_mount_and_no_directory() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 64);
     leaves_no_trace(&bed, &stage("s1", "ext4"), "plugins/d1/globalmount", None);
@@ -63,12 +63,7 @@ fn folders_that_were_there_before_get_their_owner_and_mode_back() {
     bed.disk("s1", 64);
     std::fs::create_dir(bed.root().join("granted/old")).unwrap();
     std::fs::create_dir_all(bed.path("pods/a")).unwrap();
-    let make = |path: &str| Step::MakeDirectory {
-        at: granted(path),
-        mode: 0o1777,
-        uid: Some(7),
-        gid: Some(8),
-    };
+    let make = |path: &str| bed::make(path, 0o1777, Some(7), Some(8));
     leaves_no_trace(
         &bed,
         &[make("old"), make("new/er"), directory("old"), find("s1")],
@@ -88,7 +83,7 @@ fn queue_settings_get_their_old_value_back() {
         )))
     };
     let before = read();
-    let set = Step::SetBlockQueue { key: "read_ahead_kb".into(), value: "512".into() };
+    let set = set_queue("read_ahead_kb", "512");
     bed.run(vec![find("s1"), set.clone(), impossible()], "d1").unwrap_err();
     assert_eq!(read(), before);
     for _ in 0..2 {
@@ -108,21 +103,13 @@ fn a_setting_that_the_kernel_rounds_is_an_error_and_is_put_back() {
         )))
     };
     let before = read();
-    let error = bed
-        .run(
-            vec![
-                find("s1"),
-                Step::SetBlockQueue { key: "read_ahead_kb".into(), value: "513".into() },
-            ],
-            "d1",
-        )
-        .unwrap_err();
+    let error = bed.run(vec![find("s1"), set_queue("read_ahead_kb", "513")], "d1").unwrap_err();
     assert!(error.message.contains("the kernel made it `512`"), "{error}");
     assert_eq!(read(), before);
 }
 
 #[test]
-fn a_mount_that_the_kernel_refuses_leaves_no_folder() {
+fn a_mount_that_the_kernel_refuses_leaves_no_directory() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 64);
     bed.run(vec![find("s1"), format("ext4")], "d1").unwrap();

@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use wharf_core::plan::{FindDevice, GrantedDirectory, Mount, MountSource, Plan, Step};
+use wharf_core::plan::{
+    BlockDevice, Check, DeviceMatch, DirectoryBase, DirectoryPath, FindDevice, Format,
+    GrantedDirectory, Grow, HelperCredential, MakeDirectory, MountDevice, MountDirectory,
+    MountFuse, MountNfs, MountPlace, MountStaged, Plan, Readiness, SetBlockQueue, Step,
+};
 use wharf_core::types::{
     Answer, Attached, Description, DriverName, Expanded, Listed, NodeDescription, NodeId,
     Observation, Pending, Translated, Validated, Volume, VolumeId, VolumeSource,
@@ -188,46 +192,55 @@ pub(crate) fn plan_from_guest(plan: node::Plan) -> Plan {
 fn step_from_guest(step: node::Step) -> Step {
     match step {
         node::Step::FindDevice(node::FindDevice { serial, links, minimum_bytes }) => {
-            Step::FindDevice(FindDevice { serial, links, minimum_bytes })
+            let serial = (!serial.is_empty()).then_some(DeviceMatch::Serial(serial));
+            let links = links.into_iter().map(DeviceMatch::ById);
+            FindDevice { matches: serial.into_iter().chain(links).collect(), minimum_bytes }.into()
         }
         node::Step::Format(node::Format { fs_type, arguments }) => {
-            Step::Format { fs_type, arguments }
+            Format { fs_type, arguments }.into()
         }
-        node::Step::Check(node::Check { fs_type }) => Step::Check { fs_type },
-        node::Step::Grow(node::Grow { fs_type }) => Step::Grow { fs_type },
-        node::Step::Mount(node::Mount { source, fs_type, flags, read_only }) => {
-            Step::Mount(Mount {
-                source: mount_source_from_guest(source),
-                fs_type,
-                flags,
-                read_only,
-            })
-        }
+        node::Step::Check(node::Check { fs_type }) => Check { fs_type }.into(),
+        node::Step::Grow(node::Grow { fs_type }) => Grow { fs_type }.into(),
+        node::Step::Mount(mount) => mount_from_guest(mount),
         node::Step::MakeDirectory(node::MakeDirectory { at, mode, uid, gid }) => {
-            Step::MakeDirectory { at: directory_from_guest(at), mode, uid, gid }
+            let node::GrantedDirectory { root, path } = at;
+            let at = DirectoryPath { base: DirectoryBase::Granted(root), path };
+            MakeDirectory { at, mode, uid, gid }.into()
         }
         node::Step::SetBlockQueue(node::SetBlockQueue { key, value }) => {
-            Step::SetBlockQueue { key, value }
+            SetBlockQueue { key, value }.into()
         }
-        node::Step::BlockDevice(node::BlockDevice { read_only }) => Step::BlockDevice { read_only },
+        node::Step::BlockDevice(node::BlockDevice { read_only }) => {
+            BlockDevice { read_only }.into()
+        }
     }
 }
 
-fn mount_source_from_guest(source: node::MountSource) -> MountSource {
+fn mount_from_guest(mount: node::Mount) -> Step {
+    let node::Mount { source, fs_type, flags, read_only } = mount;
     match source {
-        node::MountSource::Device => MountSource::Device,
-        node::MountSource::Staged => MountSource::Staged,
-        node::MountSource::Directory(at) => MountSource::Directory(directory_from_guest(at)),
-        node::MountSource::Nfs(node::NfsSource { server, path, options }) => {
-            MountSource::Nfs { server, path, options }
+        node::MountSource::Device => MountDevice { fs_type, flags, read_only }.into(),
+        node::MountSource::Staged => MountStaged { flags, read_only }.into(),
+        node::MountSource::Directory(node::GrantedDirectory { root, path }) => {
+            MountDirectory { at: GrantedDirectory { root, path }, flags, read_only }.into()
         }
-        node::MountSource::Fuse(node::FuseSource { helper, arguments, credential }) => {
-            MountSource::Fuse { helper, arguments, credential }
+        node::MountSource::Nfs(node::NfsSource { server, path, mut options }) => {
+            options.extend(flags);
+            let place = MountPlace::Target;
+            MountNfs { server, path, options, read_only, place, make_path: None }.into()
         }
+        node::MountSource::Fuse(node::FuseSource { helper, arguments, credential }) => MountFuse {
+            source: helper.clone(),
+            helper,
+            arguments,
+            credential: credential.map(|account| HelperCredential {
+                account,
+                form: String::new(),
+                values: Vec::new(),
+            }),
+            ready: Readiness::Answers,
+            read_only,
+        }
+        .into(),
     }
-}
-
-fn directory_from_guest(at: node::GrantedDirectory) -> GrantedDirectory {
-    let node::GrantedDirectory { root, path } = at;
-    GrantedDirectory { root, path }
 }

@@ -36,6 +36,7 @@ sockets = {sockets}
 
 [node]
 device-links = "{by_id}"
+sysfs = "{sysfs}"
 
 [endpoint.ecs]
 url = "{ecs}"
@@ -84,6 +85,7 @@ log-level = "{log_level}"
         kubelet = path("kubelet"),
         sockets = path("sockets"),
         by_id = instance.by_id.display(),
+        sysfs = instance.sysfs.display(),
         ecs = region.endpoints.ecs,
         metadata = instance.metadata,
         sts = region.endpoints.sts,

@@ -19,6 +19,7 @@ pub struct Machine {
     id: String,
     folder: PathBuf,
     by_id: PathBuf,
+    sysfs: PathBuf,
     server: Mutex<Option<Server>>,
 }
 
@@ -46,8 +47,14 @@ pub struct Ran {
 }
 
 impl Machine {
-    pub(super) fn new(name: &str, id: String, folder: PathBuf, by_id: PathBuf) -> Self {
-        Self { name: name.to_owned(), id, folder, by_id, server: Mutex::new(None) }
+    pub(super) fn new(
+        name: &str,
+        id: String,
+        folder: PathBuf,
+        by_id: PathBuf,
+        sysfs: PathBuf,
+    ) -> Self {
+        Self { name: name.to_owned(), id, folder, by_id, sysfs, server: Mutex::new(None) }
     }
 
     /// Its name in the cluster.
@@ -68,6 +75,11 @@ impl Machine {
     /// What stands for its `/dev/disk/by-id`.
     pub fn by_id(&self) -> &Path {
         &self.by_id
+    }
+
+    /// What stands for its `/sys`.
+    pub fn sysfs(&self) -> &Path {
+        &self.sysfs
     }
 
     /// `wharf.toml`.

@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 
 use wharf_core::Error;
-use wharf_core::plan::{FindDevice, Mount, MountSource, Plan, Step};
+use wharf_core::plan::{
+    BlockDevice, DeviceMatch, FindDevice, Format, Grow, MountDevice, MountStaged, Plan, Step,
+};
 use wharf_core::ports::{Backend, Call, Instant};
 use wharf_core::types::{
     AccessType, Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest,
@@ -220,13 +222,8 @@ impl Backend for FakeBackend {
         let mut steps = vec![find(&request.volume, 0)];
         if let AccessType::Mount { fs_type, flags } = &request.capability.access {
             let fs_type = if fs_type.is_empty() { "ext4".to_owned() } else { fs_type.clone() };
-            steps.push(Step::Format { fs_type: fs_type.clone(), arguments: Vec::new() });
-            steps.push(Step::Mount(Mount {
-                source: MountSource::Device,
-                fs_type,
-                flags: flags.clone(),
-                read_only: false,
-            }));
+            steps.push(Format { fs_type: fs_type.clone(), arguments: Vec::new() }.into());
+            steps.push(MountDevice { fs_type, flags: flags.clone(), read_only: false }.into());
         }
         Ok(plan("stage", &request.volume, steps))
     }
@@ -237,14 +234,9 @@ impl Backend for FakeBackend {
         let read_only = request.read_only || request.capability.mode.is_read_only();
         let steps = match request.capability.access {
             AccessType::Mount { .. } => {
-                vec![Step::Mount(Mount {
-                    source: MountSource::Staged,
-                    fs_type: String::new(),
-                    flags: Vec::new(),
-                    read_only,
-                })]
+                vec![MountStaged { flags: Vec::new(), read_only }.into()]
             }
-            AccessType::Block => vec![find(&request.volume, 0), Step::BlockDevice { read_only }],
+            AccessType::Block => vec![find(&request.volume, 0), BlockDevice { read_only }.into()],
         };
         Ok(plan("publish", &request.volume, steps))
     }
@@ -255,7 +247,7 @@ impl Backend for FakeBackend {
         let mut steps = vec![find(&request.volume, request.required_bytes)];
         if !matches!(&request.capability, Some(capability) if capability.access == AccessType::Block)
         {
-            steps.push(Step::Grow { fs_type: String::new() });
+            steps.push(Grow { fs_type: String::new() }.into());
         }
         Ok(plan("expand", &request.volume, steps))
     }
@@ -273,11 +265,14 @@ impl Backend for FakeBackend {
 }
 
 fn find(volume: &VolumeId, minimum_bytes: u64) -> Step {
-    Step::FindDevice(FindDevice {
-        serial: volume.to_string(),
-        links: vec![format!("virtio-{volume}")],
+    FindDevice {
+        matches: vec![
+            DeviceMatch::Serial(volume.to_string()),
+            DeviceMatch::ById(format!("virtio-{volume}")),
+        ],
         minimum_bytes,
-    })
+    }
+    .into()
 }
 
 fn plan(verb: &str, volume: &VolumeId, steps: Vec<Step>) -> Plan {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use wharf_core::Error;
-use wharf_core::plan::{FindDevice, Mount, MountSource, Step};
+use wharf_core::plan::{FindDevice, MountPlace, Step};
 use wharf_core::ports::StageRecord;
 use wharf_core::types::VolumeId;
 
@@ -46,22 +46,38 @@ impl Machine {
     ) -> Result<(), Error> {
         match step {
             Step::FindDevice(find) => *device = Some(self.find(find)),
-            Step::Format { fs_type, .. } => self.format(device.as_deref(), fs_type)?,
-            Step::Mount(mount) => self.mount(mount, device.clone(), destination, staged)?,
-            Step::BlockDevice { read_only } => {
-                self.put(destination, found(device.as_deref())?.to_owned(), *read_only)
+            Step::Format(format) => self.format(device.as_deref(), &format.fs_type)?,
+            Step::MountDevice(mount) => {
+                let device = found(device.as_deref())?.to_owned();
+                self.mount(destination, Some(device), mount.read_only);
             }
-            Step::Check { .. } | Step::Grow { .. } | Step::SetBlockQueue { .. } => {
-                drop(found(device.as_deref())?)
+            Step::MountStaged(mount) => {
+                let device = self.staged_device(staged)?;
+                self.mount(destination, device, mount.read_only);
             }
-            Step::MakeDirectory { .. } => {}
+            Step::MountDirectory(mount) => self.mount(destination, None, mount.read_only),
+            Step::MountFuse(mount) => self.mount(destination, None, mount.read_only),
+            Step::MountNfs(mount) if mount.place == MountPlace::Target => {
+                self.mount(destination, None, mount.read_only)
+            }
+            Step::BlockDevice(block) => {
+                self.put(destination, found(device.as_deref())?.to_owned(), block.read_only)
+            }
+            Step::Check(_) | Step::Grow(_) | Step::SetBlockQueue(_) => {
+                found(device.as_deref())?;
+            }
+            Step::MountNfs(_)
+            | Step::MakeDirectory(_)
+            | Step::SetOwnership(_)
+            | Step::MoveAside(_)
+            | Step::RemoveTree(_) => {}
         }
         Ok(())
     }
 
     /// The cloud's device appears, and grows, as soon as somebody looks for it.
     pub(crate) fn find(&mut self, find: &FindDevice) -> PathBuf {
-        let path = Path::new(DEVICES).join(&find.serial);
+        let path = Path::new(DEVICES).join(find.serial().unwrap_or("without-a-serial"));
         let device = self
             .devices
             .entry(path.clone())
@@ -80,31 +96,19 @@ impl Machine {
         Ok(())
     }
 
-    fn mount(
-        &mut self,
-        mount: &Mount,
-        device: Option<PathBuf>,
-        destination: &Path,
-        staged: Option<&Path>,
-    ) -> Result<(), Error> {
-        let device = match &mount.source {
-            MountSource::Device => Some(found(device.as_deref())?.to_owned()),
-            MountSource::Staged => {
-                let staged = staged
-                    .ok_or_else(|| Error::precondition("there is nothing staged to mount"))?;
-                let below = self.mounts.get(staged).ok_or_else(|| {
-                    Error::precondition(format!("nothing is mounted at {}", staged.display()))
-                })?;
-                below.device.clone()
-            }
-            MountSource::Directory(_) | MountSource::Nfs { .. } | MountSource::Fuse { .. } => None,
-        };
-        let mounted = self
-            .mounts
-            .entry(destination.to_owned())
-            .or_insert(Mounted { device, read_only: mount.read_only });
-        mounted.read_only |= mount.read_only;
-        Ok(())
+    fn staged_device(&self, staged: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+        let staged =
+            staged.ok_or_else(|| Error::precondition("there is nothing staged to mount"))?;
+        let below = self.mounts.get(staged).ok_or_else(|| {
+            Error::precondition(format!("nothing is mounted at {}", staged.display()))
+        })?;
+        Ok(below.device.clone())
+    }
+
+    fn mount(&mut self, destination: &Path, device: Option<PathBuf>, read_only: bool) {
+        let mounted =
+            self.mounts.entry(destination.to_owned()).or_insert(Mounted { device, read_only });
+        mounted.read_only |= read_only;
     }
 
     fn put(&mut self, destination: &Path, device: PathBuf, read_only: bool) {

@@ -174,11 +174,8 @@ impl Node for FakeNode {
             draft.perform(step, &mut device, destination, staged)?;
         }
         if self.makes_paths && draft.mounts.contains_key(destination) {
-            make(
-                destination,
-                plan.steps.iter().any(|step| matches!(step, Step::BlockDevice { .. })),
-            )
-            .map_err(|error| cannot("make", destination, &error))?;
+            make(destination, plan.steps.iter().any(|step| matches!(step, Step::BlockDevice(_))))
+                .map_err(|error| cannot("make", destination, &error))?;
         }
         let mut machine = lock(&self.machine);
         machine.mounts.extend(draft.mounts.remove_entry(destination));
@@ -250,20 +247,8 @@ fn cannot(verb: &str, path: &Path, error: &io::Error) -> Error {
 
 /// Lets every step, file system and folder of the fakes through.
 pub fn generous_policy() -> NodePolicy {
-    let steps = [
-        "find-device",
-        "format",
-        "check",
-        "grow",
-        "mount-device",
-        "mount-staged",
-        "mount-directory",
-        "mount-nfs",
-        "mount-fuse",
-    ];
-    let more = ["make-directory", "set-block-queue", "block-device"];
     NodePolicy {
-        steps: steps.iter().chain(&more).map(|word| (*word).to_owned()).collect(),
+        steps: Step::WORDS.iter().map(|word| (*word).to_owned()).collect(),
         filesystems: ["ext4", "xfs"].map(str::to_owned).to_vec(),
         block_queue: vec!["read_ahead_kb".into()],
         ..NodePolicy::default()

@@ -1,7 +1,7 @@
 //! A bed with both front ends in use.
 
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use wharf_testing::bed::{Bed, BedOptions};
 use wharf_testing::player::{CsiNode, CsiPlayer, FlexPlayer, Retry};
@@ -56,6 +56,12 @@ impl Cluster {
     /// What stands for udev's link of a disk on a node.
     pub fn link_of(&self, node: usize, disk: &str) -> PathBuf {
         self.bed.node(node).by_id().join(format!("virtio-{}", disk.trim_start_matches("d-")))
+    }
+
+    /// What stands for the serial that a device reports to a node.
+    pub fn serial_of(&self, node: usize, device: &Path) -> PathBuf {
+        let name = device.file_name().unwrap_or_default();
+        self.bed.node(node).sysfs().join("block").join(name).join("serial")
     }
 
     pub fn assert_empty(&self) {

@@ -1,0 +1,28 @@
+//! `format`: a file system where there is provably none.
+
+use serde::{Deserialize, Serialize};
+
+use super::PlanStep;
+use crate::error::Error;
+use crate::policy::NodePolicy;
+
+/// Makes a file system, only on a provably blank device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Format {
+    /// `ext4`, `xfs`, …
+    pub fs_type: String,
+    /// For the mkfs program, one argument each.
+    pub arguments: Vec<String>,
+}
+
+impl PlanStep for Format {
+    const WORD: &'static str = "format";
+
+    fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
+        policy.check_filesystem(&self.fs_type)
+    }
+
+    fn describe(&self) -> String {
+        format!("{} {}", Self::WORD, self.fs_type)
+    }
+}

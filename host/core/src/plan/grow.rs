@@ -1,0 +1,26 @@
+//! `grow`: a file system as large as its device.
+
+use serde::{Deserialize, Serialize};
+
+use super::PlanStep;
+use crate::error::Error;
+use crate::policy::NodePolicy;
+
+/// Grows the file system to the size of its device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grow {
+    /// `ext4`, `xfs`, …; empty: what the device has.
+    pub fs_type: String,
+}
+
+impl PlanStep for Grow {
+    const WORD: &'static str = "grow";
+
+    fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
+        policy.check_filesystem_if_named(&self.fs_type)
+    }
+
+    fn describe(&self) -> String {
+        format!("{} {}", Self::WORD, self.fs_type).trim_end().to_owned()
+    }
+}

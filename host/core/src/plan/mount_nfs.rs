@@ -1,0 +1,70 @@
+//! `mount-nfs`: an NFS export on the call's path, or in a private mount.
+
+use serde::{Deserialize, Serialize};
+
+use super::PlanStep;
+use crate::error::Error;
+use crate::policy::NodePolicy;
+
+/// Mounts an NFS export.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountNfs {
+    /// Host name or address; an IPv6 address without brackets.
+    pub server: String,
+    /// Export path.
+    pub path: String,
+    /// Mount options; one string may hold several, separated by commas.
+    pub options: Vec<String>,
+    /// Nothing is written through this mount.
+    pub read_only: bool,
+    /// Where it is mounted.
+    pub place: MountPlace,
+    /// Makes `path` first where it is missing.
+    pub make_path: Option<MakePath>,
+}
+
+/// Where a mount lands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountPlace {
+    /// The call's path.
+    Target,
+    /// A private mount that only this plan sees and that is gone afterwards.
+    Scratch,
+}
+
+/// How a missing directory of an export is made: through a private mount of one that exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MakePath {
+    /// An export path that exists and that the mounted path lies below.
+    pub root: String,
+    /// Permission bits of the new directory.
+    pub mode: u32,
+    /// Its owner; absent: whoever the server gives it.
+    pub uid: Option<u32>,
+    /// Its group; absent: whichever the server gives it.
+    pub gid: Option<u32>,
+}
+
+impl MountNfs {
+    /// The options, one by one, as the kernel separates them.
+    pub fn each_option(&self) -> impl Iterator<Item = &str> {
+        self.options
+            .iter()
+            .flat_map(|options| options.split(','))
+            .map(str::trim)
+            .filter(|option| !option.is_empty())
+    }
+}
+
+impl PlanStep for MountNfs {
+    const WORD: &'static str = "mount-nfs";
+
+    fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
+        policy.nfs.check(self)
+    }
+
+    fn describe(&self) -> String {
+        format!("{} {}:{}", Self::WORD, self.server, self.path)
+    }
+}

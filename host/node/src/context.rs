@@ -1,0 +1,82 @@
+//! What everything in this crate works with: options, programs, roots and the clock.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use wharf_core::Error;
+use wharf_core::ports::Clock;
+
+use crate::disk::device::{Device, kernel_name};
+use crate::disk::find::Finder;
+use crate::mounts::mounting;
+use crate::mounts::paths::Roots;
+use crate::mounts::table::{Entry, MountTable};
+use crate::options::NodeOptions;
+use crate::program::Programs;
+
+/// Where things are on this node, and how programs are started.
+pub(crate) struct NodeContext {
+    pub options: NodeOptions,
+    pub clock: Arc<dyn Clock>,
+    pub roots: Roots,
+    pub programs: Programs,
+}
+
+impl NodeContext {
+    /// Looks at nothing yet.
+    pub fn new(options: NodeOptions, clock: Arc<dyn Clock>) -> Self {
+        let roots = Roots::new(&options.roots);
+        let programs = Programs::new(options.program_path.clone());
+        Self { options, clock, roots, programs }
+    }
+
+    /// Looks for devices.
+    pub fn finder(&self) -> Finder<'_> {
+        Finder {
+            links: &self.options.device_links,
+            paths: &self.options.device_paths,
+            sysfs: &self.options.sysfs,
+            wait: self.options.device_wait,
+            clock: self.clock.as_ref(),
+        }
+    }
+
+    /// The block device behind what is mounted here, also when its node itself is (a raw block
+    /// volume).
+    pub fn device_of_mount(&self, path: &Path) -> Result<Option<Device>, Error> {
+        let table = MountTable::read()?;
+        let Some(entry) = table.top(path) else { return Ok(None) };
+        let number = match self.roots.locate(path)? {
+            Some(target) => mounting::block_number(&target, entry)?.unwrap_or(entry.device),
+            None => entry.device,
+        };
+        self.device_by_number(number, entry)
+    }
+
+    /// The block device with this number; `None` for the number of none.
+    pub fn device_by_number(
+        &self,
+        number: (u32, u32),
+        entry: &Entry,
+    ) -> Result<Option<Device>, Error> {
+        if number.0 == 0 {
+            return Ok(None);
+        }
+        let by_source = PathBuf::from(&entry.source);
+        let by_name =
+            kernel_name(&self.options.sysfs, number).map(|name| Path::new("/dev").join(name));
+        for path in by_name.into_iter().chain(by_source.is_absolute().then_some(by_source)) {
+            if let Ok(Some(device)) = Device::at(&path, "", &self.options.sysfs)
+                && device.number == number
+            {
+                return Ok(Some(device));
+            }
+        }
+        Err(Error::internal(format!(
+            "the block device {}:{} of {} has no node under /dev",
+            number.0,
+            number.1,
+            entry.mount_point.display()
+        )))
+    }
+}

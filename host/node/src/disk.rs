@@ -1,0 +1,13 @@
+//! Block devices and what is on them: finding one, telling what it holds, making, checking and
+//! growing a file system.
+
+pub(crate) mod check;
+pub(crate) mod device;
+pub(crate) mod find;
+pub(crate) mod format;
+mod format_intent;
+pub(crate) mod grow;
+pub(crate) mod mkfs_arguments;
+pub(crate) mod probe;
+pub(crate) mod queue;
+mod superblock;

@@ -1,0 +1,195 @@
+//! Makes a file system where there is provably none. Every way to lose data leads through this
+//! file, so every answer but "blank" and "our own interrupted mkfs" ends in an error that a person
+//! has to resolve.
+
+use std::ffi::OsString;
+
+use wharf_core::Error;
+
+use crate::context::NodeContext;
+use crate::disk::device::Device;
+use crate::disk::format_intent::FormatIntent;
+use crate::disk::mkfs_arguments;
+use crate::disk::probe::{self, Signature};
+use crate::mounts::table::MountTable;
+use crate::program::Program;
+
+/// Makes sure that the device holds a file system of this type.
+///
+/// # Errors
+/// `FailedPrecondition` when it holds something else, or data that is nobody's known file system;
+/// `Aborted` while an earlier mkfs still runs.
+pub(crate) fn ensure(
+    context: &NodeContext,
+    disk: &Device,
+    fs_type: &str,
+    arguments: &[String],
+) -> Result<(), Error> {
+    mkfs_arguments::check(fs_type, arguments)?;
+    let options = &context.options;
+    let device = disk.adopt_partition(&options.sysfs)?;
+    if let Some(entry) = MountTable::read()?.of_device(device.number).next() {
+        return if entry.fs_type == fs_type {
+            Ok(())
+        } else {
+            Err(differs(&device, &entry.fs_type, fs_type))
+        };
+    }
+    let mut intent = FormatIntent::open(&options.state_directory, disk, &options.sysfs)?;
+    let mut decision = decide(context, disk, &device, fs_type, &intent)?;
+    if !matches!(decision, Decision::Done) && !intent.is_locked() {
+        intent.lock(disk)?;
+        decision = decide(context, disk, &device, fs_type, &intent)?;
+    }
+    match decision {
+        Decision::Done => intent.clear(),
+        Decision::Make => make(context, &device, fs_type, arguments.to_vec(), intent),
+        Decision::MakeAgain => {
+            tracing::warn!(device = %device.path.display(), "formatting again: an earlier format of this device was interrupted");
+            make(context, &device, fs_type, with_force(fs_type, arguments), intent)
+        }
+    }
+}
+
+/// Forgets that a format of the device was begun here: somebody is about to write to it, and what
+/// is found on it later is no longer ours.
+///
+/// # Errors
+/// `Aborted` while that format still runs.
+pub(crate) fn discard_format_intent(context: &NodeContext, disk: &Device) -> Result<(), Error> {
+    let options = &context.options;
+    FormatIntent::open(&options.state_directory, disk, &options.sysfs)?.clear()
+}
+
+enum Decision {
+    /// The file system is there.
+    Done,
+    /// The device is blank.
+    Make,
+    /// What is there was left by an interrupted mkfs of ours.
+    MakeAgain,
+}
+
+fn decide(
+    context: &NodeContext,
+    disk: &Device,
+    device: &Device,
+    fs_type: &str,
+    intent: &FormatIntent,
+) -> Result<Decision, Error> {
+    let name = device.path.display();
+    match probe::probe(&context.programs, device, context.options.bounds.probe)? {
+        Signature::FileSystem(found) => {
+            let is_complete =
+                probe::read_superblock(device)?.is_none_or(|superblock| superblock.is_complete);
+            if !is_complete && intent.is_recorded(device) {
+                return Ok(Decision::MakeAgain);
+            }
+            if !is_complete {
+                return Err(Error::precondition(format!(
+                    "{name} holds an unfinished {found} file system, and it was not this node \
+                     that began it"
+                ))
+                .with_hint(
+                    "if nothing on it is needed, erase it with `wipefs --all` and `blkdiscard`",
+                ));
+            }
+            if found == fs_type {
+                Ok(Decision::Done)
+            } else {
+                Err(differs(device, &found, fs_type))
+            }
+        }
+        Signature::Other(what) => Err(Error::precondition(format!(
+            "{name} holds {what}; it is not formatted with {fs_type}"
+        ))
+        .with_hint(
+            "if nothing on it is needed, erase it with `wipefs --all` and `blkdiscard`, or use \
+             another volume",
+        )),
+        Signature::Nothing if device != disk => Err(Error::precondition(format!(
+            "the only partition of {}, {name}, holds no file system",
+            disk.path.display()
+        ))
+        .with_hint("partitions are used as they are, never formatted")),
+        Signature::Nothing => match probe::find_data(device)? {
+            None => Ok(Decision::Make),
+            Some(_) if intent.proves_leftovers(device) => Ok(Decision::MakeAgain),
+            Some(offset) => Err(not_blank(device, offset, intent)),
+        },
+    }
+}
+
+fn differs(device: &Device, found: &str, wanted: &str) -> Error {
+    Error::precondition(format!(
+        "{} holds a {found} file system, {wanted} was asked for",
+        device.path.display()
+    ))
+    .with_hint(format!(
+        "ask for {found}, or use another volume: what is there is never overwritten"
+    ))
+}
+
+fn not_blank(device: &Device, offset: u64, intent: &FormatIntent) -> Error {
+    let begun = if intent.is_recorded(device) {
+        " (a format was begun here before the node restarted or the disk was detached, but the \
+         disk may have been used elsewhere since)"
+    } else {
+        ""
+    };
+    Error::precondition(format!(
+        "{} is not blank: no file system is recognised, but there is data at byte \
+         {offset}{begun}; it is not formatted",
+        device.path.display()
+    ))
+    .with_hint(
+        "if nothing on it is needed, make it blank with `blkdiscard --zeroout` (or `dd \
+         if=/dev/zero`), or use another volume",
+    )
+}
+
+fn make(
+    context: &NodeContext,
+    device: &Device,
+    fs_type: &str,
+    arguments: Vec<String>,
+    mut intent: FormatIntent,
+) -> Result<(), Error> {
+    let options = &context.options;
+    probe::check_unused(device, &options.sysfs)?;
+    let input = intent.record(device, fs_type)?;
+    let name = format!("mkfs.{fs_type}");
+    let arguments = arguments
+        .into_iter()
+        .map(OsString::from)
+        .chain([device.path.as_os_str().to_owned()])
+        .collect();
+    let package = if fs_type == "xfs" { "xfsprogs" } else { "e2fsprogs" };
+    let finished = context.programs.run(Program {
+        name: &name,
+        package,
+        arguments,
+        bound: options.bounds.format,
+        input: Some(input),
+    })?;
+    if finished.code != Some(0) {
+        return Err(Error::internal(format!(
+            "{name} {} on {}: {}",
+            finished.ending(),
+            device.path.display(),
+            finished.report
+        )));
+    }
+    tracing::info!(device = %device.path.display(), fs_type, "formatted a blank device");
+    intent.clear()
+}
+
+/// mkfs asks, or refuses, when it sees its own leftovers.
+fn with_force(fs_type: &str, arguments: &[String]) -> Vec<String> {
+    let force = if fs_type == "xfs" { "-f" } else { "-F" };
+    let mut arguments = arguments.to_vec();
+    if !arguments.iter().any(|argument| argument == force) {
+        arguments.insert(0, force.to_owned());
+    }
+    arguments
+}

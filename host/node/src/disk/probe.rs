@@ -1,0 +1,193 @@
+//! What is on a device, and whether it is provably blank.
+//!
+//! Blank means all of: libblkid (`blkid --probe`, the program, so that the libraries of the node
+//! and its `blkid` agree) finds no file system, partition table, RAID, LVM, encryption or swap; the
+//! first and the last MiB are zero; and so is a sample of the rest. A disk that the cloud just made
+//! reads as zero everywhere. Anything else is somebody's data until a person says otherwise.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use wharf_core::Error;
+
+use crate::disk::device::Device;
+use crate::disk::superblock::{self, SUPERBLOCK_BYTES, Superblock};
+use crate::program::{Program, Programs};
+
+/// Every signature that matters lies in the first or the last MiB (superblocks, tables, LVM, md,
+/// LUKS, ZFS labels in part).
+const EDGE_BYTES: usize = 1024 * 1024;
+/// Pieces of the rest that are read; together with reading ahead well under a second on a cloud
+/// disk.
+const SAMPLES: u64 = 64;
+const SAMPLE_BYTES: usize = 4096;
+/// Where ext4 with 1, 2 and 4 KiB blocks keeps its first copy of a lost superblock.
+const EXT_BACKUPS: [u64; 3] = [8193 * 1024, 16384 * 2048, 32768 * 4096];
+
+/// Programs that look at new disks hold them for a moment; who still holds one after these attempts
+/// (two seconds) uses it.
+const HOLD_ATTEMPTS: u32 = 100;
+const HOLD_PAUSE: Duration = Duration::from_millis(20);
+
+/// What libblkid sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Signature {
+    /// Nothing that it knows.
+    Nothing,
+    /// A file system of this type.
+    FileSystem(String),
+    /// A partition table, a RAID member, encryption, swap, …: in words.
+    Other(String),
+}
+
+/// Asks libblkid.
+pub(crate) fn probe(
+    programs: &Programs,
+    device: &Device,
+    bound: Duration,
+) -> Result<Signature, Error> {
+    let arguments = ["--probe", "--output", "export"]
+        .iter()
+        .map(Into::into)
+        .chain([device.path.as_os_str().to_owned()])
+        .collect();
+    let finished = programs.run(Program {
+        name: "blkid",
+        package: "util-linux",
+        arguments,
+        bound,
+        input: None,
+    })?;
+    match finished.code {
+        Some(0) => Ok(read_export(&finished.output)),
+        // Also said when the device cannot be read; then there is an error message.
+        Some(2) if finished.report.is_empty() => Ok(Signature::Nothing),
+        Some(8) => Err(Error::precondition(format!(
+            "{} has signatures of more than one file system or table: {}",
+            device.path.display(),
+            finished.report
+        ))
+        .with_hint(
+            "look with `wipefs` which one is right, and erase the others; it is neither formatted \
+             nor mounted as it is",
+        )),
+        _ => Err(Error::internal(format!(
+            "blkid {} on {}: {}",
+            finished.ending(),
+            device.path.display(),
+            finished.report
+        ))),
+    }
+}
+
+/// `KEY=VALUE` lines.
+fn read_export(output: &str) -> Signature {
+    let values: BTreeMap<_, _> = output.lines().filter_map(|line| line.split_once('=')).collect();
+    match (values.get("TYPE"), values.get("USAGE"), values.get("PTTYPE")) {
+        (Some(fs_type), Some(&"filesystem"), _) => Signature::FileSystem((*fs_type).to_owned()),
+        (Some(other), usage, _) => {
+            Signature::Other(format!("{other} ({})", usage.unwrap_or(&"other")))
+        }
+        (None, _, Some(table)) => Signature::Other(format!("a partition table ({table})")),
+        // Of a partition blkid says where it lies in its table, which says nothing about what is in
+        // it.
+        (None, None, None)
+            if values.contains_key("PART_ENTRY_NUMBER")
+                && values.keys().all(|key| *key == "DEVNAME" || key.starts_with("PART_ENTRY_")) =>
+        {
+            Signature::Nothing
+        }
+        (None, ..) => Signature::Other("something that blkid names no type for".to_owned()),
+    }
+}
+
+/// Says where a device is not zero; `None` when everything that was read is.
+pub(crate) fn find_data(device: &Device) -> Result<Option<u64>, Error> {
+    let size = device.bytes()?;
+    let edge = u64::try_from(EDGE_BYTES).unwrap_or(u64::MAX);
+    let step = (size / SAMPLES).max(1);
+    let samples = (1..SAMPLES)
+        .map(|index| index * step)
+        .chain(EXT_BACKUPS)
+        .filter(|offset| *offset < size)
+        .map(|offset| (offset, SAMPLE_BYTES));
+    for (offset, length) in
+        [(0, EDGE_BYTES), (size.saturating_sub(edge), EDGE_BYTES)].into_iter().chain(samples)
+    {
+        let bytes = device.read(offset, length)?;
+        if let Some(position) = bytes.iter().position(|byte| *byte != 0) {
+            return Ok(Some(offset + u64::try_from(position).unwrap_or_default()));
+        }
+    }
+    Ok(None)
+}
+
+/// The superblock of an ext or XFS file system.
+pub(crate) fn read_superblock(device: &Device) -> Result<Option<Superblock>, Error> {
+    Ok(superblock::parse(&device.read(0, SUPERBLOCK_BYTES)?))
+}
+
+/// Fails when anything holds the device: a mount, device mapper, md, swap, another program that
+/// wants it alone.
+pub(crate) fn check_unused(device: &Device, sysfs: &Path) -> Result<(), Error> {
+    for _ in 0..HOLD_ATTEMPTS {
+        if is_free(&device.path)? {
+            return Ok(());
+        }
+        std::thread::sleep(HOLD_PAUSE);
+    }
+    let holders = device.holders(sysfs);
+    let by = if holders.is_empty() { String::new() } else { format!(" by {}", holders.join(", ")) };
+    Err(Error::precondition(format!("{} is in use{by}", device.path.display()))
+        .with_hint("a device in use is never formatted; find out who uses it (`lsblk`, `swapon`)"))
+}
+
+/// Whether nobody holds the device at this moment.
+pub(crate) fn is_free(device: &Path) -> Result<bool, Error> {
+    use rustix::fs::{CWD, Mode, OFlags};
+    match rustix::fs::openat(
+        CWD,
+        device,
+        OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) {
+        Ok(_) => Ok(true),
+        Err(rustix::io::Errno::BUSY) => Ok(false),
+        Err(error) => Err(Error::internal(format!("cannot open {}: {error}", device.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_system_is_a_file_system() {
+        let read = |text: &str| read_export(text);
+        assert_eq!(
+            read("DEVNAME=/dev/vdb\nUUID=1\nTYPE=ext4\nUSAGE=filesystem\n"),
+            Signature::FileSystem("ext4".into())
+        );
+        assert_eq!(
+            read("TYPE=xfs\nUSAGE=filesystem\nPTTYPE=dos\n"),
+            Signature::FileSystem("xfs".into())
+        );
+        for other in [
+            "TYPE=swap\nUSAGE=other\n",
+            "TYPE=crypto_LUKS\nUSAGE=crypto\n",
+            "TYPE=LVM2_member\nUSAGE=raid\n",
+            "TYPE=ext4\n",
+            "PTTYPE=gpt\n",
+            "PTTYPE=atari\n",
+            "",
+            "LABEL=x\n",
+        ] {
+            assert!(matches!(read(other), Signature::Other(_)), "{other}");
+        }
+        assert_eq!(
+            read("DEVNAME=/dev/vdb1\nPART_ENTRY_SCHEME=dos\nPART_ENTRY_NUMBER=1\n"),
+            Signature::Nothing
+        );
+    }
+}

@@ -1,0 +1,222 @@
+//! Stage records: one small file for each volume, `<state>/volumes/<driver>/<volume>.json`, which
+//! an administrator can read with `cat`.
+//!
+//! A record is replaced by rename after its content is on disk, so a reader sees the old one or the
+//! new one. What cannot be read is an error that names the file: taking it for "no record" would
+//! forget a volume.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind as IoKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use wharf_core::Error;
+use wharf_core::ports::StageRecord;
+use wharf_core::types::VolumeId;
+
+use crate::state::record_name::file_name;
+
+/// Records are a few KiB; a larger file is not one.
+const MAX_RECORD_BYTES: u64 = 1024 * 1024;
+/// The layout of the file. A newer one is refused, not guessed.
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    format: u32,
+    record: StageRecord,
+}
+
+/// The directory of records.
+#[derive(Debug)]
+pub(crate) struct Records {
+    volumes: PathBuf,
+}
+
+impl Records {
+    /// Looks at nothing yet.
+    pub fn new(state: &Path) -> Self {
+        Self { volumes: state.join("volumes") }
+    }
+
+    /// The record of a volume.
+    pub fn load(&self, driver: &str, volume: &VolumeId) -> Result<Option<StageRecord>, Error> {
+        let path = self.path(driver, volume);
+        let record = read(&path)?;
+        match record {
+            Some(record) if record.driver != driver || record.volume != *volume => {
+                Err(corrupt(&path, "it belongs to another volume"))
+            }
+            record => Ok(record),
+        }
+    }
+
+    /// Every record of a driver.
+    pub fn of_driver(&self, driver: &str) -> Result<Vec<StageRecord>, Error> {
+        let files = files(&self.volumes.join(file_name(driver)))?;
+        files.iter().filter_map(|path| read(path).transpose()).collect()
+    }
+
+    /// The first record that `matches`. One that cannot be read is an error only when no other
+    /// matches: it may have been the one.
+    pub fn find(
+        &self,
+        matches: impl Fn(&StageRecord) -> bool,
+    ) -> Result<Option<StageRecord>, Error> {
+        let mut unreadable = None;
+        for driver in directories(&self.volumes)? {
+            for path in files(&driver)? {
+                match read(&path) {
+                    Ok(Some(record)) if matches(&record) => return Ok(Some(record)),
+                    Ok(_) => {}
+                    Err(error) => unreadable = Some(error),
+                }
+            }
+        }
+        unreadable.map_or(Ok(None), Err)
+    }
+
+    /// Writes the record. The caller holds its lock.
+    pub fn save(&self, record: &StageRecord) -> Result<(), Error> {
+        let path = self.path(&record.driver, &record.volume);
+        let stored = Stored { format: FORMAT, record: record.clone() };
+        let bytes = serde_json::to_vec_pretty(&stored).map_err(|error| {
+            Error::internal(format!("cannot encode the record of {}: {error}", record.volume))
+        })?;
+        replace(&path, &bytes)
+    }
+
+    /// Removes the record; a missing one is fine.
+    pub fn forget(&self, driver: &str, volume: &VolumeId) -> Result<(), Error> {
+        let path = self.path(driver, volume);
+        // First what a killed writer left: were it last, a kill in between would leave it for ever.
+        remove(&incoming(&path))?;
+        remove(&path)
+    }
+
+    fn path(&self, driver: &str, volume: &VolumeId) -> PathBuf {
+        self.volumes.join(file_name(driver)).join(format!("{}.json", file_name(volume.as_str())))
+    }
+}
+
+fn read(path: &Path) -> Result<Option<StageRecord>, Error> {
+    let Some(bytes) = read_bounded(path)? else { return Ok(None) };
+    let stored: Stored =
+        serde_json::from_slice(&bytes).map_err(|error| corrupt(path, &error.to_string()))?;
+    if stored.format != FORMAT {
+        return Err(corrupt(
+            path,
+            &format!("it has format {}, this build knows {FORMAT}", stored.format),
+        ));
+    }
+    Ok(Some(stored.record))
+}
+
+/// A state file's bytes; `None` when it is missing.
+pub(crate) fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let failed =
+        |error: std::io::Error| Error::internal(format!("cannot read {}: {error}", path.display()));
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == IoKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_RECORD_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_RECORD_BYTES {
+        return Err(corrupt(path, "it is larger than any record"));
+    }
+    Ok(Some(bytes))
+}
+
+fn corrupt(path: &Path, why: &str) -> Error {
+    Error::internal(format!("the state file {} cannot be used: {why}", path.display())).with_hint(
+        "if the volume it names is neither mounted nor in use on this node, delete the file; \
+         otherwise unmount the volume by hand first, then delete it",
+    )
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let failed = |error: std::io::Error| {
+        Error::internal(format!("cannot write {}: {error}", path.display()))
+    };
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    make_private_directory(directory)?;
+    // Always the same name, so that what a killed process leaves is overwritten by the next; the
+    // leading dot hides it from readers.
+    let new = incoming(path);
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)
+        .map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&new, path).map_err(failed)?;
+    sync(directory)
+}
+
+/// Where the next content of a state file is written.
+fn incoming(path: &Path) -> PathBuf {
+    path.with_file_name(format!(".{}.new", path.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+/// Removes a state file for good; a missing one is fine.
+pub(crate) fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Ok(()) => sync(path.parent().unwrap_or(Path::new("/"))),
+        Err(error) if error.kind() == IoKind::NotFound => Ok(()),
+        Err(error) => Err(Error::internal(format!("cannot remove {}: {error}", path.display()))),
+    }
+}
+
+/// Makes what a directory says survive a crash.
+pub(crate) fn sync(directory: &Path) -> Result<(), Error> {
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| {
+        Error::internal(format!("cannot write {} to disk: {error}", directory.display()))
+    })
+}
+
+/// Makes a directory that only root may enter.
+pub(crate) fn make_private_directory(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+        Error::internal(format!("cannot make the state directory {}: {error}", path.display()))
+            .with_hint("check `state` in the configuration, and that it is writable")
+    })
+}
+
+fn directories(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    Ok(list(path)?.into_iter().filter(|path| path.is_dir()).collect())
+}
+
+fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let is_record = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(".json") && !name.starts_with('.')
+    };
+    Ok(list(path)?.into_iter().filter(is_record).collect())
+}
+
+fn list(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed =
+        |error: std::io::Error| Error::internal(format!("cannot list {}: {error}", path.display()));
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == IoKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed)?;
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! How each step of a plan is made true on this machine: one file for each, with what is wrong with
+//! it before anything runs, how it is made true, and (beside each change) how that is taken back.
+//!
+//! What a step is, what grants it and what a log says of it is in `wharf_core::plan`.
+
+use wharf_core::Error;
+use wharf_core::plan::Step;
+
+use crate::run::Run;
+
+mod block_device;
+mod check;
+mod find_device;
+mod format;
+mod grow;
+mod make_directory;
+mod mount_device;
+mod mount_directory;
+mod mount_fuse;
+mod mount_nfs;
+mod mount_staged;
+mod move_aside;
+mod remove_tree;
+mod set_block_queue;
+mod set_ownership;
+
+/// One kind of step on this machine.
+pub(crate) trait PerformStep {
+    /// What can be known to be wrong before the first step of the plan runs.
+    fn validate(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Makes the step true; true already: does nothing. What it changes goes into the undo log.
+    fn perform(&self, run: &mut Run<'_>) -> Result<(), Error>;
+}
+
+/// Whoever makes this step true.
+pub(crate) fn performer(step: &Step) -> &dyn PerformStep {
+    match step {
+        Step::FindDevice(step) => step,
+        Step::Check(step) => step,
+        Step::Format(step) => step,
+        Step::Grow(step) => step,
+        Step::MountDevice(step) => step,
+        Step::BlockDevice(step) => step,
+        Step::SetBlockQueue(step) => step,
+        Step::MountStaged(step) => step,
+        Step::MountDirectory(step) => step,
+        Step::MountNfs(step) => step,
+        Step::MountFuse(step) => step,
+        Step::MakeDirectory(step) => step,
+        Step::SetOwnership(step) => step,
+        Step::MoveAside(step) => step,
+        Step::RemoveTree(step) => step,
+    }
+}

@@ -1,0 +1,69 @@
+//! `make-directory`: a directory with mode and owner; both are set back when the plan fails, and
+//! what was made is removed.
+
+use std::path::Path;
+
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use wharf_core::Error;
+use wharf_core::plan::{DirectoryBase, MakeDirectory};
+
+use crate::mounts::paths::{Opened, descend};
+use crate::run::Run;
+use crate::steps::PerformStep;
+use crate::undo::UndoLog;
+
+impl PerformStep for MakeDirectory {
+    fn validate(&self) -> Result<(), Error> {
+        if self.mode > 0o7777 {
+            return Err(Error::invalid(format!("{:o} is not a directory's mode", self.mode)));
+        }
+        match &self.at.base {
+            DirectoryBase::Granted(_) => Ok(()),
+            DirectoryBase::Target | DirectoryBase::Scratch => Err(Error::unsupported(
+                "making a directory on what is mounted is not provided by this build",
+            )),
+        }
+    }
+
+    fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
+        let DirectoryBase::Granted(name) = &self.at.base else { return self.validate() };
+        let root = run.granted_directory(name)?;
+        let path = root.join(&self.at.path);
+        let directory = descend(&root, Path::new(&self.at.path), Some(&mut run.undo))?
+            .map(Opened::new)
+            .ok_or_else(|| {
+                Error::precondition(format!("the granted directory `{name}` vanished"))
+            })?;
+        set_mode_and_owner(self, &directory, &path, &mut run.undo)
+    }
+}
+
+fn set_mode_and_owner(
+    step: &MakeDirectory,
+    directory: &Opened,
+    path: &Path,
+    undo: &mut UndoLog,
+) -> Result<(), Error> {
+    let stat = directory.stat()?;
+    let is_owned = step.uid.is_none_or(|uid| uid == stat.st_uid)
+        && step.gid.is_none_or(|gid| gid == stat.st_gid);
+    if is_owned && stat.st_mode & 0o7777 == step.mode {
+        return Ok(());
+    }
+    let failed = |error: Errno| {
+        Error::internal(format!("cannot set owner and mode of {}: {error}", path.display()))
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let reopen = || rustix::fs::openat(directory, ".", flags, Mode::empty()).map_err(failed);
+    let (open, again) = (reopen()?, reopen()?);
+    undo.push(path, move || {
+        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        rustix::fs::fchown(&again, Some(uid), Some(gid))?;
+        Ok(rustix::fs::fchmod(&again, Mode::from_raw_mode(stat.st_mode & 0o7777))?)
+    });
+    rustix::fs::fchown(&open, step.uid.map(Uid::from_raw), step.gid.map(Gid::from_raw))
+        .map_err(failed)?;
+    // Last: changing the owner clears the set-id bits.
+    rustix::fs::fchmod(&open, Mode::from_raw_mode(step.mode)).map_err(failed)
+}

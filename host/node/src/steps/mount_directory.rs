@@ -1,0 +1,30 @@
+//! `mount-directory`: a bind of a directory that the operator granted.
+
+use std::path::Path;
+
+use wharf_core::Error;
+use wharf_core::plan::MountDirectory;
+
+use crate::mounts::mounting;
+use crate::mounts::options::MountOptions;
+use crate::mounts::paths::{Opened, descend};
+use crate::run::Run;
+use crate::steps::PerformStep;
+
+impl PerformStep for MountDirectory {
+    fn validate(&self) -> Result<(), Error> {
+        MountOptions::parse(&self.flags, self.read_only).map(drop)
+    }
+
+    fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
+        let options = MountOptions::parse(&self.flags, self.read_only)?;
+        let root = run.granted_directory(&self.at.root)?;
+        let path = root.join(&self.at.path);
+        let opened =
+            descend(&root, Path::new(&self.at.path), None)?.map(Opened::new).ok_or_else(|| {
+                Error::not_found(format!("the directory {} does not exist", path.display()))
+            })?;
+        let target = run.target()?;
+        mounting::bind(&opened, &path, &target, &options, &mut run.undo)
+    }
+}

@@ -1,0 +1,18 @@
+//! `mount-nfs`: not provided yet. A plan that asks for it is refused as a whole, before its first
+//! step.
+
+use wharf_core::Error;
+use wharf_core::plan::MountNfs;
+
+use crate::run::Run;
+use crate::steps::PerformStep;
+
+impl PerformStep for MountNfs {
+    fn validate(&self) -> Result<(), Error> {
+        Err(Error::unsupported("NFS mounts are not provided by this build"))
+    }
+
+    fn perform(&self, _run: &mut Run<'_>) -> Result<(), Error> {
+        self.validate()
+    }
+}
