@@ -19,8 +19,12 @@
 //!
 //! # Settings of an account
 //!
-//! `signature`: `acs3-hmac-sha256` (absent: this one), or `rpc-hmac-sha1` for private clouds that
-//! know nothing newer.
+//! `signature`: how requests are signed. For APIs with actions `acs3-hmac-sha256` (absent: this
+//! one), or `rpc-hmac-sha1` for private clouds that know nothing newer; for object storage, whose
+//! requests name no action, `oss-v4` (absent: this one) or `oss-v1`. An account that signs for both
+//! may name one of each: `rpc-hmac-sha1,oss-v1`.
+//!
+//! `region`: the region that `oss-v4` signs for, where the backend does not say it.
 
 pub mod acs3;
 pub mod addon_token;
@@ -30,6 +34,9 @@ pub mod cloud_config;
 pub mod ecs_ram_role;
 pub mod keys;
 pub mod oidc;
+pub mod oss;
+pub mod oss_v1;
+pub mod oss_v4;
 pub mod rpc_sha1;
 pub mod sealed_json;
 
@@ -44,13 +51,22 @@ use crate::keys::Keys;
 pub struct Alicloud;
 
 /// Headers that only the signer sets; one that ends in a dash is a prefix.
-const RESERVED_HEADERS: [&str; 2] = ["authorization", "x-acs-"];
+const RESERVED_HEADERS: [&str; 6] = [
+    "authorization",
+    "content-md5",
+    "x-acs-",
+    "x-oss-content-sha256",
+    "x-oss-date",
+    "x-oss-security-token",
+];
 /// Query keys that only the signer sets. Action and version are among them: a gateway may read them
 /// from the query although others are signed.
-const RESERVED_QUERY: [&str; 11] = [
+const RESERVED_QUERY: [&str; 21] = [
     "AccessKeyId",
     "Action",
+    "Expires",
     "Format",
+    "OSSAccessKeyId",
     "SecurityToken",
     "Signature",
     "SignatureMethod",
@@ -59,7 +75,19 @@ const RESERVED_QUERY: [&str; 11] = [
     "SignatureVersion",
     "Timestamp",
     "Version",
+    "security-token",
+    "x-oss-additional-headers",
+    "x-oss-credential",
+    "x-oss-date",
+    "x-oss-expires",
+    "x-oss-security-token",
+    "x-oss-signature",
+    "x-oss-signature-version",
 ];
+/// Signatures of APIs whose actions are signed; the first one is used where nobody chooses.
+const OF_ACTIONS: [&str; 2] = [acs3::NAME, rpc_sha1::NAME];
+/// Signatures of object storage; likewise.
+const OF_OBJECTS: [&str; 2] = [oss_v4::NAME, oss_v1::NAME];
 const SOURCES: [&str; 6] =
     ["static", "cloud-config", "addon-token", "cli-config", "ecs-ram-role", "oidc"];
 
@@ -102,23 +130,38 @@ impl Authenticator for Alicloud {
         now_ms: u64,
         nonce: &str,
     ) -> Result<Signature, Error> {
-        if request.api.value("version").is_none_or(str::is_empty) {
-            return Err(Error::defect(format!(
-                "{}: a request to sign names its API's version as `version`",
-                request.action
-            )));
-        }
         let keys = Keys::of(&credential)?;
-        match request.settings.value("signature") {
-            None | Some("" | acs3::NAME) => acs3::sign(&request, &keys, now_ms, nonce),
-            Some(rpc_sha1::NAME) => rpc_sha1::sign(&request, &keys, now_ms, nonce),
-            Some(other) => Err(Error::misconfigured(format!(
-                "setting `signature` of the account is `{other}`, allowed: {} or {}",
-                acs3::NAME,
-                rpc_sha1::NAME
-            ))),
+        match signature_of(&request)? {
+            oss_v1::NAME => oss_v1::sign(&request, &keys, now_ms),
+            oss_v4::NAME => oss_v4::sign(&request, &keys, now_ms),
+            _ if request.api.value("version").is_none_or(str::is_empty) => {
+                Err(Error::defect(format!(
+                    "{}: a request to sign names its API's version as `version`",
+                    request.action
+                )))
+            }
+            rpc_sha1::NAME => rpc_sha1::sign(&request, &keys, now_ms, nonce),
+            _ => acs3::sign(&request, &keys, now_ms, nonce),
         }
     }
+}
+
+/// The signature that the account's settings choose for a request of this kind. One that signs no
+/// action is never used where an action was granted.
+fn signature_of(request: &UnsignedRequest) -> Result<&'static str, Error> {
+    let chosen = request.settings.value("signature").unwrap_or_default();
+    let chosen: Vec<&str> =
+        chosen.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    let known = || OF_ACTIONS.into_iter().chain(OF_OBJECTS);
+    if let Some(other) = chosen.iter().find(|name| !known().any(|known| known == **name)) {
+        return Err(Error::misconfigured(format!(
+            "setting `signature` of the account is `{other}`, allowed: {}",
+            known().collect::<Vec<_>>().join(", ")
+        )));
+    }
+    let of_this_kind = if request.action.is_empty() { OF_OBJECTS } else { OF_ACTIONS };
+    let [usual, _] = of_this_kind;
+    Ok(of_this_kind.into_iter().find(|name| chosen.contains(name)).unwrap_or(usual))
 }
 
 wharf_sdk::export_authenticator!(Alicloud);
@@ -185,6 +228,25 @@ mod tests {
     }
 
     #[test]
+    fn an_action_decides_the_kind_of_signature_and_the_settings_which_of_it() {
+        let of = |action: &str, chosen: &str| {
+            let settings = wharf_sdk::types::pairs([("signature", chosen)]);
+            let request = acs3::tests::documented(&[]);
+            signature_of(&UnsignedRequest { action: action.into(), settings, ..request }).unwrap()
+        };
+        for (chosen, of_actions, of_objects) in [
+            ("", acs3::NAME, oss_v4::NAME),
+            ("rpc-hmac-sha1", rpc_sha1::NAME, oss_v4::NAME),
+            ("oss-v1", acs3::NAME, oss_v1::NAME),
+            ("rpc-hmac-sha1, oss-v1", rpc_sha1::NAME, oss_v1::NAME),
+            ("acs3-hmac-sha256,oss-v4", acs3::NAME, oss_v4::NAME),
+        ] {
+            assert_eq!(of("AttachDisk", chosen), of_actions, "{chosen}");
+            assert_eq!(of("", chosen), of_objects, "{chosen}");
+        }
+    }
+
+    #[test]
     fn a_request_without_a_version_is_not_signed_by_either_signature() {
         let credential = keys::credential("id", "s3cr3t", "");
         for name in [acs3::NAME, rpc_sha1::NAME] {
@@ -200,14 +262,13 @@ mod tests {
     fn everything_that_a_signature_adds_is_reserved() {
         let described = Alicloud::describe();
         let credential = keys::credential("id", "secret", "token");
-        for name in [acs3::NAME, rpc_sha1::NAME] {
-            let signed = Alicloud::sign(
-                acs3::tests::documented(&[("signature", name)]),
-                credential.clone(),
-                0,
-                "n",
-            )
-            .unwrap();
+        for name in OF_ACTIONS.into_iter().chain(OF_OBJECTS) {
+            let mut request = acs3::tests::documented(&[("signature", name), ("region", "r")]);
+            if OF_OBJECTS.contains(&name) {
+                request.action.clear();
+                request.body.push(1);
+            }
+            let signed = Alicloud::sign(request, credential.clone(), 0, "n").unwrap();
             let is_reserved = |header: &str| {
                 described.reserved_headers.iter().any(|own| {
                     own == header || own.ends_with('-') && header.starts_with(own.as_str())
