@@ -37,6 +37,7 @@ pub mod oidc;
 pub mod oss;
 pub mod oss_v1;
 pub mod oss_v4;
+pub mod render;
 pub mod rpc_sha1;
 pub mod sealed_json;
 

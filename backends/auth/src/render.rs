@@ -1,0 +1,246 @@
+//! A credential in the files of a mount helper. Pure; where the files lie and who may read them is
+//! the host's: every form wants them readable by their owner alone, and the helpers check it.
+//!
+//! | form | files | for |
+//! |---|---|---|
+//! | `ossfs-passwd` | `passwd`: `bucket:id:secret`; wants the value `bucket` | `ossfs`, as
+//! `passwd_file` |
+//! | `ossfs-sts-directory` | `AccessKeyId`, `AccessKeySecret`, `SecurityToken`, `Expiration` | the
+//! `ossfs` of ACK's images (the public one reads no directory), as `passwd_file`; `ossfs2`, as
+//! `oss_sts_multi_conf_ak_file` and so on |
+//! | `s3fs-passwd` | `passwd`: `id:secret` | `s3fs`, as `passwd_file` |
+//! | `ossfs2-conf` | `ossfs2.conf`: `--oss_access_key_id=…` and the secret | `ossfs2`, as `-c` |
+//!
+//! A helper reads the directory again before its token ends, so a rotated credential needs no new
+//! mount. The other forms have no place for a token, and a credential with one is refused: without
+//! it the keys are of no use, and the helper would say so only at its first request.
+//!
+//! Sources: the earlier CSI driver's `pkg/mounter/interceptors/ossfs_secret.go`, `s3fs(1)`, and the
+//! pages on configuring `ossfs` and `ossfs2`.
+
+use std::fmt;
+
+use wharf_alicloud::timestamp;
+use wharf_sdk::auth::Credential;
+use wharf_sdk::types::Parameters;
+use wharf_sdk::{Blame, Error, ErrorKind, Pairs};
+
+use crate::keys::Keys;
+
+/// The forms that [`render`] knows.
+pub const FORMS: [&str; 4] = [OSSFS, OSSFS_STS, S3FS, OSSFS2];
+const OSSFS: &str = "ossfs-passwd";
+const OSSFS_STS: &str = "ossfs-sts-directory";
+const S3FS: &str = "s3fs-passwd";
+const OSSFS2: &str = "ossfs2-conf";
+
+/// A file with a secret in it; it is never formatted with its content.
+#[derive(Clone, PartialEq, Eq)]
+pub struct File {
+    /// Without a folder.
+    pub name: String,
+    /// All of it.
+    pub content: Vec<u8>,
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("File").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl File {
+    fn new(name: &str, content: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), content: content.into().into_bytes() }
+    }
+}
+
+/// Writes a credential in a helper's form; `values` are what the plan says besides.
+///
+/// # Errors
+/// `invalid-argument` for a form that is not known or lacks a value; `unauthenticated` for a
+/// credential that the form cannot hold. No secret is quoted.
+pub fn render(
+    credential: &Credential,
+    form: &str,
+    values: &Parameters,
+) -> Result<Vec<File>, Error> {
+    let keys = Keys::of(credential)?;
+    let (id, secret) = (keys.id, keys.secret.expose());
+    check("access key id", id)?;
+    check("access key secret", secret)?;
+    match form {
+        OSSFS => {
+            let bucket = values.value("bucket").unwrap_or_default();
+            check_bucket(bucket)?;
+            without_token(&keys, form)?;
+            Ok(vec![File::new("passwd", format!("{bucket}:{id}:{secret}\n"))])
+        }
+        S3FS => {
+            without_token(&keys, form)?;
+            Ok(vec![File::new("passwd", format!("{id}:{secret}\n"))])
+        }
+        OSSFS2 => {
+            without_token(&keys, form)?;
+            let text = format!("--oss_access_key_id={id}\n--oss_access_key_secret={secret}\n");
+            Ok(vec![File::new("ossfs2.conf", text)])
+        }
+        OSSFS_STS => sts_directory(&keys, credential.expires_at_ms),
+        other => {
+            let message = format!(
+                "a credential cannot be written as `{other}`, allowed: {}",
+                FORMS.join(", ")
+            );
+            Err(Error::new(ErrorKind::InvalidArgument, Blame::Host, message))
+        }
+    }
+}
+
+/// One file for each part, as the helpers look for them.
+fn sts_directory(keys: &Keys<'_>, expires_at_ms: Option<u64>) -> Result<Vec<File>, Error> {
+    let token = keys.token.ok_or_else(|| {
+        let reason = "it holds temporary credentials only, and this one has no token";
+        unfit(OSSFS_STS, &format!("{reason}; use {OSSFS}"))
+    })?;
+    check("security token", token.expose())?;
+    let mut files = vec![
+        File::new("AccessKeyId", keys.id),
+        File::new("AccessKeySecret", keys.secret.expose()),
+        File::new("SecurityToken", token.expose()),
+    ];
+    files.extend(expires_at_ms.map(|end| File::new("Expiration", timestamp::format(end))));
+    Ok(files)
+}
+
+fn without_token(keys: &Keys<'_>, form: &str) -> Result<(), Error> {
+    if keys.token.is_none() {
+        return Ok(());
+    }
+    let reason = "it has no place for the token of a temporary credential";
+    Err(unfit(form, &format!("{reason}; use {OSSFS_STS}, or keys that last")))
+}
+
+fn unfit(form: &str, reason: &str) -> Error {
+    let message = format!("the credential cannot be written as `{form}`: {reason}");
+    Error::new(ErrorKind::Unauthenticated, Blame::Host, message)
+}
+
+/// Colons separate the fields of a line and white space ends it: a value that has either would be
+/// read as something else.
+fn check(what: &str, value: &str) -> Result<(), Error> {
+    if value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':') {
+        return Ok(());
+    }
+    let message = format!("the {what} of the credential has a character that no key has");
+    Err(Error::new(ErrorKind::Unauthenticated, Blame::Host, message))
+}
+
+fn check_bucket(bucket: &str) -> Result<(), Error> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !bucket.is_empty() && bucket.bytes().all(plain) {
+        return Ok(());
+    }
+    let message = format!("`{OSSFS}` needs a bucket's name as `bucket`, not {bucket:?}");
+    Err(Error::new(ErrorKind::InvalidArgument, Blame::Backend, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::credential;
+    use wharf_sdk::types::pairs;
+
+    fn written(token: &str, form: &str) -> Result<Vec<(String, String)>, Error> {
+        let credential = credential("LTAI1", "s3cr3t+/=", token).until_ms(1_698_315_752_000);
+        let files = render(&credential, form, &pairs([("bucket", "b-1")]))?;
+        let text = |file: File| (file.name, String::from_utf8(file.content).unwrap());
+        Ok(files.into_iter().map(text).collect())
+    }
+
+    fn named(files: &[(&str, &str)]) -> Vec<(String, String)> {
+        files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn every_form_is_as_its_helper_reads_it() {
+        for (token, form, files) in [
+            ("", OSSFS, &[("passwd", "b-1:LTAI1:s3cr3t+/=\n")][..]),
+            ("", S3FS, &[("passwd", "LTAI1:s3cr3t+/=\n")]),
+            (
+                "",
+                OSSFS2,
+                &[(
+                    "ossfs2.conf",
+                    "--oss_access_key_id=LTAI1\n--oss_access_key_secret=s3cr3t+/=\n",
+                )],
+            ),
+            (
+                "t0ken",
+                OSSFS_STS,
+                &[
+                    ("AccessKeyId", "LTAI1"),
+                    ("AccessKeySecret", "s3cr3t+/="),
+                    ("SecurityToken", "t0ken"),
+                    ("Expiration", "2023-10-26T10:22:32Z"),
+                ],
+            ),
+        ] {
+            assert_eq!(written(token, form).unwrap(), named(files), "{form}");
+        }
+    }
+
+    #[test]
+    fn a_credential_that_a_form_cannot_hold_is_refused_with_the_one_that_can() {
+        for (token, form, instead) in [
+            ("t0ken", OSSFS, OSSFS_STS),
+            ("t0ken", S3FS, OSSFS_STS),
+            ("t0ken", OSSFS2, OSSFS_STS),
+            ("", OSSFS_STS, OSSFS),
+        ] {
+            let error = written(token, form).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Unauthenticated, "{form}");
+            assert!(error.message.contains(instead), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn what_would_be_read_as_another_line_or_field_is_refused_and_not_quoted() {
+        for bad in ["a\nroot:x:y", "a:b", "a b", "a\tb", "a\0", "ä"] {
+            for form in FORMS {
+                for keys in [
+                    credential(bad, "s3cr3t", "t0ken"),
+                    credential("LTAI1", bad, "t0ken"),
+                    credential(bad, "s3cr3t", ""),
+                    credential("LTAI1", bad, ""),
+                ] {
+                    let values = pairs([("bucket", "b-1")]);
+                    let error = render(&keys, form, &values).unwrap_err();
+                    assert!(!format!("{error:?}").contains(bad), "{form}: {error:?}");
+                }
+            }
+            let keys = credential("LTAI1", "s3cr3t", "");
+            let error = render(&keys, OSSFS, &pairs([("bucket", bad)])).unwrap_err();
+            assert_eq!((error.kind, error.blame), (ErrorKind::InvalidArgument, Blame::Backend));
+        }
+        let token = credential("LTAI1", "s3cr3t", "a\nb");
+        assert!(render(&token, OSSFS_STS, &Parameters::new()).is_err());
+    }
+
+    #[test]
+    fn an_unknown_form_and_a_missing_bucket_are_named() {
+        let keys = credential("LTAI1", "s3cr3t", "");
+        let unknown = render(&keys, "netrc", &Parameters::new()).unwrap_err();
+        assert_eq!((unknown.kind, unknown.blame), (ErrorKind::InvalidArgument, Blame::Host));
+        assert!(FORMS.iter().all(|form| unknown.message.contains(form)));
+        let missing = render(&keys, OSSFS, &Parameters::new()).unwrap_err();
+        assert!(missing.message.contains("bucket"));
+    }
+
+    #[test]
+    fn a_file_is_formatted_without_its_content() {
+        let keys = credential("LTAI1", "s3cr3t", "");
+        let files = render(&keys, S3FS, &Parameters::new()).unwrap();
+        let shown = format!("{files:?}");
+        assert!(shown.contains("passwd") && !shown.contains("s3cr3t") && !shown.contains("115"));
+    }
+}
