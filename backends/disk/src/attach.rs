@@ -25,7 +25,7 @@ pub const SERIAL: &str = "serialNumber";
 const LOOK_AFTER_MS: u32 = 500;
 /// A disk may be listed as free for a moment after AttachDisk; after so many looks it is asked for
 /// again.
-const LOOKS_WHILE_FREE: u32 = 3;
+pub(crate) const LOOKS_WHILE_FREE: u32 = 3;
 /// The resume token after AttachDisk: this, and the looks.
 const REQUESTED: &str = "attach-requested:";
 
@@ -45,6 +45,7 @@ pub fn attach(request: &AttachRequest, progress: &Progress) -> Result<Answer<Att
     }
     need_multi_attach(std::slice::from_ref(&request.capability))?;
     let disk = observed(progress, id.as_str())?.ok_or_else(|| missing(id.as_str()))?;
+    disk.need_data_disk()?;
     if request.capability.mode.is_multi_node_writer() && !disk.is_multi_attach() {
         return Err(Error::invalid_request(format!(
             "disk {id} was created without `multiAttach`, so only one node may hold it"

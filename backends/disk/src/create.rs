@@ -314,6 +314,7 @@ impl<'a> Wish<'a> {
                 self.region
             ))
         })?;
+        disk.need_data_disk()?;
         let (least, most) =
             (self.size.required.unwrap_or(disk.size), self.size.limit.unwrap_or(u64::MAX));
         if disk.size != least || disk.size > most {

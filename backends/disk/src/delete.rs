@@ -29,6 +29,7 @@ pub fn delete(request: &DeleteRequest, progress: &Progress) -> Result<Answer<()>
 }
 
 fn decide(disk: &Disk) -> Result<Answer<()>, Error> {
+    disk.need_data_disk()?;
     let id = &disk.disk_id;
     match disk.state() {
         State::Detaching => Ok(wait(format!("disk {id} is being detached"))),

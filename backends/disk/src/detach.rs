@@ -1,5 +1,9 @@
 //! `detach`: DetachDisk from the node that gives the disk up, then wait until the cloud does not
 //! name it any more.
+//!
+//! A listing may show a disk as free for a moment after AttachDisk. So a disk that was not seen
+//! with its holder is looked at several times before it counts as free: else the attach that was
+//! under way would leave it on a node that nobody detaches it from.
 
 use serde_json::Value;
 use wharf_sdk::controller::DetachRequest;
@@ -8,6 +12,7 @@ use wharf_sdk::{Answer, Error, Progress};
 
 use crate::action::Action;
 use crate::asked;
+use crate::attach::LOOKS_WHILE_FREE;
 use crate::disk_record::{Disk, State, observed};
 use crate::serial::DiskId;
 
@@ -18,6 +23,8 @@ const LOOK_AFTER_MS: u32 = 500;
 const LOOKS_WHILE_HELD: u32 = 3;
 /// The resume token after DetachDisk: this, the holder, and the looks.
 const REQUESTED: &str = "detach-requested:";
+/// The resume token of a disk that was listed as free and not seen otherwise: this, and the looks.
+const LISTED_FREE: &str = "listed-free:";
 /// What the cloud says of a disk that is gone, is not on that instance any more or is leaving it,
 /// or whose instance is gone: the next look shows the disk without that holder, and until then
 /// there is nothing to do. (A released instance holds nothing; the cloud needs a moment to see that
@@ -33,7 +40,7 @@ const NOTHING_TO_DETACH: [&str; 5] = [
 /// `controller.detach`.
 ///
 /// # Errors
-/// The cloud's.
+/// `failed-precondition` for a system disk; the cloud's.
 pub fn detach(request: &DetachRequest, progress: &Progress) -> Result<Answer<()>, Error> {
     let id = &request.volume_id;
     if DiskId::parse(id).is_none() {
@@ -52,13 +59,16 @@ fn decide(request: &DetachRequest, disk: &Disk, resume: Option<&str>) -> Result<
         Some(node) => holders.iter().find(|holder| *holder == node),
         None => holders.first(),
     };
+    if holder.is_some() {
+        disk.need_data_disk()?;
+    }
     match (disk.state(), holder) {
         // The cloud does not say to whom: it may be the node that is to give it up.
-        (State::Attaching, _) => Ok(wait(format!("disk {id} is being attached"))),
-        (_, None) => Ok(Answer::Done(())),
-        (State::Detaching, Some(holder)) => {
-            Ok(wait(format!("disk {id} is being detached from {holder}")))
+        (State::Attaching, _) => {
+            Ok(Pending::after_ms(LOOK_AFTER_MS, format!("disk {id} is being attached")).into())
         }
+        (_, None) => Ok(not_held(disk, resume)),
+        (State::Detaching, Some(holder)) => Ok(leaving(id, holder).into()),
         (
             State::InUse
             | State::Available
@@ -68,6 +78,35 @@ fn decide(request: &DetachRequest, disk: &Disk, resume: Option<&str>) -> Result<
             Some(holder),
         ) => Ok(detach_from(id, holder, resume)?.into()),
     }
+}
+
+/// The cloud names no such holder: it may be free, or an attach that was sent shows only later.
+fn not_held(disk: &Disk, resume: Option<&str>) -> Answer<()> {
+    let was_seen_held = resume.is_some_and(|token| token.starts_with(REQUESTED));
+    // A disk for one holder that has another one is not on its way to this one.
+    let can_be_coming = disk.holders().is_empty() || disk.is_multi_attach();
+    if was_seen_held || !can_be_coming || disk.need_data_disk().is_err() {
+        return Answer::Done(());
+    }
+    let looked = asked::next_look(resume, LISTED_FREE, LOOKS_WHILE_FREE);
+    let is_settled =
+        looked.is_none() && resume.is_some_and(|token| token.starts_with(LISTED_FREE));
+    if is_settled {
+        return Answer::Done(());
+    }
+    let reason = format!(
+        "disk {} is listed as free; an attach that is under way would show only later",
+        disk.disk_id
+    );
+    Pending::after_ms(LOOK_AFTER_MS, reason)
+        .with_resume(looked.unwrap_or_else(|| asked::just_now(LISTED_FREE)))
+        .into()
+}
+
+/// The same knowledge as after DetachDisk: it was seen with its holder.
+fn leaving(id: &str, holder: &str) -> Pending {
+    Pending::after_ms(LOOK_AFTER_MS, format!("disk {id} is being detached from {holder}"))
+        .with_resume(asked::just_now(&format!("{REQUESTED}{holder}:")))
 }
 
 /// DetachDisk, unless it was sent a moment ago; either way, the next look shows more.
@@ -92,10 +131,6 @@ pub fn detach_from(id: &str, holder: &str, resume: Option<&str>) -> Result<Pendi
     };
     Ok(Pending::after_ms(LOOK_AFTER_MS, format!("disk {id} is being detached from {holder}"))
         .with_resume(resume))
-}
-
-fn wait(reason: String) -> Answer<()> {
-    Pending::after_ms(LOOK_AFTER_MS, reason).into()
 }
 
 #[cfg(test)]
@@ -192,9 +227,74 @@ mod tests {
         }
     }
 
+    /// Looks at a disk in this state until detaching is done, and says after how many.
+    fn looks_until_done(disk: &Disk, node: Option<&str>) -> usize {
+        let _host = FakeHost::install();
+        let mut resume: Option<String> = None;
+        for looks in 1..20 {
+            let mut progress = seen(disk);
+            progress.resume = resume;
+            match detach(&DetachRequest::new("d-1", node), &progress).unwrap() {
+                Answer::Done(()) => return looks,
+                Answer::Pending(pending) => resume = pending.resume,
+            }
+        }
+        panic!("it is never done")
+    }
+
     #[test]
-    fn what_is_free_or_missing_is_detached() {
-        assert!(matches!(run(&disk(|_| {}), Some("i-1")).0, Answer::Done(())));
+    fn the_first_free_is_not_believed_since_a_listing_lags_behind_an_attach() {
+        let enough = LOOKS_WHILE_FREE as usize + 2;
+        let shared = disk(|disk| {
+            held_by(disk, &["i-2"]);
+            disk.multi_attach = "Enabled".into();
+        });
+        for state in [&disk(|_| {}), &shared] {
+            assert_eq!(looks_until_done(state, Some("i-1")), enough);
+        }
+        assert_eq!(looks_until_done(&disk(|_| {}), None), enough);
+    }
+
+    #[test]
+    fn an_attach_that_shows_late_is_undone() {
+        let host = FakeHost::install()
+            .with_config("region", "r")
+            .answering("DetachDisk", Response::new(200, "{}"));
+        let request = DetachRequest::new("d-1", Some("i-1"));
+        let attached = disk(|disk| held_by(disk, &["i-1"]));
+        let mut progress = seen(&disk(|_| {}));
+        for state in [disk(|_| {}), attached] {
+            let Ok(Answer::Pending(pending)) = detach(&request, &progress) else {
+                panic!("an attach may be under way")
+            };
+            progress = seen(&state);
+            progress.resume = pending.resume;
+        }
+        assert!(matches!(detach(&request, &progress), Ok(Answer::Pending(_))));
+        assert_eq!(host.actions(), ["DetachDisk"]);
+    }
+
+    #[test]
+    fn a_disk_that_was_seen_with_its_holder_is_free_at_the_first_look() {
+        let states = [
+            disk(|disk| held_by(disk, &["i-1"])),
+            disk(|disk| {
+                held_by(disk, &["i-1"]);
+                disk.status = "Detaching".into();
+            }),
+        ];
+        for state in states {
+            let (Answer::Pending(pending), _) = run(&state, Some("i-1")) else {
+                panic!("it takes time")
+            };
+            let free = seen(&disk(|_| {})).with_resume(pending.resume.unwrap());
+            let answer = detach(&DetachRequest::new("d-1", Some("i-1")), &free);
+            assert!(matches!(answer, Ok(Answer::Done(()))), "{}", state.status);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_detached() {
         let gone = Progress::observed([Observation::missing("d-1")]);
         assert!(matches!(
             detach(&DetachRequest::new("d-1", Some("i-1")), &gone),

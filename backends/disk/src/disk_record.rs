@@ -166,6 +166,22 @@ impl Disk {
         self.multi_attach == "Enabled"
     }
 
+    /// Refuses the disk that an instance boots from: it is no volume, whatever is asked for. Every
+    /// verb that would send a request about one disk asks this first.
+    ///
+    /// # Errors
+    /// `failed-precondition`.
+    pub fn need_data_disk(&self) -> Result<(), Error> {
+        if self.r#type != "system" {
+            return Ok(());
+        }
+        let id = &self.disk_id;
+        Err(Error::precondition(format!(
+            "disk {id} is the system disk of an instance, and no volume"
+        ))
+        .with_hint("name a data disk in the PersistentVolume"))
+    }
+
     /// The size in bytes.
     pub fn bytes(&self) -> u64 {
         self.size.saturating_mul(GIB)
@@ -333,6 +349,56 @@ pub(crate) mod tests {
             .unwrap()
             .unwrap();
         assert_eq!((older.disk_id.as_str(), older.state()), ("d-1", State::Unknown));
+    }
+
+    #[test]
+    fn no_verb_sends_a_request_about_a_system_disk() {
+        use wharf_sdk::controller::{
+            AttachRequest, CreateRequest, DeleteRequest, DetachRequest, ExpandRequest,
+            ValidateRequest,
+        };
+        use wharf_sdk::types::{CapacityRange, VolumeCapability};
+        let mount = || VolumeCapability::mount("ext4");
+        for holders in [["i-1"].as_slice(), &["i-7"], &[]] {
+            let system = seen(&disk(|disk| {
+                if !holders.is_empty() {
+                    held_by(disk, holders);
+                }
+                disk.r#type = "system".into();
+            }));
+            let page = json!({ "Disks": { "Disk": [{ "DiskId": "d-1", "Type": "system", "Size": 20 }] } });
+            let host = FakeHost::install()
+                .with_config("region", "r")
+                .with_config("zone", "z-a")
+                .with_config("force-detach", "true")
+                .answering("DescribeDisks", Response::new(200, page.to_string()));
+            let mut adopting = CreateRequest::new("pvc-1", mount());
+            adopting.capacity =
+                CapacityRange { required_bytes: Some(20 * GIB), limit_bytes: None };
+            adopting.parameters.insert_pair(crate::parameters::DISK_ID, "d-1");
+            let node = holders.first().copied();
+            let mut refused = vec![
+                ("attach", crate::attach::attach(&AttachRequest::new("d-1", "i-1", mount()), &system).unwrap_err()),
+                ("expand", crate::expand::expand(&ExpandRequest::new("d-1", 40 * GIB), &system).unwrap_err()),
+                ("expand", crate::expand::expand(&ExpandRequest::new("d-1", GIB), &system).unwrap_err()),
+                ("delete", crate::delete::delete(&DeleteRequest::new("d-1"), &system).unwrap_err()),
+                ("create", crate::create::create(&adopting, &Default::default()).unwrap_err()),
+            ];
+            let detach = |node| crate::detach::detach(&DetachRequest::new("d-1", node), &system);
+            if node.is_some() {
+                refused.push(("detach", detach(node).unwrap_err()));
+                refused.push(("detach", detach(None).unwrap_err()));
+            }
+            // Not there: nothing is to be done, and a PersistentVolume by mistake can go.
+            assert!(matches!(detach(Some("i-2")), Ok(wharf_sdk::Answer::Done(()))));
+            for (verb, error) in refused {
+                assert_eq!(error.kind, ErrorKind::FailedPrecondition, "{verb}");
+                assert!(error.message.contains("system disk"), "{verb}: {}", error.message);
+            }
+            let asked = ValidateRequest::new("d-1", mount());
+            assert!(!crate::usage_modes::validate(&asked, &system).unwrap().confirmed);
+            assert_eq!(host.actions(), ["DescribeDisks"], "only the disk to be taken over is asked about");
+        }
     }
 
     #[test]

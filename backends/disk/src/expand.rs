@@ -31,6 +31,7 @@ pub fn expand(request: &ExpandRequest, progress: &Progress) -> Result<Answer<Exp
     DiskId::parse(id).ok_or_else(missing)?;
     let wanted = Wanted::read(&request.capacity)?;
     let disk = observed(progress, id)?.ok_or_else(missing)?;
+    disk.need_data_disk()?;
     if wanted.limit.is_some_and(|limit| disk.size > limit) {
         return Err(Error::out_of_range(format!(
             "disk {id} has {} GiB already, and disks do not shrink",

@@ -19,8 +19,7 @@
 //! | `max-volumes` | number of volumes that this node can hold | worked out from the instance type
 //! and what is attached |
 //! | `account` | the account that signs | `cloud` |
-//! | `cluster-id` | tags new disks `ack.aliyun.com`, and narrows `list` to this cluster | no such
-//! tag |
+//! | `cluster-id` | tags new disks `ack.aliyun.com` | no such tag |
 //! | `force-detach` | `true`: an attach may take a disk that only one node may hold from the node
 //! that has it. **Data that this node has not written yet is lost.** | `false` |
 //!

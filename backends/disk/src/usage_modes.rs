@@ -43,6 +43,9 @@ pub fn validate(request: &ValidateRequest, progress: &Progress) -> Result<Valida
     let id = &request.volume_id;
     let disk = observed(progress, id)?
         .ok_or_else(|| Error::not_found(format!("there is no disk {id}")))?;
+    if let Err(refused) = disk.need_data_disk() {
+        return Ok(Validated::no(refused.message));
+    }
     Ok(match need_multi_attach(&request.capabilities) {
         Err(refused) => Validated::no(refused.message),
         Ok(true) if !disk.is_multi_attach() => Validated::no(format!(
