@@ -1,12 +1,14 @@
 //! `create`: CreateDisk first, then wait until the disk is there.
 //!
 //! Out of stock, and other reasons that another type or zone does not have, fall through to the
-//! next attempt. A refused attempt leaves nothing behind and does not bind the client token, so a
-//! call that was killed in between begins again and ends with the same disk.
+//! next attempt. One call sends one CreateDisk: what was refused goes into the resume token, so a
+//! caller whose time is over comes back to the next attempt and not to the first. A refused attempt
+//! leaves nothing behind, so a call that was killed in between begins again and ends with the same
+//! disk.
 //!
-//! A token may be bound to a disk that is gone. Then, and once only, a second one is used; both
-//! depend on the volume's name alone, so however often the call is repeated, there are never more
-//! than two disks.
+//! A token may be bound to a disk that is gone, or to an attempt that the cloud refused. Then the
+//! next one is used; all of them depend on the volume's name alone, so however often the call is
+//! repeated, there are never more disks than tokens.
 
 mod refusals;
 
@@ -19,7 +21,7 @@ use wharf_sdk::controller::CreateRequest;
 use wharf_sdk::types::{Pending, Volume, VolumeSource};
 use wharf_sdk::{Answer, Error, Progress};
 
-use self::refusals::{Refusals, falls_through};
+use self::refusals::{Refusals, Refused, falls_through};
 use crate::action::Action;
 use crate::category::Kind;
 use crate::client_token::{client_token, later_token};
@@ -33,7 +35,7 @@ use crate::tags;
 use crate::usage_modes::need_multi_attach;
 use crate::volume;
 
-/// No more CreateDisk in one call: eight zones with three types each, which is more than any region
+/// No more attempts for one volume: eight zones with three types each, which is more than any region
 /// has.
 const ATTEMPTS: usize = 24;
 /// A disk is there after one to three seconds.
@@ -46,6 +48,9 @@ const LOOK_LONGER_MS: u32 = 200;
 /// A name that was used and deleted so often within the day that the cloud remembers its tokens can
 /// be used again; and where the cloud hides disks, no more than so many are made in vain.
 const MOST_RENEWALS: u32 = 8;
+
+/// The host takes 4 KiB. In short, all attempts together have less: 24 of at most 120 bytes.
+const LONGEST_TOKEN: usize = 4000;
 
 /// What was asked for, checked.
 pub struct Wish<'a> {
@@ -65,13 +70,17 @@ pub struct Wish<'a> {
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Resume {
-    /// The new disk; `None`: the client token belongs to another request of this name, and its
-    /// disk is looked for.
+    /// The new disk; `None`: there is none yet, or the client token belongs to another request of
+    /// this name, and its disk is looked for.
     disk: Option<String>,
+    /// Whether the next attempt is made, and no disk looked for.
+    is_trying: bool,
     /// How often it was looked for in vain.
     missed: u32,
     /// How many client tokens of this name are used up.
     renewals: u32,
+    /// Attempts that the cloud refused.
+    refused: Vec<Refused>,
 }
 
 /// `controller.create`.
@@ -83,13 +92,11 @@ pub fn create(request: &CreateRequest, progress: &Progress) -> Result<Answer<Vol
     if wish.parameters.adopt.is_some() {
         return wish.adopt().map(Answer::Done);
     }
-    match &progress.resume {
-        None => wish.begin(&client_token(&request.name), 0),
-        Some(resume) => match serde_json::from_str::<Resume>(resume) {
-            Ok(resume) => wish.follow(resume, progress),
-            // Another build's token: beginning again finds the same disk through the client token.
-            Err(_) => wish.begin(&client_token(&request.name), 0),
-        },
+    // Another build's token: beginning again finds the same disk through the client token.
+    let resume = progress.resume.as_deref().and_then(|resume| serde_json::from_str(resume).ok());
+    match resume {
+        None => wish.attempt(Resume::default()),
+        Some(resume) => wish.follow(resume, progress),
     }
 }
 
@@ -120,36 +127,51 @@ impl<'a> Wish<'a> {
         }
     }
 
-    /// Tries kind after kind in zone after zone.
-    fn begin(&self, token: &str, renewals: u32) -> Result<Answer<Volume>, Error> {
-        let mut refusals = Refusals::default();
+    /// Makes the first attempt that was not refused yet, kind after kind in zone after zone.
+    fn attempt(&self, mut resume: Resume) -> Result<Answer<Volume>, Error> {
+        let name = &self.request.name;
         let zones = self.zones()?;
-        for attempt in self.attempts(&zones).into_iter().take(ATTEMPTS) {
-            let gib = match self.size.for_kind(&attempt.kind) {
-                Ok(gib) => gib,
-                Err(error) => {
-                    refusals.add_size(error);
-                    continue;
-                }
-            };
-            match self.try_once(&attempt, gib, token) {
-                Ok(disk) => return Ok(pending(&Resume { disk: Some(disk), missed: 0, renewals })),
-                Err(failure) if failure.is(existing::MISMATCH) => {
-                    return self.look_by_name(Resume { disk: None, missed: 0, renewals });
-                }
-                Err(failure) if falls_through(&failure) => {
-                    refusals.add(&attempt.label(), failure.into())
-                }
-                Err(failure) => {
-                    return Err(Error::from(failure).context(format!(
-                        "volume {}, {}",
-                        self.request.name,
-                        attempt.label()
-                    )));
+        let (fitting, misfits) = self.fitting_attempts(&zones);
+        let is_refused = |label: &str| resume.refused.iter().any(|refused| refused.0 == label);
+        let mut open = fitting.iter().filter(|(attempt, _)| !is_refused(&attempt.label()));
+        let Some((attempt, gib)) = open.next() else {
+            return Err(Refusals::of(misfits, &resume.refused).into_error(name));
+        };
+        let has_another = open.next().is_some();
+        let token = match resume.renewals {
+            0 => client_token(name),
+            renewals => later_token(name, renewals),
+        };
+        match self.try_once(attempt, *gib, &token) {
+            Ok(disk) => {
+                Ok(pending(&Resume { disk: Some(disk), is_trying: false, missed: 0, ..resume }))
+            }
+            Err(failure) if failure.is(existing::MISMATCH) => {
+                self.look_by_name(Resume { disk: None, is_trying: false, missed: 0, ..resume })
+            }
+            Err(Failure::Refused(refusal)) if falls_through(&refusal) => {
+                resume.refused.push(Refused::new(attempt.label(), &refusal));
+                match has_another {
+                    true => Ok(pending(&Resume { is_trying: true, ..resume })),
+                    false => Err(Refusals::of(misfits, &resume.refused).into_error(name)),
                 }
             }
+            Err(failure) => {
+                Err(Error::from(failure).context(format!("volume {name}, {}", attempt.label())))
+            }
         }
-        Err(refusals.into_error(&self.request.name))
+    }
+
+    /// Attempts with the size that each would have, and why the others cannot have it.
+    fn fitting_attempts<'z>(&self, zones: &'z [String]) -> (Vec<(Attempt<'z>, u64)>, Vec<Error>) {
+        let (mut fitting, mut misfits) = (Vec::new(), Vec::new());
+        for attempt in self.attempts(zones).into_iter().take(ATTEMPTS) {
+            match self.size.for_kind(&attempt.kind) {
+                Ok(gib) => fitting.push((attempt, gib)),
+                Err(error) => misfits.push(error),
+            }
+        }
+        (fitting, misfits)
     }
 
     fn attempts<'z>(&self, zones: &'z [String]) -> Vec<Attempt<'z>> {
@@ -223,7 +245,12 @@ impl<'a> Wish<'a> {
     }
 
     fn follow(&self, resume: Resume, progress: &Progress) -> Result<Answer<Volume>, Error> {
-        let Some(id) = &resume.disk else { return self.look_by_name(resume) };
+        let Some(id) = &resume.disk else {
+            return match resume.is_trying {
+                true => self.attempt(resume),
+                false => self.look_by_name(resume),
+            };
+        };
         match progress.of(id).map(Disk::seen).transpose()? {
             Some(Some(disk)) => {
                 if resume.renewals > 0 {
@@ -253,7 +280,7 @@ impl<'a> Wish<'a> {
             },
             None if resume.missed < LOOKS_FOR_A_MISSING_DISK => Ok(pending(&resume.missed_again())),
             None if resume.renewals >= MOST_RENEWALS => Err(self.unlisted(&resume)),
-            None => self.begin(&later_token(name, resume.renewals + 1), resume.renewals + 1),
+            None => self.attempt(Resume { disk: None, renewals: resume.renewals + 1, ..resume }),
         }
     }
 
@@ -374,22 +401,37 @@ impl Resume {
     fn missed_again(self) -> Self {
         Self { missed: self.missed.saturating_add(1), ..self }
     }
+
+    /// As the host carries it: the cloud's words are left out when they do not fit.
+    fn token(&self) -> String {
+        let text = |resume: &Self| serde_json::json!(resume).to_string();
+        match text(self) {
+            whole if whole.len() <= LONGEST_TOKEN => whole,
+            _ => text(&Self {
+                disk: self.disk.clone(),
+                refused: self.refused.iter().map(Refused::in_short).collect(),
+                ..*self
+            }),
+        }
+    }
 }
 
 fn pending(resume: &Resume) -> Answer<Volume> {
-    let token = serde_json::json!({ "disk": resume.disk, "missed": resume.missed, "renewals": resume.renewals }).to_string();
     let wait = LOOK_AFTER_MS.max(resume.missed.saturating_mul(LOOK_LONGER_MS));
-    match &resume.disk {
+    let pending = match &resume.disk {
         Some(disk) => {
             Pending::after_ms(wait, format!("disk {disk} is being created")).watching(disk)
+        }
+        None if resume.is_trying => {
+            let refused = resume.refused.last().map(Refused::reason).unwrap_or_default();
+            Pending::after_ms(0, format!("the next type or zone is tried: {refused}"))
         }
         None => Pending::after_ms(
             wait,
             "the disk of an earlier request with this name is not listed yet",
         ),
-    }
-    .with_resume(token)
-    .into()
+    };
+    pending.with_resume(resume.token()).into()
 }
 
 fn region(parameters: &DiskParameters) -> Result<String, Error> {

@@ -89,8 +89,7 @@ fn not_held(disk: &Disk, resume: Option<&str>) -> Answer<()> {
         return Answer::Done(());
     }
     let looked = asked::next_look(resume, LISTED_FREE, LOOKS_WHILE_FREE);
-    let is_settled =
-        looked.is_none() && resume.is_some_and(|token| token.starts_with(LISTED_FREE));
+    let is_settled = looked.is_none() && resume.is_some_and(|token| token.starts_with(LISTED_FREE));
     if is_settled {
         return Answer::Done(());
     }

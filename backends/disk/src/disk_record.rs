@@ -366,21 +366,32 @@ pub(crate) mod tests {
                 }
                 disk.r#type = "system".into();
             }));
-            let page = json!({ "Disks": { "Disk": [{ "DiskId": "d-1", "Type": "system", "Size": 20 }] } });
+            let page =
+                json!({ "Disks": { "Disk": [{ "DiskId": "d-1", "Type": "system", "Size": 20 }] } });
             let host = FakeHost::install()
                 .with_config("region", "r")
                 .with_config("zone", "z-a")
                 .with_config("force-detach", "true")
                 .answering("DescribeDisks", Response::new(200, page.to_string()));
             let mut adopting = CreateRequest::new("pvc-1", mount());
-            adopting.capacity =
-                CapacityRange { required_bytes: Some(20 * GIB), limit_bytes: None };
+            adopting.capacity = CapacityRange { required_bytes: Some(20 * GIB), limit_bytes: None };
             adopting.parameters.insert_pair(crate::parameters::DISK_ID, "d-1");
             let node = holders.first().copied();
             let mut refused = vec![
-                ("attach", crate::attach::attach(&AttachRequest::new("d-1", "i-1", mount()), &system).unwrap_err()),
-                ("expand", crate::expand::expand(&ExpandRequest::new("d-1", 40 * GIB), &system).unwrap_err()),
-                ("expand", crate::expand::expand(&ExpandRequest::new("d-1", GIB), &system).unwrap_err()),
+                (
+                    "attach",
+                    crate::attach::attach(&AttachRequest::new("d-1", "i-1", mount()), &system)
+                        .unwrap_err(),
+                ),
+                (
+                    "expand",
+                    crate::expand::expand(&ExpandRequest::new("d-1", 40 * GIB), &system)
+                        .unwrap_err(),
+                ),
+                (
+                    "expand",
+                    crate::expand::expand(&ExpandRequest::new("d-1", GIB), &system).unwrap_err(),
+                ),
                 ("delete", crate::delete::delete(&DeleteRequest::new("d-1"), &system).unwrap_err()),
                 ("create", crate::create::create(&adopting, &Default::default()).unwrap_err()),
             ];
@@ -397,7 +408,11 @@ pub(crate) mod tests {
             }
             let asked = ValidateRequest::new("d-1", mount());
             assert!(!crate::usage_modes::validate(&asked, &system).unwrap().confirmed);
-            assert_eq!(host.actions(), ["DescribeDisks"], "only the disk to be taken over is asked about");
+            assert_eq!(
+                host.actions(),
+                ["DescribeDisks"],
+                "only the disk to be taken over is asked about"
+            );
         }
     }
 

@@ -4,7 +4,7 @@
 //! Deadlines, pacing, back-off, coalescing and the in-flight guard exist here and nowhere else.
 //! Front ends call this on a thread of their own; nothing here knows how the caller speaks. The
 //! loop keeps no state that matters: killed anywhere, the next call of the same verb observes and
-//! goes on.
+//! goes on. Where a create stood when its caller's time was over is remembered, to save time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use crate::types::{
     Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest,
     Expanded, Listed, NodeId, Pending, Progress, ValidateRequest, Validated, Volume, VolumeId,
 };
+use crate::unfinished::Unfinished;
 
 /// How long the first question of a moment waits for others to join it: less than a cloud request
 /// takes, and enough for a burst of calls that arrive together.
@@ -40,6 +41,7 @@ pub struct Controller {
     pacer: Arc<Pacer>,
     observer: Observer,
     in_flight: InFlight,
+    unfinished: Unfinished<Operation>,
     tick: Duration,
 }
 
@@ -73,6 +75,7 @@ impl Controller {
             pacer,
             observer,
             in_flight: InFlight::default(),
+            unfinished: Unfinished::default(),
             tick: TICK,
         }
     }
@@ -102,9 +105,16 @@ impl Controller {
     /// Creates the volume of this name, or finds it.
     pub fn create(&self, call: &Call, request: &CreateRequest) -> Result<Volume, Error> {
         let _guard = self.in_flight.begin(&request.name, "create")?;
-        self.drive(call, &format!("create of volume {}", request.name), Vec::new(), |progress| {
+        let what = format!("create of volume {}", request.name);
+        let kept = self.unfinished.take(request, self.clock.now());
+        let mut operation = kept.unwrap_or_else(|| Operation::new(Vec::new()));
+        let created = self.go_on(call, &what, &mut operation, |progress| {
             self.backend.create(call, request, progress)
-        })
+        });
+        if matches!(&created, Err(error) if error.kind == ErrorKind::DeadlineExceeded) {
+            self.unfinished.keep(request, operation.for_another_call(), self.clock.now());
+        }
+        created
     }
 
     /// Deletes the volume; a missing one is fine.
@@ -196,16 +206,25 @@ impl Controller {
         ids: Vec<String>,
         decide: impl Fn(&Progress) -> Result<Answer<T>, Error>,
     ) -> Result<T, Error> {
-        let mut turn = Operation::new(ids);
+        self.go_on(call, what, &mut Operation::new(ids), decide)
+    }
+
+    fn go_on<T>(
+        &self,
+        call: &Call,
+        what: &str,
+        operation: &mut Operation,
+        decide: impl Fn(&Progress) -> Result<Answer<T>, Error>,
+    ) -> Result<T, Error> {
         loop {
-            let answer = self.step(call, &turn, &decide);
-            let wait = match turn.follow(answer) {
+            let answer = self.step(call, operation, &decide);
+            let wait = match operation.follow(answer) {
                 Next::Return(result) => {
                     return result.map_err(|error| error.context(what).context(&self.driver));
                 }
                 Next::Wait(wait) => wait,
             };
-            self.wait(call, wait, &turn)
+            self.wait(call, wait, operation)
                 .map_err(|error| error.context(what).context(&self.driver))?;
         }
     }
@@ -289,6 +308,11 @@ impl Operation {
             effect: Effect::None,
             reason: "it was just begun".to_owned(),
         }
+    }
+
+    /// The same, as the next call begins with it.
+    fn for_another_call(self) -> Self {
+        Self { is_paced: true, backoff: Backoff::default(), ..self }
     }
 
     fn follow<T>(&mut self, answer: Result<Answer<T>, Error>) -> Next<T> {

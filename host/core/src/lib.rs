@@ -16,5 +16,6 @@ pub mod plan;
 pub mod policy;
 pub mod ports;
 pub mod types;
+mod unfinished;
 
 pub use error::{Blame, Effect, Error, ErrorKind};

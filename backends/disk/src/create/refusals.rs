@@ -1,11 +1,40 @@
 //! Refused attempts at a disk: which of them leave room for another attempt, and what they come to
 //! when none is left.
 
-use wharf_alicloud::{Failure, codes};
+use serde::{Deserialize, Serialize};
+use wharf_alicloud::{Refusal, codes};
 use wharf_sdk::{Error, ErrorKind};
 
+/// A code of the cloud is shorter.
+const CODE_CHARS: usize = 80;
+
+/// An attempt that the cloud refused, as the next call gets it: the attempt, the HTTP status, the
+/// cloud's code, and its words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Refused(pub(super) String, u16, String, String);
+
+impl Refused {
+    pub(super) fn new(attempt: String, refusal: &Refusal) -> Self {
+        let code = refusal.code.chars().take(CODE_CHARS).collect();
+        Self(attempt, refusal.status, code, Error::from(refusal.clone()).message)
+    }
+
+    /// Without the cloud's words.
+    pub(super) fn in_short(&self) -> Self {
+        Self(self.0.clone(), self.1, self.2.clone(), String::new())
+    }
+
+    /// What was refused, and why.
+    pub(super) fn reason(&self) -> String {
+        format!("{}: {}", self.0, if self.3.is_empty() { &self.2 } else { &self.3 })
+    }
+
+    fn kind(&self) -> ErrorKind {
+        codes::judge(&self.2, self.1).kind
+    }
+}
+
 /// Why every attempt failed.
-#[derive(Default)]
 pub(super) struct Refusals {
     reasons: Vec<String>,
     kinds: Vec<ErrorKind>,
@@ -13,18 +42,22 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    /// The size is none of that kind: nothing was sent.
-    pub(super) fn add_size(&mut self, error: Error) {
-        if !self.reasons.contains(&error.message) {
-            self.reasons.push(error.message);
+    /// Sizes that a kind does not have, for which nothing was sent, and attempts that the cloud
+    /// refused.
+    pub(super) fn of(misfits: Vec<Error>, refused: &[Refused]) -> Self {
+        let mut reasons: Vec<String> = Vec::new();
+        for misfit in misfits {
+            // One kind is a misfit in every zone alike.
+            if !reasons.contains(&misfit.message) {
+                reasons.push(misfit.message);
+            }
         }
-    }
-
-    /// The cloud refused this attempt.
-    pub(super) fn add(&mut self, attempt: &str, error: Error) {
-        self.kinds.push(error.kind);
-        self.reasons.push(format!("{attempt}: {}", error.message));
-        self.code = error.code.or(self.code.take());
+        reasons.extend(refused.iter().map(Refused::reason));
+        Self {
+            reasons,
+            kinds: refused.iter().map(Refused::kind).collect(),
+            code: refused.last().map(|refused| refused.2.clone()),
+        }
     }
 
     /// One error for all of them: a shortage where one is among them, since it passes; else a
@@ -62,8 +95,7 @@ const ABOUT_THE_ATTEMPT: [&str; 8] = [
 ];
 
 /// Whether another type or zone may succeed where this one did not.
-pub(super) fn falls_through(failure: &Failure) -> bool {
-    let Failure::Refused(refusal) = failure else { return false };
+pub(super) fn falls_through(refusal: &Refusal) -> bool {
     let is_stock = codes::judge(&refusal.code, refusal.status).kind == ErrorKind::ResourceExhausted
         && !refusal.code.contains("Quota");
     let is_kind = ["InvalidDiskCategory", "InvalidPerformanceLevel"]

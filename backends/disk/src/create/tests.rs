@@ -47,6 +47,18 @@ fn begin(request: &CreateRequest) -> Result<Answer<Volume>, Error> {
     create(request, &Progress::default())
 }
 
+/// Calls again while there is another type or zone to try.
+fn tried(request: &CreateRequest) -> Result<Answer<Volume>, Error> {
+    let mut answer = begin(request);
+    while let Ok(Answer::Pending(pending)) = &answer
+        && pending.after_ms == 0
+    {
+        let resume = pending.resume.clone().unwrap();
+        answer = create(request, &Progress::default().with_resume(resume));
+    }
+    answer
+}
+
 fn waiting(answer: Result<Answer<Volume>, Error>) -> Pending {
     match answer.unwrap() {
         Answer::Pending(pending) => pending,
@@ -174,13 +186,105 @@ fn out_of_stock_falls_through_types_and_then_zones() {
         requisite: vec![place("z-b"), place("z-c")],
         preferred: vec![place("z-c")],
     });
-    assert_eq!(waiting(begin(&request)).watch, ["d-4"]);
+    assert_eq!(waiting(tried(&request)).watch, ["d-4"]);
     let tried: Vec<_> = sent(&host, "ZoneId")
         .into_iter()
         .zip(sent(&host, "DiskCategory"))
         .map(|(zone, kind)| format!("{} {}", zone.unwrap(), kind.unwrap()))
         .collect();
     assert_eq!(tried, ["z-c cloud_essd", "z-c cloud_ssd", "z-b cloud_essd", "z-b cloud_ssd"]);
+}
+
+fn stocked_only(zone: &'static str, kind: &'static str) -> FakeHost {
+    host().handling(move |request| {
+        let is = |key: &str, wanted: &str| request.query.value(key) == Some(wanted);
+        Some(Ok(if is("ZoneId", zone) && is("DiskCategory", kind) {
+            created("d-1")
+        } else {
+            refused("OperationDenied.NoStock")
+        }))
+    })
+}
+
+#[test]
+fn one_call_sends_one_request_and_what_was_refused_is_not_tried_again() {
+    let request = ask(&[
+        ("type", "cloud_essd,cloud_ssd,cloud_efficiency,cloud_auto"),
+        ("performanceLevel", "PL1,PL0"),
+        ("zoneId", "z-a,z-b,z-c"),
+    ]);
+    let host = stocked_only("z-c", "cloud_auto");
+    let (mut answer, mut calls) = (begin(&request), 1);
+    while let Ok(Answer::Pending(pending)) = &answer
+        && pending.watch.is_empty()
+    {
+        assert_eq!(host.requests().len(), calls, "one request a call");
+        assert!(pending.reason.contains("NoStock") || pending.reason.contains("no"));
+        let resume = pending.resume.clone().unwrap();
+        answer = create(&request, &Progress::default().with_resume(resume));
+        calls += 1;
+    }
+    assert_eq!(waiting(answer).watch, ["d-1"]);
+    let attempts: Vec<_> = host
+        .requests()
+        .iter()
+        .map(|request| {
+            ["ZoneId", "DiskCategory", "PerformanceLevel"].map(|key| value(request, key))
+        })
+        .collect();
+    let distinct: std::collections::BTreeSet<_> = attempts.iter().collect();
+    assert_eq!((attempts.len(), distinct.len()), (15, 15));
+}
+
+#[test]
+fn a_token_that_a_refused_attempt_has_bound_is_followed_by_the_next_attempt() {
+    let bound = std::cell::RefCell::new(std::collections::BTreeMap::<String, String>::new());
+    let host = host().handling(move |request| match request.action.as_str() {
+        "DescribeDisks" => Some(Ok(found(&[]))),
+        "CreateDisk" => {
+            let [token, kind] =
+                ["ClientToken", "DiskCategory"].map(|key| value(request, key).unwrap());
+            let mut bound = bound.borrow_mut();
+            let is_bound = bound.entry(token).or_insert_with(|| kind.clone()) != &kind;
+            Some(Ok(match kind.as_str() {
+                _ if is_bound => refused(existing::MISMATCH),
+                "cloud_efficiency" => created("d-3"),
+                _ => refused("OperationDenied.NoStock"),
+            }))
+        }
+        _ => None,
+    });
+    let (volume, _) = drive(&ask(&[("type", "cloud_essd,cloud_ssd,cloud_efficiency")]), |_| true);
+    assert_eq!(volume.unwrap().id, "d-3");
+    assert_eq!(sent(&host, "DiskCategory").len(), 5);
+}
+
+#[test]
+fn the_token_of_the_longest_round_fits_into_what_the_host_carries() {
+    let long = "x".repeat(300);
+    let zones: Vec<_> = (0..8).map(|number| format!("cn-wulanchabu-acdr-ut-{number}")).collect();
+    let request = ask(&[
+        ("type", "cloud_essd_xc0,cloud_essd_xc1,cloud_essd_entry"),
+        ("zoneId", &zones.join(",")),
+    ]);
+    let request = CreateRequest {
+        capacity: CapacityRange { required_bytes: Some(40 * GIB), limit_bytes: None },
+        ..request
+    };
+    let code = "InvalidDataDiskCategory.NotSupported";
+    let host = host().handling(move |_| {
+        let body = json!({ "Code": code, "Message": long, "RequestId": "R" });
+        Some(Ok(Response::new(403, body.to_string())))
+    });
+    let mut answer = begin(&request);
+    while let Ok(Answer::Pending(pending)) = &answer {
+        let resume = pending.resume.clone().unwrap();
+        assert!(resume.len() <= 4096, "{}", resume.len());
+        answer = create(&request, &Progress::default().with_resume(resume));
+    }
+    let error = answer.unwrap_err();
+    assert_eq!(host.requests().len(), 24);
+    assert!(error.message.contains(code) && error.message.contains(&zones[7]), "{error:?}");
 }
 
 #[test]
@@ -195,7 +299,7 @@ fn what_is_about_one_type_or_zone_is_no_reason_to_stop() {
         let _host =
             host().answering("CreateDisk", refused(code)).answering("CreateDisk", created("d-2"));
         assert_eq!(
-            waiting(begin(&ask(&[("type", "cloud_essd,cloud_auto")]))).watch,
+            waiting(tried(&ask(&[("type", "cloud_essd,cloud_auto")]))).watch,
             ["d-2"],
             "{code}"
         );
@@ -207,7 +311,7 @@ fn a_wrong_value_is_not_taken_for_a_shortage() {
     let of = |codes: [&str; 2]| {
         let _host =
             codes.iter().fold(host(), |host, code| host.answering("CreateDisk", refused(code)));
-        begin(&ask(&[("type", "cloud_essd,cloud_auto")])).unwrap_err()
+        tried(&ask(&[("type", "cloud_essd,cloud_auto")])).unwrap_err()
     };
     let error =
         of(["InvalidParameter.EncryptedNotSupported", "InvalidProvisionedIops.LimitExceed"]);
@@ -234,7 +338,7 @@ fn a_wrong_value_is_not_taken_for_a_shortage() {
 #[test]
 fn when_nothing_is_left_every_reason_is_named() {
     let host = host().answering("CreateDisk", refused("OperationDenied.NoStock"));
-    let error = begin(&ask(&[("type", "cloud_essd_xc0,cloud_ssd")])).unwrap_err();
+    let error = tried(&ask(&[("type", "cloud_essd_xc0,cloud_ssd")])).unwrap_err();
     assert_eq!(error.kind, ErrorKind::ResourceExhausted);
     assert!(
         error.message.contains("cloud_essd_xc0 has at least 40 GiB")

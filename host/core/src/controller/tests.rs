@@ -10,8 +10,8 @@ use crate::inflight::lock;
 use crate::pacing::tests::SteppedClock;
 use crate::plan::Plan;
 use crate::types::{
-    AccessMode, AccessType, Capability, NodeDescription, NodeExpandRequest, Observation,
-    PublishRequest, StageRequest, TranslateRequest, Translated,
+    AccessMode, AccessType, Capability, CapacityRange, NodeDescription, NodeExpandRequest,
+    Observation, PublishRequest, StageRequest, TranslateRequest, Translated,
 };
 
 type Script = VecDeque<Result<Answer<Attached>, Error>>;
@@ -93,8 +93,18 @@ impl Backend for Scripted {
     fn holders(&self, _: &Call, observed: &Observation) -> Result<Vec<NodeId>, Error> {
         Ok(vec![NodeId::new(format!("node-of-{}", observed.id))])
     }
-    fn create(&self, _: &Call, _: &CreateRequest, _: &Progress) -> Result<Answer<Volume>, Error> {
-        unsupported()
+    fn create(
+        &self,
+        _: &Call,
+        _: &CreateRequest,
+        progress: &Progress,
+    ) -> Result<Answer<Volume>, Error> {
+        lock(&self.handed).push(progress.clone());
+        match lock(&self.script).pop_front() {
+            Some(Ok(Answer::Pending(pending))) => Ok(Answer::Pending(pending)),
+            Some(Err(error)) => Err(error),
+            Some(Ok(Answer::Done(_))) | None => unsupported(),
+        }
     }
     fn delete(&self, _: &Call, _: &VolumeId, _: &Progress) -> Result<Answer<()>, Error> {
         Ok(Answer::Done(()))
@@ -286,6 +296,34 @@ fn an_operation_that_outlives_its_caller_says_what_it_waits_for() {
     assert_eq!((error.kind, error.effect), (ErrorKind::DeadlineExceeded, Effect::Unknown));
     assert!(error.message.contains("the disk is attaching"), "{error}");
     assert!(clock.now() < Duration::from_secs(2), "it does not sleep for nothing");
+}
+
+#[test]
+fn a_create_that_outlived_its_caller_goes_on_where_it_stood() {
+    let request = |gib: u64| CreateRequest {
+        name: "pvc-1".into(),
+        capacity: CapacityRange { required: Some(gib << 30), limit: None },
+        capabilities: vec![],
+        parameters: vec![],
+        mutable_parameters: vec![],
+        source: None,
+        topology: None,
+    };
+    let script = || [pending(0, &["d-1"], "second"), pending(5000, &[], "third")];
+    for (again, resume, watch) in [(20, Some("third"), 1), (40, None, 0)] {
+        let backend = Scripted::new(script());
+        let (controller, clock) = controller(&backend);
+        let soon = |clock: &SteppedClock| Call::until(clock.now() + Duration::from_secs(2));
+        let error = controller.create(&soon(&clock), &request(20)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::DeadlineExceeded);
+        controller.create(&soon(&clock), &request(again)).unwrap_err();
+        // What ended is forgotten: the next call begins anew.
+        controller.create(&soon(&clock), &request(20)).unwrap_err();
+        let handed = lock(&backend.handed);
+        assert_eq!(handed[2].resume.as_deref(), resume);
+        assert_eq!(handed[2].observed.len(), watch);
+        assert_eq!((handed[3].resume.as_deref(), handed[3].observed.len()), (None, 0));
+    }
 }
 
 #[test]
