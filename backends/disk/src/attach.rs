@@ -117,6 +117,7 @@ fn request_attach(
                 .call()?
                 .with("InstanceId", node)
                 .with("DiskId", id)
+                .with_some("DeleteWithInstance", disk.is_of_one_instance().then_some(true))
                 .send()
                 .map_err(|failure| {
                     Error::from(failure).context(format!("disk {id}, node {node}"))
@@ -136,13 +137,16 @@ fn take_from_holder(
 ) -> Result<Answer<Attachment>, Error> {
     let (id, node) = (&disk.disk_id, &request.node_id);
     // Who may share the volume or its disk with others is not there in their place.
-    let can_be_taken = !disk.is_multi_attach() && !request.capability.mode.is_multi_node();
+    // What belongs to its instance cannot be attached to another one, and is lost with it.
+    let can_be_taken = !disk.is_multi_attach()
+        && !disk.is_of_one_instance()
+        && !request.capability.mode.is_multi_node();
     match others.first() {
         Some(holder) if can_be_taken && settings::force_detach()? => {
             wharf_sdk::log::warn(format!(
                 "taking disk {id} from {holder} for {node}: the setting `force-detach` is on"
             ));
-            Ok(detach_from(id, holder, resume)?.into())
+            Ok(detach_from(disk, holder, resume)?.into())
         }
         _ => Err(Error::precondition(format!(
             "disk {id} is attached to {}, and is not shared with {node}",

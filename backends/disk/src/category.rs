@@ -14,6 +14,8 @@ pub struct Category {
     pub has_provisioned_iops: bool,
     /// Whether it is reachable from every zone of the region.
     pub is_regional: bool,
+    /// Whether it belongs to the first instance that it is attached to, and goes with it.
+    pub is_of_one_instance: bool,
     /// Performance levels, smallest size first.
     pub levels: &'static [Level],
 }
@@ -36,8 +38,13 @@ const PLAIN: Category = Category {
     max_gib: 0,
     has_provisioned_iops: false,
     is_regional: false,
+    is_of_one_instance: false,
     levels: &[],
 };
+
+/// A disk that is lost with the instance that it was first attached to.
+const EPHEMERAL: Category =
+    Category { min_gib: 64, max_gib: 8192, is_of_one_instance: true, ..PLAIN };
 
 const LEVELS: &[Level] = &[
     Level { name: "PL0", min_gib: 1 },
@@ -46,8 +53,7 @@ const LEVELS: &[Level] = &[
     Level { name: "PL3", min_gib: 1261 },
 ];
 
-/// Every category that can be asked for. `elastic_ephemeral_disk_*` is missing on purpose: such a
-/// disk belongs to one instance for ever.
+/// Every category that can be asked for.
 const CATEGORIES: &[Category] = &[
     Category { name: "cloud", ..PLAIN },
     Category { name: "cloud_efficiency", min_gib: 20, max_gib: MAX, ..PLAIN },
@@ -64,6 +70,8 @@ const CATEGORIES: &[Category] = &[
         is_regional: true,
         ..PLAIN
     },
+    Category { name: "elastic_ephemeral_disk_standard", ..EPHEMERAL },
+    Category { name: "elastic_ephemeral_disk_premium", ..EPHEMERAL },
     Category { name: "cloud_pperf", ..PLAIN },
     Category { name: "cloud_sperf", ..PLAIN },
 ];

@@ -101,7 +101,7 @@ pub fn create(request: &CreateRequest, progress: &Progress) -> Result<Answer<Vol
 }
 
 impl<'a> Wish<'a> {
-    fn read(request: &'a CreateRequest) -> Result<Self, Error> {
+    pub(crate) fn read(request: &'a CreateRequest) -> Result<Self, Error> {
         let parameters = DiskParameters::read(&request.parameters, &request.mutable_parameters)?;
         if need_multi_attach(&request.capabilities)? && !parameters.multi_attach {
             return Err(Error::invalid_request(
@@ -166,12 +166,34 @@ impl<'a> Wish<'a> {
     fn fitting_attempts<'z>(&self, zones: &'z [String]) -> (Vec<(Attempt<'z>, u64)>, Vec<Error>) {
         let (mut fitting, mut misfits) = (Vec::new(), Vec::new());
         for attempt in self.attempts(zones).into_iter().take(ATTEMPTS) {
-            match self.size.for_kind(&attempt.kind) {
+            match self.size.for_kind(&attempt.kind).and_then(|gib| {
+                self.need_selected_instance(&attempt)?;
+                Ok(gib)
+            }) {
                 Ok(gib) => fitting.push((attempt, gib)),
                 Err(error) => misfits.push(error),
             }
         }
         (fitting, misfits)
+    }
+
+    /// A disk that belongs to one instance is made where that one is.
+    fn need_selected_instance(&self, attempt: &Attempt<'_>) -> Result<(), Error> {
+        if !attempt.kind.category.is_of_one_instance {
+            return Ok(());
+        }
+        match placement::selected_instance(self.request.topology.as_ref()) {
+            Some((_, zone)) if zone == attempt.zone => Ok(()),
+            Some((instance, zone)) => Err(Error::out_of_range(format!(
+                "{} belongs to instance {instance}, which is in {zone}",
+                attempt.kind.label()
+            ))),
+            None => Err(Error::out_of_range(format!(
+                "{} belongs to one instance, and none was selected: the StorageClass needs \
+                 `volumeBindingMode: WaitForFirstConsumer`",
+                attempt.kind.label()
+            ))),
+        }
     }
 
     fn attempts<'z>(&self, zones: &'z [String]) -> Vec<Attempt<'z>> {
@@ -324,9 +346,14 @@ impl<'a> Wish<'a> {
         )
     }
 
+    /// The node that the scheduler has chosen, where it has chosen one.
+    pub fn instance(&self) -> Option<String> {
+        let selected = placement::selected_instance(self.request.topology.as_ref());
+        selected.map(|(instance, _)| instance.to_owned())
+    }
+
     fn volume(&self, disk: &Disk) -> Volume {
-        let source = self.snapshot.clone().map(VolumeSource::Snapshot);
-        volume::of_request(disk, &self.region, &self.request.parameters, source)
+        volume::of_wish(disk, self)
     }
 
     /// Takes over a disk that is there already, if it is what is asked for.

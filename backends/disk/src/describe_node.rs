@@ -32,7 +32,7 @@ pub fn describe_node() -> Result<NodeDescription, Error> {
         )));
     }
     let node = NodeDescription::new(&identity.instance_id);
-    let place = placement::of_node(&identity.zone_id, &identity.region_id);
+    let place = placement::of_node(&identity.instance_id, &identity.zone_id, &identity.region_id);
     Ok(match max_volumes(&identity)? {
         Some(0) => node.with_max_volumes(0),
         Some(max_volumes) => node.in_place(place).with_max_volumes(max_volumes),
@@ -176,6 +176,7 @@ mod tests {
         assert_eq!((node.node_id.as_str(), node.max_volumes), ("i-1", Some(15)));
         assert_eq!(node.topology.value(placement::PRIVATE_ZONE), Some("cn-x-a"));
         assert_eq!(node.topology.value(placement::ZONE), Some("cn-x-a"));
+        assert_eq!(node.topology.value(placement::INSTANCE), Some("i-1"));
         assert_eq!(host.requests()[3].query.value("InstanceId"), Some("i-1"));
     }
 

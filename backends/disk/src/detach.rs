@@ -76,7 +76,7 @@ fn decide(request: &DetachRequest, disk: &Disk, resume: Option<&str>) -> Result<
             | State::Reinitialising
             | State::Unknown,
             Some(holder),
-        ) => Ok(detach_from(id, holder, resume)?.into()),
+        ) => Ok(detach_from(disk, holder, resume)?.into()),
     }
 }
 
@@ -112,7 +112,8 @@ fn leaving(id: &str, holder: &str) -> Pending {
 ///
 /// # Errors
 /// The cloud's.
-pub fn detach_from(id: &str, holder: &str, resume: Option<&str>) -> Result<Pending, Error> {
+pub fn detach_from(disk: &Disk, holder: &str, resume: Option<&str>) -> Result<Pending, Error> {
+    let id = &disk.disk_id;
     let what = format!("{REQUESTED}{holder}:");
     let resume = match asked::next_look(resume, &what, LOOKS_WHILE_HELD) {
         Some(looked) => looked,
@@ -120,6 +121,7 @@ pub fn detach_from(id: &str, holder: &str, resume: Option<&str>) -> Result<Pendi
             .call()?
             .with("InstanceId", holder)
             .with("DiskId", id)
+            .with_some("DeleteWithInstance", disk.is_of_one_instance().then_some(true))
             .send::<Value>()
         {
             Err(failure) if !NOTHING_TO_DETACH.iter().any(|code| failure.is(code)) => {
@@ -153,6 +155,43 @@ mod tests {
                 .map(|request| request.query.value("InstanceId").map(str::to_owned))
                 .collect(),
         )
+    }
+
+    #[test]
+    fn what_belongs_to_an_instance_says_so_when_it_is_attached_and_detached() {
+        use wharf_sdk::controller::AttachRequest;
+        use wharf_sdk::types::VolumeCapability;
+        for (category, said) in
+            [("elastic_ephemeral_disk_premium", Some("true")), ("cloud_essd", None)]
+        {
+            let host = FakeHost::install()
+                .with_config("region", "r")
+                .with_config("force-detach", "true")
+                .handling(|_| Some(Ok(Response::new(200, "{}"))));
+            let of = |holders: &[&str]| {
+                seen(&disk(|disk| {
+                    if !holders.is_empty() {
+                        held_by(disk, holders);
+                    }
+                    disk.category = category.into();
+                }))
+            };
+            let attach = |progress: &Progress| {
+                let request = AttachRequest::new("d-1", "i-1", VolumeCapability::mount("ext4"));
+                crate::attach::attach(&request, progress)
+            };
+            attach(&of(&[])).unwrap();
+            detach(&DetachRequest::new("d-1", Some("i-1")), &of(&["i-1"])).unwrap();
+            for request in host.requests() {
+                assert_eq!(request.query.value("DeleteWithInstance"), said, "{category}");
+            }
+            assert_eq!(host.requests().len(), 2);
+            let is_refused = attach(&of(&["i-2"])).is_err();
+            assert_eq!(
+                (is_refused, host.requests().len()),
+                (said.is_some(), 2 + usize::from(said.is_none()))
+            );
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use wharf_sdk::types::Observation;
 use wharf_sdk::{Error, ErrorKind};
 
 use crate::action::Action;
+use crate::category::Category;
 use crate::serial::DiskId;
 use crate::size::GIB;
 
@@ -159,6 +160,11 @@ impl Disk {
         }
         holders.retain(|holder| !holder.is_empty());
         holders
+    }
+
+    /// Whether it belongs to the first instance that it is attached to, and goes with it.
+    pub fn is_of_one_instance(&self) -> bool {
+        Category::named(&self.category).is_some_and(|category| category.is_of_one_instance)
     }
 
     /// Whether several instances may hold it.

@@ -92,7 +92,12 @@ impl Identity for Disk {
                 "topology",
                 "single-node-multi-writer",
             ])
-            .topology([placement::PRIVATE_ZONE, placement::ZONE, placement::REGION])
+            .topology([
+                placement::INSTANCE,
+                placement::PRIVATE_ZONE,
+                placement::ZONE,
+                placement::REGION,
+            ])
             .observes(disk_record::BATCH)
     }
 }

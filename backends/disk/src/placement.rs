@@ -4,6 +4,10 @@
 use wharf_sdk::types::{Segments, TopologyRequirement};
 use wharf_sdk::{Error, Pairs};
 
+use crate::serial::is_instance_id;
+
+/// The instance; the key of the cloud's own driver, for disks that belong to one.
+pub const INSTANCE: &str = "alibabacloud.com/ecs-instance-id";
 /// The zone, under the key that existing PersistentVolumes use.
 pub const PRIVATE_ZONE: &str = "topology.diskplugin.csi.alibabacloud.com/zone";
 /// The zone, under Kubernetes' own key.
@@ -47,6 +51,14 @@ pub fn is_reachable(requirement: Option<&TopologyRequirement>, zone: &str) -> bo
     required.is_empty() || required.iter().any(|allowed| allowed == zone)
 }
 
+/// The node that the scheduler has chosen, with its zone: what the provisioner prefers most.
+pub fn selected_instance(requirement: Option<&TopologyRequirement>) -> Option<(&str, &str)> {
+    let requirement = requirement?;
+    let place = requirement.preferred.first().or_else(|| requirement.requisite.first())?;
+    let instance = place.value(INSTANCE).filter(|instance| is_instance_id(instance))?;
+    Some((instance, zone_of(place)?))
+}
+
 /// Zones of `preferred`, then of `requisite`, each once.
 fn required(requirement: Option<&TopologyRequirement>) -> Vec<String> {
     let places = requirement
@@ -73,8 +85,8 @@ pub fn of_disk(zone: &str, region: &str, is_regional: bool) -> Segments {
 }
 
 /// The place of a node, under every key that a volume may be asked for with.
-pub fn of_node(zone: &str, region: &str) -> Segments {
-    [(PRIVATE_ZONE, zone), (ZONE, zone), (REGION, region)]
+pub fn of_node(instance: &str, zone: &str, region: &str) -> Segments {
+    [(INSTANCE, instance), (PRIVATE_ZONE, zone), (ZONE, zone), (REGION, region)]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .to_vec()
 }
@@ -132,7 +144,7 @@ mod tests {
 
     #[test]
     fn every_place_of_a_disk_is_a_key_of_a_node() {
-        let node = of_node("z", "r");
+        let node = of_node("i-1", "z", "r");
         for disk in [of_disk("z", "r", false), of_disk("", "r", true)] {
             assert!(disk.iter().all(|pair| node.contains(pair)));
         }

@@ -77,6 +77,29 @@ mod tests {
     }
 
     #[test]
+    fn the_configurations_that_people_start_from_grant_every_setting() {
+        for text in [
+            include_str!("../../../README.md"),
+            include_str!("../../../host/dev/xtask/src/instance.rs"),
+        ] {
+            let line = text.lines().find(|line| line.starts_with("block-queue = ")).unwrap();
+            let granted: toml::Table = line.parse().unwrap();
+            let granted: Vec<_> = granted["block-queue"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|name| name.as_str().unwrap())
+                .collect();
+            assert_eq!(granted, ALLOWED);
+        }
+        // From the examples of the cloud's own driver.
+        assert_eq!(
+            settings("/queue/max_sectors_kb=64").unwrap(),
+            pairs([("max_sectors_kb", "64")])
+        );
+    }
+
+    #[test]
     fn anything_else_is_refused() {
         for text in [
             "queue/../../x=1",

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 use wharf_sdk::Pairs;
-use wharf_sdk::types::{Parameters, Volume, VolumeSource};
+use wharf_sdk::types::{Volume, VolumeSource};
 
 use crate::category::Category;
+use crate::create::Wish;
 use crate::disk_record::Disk;
 use crate::parameters::is_metadata;
 use crate::placement;
@@ -16,19 +17,23 @@ const ANNOTATION: &str = "csi.alibabacloud.com/annotation-prefix/";
 /// The driver's own region label.
 const PRIVATE_REGION: &str = "topology.diskplugin.csi.alibabacloud.com/region";
 
-/// The volume that was asked for with these parameters, as this disk.
-pub fn of_request(
-    disk: &Disk,
-    region: &str,
-    parameters: &Parameters,
-    source: Option<VolumeSource>,
-) -> Volume {
+/// The volume that was wished for, as this disk.
+pub fn of_wish(disk: &Disk, wish: &Wish<'_>) -> Volume {
+    let (parameters, region) = (&wish.request.parameters, &wish.region);
     let mut volume = of_disk(disk, region);
     volume.context = parameters.iter().filter(|(key, _)| is_for_the_node(key)).cloned().collect();
     let level = level(disk);
     volume.context.insert_pair("type", &disk.category);
-    if !level.is_empty() {
+    // As the cloud's own driver: a level that nobody asked for is not in the context.
+    if !level.is_empty() && !wish.parameters.levels.is_empty() {
         volume.context.insert_pair("performanceLevel", level);
+    }
+    if disk.is_of_one_instance()
+        && let Some(instance) = disk.holders().into_iter().next().or_else(|| wish.instance())
+    {
+        for place in &mut volume.topology {
+            place.insert_pair(placement::INSTANCE, &instance);
+        }
     }
     volume.context.insert_pair(format!("{LABEL}{PRIVATE_REGION}"), region);
     if !disk.zone_id.is_empty() {
@@ -41,7 +46,7 @@ pub fn of_request(
         format!("{ANNOTATION}csi.alibabacloud.com/volume-topology"),
         affinity(&disk.category),
     );
-    volume.source = source;
+    volume.source = wish.snapshot.clone().map(VolumeSource::Snapshot);
     volume
 }
 
@@ -79,7 +84,18 @@ fn affinity(category: &str) -> String {
 mod tests {
     use super::*;
     use crate::disk_record::tests::disk;
-    use wharf_sdk::types::pairs;
+    use wharf_sdk::controller::CreateRequest;
+    use wharf_sdk::testing::FakeHost;
+    use wharf_sdk::types::{Parameters, VolumeCapability, pairs};
+
+    fn volume(disk: &Disk, parameters: Parameters) -> Volume {
+        let _host = FakeHost::install().with_config("region", "r");
+        let request = CreateRequest {
+            parameters,
+            ..CreateRequest::new("pvc-1", VolumeCapability::mount(""))
+        };
+        of_wish(disk, &Wish::read(&request).unwrap())
+    }
 
     #[test]
     fn the_context_has_the_keys_of_the_cloud_s_own_driver() {
@@ -90,12 +106,12 @@ mod tests {
             ("example.com/team", "a"),
             ("allowVolumeExpansion", "true"),
         ]);
-        let volume = of_request(&disk(|_| {}), "r", &parameters, None);
+        let volume = volume(&disk(|_| {}), parameters);
         assert_eq!((volume.id.as_str(), volume.capacity_bytes), ("d-1", 20 << 30));
         let value = |key: &str| volume.context.value(key);
         assert_eq!(
             (value("type"), value("performanceLevel"), value("mkfsOptions")),
-            (Some("cloud_essd"), Some("PL1"), Some("-m1"))
+            (Some("cloud_essd"), None, Some("-m1"))
         );
         assert_eq!(
             value("csi.alibabacloud.com/label-prefix/csi.alibabacloud.com/disktype"),
@@ -121,6 +137,21 @@ mod tests {
             (None, None, None)
         );
         assert_eq!(volume.topology, [pairs([(placement::PRIVATE_ZONE, "z-a")])]);
+    }
+
+    #[test]
+    fn a_level_is_in_the_context_where_one_was_asked_for() {
+        for (asked, has, level) in
+            [("PL1,PL0", "PL0", Some("PL0")), ("PL1", "", Some("PL1")), ("", "PL1", None)]
+        {
+            let essd = disk(|disk| disk.performance_level = has.into());
+            let made = volume(&essd, pairs([("performanceLevel", asked)]));
+            assert_eq!(made.context.value("performanceLevel").filter(|it| !it.is_empty()), level);
+            let label = made
+                .context
+                .value("csi.alibabacloud.com/label-prefix/csi.alibabacloud.com/disktype");
+            assert_eq!(label, Some(if has == "PL0" { "cloud_essd.PL0" } else { "cloud_essd.PL1" }));
+        }
     }
 
     #[test]

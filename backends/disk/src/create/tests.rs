@@ -287,6 +287,47 @@ fn the_token_of_the_longest_round_fits_into_what_the_host_carries() {
     assert!(error.message.contains(code) && error.message.contains(&zones[7]), "{error:?}");
 }
 
+/// As the provisioner asks after the scheduler has chosen a node.
+fn for_a_node(request: CreateRequest) -> CreateRequest {
+    let node = |instance: &str, zone: &str| placement::of_node(instance, zone, "r");
+    let nodes = [node("i-7", "z-b"), node("i-1", "z-a")];
+    let topology = TopologyRequirement { requisite: nodes.to_vec(), preferred: nodes.to_vec() };
+    CreateRequest { topology: Some(topology), ..request }
+}
+
+#[test]
+fn a_disk_of_one_instance_is_made_for_the_node_that_was_chosen() {
+    let request = |types: &str| {
+        for_a_node(CreateRequest {
+            capacity: CapacityRange { required_bytes: Some(64 * GIB), limit_bytes: None },
+            ..ask(&[("type", types)])
+        })
+    };
+    let types = "elastic_ephemeral_disk_standard,elastic_ephemeral_disk_premium";
+    let host = host()
+        .answering("CreateDisk", refused("OperationDenied.NoStock"))
+        .answering("CreateDisk", created("d-2"));
+    let pending = waiting(tried(&request(types)));
+    assert_eq!(sent(&host, "ZoneId"), [Some("z-b".to_owned()), Some("z-b".to_owned())]);
+    let there = seen(&disk(|disk| {
+        disk.disk_id = "d-2".into();
+        disk.category = "elastic_ephemeral_disk_premium".into();
+        disk.zone_id = "z-b".into();
+    }));
+    let Answer::Done(volume) =
+        create(&request(types), &there.with_resume(pending.resume.unwrap())).unwrap()
+    else {
+        panic!("the disk is there")
+    };
+    let place = [(placement::PRIVATE_ZONE, "z-b"), (placement::INSTANCE, "i-7")];
+    assert_eq!(volume.topology, [pairs(place)]);
+
+    let nowhere = CreateRequest { topology: None, ..request(types) };
+    let error = tried(&nowhere).unwrap_err();
+    assert!(error.message.contains("WaitForFirstConsumer"), "{}", error.message);
+    assert_eq!(host.requests().len(), 2);
+}
+
 #[test]
 fn what_is_about_one_type_or_zone_is_no_reason_to_stop() {
     for code in [

@@ -27,7 +27,7 @@ fn types_keep_their_order_and_available_is_two_of_them() {
 fn a_bad_value_is_refused_with_its_key_and_what_is_allowed() {
     for (key, value, allowed) in [
         ("type", "cloud_gold", "cloud_essd"),
-        ("type", "elastic_ephemeral_disk_premium", "cloud_essd"),
+        ("type", "local_ssd_pro", "cloud_essd"),
         ("performanceLevel", "PL9", "PL0, PL1"),
         ("encrypted", "maybe", "true, yes, 1"),
         ("multiAttach", "2", "enabled"),

@@ -178,7 +178,7 @@ config = {{ region = {region}, cluster-id = "wharf" }}
 [backend.{BACKEND}.node]
 steps = {steps}
 filesystems = ["ext3", "ext4", "xfs"]
-block-queue = ["read_ahead_kb", "nr_requests", "scheduler", "rotational", "rq_affinity", "nomerges", "wbt_lat_usec"]
+block-queue = ["add_random", "iostats", "max_sectors_kb", "nomerges", "nr_requests", "read_ahead_kb", "rq_affinity", "scheduler", "wbt_lat_usec"]
 
 [driver."{DRIVER}"]
 backend = "{BACKEND}"

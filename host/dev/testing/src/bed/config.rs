@@ -70,7 +70,7 @@ actions = ["PUT /latest/api/token", "GET /latest/dynamic/instance-identity/docum
 [backend.disk.node]
 steps = ["find-device", "check", "format", "grow", "mount-device", "mount-staged", "set-block-queue", "block-device"]
 filesystems = ["ext3", "ext4", "xfs"]
-block-queue = ["read_ahead_kb", "nr_requests", "scheduler"]
+block-queue = ["add_random", "iostats", "max_sectors_kb", "nomerges", "nr_requests", "read_ahead_kb", "rq_affinity", "scheduler", "wbt_lat_usec"]
 
 [driver."{CSI_DRIVER}"]
 backend = "disk"
