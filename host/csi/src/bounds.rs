@@ -18,6 +18,24 @@ pub(crate) const MAX_PARAMETERS: usize = 512 << 10;
 /// CSI: `node_id`.
 pub(crate) const MAX_NODE_ID: usize = 256;
 
+/// Mount flags: empty ones count nothing in [`MAX_MAP`], and no file system knows as many.
+pub(crate) const MAX_FLAGS: usize = 256;
+/// Ways to use one volume: every access mode with every kind of access and every file system.
+pub(crate) const MAX_CAPABILITIES: usize = 128;
+/// Places of a topology requirement: the provisioner lists one for each node where a driver's
+/// topology names nodes, and Kubernetes has 5000 at most.
+pub(crate) const MAX_PLACES: usize = 5000;
+
+/// How many there are in a list.
+pub(crate) fn count(field: &str, length: usize, max: usize) -> Result<(), Error> {
+    if length > max {
+        return Err(Error::invalid(format!(
+            "{field} has {length} entries, at most {max} are allowed"
+        )));
+    }
+    Ok(())
+}
+
 /// Text that must be there.
 pub(crate) fn required(field: &str, value: String, max: usize) -> Result<String, Error> {
     if value.is_empty() {

@@ -14,6 +14,7 @@ use wharf_core::ports::{Call, Clock};
 use wharf_core::{Blame, Error, ErrorKind};
 
 use crate::status;
+use crate::subject::Subject;
 use crate::timeout::Allowance;
 
 /// A controller's calls wait for the cloud on their threads, and share one observation: more of
@@ -91,6 +92,7 @@ impl Calls {
             key,
             name: rpc,
             object,
+            subject: Subject::default(),
             call,
             allowance,
             began: Instant::now(),
@@ -124,6 +126,7 @@ pub(crate) struct Rpc {
     key: u64,
     name: &'static str,
     object: String,
+    subject: Subject,
     call: Call,
     allowance: Allowance,
     began: Instant,
@@ -131,6 +134,12 @@ pub(crate) struct Rpc {
 }
 
 impl Rpc {
+    /// What else is known of it, for the log.
+    pub(crate) fn about(mut self, subject: Subject) -> Self {
+        self.subject = subject;
+        self
+    }
+
     /// Runs `work` on what was parsed, on a thread of its own, and answers.
     pub(crate) async fn run<P, A>(
         mut self,
@@ -204,26 +213,45 @@ impl Rpc {
         }
     }
 
-    /// Method, object, code and time; of an error also its kind, its effect and the cloud's code.
-    /// Never what was in the request, and not the message either, which may repeat it: that
-    /// goes to the caller.
+    /// Method, object, pod or claim, code and time; of an error also its kind, its effect, the
+    /// cloud's code and the reason, without what was in the request.
     fn log<A>(&self, result: &Result<A, Error>) {
         let elapsed_ms = milliseconds(self.began.elapsed());
         match result {
             Ok(_) => {
-                tracing::info!(rpc = self.name, volume = self.object, code = ?Code::Ok, elapsed_ms, "call answered")
+                tracing::info!(
+                    rpc = self.name,
+                    volume = self.object,
+                    pod = self.pod(),
+                    claim = self.claim(),
+                    code = ?Code::Ok,
+                    elapsed_ms,
+                    "call answered"
+                )
             }
             Err(error) => tracing::warn!(
                 rpc = self.name,
                 volume = self.object,
+                pod = self.pod(),
+                claim = self.claim(),
                 code = ?status::code(error.kind, error.effect),
                 kind = ?error.kind,
                 effect = ?error.effect,
                 cloud_code = error.code.as_deref().unwrap_or_default(),
+                reason = self.subject.clean(&error.to_string()),
                 elapsed_ms,
                 "call refused"
             ),
         }
+    }
+
+    /// Left out of the line where it is not known.
+    fn pod(&self) -> Option<&str> {
+        Some(self.subject.pod.as_str()).filter(|pod| !pod.is_empty())
+    }
+
+    fn claim(&self) -> Option<&str> {
+        Some(self.subject.claim.as_str()).filter(|claim| !claim.is_empty())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::calls::{Calls, Lane, Rpc};
 use crate::capabilities::{self, Described};
 use crate::proto::controller_server::Controller as ControllerService;
 use crate::proto::{self, validate_volume_capabilities_response::Confirmed};
+use crate::subject::Subject;
 use crate::{request as read, response as write};
 
 /// The core's controller behind gRPC.
@@ -76,7 +77,10 @@ impl ControllerService for ControllerFront {
         &self,
         request: Request<proto::CreateVolumeRequest>,
     ) -> Answer<proto::CreateVolumeResponse> {
-        let rpc = self.begin("CreateVolume", &request, &request.get_ref().name);
+        let asked = request.get_ref();
+        let subject = Subject::of(&[&asked.parameters, &asked.mutable_parameters], &asked.secrets)
+            .mounted_with(&asked.volume_capabilities);
+        let rpc = self.begin("CreateVolume", &request, &asked.name).about(subject);
         let parsed = read::create(request.into_inner());
         self.run(rpc, "create", parsed, |on, request| {
             check_offered(on.description, &request)?;
@@ -102,7 +106,10 @@ impl ControllerService for ControllerFront {
         &self,
         request: Request<proto::ControllerPublishVolumeRequest>,
     ) -> Answer<proto::ControllerPublishVolumeResponse> {
-        let rpc = self.begin("ControllerPublishVolume", &request, &request.get_ref().volume_id);
+        let asked = request.get_ref();
+        let subject = Subject::of(&[&asked.volume_context], &asked.secrets)
+            .mounted_with(&asked.volume_capability);
+        let rpc = self.begin("ControllerPublishVolume", &request, &asked.volume_id).about(subject);
         let parsed = read::attach(request.into_inner());
         self.run(rpc, "attach", parsed, |on, request| {
             if request.read_only && !on.description.can("attach-read-only") {
@@ -144,7 +151,11 @@ impl ControllerService for ControllerFront {
         &self,
         request: Request<proto::ValidateVolumeCapabilitiesRequest>,
     ) -> Answer<proto::ValidateVolumeCapabilitiesResponse> {
-        let rpc = self.begin("ValidateVolumeCapabilities", &request, &request.get_ref().volume_id);
+        let asked = request.get_ref();
+        let subject = Subject::of(&[&asked.volume_context, &asked.parameters], &asked.secrets)
+            .mounted_with(&asked.volume_capabilities);
+        let rpc =
+            self.begin("ValidateVolumeCapabilities", &request, &asked.volume_id).about(subject);
         let message = request.into_inner();
         let asked = Confirmed {
             volume_context: message.volume_context.clone(),

@@ -9,6 +9,7 @@
 //! kubelet and the sidecars.
 
 mod accept;
+mod authority;
 mod bounds;
 mod calls;
 mod capabilities;
@@ -24,6 +25,7 @@ mod response;
 mod server;
 mod socket;
 pub mod status;
+mod subject;
 mod timeout;
 
 pub use calls::BLOCKING_THREADS;

@@ -12,6 +12,7 @@ use crate::capabilities::{self, Described};
 use crate::paths::AllowedRoots;
 use crate::proto;
 use crate::proto::node_server::Node;
+use crate::subject::Subject;
 use crate::{request as read, response as write};
 
 /// The core's node verbs behind gRPC.
@@ -61,7 +62,10 @@ impl Node for NodeFront {
         &self,
         request: Request<proto::NodeStageVolumeRequest>,
     ) -> Answer<proto::NodeStageVolumeResponse> {
-        let rpc = self.begin("NodeStageVolume", &request, &request.get_ref().volume_id);
+        let asked = request.get_ref();
+        let subject = Subject::of(&[&asked.volume_context, &asked.publish_context], &asked.secrets)
+            .mounted_with(&asked.volume_capability);
+        let rpc = self.begin("NodeStageVolume", &request, &asked.volume_id).about(subject);
         let parsed = read::stage(request.into_inner(), &self.allowed_roots);
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
         rpc.run(Lane::Node, parsed, move |call, (request, path)| {
@@ -80,7 +84,7 @@ impl Node for NodeFront {
         let parsed = read::unstage(request.into_inner(), &self.allowed_roots);
         let node = Arc::clone(&self.node);
         rpc.run(Lane::Node, parsed, move |call, (volume, path)| {
-            node.unstage(call, &volume, &path)?;
+            path.map_or(Ok(()), |path| node.unstage(call, &volume, &path))?;
             Ok(proto::NodeUnstageVolumeResponse {})
         })
         .await
@@ -90,7 +94,10 @@ impl Node for NodeFront {
         &self,
         request: Request<proto::NodePublishVolumeRequest>,
     ) -> Answer<proto::NodePublishVolumeResponse> {
-        let rpc = self.begin("NodePublishVolume", &request, &request.get_ref().volume_id);
+        let asked = request.get_ref();
+        let subject = Subject::of(&[&asked.volume_context, &asked.publish_context], &asked.secrets)
+            .mounted_with(&asked.volume_capability);
+        let rpc = self.begin("NodePublishVolume", &request, &asked.volume_id).about(subject);
         let parsed = read::publish(request.into_inner(), &self.allowed_roots);
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
         rpc.run(Lane::Node, parsed, move |call, (request, target, staging)| {
@@ -114,7 +121,7 @@ impl Node for NodeFront {
         let parsed = read::unpublish(request.into_inner(), &self.allowed_roots);
         let node = Arc::clone(&self.node);
         rpc.run(Lane::Node, parsed, move |call, (volume, target)| {
-            node.unpublish(call, &volume, &target)?;
+            target.map_or(Ok(()), |target| node.unpublish(call, &volume, &target))?;
             Ok(proto::NodeUnpublishVolumeResponse {})
         })
         .await

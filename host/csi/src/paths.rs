@@ -7,6 +7,8 @@ use wharf_core::Error;
 
 /// `PATH_MAX`, less the final zero.
 const MAX_PATH: usize = 4095;
+/// `NAME_MAX` of every file system that kubelet's folder can be on.
+const MAX_NAME: usize = 255;
 
 /// The folders below which kubelet keeps everything; no other path is touched.
 #[derive(Debug, Clone)]
@@ -24,7 +26,24 @@ impl AllowedRoots {
             return Err(Error::invalid(format!("{field} is missing")));
         }
         self.check(field, &value)?;
+        if !can_exist(&value) {
+            return Err(Error::invalid(format!(
+                "{field} has a part of more than {MAX_NAME} bytes, which no file system takes"
+            )));
+        }
         Ok(PathBuf::from(value))
+    }
+
+    /// A path to take something away from; `None` where nothing can be: a name in it is longer than
+    /// any file system takes.
+    ///
+    /// # Errors
+    /// As [`required`](Self::required) otherwise.
+    pub(crate) fn vacated(&self, field: &str, value: String) -> Result<Option<PathBuf>, Error> {
+        if !value.is_empty() && !can_exist(&value) {
+            return self.check(field, &value).map(|()| None);
+        }
+        self.required(field, value).map(Some)
     }
 
     /// The same, where it may be absent.
@@ -62,6 +81,10 @@ impl AllowedRoots {
         }
         Ok(())
     }
+}
+
+fn can_exist(path: &str) -> bool {
+    path.split('/').all(|part| part.len() <= MAX_NAME)
 }
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ use wharf_core::types::{
 };
 use wharf_core::{Blame, Error, ErrorKind};
 
-use crate::bounds::{self, MAX_MAP, MAX_NODE_ID, MAX_PARAMETERS, MAX_STRING};
+use crate::bounds::{
+    self, MAX_CAPABILITIES, MAX_FLAGS, MAX_MAP, MAX_NODE_ID, MAX_PARAMETERS, MAX_PLACES, MAX_STRING,
+};
 use crate::paths::AllowedRoots;
 use crate::proto;
 use crate::proto::volume_capability::access_mode::Mode;
@@ -116,10 +118,10 @@ pub(crate) fn stage(
 pub(crate) fn unstage(
     message: proto::NodeUnstageVolumeRequest,
     root: &AllowedRoots,
-) -> Result<(VolumeId, PathBuf), Error> {
+) -> Result<(VolumeId, Option<PathBuf>), Error> {
     Ok((
         volume(message.volume_id)?,
-        root.required("staging_target_path", message.staging_target_path)?,
+        root.vacated("staging_target_path", message.staging_target_path)?,
     ))
 }
 
@@ -146,8 +148,8 @@ pub(crate) fn publish(
 pub(crate) fn unpublish(
     message: proto::NodeUnpublishVolumeRequest,
     root: &AllowedRoots,
-) -> Result<(VolumeId, PathBuf), Error> {
-    Ok((volume(message.volume_id)?, root.required("target_path", message.target_path)?))
+) -> Result<(VolumeId, Option<PathBuf>), Error> {
+    Ok((volume(message.volume_id)?, root.vacated("target_path", message.target_path)?))
 }
 
 pub(crate) fn node_expand(
@@ -190,6 +192,7 @@ fn capabilities(messages: Vec<proto::VolumeCapability>) -> Result<Vec<Capability
     if messages.is_empty() {
         return Err(Error::invalid("volume_capabilities is missing"));
     }
+    bounds::count("volume_capabilities", messages.len(), MAX_CAPABILITIES)?;
     messages.into_iter().map(capability).collect()
 }
 
@@ -215,6 +218,7 @@ fn mount_access(message: proto::volume_capability::MountVolume) -> Result<Access
     if !message.volume_mount_group.is_empty() {
         return Err(Error::invalid("volume_mount_group is set, which this driver does not offer"));
     }
+    bounds::count("mount_flags", message.mount_flags.len(), MAX_FLAGS)?;
     let size: usize = message.mount_flags.iter().map(String::len).sum();
     if size > MAX_MAP {
         return Err(Error::invalid(format!(
@@ -268,12 +272,13 @@ fn source(message: proto::VolumeContentSource) -> Result<VolumeSource, Error> {
 }
 
 fn topology(message: proto::TopologyRequirement) -> Result<TopologyRequirement, Error> {
-    let segments = |places: Vec<proto::Topology>| {
+    let segments = |field: &str, places: Vec<proto::Topology>| {
+        bounds::count(field, places.len(), MAX_PLACES)?;
         places.into_iter().map(segments).collect::<Result<Vec<_>, _>>()
     };
     Ok(TopologyRequirement {
-        requisite: segments(message.requisite)?,
-        preferred: segments(message.preferred)?,
+        requisite: segments("accessibility_requirements.requisite", message.requisite)?,
+        preferred: segments("accessibility_requirements.preferred", message.preferred)?,
     })
 }
 

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_stream::StreamExt;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 
 use crate::accept;
+use crate::authority::Rewritten;
 use crate::calls::Calls;
 use crate::capabilities::Described;
 use crate::controller::ControllerFront;
@@ -75,11 +77,11 @@ pub async fn serve(
     tracing::info!(driver = driver.name, version = driver.version, socket = %socket.display(), "serving CSI");
     let (stop, stopped) = oneshot::channel::<()>();
     let router = router(&driver, &calls);
-    let mut server =
-        pin!(router.serve_with_incoming_shutdown(accept::connections(listener), async {
-            // An error means that the sender is gone, which is a reason to stop as well.
-            drop(stopped.await);
-        }));
+    let connections = accept::connections(listener).map(|accepted| accepted.map(Rewritten::new));
+    let mut server = pin!(router.serve_with_incoming_shutdown(connections, async {
+        // An error means that the sender is gone, which is a reason to stop as well.
+        drop(stopped.await);
+    }));
     tokio::select! {
         ended = &mut server => return Ok(ended?),
         () = shutdown => {}

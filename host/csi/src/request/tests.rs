@@ -82,6 +82,57 @@ fn mount_flags_are_bounded_together_and_never_repeated() {
 }
 
 #[test]
+fn lists_are_bounded_also_where_their_entries_are_empty() {
+    let million = 1_000_000;
+    let flags = mount(&vec![""; million]);
+    assert_eq!(refusal(capability(flags)).0, ErrorKind::InvalidArgument);
+    assert!(capability(mount(&vec!["x"; MAX_FLAGS])).is_ok());
+    let many = capabilities(vec![mount(&[]); MAX_CAPABILITIES + 1]);
+    assert_eq!(refusal(many).0, ErrorKind::InvalidArgument);
+    let places = |requisite: usize, preferred: usize| {
+        topology(proto::TopologyRequirement {
+            requisite: vec![proto::Topology::default(); requisite],
+            preferred: vec![proto::Topology::default(); preferred],
+        })
+    };
+    assert!(places(MAX_PLACES, MAX_PLACES).is_ok());
+    for (requisite, preferred) in [(million, 0), (0, million), (MAX_PLACES + 1, 0)] {
+        assert_eq!(refusal(places(requisite, preferred)).0, ErrorKind::InvalidArgument);
+    }
+}
+
+#[test]
+fn where_a_name_is_too_long_to_exist_nothing_is_taken_away_and_nothing_is_put() {
+    let long = format!("/var/lib/kubelet/pods/{}/mount", "x".repeat(300));
+    let unpublished =
+        proto::NodeUnpublishVolumeRequest { volume_id: "d-1".into(), target_path: long.clone() };
+    assert_eq!(unpublish(unpublished, &root()).unwrap().1, None);
+    let unstaged = proto::NodeUnstageVolumeRequest {
+        volume_id: "d-1".into(),
+        staging_target_path: long.clone(),
+    };
+    assert_eq!(unstage(unstaged, &root()).unwrap().1, None);
+    let elsewhere = proto::NodeUnpublishVolumeRequest {
+        volume_id: "d-1".into(),
+        target_path: long.replace("/var/lib/kubelet", "/etc"),
+    };
+    assert_eq!(refusal(unpublish(elsewhere, &root())).0, ErrorKind::InvalidArgument);
+    let staged = proto::NodeStageVolumeRequest {
+        volume_id: "d-1".into(),
+        staging_target_path: long.clone(),
+        volume_capability: Some(mount(&[])),
+        ..Default::default()
+    };
+    assert_eq!(refusal(stage(staged, &root())).0, ErrorKind::InvalidArgument);
+    let asked = proto::NodeGetVolumeStatsRequest {
+        volume_id: "d-1".into(),
+        volume_path: long,
+        ..Default::default()
+    };
+    assert_eq!(refusal(usage(asked, &root())).0, ErrorKind::NotFound);
+}
+
+#[test]
 fn a_size_is_not_negative_and_a_range_is_not_empty() {
     let range = |required_bytes, limit_bytes| {
         capacity(Some(proto::CapacityRange { required_bytes, limit_bytes }))

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use tracing_subscriber::fmt::MakeWriter;
+use wharf_core::Error;
 use wharf_csi::proto;
 use wharf_csi::proto::volume_capability::{AccessType, MountVolume};
 
@@ -41,7 +42,12 @@ fn secrets() -> std::collections::BTreeMap<String, String> {
 }
 
 fn context() -> std::collections::BTreeMap<String, String> {
-    map(&[("kind", CONTEXT), ("csi.storage.k8s.io/serviceAccount.tokens", TOKEN)])
+    map(&[
+        ("kind", CONTEXT),
+        ("csi.storage.k8s.io/serviceAccount.tokens", TOKEN),
+        ("csi.storage.k8s.io/pod.name", "web-0"),
+        ("csi.storage.k8s.io/pod.namespace", "shop"),
+    ])
 }
 
 fn flagged() -> proto::VolumeCapability {
@@ -94,6 +100,14 @@ async fn every_call(rig: &Rig) {
     // Refused ones as well: a secret where an id should be, and too much of it.
     let lost = proto::DeleteVolumeRequest { secrets: secrets(), ..delete("vol-0") };
     controller.delete_volume(lost).await.unwrap();
+    // The reason names what was wrong, and here that is in the request.
+    let unknown = proto::CreateVolumeRequest {
+        secrets: secrets(),
+        parameters: map(&[("unknown", CONTEXT)]),
+        ..create("pvc-unknown")
+    };
+    rig.backend.fail("create", Error::invalid(format!("`{CONTEXT}` is no kind: {SECRET}")));
+    controller.create_volume(unknown).await.unwrap_err();
     let broken = proto::CreateVolumeRequest {
         secrets: secrets(),
         parameters: map(&[(CONTEXT, &SECRET.repeat(50_000))]),
@@ -113,7 +127,16 @@ async fn no_log_line_holds_a_secret_a_token_a_mount_flag_or_a_context() {
     let rig = Rig::start().await;
     every_call(&rig).await;
     let text = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
-    for line in ["NodeStageVolume", "pvc-logged", "pvc-refused", "InvalidArgument", "elapsed_ms"] {
+    for line in [
+        "NodeStageVolume",
+        "pvc-logged",
+        "pvc-refused",
+        "InvalidArgument",
+        "elapsed_ms",
+        "parameters has",
+        "`(value not shown)` is no kind: (value not shown)",
+        "shop/web-0",
+    ] {
         assert!(text.contains(line), "{line} should be in the log");
     }
     for hidden in [SECRET, TOKEN, FLAG, CONTEXT] {
