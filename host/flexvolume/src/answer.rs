@@ -11,7 +11,7 @@ use crate::driver_file::DriverFile;
 use crate::node_names::Machine;
 use crate::place::{self, Place};
 use crate::reply::Reply;
-use crate::request::Request;
+use crate::request::{Request, Subject};
 use crate::services::Open;
 use crate::verb::Verb;
 
@@ -77,29 +77,29 @@ fn reply(argv: &[OsString], machine: &Machine, open: &dyn Open, prepare: fn(&Dri
     }
     prepare(&driver);
     let begun = Instant::now();
-    let outcome = perform(verb, argv.get(2..).unwrap_or_default(), machine, open, &driver);
-    let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match outcome {
-        Ok(reply) => {
-            tracing::info!(driver = %driver.driver, call_out = verb.word(), milliseconds, "done");
-            reply
-        }
-        Err(error) => {
-            tracing::warn!(driver = %driver.driver, call_out = verb.word(), milliseconds, %error, "failed");
-            Reply::failure(&error)
-        }
-    }
+    let parsed = Request::parse(verb, argv.get(2..).unwrap_or_default(), &driver);
+    let subject = parsed.as_ref().map(Request::subject).unwrap_or_default();
+    let outcome = parsed
+        .and_then(|request| CallOuts::new(&driver, machine, open, verb.bound()).perform(request));
+    log(&driver, verb, &subject, begun, outcome.as_ref().err());
+    outcome.unwrap_or_else(|error| Reply::failure(&error))
 }
 
-fn perform(
-    verb: Verb,
-    arguments: &[OsString],
-    machine: &Machine,
-    open: &dyn Open,
-    driver: &DriverFile,
-) -> Result<Reply, Error> {
-    let request = Request::parse(verb, arguments, driver)?;
-    CallOuts::new(driver, machine, open, verb.bound()).perform(request)
+fn log(driver: &DriverFile, verb: Verb, on: &Subject, begun: Instant, error: Option<&Error>) {
+    let (driver, call_out) = (&driver.driver, verb.word());
+    let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let known = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let (volume, pod) = (known(&on.volume), known(&on.pod));
+    match error {
+        Some(error) => {
+            tracing::warn!(%driver, call_out, volume, pod, milliseconds, %error, "failed");
+        }
+        // Kubelet asks it of every volume again and again, and it does nothing.
+        None if verb == Verb::GetVolumeName => {
+            tracing::debug!(%driver, call_out, volume, pod, milliseconds, "done");
+        }
+        None => tracing::info!(%driver, call_out, volume, pod, milliseconds, "done"),
+    }
 }
 
 fn installed(argv: &[OsString]) -> Result<DriverFile, Error> {

@@ -7,6 +7,7 @@
 //! of the same name, and gives its place back.
 
 mod executable;
+mod mounted;
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use wharf_core::Error;
 
+pub use self::mounted::mounted;
 use crate::driver_file::{DriverFile, FILE_NAME};
 use crate::driver_name::DriverName;
 
@@ -78,7 +80,7 @@ pub fn install(plugins: &Path, binary: &Path, drivers: &[DriverFile]) -> Vec<Out
 /// Removes each driver that [`install`] put there, and gives its place back to what was there
 /// before. Idempotent.
 ///
-/// Volumes that are still mounted are then kubelet's alone: drain the node first.
+/// Volumes that are still mounted ([`mounted`]) are then kubelet's alone: drain the node first.
 pub fn uninstall(plugins: &Path, drivers: &[DriverName]) -> Vec<Outcome> {
     let one = |driver: &DriverName| {
         let seat = Seat::of(plugins, driver);

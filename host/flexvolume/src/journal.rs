@@ -1,29 +1,26 @@
 //! The log file of a driver's call-outs. Standard error is part of the answer, so nothing is ever
-//! written there, and a log that cannot be opened never breaks a call.
+//! written there, and a log that cannot be opened or written never breaks a call.
 
-use std::fs::{self, File, OpenOptions};
-use std::path::Path;
-use std::sync::Arc;
+mod log_file;
+
+use std::sync::Mutex;
 
 use tracing::Level;
 use tracing::subscriber::set_global_default;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 
+use self::log_file::LogFile;
 use crate::driver_file::{DriverFile, LogLevel};
-
-/// Two files of this size are kept for each driver: hours of calls on a busy node, and nothing that
-/// fills a disk.
-const MAX_BYTES: u64 = 2 << 20;
 
 /// Sends what this process logs to the driver's file, if it has one.
 pub(crate) fn begin(driver: &DriverFile) {
     let Some(folder) = &driver.log else { return };
-    let Some(file) = open(&folder.join(format!("flexvolume_{}.log", driver.driver.driver())))
+    let Some(file) = LogFile::open(folder, &format!("flexvolume_{}", driver.driver.driver()))
     else {
         return;
     };
-    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(file));
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(Mutex::new(file));
     // Fails only when there is one already; then that one is used.
     let _ = match driver.log_level {
         LogLevel::Info => set_global_default(log.with_max_level(Level::INFO).finish()),
@@ -38,32 +35,9 @@ fn own_in_detail() -> Targets {
     Targets::new().with_default(Level::INFO).with_target("wharf", Level::DEBUG)
 }
 
-/// Processes append at once, each line in one write; one that still holds a file that another has
-/// renamed goes on in the renamed one.
-fn open(path: &Path) -> Option<File> {
-    fs::create_dir_all(path.parent()?).ok()?;
-    if fs::metadata(path).is_ok_and(|file| file.len() > MAX_BYTES) {
-        let _ = fs::rename(path, path.with_extension("log.1"));
-    }
-    OpenOptions::new().create(true).append(true).open(path).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_full_log_is_moved_aside_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log/flexvolume_disk.log");
-        assert!(open(&path).is_some());
-        File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
-        assert_eq!(open(&path).unwrap().metadata().unwrap().len(), 0);
-        assert_eq!(
-            fs::metadata(folder.path().join("log/flexvolume_disk.log.1")).unwrap().len(),
-            MAX_BYTES + 1
-        );
-    }
 
     #[test]
     fn every_crate_of_wharf_and_no_other_speaks_in_detail() {
@@ -76,10 +50,5 @@ mod tests {
         ] {
             assert_eq!(own_in_detail().would_enable(target, &level), is_heard, "{target} {level}");
         }
-    }
-
-    #[test]
-    fn a_log_that_cannot_be_opened_is_no_log() {
-        assert!(open(Path::new("/proc/none/flexvolume_disk.log")).is_none());
     }
 }

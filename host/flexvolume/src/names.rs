@@ -20,6 +20,7 @@ use wharf_core::types::{NodeId, Parameters, VolumeId};
 
 use crate::driver_file::DriverFile;
 use crate::object_name::ObjectName;
+use crate::paths;
 
 /// An id of the cloud with its newline; more is no id.
 const MAX_LEGACY_BYTES: usize = 512;
@@ -28,6 +29,10 @@ const MAX_LEGACY_BYTES: usize = 512;
 /// Kubernetes (2 min 2 s). No longer, because a name may come to mean another volume on a machine
 /// that takes over the control plane, and this one would not hear of it.
 const REMEMBERED: Duration = Duration::from_secs(300);
+
+/// How long the record of a volume stays that has no folder to be mounted on: kubelet makes the
+/// folder within a moment of `waitforattach`, unless it gives the volume up.
+const FOUND_WITHOUT_A_FOLDER: Duration = Duration::from_secs(24 * 3600);
 
 /// What `attach` knew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,12 +61,19 @@ pub(crate) struct FoundRecord {
 pub(crate) struct Names {
     folder: PathBuf,
     legacy: Option<PathBuf>,
+    /// Where kubelet makes a folder for each volume before it calls `mountdevice`, under each root.
+    global_folders: Vec<PathBuf>,
 }
 
 impl Names {
     pub(crate) fn of(driver: &DriverFile) -> Self {
         let folder = driver.state.join("flexvolume").join(driver.driver.folder());
-        Self { folder, legacy: driver.legacy_state.clone() }
+        let roots = driver.roots.iter();
+        Self {
+            folder,
+            legacy: driver.legacy_state.clone(),
+            global_folders: roots.map(|root| paths::global_folder(root, &driver.driver)).collect(),
+        }
     }
 
     pub(crate) fn attached(
@@ -127,7 +139,21 @@ impl Names {
     }
 
     pub(crate) fn keep_found(&self, name: &ObjectName, record: &FoundRecord) -> Result<(), Error> {
+        self.prune_found();
         write(&self.found_file(name), record)
+    }
+
+    /// A volume whose `mountdevice` never succeeds gets no `unmountdevice` that would remove its
+    /// record. What is removed too early costs one question to the cloud.
+    fn prune_found(&self) {
+        let is_wanted = |file: &Path| {
+            let name = file.file_stem().unwrap_or_default();
+            let has_folder = self.global_folders.iter().any(|folder| folder.join(name).exists());
+            has_folder || is_younger(file, FOUND_WITHOUT_A_FOLDER)
+        };
+        entries(&self.folder.join("found"))
+            .filter(|file| !is_wanted(file))
+            .for_each(|file| drop(fs::remove_file(file)));
     }
 
     pub(crate) fn drop_found(&self, name: &ObjectName) -> Result<(), Error> {
@@ -171,11 +197,15 @@ impl Names {
     }
 }
 
-/// Whether a file was written within [`REMEMBERED`]. A clock that went back makes a file old, which
-/// is the safe side.
 fn is_remembered(file: &Path) -> bool {
+    is_younger(file, REMEMBERED)
+}
+
+/// Whether a file was written within this time. A clock that went back makes a file old, which is
+/// the safe side.
+fn is_younger(file: &Path, most: Duration) -> bool {
     let written = fs::symlink_metadata(file).and_then(|metadata| metadata.modified());
-    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age <= REMEMBERED))
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age <= most))
 }
 
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
@@ -258,7 +288,11 @@ mod tests {
     }
 
     fn names(folder: &Path) -> Names {
-        Names { folder: folder.join("state"), legacy: Some(folder.join("legacy")) }
+        Names {
+            folder: folder.join("state"),
+            legacy: Some(folder.join("legacy")),
+            global_folders: vec![folder.join("mounts")],
+        }
     }
 
     #[test]
@@ -336,6 +370,30 @@ mod tests {
         assert_eq!(names.found(&name("pv")).unwrap(), Some(record));
         fs::write(folder.path().join("state/found/pv.json"), "{").unwrap();
         assert!(names.found(&name("pv")).unwrap_err().hint.is_some());
+    }
+
+    #[test]
+    fn a_record_of_a_volume_that_is_never_mounted_goes_after_a_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = names(folder.path());
+        let record = FoundRecord {
+            volume: VolumeId::new("d-1"),
+            options: vec![],
+            context: vec![],
+            publish_context: vec![],
+        };
+        fs::create_dir_all(folder.path().join("mounts/mounted")).unwrap();
+        for pv in ["mounted", "abandoned"] {
+            names.keep_found(&name(pv), &record).unwrap();
+            let file = File::options().write(true).open(names.found_file(&name(pv))).unwrap();
+            let age = FOUND_WITHOUT_A_FOLDER + Duration::from_secs(1);
+            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+        }
+        names.keep_found(&name("young"), &record).unwrap();
+        assert_eq!(names.found(&name("abandoned")).unwrap(), None);
+        for pv in ["mounted", "young"] {
+            assert_eq!(names.found(&name(pv)).unwrap().as_ref(), Some(&record), "{pv}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ const MAX_BYTES: usize = 1 << 20;
 const FS_TYPE: &str = "kubernetes.io/fsType";
 const READ_WRITE: &str = "kubernetes.io/readwrite";
 const VOLUME_NAME: &str = "kubernetes.io/pvOrVolumeName";
+const POD_NAME: &str = "kubernetes.io/pod.name";
+const POD_NAMESPACE: &str = "kubernetes.io/pod.namespace";
 
 /// An option map, read.
 #[derive(PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) is_read_only: bool,
     /// `kubernetes.io/pvOrVolumeName`.
     pub(crate) volume_name: ObjectName,
+    /// `namespace/name` of the pod, for the log; empty for every call-out but `mount`.
+    pub(crate) pod: String,
     /// What the PersistentVolume's author wrote, in the order of the JSON; without Kubernetes' own
     /// keys and without secrets.
     pub(crate) chosen: Parameters,
@@ -47,6 +51,7 @@ impl Options {
             fs_type: String::new(),
             is_read_only: false,
             volume_name: name(title, &pairs)?,
+            pod: pod(&pairs),
             chosen: Vec::new(),
         };
         for (key, value) in pairs {
@@ -78,6 +83,18 @@ impl Options {
         self.chosen = kept;
         Ok(())
     }
+}
+
+/// Names of Kubernetes' own, and no longer than those.
+fn pod(pairs: &[(String, String)]) -> String {
+    let find = |key: &str| {
+        let value = pairs.iter().find(|(other, _)| other == key).map(|(_, value)| value.as_str());
+        let value = value.and_then(|value| ObjectName::parse("pod", OsStr::new(value)).ok());
+        value.map(|value| value.as_str().to_owned())
+    };
+    find(POD_NAME).map_or_else(String::new, |name| {
+        format!("{}/{name}", find(POD_NAMESPACE).unwrap_or_default())
+    })
 }
 
 fn name(title: &str, pairs: &[(String, String)]) -> Result<ObjectName, Error> {

@@ -46,6 +46,12 @@ impl PodVolumeDir {
         Ok(Self { name: ObjectName::parse("name of the volume's folder", &name)?, path, root })
     }
 
+    /// The uid of the pod.
+    pub(crate) fn pod_uid(&self) -> String {
+        let uid = self.path.iter().rev().nth(3).unwrap_or_default();
+        uid.to_string_lossy().chars().filter(|c| !c.is_control()).collect()
+    }
+
     /// The global mount folder of the same volume, under the same kubelet root.
     pub(crate) fn global(&self, driver: &DriverName) -> PathBuf {
         global(&self.root, driver, &self.name)
@@ -54,8 +60,13 @@ impl PodVolumeDir {
 
 /// The global mount folder of a volume under this kubelet root.
 pub(crate) fn global(root: &Path, driver: &DriverName, name: &ObjectName) -> PathBuf {
+    global_folder(root, driver).join(name.as_str())
+}
+
+/// Where the global mount folders of a driver's volumes are under this kubelet root.
+pub(crate) fn global_folder(root: &Path, driver: &DriverName) -> PathBuf {
     let mut path = root.join("plugins/kubernetes.io/flexvolume");
-    path.extend([driver.vendor(), driver.driver(), "mounts", name.as_str()]);
+    path.extend([driver.vendor(), driver.driver(), "mounts"]);
     path
 }
 
@@ -111,7 +122,7 @@ mod tests {
             let pod = PodVolumeDir::parse(pod.as_os_str(), &driver()).unwrap();
             let global =
                 Path::new(root).join("plugins/kubernetes.io/flexvolume/alicloud/disk/mounts/d-1");
-            assert_eq!(pod.global(&driver()), global);
+            assert_eq!((pod.global(&driver()), pod.pod_uid().as_str()), (global.clone(), "0a-1b"));
             let parsed = GlobalMountDir::parse(global.as_os_str(), &driver()).unwrap();
             assert_eq!((parsed.path, parsed.name.as_str()), (global, "d-1"));
         }

@@ -61,6 +61,29 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// For whom it is: what the log names beside the call-out.
+    pub(crate) fn subject(&self) -> Subject {
+        match self {
+            Self::GetVolumeName { options }
+            | Self::Attach { options, .. }
+            | Self::WaitForAttach { options, .. }
+            | Self::IsAttached { options, .. }
+            | Self::MountDevice { options, .. }
+            | Self::Mount { options, .. }
+            | Self::ExpandVolume { options, .. }
+            | Self::ExpandFs { options, .. } => {
+                Subject { volume: options.volume_name.to_string(), pod: options.pod.clone() }
+            }
+            Self::Unmount { folder } => {
+                Subject { volume: folder.name.to_string(), pod: folder.pod_uid() }
+            }
+            Self::UnmountDevice { folder } => {
+                Subject { volume: folder.name.to_string(), ..Subject::default() }
+            }
+            Self::Detach { name, .. } => Subject { volume: name.to_string(), ..Subject::default() },
+        }
+    }
+
     /// `arguments`: what follows the call-out's name.
     pub(crate) fn parse(
         verb: Verb,
@@ -111,6 +134,15 @@ impl Request {
             },
         })
     }
+}
+
+/// For whom a call-out is made.
+#[derive(Debug, Default)]
+pub(crate) struct Subject {
+    /// The PersistentVolume's or the inline volume's name.
+    pub(crate) volume: String,
+    /// `namespace/name`, or the pod's uid where kubelet tells no more; empty: no single pod.
+    pub(crate) pod: String,
 }
 
 struct Reader<'a> {

@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         return serve(&argv, &Misbehaving);
     }
     let bench = Bench::new();
-    let tests: [(&str, Test); 9] = [
+    let tests: [(&str, Test); 10] = [
         ("init_answers_and_exits_with_zero", init_answers_and_exits_with_zero),
         (
             "a_failure_exits_with_zero_so_that_kubelet_does_not_log_the_arguments",
@@ -84,6 +84,10 @@ fn main() -> ExitCode {
         ),
         ("the_version_is_printed_without_a_newline", the_version_is_printed_without_a_newline),
         ("calls_are_logged_without_their_options", calls_are_logged_without_their_options),
+        (
+            "the_log_names_volume_and_pod_and_leaves_out_what_does_nothing",
+            the_log_names_volume_and_pod_and_leaves_out_what_does_nothing,
+        ),
         ("a_log_in_detail_is_json_as_a_servers", a_log_in_detail_is_json_as_a_servers),
     ];
     for (name, test) in tests {
@@ -164,6 +168,18 @@ fn calls_are_logged_without_their_options(bench: &Bench) {
     assert!(!read("plain").contains("hunter2") && !read("panic").contains("hunter2"));
 }
 
+fn the_log_names_volume_and_pod_and_leaves_out_what_does_nothing(bench: &Bench) {
+    let options = r#"{"kubernetes.io/pvOrVolumeName":"pv-1","kubernetes.io/pod.name":"web-0","kubernetes.io/pod.namespace":"shop"}"#;
+    bench.call("named", &["mount", "/r/pods/u/volumes/acme~named/pv-1", options]);
+    assert!(bench.call("named", &["getvolumename", options]).contains("Success"));
+    let log = bench.folder.path().join("log/flexvolume_named.log");
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(text.contains("volume=\"pv-1\"") && text.contains("pod=\"shop/web-0\""), "{text}");
+    assert!(!text.contains("getvolumename"), "{text}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&log).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
 fn a_log_in_detail_is_json_as_a_servers(bench: &Bench) {
     bench.call("detail", &["attach", OPTIONS, "node"]);
     let text = fs::read_to_string(bench.folder.path().join("log/flexvolume_detail.log")).unwrap();
@@ -190,7 +206,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let drivers = ["panic", "thread", "noise", "child", "plain", "detail"]
+        let drivers = ["panic", "thread", "noise", "child", "plain", "detail", "named"]
             .map(|driver| driver_file(folder.path(), driver));
         let binary = std::env::current_exe().unwrap();
         for outcome in install(&folder.path().join("plugins"), &binary, &drivers) {
