@@ -14,13 +14,14 @@ use wharf_store::{Generation, Listing, MAX_COMPONENT_BYTES, State, Store, Summar
 use crate::cli::{Backend, Output};
 use crate::compile;
 use crate::config::Config;
+use crate::output::{self, Failure};
 
 /// Runs one command and prints its result.
 ///
 /// # Errors
 /// What could not be done, and what to do about it.
-pub fn run(config: &Path, command: Backend) -> Result<(), String> {
-    let config = Config::load(config).map_err(|error| error.to_string())?;
+pub fn run(config: &Path, command: Backend) -> Result<(), Failure> {
+    let config = Config::load(config).map_err(|error| error.for_a_command())?;
     let store = Store::open(&config.store);
     match command {
         Backend::Install { file, activate, output } => install(&store, &file, activate, output),
@@ -33,14 +34,14 @@ pub fn run(config: &Path, command: Backend) -> Result<(), String> {
     }
 }
 
-fn install(store: &Store, file: &Path, and_activate: bool, output: Output) -> Result<(), String> {
+fn install(store: &Store, file: &Path, and_activate: bool, output: Output) -> Result<(), Failure> {
     let unreadable = |error: std::io::Error| format!("cannot read {}: {error}", file.display());
     let size = std::fs::metadata(file).map_err(unreadable)?.len();
     if size > MAX_COMPONENT_BYTES {
-        return Err(format!(
+        return Err(Failure::Message(format!(
             "{} has {size} bytes, at most {MAX_COMPONENT_BYTES} are taken",
             file.display()
-        ));
+        )));
     }
     let bytes = std::fs::read(file).map_err(unreadable)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -58,11 +59,11 @@ fn install(store: &Store, file: &Path, and_activate: bool, output: Output) -> Re
                     State::Rejected { reason: reason.clone() },
                 )
                 .map_err(|error| error.to_string())?;
-            return Err(format!(
+            return Err(Failure::Message(format!(
                 "{} is rejected: {reason}\n       {}",
                 file.display(),
                 kept(store, &staged)
-            ));
+            )));
         }
     };
     if and_activate {
@@ -73,8 +74,7 @@ fn install(store: &Store, file: &Path, and_activate: bool, output: Output) -> Re
         output,
         &report(&checked, "checked"),
         &format!("{} is installed and checked; {next}", title(&checked)),
-    );
-    Ok(())
+    )
 }
 
 /// Compiles in a process with limits, then really instantiates and describes: some differences show
@@ -100,7 +100,7 @@ fn kept(store: &Store, generation: &Generation) -> String {
     }
 }
 
-fn activate(store: &Store, name: &str, number: Option<u64>, output: Output) -> Result<(), String> {
+fn activate(store: &Store, name: &str, number: Option<u64>, output: Output) -> Result<(), Failure> {
     let number = match number {
         Some(number) => number,
         None => newest_checked(store, name)?,
@@ -109,13 +109,12 @@ fn activate(store: &Store, name: &str, number: Option<u64>, output: Output) -> R
     point(store, name, number, output)
 }
 
-fn point(store: &Store, name: &str, number: u64, output: Output) -> Result<(), String> {
+fn point(store: &Store, name: &str, number: u64, output: Output) -> Result<(), Failure> {
     let generation = store.activate(name, number).map_err(|error| error.to_string())?;
-    print(output, &report(&generation, "active"), &format!("{} is active", title(&generation)));
-    Ok(())
+    print(output, &report(&generation, "active"), &format!("{} is active", title(&generation)))
 }
 
-fn rollback(store: &Store, name: &str, output: Output) -> Result<(), String> {
+fn rollback(store: &Store, name: &str, output: Output) -> Result<(), Failure> {
     if let Some(&number) = store.show(name).map_err(|error| error.to_string())?.previous.first() {
         check_again(store, name, number)?;
     }
@@ -124,8 +123,7 @@ fn rollback(store: &Store, name: &str, output: Output) -> Result<(), String> {
         output,
         &report(&generation, "active"),
         &format!("{} is active again", title(&generation)),
-    );
-    Ok(())
+    )
 }
 
 /// `checked` is what another build of Wharf, or another machine, may have found; calls will run on
@@ -158,7 +156,7 @@ fn newest_checked(store: &Store, name: &str) -> Result<u64, String> {
     })
 }
 
-fn list(store: &Store, output: Output) -> Result<(), String> {
+fn list(store: &Store, output: Output) -> Result<(), Failure> {
     let Listing { summaries, damaged } = store.list().map_err(|error| error.to_string())?;
     let mut text = format!("{:<16} {:>10} {:<14} {}", "NAME", "GENERATION", "VERSION", "DIGEST");
     for summary in &summaries {
@@ -175,15 +173,16 @@ fn list(store: &Store, output: Output) -> Result<(), String> {
             store.root().display()
         );
     }
-    print(output, &json!(summaries), &text);
+    print(output, &json!(summaries), &text)?;
     if damaged.is_empty() {
         Ok(())
     } else {
-        Err(damaged.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n       "))
+        let damaged: Vec<_> = damaged.iter().map(ToString::to_string).collect();
+        Err(Failure::Message(damaged.join("\n       ")))
     }
 }
 
-fn show(store: &Store, config: &Config, name: &str, output: Output) -> Result<(), String> {
+fn show(store: &Store, config: &Config, name: &str, output: Output) -> Result<(), Failure> {
     let summary = store.show(name).map_err(|error| error.to_string())?;
     let mut lines = vec![format!("backend {name}")];
     for generation in &summary.generations {
@@ -228,8 +227,7 @@ fn show(store: &Store, config: &Config, name: &str, output: Output) -> Result<()
         }
         lines.push(format!("  node steps: {}", backend.node.steps.join(", ")));
     }
-    print(output, &json!(summary), &lines.join("\n"));
-    Ok(())
+    print(output, &json!(summary), &lines.join("\n"))
 }
 
 fn active_of(summary: &Summary) -> Option<&Generation> {
@@ -252,10 +250,10 @@ fn report(generation: &Generation, state: &str) -> Value {
     json!({ "name": generation.manifest.name, "generation": generation.number, "version": generation.manifest.version, "digest": generation.digest, "state": state })
 }
 
-fn print(output: Output, value: &Value, text: &str) {
+fn print(output: Output, value: &Value, text: &str) -> Result<(), Failure> {
     match output {
-        Output::Text => println!("{text}"),
-        Output::Json => println!("{value:#}"),
+        Output::Text => output::print(text),
+        Output::Json => output::print(&format!("{value:#}")),
     }
 }
 
@@ -269,7 +267,11 @@ mod tests {
         let bed = Bed::new("unfit");
         let (first, second) = (bed.checked("1.0.0"), bed.checked("2.0.0"));
         bed.store.activate("disk", first).unwrap();
-        let refused = activate(&bed.store, "disk", Some(second), Output::Text).unwrap_err();
+        let said = |failed: Result<(), Failure>| match failed {
+            Err(Failure::Message(message)) => message,
+            other => panic!("{other:?}"),
+        };
+        let refused = said(activate(&bed.store, "disk", Some(second), Output::Text));
         assert!(
             refused.contains("does not become active")
                 && refused.contains("(generation 1) stays active"),
@@ -277,7 +279,7 @@ mod tests {
         );
         assert_eq!(bed.active(), first);
         bed.store.activate("disk", second).unwrap();
-        let refused = rollback(&bed.store, "disk", Output::Text).unwrap_err();
+        let refused = said(rollback(&bed.store, "disk", Output::Text));
         assert!(refused.contains("(generation 2) stays active"), "{refused}");
         assert_eq!(bed.active(), second);
     }

@@ -67,7 +67,8 @@ pub struct Csi {
     /// Only this driver.
     #[arg(long, value_name = "NAME")]
     pub driver: Option<String>,
-    /// The socket of that one driver, as `unix:///path/csi.sock`.
+    /// The socket of that one driver, as `unix:///path/csi.sock`. Otherwise it is
+    /// `<sockets>/<driver>/csi.sock`, and `controller.sock` there for `--role controller`.
     #[arg(long, value_name = "URL", requires = "driver")]
     pub endpoint: Option<String>,
     /// One JSON object per log line.
@@ -158,8 +159,12 @@ pub enum Flexvolume {
         )]
         dir: PathBuf,
     },
-    /// Take them away again.
+    /// Take them away again. Refused while volumes of theirs are mounted: kubelet could not
+    /// unmount them any more.
     Uninstall {
+        /// Although volumes are mounted.
+        #[arg(long)]
+        force: bool,
         /// kubelet's plugin folder.
         #[arg(
             long,

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use wharf_core::policy::{EndpointGrant, NodePolicy};
 
+use crate::cli::Role;
+
 /// A configuration is a page of text; a larger file is a mistake.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -18,14 +20,12 @@ const MAX_BYTES: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It cannot be read.
-    #[error("the configuration {path} cannot be read: {source}; {fix}")]
+    #[error("the configuration {path} cannot be read: {source}")]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
-        /// What to do.
-        fix: &'static str,
     },
     /// It is not what it should be.
     #[error("the configuration {path} is wrong: {what}")]
@@ -35,6 +35,40 @@ pub enum ConfigError {
         /// What, and where.
         what: String,
     },
+}
+
+impl ConfigError {
+    /// What to do, for somebody at a command line.
+    pub fn for_a_command(&self) -> String {
+        match self {
+            Self::Unreadable { source, .. } => {
+                let fix = match source.kind() {
+                    std::io::ErrorKind::NotFound => {
+                        "write one (the README has an example) or name another with --config"
+                    }
+                    other => fix_of(other),
+                };
+                format!("{self}; {fix}")
+            }
+            Self::Wrong { .. } => self.to_string(),
+        }
+    }
+
+    /// What to do, for somebody who reads what a call-out said: it has no command line of its own.
+    pub fn for_a_call_out(&self) -> String {
+        match self {
+            Self::Unreadable { source, .. } => {
+                let fix = match source.kind() {
+                    std::io::ErrorKind::NotFound => {
+                        "put it back, or run `wharf flexvolume install` with the one that is meant"
+                    }
+                    other => fix_of(other),
+                };
+                format!("{self}; {fix}")
+            }
+            Self::Wrong { .. } => self.to_string(),
+        }
+    }
 }
 
 /// The whole file.
@@ -53,7 +87,8 @@ pub struct Config {
     /// Further folders below which staging and target paths may lie.
     #[serde(default)]
     pub extra_roots: Vec<PathBuf>,
-    /// `<sockets>/<driver>/csi.sock`; unset: `<kubelet-root>/csi-plugins`.
+    /// `<sockets>/<driver>/csi.sock`, and `controller.sock` for `--role controller`; unset:
+    /// `<kubelet-root>/csi-plugins`.
     #[serde(default)]
     pub sockets: Option<PathBuf>,
     /// This machine.
@@ -229,11 +264,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] naming the file, the place in it, and the fix.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source: std::io::Error| ConfigError::Unreadable {
-            path: path.to_owned(),
-            fix: fix_of(&source),
-            source,
-        };
+        let unreadable =
+            |source: std::io::Error| ConfigError::Unreadable { path: path.to_owned(), source };
         let wrong = |what: String| ConfigError::Wrong { path: path.to_owned(), what };
         let mut file = File::open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
@@ -312,13 +344,18 @@ impl Config {
             })
     }
 
-    /// Where a driver's socket is, unless the command line says otherwise.
-    pub fn socket(&self, driver: &str) -> PathBuf {
+    /// Where a driver's socket is, unless the command line says otherwise. A machine of the control
+    /// plane may be a node too, with one configuration for both.
+    pub fn socket(&self, driver: &str, role: Role) -> PathBuf {
+        let file = match role {
+            Role::Controller => "controller.sock",
+            Role::Node | Role::All => "csi.sock",
+        };
         self.sockets
             .clone()
             .unwrap_or_else(|| self.kubelet_root.join("csi-plugins"))
             .join(driver)
-            .join("csi.sock")
+            .join(file)
     }
 
     /// Folders below which staging and target paths lie.
@@ -372,11 +409,8 @@ fn without_values(message: &str) -> String {
     }
 }
 
-fn fix_of(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            "write one (the README has an example) or name another with --config"
-        }
+fn fix_of(kind: std::io::ErrorKind) -> &'static str {
+    match kind {
         std::io::ErrorKind::PermissionDenied => {
             "run as root, or make the file readable for this user"
         }
@@ -407,7 +441,10 @@ mod tests {
     #[test]
     fn an_empty_configuration_has_the_usual_folders_and_no_driver() {
         let config = parse("").unwrap();
-        assert_eq!(config.socket("d"), PathBuf::from("/var/lib/kubelet/csi-plugins/d/csi.sock"));
+        let socket = |role| config.socket("d", role).display().to_string();
+        assert_eq!(socket(Role::Node), "/var/lib/kubelet/csi-plugins/d/csi.sock");
+        assert_eq!(socket(Role::All), socket(Role::Node));
+        assert_eq!(socket(Role::Controller), "/var/lib/kubelet/csi-plugins/d/controller.sock");
         assert!(config.driver.is_empty());
     }
 

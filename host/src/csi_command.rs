@@ -5,29 +5,35 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing_subscriber::EnvFilter;
 use wharf_csi::Driver;
 
 use crate::assembly::{Assembly, Process};
 use crate::cli::{Csi, Role};
 use crate::config::Config;
+use crate::log::Log;
 
 /// After the drain, threads that do not return are left: the one that waits for a mkfs may do so
 /// for half an hour, and with the drain this has to fit into a pod's default of 30 seconds. They
 /// hold nothing that a repeated call does not find.
 const LEAVE_THREADS_AFTER: Duration = Duration::from_secs(2);
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM, SIGINT or SIGQUIT.
 ///
 /// # Errors
 /// What is wrong with the configuration, or which socket cannot be served.
 pub fn run(config: &Path, command: &Csi) -> Result<(), String> {
-    start_log(command.log_json);
+    let log = Log::start(command.log_json);
+    let served = run_logged(config, command);
+    log.finish();
+    served
+}
+
+fn run_logged(config: &Path, command: &Csi) -> Result<(), String> {
     raise_open_files();
-    let config = Config::load(config).map_err(|error| error.to_string())?;
+    let config = Config::load(config).map_err(|error| error.for_a_command())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(
             wharf_csi::BLOCKING_THREADS.saturating_mul(config.driver.len().max(1)),
@@ -41,6 +47,7 @@ pub fn run(config: &Path, command: &Csi) -> Result<(), String> {
 }
 
 async fn serve(config: &Config, command: &Csi) -> Result<(), String> {
+    let signals = Signals::listen()?;
     let assembly = Assembly::new(config, &Process::Server(tokio::runtime::Handle::current()))
         .map_err(|error| error.to_string())?;
     let opened = sockets(config, command)?.into_iter().map(|(name, socket)| {
@@ -62,7 +69,7 @@ async fn serve(config: &Config, command: &Csi) -> Result<(), String> {
                 .map_err(|error| format!("driver {name} at {}: {error}", socket.display()))
         });
     }
-    run_until(wait_for_signal(), servers, &stop).await
+    run_until(signals.end(), servers, &stop).await
 }
 
 /// Until the signal, or until the first server ends by itself; then every other one drains. The
@@ -96,7 +103,8 @@ fn sockets(config: &Config, command: &Csi) -> Result<Vec<(String, PathBuf)>, Str
         .driver
         .keys()
         .filter(|name| command.driver.as_ref().is_none_or(|driver| driver == *name));
-    let sockets: Vec<_> = chosen.map(|name| (name.clone(), config.socket(name))).collect();
+    let sockets: Vec<_> =
+        chosen.map(|name| (name.clone(), config.socket(name, command.role))).collect();
     if sockets.is_empty() {
         return Err(match &command.driver {
             Some(driver) => format!(
@@ -133,13 +141,49 @@ fn open(
     })
 }
 
-async fn wait_for_signal() -> Result<&'static str, String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
-    let (mut terminate, mut interrupt) =
-        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
+/// What the process is told from outside.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hangup: Signal,
+    user_1: Signal,
+    user_2: Signal,
+}
+
+impl Signals {
+    /// From now on no signal ends the process by itself.
+    fn listen() -> Result<Self, String> {
+        let listen =
+            |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            quit: listen(SignalKind::quit())?,
+            hangup: listen(SignalKind::hangup())?,
+            user_1: listen(SignalKind::user_defined1())?,
+            user_2: listen(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// The one that ends the server.
+    async fn end(mut self) -> Result<&'static str, String> {
+        loop {
+            let ignored = tokio::select! {
+                _ = self.terminate.recv() => return Ok("SIGTERM"),
+                _ = self.interrupt.recv() => return Ok("SIGINT"),
+                _ = self.quit.recv() => return Ok("SIGQUIT"),
+                _ = self.hangup.recv() => "SIGHUP",
+                _ = self.user_1.recv() => "SIGUSR1",
+                _ = self.user_2.recv() => "SIGUSR2",
+            };
+            // A terminal that closes, or a tool that means another program, must not end calls.
+            tracing::info!(
+                signal = ignored,
+                "ignored: backends are replaced with `wharf backend activate`, and a changed \
+                 configuration is read at the next start"
+            );
+        }
     }
 }
 
@@ -150,14 +194,6 @@ fn raise_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
         tracing::warn!(%error, "the limit of open files stays as it is; connections may have to wait");
     }
-}
-
-/// To standard error, as containers want it; `RUST_LOG` chooses the level.
-fn start_log(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Only a second call in one process could fail, and there is none.
-    let _ = if json { log.json().try_init() } else { log.with_ansi(false).try_init() };
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use wharf_node::{LinuxNode, NodeOptions, SystemClock};
 use crate::assembly::{Assembly, Process};
 use crate::cli::Flexvolume;
 use crate::config::Config;
+use crate::output::{self, Failure};
 
 /// How long asking a backend who it is may take while drivers are installed.
 const DESCRIBE_BOUND: std::time::Duration = std::time::Duration::from_secs(30);
@@ -49,7 +50,7 @@ impl Open for OpenFromConfig {
 }
 
 fn load(driver: &DriverFile) -> Result<Config, Error> {
-    Config::load(&driver.config).map_err(|error| Error::precondition(error.to_string()))
+    Config::load(&driver.config).map_err(|error| Error::precondition(error.for_a_call_out()))
 }
 
 fn roots(driver: &DriverFile) -> Result<Vec<PathBuf>, Error> {
@@ -60,8 +61,8 @@ fn roots(driver: &DriverFile) -> Result<Vec<PathBuf>, Error> {
 ///
 /// # Errors
 /// What is wrong with the configuration, or the drivers that could not be installed.
-pub fn run(path: &Path, command: &Flexvolume) -> Result<(), String> {
-    let config = Config::load(path).map_err(|error| error.to_string())?;
+pub fn run(path: &Path, command: &Flexvolume) -> Result<(), Failure> {
+    let config = Config::load(path).map_err(|error| error.for_a_command())?;
     let outcomes = match command {
         Flexvolume::Install { dir } => {
             let program = std::env::current_exe()
@@ -72,40 +73,87 @@ pub fn run(path: &Path, command: &Flexvolume) -> Result<(), String> {
                 &driver_files(path, &config).map_err(|error| error.to_string())?,
             )
         }
-        Flexvolume::Uninstall { dir } => {
-            let names = config
-                .driver
-                .values()
-                .flat_map(|driver| &driver.flexvolume)
-                .map(|name| DriverName::parse(name));
-            install::uninstall(
-                dir,
-                &names.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?,
-            )
+        Flexvolume::Uninstall { force, dir } => {
+            let names = config.driver.values().flat_map(|driver| &driver.flexvolume);
+            let names: Vec<DriverName> = names
+                .map(|name| DriverName::parse(name))
+                .collect::<Result<_, _>>()
+                .map_err(|error| error.to_string())?;
+            if !force {
+                refuse_mounted(&names)?;
+            }
+            install::uninstall(dir, &names)
         }
     };
     if outcomes.is_empty() {
-        return Err("the configuration names no FlexVolume driver; add `flexvolume = \
-                    [\"vendor/driver\"]` to a [driver.…] section"
-            .to_owned());
+        return Err(Failure::Message(
+            "the configuration names no FlexVolume driver; add `flexvolume = \
+             [\"vendor/driver\"]` to a [driver.…] section"
+                .to_owned(),
+        ));
     }
-    report(&outcomes)
+    report(&outcomes)?;
+    match command {
+        Flexvolume::Install { .. } => output::write(note(&config, &outcomes).as_bytes()),
+        Flexvolume::Uninstall { .. } => Ok(()),
+    }
 }
 
-fn report(outcomes: &[Outcome]) -> Result<(), String> {
-    let mut failures = Vec::new();
-    for outcome in outcomes {
-        match &outcome.result {
-            Ok(change) => println!(
-                "{}: {} ({})",
-                outcome.driver,
-                words(*change),
-                outcome.executable.display()
-            ),
-            Err(error) => failures.push(format!("{}: {error}", outcome.driver)),
+/// What a person has to know about a driver whose volumes are attached: nothing in the cloud tells
+/// which volume `detach` means by a name.
+fn note(config: &Config, outcomes: &[Outcome]) -> String {
+    let is_changed = outcomes.iter().any(|outcome| {
+        matches!(outcome.result, Ok(install::Change::Installed | install::Change::TookOver))
+    });
+    if !is_changed {
+        return String::new();
+    }
+    format!(
+        "note: where kube-controller-manager attaches, keep {} over its restarts: `detach` gets the \
+         PersistentVolume's name alone and finds there which volume that is, unless the name is the \
+         volume's id\n",
+        config.state.join("flexvolume").display()
+    )
+}
+
+/// Where the mounts of this machine are listed: as this process sees them, and as the first process
+/// does, which differ in a container.
+const MOUNT_TABLES: [&str; 2] = ["/proc/self/mountinfo", "/proc/1/mountinfo"];
+/// As many mounts as a message names.
+const NAMED_MOUNTS: usize = 3;
+
+fn refuse_mounted(drivers: &[DriverName]) -> Result<(), String> {
+    let tables: Vec<String> =
+        MOUNT_TABLES.iter().filter_map(|table| std::fs::read_to_string(table).ok()).collect();
+    for driver in drivers {
+        let mounted: std::collections::BTreeSet<PathBuf> =
+            tables.iter().flat_map(|table| install::mounted(table, driver)).collect();
+        let named: Vec<_> =
+            mounted.iter().take(NAMED_MOUNTS).map(|path| path.display().to_string()).collect();
+        if !named.is_empty() {
+            return Err(format!(
+                "{} mounts of {driver} are there, and without the driver kubelet cannot unmount \
+                 them: {}{}; drain the node first, or say --force",
+                mounted.len(),
+                named.join(", "),
+                if mounted.len() > NAMED_MOUNTS { ", …" } else { "" }
+            ));
         }
     }
-    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n       ")) }
+    Ok(())
+}
+
+fn report(outcomes: &[Outcome]) -> Result<(), Failure> {
+    let (mut done, mut failures) = (Vec::new(), Vec::new());
+    for outcome in outcomes {
+        let (driver, file) = (&outcome.driver, outcome.executable.display());
+        match &outcome.result {
+            Ok(change) => done.push(format!("{driver}: {} ({file})\n", words(*change))),
+            Err(error) => failures.push(format!("{driver}: {error}")),
+        }
+    }
+    let printed = output::write(done.concat().as_bytes());
+    if failures.is_empty() { printed } else { Err(Failure::Message(failures.join("\n       "))) }
 }
 
 fn words(change: install::Change) -> &'static str {

@@ -10,14 +10,17 @@ mod csi_command;
 mod flexvolume_command;
 mod generations;
 mod journal;
+mod log;
+mod output;
 mod secrets;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use crate::cli::{Cli, Command};
+use crate::output::Failure;
 
 fn main() -> ExitCode {
     forbid_core_dumps();
@@ -28,30 +31,32 @@ fn main() -> ExitCode {
     }
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("wharf: {message}");
+        Err(failure) => {
+            output::complain(failure);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Memory holds keys now and then, and a dump would keep them. A system that refuses is none the
-/// worse.
+/// Memory holds keys now and then, and a dump would keep them. The limit alone does not stop a
+/// pattern that pipes dumps to a program. A system that refuses is none the worse.
 fn forbid_core_dumps() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// Messages for people; each says what failed and what to do.
-fn run(cli: Cli) -> Result<(), String> {
+fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
-        Command::Csi(command) => csi_command::run(&cli.config, &command),
+        Command::Csi(command) => Ok(csi_command::run(&cli.config, &command)?),
         Command::Backend(command) => backend_command::run(&cli.config, command),
         Command::Flexvolume(command) => flexvolume_command::run(&cli.config, &command),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "wharf", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "wharf", &mut script);
+            output::write(&script)
         }
-        Command::CompileComponent { input, output } => compile::child(&input, &output),
+        Command::CompileComponent { input, output } => Ok(compile::child(&input, &output)?),
     }
 }
 
@@ -63,5 +68,6 @@ mod tests {
     fn no_memory_is_written_to_disk() {
         forbid_core_dumps();
         assert_eq!(rustix::process::getrlimit(Resource::Core).current, Some(0));
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
     }
 }

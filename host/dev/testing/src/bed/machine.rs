@@ -112,9 +112,10 @@ impl Machine {
         self.folder.join("legacy")
     }
 
-    /// The CSI socket.
+    /// The CSI socket: the manager serves the controller, everybody else a node.
     pub fn socket(&self) -> PathBuf {
-        self.folder.join("sockets").join(CSI_DRIVER).join("csi.sock")
+        let file = if self.name == "manager" { "controller.sock" } else { "csi.sock" };
+        self.folder.join("sockets").join(CSI_DRIVER).join(file)
     }
 
     /// What the server wrote.

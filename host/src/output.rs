@@ -1,0 +1,62 @@
+//! What commands print. A reader that is gone (`wharf backend list | head`) is no defect and gets no
+//! message: the command ends with code 1, as programs do that a broken pipe ends.
+
+use std::io::{self, Write};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// How long the end of the process waits for its last words: a pipe that nobody empties must not
+/// keep it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Why a command ends with code 1.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// What failed, and what to do.
+    Message(String),
+    /// Nobody reads what it prints.
+    NobodyReads,
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self::Message(message)
+    }
+}
+
+/// Prints a result: the text and a newline, at once.
+///
+/// # Errors
+/// When standard output does not take it.
+pub fn print(text: &str) -> Result<(), Failure> {
+    write(format!("{text}\n").as_bytes())
+}
+
+/// Prints bytes as they are.
+///
+/// # Errors
+/// When standard output does not take them.
+pub fn write(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(failure)
+}
+
+fn failure(error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::NobodyReads,
+        _ => Failure::Message(format!("cannot write to standard output: {error}")),
+    }
+}
+
+/// Says on standard error why the command failed, where anybody listens.
+pub fn complain(failure: Failure) {
+    let Failure::Message(message) = failure else { return };
+    let (said, end) = channel();
+    let speak = move || {
+        let _ = io::stderr().write_all(format!("wharf: {message}\n").as_bytes());
+        let _ = said.send(());
+    };
+    if std::thread::Builder::new().spawn(speak).is_ok() {
+        let _ = end.recv_timeout(LAST_WORDS);
+    }
+}
