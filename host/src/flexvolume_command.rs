@@ -109,9 +109,9 @@ fn note(config: &Config, outcomes: &[Outcome]) -> String {
         return String::new();
     }
     format!(
-        "note: where kube-controller-manager attaches, keep {} over its restarts: `detach` gets the \
-         PersistentVolume's name alone and finds there which volume that is, unless the name is the \
-         volume's id\n",
+        "note: where kube-controller-manager attaches, keep {} over its restarts: `detach` gets \
+         the PersistentVolume's name alone and finds there which volume that is, unless the name \
+         is the volume's id\n",
         config.state.join("flexvolume").display()
     )
 }

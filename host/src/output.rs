@@ -1,5 +1,5 @@
-//! What commands print. A reader that is gone (`wharf backend list | head`) is no defect and gets no
-//! message: the command ends with code 1, as programs do that a broken pipe ends.
+//! What commands print. A reader that is gone (`wharf backend list | head`) is no defect and gets
+//! no message: the command ends with code 1, as programs do that a broken pipe ends.
 
 use std::io::{self, Write};
 use std::sync::mpsc::channel;

@@ -35,8 +35,8 @@ use crate::tags;
 use crate::usage_modes::need_multi_attach;
 use crate::volume;
 
-/// No more attempts for one volume: eight zones with three types each, which is more than any region
-/// has.
+/// No more attempts for one volume: eight zones with three types each, which is more than any
+/// region has.
 const ATTEMPTS: usize = 24;
 /// A disk is there after one to three seconds.
 const LOOK_AFTER_MS: u32 = 500;

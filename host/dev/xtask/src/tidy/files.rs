@@ -78,8 +78,9 @@ mod tests {
     use super::super::source::source;
     use super::*;
 
+    /// Of one file: whether the table of long files is up to date only the whole tree can tell.
     fn complaint(path: &str, text: &str) -> String {
-        complaints(&[source(path, text)]).join("\n")
+        of_file(&source(path, text)).join("\n")
     }
 
     #[test]
