@@ -67,6 +67,9 @@ pub enum RegionError {
         /// Its message.
         message: String,
     },
+    /// Object storage refuses what a test asks of it; `{0}` is its code and its message.
+    #[error("object storage: {0}")]
+    ObjectStorage(String),
     /// The region has no such thing.
     #[error("the region has no {kind} `{id}`")]
     Unknown {

@@ -11,7 +11,8 @@ use crate::clock::Millis;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateLimits {
-    /// For actions without an entry of their own; absent: no limit.
+    /// For actions without an entry of their own; absent: no limit. Object storage, which bears ten
+    /// thousand calls in a second, is never held to it.
     pub default: Option<Limit>,
     /// By action.
     pub actions: BTreeMap<String, Limit>,
@@ -89,6 +90,11 @@ impl Buckets {
 
     pub(crate) fn used_up(limits: RateLimits) -> Self {
         Self { used_up: true, ..Self::new(limits) }
+    }
+
+    /// The same for a service that is not held to the default.
+    pub(crate) fn admit_listed(&mut self, action: &str, now: Millis) -> bool {
+        !self.limits.actions.contains_key(action) || self.admit(action, now)
     }
 
     /// Whether the call may pass; takes its token if so.

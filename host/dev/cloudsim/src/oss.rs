@@ -19,6 +19,7 @@ mod conditions;
 mod copy;
 mod document;
 mod error;
+pub(crate) mod library;
 mod listing;
 mod multipart;
 mod objects;

@@ -19,7 +19,7 @@ use crate::journal::{Journal, JournalEntry};
 use crate::limits::{Buckets, RateLimits};
 use crate::metadata::MetadataService;
 use crate::options::{Delays, Quotas, RegionOptions, Shortage};
-use crate::oss::{BucketSummary, Store};
+use crate::oss::{BucketSummary, Store, library};
 use crate::policies::Policies;
 use crate::server::{Service, Shared, keep_time, lock, serve};
 use crate::state::{self, KeyPair};
@@ -62,6 +62,7 @@ impl Region {
             nonces: Mutex::new(Nonces::default()),
             holds: Holds::default(),
             oss: Mutex::new(Store::open(&directory)?),
+            region: world.options.region.clone(),
             metadata: world
                 .state
                 .instances
@@ -153,6 +154,21 @@ impl Region {
     /// All buckets with their objects, in the order of their names.
     pub fn buckets(&self) -> Vec<BucketSummary> {
         lock(&self.shared.oss).summary()
+    }
+
+    /// Makes a private bucket, as the account itself; one that is there stays as it is.
+    pub fn make_bucket(&self, name: &str) -> Result<(), RegionError> {
+        library::make_bucket(&self.shared, name)
+    }
+
+    /// Writes an object, as the account itself.
+    pub fn put_object(&self, bucket: &str, key: &str, content: &[u8]) -> Result<(), RegionError> {
+        library::put_object(&self.shared, bucket, key, content)
+    }
+
+    /// The bytes of an object; `None` when there is none.
+    pub fn object(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, RegionError> {
+        library::object(&self.shared, bucket, key)
     }
 
     /// Calls parked by a `hold` fault, in the order of their arrival.

@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) oss: Mutex<oss::Store>,
     /// Wakes the timer after a change.
     pub(crate) wake: Notify,
+    /// The region's id.
+    pub(crate) region: String,
     pub(crate) verify_signatures: bool,
     pub(crate) admin_api: bool,
 }

@@ -89,6 +89,31 @@ fn a_region_that_starts_again_has_its_buckets_objects_and_uploads() {
 }
 
 #[test]
+fn a_test_writes_and_reads_objects_without_http() {
+    with(|region, client| {
+        region.make_bucket("b-2").unwrap();
+        region.make_bucket("b-2").unwrap();
+        region.put_object("b-2", "dir/key", b"from a test").unwrap();
+        assert_eq!(client.ok("GET", "/b-2/dir/key", ""), "from a test");
+        client.ok("PUT", "/b-2/dir/key", "from a client");
+        assert_eq!(region.object("b-2", "dir/key").unwrap().unwrap(), b"from a client");
+        assert_eq!(region.object("b-2", "none").unwrap(), None);
+        let told = region.put_object("none-there", "key", b"").unwrap_err().to_string();
+        assert!(told.contains("NoSuchBucket") && told.contains("none-there"), "{told}");
+        assert!(region.make_bucket("UPPER").is_err());
+    });
+}
+
+#[test]
+fn the_default_rate_is_not_for_object_storage() {
+    with(|region, client| {
+        let default = Some(Limit { calls: 1, seconds: 60 });
+        region.set_rate_limits_used_up(RateLimits { default, ..RateLimits::none() });
+        assert_eq!(client.ok("GET", "/b-1/key", ""), "content");
+    });
+}
+
+#[test]
 fn no_name_leads_out_of_the_store() {
     with(|region, client| {
         for bucket in ["..", "%2e%2e", "a%2Fb", "UPPER", "a", "-a-"] {

@@ -102,8 +102,7 @@ pub(crate) async fn answer(
     let (parts, body) = request.into_parts();
     // In a task of its own: a client that hangs up must not undo half of what it asked for.
     let outcome = tokio::spawn(async move {
-        let region = lock(&shared.world).options.region.clone();
-        let call = Call::read(Head::read(arrived, &parts, &region));
+        let call = Call::read(Head::read(arrived, &parts, &shared.region));
         handle(shared, Arc::new(call), body).await
     });
     match outcome.await {
@@ -270,7 +269,7 @@ impl Call {
             Some(Fault::Throttle) => return Err(OssError::throttled(self.head.face)),
             _ => {}
         }
-        if lock(&shared.buckets).admit(&self.action, shared.clock.now()) {
+        if lock(&shared.buckets).admit_listed(&self.action, shared.clock.now()) {
             Ok(())
         } else {
             Err(OssError::throttled(self.head.face))

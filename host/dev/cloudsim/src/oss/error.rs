@@ -135,6 +135,12 @@ impl OssError {
         Self::new(412, "PreconditionFailed", message).with("Condition", condition)
     }
 
+    /// 409 `OperationAborted`: the object was replaced while the call was at work on it.
+    pub(crate) fn replaced(key: &str) -> Self {
+        let message = "A conflicting operation is currently in progress against this resource.";
+        Self::new(409, "OperationAborted", message).with("Key", key)
+    }
+
     /// 501 `NotImplemented`: real, and not simulated.
     pub(crate) fn not_simulated(what: &str) -> Self {
         let message = format!(
@@ -163,6 +169,13 @@ impl OssError {
     pub(crate) fn internal(reason: &dyn std::fmt::Display) -> Self {
         let message = format!("We encountered an internal error. (simulated region: {reason})");
         Self::new(500, "InternalError", message)
+    }
+}
+
+impl std::fmt::Display for OssError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}: {}", self.code, self.message)?;
+        self.fields.iter().try_for_each(|(name, value)| write!(formatter, " ({name} {value})"))
     }
 }
 

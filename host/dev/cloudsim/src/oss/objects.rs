@@ -88,7 +88,7 @@ pub(super) fn append(context: &Context<'_>, added: Draft, digested: &Digested) -
     }
     let (whole, all) = joined(file.map(|file| file.take(position)), added, context.draft()?)
         .map_err(|error| OssError::internal(&error))?;
-    let described = match known {
+    let described = match &known {
         Some(known) => known.described.clone(),
         None => described(context)?,
     };
@@ -96,8 +96,8 @@ pub(super) fn append(context: &Context<'_>, added: Draft, digested: &Digested) -
     let record = object_record(key, &all, modified, Kind::Appendable, described);
     let mut store = context.store();
     let bucket = store.bucket_mut(head.bucket())?;
-    // Somebody else may have written in the meantime.
     check_append(bucket.objects.get(&head.key), position)?;
+    check_still(bucket, &head.key, known.as_ref())?;
     let reply = Reply::empty(200)
         .with("etag", format!("\"{}\"", record.etag))
         .with("x-oss-hash-crc64ecma", record.crc64.to_string())
@@ -143,6 +143,19 @@ fn check_append(known: Option<&Arc<ObjectRecord>>, position: u64) -> Result<(), 
             .with_header("x-oss-next-append-position", size.to_string()));
     }
     Ok(())
+}
+
+/// Whether an object is still the one that a call began with.
+fn check_still(
+    bucket: &store::Bucket,
+    key: &str,
+    known: Option<&Arc<ObjectRecord>>,
+) -> Result<(), OssError> {
+    let is_same = match (bucket.objects.get(key), known) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    };
+    if is_same { Ok(()) } else { Err(OssError::replaced(key)) }
 }
 
 /// Copies bytes into a draft while digests are made of them.
@@ -270,17 +283,20 @@ pub(super) fn acl(context: &Context<'_>) -> Answer {
 pub(super) fn put_acl(context: &Context<'_>) -> Answer {
     let head = context.head;
     let acl = asked_acl(context)?;
-    let (record, file) = {
+    let (known, file) = {
         let store = context.store();
         let bucket = store.bucket(head.bucket())?;
-        (bucket.object(&head.key)?.as_ref().clone(), bucket.open_object(&head.key)?)
+        (Arc::clone(bucket.object(&head.key)?), bucket.open_object(&head.key)?)
     };
     let mut draft = context.draft()?;
-    std::io::copy(&mut file.take(record.size), &mut draft)
+    std::io::copy(&mut file.take(known.size), &mut draft)
         .map_err(|error| OssError::internal(&error))?;
+    let record = ObjectRecord::clone(&known);
     let described = Described { acl, ..record.described.clone() };
     let mut store = context.store();
-    store.bucket_mut(head.bucket())?.put(draft, ObjectRecord { described, ..record })?;
+    let bucket = store.bucket_mut(head.bucket())?;
+    check_still(bucket, &head.key, Some(&known))?;
+    bucket.put(draft, ObjectRecord { described, ..record })?;
     Ok(Reply::empty(200))
 }
 

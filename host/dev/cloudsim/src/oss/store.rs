@@ -178,7 +178,9 @@ impl Bucket {
         let path = path.to_owned();
         let mut bucket = Self { record, objects: BTreeMap::new(), uploads: BTreeMap::new(), path };
         for object in file::entries(&bucket.path.join("objects"))? {
-            let record: ObjectRecord = file::read_record(&object)?;
+            let record: ObjectRecord = file::read_record(&object).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", object.display()))
+            })?;
             bucket.objects.insert(record.key.clone(), Arc::new(record));
         }
         for folder in file::entries(&bucket.path.join("uploads"))? {
