@@ -185,7 +185,16 @@ async fn answer(
     });
     match outcome.await {
         Ok(outcome) => send(outcome, &cutter),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Err(error) => lost(&error).into_response(),
+    }
+}
+
+/// The status of a call whose task ended without an answer: the region is ending, or it broke.
+pub(crate) fn lost(error: &tokio::task::JoinError) -> StatusCode {
+    if error.is_cancelled() {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
     }
 }
 

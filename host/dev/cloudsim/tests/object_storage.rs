@@ -220,6 +220,23 @@ fn a_held_call_waits_until_it_is_released() {
 }
 
 #[test]
+fn a_stop_ends_held_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let region = start(folder.path());
+    region.make_bucket("b-1").unwrap();
+    let client = Objects::of(&region);
+    region.set_faults(vec![FaultRule::new("PutObject", Fault::Hold(HoldPoint::Before))]);
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| client.send("PUT", "/b-1/key", "x"));
+        region.wait_for_held(1, Duration::from_secs(10));
+        region.stop().unwrap();
+        let ended = call.join().unwrap();
+        assert!(ended.is_err() || ended.is_ok_and(|(status, _)| status == 503));
+    });
+    assert!(keys(&start(folder.path())).is_empty());
+}
+
+#[test]
 fn an_answer_can_be_slow() {
     with(|region, client| {
         region.set_faults(vec![FaultRule::new("GetObject", Fault::Delay { ms: 30 }).times(1)]);

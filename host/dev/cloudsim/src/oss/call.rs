@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard};
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{Response, StatusCode};
+use axum::http::Response;
 use axum::response::IntoResponse;
 
 use super::body::Digested;
@@ -21,7 +21,7 @@ use super::{access, body, buckets, copy, listing, multipart, objects};
 use crate::clock::Millis;
 use crate::faults::{Fault, HoldPoint, Strike};
 use crate::identifiers;
-use crate::server::{Record, Service, Shared, lock};
+use crate::server::{Record, Service, Shared, lock, lost};
 use crate::wire::Cutter;
 use crate::world::{Caller, World};
 
@@ -107,7 +107,7 @@ pub(crate) async fn answer(
     });
     match outcome.await {
         Ok((reply, fault)) => reply.send(fault.as_ref(), &cutter),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Err(error) => lost(&error).into_response(),
     }
 }
 
@@ -170,7 +170,10 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, OssError> + Send + 'static,
 ) -> Result<T, OssError> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(OssError::internal(&error)))
+    done.unwrap_or_else(|error| match error.is_cancelled() {
+        true => Err(OssError::stopped()),
+        false => Err(OssError::internal(&error)),
+    })
 }
 
 async fn receive(

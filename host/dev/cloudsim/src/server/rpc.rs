@@ -48,7 +48,8 @@ pub(super) async fn handle(service: Service, shared: Arc<Shared>, incoming: Inco
     if fault == Some(Fault::Hold(HoldPoint::After)) {
         shared.holds.park(&call.action, &call.shown, HoldPoint::After).await;
     }
-    let answer = answer.unwrap_or_else(|error| outgoing(500, error.to_string(), None));
+    let answer = answer
+        .unwrap_or_else(|error| outgoing(super::lost(&error).as_u16(), error.to_string(), None));
     Outcome { answer, fault }
 }
 
