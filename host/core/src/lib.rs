@@ -7,6 +7,7 @@
 
 pub mod controller;
 pub mod error;
+pub mod helper_profile;
 mod inflight;
 pub mod manifest;
 pub mod node;
