@@ -28,6 +28,7 @@ mod program;
 mod run;
 mod state;
 mod steps;
+pub mod supervisor;
 mod undo;
 
 pub use clock::SystemClock;

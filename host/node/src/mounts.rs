@@ -1,7 +1,7 @@
 //! Mounts: the kernel's table of them, paths that no link redirects, options, mounting, unmounting
 //! and asking for space.
 
-mod detached;
+pub(crate) mod detached;
 pub(crate) mod mounting;
 pub(crate) mod options;
 pub(crate) mod paths;

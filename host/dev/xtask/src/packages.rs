@@ -64,9 +64,23 @@ pub const NFS_SERVER: Need = Need::of("rpc.nfsd", &["nfs-kernel-server"]);
 pub const RPCBIND: Need = Need::of("rpcbind", &["rpcbind"]);
 /// Mounts buckets.
 pub const S3FS: Need = Need::of("s3fs", &["s3fs"]);
+/// The smallest program that serves a mount from user space.
+pub const BINDFS: Need = Need::of("bindfs", &["bindfs"]);
 /// What all tests together work on.
-pub const TESTS: &[Need] =
-    &[EXT, XFS, LOSETUP, BLKID, PYTHON, USER_MODE_LINUX, MODPROBE, IP, NFS_SERVER, RPCBIND, S3FS];
+pub const TESTS: &[Need] = &[
+    EXT,
+    XFS,
+    LOSETUP,
+    BLKID,
+    PYTHON,
+    USER_MODE_LINUX,
+    MODPROBE,
+    IP,
+    NFS_SERVER,
+    RPCBIND,
+    S3FS,
+    BINDFS,
+];
 
 /// The packages of what is not there, each once.
 pub fn missing(needs: &[Need]) -> Vec<String> {

@@ -6,7 +6,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::libc;
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount_bind, move_mount, open_tree};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_bind, move_mount,
+    open_tree,
+};
 
 use crate::mounts::paths::Opened;
 
@@ -51,6 +54,17 @@ fn tree(source: &Opened, flags: MountFlags) -> Result<OwnedFd, Errno> {
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = open_tree(source.as_fd(), "", options)?;
+    set_flags(&tree, flags, None)?;
+    Ok(tree)
+}
+
+/// Gives a mount these flags beside those that it has, and a propagation (`MS_SHARED`, …) if there
+/// is one.
+pub(crate) fn set_flags(
+    mount: &OwnedFd,
+    flags: MountFlags,
+    propagation: Option<MountPropagationFlags>,
+) -> Result<(), Errno> {
     let attributes = MountAttr {
         set: ATTRIBUTES
             .iter()
@@ -62,11 +76,10 @@ fn tree(source: &Opened, flags: MountFlags) -> Result<OwnedFd, Errno> {
         } else {
             0
         },
-        propagation: 0,
+        propagation: propagation.map_or(0, |propagation| propagation.bits().into()),
         user_namespace: 0,
     };
-    set(&tree, &attributes)?;
-    Ok(tree)
+    set(mount, &attributes)
 }
 
 /// `relatime` is no bit of its own.

@@ -15,7 +15,7 @@ use crate::mounts::table::{Entry, MountTable};
 use crate::undo::UndoLog;
 
 /// Flags that belong to one mount and not to the file system, by their name in the mount table.
-const OWN_FLAGS: [(&str, MountFlags); 8] = [
+pub(crate) const OWN_FLAGS: [(&str, MountFlags); 8] = [
     ("ro", MountFlags::RDONLY),
     ("nosuid", MountFlags::NOSUID),
     ("nodev", MountFlags::NODEV),

@@ -32,6 +32,8 @@ pub(crate) struct Entry {
     pub mount_point: PathBuf,
     /// Options of this mount (`ro`, `nosuid`, …).
     pub options: Vec<String>,
+    /// Whether mounts below it appear in other namespaces, and theirs here.
+    pub is_shared: bool,
     /// `ext4`, `nfs4`, `fuse.ossfs`, …
     pub fs_type: String,
     /// What was named as source.
@@ -125,6 +127,11 @@ impl MountTable {
         below.map(|entry| format!("the mount at {}", entry.mount_point.display())).collect()
     }
 
+    /// All mounts, in the kernel's order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// Every mount of this device's file system.
     pub fn of_device(&self, device: (u32, u32)) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(move |entry| entry.device == device)
@@ -168,7 +175,13 @@ fn parse_line(line: &[u8]) -> Option<Entry> {
     let mount_point = path(fields.next()?);
     let options = list(fields.next()?);
     // Any number of peer groups (`shared:1`, `master:2`), then a dash.
-    while fields.next()? != b"-" {}
+    let mut is_shared = false;
+    loop {
+        match fields.next()? {
+            b"-" => break,
+            group => is_shared |= group.starts_with(b"shared:"),
+        }
+    }
     let fs_type = String::from_utf8_lossy(&unescape(fields.next()?)).into_owned();
     let source = OsString::from_vec(unescape(fields.next()?));
     // An empty source leaves two blanks in a row; the options are always last.
@@ -180,6 +193,7 @@ fn parse_line(line: &[u8]) -> Option<Entry> {
         root,
         mount_point,
         options,
+        is_shared,
         fs_type,
         source,
         super_options,

@@ -89,10 +89,7 @@ impl Records {
 
     /// Removes the record; a missing one is fine.
     pub fn forget(&self, driver: &str, volume: &VolumeId) -> Result<(), Error> {
-        let path = self.path(driver, volume);
-        // First what a killed writer left: were it last, a kill in between would leave it for ever.
-        remove(&incoming(&path))?;
-        remove(&path)
+        forget(&self.path(driver, volume))
     }
 
     fn path(&self, driver: &str, volume: &VolumeId) -> PathBuf {
@@ -137,7 +134,8 @@ fn corrupt(path: &Path, why: &str) -> Error {
     )
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+/// Replaces a state file by one with this content; a reader sees the old one or the new one.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let failed = |error: std::io::Error| {
         Error::internal(format!("cannot write {}: {error}", path.display()))
     };
@@ -161,6 +159,13 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// Where the next content of a state file is written.
 fn incoming(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{}.new", path.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+/// Removes a state file with what a killed writer left of the next one.
+pub(crate) fn forget(path: &Path) -> Result<(), Error> {
+    // In this order: were the other last, a kill in between would leave it for ever.
+    remove(&incoming(path))?;
+    remove(path)
 }
 
 /// Removes a state file for good; a missing one is fine.
@@ -194,7 +199,8 @@ fn directories(path: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(list(path)?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
-fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
+/// The state files of a directory.
+pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let is_record = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.ends_with(".json") && !name.starts_with('.')

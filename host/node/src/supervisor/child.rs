@@ -1,0 +1,223 @@
+//! Work that may hang, in a process of its own that can be killed: whoever asks a file system that
+//! a process serves waits for that process.
+//!
+//! The child is forked and not executed, so that it may have any open file and costs a fraction of
+//! a millisecond. It has one thread, which entering another mount namespace requires. What it may
+//! do is bounded: system calls and memory, no log and no lock of this process, for another thread
+//! may have held one at the fork (both C libraries keep their allocator usable).
+
+use std::io::{ErrorKind, PipeReader, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use wharf_core::Error;
+
+/// An answer is a list of places and what came of each: a few hundred bytes a place.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// Children that cannot be killed because they are stuck in the kernel; beyond, none is started.
+const MAX_STUCK: usize = 16;
+/// How long a killed child may take to be gone before it counts as stuck.
+const REAP: Duration = Duration::from_secs(1);
+
+static STUCK: AtomicUsize = AtomicUsize::new(0);
+
+/// A child at work. Dropping it without [`Child::finish`] leaves it to its end.
+#[derive(Debug)]
+pub(crate) struct Child {
+    answer: PipeReader,
+    process: OwnedFd,
+    pid: Pid,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    /// It was killed at the deadline.
+    Late,
+    /// It ended without one.
+    Died,
+}
+
+/// Runs `work` in a child, and returns its answer.
+///
+/// # Errors
+/// `Unavailable` when a child cannot be started, or does not answer within the bound.
+pub(crate) fn ask(
+    what: &str,
+    bound: Duration,
+    work: impl FnOnce() -> Vec<u8>,
+) -> Result<Vec<u8>, Error> {
+    Child::start(work)?.finish(Instant::now() + bound).map_err(|why| match why {
+        NoAnswer::Late => Error::unavailable(format!("{what} did not answer within {bound:?}")),
+        NoAnswer::Died => Error::unavailable(format!("{what}: the process that asked died")),
+    })
+}
+
+impl Child {
+    /// Starts a child that ends with this process at the latest.
+    ///
+    /// # Errors
+    /// `Unavailable` when too many hang already, or the system has no process left.
+    pub fn start(work: impl FnOnce() -> Vec<u8>) -> Result<Self, Error> {
+        if STUCK.load(Ordering::SeqCst) >= MAX_STUCK {
+            return Err(Error::unavailable(format!(
+                "{MAX_STUCK} processes that looked at mounts hang in the kernel; no more are \
+                 started"
+            ))
+            .with_hint("the kernel log may say what they wait for"));
+        }
+        let failed = |error: std::io::Error| {
+            Error::unavailable(format!("cannot start a process that looks at a mount: {error}"))
+        };
+        let (answer, writer) = std::io::pipe().map_err(failed)?;
+        let pid = fork(|| {
+            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+            let bytes = work();
+            let length = u32::try_from(bytes.len()).unwrap_or(0).to_be_bytes();
+            let mut writer = &writer;
+            let _ = writer.write_all(&length).and_then(|()| writer.write_all(&bytes));
+        })
+        .map_err(failed)?;
+        // Not reaped yet, so the number is still its own.
+        let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+            .map_err(|error| failed(error.into()))?;
+        Ok(Self { answer, process, pid })
+    }
+
+    /// Waits for the answer, and kills the child at the deadline.
+    pub fn finish(mut self, deadline: Instant) -> Result<Vec<u8>, NoAnswer> {
+        let answer = self.read(deadline);
+        let _ = rustix::process::pidfd_send_signal(&self.process, Signal::KILL);
+        self.reap();
+        answer
+    }
+
+    fn read(&mut self, deadline: Instant) -> Result<Vec<u8>, NoAnswer> {
+        let mut bytes = Vec::new();
+        loop {
+            if let Some(answer) = complete(&bytes) {
+                return Ok(answer);
+            }
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return Err(NoAnswer::Late);
+            };
+            let mut fds = [
+                PollFd::new(&self.answer, PollFlags::IN),
+                PollFd::new(&self.process, PollFlags::IN),
+            ];
+            let polled = rustix::event::poll(&mut fds, Some(&timespec(left)));
+            let [readable, ended] = fds.map(|fd| !fd.revents().is_empty());
+            match polled {
+                Ok(0) => return Err(NoAnswer::Late),
+                Ok(_) if readable => {
+                    let mut buffer = [0_u8; 4096];
+                    match self.answer.read(&mut buffer) {
+                        Ok(0) => return Err(NoAnswer::Died),
+                        Ok(count) => bytes.extend_from_slice(buffer.get(..count).unwrap_or(&[])),
+                        Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                        Err(_) => return Err(NoAnswer::Died),
+                    }
+                    if bytes.len() > MAX_ANSWER_BYTES {
+                        return Err(NoAnswer::Died);
+                    }
+                }
+                // Nothing to read, and nobody left who would write.
+                Ok(_) if ended => return Err(NoAnswer::Died),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return Err(NoAnswer::Died),
+            }
+        }
+    }
+
+    fn reap(self) {
+        let mut fds = [PollFd::new(&self.process, PollFlags::IN)];
+        let is_gone = rustix::event::poll(&mut fds, Some(&timespec(REAP))).is_ok_and(|n| n > 0);
+        if is_gone {
+            let _ =
+                rustix::process::waitid(WaitId::PidFd(self.process.as_fd()), WaitIdOptions::EXITED);
+            return;
+        }
+        tracing::error!("process {} cannot be killed: it is stuck in the kernel", self.pid);
+        STUCK.fetch_add(1, Ordering::SeqCst);
+        let process = self.process;
+        std::thread::spawn(move || {
+            let _ = rustix::process::waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
+            STUCK.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+}
+
+/// The answer, once all of it is there. Its length comes first: the end of the pipe says nothing,
+/// for a process that was forked at the same moment may hold the other end.
+fn complete(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    rest.get(..length).map(<[u8]>::to_vec)
+}
+
+/// A duration for poll(2).
+pub(crate) fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}
+
+#[allow(unsafe_code, reason = "no crate in use wraps fork(2) safely")]
+fn fork(child: impl FnOnce()) -> std::io::Result<Pid> {
+    // SAFETY: the child runs the closure, which keeps to what the head of this module says, and
+    // then leaves with _exit(2): no destructor of the parent runs, no buffer is written twice.
+    match unsafe { libc::fork() } {
+        -1 => Err(std::io::Error::last_os_error()),
+        0 => {
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+            // SAFETY: always safe.
+            unsafe { libc::_exit(i32::from(done.is_err())) }
+        }
+        pid => Pid::from_raw(pid).ok_or_else(|| std::io::Error::other("fork(2) gave no process")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_of_a_child_comes_back_whole() {
+        let answer = ask("x", Duration::from_secs(60), || vec![7; 300_000]).unwrap();
+        assert_eq!(answer, vec![7; 300_000]);
+        assert_eq!(ask("x", Duration::from_secs(60), Vec::new).unwrap(), Vec::<u8>::new());
+    }
+
+    #[test]
+    fn a_child_that_hangs_is_killed() {
+        let error = ask("the mount", Duration::from_millis(20), || {
+            std::thread::sleep(Duration::from_secs(4242));
+            Vec::new()
+        });
+        assert!(error.unwrap_err().message.contains("the mount did not answer"));
+    }
+
+    #[test]
+    fn a_child_that_dies_is_noticed_at_once() {
+        let child = Child::start(|| {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+            Vec::new()
+        });
+        let answer = child.unwrap().finish(Instant::now() + Duration::from_secs(600));
+        assert_eq!(answer, Err(NoAnswer::Died));
+    }
+
+    #[test]
+    fn children_work_side_by_side() {
+        let children: Vec<_> = (0..8).map(|n| Child::start(move || vec![n]).unwrap()).collect();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let answers: Vec<_> =
+            children.into_iter().map(|child| child.finish(deadline).unwrap()).collect();
+        assert_eq!(answers.concat(), [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+}

@@ -1,0 +1,226 @@
+//! How the rest of the host asks the supervisor, and starts it where nobody else does.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use wharf_core::Error;
+
+use super::protocol::{self, Answer, Credential, MountRequest, Request, Status};
+use super::server::check_peer;
+use super::socket_path;
+
+/// Starting takes milliseconds; adopting many helpers, a second.
+const START: Duration = Duration::from_secs(10);
+/// Between two attempts to connect meanwhile.
+const CONNECT_AGAIN: Duration = Duration::from_millis(5);
+/// The answer may take as long as the request says, and a little.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// A command that serves until it is ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// Its name for itself, and its arguments.
+    pub arguments: Vec<OsString>,
+}
+
+/// Asks the supervisor of one run directory.
+#[derive(Debug, Clone)]
+pub struct Client {
+    run_directory: PathBuf,
+    start: Option<StartCommand>,
+}
+
+impl Client {
+    /// Connects to nothing yet. With a command, the supervisor is started where none runs.
+    pub fn new(run_directory: &Path, start: Option<StartCommand>) -> Self {
+        Self { run_directory: run_directory.to_owned(), start }
+    }
+
+    /// Has a mount made, or finds it made.
+    ///
+    /// # Errors
+    /// Why there is no mount; `Unavailable` when there is no supervisor.
+    pub fn mount(&self, request: MountRequest) -> Result<(), Error> {
+        let wait = Duration::from_millis(request.wait_millis);
+        self.done(&Request::Mount(Box::new(request)), wait)
+    }
+
+    /// Unmounts a target, and waits for its helper to end.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` while it is used.
+    pub fn unmount(&self, target: &Path, wait: Duration) -> Result<(), Error> {
+        let request = Request::Unmount { target: target.to_owned(), wait_millis: millis(wait) };
+        self.done(&request, wait)
+    }
+
+    /// Gives the helper of a mount new keys.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such mount; why it goes on with the old ones.
+    pub fn update(
+        &self,
+        target: &Path,
+        credential: Credential,
+        wait: Duration,
+    ) -> Result<(), Error> {
+        let target = target.to_owned();
+        let request = Request::Update { target, credential, wait_millis: millis(wait) };
+        self.done(&request, wait)
+    }
+
+    /// Every mount that has a helper; none when no supervisor runs.
+    ///
+    /// # Errors
+    /// `Unavailable` when it does not answer.
+    pub fn list(&self) -> Result<Vec<Status>, Error> {
+        let Some(stream) = self.connect()? else { return Ok(Vec::new()) };
+        match exchange(stream, &Request::List, ANSWER)? {
+            Answer::Mounts(mounts) => Ok(mounts),
+            Answer::Failed(failure) => Err(failure.into()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The end of a helper's log.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such mount.
+    pub fn log(&self, mount: &str) -> Result<String, Error> {
+        let stream = self.connect()?.ok_or_else(|| self.absent())?;
+        match exchange(stream, &Request::Log { mount: mount.to_owned() }, ANSWER)? {
+            Answer::Log(log) => Ok(log),
+            Answer::Failed(failure) => Err(failure.into()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn done(&self, request: &Request, wait: Duration) -> Result<(), Error> {
+        let stream = self.connect_or_start()?;
+        match exchange(stream, request, wait + ANSWER)? {
+            Answer::Done => Ok(()),
+            Answer::Failed(failure) => Err(failure.into()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// `None`: no supervisor runs.
+    fn connect(&self) -> Result<Option<UnixStream>, Error> {
+        let path = socket_path(&self.run_directory);
+        match UnixStream::connect(&path) {
+            Ok(stream) => {
+                check_peer(&stream).map_err(|error| {
+                    Error::denied(format!("{} is served by somebody else: {error}", path.display()))
+                })?;
+                Ok(Some(stream))
+            }
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(Error::unavailable(format!(
+                "cannot ask the supervisor of mounts at {}: {error}",
+                path.display()
+            ))),
+        }
+    }
+
+    fn connect_or_start(&self) -> Result<UnixStream, Error> {
+        if let Some(stream) = self.connect()? {
+            return Ok(stream);
+        }
+        let start = self.start.as_ref().ok_or_else(|| self.absent())?;
+        let deadline = Instant::now() + START;
+        self.start(start)?;
+        loop {
+            if let Some(stream) = self.connect()? {
+                return Ok(stream);
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::unavailable(format!(
+                    "the supervisor of mounts was started and does not answer after {START:?}"
+                ))
+                .with_hint(format!("see {}", self.log_path().display())));
+            }
+            std::thread::sleep(CONNECT_AGAIN);
+        }
+    }
+
+    /// In a session of its own and a child of nobody, so that it outlives the call. Two that are
+    /// started at once find out by their lock, and one ends.
+    fn start(&self, start: &StartCommand) -> Result<(), Error> {
+        let failed = |error: std::io::Error| {
+            Error::unavailable(format!(
+                "cannot start the supervisor of mounts ({}): {error}",
+                start.program.display()
+            ))
+        };
+        crate::state::records::make_private_directory(&self.run_directory)?;
+        // A new one each time: the old one is of a supervisor that has ended.
+        let log = File::create(self.log_path()).map_err(failed)?;
+        let mut command = Command::new(&start.program);
+        if let Some((name, arguments)) = start.arguments.split_first() {
+            command.arg0(name).args(arguments);
+        }
+        command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let in_a_new_session = || {
+            rustix::process::setsid()?;
+            Ok(())
+        };
+        #[allow(unsafe_code, reason = "a new session is begun between fork and exec")]
+        // SAFETY: one system call, and nothing is allocated.
+        unsafe {
+            command.pre_exec(in_a_new_session);
+        }
+        let child = command.spawn().map_err(failed)?;
+        // A long-lived caller has it as a child, and would keep it as a zombie once it ends.
+        std::thread::spawn(move || {
+            let mut child = child;
+            let _ = child.wait();
+        });
+        Ok(())
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.run_directory.join("supervisor.log")
+    }
+
+    fn absent(&self) -> Error {
+        Error::unavailable(format!(
+            "no supervisor of mounts runs for {}",
+            self.run_directory.display()
+        ))
+        .with_hint("start `wharf mounts serve` on this node, as a service or a DaemonSet")
+    }
+}
+
+fn exchange(mut stream: UnixStream, request: &Request, bound: Duration) -> Result<Answer, Error> {
+    let exchanged = stream
+        .set_read_timeout(Some(bound))
+        .and_then(|()| protocol::write(&mut stream, request))
+        .and_then(|()| protocol::read(&mut stream));
+    exchanged.map_err(|error| {
+        Error::unavailable(format!("the supervisor of mounts did not answer: {error}"))
+            .with_hint("it is asked again with the next call")
+    })
+}
+
+fn unexpected(answer: &Answer) -> Error {
+    Error::internal(format!(
+        "the supervisor of mounts answered something else: {:?}",
+        std::mem::discriminant(answer)
+    ))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,191 @@
+//! What is to be done about a mount, decided from what is true now and nothing else: the same
+//! decision serves a helper's death, an unmount, and a supervisor that was killed anywhere and
+//! starts again. Pure.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A file system's device number, as the mount table has it.
+pub(crate) type DeviceNumber = (u32, u32);
+
+/// How far a mount has come, as its record says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Phase {
+    /// Whoever asked for it has no answer yet.
+    Starting,
+    /// It was made.
+    Made,
+}
+
+/// What is true of a mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Situation {
+    /// From the record.
+    pub phase: Phase,
+    /// Whether the recorded helper lives.
+    pub is_alive: bool,
+    /// What the living helper serves; `None`: it has not mounted yet.
+    pub serving: Option<DeviceNumber>,
+    /// Devices that this namespace's mounts show, of those that were ever this mount's, at places
+    /// other than the private one.
+    pub shown: Vec<DeviceNumber>,
+    /// Whether the private place shows the helper's mount: it does while places are repaired.
+    pub is_private_mounted: bool,
+    /// Whether places in other namespaces could not be repaired yet.
+    pub is_unhealed: bool,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// All is well.
+    Nothing,
+    /// Take back what was begun: whoever asked has to ask again.
+    RollBack,
+    /// Start a helper and give its mount to every place that shows a dead one.
+    Restart,
+    /// Give the living helper's mount to places that show a dead one.
+    Repair,
+    /// The mount is gone: let the helper end, then forget it.
+    End,
+}
+
+/// The decision.
+pub(crate) fn next(now: &Situation) -> Next {
+    match now {
+        Situation { phase: Phase::Starting, .. } => Next::RollBack,
+        Situation { shown, .. } if shown.is_empty() => Next::End,
+        Situation { is_alive: false, .. } | Situation { serving: None, .. } => Next::Restart,
+        Situation { serving: Some(device), shown, is_private_mounted, is_unhealed, .. } => {
+            let has_dead = shown.iter().any(|other| other != device);
+            if has_dead || *is_private_mounted || *is_unhealed {
+                Next::Repair
+            } else {
+                Next::Nothing
+            }
+        }
+    }
+}
+
+/// A helper that lived this long was not brought down by what it met at its start.
+const LONG_LIFE: Duration = Duration::from_secs(60);
+/// Deaths in a row that are answered at once: one may be an accident, and a pod that waits for its
+/// files is worth a process more.
+const AT_ONCE: u32 = 3;
+/// The longest pause for a helper that gets ready each time: its pods have files in between.
+const MAX_PAUSE_READY: Duration = Duration::from_secs(1);
+/// The longest pause for a helper that does not even get ready: a wrong key stays wrong, and every
+/// start asks a server.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// Deaths of a mount's helper in a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Deaths {
+    ready: u32,
+    unready: u32,
+}
+
+impl Deaths {
+    /// Counts a helper that had been ready and lived this long.
+    pub fn after_ready(&mut self, lived: Duration) {
+        self.unready = 0;
+        self.ready = if lived >= LONG_LIFE { 1 } else { self.ready.saturating_add(1) };
+    }
+
+    /// Counts a helper that did not get ready.
+    pub fn before_ready(&mut self) {
+        self.unready = self.unready.saturating_add(1);
+    }
+
+    /// How long to wait before it is started again.
+    pub fn pause(self) -> Duration {
+        let doubled = |times: u32, first: Duration, most: Duration| {
+            first.saturating_mul(2_u32.saturating_pow(times)).min(most)
+        };
+        match self {
+            Self { ready, unready: 0 } if ready <= AT_ONCE => Duration::ZERO,
+            Self { ready, unready: 0 } => {
+                doubled(ready - AT_ONCE - 1, Duration::from_millis(125), MAX_PAUSE_READY)
+            }
+            Self { unready, .. } => doubled(unready - 1, Duration::from_secs(1), MAX_PAUSE),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: DeviceNumber = (0, 50);
+    const NEW: DeviceNumber = (0, 51);
+
+    fn well() -> Situation {
+        Situation {
+            phase: Phase::Made,
+            is_alive: true,
+            serving: Some(NEW),
+            shown: vec![NEW, NEW],
+            is_private_mounted: false,
+            is_unhealed: false,
+        }
+    }
+
+    #[test]
+    fn every_situation_has_its_answer() {
+        assert_eq!(next(&well()), Next::Nothing);
+        for (change, answer) in [
+            (Situation { is_alive: false, ..well() }, Next::Restart),
+            (Situation { serving: None, shown: vec![OLD], ..well() }, Next::Restart),
+            (Situation { shown: vec![NEW, OLD], ..well() }, Next::Repair),
+            (Situation { is_private_mounted: true, ..well() }, Next::Repair),
+            (Situation { is_unhealed: true, ..well() }, Next::Repair),
+            (Situation { shown: vec![], ..well() }, Next::End),
+            (Situation { shown: vec![], is_alive: false, ..well() }, Next::End),
+            (Situation { shown: vec![], is_unhealed: true, ..well() }, Next::End),
+            (Situation { phase: Phase::Starting, ..well() }, Next::RollBack),
+            (Situation { phase: Phase::Starting, shown: vec![], ..well() }, Next::RollBack),
+        ] {
+            assert_eq!(next(&change), answer, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_helper_that_gets_ready_is_never_waited_for_long() {
+        let mut deaths = Deaths::default();
+        let pauses: Vec<_> = (0..100)
+            .map(|_| {
+                deaths.after_ready(Duration::from_millis(1));
+                deaths.pause()
+            })
+            .collect();
+        assert_eq!(pauses.get(..3).unwrap(), [Duration::ZERO; 3]);
+        assert!(pauses.is_sorted() && pauses.last() == Some(&MAX_PAUSE_READY));
+    }
+
+    #[test]
+    fn a_helper_that_does_not_get_ready_is_tried_more_and_more_rarely() {
+        let mut deaths = Deaths::default();
+        deaths.after_ready(LONG_LIFE);
+        let pauses: Vec<_> = (0..100)
+            .map(|_| {
+                deaths.before_ready();
+                deaths.pause().as_secs()
+            })
+            .collect();
+        assert_eq!(pauses.get(..8).unwrap(), [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(pauses.last(), Some(&60));
+    }
+
+    #[test]
+    fn a_long_life_is_forgiven_what_was_before() {
+        let mut deaths = Deaths::default();
+        for _ in 0..50 {
+            deaths.after_ready(Duration::ZERO);
+        }
+        deaths.before_ready();
+        deaths.after_ready(LONG_LIFE);
+        assert_eq!(deaths.pause(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,399 @@
+//! Starts helper programs and knows them again: by process id *and* start time, through a pidfd
+//! that is opened before the two are compared, so that a number that the kernel gave to another
+//! process is never taken for the helper.
+//!
+//! A helper begins to run only after its process is on record: until then the new process waits
+//! before its exec, and dies with the supervisor. So there is no helper that nobody knows of.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::FdFlags;
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
+use serde::{Deserialize, Serialize};
+use wharf_core::Error;
+
+use super::child::timespec;
+
+/// A helper that is asked to end writes out what it has; one that does not is killed.
+const TERMINATION: Duration = Duration::from_secs(10);
+/// A killed process is gone within milliseconds unless it is stuck in the kernel.
+const KILL: Duration = Duration::from_secs(2);
+
+/// What a process that waits before its exec is told.
+const GO: u8 = 1;
+const STOP: u8 = 0;
+
+/// A process, as a record has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Process {
+    /// Its id.
+    pub pid: i32,
+    /// When it started, in clock ticks since the machine did.
+    pub started: u64,
+}
+
+/// What a helper is started with.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    /// The program's file.
+    pub program: &'a Path,
+    /// One argument each.
+    pub arguments: &'a [String],
+    /// What it says goes here.
+    pub log: &'a File,
+    /// Its `PATH`.
+    pub search: &'a [PathBuf],
+    /// An open `/dev/fuse` that it keeps.
+    pub device: Option<BorrowedFd<'a>>,
+    /// Who it runs as; `None`: root.
+    pub user: Option<u32>,
+    /// A bound on its data, where no control group holds it.
+    pub data_bytes: Option<u64>,
+}
+
+/// A helper that was alive when it was looked at last.
+#[derive(Debug)]
+pub(crate) struct Running {
+    process: Process,
+    handle: OwnedFd,
+    /// Not of helpers that an earlier supervisor started.
+    child: Option<std::process::Child>,
+}
+
+/// Starts a helper. `record` runs before the program does; if it fails, so does the start.
+///
+/// # Errors
+/// What `record` says, or `Internal` when the system cannot start the program.
+pub(crate) fn start(
+    launch: &Launch<'_>,
+    record: impl FnOnce(Process) -> Result<(), Error>,
+) -> Result<Running, Error> {
+    let failed = |error: std::io::Error| {
+        Error::internal(format!("cannot start {}: {error}", launch.program.display()))
+    };
+    let (mut hello, say_hello) = std::io::pipe().map_err(failed)?;
+    let (wait_for_go, mut go) = std::io::pipe().map_err(failed)?;
+    let mut command =
+        command(launch, OwnedFd::from(say_hello), OwnedFd::from(wait_for_go)).map_err(failed)?;
+    std::thread::scope(|scope| {
+        // Returns when the program runs or could not be run. The command owns the child's ends of
+        // the pipes and is dropped in that thread, so that a failure before the hello ends it.
+        let spawning = scope.spawn(move || command.spawn());
+        let mut pid = [0_u8; 4];
+        let recorded = match hello.read_exact(&mut pid) {
+            Ok(()) => {
+                let recorded = identify(i32::from_ne_bytes(pid))
+                    .map_err(failed)
+                    .and_then(|process| record(process).map(|()| Some(process)));
+                // Said, not left to the end of the pipe: a process that was forked at the same
+                // moment holds it open too. If it cannot be said, nobody hears it any more.
+                let _ = go.write_all(&[if recorded.is_ok() { GO } else { STOP }]);
+                recorded
+            }
+            Err(_) => Ok(None),
+        };
+        let spawned = spawning
+            .join()
+            .unwrap_or_else(|_| Err(std::io::Error::other("the starting thread ended early")));
+        let process = recorded?;
+        let child = spawned.map_err(failed)?;
+        let process =
+            process.ok_or_else(|| failed(std::io::Error::other("it did not say who it is")))?;
+        let handle = open(process.pid).map_err(failed)?;
+        Ok(Running { process, handle, child: Some(child) })
+    })
+}
+
+fn command(
+    launch: &Launch<'_>,
+    say_hello: OwnedFd,
+    wait_for_go: OwnedFd,
+) -> std::io::Result<Command> {
+    let search = std::env::join_paths(launch.search).map_err(std::io::Error::other)?;
+    let mut command = Command::new(launch.program);
+    command
+        .args(launch.arguments)
+        .env_clear()
+        .env("PATH", search)
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(launch.log.try_clone()?)
+        .stderr(launch.log.try_clone()?);
+    let device = launch.device.map(|device| device.as_raw_fd());
+    let supervisor = rustix::process::getpid();
+    let (user, data_bytes) = (launch.user, launch.data_bytes);
+    let before_exec = move || {
+        rustix::process::setsid()?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // It may have died before that was said.
+        if rustix::process::getppid() != Some(supervisor) {
+            return Err(std::io::ErrorKind::ConnectionAborted.into());
+        }
+        let pid = rustix::process::getpid().as_raw_pid().to_ne_bytes();
+        rustix::io::write(&say_hello, &pid)?;
+        let mut word = [STOP];
+        rustix::io::read(&wait_for_go, &mut word)?;
+        if word != [GO] {
+            return Err(std::io::ErrorKind::ConnectionAborted.into());
+        }
+        rustix::process::set_parent_process_death_signal(None)?;
+        limit(data_bytes)?;
+        if let Some(device) = device {
+            keep_open(device)?;
+        }
+        user.map_or(Ok(()), become_user)
+    };
+    #[allow(unsafe_code, reason = "setting a process up before its exec has no safe form")]
+    // SAFETY: between fork and exec only system calls are made, and nothing is allocated.
+    unsafe {
+        command.pre_exec(before_exec);
+    }
+    Ok(command)
+}
+
+/// A dump would hold keys, and no program that it starts may gain what it has not.
+fn limit(data_bytes: Option<u64>) -> std::io::Result<()> {
+    let both = |value| Rlimit { current: Some(value), maximum: Some(value) };
+    rustix::process::setrlimit(Resource::Core, both(0))?;
+    if let Some(bytes) = data_bytes {
+        rustix::process::setrlimit(Resource::Data, both(bytes))?;
+    }
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
+#[allow(unsafe_code, reason = "a descriptor is only a number on this side of the fork")]
+fn keep_open(descriptor: i32) -> std::io::Result<()> {
+    // SAFETY: the parent holds it open across the fork.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    Ok(rustix::io::fcntl_setfd(descriptor, FdFlags::empty())?)
+}
+
+/// Gives up every capability with it.
+#[allow(unsafe_code, reason = "neither rustix nor nix, as it is used here, sets all three ids")]
+fn become_user(user: u32) -> std::io::Result<()> {
+    // SAFETY: plain system calls on this process, which has one thread.
+    let changed = unsafe {
+        libc::setgroups(0, std::ptr::null()) == 0
+            && libc::setresgid(user, user, user) == 0
+            && libc::setresuid(user, user, user) == 0
+    };
+    if changed { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+fn identify(pid: i32) -> std::io::Result<Process> {
+    Ok(Process { pid, started: start_time(pid)? })
+}
+
+fn open(pid: i32) -> std::io::Result<OwnedFd> {
+    let pid = Pid::from_raw(pid).ok_or_else(|| std::io::Error::other("not a process id"))?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Field 22 of `/proc/<pid>/stat` (proc(5)). The second field, the program's name, may hold blanks
+/// and parentheses.
+fn start_time(pid: i32) -> std::io::Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    start_time_of(&stat).ok_or_else(|| std::io::Error::other("its start time cannot be read"))
+}
+
+fn start_time_of(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+impl Running {
+    /// The recorded process, if it is still the one, and alive.
+    pub fn adopt(process: Process) -> Option<Self> {
+        let handle = open(process.pid).ok()?;
+        let running = Self { process, handle, child: None };
+        // In this order: the handle stands for whoever has the number now.
+        let is_same = start_time(process.pid).is_ok_and(|started| started == process.started);
+        (is_same && running.is_alive()).then_some(running)
+    }
+
+    /// Who it is.
+    pub fn process(&self) -> Process {
+        self.process
+    }
+
+    /// Readable once the process has ended.
+    pub fn handle(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+
+    /// Whether it runs.
+    pub fn is_alive(&self) -> bool {
+        !self.wait(Duration::ZERO)
+    }
+
+    /// Waits for its end; whether it has ended.
+    pub fn wait(&self, bound: Duration) -> bool {
+        let deadline = Instant::now() + bound;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(&self.handle, PollFlags::IN)];
+            match rustix::event::poll(&mut fds, Some(&timespec(left))) {
+                Err(rustix::io::Errno::INTR) => {}
+                polled => return polled.is_ok_and(|ready| ready > 0),
+            }
+        }
+    }
+
+    /// Asks it to end, then kills it. Whatever it started goes too.
+    pub fn stop(self) -> String {
+        let _ = rustix::process::pidfd_send_signal(&self.handle, Signal::TERM);
+        self.wait(TERMINATION);
+        self.kill()
+    }
+
+    /// Kills it with whatever it started, and says how it ended.
+    pub fn kill(self) -> String {
+        // The number is its own until it is reaped: an adopted helper's only while it lives.
+        if (self.child.is_some() || self.is_alive())
+            && let Some(group) = Pid::from_raw(self.process.pid)
+        {
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+        let _ = rustix::process::pidfd_send_signal(&self.handle, Signal::KILL);
+        if !self.wait(KILL) {
+            tracing::error!(
+                "helper process {} cannot be killed: it is stuck in the kernel",
+                self.process.pid
+            );
+        }
+        self.ending()
+    }
+
+    /// How it ended, in words.
+    pub fn ending(mut self) -> String {
+        match self.child.as_mut().map(std::process::Child::try_wait) {
+            Some(Ok(Some(status))) => match (status.code(), status.signal()) {
+                (Some(code), _) => format!("it ended with exit code {code}"),
+                (None, Some(signal)) => format!("it was killed by signal {signal}"),
+                (None, None) => "it ended".to_owned(),
+            },
+            _ => "it ended".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper(arguments: &[&str]) -> Result<Running, Error> {
+        launch("/bin/sh", arguments, |_| Ok(()))
+    }
+
+    fn launch(
+        program: &str,
+        arguments: &[&str],
+        record: impl FnOnce(Process) -> Result<(), Error>,
+    ) -> Result<Running, Error> {
+        let arguments: Vec<_> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        let log = tempfile::tempfile().unwrap();
+        start(
+            &Launch {
+                program: Path::new(program),
+                arguments: &arguments,
+                log: &log,
+                search: &["/bin".into()],
+                device: None,
+                user: None,
+                data_bytes: None,
+            },
+            record,
+        )
+    }
+
+    #[test]
+    fn a_helper_runs_in_its_own_session_without_dumps_or_new_privileges() {
+        let running = sleeper(&["-c", "sleep 4242; exit"]).unwrap();
+        let pid = running.process().pid;
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+        assert!(read("status").contains("NoNewPrivs:\t1"));
+        let session =
+            read("stat").rsplit_once(')').unwrap().1.split(' ').nth(4).unwrap().to_owned();
+        assert_eq!(session, pid.to_string());
+        assert!(read("limits").lines().any(|line| {
+            line.starts_with("Max core file size") && line.split_whitespace().nth(4) == Some("0")
+        }));
+        assert_eq!(read("environ"), "LC_ALL=C\0PATH=/bin\0");
+        assert!(running.is_alive());
+        assert!(running.kill().contains("signal 9"));
+    }
+
+    #[test]
+    fn a_helper_that_could_not_be_recorded_never_runs() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let mut seen = None;
+        let refused = launch("/bin/sh", &["-c", &format!("echo ran > {path}")], |process| {
+            seen = Some(process);
+            Err(Error::internal("no space"))
+        });
+        assert!(refused.unwrap_err().message.contains("no space"));
+        assert!(Running::adopt(seen.unwrap()).is_none());
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "");
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_run_is_an_error_that_names_it() {
+        let error = launch("/no/such/program", &[], |_| Ok(())).unwrap_err();
+        assert!(error.message.contains("/no/such/program"), "{error}");
+    }
+
+    #[test]
+    fn the_last_words_of_a_helper_are_its_exit_code() {
+        let running = sleeper(&["-c", "exit 3"]).unwrap();
+        assert!(running.wait(Duration::from_secs(60)));
+        assert_eq!(running.ending(), "it ended with exit code 3");
+    }
+
+    #[test]
+    fn a_helper_is_known_again_and_another_process_with_its_number_is_not() {
+        let running = sleeper(&["-c", "sleep 4242; exit"]).unwrap();
+        let process = running.process();
+        assert!(Running::adopt(process).is_some());
+        let other = Process { started: process.started + 1, ..process };
+        assert!(Running::adopt(other).is_none());
+        running.kill();
+        assert!(Running::adopt(process).is_none());
+    }
+
+    #[test]
+    fn a_killed_helper_takes_along_what_it_started() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let script = format!("sleep 4242 & echo $! > {path}; sleep 4242");
+        let running = sleeper(&["-c", &script]).unwrap();
+        let pid = loop {
+            let text = std::fs::read_to_string(path).unwrap();
+            if text.ends_with('\n') {
+                break text.trim().to_owned();
+            }
+            std::thread::yield_now();
+        };
+        running.kill();
+        let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        while !(stat().is_empty() || stat().contains(") Z ")) {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_start_time_is_found_behind_any_name() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 5 6";
+        assert_eq!(start_time_of(stat), Some(4242));
+        assert_eq!(start_time_of("7 (a) S 1"), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! Healing a mount: its helper started again, and the new mount given to every place that shows a
+//! dead one.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use wharf_core::Error;
+
+use super::super::decide::DeviceNumber;
+use super::super::launch::Running;
+use super::super::namespaces;
+use super::super::repair::{self, Outcome, Replacement};
+use super::super::world::World;
+use super::{Mount, REPAIR_AGAIN};
+use crate::mounts::table::MountTable;
+
+/// Rounds of looking for places in one repair. A container that is being started may copy the dead
+/// mount while others are repaired.
+const MAX_ROUNDS: usize = 5;
+
+impl Mount {
+    /// Notes the end of a helper whose mount is still shown.
+    pub(super) fn bury(&mut self, world: &World) -> Result<(), Error> {
+        let Some(helper) = self.helper.take() else { return Ok(()) };
+        // One that is still alive has mounted nothing: an earlier supervisor was killed meanwhile.
+        let ending = helper.kill();
+        tracing::warn!(mount = self.name, target = %self.target().display(), "the helper has ended: {ending}");
+        let lived = self.ready_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        self.deaths.after_ready(lived);
+        self.not_before = Some(Instant::now() + self.deaths.pause());
+        self.record.last_exit = Some(ending);
+        self.save(world)
+    }
+
+    /// Starts the helper again and gives its mount to every place.
+    pub(super) fn restart(&mut self, world: &World) {
+        match self.try_restart(world) {
+            Ok(()) => {}
+            Err(error) => {
+                if let Some(helper) = self.helper.take() {
+                    helper.kill();
+                }
+                self.deaths.before_ready();
+                let pause = self.deaths.pause();
+                self.not_before = Some(Instant::now() + pause);
+                tracing::error!(%error, mount = self.name, target = %self.target().display(), "the helper could not be started again; tried again in {pause:?}");
+            }
+        }
+    }
+
+    fn try_restart(&mut self, world: &World) -> Result<(), Error> {
+        if let Some(retired) = self.record.retired.take().and_then(Running::adopt) {
+            // An earlier supervisor was replacing it when it was killed.
+            retired.stop();
+        }
+        self.private.create()?;
+        self.private.detach_mount()?;
+        self.record.restarts = self.record.restarts.saturating_add(1);
+        let limit = Duration::from_secs(self.record.spec.profile.start_seconds.into());
+        self.start(world, Instant::now() + limit)?;
+        self.repair(world, true)
+    }
+
+    /// Gives the living helper's mount to every place that shows an old one.
+    pub(super) fn repair(&mut self, world: &World, must_be_dead: bool) -> Result<(), Error> {
+        let Some(serving) = self.record.serving else { return Ok(()) };
+        let old = self.record.dead();
+        let began = Instant::now();
+        let (mut healed, mut failures) = (0, Vec::new());
+        for _ in 0..MAX_ROUNDS {
+            let healthy = self.healthy(serving)?;
+            let replacement = Replacement { healthy, old: old.clone(), must_be_dead };
+            // This namespace first: what propagates from it needs no repair any more.
+            let mut outcomes = repair::replace(&namespaces::own(&old)?, &replacement);
+            outcomes.extend(repair::replace(&namespaces::others(&old)?, &replacement));
+            let round = self.report(&outcomes);
+            healed += round.0;
+            failures = round.1;
+            // Another look finds only what another round can change.
+            if round.0 == 0 {
+                break;
+            }
+        }
+        self.finish_repair(world, serving, healed, failures, began)
+    }
+
+    fn finish_repair(
+        &mut self,
+        world: &World,
+        serving: DeviceNumber,
+        healed: u64,
+        failures: Vec<String>,
+        began: Instant,
+    ) -> Result<(), Error> {
+        let table = MountTable::read()?;
+        let private = self.private.mountpoint();
+        let is_shown = table.of_device(serving).any(|entry| entry.mount_point != private);
+        // While no place has it yet, it is all there is to repair from.
+        if is_shown {
+            self.private.detach_mount()?;
+        }
+        for failure in failures.iter().filter(|failure| !self.unhealed.contains(failure)) {
+            tracing::warn!(mount = self.name, "a place still shows the dead mount: {failure}");
+        }
+        if !failures.is_empty() {
+            self.not_before = Some(Instant::now() + REPAIR_AGAIN);
+        } else {
+            self.record.devices = vec![serving];
+        }
+        if healed > 0 {
+            tracing::info!(mount = self.name, target = %self.target().display(), places = healed, micros = began.elapsed().as_micros(), "healed");
+        }
+        self.unhealed = failures;
+        self.record.healed = self.record.healed.saturating_add(healed);
+        self.save(world)
+    }
+
+    /// Counts what was repaired, and says what was not.
+    fn report(&self, outcomes: &[(String, Vec<Outcome>)]) -> (u64, Vec<String>) {
+        let mut healed = 0;
+        let mut failures = Vec::new();
+        for (namespace, outcomes) in outcomes {
+            for outcome in outcomes {
+                match &outcome.failure {
+                    None => {
+                        healed += 1;
+                        tracing::info!(mount = self.name, namespace, place = %outcome.place.display(), "repaired a place");
+                    }
+                    Some(failure) => {
+                        failures
+                            .push(format!("{namespace}, {}: {failure}", outcome.place.display()));
+                    }
+                }
+            }
+        }
+        (healed, failures)
+    }
+
+    /// A place of this namespace that shows all of the living mount.
+    fn healthy(&self, serving: DeviceNumber) -> Result<PathBuf, Error> {
+        let table = MountTable::read()?;
+        let private = self.private.mountpoint();
+        let is_healthy = |path: &Path| {
+            table
+                .top(path)
+                .is_some_and(|entry| entry.device == serving && entry.root == Path::new("/"))
+        };
+        let elsewhere = table.of_device(serving).map(|entry| entry.mount_point.clone());
+        std::iter::once(private).chain(elsewhere).find(|path| is_healthy(path)).ok_or_else(|| {
+            Error::internal(format!(
+                "the mount of {} is nowhere on this node",
+                self.target().display()
+            ))
+        })
+    }
+}

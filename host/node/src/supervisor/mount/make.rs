@@ -1,0 +1,319 @@
+//! Making a mount: its helper is started on a private place and waited for, and the mount moved to
+//! the target once it is ready. A target never shows a mount that is not.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{MountFlags, MoveMountFlags, move_mount};
+use wharf_core::Error;
+use wharf_core::helper_profile::{Device, HelperMount};
+use wharf_core::plan::Readiness;
+
+use super::super::child::timespec;
+use super::super::decide::{DeviceNumber, Phase};
+use super::super::launch::{self, Launch, Running};
+use super::super::protocol::Credential;
+use super::super::repair;
+use super::super::world::World;
+use super::{ANSWER, Mount};
+use crate::mounts::detached::set_flags;
+use crate::mounts::paths::descend;
+use crate::mounts::table::MountTable;
+
+/// Between two questions to a mount that does not answer yet.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// Who a helper runs as that needs no privilege: nobody.
+const NOBODY: u32 = 65534;
+/// As much of a helper's last words goes into an error.
+const MAX_SHOWN_BYTES: usize = 2048;
+
+impl Mount {
+    /// Makes the mount. Whoever asked waits until `deadline`; what was begun is taken back when it
+    /// fails.
+    ///
+    /// # Errors
+    /// Why there is no mount, with the helper's last words.
+    pub fn make(
+        &mut self,
+        world: &World,
+        credential: Option<&Credential>,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let Err(mut error) = self.try_make(world, credential, deadline) else { return Ok(()) };
+        if let Err(left) = self.take_back(world) {
+            error.message = format!("{}; and this could not be taken back: {left}", error.message);
+        }
+        Err(error)
+    }
+
+    fn try_make(
+        &mut self,
+        world: &World,
+        credential: Option<&Credential>,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        // Before anything is made: what is refused leaves no trace.
+        self.arguments("/dev/fd/0")?;
+        world.find(&self.record.spec.profile)?;
+        self.check_free()?;
+        self.save(world)?;
+        self.private.create()?;
+        if let Some(credential) = credential {
+            self.private.put(credential, self.user())?;
+        }
+        self.start(world, deadline)?;
+        self.place()?;
+        self.record.phase = Phase::Made;
+        self.save(world)?;
+        tracing::info!(mount = self.name, helper = self.spec().helper, target = %self.target().display(), "mounted");
+        Ok(())
+    }
+
+    pub(super) fn user(&self) -> Option<u32> {
+        let profile = &self.record.spec.profile;
+        match profile.device {
+            Device::Opens => profile.user,
+            Device::Given => Some(profile.user.unwrap_or(NOBODY)),
+        }
+    }
+
+    fn arguments(&self, mountpoint: &str) -> Result<Vec<String>, Error> {
+        let spec = &self.record.spec;
+        let credentials = self.private.credentials();
+        let credentials = credentials.to_string_lossy();
+        spec.profile.argument_vector(&HelperMount {
+            source: &spec.source,
+            mountpoint,
+            options: &spec.arguments,
+            read_only: spec.read_only,
+            credential: self.record.form.as_deref().map(|form| (form, &*credentials)),
+        })
+    }
+
+    /// Starts a helper on the private place, and waits until its mount is ready.
+    pub(super) fn start(&mut self, world: &World, deadline: Instant) -> Result<(), Error> {
+        let profile = self.record.spec.profile.clone();
+        let program = world.find(&profile)?;
+        let given = match profile.device {
+            Device::Opens => None,
+            Device::Given => Some(self.mount_given()?),
+        };
+        let mountpoint = match &given {
+            None => self.private.mountpoint().to_string_lossy().into_owned(),
+            Some(device) => format!("/dev/fd/{}", device.as_raw_fd()),
+        };
+        let arguments = self.arguments(&mountpoint)?;
+        let log = self.private.open_log()?;
+        let log_start = self.private.log_length();
+        // Opened before the helper can mount, so that its mount is not missed.
+        let changes = MountChanges::watch()?;
+        let memory = profile.memory_mib.map(|mebibytes| mebibytes.saturating_mul(1 << 20));
+        let launch = Launch {
+            program: &program,
+            arguments: &arguments,
+            log: &log,
+            search: &world.program_path,
+            device: given.as_ref().map(AsFd::as_fd),
+            user: self.user(),
+            data_bytes: if world.cgroups.can_bound_memory() { None } else { memory },
+        };
+        let (name, record) = (self.name.clone(), &mut self.record);
+        let helper = launch::start(&launch, |process| {
+            world.cgroups.join(&name, process.pid, memory);
+            record.started(process);
+            world.records.save(&name, record)
+        })?;
+        // The kernel notices a dead helper by the last open descriptor.
+        drop(given);
+        let started = Instant::now();
+        let limit = started + Duration::from_secs(profile.start_seconds.into());
+        let ready = self.wait_until_ready(&helper, &changes, deadline.min(limit));
+        self.helper = Some(helper);
+        let device = match ready {
+            Ok(device) => device,
+            Err(why) => return Err(self.explain(world, &why, log_start)),
+        };
+        self.record.mounted(device);
+        self.ready_since = Some(Instant::now());
+        self.save(world)
+    }
+
+    /// Mounts for a helper that is handed the kernel's side of it.
+    fn mount_given(&self) -> Result<OwnedFd, Error> {
+        let failed = |what: &str, error: rustix::io::Errno| {
+            Error::internal(format!("cannot {what}: {error}"))
+        };
+        let device = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| failed("open /dev/fuse", error))?;
+        let user = self.user().unwrap_or_default();
+        let options = format!(
+            "fd={},rootmode=40000,user_id={user},group_id={user},allow_other",
+            device.as_raw_fd()
+        );
+        let options = std::ffi::CString::new(options)
+            .map_err(|_| Error::internal("the mount options hold a zero byte"))?;
+        let fs_type = format!("fuse.{}", self.record.spec.helper);
+        let mountpoint = self.private.mountpoint();
+        let flags = MountFlags::NOSUID | MountFlags::NODEV;
+        rustix::mount::mount(
+            &*self.record.spec.source,
+            &mountpoint,
+            fs_type,
+            flags,
+            options.as_c_str(),
+        )
+        .map_err(|error| failed(&format!("mount {}", mountpoint.display()), error))?;
+        Ok(device)
+    }
+
+    fn wait_until_ready(
+        &self,
+        helper: &Running,
+        changes: &MountChanges,
+        deadline: Instant,
+    ) -> Result<DeviceNumber, NotReady> {
+        let device = loop {
+            let table = MountTable::read().map_err(NotReady::Unknown)?;
+            if let Some(entry) = self.private.mounted(&table) {
+                break entry.device;
+            }
+            if !helper.is_alive() {
+                return Err(NotReady::Ended);
+            }
+            if Instant::now() >= deadline {
+                return Err(NotReady::Late("it has mounted nothing".to_owned()));
+            }
+            changes.wait(helper, deadline);
+        };
+        let is_asked = self.record.spec.ready == Readiness::Answers
+            || self.record.spec.profile.device == Device::Given;
+        while is_asked {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match repair::ask_root(&self.private.mountpoint(), left.min(ANSWER)) {
+                Ok(()) => break,
+                Err(_) if helper.wait(ASK_AGAIN.min(left)) => return Err(NotReady::Ended),
+                Err(error) if Instant::now() >= deadline => {
+                    return Err(NotReady::Late(error.message));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(device)
+    }
+
+    /// The error of a helper that did not get ready, which it does not survive.
+    fn explain(&mut self, world: &World, why: &NotReady, log_start: u64) -> Error {
+        let name = &self.record.spec.helper;
+        let ended = self.helper.take().map(Running::kill).unwrap_or_default();
+        let words = last_words(&self.private.log_from(log_start));
+        let said = if words.is_empty() {
+            "it said nothing".to_owned()
+        } else {
+            format!("it said: {words}")
+        };
+        let error = match why {
+            NotReady::Ended => Error::precondition(format!(
+                "the mount helper `{name}` did not mount {}: {ended}; {said}",
+                self.target().display()
+            )),
+            NotReady::Late(what) => Error::unavailable(format!(
+                "the mount helper `{name}` was not ready for {} in time and was stopped: {what}; \
+                 {said}",
+                self.target().display()
+            )),
+            NotReady::Unknown(error) => error.clone(),
+        };
+        self.record.last_exit = Some(ended);
+        let _ = self.save(world);
+        error
+            .with_hint("the cause is in what it said: a wrong key, name or endpoint, or no network")
+    }
+
+    fn check_free(&self) -> Result<(), Error> {
+        let table = MountTable::read()?;
+        let Some(entry) = table.top(self.target()) else { return Ok(()) };
+        Err(Error::precondition(format!(
+            "{} has {} mounted on it",
+            self.target().display(),
+            entry.source.to_string_lossy()
+        ))
+        .with_hint("unmount it first"))
+    }
+
+    /// Moves the mount from its private place to the target.
+    fn place(&mut self) -> Result<(), Error> {
+        let failed = |error: rustix::io::Errno| {
+            Error::internal(format!("cannot mount on {}: {error}", self.target().display()))
+                .with_hint("run as root with the capability CAP_SYS_ADMIN")
+        };
+        self.check_free()?;
+        let relative = self.target().strip_prefix("/").unwrap_or(self.target());
+        let target = descend(Path::new("/"), relative, None)?.ok_or_else(|| {
+            Error::precondition(format!("{} does not exist", self.target().display()))
+        })?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mount = rustix::fs::openat(CWD, self.private.mountpoint(), flags, Mode::empty())
+            .map_err(failed)?;
+        let mut own = MountFlags::NOSUID | MountFlags::NODEV;
+        if self.record.spec.read_only {
+            own |= MountFlags::RDONLY;
+        }
+        set_flags(&mount, own, None).map_err(failed)?;
+        let both_open =
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        move_mount(&mount, "", &target, "", both_open).map_err(failed)
+    }
+}
+
+/// Why a helper is not ready.
+#[derive(Debug)]
+enum NotReady {
+    Ended,
+    Late(String),
+    Unknown(Error),
+}
+
+/// Wakes when the mount table changes.
+struct MountChanges(std::fs::File);
+
+impl MountChanges {
+    fn watch() -> Result<Self, Error> {
+        std::fs::File::open("/proc/self/mountinfo")
+            .map(Self)
+            .map_err(|error| Error::internal(format!("cannot read the mount table: {error}")))
+    }
+
+    /// Until the table changes, the helper ends, or the deadline passes.
+    fn wait(&self, helper: &Running, deadline: Instant) {
+        let handle = helper.handle();
+        let mut fds = [PollFd::new(&self.0, PollFlags::PRI), PollFd::new(&handle, PollFlags::IN)];
+        let left = deadline.saturating_duration_since(Instant::now());
+        // However it returns, the caller looks again.
+        let _ = rustix::event::poll(&mut fds, Some(&timespec(left)));
+    }
+}
+
+/// The end of a log, in one line.
+fn last_words(log: &str) -> String {
+    let start = log.len().saturating_sub(MAX_SHOWN_BYTES);
+    let start = (start..log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(log.len());
+    let lines = log.get(start..).unwrap_or_default().lines().map(str::trim);
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_the_end_of_a_log_in_one_line() {
+        assert_eq!(last_words(""), "");
+        assert_eq!(last_words("a\n\n  b \n"), "a | b");
+        let long = "é".repeat(5000) + "\nend\n";
+        let words = last_words(&long);
+        assert!(words.len() <= MAX_SHOWN_BYTES + 3 && words.ends_with("é | end"));
+    }
+}

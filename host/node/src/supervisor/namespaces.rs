@@ -1,0 +1,122 @@
+//! The mount namespaces of this node that show a file system: found through `/proc`, one process
+//! for each. A namespace that no process is in cannot be found, and nobody looks at it either.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+
+use wharf_core::Error;
+
+use super::decide::DeviceNumber;
+
+/// The kernel's number of the machine's first process namespace (`PROC_PID_INIT_INO`).
+const FIRST_PROCESS_NAMESPACE: &str = "pid:[4026531836]";
+
+/// A mount namespace.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    /// `mnt:[4026532301]`.
+    pub id: String,
+    /// One of its processes.
+    pub pid: i32,
+    /// The namespace itself, for setns(2). `None`: the one that this process is in.
+    pub file: Option<File>,
+}
+
+/// This process's own namespace, if it shows one of these devices.
+///
+/// # Errors
+/// `Internal` when `/proc` cannot be read.
+pub(crate) fn own(devices: &[DeviceNumber]) -> Result<Vec<Namespace>, Error> {
+    let failed = |error: std::io::Error| Error::internal(format!("cannot read /proc: {error}"));
+    let table = fs::read("/proc/self/mountinfo").map_err(failed)?;
+    if !shows(&table, devices) {
+        return Ok(Vec::new());
+    }
+    let id = fs::read_link("/proc/self/ns/mnt").map_err(failed)?;
+    let pid = i32::try_from(std::process::id()).unwrap_or_default();
+    Ok(vec![Namespace { id: id.to_string_lossy().into_owned(), pid, file: None }])
+}
+
+/// All other namespaces that show one of these devices.
+///
+/// # Errors
+/// `Internal` when `/proc` cannot be read.
+pub(crate) fn others(devices: &[DeviceNumber]) -> Result<Vec<Namespace>, Error> {
+    let failed = |error: std::io::Error| Error::internal(format!("cannot list /proc: {error}"));
+    let mut namespaces = by_namespace().map_err(failed)?;
+    namespaces.remove(fs::read_link("/proc/self/ns/mnt").map_err(failed)?.as_os_str());
+    let find = |(id, pids): (OsString, Vec<i32>)| {
+        // The first that still lives; the lowest number is a container's first process, which has
+        // no other root than the namespace.
+        let (pid, table) = pids.iter().find_map(|pid| {
+            let table = fs::read(format!("/proc/{pid}/mountinfo")).ok()?;
+            (!table.is_empty()).then_some((*pid, table))
+        })?;
+        if !shows(&table, devices) {
+            return None;
+        }
+        // Fails when its last process has just ended.
+        let file = File::open(format!("/proc/{pid}/ns/mnt")).ok()?;
+        Some(Namespace { id: id.to_string_lossy().into_owned(), pid, file: Some(file) })
+    };
+    Ok(namespaces.into_iter().filter_map(find).collect())
+}
+
+fn by_namespace() -> std::io::Result<BTreeMap<OsString, Vec<i32>>> {
+    let mut namespaces = BTreeMap::<_, Vec<i32>>::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        if let Ok(namespace) = fs::read_link(format!("/proc/{pid}/ns/mnt")) {
+            namespaces.entry(namespace.into_os_string()).or_default().push(pid);
+        }
+    }
+    namespaces.values_mut().for_each(|pids| pids.sort_unstable());
+    Ok(namespaces)
+}
+
+/// Looks for the device's column alone: a node has many namespaces, and each a long table.
+fn shows(table: &[u8], devices: &[DeviceNumber]) -> bool {
+    let wanted: Vec<String> =
+        devices.iter().map(|(major, minor)| format!("{major}:{minor}")).collect();
+    table.split(|byte| *byte == b'\n').any(|line| {
+        let device = line.split(|byte| *byte == b' ').nth(2);
+        device.is_some_and(|device| wanted.iter().any(|wanted| wanted.as_bytes() == device))
+    })
+}
+
+/// Why containers cannot be repaired from here; `None` when nothing speaks against it.
+pub(crate) fn obstacle() -> Option<&'static str> {
+    let is_first = fs::read_link("/proc/self/ns/pid")
+        .is_ok_and(|namespace| namespace.as_os_str() == FIRST_PROCESS_NAMESPACE);
+    (!is_first).then_some(
+        "the supervisor does not run in the node's process namespace (`hostPID`): it sees no \
+         container but its own, and what propagates from this mount namespace is all that is \
+         repaired",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_found_by_its_column_only() {
+        let table = b"36 35 0:51 / /a rw - fuse 0:52 rw\n37 35 0:5 /0:53 /b rw - x y rw\n";
+        assert!(shows(table, &[(0, 51)]) && shows(table, &[(0, 9), (0, 5)]));
+        assert!(!shows(table, &[(0, 52)]) && !shows(table, &[(0, 53)]) && !shows(table, &[]));
+        assert!(!shows(b"", &[(0, 51)]));
+    }
+
+    #[test]
+    fn the_own_namespace_is_found_by_what_it_shows_and_is_none_of_the_others() {
+        let table = crate::mounts::table::MountTable::read().unwrap();
+        let root = table.top(std::path::Path::new("/")).unwrap().device;
+        let found = own(&[root]).unwrap();
+        assert!(found.len() == 1 && found.first().unwrap().file.is_none());
+        let others = others(&[root]).unwrap();
+        assert!(others.iter().all(|other| other.id != found.first().unwrap().id));
+        assert!(own(&[(999, 999_999)]).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,329 @@
+//! What is said over the supervisor's socket: one request and one answer a connection, each a
+//! length of four bytes (big endian) and as much JSON.
+//!
+//! Credentials are in a request and in nothing else. Their type shows itself nowhere.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use wharf_core::helper_profile::HelperProfile;
+use wharf_core::plan::Readiness;
+use wharf_core::{Blame, Error, ErrorKind};
+
+/// The largest message: the files of a credential (a token is a few KiB), or the list of a node's
+/// mounts.
+const MAX_MESSAGE_BYTES: u32 = 1 << 20;
+
+/// What is asked of the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Make a mount, or find it made.
+    Mount(Box<MountRequest>),
+    /// Unmount the target, and wait until its helper has ended.
+    Unmount {
+        /// Where it is mounted.
+        target: PathBuf,
+        /// How long this may take.
+        wait_millis: u64,
+    },
+    /// Give a mount's helper new keys.
+    Update {
+        /// Where it is mounted.
+        target: PathBuf,
+        /// The new files.
+        credential: Credential,
+        /// How long this may take.
+        wait_millis: u64,
+    },
+    /// Every mount.
+    List,
+    /// The end of a helper's log.
+    Log {
+        /// The mount's name or target.
+        mount: String,
+    },
+}
+
+/// A mount and the helper that is to serve it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MountRequest {
+    /// What is mounted, where and how.
+    pub spec: Spec,
+    /// The files that the helper reads its keys from.
+    pub credential: Option<Credential>,
+    /// How long the caller waits.
+    pub wait_millis: u64,
+}
+
+/// What makes one mount different from another. Holds nothing secret: it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Spec {
+    /// Where, as the mount table spells it. The directory exists.
+    pub target: PathBuf,
+    /// The operator's name for the helper.
+    pub helper: String,
+    /// How that helper is started.
+    pub profile: HelperProfile,
+    /// What is mounted.
+    pub source: String,
+    /// The plan's arguments for the helper.
+    pub arguments: Vec<String>,
+    /// When the mount is ready.
+    pub ready: Readiness,
+    /// Nothing is written through it.
+    pub read_only: bool,
+}
+
+impl Spec {
+    /// Whether the other asks for the same mount. A profile may have changed since: it takes effect
+    /// when the helper is started the next time.
+    pub fn is_same_mount(&self, other: &Self) -> bool {
+        let key = |spec: &Self| {
+            let Self { target, helper, source, arguments, read_only, .. } = spec.clone();
+            (target, helper, source, arguments, read_only)
+        };
+        key(self) == key(other)
+    }
+}
+
+/// The files of a credential, in a form that the profile knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// Which arguments name the files.
+    pub form: String,
+    /// The files.
+    pub files: Vec<CredentialFile>,
+}
+
+/// One file. Its content is never shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialFile {
+    /// Its name, without a directory.
+    pub name: String,
+    /// What is in it.
+    pub content: Vec<u8>,
+}
+
+impl fmt::Debug for CredentialFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CredentialFile({:?}, content not shown)", self.name)
+    }
+}
+
+/// What the supervisor answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It is so.
+    Done,
+    /// Every mount.
+    Mounts(Vec<Status>),
+    /// The end of a log.
+    Log(String),
+    /// It is not so.
+    Failed(Failure),
+}
+
+/// One mount as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// Made from its target.
+    pub name: String,
+    /// Where it is mounted.
+    pub target: PathBuf,
+    /// The operator's name for the helper.
+    pub helper: String,
+    /// What is mounted.
+    pub source: String,
+    /// How it is.
+    pub condition: Condition,
+    /// The helper's process id.
+    pub pid: Option<i32>,
+    /// How often the helper was started again.
+    pub restarts: u64,
+    /// How many places were given the new mount in place of a dead one.
+    pub healed: u64,
+    /// How the helper ended the last time.
+    pub last_exit: Option<String>,
+    /// Places that still show a dead mount, each with the reason.
+    pub unhealed: Vec<String>,
+}
+
+impl Status {
+    /// Of a mount that is being made.
+    pub(crate) fn unknown(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            target: PathBuf::new(),
+            helper: String::new(),
+            source: String::new(),
+            condition: Condition::Busy,
+            pid: None,
+            restarts: 0,
+            healed: 0,
+            last_exit: None,
+            unhealed: Vec::new(),
+        }
+    }
+}
+
+/// How a mount is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// Its helper runs and every place shows it.
+    Serving,
+    /// It is being made, repaired or taken away.
+    Busy,
+    /// Its helper has ended and is started again.
+    Dead,
+    /// Its helper runs, and some places still show a dead mount.
+    Partly,
+    /// Nobody on this node shows it any more; its helper is about to end.
+    Ending,
+}
+
+/// An error on its way through the socket.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Failure {
+    kind: FailureKind,
+    message: String,
+    hint: Option<String>,
+}
+
+/// The kinds of error that the supervisor makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum FailureKind {
+    InvalidArgument,
+    NotFound,
+    AlreadyExists,
+    FailedPrecondition,
+    PermissionDenied,
+    Unavailable,
+    Aborted,
+    Internal,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let kind = match error.kind {
+            ErrorKind::InvalidArgument | ErrorKind::OutOfRange => FailureKind::InvalidArgument,
+            ErrorKind::NotFound => FailureKind::NotFound,
+            ErrorKind::AlreadyExists => FailureKind::AlreadyExists,
+            ErrorKind::FailedPrecondition | ErrorKind::ResourceExhausted => {
+                FailureKind::FailedPrecondition
+            }
+            ErrorKind::PermissionDenied | ErrorKind::Unauthenticated => {
+                FailureKind::PermissionDenied
+            }
+            ErrorKind::Unavailable | ErrorKind::Throttled | ErrorKind::DeadlineExceeded => {
+                FailureKind::Unavailable
+            }
+            ErrorKind::Aborted => FailureKind::Aborted,
+            ErrorKind::Unsupported | ErrorKind::Internal | ErrorKind::Other => {
+                FailureKind::Internal
+            }
+        };
+        Self { kind, message: error.message, hint: error.hint }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let (kind, blame) = match failure.kind {
+            FailureKind::InvalidArgument => (ErrorKind::InvalidArgument, Blame::User),
+            FailureKind::NotFound => (ErrorKind::NotFound, Blame::User),
+            FailureKind::AlreadyExists => (ErrorKind::AlreadyExists, Blame::User),
+            FailureKind::FailedPrecondition => (ErrorKind::FailedPrecondition, Blame::User),
+            FailureKind::PermissionDenied => (ErrorKind::PermissionDenied, Blame::Host),
+            FailureKind::Unavailable => (ErrorKind::Unavailable, Blame::Host),
+            FailureKind::Aborted => (ErrorKind::Aborted, Blame::Host),
+            FailureKind::Internal => (ErrorKind::Internal, Blame::Host),
+        };
+        let error = Self::new(kind, blame, failure.message);
+        match failure.hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
+}
+
+/// Writes one message.
+///
+/// # Errors
+/// When the other side is gone, or the message is larger than any may be.
+pub(crate) fn write(to: &mut impl Write, message: &impl Serialize) -> std::io::Result<()> {
+    let bytes = serde_json::to_vec(message).map_err(std::io::Error::other)?;
+    let length = u32::try_from(bytes.len())
+        .ok()
+        .filter(|length| *length <= MAX_MESSAGE_BYTES)
+        .ok_or_else(|| std::io::Error::other("the message is too large"))?;
+    to.write_all(&length.to_be_bytes())?;
+    to.write_all(&bytes)?;
+    to.flush()
+}
+
+/// Reads one message.
+///
+/// # Errors
+/// When the other side is gone, or says what is no message.
+pub(crate) fn read<T: DeserializeOwned>(from: &mut impl Read) -> std::io::Result<T> {
+    let mut length = [0_u8; 4];
+    from.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length);
+    if length > MAX_MESSAGE_BYTES {
+        return Err(std::io::Error::other("the message is too large"));
+    }
+    let mut bytes = Vec::new();
+    from.take(length.into()).read_to_end(&mut bytes)?;
+    // The parser's own words may quote what it read, which may be a key.
+    serde_json::from_slice(&bytes)
+        .map_err(|_| std::io::Error::other("the message is not one that this build knows"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_comes_through_as_it_was_and_a_torn_or_huge_one_does_not() {
+        let mut bytes = Vec::new();
+        write(&mut bytes, &Request::Log { mount: "x".into() }).unwrap();
+        let request: Request = read(&mut bytes.as_slice()).unwrap();
+        assert!(matches!(request, Request::Log { mount } if mount == "x"));
+        for cut in 0..bytes.len() {
+            assert!(read::<Request>(&mut bytes.get(..cut).unwrap()).is_err(), "{cut}");
+        }
+        assert!(read::<Request>(&mut [0xff, 0xff, 0xff, 0xff, 0].as_slice()).is_err());
+    }
+
+    #[test]
+    fn an_error_keeps_what_its_reader_acts_on() {
+        let error = Error::denied("no").with_hint("ask");
+        let back = Error::from(Failure::from(error.clone()));
+        assert_eq!((back.kind, back.message, back.hint), (error.kind, error.message, error.hint));
+    }
+
+    #[test]
+    fn a_credential_is_never_shown() {
+        let credential = Credential {
+            form: "passwd".into(),
+            files: vec![CredentialFile { name: "p".into(), content: b"canary".to_vec() }],
+        };
+        let shown = format!("{credential:?}");
+        assert!(!shown.contains("canary") && !shown.contains("99, 97"), "{shown}");
+        let mut bytes = Vec::new();
+        write(&mut bytes, &"canary").unwrap();
+        let error = read::<Request>(&mut bytes.as_slice()).unwrap_err();
+        assert!(!error.to_string().contains("canary"), "{error}");
+    }
+}

@@ -1,0 +1,244 @@
+//! What survives the supervisor: one small file for each mount, `<state>/mounts/<name>.json`,
+//! replaced by rename. It holds nothing secret. Where it and the kernel's mount table differ, the
+//! table is right.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use wharf_core::Error;
+
+use super::decide::{DeviceNumber, Phase};
+use super::launch::Process;
+use super::protocol::Spec;
+use crate::state::records;
+
+/// The layout of the file. A newer one is refused, not guessed.
+const FORMAT: u32 = 1;
+/// Dead devices that some place may still show. One more comes with each restart that could not
+/// repair everything; the oldest is forgotten first.
+const MAX_DEVICES: usize = 32;
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    format: u32,
+    /// Mounts do not survive the machine.
+    pub boot: String,
+    /// What was asked for.
+    pub spec: Spec,
+    /// The form of its credential.
+    pub form: Option<String>,
+    /// How far it has come.
+    pub phase: Phase,
+    /// The helper.
+    pub process: Option<Process>,
+    /// The helper that it takes the place of, and that still lives.
+    pub retired: Option<Process>,
+    /// What the helper serves, once it has mounted.
+    pub serving: Option<DeviceNumber>,
+    /// Every device that places may show, `serving` among them.
+    pub devices: Vec<DeviceNumber>,
+    /// How often the helper was started again.
+    pub restarts: u64,
+    /// How many places were repaired.
+    pub healed: u64,
+    /// How the helper ended the last time.
+    pub last_exit: Option<String>,
+}
+
+impl Record {
+    /// Of a mount that is about to be made.
+    pub fn new(boot: &str, spec: Spec, form: Option<String>) -> Self {
+        Self {
+            format: FORMAT,
+            boot: boot.to_owned(),
+            spec,
+            form,
+            phase: Phase::Starting,
+            process: None,
+            retired: None,
+            serving: None,
+            devices: Vec::new(),
+            restarts: 0,
+            healed: 0,
+            last_exit: None,
+        }
+    }
+
+    /// Notes a helper that is about to run and has mounted nothing yet.
+    pub fn started(&mut self, process: Process) {
+        self.process = Some(process);
+        self.serving = None;
+    }
+
+    /// Notes what the helper has mounted.
+    pub fn mounted(&mut self, device: DeviceNumber) {
+        self.serving = Some(device);
+        // A number is used again once its file system is gone.
+        self.devices.retain(|other| *other != device);
+        self.devices.push(device);
+        let surplus = self.devices.len().saturating_sub(MAX_DEVICES);
+        self.devices.drain(..surplus);
+    }
+
+    /// The devices of helpers that have ended.
+    pub fn dead(&self) -> Vec<DeviceNumber> {
+        self.devices.iter().copied().filter(|device| Some(*device) != self.serving).collect()
+    }
+}
+
+/// The name of the mount at a target: the same for ever, short, and safe in a path.
+pub(crate) fn name_of(target: &Path) -> String {
+    let digest = Sha256::digest(target.as_os_str().as_encoded_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The directory of records.
+#[derive(Debug, Clone)]
+pub(crate) struct MountRecords {
+    directory: PathBuf,
+}
+
+impl MountRecords {
+    /// Looks at nothing yet.
+    pub fn new(state_directory: &Path) -> Self {
+        Self { directory: state_directory.join("mounts") }
+    }
+
+    /// Writes a record.
+    pub fn save(&self, name: &str, record: &Record) -> Result<(), Error> {
+        let bytes = serde_json::to_vec_pretty(record).map_err(|error| {
+            Error::internal(format!("cannot encode the record of mount {name}: {error}"))
+        })?;
+        records::replace(&self.path(name), &bytes)
+    }
+
+    /// Removes a record; a missing one is fine.
+    pub fn forget(&self, name: &str) -> Result<(), Error> {
+        records::forget(&self.path(name))
+    }
+
+    /// Every record, by name. One that cannot be read is reported and left where it is: its mount
+    /// goes on without a supervisor.
+    pub fn all(&self) -> Result<Vec<(String, Record)>, Error> {
+        let mut all = Vec::new();
+        for path in records::files(&self.directory)? {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            match read(&path) {
+                Ok(Some(record)) if name_of(&record.spec.target) == name => {
+                    all.push((name, record));
+                }
+                Ok(Some(_)) => {
+                    tracing::error!(path = %path.display(), "this record is of another mount; it is not used");
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "a mount is not looked after"),
+            }
+        }
+        Ok(all)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.json"))
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Record>, Error> {
+    let Some(bytes) = records::read_bounded(path)? else { return Ok(None) };
+    let unusable = |why: String| {
+        Error::internal(format!("the state file {} cannot be used: {why}", path.display()))
+            .with_hint("if the mount that it names is gone, delete the file")
+    };
+    let record: Record =
+        serde_json::from_slice(&bytes).map_err(|error| unusable(error.to_string()))?;
+    if record.format != FORMAT {
+        return Err(unusable(format!(
+            "it has format {}, this build knows {FORMAT}",
+            record.format
+        )));
+    }
+    Ok(Some(record))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use wharf_core::helper_profile::{HelperProfile, Rotation};
+    use wharf_core::plan::Readiness;
+
+    use super::*;
+
+    pub fn spec(target: &str) -> Spec {
+        Spec {
+            target: target.into(),
+            helper: "h".into(),
+            profile: HelperProfile {
+                program: "h".into(),
+                install: String::new(),
+                arguments: vec!["{mountpoint}".into()],
+                read_only: vec![],
+                credentials: [].into(),
+                rotation: Rotation::Restart,
+                device: Default::default(),
+                user: None,
+                memory_mib: None,
+                options: vec![],
+                start_seconds: 1,
+            },
+            source: "s".into(),
+            arguments: vec![],
+            ready: Readiness::Mounted,
+            read_only: false,
+        }
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_was_written_and_goes_with_what_a_killed_writer_left() {
+        let state = tempfile::tempdir().unwrap();
+        let records = MountRecords::new(state.path());
+        assert!(records.all().unwrap().is_empty());
+        let mut record = Record::new("boot", spec("/a"), Some("passwd".into()));
+        record.mounted((0, 9));
+        let name = name_of(Path::new("/a"));
+        records.save(&name, &record).unwrap();
+        assert_eq!(records.all().unwrap(), [(name.clone(), record)]);
+        std::fs::write(state.path().join(format!("mounts/.{name}.json.new")), "{").unwrap();
+        records.forget(&name).unwrap();
+        records.forget(&name).unwrap();
+        assert_eq!(std::fs::read_dir(state.path().join("mounts")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_record_that_is_damaged_newer_or_of_another_mount_is_not_used_and_stays() {
+        let state = tempfile::tempdir().unwrap();
+        let records = MountRecords::new(state.path());
+        let record = Record::new("boot", spec("/a"), None);
+        records.save("other", &record).unwrap();
+        let newer = serde_json::to_string(&record).unwrap().replace("\"format\":1", "\"format\":2");
+        std::fs::write(records.path(&name_of(Path::new("/a"))), newer).unwrap();
+        std::fs::write(records.path("torn"), "{").unwrap();
+        assert!(records.all().unwrap().is_empty());
+        assert_eq!(std::fs::read_dir(state.path().join("mounts")).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_number_that_is_used_again_is_no_longer_dead() {
+        let mut record = Record::new("boot", spec("/a"), None);
+        record.mounted((0, 9));
+        record.mounted((0, 10));
+        assert_eq!((record.serving, record.dead()), (Some((0, 10)), vec![(0, 9)]));
+        record.mounted((0, 9));
+        assert_eq!((record.serving, record.dead()), (Some((0, 9)), vec![(0, 10)]));
+        for minor in 0..100 {
+            record.mounted((0, minor));
+        }
+        assert_eq!(record.devices.len(), MAX_DEVICES);
+    }
+
+    #[test]
+    fn names_differ_and_are_safe_in_a_path() {
+        let name = name_of(Path::new("/a/../\n"));
+        assert!(name.len() == 16 && name.chars().all(|c| c.is_ascii_hexdigit()));
+        assert_ne!(name, name_of(Path::new("/a")));
+    }
+}

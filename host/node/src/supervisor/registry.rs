@@ -1,0 +1,278 @@
+//! All mounts of the supervisor. A mount has one caller at a time, who holds it by value: nobody
+//! else can even look at it meanwhile, and no lock is held while anything waits.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::mount::UnmountFlags;
+use wharf_core::{Blame, Error, ErrorKind};
+
+use super::mount::Mount;
+use super::protocol::{Condition, Credential, MountRequest, Status};
+use super::record::name_of;
+use super::world::World;
+use crate::mounts::table::MountTable;
+
+/// A node has about a hundred pods; each mount is a process with buffers and threads of its own.
+const MAX_MOUNTS: usize = 1024;
+
+/// All mounts.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    pub world: World,
+    slots: Mutex<BTreeMap<String, Slot>>,
+    /// A mount was given back.
+    changed: Condvar,
+    /// The same, for the loop that watches files.
+    wake: OwnedFd,
+}
+
+#[derive(Debug)]
+enum Slot {
+    /// Nobody works on it.
+    Idle(Box<Mount>),
+    /// Somebody does. As it was before.
+    Busy(Box<Status>),
+}
+
+/// What the loop watches one mount for.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    /// The mount.
+    pub name: String,
+    /// Readable once its helper has ended.
+    pub helper: Option<OwnedFd>,
+    /// When something is to be done about it, whatever happens.
+    pub due: Option<Instant>,
+}
+
+impl Registry {
+    /// Takes over what an earlier supervisor left.
+    ///
+    /// # Errors
+    /// `Internal` when records or directories cannot be used.
+    pub fn open(world: World) -> Result<Self, Error> {
+        let mut slots = BTreeMap::new();
+        for (name, record) in world.records.all()? {
+            if record.boot == world.boot {
+                let mount = Mount::adopt(&world, &name, record);
+                slots.insert(name, Slot::Idle(Box::new(mount)));
+            } else {
+                // The machine was started again since: nothing of it is left but the record.
+                world.records.forget(&name)?;
+            }
+        }
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|error| Error::internal(format!("cannot make an event: {error}")))?;
+        Ok(Self { world, slots: Mutex::new(slots), changed: Condvar::new(), wake })
+    }
+
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
+        // Whoever panicked held no mount half-changed: the map is consistent between statements.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Readable after a mount was given back.
+    pub fn wake(&self) -> &OwnedFd {
+        &self.wake
+    }
+
+    /// The mount that is asked for, made or found made.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when another one is there, and whatever making it meets.
+    pub fn mount(&self, request: MountRequest, deadline: Instant) -> Result<(), Error> {
+        let MountRequest { spec, credential, .. } = request;
+        let name = name_of(&spec.target);
+        let mut held = self.hold(&name, deadline)?;
+        if let Some(mount) = &mut held.mount {
+            // It may have been unmounted a moment ago.
+            if mount.is_at_target()? {
+                if !mount.spec().is_same_mount(&spec) {
+                    return Err(differs(&spec.target));
+                }
+                return match &credential {
+                    Some(credential) => mount.update(&self.world, credential, deadline),
+                    None => Ok(()),
+                };
+            }
+            if !mount.discard(&self.world, deadline)? {
+                return Err(Error::aborted(format!(
+                    "{} was unmounted, and other places still show what it did",
+                    spec.target.display()
+                ))
+                .with_hint("it is mounted again once they are gone"));
+            }
+            held.mount = None;
+        }
+        if self.slots().len() > MAX_MOUNTS {
+            return Err(Error::unavailable(format!(
+                "{MAX_MOUNTS} mounts have helpers on this node; no more are started"
+            )));
+        }
+        let form = credential.as_ref().map(|credential| credential.form.clone());
+        let mut mount = Mount::new(&self.world, &name, spec, form);
+        mount.make(&self.world, credential.as_ref(), deadline)?;
+        held.mount = Some(mount);
+        Ok(())
+    }
+
+    /// Unmounts a target and waits for the end of its helper. One that is not mounted is fine.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` while it is used.
+    pub fn unmount(&self, target: &Path, deadline: Instant) -> Result<(), Error> {
+        let name = name_of(target);
+        let mut held = self.hold(&name, deadline)?;
+        let Some(mount) = &mut held.mount else { return Ok(()) };
+        if mount.is_at_target()? {
+            rustix::mount::unmount(target, UnmountFlags::NOFOLLOW).map_err(|error| {
+                Error::precondition(format!("cannot unmount {}: {error}", target.display()))
+                    .with_hint("it is unmounted once nobody uses it")
+            })?;
+        }
+        // Binds of it keep it: then it goes with the last of them.
+        if !mount.is_shown()? && mount.discard(&self.world, deadline)? {
+            held.mount = None;
+        }
+        Ok(())
+    }
+
+    /// Gives a mount's helper new keys.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such mount; why the helper goes on with the old keys.
+    pub fn update(
+        &self,
+        target: &Path,
+        credential: &Credential,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let mut held = self.hold(&name_of(target), deadline)?;
+        match &mut held.mount {
+            Some(mount) => mount.update(&self.world, credential, deadline),
+            None => Err(missing(&target.display().to_string())),
+        }
+    }
+
+    /// Every mount.
+    ///
+    /// # Errors
+    /// `Internal` when the mount table cannot be read.
+    pub fn list(&self) -> Result<Vec<Status>, Error> {
+        let table = MountTable::read()?;
+        let status = |slot: &Slot| match slot {
+            Slot::Idle(mount) => mount.status(&table),
+            Slot::Busy(status) => Status::clone(status),
+        };
+        Ok(self.slots().values().map(status).collect())
+    }
+
+    /// The end of a helper's log, by the mount's name or target.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such mount, `Aborted` while it is worked on.
+    pub fn log(&self, mount: &str) -> Result<String, Error> {
+        let slots = self.slots();
+        let slot = slots.get(mount).or_else(|| slots.get(&name_of(Path::new(mount))));
+        match slot {
+            Some(Slot::Idle(mount)) => Ok(mount.log()),
+            Some(Slot::Busy(_)) => Err(busy(mount)),
+            None => Err(missing(mount)),
+        }
+    }
+
+    /// What to watch, and for how long.
+    ///
+    /// # Errors
+    /// `Internal` when the mount table cannot be read.
+    pub fn watched(&self) -> Result<Vec<Watched>, Error> {
+        let (table, now) = (MountTable::read()?, Instant::now());
+        let watched = |(name, slot): (&String, &Slot)| match slot {
+            Slot::Idle(mount) => Some(Watched {
+                name: name.clone(),
+                helper: mount.handle(),
+                due: mount.due(&table, now),
+            }),
+            Slot::Busy(_) => None,
+        };
+        Ok(self.slots().iter().filter_map(watched).collect())
+    }
+
+    /// Does what is due for a mount, unless somebody works on it.
+    pub fn tend(&self, name: &str) {
+        let Ok(mut held) = self.hold(name, Instant::now()) else { return };
+        if let Some(mount) = &mut held.mount
+            && !mount.tend(&self.world)
+        {
+            held.mount = None;
+        }
+    }
+
+    /// Takes a mount, or the name of one that is not there.
+    fn hold(&self, name: &str, deadline: Instant) -> Result<Held<'_>, Error> {
+        let mut slots = self.slots();
+        while matches!(slots.get(name), Some(Slot::Busy(_))) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return Err(busy(name));
+            }
+            slots =
+                self.changed.wait_timeout(slots, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let table = MountTable::read()?;
+        let mount = match slots.remove(name) {
+            Some(Slot::Idle(mount)) => Some(*mount),
+            Some(Slot::Busy(_)) | None => None,
+        };
+        let status = mount.as_ref().map_or_else(
+            || Status::unknown(name),
+            |mount| Status { condition: Condition::Busy, ..mount.status(&table) },
+        );
+        slots.insert(name.to_owned(), Slot::Busy(Box::new(status)));
+        Ok(Held { registry: self, name: name.to_owned(), mount })
+    }
+}
+
+/// A mount that somebody works on; given back when this is dropped.
+struct Held<'a> {
+    registry: &'a Registry,
+    name: String,
+    mount: Option<Mount>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut slots = self.registry.slots();
+        match self.mount.take() {
+            Some(mount) => slots.insert(self.name.clone(), Slot::Idle(Box::new(mount))),
+            None => slots.remove(&self.name),
+        };
+        drop(slots);
+        self.registry.changed.notify_all();
+        let _ = rustix::io::write(self.registry.wake.as_fd(), &1_u64.to_ne_bytes());
+    }
+}
+
+fn differs(target: &Path) -> Error {
+    Error::new(
+        ErrorKind::AlreadyExists,
+        Blame::User,
+        format!("{} is mounted from another source or with other options", target.display()),
+    )
+    .with_hint("unmount it first")
+}
+
+fn busy(mount: &str) -> Error {
+    Error::aborted(format!("the mount {mount} is being worked on"))
+        .with_hint("it is tried again once that is done")
+}
+
+fn missing(mount: &str) -> Error {
+    Error::not_found(format!("no helper serves a mount {mount} on this node"))
+        .with_hint("`wharf mounts list` shows those that have one")
+}

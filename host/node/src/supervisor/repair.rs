@@ -1,0 +1,407 @@
+//! Puts a helper's new mount in place of its dead one, in one mount namespace: wherever the
+//! namespace shows the dead file system, whole or in part, with the flags that the place had.
+//!
+//! One forked child for each namespace does it, because entering one takes a process of one thread,
+//! and because a path in it may lead through somebody else's dead mount and hang. A place is known
+//! by the id of its mount from the namespace's own table, never by its path alone, and only a mount
+//! that answers "not connected" is taken away.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount,
+    open_tree, unmount,
+};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde::{Deserialize, Serialize};
+use wharf_core::Error;
+
+use super::child::{Child, NoAnswer};
+use super::decide::DeviceNumber;
+use super::namespaces::Namespace;
+use crate::mounts::detached::set_flags;
+use crate::mounts::mounting::OWN_FLAGS;
+use crate::mounts::table::MountTable;
+
+/// A namespace takes milliseconds; one that takes longer hangs in somebody else's mount.
+const BOUND: Duration = Duration::from_secs(5);
+/// Namespaces that are worked on at the same time: as many processes.
+const AT_ONCE: usize = 16;
+/// `MOVE_MOUNT_BENEATH` (Linux 6.5): the new mount comes to lie under the old one, so that the
+/// place shows one of the two at every moment.
+const BENEATH: MoveMountFlags = MoveMountFlags::from_bits_retain(0x200);
+
+/// What is put in place of what.
+#[derive(Debug, Clone)]
+pub(crate) struct Replacement {
+    /// Where the healthy mount is in this process's namespace.
+    pub healthy: PathBuf,
+    /// The mounts that are replaced.
+    pub old: Vec<DeviceNumber>,
+    /// Whether the old ones are to be dead. They are not when a living helper is replaced.
+    pub must_be_dead: bool,
+}
+
+/// What came of one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    /// The path in its namespace.
+    pub place: PathBuf,
+    /// Why it still shows what it did; `None`: it shows the healthy mount.
+    pub failure: Option<String>,
+}
+
+/// Replaces the mounts in all of these namespaces: what came of each place, by namespace.
+pub(crate) fn replace(
+    namespaces: &[Namespace],
+    replacement: &Replacement,
+) -> Vec<(String, Vec<Outcome>)> {
+    namespaces.chunks(AT_ONCE).flat_map(|chunk| replace_at_once(chunk, replacement)).collect()
+}
+
+fn replace_at_once(
+    namespaces: &[Namespace],
+    replacement: &Replacement,
+) -> Vec<(String, Vec<Outcome>)> {
+    let deadline = Instant::now() + BOUND;
+    let children: Vec<_> = namespaces
+        .iter()
+        .map(|namespace| {
+            Child::start(|| {
+                let outcomes = work(namespace, replacement).unwrap_or_else(|failure| {
+                    vec![Outcome { place: "/".into(), failure: Some(failure) }]
+                });
+                serde_json::to_vec(&outcomes).unwrap_or_default()
+            })
+        })
+        .collect();
+    let outcome = |child: Result<Child, Error>| {
+        let failure = match child.map(|child| child.finish(deadline)) {
+            Ok(Ok(answer)) => match serde_json::from_slice(&answer) {
+                Ok(outcomes) => return outcomes,
+                Err(error) => format!("its answer cannot be read: {error}"),
+            },
+            Ok(Err(NoAnswer::Late)) => format!(
+                "it did not end within {BOUND:?}: a path there leads through a mount that hangs"
+            ),
+            Ok(Err(NoAnswer::Died)) => "the process that worked there died".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        vec![Outcome { place: "/".into(), failure: Some(failure) }]
+    };
+    namespaces
+        .iter()
+        .zip(children)
+        .map(|(namespace, child)| {
+            (format!("{} (process {})", namespace.id, namespace.pid), outcome(child))
+        })
+        .collect()
+}
+
+/// A place that shows an old mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    /// The mount's id.
+    id: u64,
+    path: PathBuf,
+    /// What part of the file system it shows.
+    root: PathBuf,
+    flags: MountFlags,
+    is_shared: bool,
+    /// Why it is left as it is.
+    obstacle: Option<String>,
+}
+
+/// Every place of a table that shows one of these devices and can be seen.
+fn places(table: &MountTable, old: &[DeviceNumber]) -> Vec<Place> {
+    let is_old = |device: &DeviceNumber| old.contains(device);
+    let shown = table.entries().iter().filter(|entry| is_old(&entry.device));
+    let place = |entry: &crate::mounts::table::Entry| {
+        let on_it: Vec<String> = table
+            .entries()
+            .iter()
+            .filter(|other| other.parent == entry.id && other.id != entry.id)
+            .map(|other| other.mount_point.display().to_string())
+            .collect();
+        let obstacle = if !on_it.is_empty() {
+            Some(format!("other mounts lie on it and would go with it: {}", on_it.join(", ")))
+        } else if entry.options.iter().any(|option| option == "idmapped") {
+            Some("its owners are mapped for this container alone".to_owned())
+        } else if entry.root.as_os_str().as_bytes().ends_with(b"//deleted") {
+            Some("the part of the volume that it showed was deleted".to_owned())
+        } else {
+            None
+        };
+        Place {
+            id: entry.id,
+            path: entry.mount_point.clone(),
+            root: entry.root.clone(),
+            flags: OWN_FLAGS
+                .iter()
+                .filter(|(name, _)| entry.options.iter().any(|option| option == name))
+                .fold(MountFlags::empty(), |all, (_, flag)| all | *flag),
+            is_shared: entry.is_shared,
+            obstacle,
+        }
+    };
+    shown.map(place).collect()
+}
+
+/// In the child: everything that happens in one namespace.
+fn work(namespace: &Namespace, replacement: &Replacement) -> Result<Vec<Outcome>, String> {
+    let this = This::open()?;
+    let healthy = open_path(CWD, &replacement.healthy).map_err(|error| {
+        format!("cannot open the healthy mount {}: {error}", replacement.healthy.display())
+    })?;
+    let own = File::open("/proc/self/ns/mnt").map_err(|error| error.to_string())?;
+    let enter = |into: &File| {
+        move_into_link_name_space(into.as_fd(), Some(LinkNameSpaceType::Mount))
+            .map_err(|error| format!("cannot enter the mount namespace: {error}"))
+    };
+    let there = namespace.file.as_ref();
+    there.map_or(Ok(()), enter)?;
+    // From inside, because paths in a process's own table begin at its own root.
+    let places = places(&this.table()?, &replacement.old);
+    there.map_or(Ok(()), |_| enter(&own))?;
+    // A mount can be copied only from the namespace that one is in.
+    let prepared: Vec<_> =
+        places.into_iter().map(|place| (copy_for(&this, &healthy, &place), place)).collect();
+    there.map_or(Ok(()), enter)?;
+    let finish = |(copy, place): (Result<OwnedFd, String>, Place)| Outcome {
+        failure: copy.and_then(|copy| put(&this, &place, &copy, replacement.must_be_dead)).err(),
+        place: place.path,
+    };
+    Ok(prepared.into_iter().map(finish).collect())
+}
+
+/// A copy of the healthy mount as the place needs it.
+fn copy_for(this: &This, healthy: &OwnedFd, place: &Place) -> Result<OwnedFd, String> {
+    if let Some(obstacle) = &place.obstacle {
+        return Err(obstacle.clone());
+    }
+    let part = open_below(this, healthy, &place.root)?;
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let copy = open_tree(&part, "", clone)
+        .map_err(|error| format!("cannot copy the healthy mount: {error}"))?;
+    let propagation = if place.is_shared {
+        MountPropagationFlags::SHARED
+    } else {
+        MountPropagationFlags::PRIVATE
+    };
+    set_flags(&copy, place.flags, Some(propagation))
+        .map_err(|error| format!("cannot give the healthy mount the flags of this one: {error}"))?;
+    Ok(copy)
+}
+
+/// Walks to a part of the healthy file system without following a link: what was a directory when
+/// the place was made may be a link to anywhere by now.
+fn open_below(this: &This, healthy: &OwnedFd, root: &Path) -> Result<OwnedFd, String> {
+    let mount = this.mount_of(healthy)?;
+    let mut part = open_path(healthy, Path::new(".")).map_err(|error| error.to_string())?;
+    for component in root.components() {
+        let name = match component {
+            Component::RootDir => continue,
+            Component::Normal(name) => name,
+            _ => return Err(format!("{} is no path in the volume", root.display())),
+        };
+        part = open_path(&part, Path::new(name))
+            .map_err(|error| format!("the volume has no {} any more: {error}", root.display()))?;
+        if is_link(&part) || this.mount_of(&part)? != mount {
+            return Err(format!("{} leads out of the volume now", root.display()));
+        }
+    }
+    Ok(part)
+}
+
+fn is_link(file: &OwnedFd) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Symlink
+    })
+}
+
+/// Puts the copy in the place of the old mount.
+fn put(this: &This, place: &Place, copy: &OwnedFd, must_be_dead: bool) -> Result<(), String> {
+    let old = open_path(CWD, &place.path).map_err(|error| format!("cannot open it: {error}"))?;
+    if this.mount_of(&old)? != place.id {
+        return Err("another mount covers it".to_owned());
+    }
+    if must_be_dead && !is_dead(&old) {
+        return Err("it answers, and is not the dead mount that was to be replaced".to_owned());
+    }
+    let empty_paths =
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    let lies_beneath = move_mount(copy, "", &old, "", empty_paths | BENEATH).is_ok();
+    this.detach(&old).map_err(|error| format!("cannot take the dead mount away: {error}"))?;
+    if lies_beneath {
+        return Ok(());
+    }
+    let under = open_path(CWD, &place.path)
+        .map_err(|error| format!("the dead mount is gone, and its place too: {error}"))?;
+    move_mount(copy, "", &under, "", empty_paths).map_err(|error| {
+        format!("the dead mount is gone, and the healthy one could not be put there: {error}")
+    })
+}
+
+/// A file system whose helper has died says so at once, whatever is asked.
+fn is_dead(file: &OwnedFd) -> bool {
+    matches!(rustix::fs::fstatfs(file), Err(Errno::NOTCONN | Errno::CONNABORTED))
+}
+
+fn open_path(at: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(at, path, flags, Mode::empty())
+}
+
+/// This process's own directory in `/proc`, held open: the namespaces that it enters may have
+/// another `/proc` or none.
+struct This {
+    directory: OwnedFd,
+    descriptors: OwnedFd,
+}
+
+impl This {
+    fn open() -> Result<Self, String> {
+        let open = |at: BorrowedFd<'_>, path: &str| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::openat(at, path, flags, Mode::empty())
+                .map_err(|error| format!("cannot open /proc: {error}"))
+        };
+        let directory = open(CWD, "/proc/self/")?;
+        let descriptors = open(directory.as_fd(), "fd")?;
+        Ok(Self { directory, descriptors })
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, String> {
+        let failed = |error: std::io::Error| format!("cannot read /proc/self/{name}: {error}");
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.directory, name, flags, Mode::empty())
+            .map_err(|error| failed(error.into()))?;
+        let mut bytes = Vec::new();
+        File::from(file).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(bytes)
+    }
+
+    fn table(&self) -> Result<MountTable, String> {
+        MountTable::parse(&self.read("mountinfo")?).map_err(|error| error.to_string())
+    }
+
+    /// The id of the mount that an open file lies on.
+    fn mount_of(&self, file: &OwnedFd) -> Result<u64, String> {
+        let text = self.read(&format!("fdinfo/{}", file.as_raw_fd()))?;
+        String::from_utf8_lossy(&text)
+            .lines()
+            .find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+            .ok_or_else(|| "the kernel does not say which mount this is".to_owned())
+    }
+
+    /// Takes away exactly the mount that this file is the root of. By its descriptor, because
+    /// umount2(2) has no other way to mean a mount and not a path.
+    fn detach(&self, mount: &OwnedFd) -> Result<(), Errno> {
+        rustix::process::fchdir(&self.descriptors)?;
+        unmount(mount.as_raw_fd().to_string(), UnmountFlags::DETACH)
+    }
+}
+
+/// Asks a file system about its root, in a child.
+///
+/// # Errors
+/// Why there is no answer.
+pub(crate) fn ask_root(path: &Path, bound: Duration) -> Result<(), Error> {
+    let what = format!("the file system at {}", path.display());
+    let answer = super::child::ask(&what, bound, || {
+        let asked = rustix::fs::statat(CWD, path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+            .and_then(|_| rustix::fs::statfs(path));
+        asked.err().map(|error| error.to_string().into_bytes()).unwrap_or_default()
+    })?;
+    if answer.is_empty() {
+        return Ok(());
+    }
+    Err(Error::unavailable(format!("{what} answers: {}", String::from_utf8_lossy(&answer))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "\
+21 1 8:1 / / rw - ext4 /dev/a rw
+30 21 0:50 / /stage rw,nosuid,nodev shared:7 - fuse.h s rw
+31 21 0:50 /sub /pod/sub ro,nosuid,nodev,relatime - fuse.h s rw
+32 21 0:51 / /other rw - fuse.h s rw
+33 21 0:50 /gone//deleted /pod/gone rw - fuse.h s rw
+34 21 0:50 / /nested rw - fuse.h s rw
+35 34 0:60 / /nested/cache rw - tmpfs t rw
+36 21 0:50 / /mapped rw,idmapped - fuse.h s rw
+";
+
+    #[test]
+    fn every_place_of_a_dead_device_is_found_with_its_part_and_its_flags() {
+        let table = MountTable::parse(TABLE.as_bytes()).unwrap();
+        let found = places(&table, &[(0, 50)]);
+        let flags = MountFlags::NOSUID | MountFlags::NODEV;
+        let free: Vec<_> = found.iter().filter(|place| place.obstacle.is_none()).collect();
+        assert_eq!(
+            free,
+            [
+                &Place {
+                    id: 30,
+                    path: "/stage".into(),
+                    root: "/".into(),
+                    flags,
+                    is_shared: true,
+                    obstacle: None
+                },
+                &Place {
+                    id: 31,
+                    path: "/pod/sub".into(),
+                    root: "/sub".into(),
+                    flags: flags | MountFlags::RDONLY | MountFlags::RELATIME,
+                    is_shared: false,
+                    obstacle: None
+                },
+            ]
+        );
+        assert!(places(&table, &[(0, 9)]).is_empty());
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_replaced_without_loss_is_left_with_the_reason() {
+        let table = MountTable::parse(TABLE.as_bytes()).unwrap();
+        let found = places(&table, &[(0, 50)]);
+        let obstacle =
+            |id: u64| found.iter().find(|place| place.id == id).unwrap().obstacle.clone().unwrap();
+        assert!(obstacle(33).contains("deleted"));
+        assert!(obstacle(34).contains("/nested/cache"));
+        assert!(obstacle(36).contains("mapped"));
+    }
+
+    #[test]
+    fn a_part_of_the_volume_that_became_a_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        std::os::unix::fs::symlink("/etc", folder.path().join("a/link")).unwrap();
+        let (this, root) = (This::open().unwrap(), open_path(CWD, folder.path()).unwrap());
+        let open = |path: &str| open_below(&this, &root, Path::new(path));
+        open("/").unwrap();
+        open("/a/b").unwrap();
+        assert!(open("/a/link").unwrap_err().contains("leads out"));
+        assert!(open("/a/link/ssh").is_err());
+        assert!(open("/a/missing").unwrap_err().contains("any more"));
+    }
+
+    #[test]
+    fn a_file_system_of_the_kernel_answers_and_is_not_dead() {
+        ask_root(Path::new("/"), Duration::from_secs(60)).unwrap();
+        assert!(!is_dead(&open_path(CWD, Path::new("/")).unwrap()));
+        assert!(ask_root(Path::new("/no/such"), Duration::from_secs(60)).is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! The supervisor's process: one socket, and one loop that waits for helpers that end, for changes
+//! of the mount table, and for time to pass. Requests and repairs run in threads of their own, so
+//! that nothing waits for anything but its own mount.
+//!
+//! There is nothing to do at its end: helpers are in sessions of their own and live on, and the
+//! next supervisor adopts them.
+
+use std::fs::{self, File, Permissions};
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use wharf_core::Error;
+
+use super::child::timespec;
+use super::namespaces;
+use super::protocol::{self, Answer, Request};
+use super::registry::Registry;
+use super::world::World;
+use super::{SupervisorOptions, socket_path};
+
+/// Requests at the same time: kubelet stages as many volumes at its start.
+const MAX_REQUESTS: usize = 64;
+/// A request is written at once; whoever takes longer is not kubelet.
+const SPEAK: Duration = Duration::from_secs(10);
+/// Threads here do system calls and JSON; the usual 8 MiB would count against the node.
+const STACK_BYTES: usize = 512 * 1024;
+/// Logs are cut, and what was missed is found, this often at least.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// A node that mounts all the time does not make this process read its table all the time.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// Serves until the process is ended.
+///
+/// # Errors
+/// `Aborted` when another supervisor serves this directory, and what cannot be used.
+pub fn serve(options: &SupervisorOptions) -> Result<(), Error> {
+    let world = World::new(options)?;
+    let _lock = lock(&world)?;
+    if options.leave_cgroup {
+        world.cgroups.leave();
+    }
+    if let Some(obstacle) = namespaces::obstacle() {
+        tracing::warn!("mounts inside containers cannot be repaired: {obstacle}");
+    }
+    // Before the first request: what an earlier one left is known then.
+    let registry = Arc::new(Registry::open(world)?);
+    let listener = listen(options)?;
+    tracing::info!(socket = %socket_path(&options.run_directory).display(), "supervising mounts");
+    watch(&registry, &listener)
+}
+
+/// Held as long as this process lives.
+fn lock(world: &World) -> Result<File, Error> {
+    let path = world.run_directory.join("lock");
+    let failed =
+        |error: std::io::Error| Error::internal(format!("cannot lock {}: {error}", path.display()));
+    let file =
+        File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(Error::aborted("another supervisor serves the mounts of this node"))
+        }
+        Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+fn listen(options: &SupervisorOptions) -> Result<UnixListener, Error> {
+    let path = socket_path(&options.run_directory);
+    let failed = |error: std::io::Error| {
+        Error::internal(format!("cannot listen on {}: {error}", path.display()))
+    };
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    // Its directory lets in nobody but root already.
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+fn watch(registry: &Arc<Registry>, listener: &UnixListener) -> Result<(), Error> {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let table = File::open("/proc/self/mountinfo")
+        .map_err(|error| Error::internal(format!("cannot read the mount table: {error}")))?;
+    loop {
+        let watched = registry.watched()?;
+        let now = Instant::now();
+        let (due, waiting): (Vec<_>, Vec<_>) =
+            watched.iter().partition(|mount| mount.due.is_some_and(|due| due <= now));
+        for mount in due {
+            let (registry, name) = (Arc::clone(registry), mount.name.clone());
+            start_thread(move || registry.tend(&name));
+        }
+        let next = waiting.iter().filter_map(|mount| mount.due).min();
+        let wait = next.map_or(LOOK_AGAIN, |next| next - now).min(LOOK_AGAIN);
+        let mut fds = vec![
+            PollFd::new(listener, PollFlags::IN),
+            PollFd::new(registry.wake(), PollFlags::IN),
+            PollFd::new(&table, PollFlags::PRI),
+        ];
+        let helpers = waiting.iter().filter_map(|mount| mount.helper.as_ref());
+        fds.extend(helpers.map(|helper| PollFd::new(helper, PollFlags::IN)));
+        match rustix::event::poll(&mut fds, Some(&timespec(wait))) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Error::internal(format!("cannot wait: {error}"))),
+        }
+        let is_ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
+        let (has_request, was_woken, has_changed) = (is_ready(0), is_ready(1), is_ready(2));
+        drop(fds);
+        if was_woken {
+            let _ = rustix::io::read(registry.wake(), &mut [0_u8; 8]);
+        }
+        if has_request {
+            accept(registry, listener, &requests);
+        }
+        if has_changed {
+            std::thread::sleep(SETTLE);
+        }
+    }
+}
+
+fn accept(registry: &Arc<Registry>, listener: &UnixListener, requests: &Arc<AtomicUsize>) {
+    while let Ok((stream, _)) = listener.accept() {
+        if requests.fetch_add(1, Ordering::SeqCst) >= MAX_REQUESTS {
+            requests.fetch_sub(1, Ordering::SeqCst);
+            // The caller hears of the end of the connection, and asks again.
+            continue;
+        }
+        let (registry, requests) = (Arc::clone(registry), Arc::clone(requests));
+        start_thread(move || {
+            let answered = answer(&registry, stream);
+            requests.fetch_sub(1, Ordering::SeqCst);
+            if let Err(error) = answered {
+                tracing::debug!(%error, "a request was not answered");
+            }
+        });
+    }
+}
+
+fn start_thread(work: impl FnOnce() + Send + 'static) {
+    let started = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(work);
+    if let Err(error) = started {
+        tracing::error!(%error, "no thread could be started; it is tried again");
+    }
+}
+
+fn answer(registry: &Registry, mut stream: UnixStream) -> std::io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(SPEAK))?;
+    stream.set_write_timeout(Some(SPEAK))?;
+    check_peer(&stream)?;
+    let answer = match protocol::read(&mut stream) {
+        Ok(request) => {
+            perform(registry, request).unwrap_or_else(|error| Answer::Failed(error.into()))
+        }
+        Err(error) => Answer::Failed(Error::invalid(error.to_string()).into()),
+    };
+    protocol::write(&mut stream, &answer)
+}
+
+/// Root, or whoever runs this process.
+pub(super) fn check_peer(stream: &UnixStream) -> std::io::Result<()> {
+    let peer = rustix::net::sockopt::socket_peercred(stream.as_fd())?;
+    if peer.uid.is_root() || peer.uid == rustix::process::geteuid() {
+        return Ok(());
+    }
+    Err(ErrorKind::PermissionDenied.into())
+}
+
+fn perform(registry: &Registry, request: Request) -> Result<Answer, Error> {
+    let until = |millis: u64| Instant::now() + Duration::from_millis(millis.min(MAX_WAIT_MILLIS));
+    match request {
+        Request::Mount(request) => {
+            let deadline = until(request.wait_millis);
+            registry.mount(*request, deadline).map(|()| Answer::Done)
+        }
+        Request::Unmount { target, wait_millis } => {
+            registry.unmount(&target, until(wait_millis)).map(|()| Answer::Done)
+        }
+        Request::Update { target, credential, wait_millis } => {
+            registry.update(&target, &credential, until(wait_millis)).map(|()| Answer::Done)
+        }
+        Request::List => registry.list().map(Answer::Mounts),
+        Request::Log { mount } => registry.log(&mount).map(Answer::Log),
+    }
+}
+
+/// kubelet's own patience is two minutes.
+const MAX_WAIT_MILLIS: u64 = 600_000;

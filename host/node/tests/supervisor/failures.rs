@@ -1,0 +1,146 @@
+//! Helpers that are missing, hang, or end: a clear error, and nothing left over.
+
+use std::time::{Duration, Instant};
+
+use wharf_core::ErrorKind;
+use wharf_core::helper_profile::Device;
+use wharf_node::supervisor::{Condition, MountRequest};
+
+use crate::bed::{Bed, PATIENCE, credential, holds, kill, request, sh, until};
+
+#[test]
+fn a_missing_helper_is_an_error_that_says_how_to_install_it() {
+    let Some(bed) = Bed::new() else { return };
+    let mut spec = bed.spec("a");
+    spec.profile.program = "no-such-helper".into();
+    spec.profile.install = "apt-get install no-such-helper".into();
+    let error = bed.mount(&spec).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::FailedPrecondition);
+    assert!(error.to_string().contains("apt-get install no-such-helper"), "{error}");
+    bed.assert_clean();
+}
+
+#[test]
+fn a_helper_that_ends_at_once_is_quoted_without_its_keys() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.script("a", "echo no bucket; cat $(dirname $2)/credential/passwd >&2; exit 7");
+    let error =
+        bed.client().mount(request(spec, Some(credential("user:c4n4ry+secret")))).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::FailedPrecondition);
+    assert!(
+        error.message.contains("exit code 7") && error.message.contains("no bucket"),
+        "{error}"
+    );
+    assert!(!error.to_string().contains("c4n4ry"), "{error}");
+    assert!(!bed.log().contains("c4n4ry"));
+    bed.assert_clean();
+}
+
+#[test]
+fn a_helper_that_hangs_at_its_start_is_stopped_with_all_it_started() {
+    let Some(bed) = Bed::new() else { return };
+    let mark = bed.path("child");
+    let script = format!("sleep 4242 & echo $! > {0}; echo waiting; wait", mark.display());
+    let spec = bed.script("a", &script);
+    let began = Instant::now();
+    let error = bed
+        .client()
+        .mount(MountRequest { wait_millis: 500, ..request(spec.clone(), None) })
+        .unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(30));
+    assert_eq!(error.kind, ErrorKind::Unavailable);
+    assert!(error.message.contains("waiting"), "{error}");
+    let child = std::fs::read_to_string(mark).unwrap();
+    let stat =
+        || std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+    until("its child is gone", || stat().is_empty() || stat().contains(") Z "));
+    bed.assert_clean();
+    // And its own bound holds where the caller would wait for ever.
+    let mut spec = spec;
+    spec.profile.start_seconds = 1;
+    assert_eq!(bed.mount(&spec).unwrap_err().kind, ErrorKind::Unavailable);
+    bed.assert_clean();
+}
+
+#[test]
+fn a_helper_that_mounts_and_does_not_answer_never_shows_at_the_target() {
+    let Some(bed) = Bed::new() else { return };
+    let mut spec = bed.script("a", "exec sleep 4242");
+    // Mounted before it is started, and it never reads a question.
+    spec.profile.device = Device::Given;
+    sh(&format!("chmod 755 {0} {0}/helper.sh", bed.path("").display()));
+    let error = bed
+        .client()
+        .mount(MountRequest { wait_millis: 1000, ..request(spec.clone(), None) })
+        .unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    assert!(std::fs::read_dir(&spec.target).unwrap().next().is_none());
+    bed.assert_clean();
+}
+
+#[test]
+fn a_refused_option_starts_nothing() {
+    let Some(bed) = Bed::new() else { return };
+    let mark = bed.path("ran");
+    let mut spec = bed.script("a", &format!("touch {}", mark.display()));
+    spec.arguments = vec!["-o".into(), "fsname=x,multithreaded".into()];
+    let error = bed.mount(&spec).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::PermissionDenied);
+    assert!(error.message.contains("multithreaded"), "{error}");
+    assert!(!mark.exists());
+    bed.assert_clean();
+}
+
+#[test]
+fn arguments_are_never_read_by_a_shell() {
+    let Some(bed) = Bed::new() else { return };
+    let seen = bed.path("seen");
+    let script = format!("printf '%s\\n' \"$@\" > {}; exit 1", seen.display());
+    let mut spec = bed.script("a", &script);
+    let hostile = format!("fsname=$(touch {0}/x);`touch {0}/y`|&'\"", bed.path("").display());
+    spec.arguments = vec!["-o".into(), hostile.clone()];
+    spec.source = "b;$(id)".into();
+    bed.mount(&spec).unwrap_err();
+    let seen = std::fs::read_to_string(seen).unwrap();
+    let lines: Vec<_> = seen.lines().collect();
+    assert_eq!((lines[0], lines[2], lines[3]), ("b;$(id)", "-o", hostile.as_str()));
+    assert!(!bed.path("x").exists() && !bed.path("y").exists());
+    bed.assert_clean();
+}
+
+#[test]
+fn a_helper_that_can_not_be_started_again_is_tried_again_until_it_can() {
+    let Some(bed) = Bed::new() else { return };
+    let broken = bed.path("broken");
+    let script = format!("[ -e {} ] && exec false; exec bindfs -f $1 $2", broken.display());
+    let spec = bed.script("a", &script);
+    bed.mount(&spec).unwrap();
+    std::fs::write(&broken, "").unwrap();
+    kill(bed.pid(&spec));
+    until("it was tried", || bed.status(&spec).restarts > 0);
+    let status = bed.status(&spec);
+    assert_eq!(status.condition, Condition::Dead, "{status:?}");
+    assert!(status.last_exit.is_some());
+    std::fs::remove_file(&broken).unwrap();
+    until("it is healed", || holds(&spec.target.join("file"), "hello"));
+    // A dead mount can be taken away like any other.
+    std::fs::write(&broken, "").unwrap();
+    kill(bed.pid(&spec));
+    until("it is dead", || bed.status(&spec).condition == Condition::Dead);
+    sh(&format!("umount {}", spec.target.display()));
+    bed.assert_clean();
+}
+
+#[test]
+fn a_long_log_is_bounded_and_its_end_can_be_read() {
+    let Some(bed) = Bed::new() else { return };
+    let script = "yes 'a line' | head -c 3000000; echo the end; exec bindfs -f $1 $2";
+    let spec = bed.script("a", script);
+    bed.mount(&spec).unwrap();
+    let log = bed.client().log(spec.target.to_str().unwrap()).unwrap();
+    assert!(log.len() <= 64 * 1024 && log.contains("a line"), "{}", log.len());
+    assert_eq!(log, bed.client().log(&bed.status(&spec).name).unwrap());
+    assert_eq!(bed.client().log("other").unwrap_err().kind, ErrorKind::NotFound);
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    bed.assert_clean();
+}

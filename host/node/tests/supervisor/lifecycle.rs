@@ -1,0 +1,194 @@
+//! A mount from its request to its end.
+
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use wharf_core::ErrorKind;
+use wharf_core::helper_profile::Device;
+use wharf_node::supervisor::Condition;
+
+use crate::bed::{Bed, PATIENCE, holds, kill, request, sh, signal, until};
+use crate::process::file_system;
+
+#[test]
+fn a_mount_that_is_asked_for_again_is_found_and_with_other_options_refused() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.spec("a");
+    bed.mount(&spec).unwrap();
+    let pid = bed.pid(&spec);
+    bed.mount(&spec).unwrap();
+    assert_eq!((bed.pid(&spec), bed.mounts().len()), (pid, 2));
+    for other in [
+        wharf_node::supervisor::Spec { read_only: true, ..spec.clone() },
+        wharf_node::supervisor::Spec { source: "/".into(), ..spec.clone() },
+        wharf_node::supervisor::Spec { arguments: vec!["-n".into()], ..spec.clone() },
+    ] {
+        let error = bed.mount(&other).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::AlreadyExists, "{error}");
+    }
+    assert!(holds(&spec.target.join("file"), "hello"));
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn an_unmount_by_anybody_ends_the_helper_and_leaves_nothing() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.spec("a");
+    for _ in 0..3 {
+        bed.mount(&spec).unwrap();
+        sh(&format!("umount {}", spec.target.display()));
+        // At once again: whatever is left of the first is in nobody's way.
+        bed.mount(&spec).unwrap();
+        assert!(holds(&spec.target.join("file"), "hello"));
+        sh(&format!("umount {}", spec.target.display()));
+        bed.assert_clean();
+    }
+}
+
+#[test]
+fn a_helper_stays_until_the_last_bind_of_its_mount_is_gone() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.spec("a");
+    bed.mount(&spec).unwrap();
+    let bind = bed.target("bind");
+    sh(&format!("mount --bind {} {}", spec.target.display(), bind.display()));
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    assert!(holds(&bind.join("file"), "hello"));
+    kill(bed.pid(&spec));
+    until("the bind is healed", || holds(&bind.join("file"), "hello"));
+    until("the mount is at rest", || bed.status(&spec).condition == Condition::Serving);
+    sh(&format!("umount {}", bind.display()));
+    bed.assert_clean();
+}
+
+#[test]
+fn a_read_only_mount_is_read_only_and_none_obeys_set_user_bits_or_devices() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = wharf_node::supervisor::Spec { read_only: true, ..bed.spec("a") };
+    bed.mount(&spec).unwrap();
+    let line = bed.mounts().into_iter().find(|line| line.contains("targets/a")).unwrap();
+    assert!(line.contains(" ro,nosuid,nodev"), "{line}");
+    assert!(std::fs::write(spec.target.join("new"), "x").is_err());
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn a_target_that_is_used_stays_mounted_and_what_is_mounted_there_already_is_left_alone() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.spec("a");
+    bed.mount(&spec).unwrap();
+    let open = std::fs::File::open(spec.target.join("file")).unwrap();
+    let error = bed.client().unmount(&spec.target, PATIENCE).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::FailedPrecondition, "{error}");
+    drop(open);
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    sh(&format!("mount -t tmpfs mine {}", spec.target.display()));
+    let error = bed.mount(&spec).unwrap_err();
+    assert!(error.message.contains("mine mounted on it"), "{error}");
+    sh(&format!("umount {}", spec.target.display()));
+    bed.assert_clean();
+}
+
+#[test]
+fn a_helper_that_hangs_holds_up_no_other_mount() {
+    let Some(bed) = Bed::new() else { return };
+    let (stuck, spec) = (bed.spec("stuck"), bed.spec("a"));
+    bed.mount(&stuck).unwrap();
+    let pid = bed.pid(&stuck);
+    signal(pid, Signal::STOP);
+    bed.mount(&spec).unwrap();
+    kill(bed.pid(&spec));
+    until("the other is healed", || holds(&spec.target.join("file"), "hello"));
+    assert_eq!(bed.client().list().unwrap().len(), 2);
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    signal(pid, Signal::CONT);
+    bed.client().unmount(&stuck.target, PATIENCE).unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn a_helper_has_a_control_group_of_its_own_that_bounds_its_memory() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.spec("a");
+    bed.mount(&spec).unwrap();
+    let name = bed.status(&spec).name;
+    let pid = bed.pid(&spec);
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let is_grouped = groups.lines().any(|line| line.ends_with(&format!("/wharf-mounts/{name}")));
+    let is_bounded = limits.lines().any(|line| {
+        line.starts_with("Max data size") && line.contains(&(256_u64 << 20).to_string())
+    });
+    assert!(is_grouped || is_bounded, "{groups}{limits}");
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    bed.assert_clean();
+    until("its group is gone", || {
+        !std::path::Path::new(&format!("/sys/fs/cgroup/memory/wharf-mounts/{name}")).exists()
+    });
+}
+
+#[test]
+fn a_helper_that_is_handed_the_device_runs_as_nobody_and_without_privileges() {
+    let Some(bed) = Bed::new() else { return };
+    let mut spec = bed.spec("a");
+    // Nobody may walk to where cargo builds.
+    let program = bed.path("helper");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    sh(&format!("chmod 755 {} {}", bed.path("").display(), program.display()));
+    spec.profile.device = Device::Given;
+    spec.profile.program = program.to_str().unwrap().to_owned();
+    spec.profile.arguments =
+        [file_system::TEST, "{mountpoint}", "--exact"].map(str::to_owned).to_vec();
+    bed.mount(&spec).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", bed.pid(&spec))).unwrap();
+    assert!(status.contains("Uid:\t65534\t65534\t65534\t65534"), "{status}");
+    assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
+    assert!(holds(&spec.target.join("file"), "hello"));
+    kill(bed.pid(&spec));
+    until("it is healed", || holds(&spec.target.join("file"), "hello"));
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn a_supervisor_is_started_where_none_runs_and_outlives_who_started_it() {
+    let Some(bed) = Bed::new() else { return };
+    bed.kill_supervisor();
+    assert!(bed.client().list().unwrap().is_empty());
+    let spec = bed.spec("a");
+    let error = bed.mount(&spec).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    // Several at once: one supervisor serves them all.
+    std::thread::scope(|scope| {
+        for name in ["a", "b", "c"] {
+            let (bed, spec) = (bed.starting_client(), bed.spec(name));
+            scope.spawn(move || bed.mount(request(spec, None)).unwrap());
+        }
+    });
+    let mounts = bed.client().list().unwrap();
+    assert_eq!(mounts.len(), 3);
+    assert!(mounts.iter().all(|status| status.condition == Condition::Serving), "{mounts:?}");
+    for status in mounts {
+        bed.client().unmount(&status.target, PATIENCE).unwrap();
+    }
+    bed.assert_clean();
+}
+
+#[test]
+fn nobody_but_root_can_ask_or_look() {
+    let Some(bed) = Bed::new() else { return };
+    let run = bed.path("run");
+    sh(&format!("chmod 755 {}", bed.path("").display()));
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&run.join("supervisor.sock")), 0o600);
+    let spec = bed.spec("a");
+    bed.mount(&spec).unwrap();
+    let private = run.join(bed.status(&spec).name);
+    assert_eq!(mode(&private), 0o700);
+    bed.client().unmount(&spec.target, Duration::from_secs(60)).unwrap();
+    bed.assert_clean();
+}

@@ -1,0 +1,17 @@
+//! The supervisor against the real kernel: real helpers, real FUSE mounts, real mount namespaces.
+//! Needs root and `bindfs`; says so and skips otherwise.
+
+#[cfg(test)]
+mod bed;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod healing;
+#[cfg(test)]
+mod keys;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod restarts;

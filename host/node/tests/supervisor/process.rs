@@ -1,0 +1,97 @@
+//! The supervisor's process: this test program, started again by a bed. Anybody else who runs the
+//! test sees that it serves nothing without one.
+
+use std::path::PathBuf;
+
+use wharf_node::supervisor::{SupervisorOptions, serve};
+
+use crate::bed::BED;
+
+#[test]
+fn this_test_is_the_supervisor_of_a_bed() {
+    let Some(bed) = std::env::var_os(BED).map(PathBuf::from) else { return };
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let options = SupervisorOptions {
+        run_directory: bed.join("run"),
+        state_directory: bed.join("state"),
+        ..SupervisorOptions::default()
+    };
+    let ended = serve(&options);
+    eprintln!("{}", ended.as_ref().unwrap_err());
+    ended.unwrap();
+}
+
+/// The smallest file system there is: a root with one file. For a helper that is handed an open
+/// `/dev/fuse`, which Debian has no small program for.
+pub mod file_system {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::os::fd::FromRawFd;
+
+    /// The name of the test that serves it, on the descriptor that its argument names.
+    pub const TEST: &str = "process::file_system::this_test_serves_one_file_on_a_given_device";
+    /// What is in its file.
+    pub const CONTENT: &str = "hello";
+    /// What its argument begins with.
+    const DESCRIPTOR: &str = "/dev/fd/";
+
+    #[test]
+    fn this_test_serves_one_file_on_a_given_device() {
+        let number = std::env::args().find_map(|argument| {
+            argument.strip_prefix(DESCRIPTOR).and_then(|number| number.parse().ok())
+        });
+        let Some(number) = number else { return };
+        // SAFETY: whoever started this program opened the descriptor for it.
+        serve(unsafe { File::from_raw_fd(number) });
+    }
+
+    /// Until it is unmounted. The messages are those of `linux/fuse.h`.
+    fn serve(mut device: File) {
+        let mut buffer = vec![0_u8; 1 << 20];
+        while let Ok(count @ 40..) = device.read(&mut buffer) {
+            let request = &buffer[..count];
+            let word = |at: usize| u32::from_ne_bytes(request[at..at + 4].try_into().unwrap());
+            let long = |at: usize| u64::from_ne_bytes(request[at..at + 8].try_into().unwrap());
+            let (operation, unique, node) = (word(4), long(8), long(16));
+            let answer = match operation {
+                2 | 42 => continue,
+                26 => Ok(words(&[7, 31, 0, 0, 0, 1 << 16, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+                1 if request[40..].starts_with(b"file\0") => {
+                    Ok([words(&[2, 0, 0, 0, 1, 0, 1, 0, 0, 0]), attributes(2)].concat())
+                }
+                1 => Err(2),
+                3 => Ok([words(&[1, 0, 0, 0]), attributes(node)].concat()),
+                14 | 27 => Ok(words(&[0; 4])),
+                15 if long(48) == 0 => Ok(CONTENT.as_bytes().to_vec()),
+                15 | 18 | 25 | 29 => Ok(Vec::new()),
+                17 => {
+                    Ok(words(&[0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 4096, 255, 4096, 0, 0, 0, 0, 0, 0, 0]))
+                }
+                _ => Err(38),
+            };
+            let (error, body) = match answer {
+                Ok(body) => (0_i32, body),
+                Err(error) => (-error, Vec::new()),
+            };
+            let length = u32::try_from(16 + body.len()).unwrap();
+            let head = [&length.to_ne_bytes()[..], &error.to_ne_bytes(), &unique.to_ne_bytes()];
+            if device.write_all(&[head.concat(), body].concat()).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn words(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    }
+
+    fn attributes(node: u64) -> Vec<u8> {
+        let is_root = node == 1;
+        let size = if is_root { 0 } else { u32::try_from(CONTENT.len()).unwrap() };
+        let mode = if is_root { 0o40755 } else { 0o100_644 };
+        let node = u32::try_from(node).unwrap();
+        let times = [0; 9];
+        let head = [node, 0, size, 0, 0, 0];
+        words(&[&head[..], &times, &[mode, 1, 0, 0, 0, 4096, 0]].concat())
+    }
+}
