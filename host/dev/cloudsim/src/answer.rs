@@ -49,6 +49,17 @@ impl ApiError {
         )
     }
 
+    /// 404 `InvalidAction.NotFound`.
+    pub(crate) fn no_action() -> Self {
+        let message = "Specified api is not found, please check your url and method.";
+        Self::new(404, "InvalidAction.NotFound", message)
+    }
+
+    /// 404 `InvalidRegionId.NotFound`.
+    pub(crate) fn no_region() -> Self {
+        Self::new(404, "InvalidRegionId.NotFound", "The specified RegionId does not exist.")
+    }
+
     /// 404 `InvalidDiskId.NotFound`.
     pub(crate) fn no_disk() -> Self {
         Self::new(404, "InvalidDiskId.NotFound", "The specified disk does not exist.")

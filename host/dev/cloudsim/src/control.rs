@@ -2,6 +2,7 @@
 //! `/_region`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,25 @@ pub struct DiskSummary {
     /// Instances that it was taken from while they still had it open or mounted, in this run of
     /// the region. A sound client leaves this empty.
     pub detached_while_mounted: Vec<String>,
+}
+
+/// A file system, for assertions on the end state and for who exports it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSystemSummary {
+    /// `1ca404a348`, `extreme-…`.
+    pub id: String,
+    /// `Description`.
+    pub description: String,
+    /// `Running`, `Pending`, `Deleting`.
+    pub status: String,
+    /// The directory with its files, to be exported.
+    pub directory: PathBuf,
+    /// The names of its mount targets, whatever their state.
+    pub mount_targets: Vec<String>,
+    /// The names of its access points, and the directories that they lead to.
+    pub access_points: BTreeMap<String, String>,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// What is wrong, or right again, with an instance. What is absent stays.
@@ -101,6 +121,34 @@ pub(crate) fn disks(shared: &Shared) -> Vec<DiskSummary> {
                 .collect(),
             tags: disk.tags.clone(),
             detached_while_mounted: lost(&disk.id),
+        })
+        .collect()
+}
+
+pub(crate) fn file_systems(shared: &Shared) -> Vec<FileSystemSummary> {
+    let mut world = lock(&shared.world);
+    world.progress();
+    let (now, nas) = (world.now(), crate::nas::files(&world.options.directory));
+    let mut systems: Vec<_> = world.state.nas.file_systems.values().collect();
+    systems.sort_by_key(|system| system.number);
+    systems
+        .into_iter()
+        .map(|system| FileSystemSummary {
+            id: system.id.clone(),
+            description: system.description.clone(),
+            status: system.status(now).to_owned(),
+            directory: nas.join(&system.id),
+            mount_targets: system
+                .mount_targets
+                .iter()
+                .map(|target| target.domain.clone())
+                .collect(),
+            access_points: system
+                .access_points
+                .iter()
+                .map(|point| (point.domain.clone(), point.root.clone()))
+                .collect(),
+            tags: system.tags.clone(),
         })
         .collect()
 }

@@ -30,6 +30,9 @@ pub struct RegionDescription {
 pub struct Endpoints {
     /// ECS, and `/_region`.
     pub ecs: String,
+    /// NAS. Empty in a file of a region that had none.
+    #[serde(default)]
+    pub nas: String,
     /// STS.
     pub sts: String,
     /// OSS, and the S3-compatible face of it. Empty in a file of a region that had none.

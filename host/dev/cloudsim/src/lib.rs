@@ -1,7 +1,8 @@
-//! A simulated Alibaba Cloud region on loopback: ECS disks and snapshots, object storage (OSS, and
-//! an S3-compatible face of it), STS and the instance metadata service, real enough that the
-//! cloud's own SDKs work against it with signature checks on, that an attached disk is a block
-//! device, and that a bucket can be mounted.
+//! A simulated Alibaba Cloud region on loopback: ECS disks and snapshots, file storage (NAS),
+//! object storage (OSS, and an S3-compatible face of it), STS and the instance metadata service,
+//! real enough that the cloud's own SDKs work against it with signature checks on, that an attached
+//! disk is a block device, that a file system is a directory to export, and that a bucket can be
+//! mounted.
 //!
 //! For tests, the demonstration and backend authors. It is not part of the product and nothing in
 //! it is secret; it keeps real time, makes real loop devices (as root) and fails on purpose when a
@@ -30,6 +31,7 @@
 //! | `state.json` | all it remembers; replaced by rename after every change |
 //! | `journal.jsonl` | every call ([`JournalEntry`]), appended |
 //! | `disks/<id>.img` | the bytes of a disk or a snapshot, sparse |
+//! | `nas/<id>/` | the files of a file system, for a test host to export |
 //! | `oss/` | buckets and objects |
 //! | `<instance>/dev/disk/by-id/virtio-<serial>` | a disk that the instance has; points to its loop
 //! device |
@@ -49,8 +51,10 @@ mod journal;
 mod limits;
 mod loops;
 mod metadata;
+mod nas;
 mod options;
 mod oss;
+mod pages;
 mod params;
 mod policies;
 mod region;
@@ -63,7 +67,7 @@ mod tls;
 mod wire;
 mod world;
 
-pub use control::{DiskSummary, InstanceCondition};
+pub use control::{DiskSummary, FileSystemSummary, InstanceCondition};
 pub use description::{AccessKey, Endpoints, InstanceDescription, RegionDescription};
 pub use error::{DeviceError, RegionError};
 pub use faults::{Count, Fault, FaultRule, HoldPoint};

@@ -14,7 +14,7 @@ pub struct RateLimits {
     /// For actions without an entry of their own; absent: no limit. Object storage, which bears ten
     /// thousand calls in a second, is never held to it.
     pub default: Option<Limit>,
-    /// By action.
+    /// By action; those of NAS as `nas:CreateDir`.
     pub actions: BTreeMap<String, Limit>,
 }
 
@@ -58,7 +58,11 @@ impl RateLimits {
             ("UntagResources", 200),
         ];
         let actions = actions.map(|(action, calls)| (action.to_owned(), per_minute(calls)));
-        Self { default: Some(per_minute(300)), actions: actions.into_iter().collect() }
+        // The API portal says 100 calls a second for each operation of NAS.
+        let of_nas = Limit { calls: 100, seconds: 1 };
+        let of_nas = crate::nas::actions().map(|action| (format!("nas:{action}"), of_nas));
+        let actions = actions.into_iter().chain(of_nas).collect();
+        Self { default: Some(per_minute(300)), actions }
     }
 
     fn of(&self, action: &str) -> Option<Limit> {

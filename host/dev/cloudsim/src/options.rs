@@ -60,6 +60,16 @@ pub struct RegionOptions {
     pub instance_role: Option<String>,
     /// What RAM users and roles may do; by default everything.
     pub policies: Policies,
+    /// The permission groups of file storage that there are.
+    pub access_groups: Vec<String>,
+    /// What every mount target and access point is called, with `{}` for what the cloud would put
+    /// there before the region (`1ca404a348-x1y2z`): `{}.nas.test` for names that a test host
+    /// resolves, `127.0.0.1` for one server that has all exports. Absent: as the cloud calls them.
+    /// With one name for all, the operations on mount targets mean the first of the file system.
+    pub mount_target_domain: Option<String>,
+    /// How long the recycle bins of file systems keep files, in days; 0: there are none. What is
+    /// removed is removed at once either way.
+    pub recycle_bin_days: u64,
     /// Identity providers that `AssumeRoleWithOIDC` knows.
     pub oidc_providers: Vec<OidcProvider>,
     /// Buckets that belong to other accounts: their names are taken, and they are closed.
@@ -67,7 +77,7 @@ pub struct RegionOptions {
     /// Whether `/_region/…` answers on the `ecs` listener. It is on loopback and has no further
     /// lock; do not turn it on elsewhere.
     pub admin_api: bool,
-    /// Whether ECS and STS speak TLS, with a certificate of an authority that is made for the
+    /// Whether ECS, NAS, STS and OSS speak TLS, with a certificate of an authority that is made for the
     /// region at its first start: `ca.pem` in its directory. Metadata services never do.
     pub tls: bool,
     /// Whether attached disks become block devices.
@@ -102,6 +112,9 @@ impl RegionOptions {
             metadata_v1: false,
             instance_role: Some("WharfNodeRole".to_owned()),
             policies: Policies::default(),
+            access_groups: vec!["DEFAULT_VPC_GROUP_NAME".to_owned()],
+            mount_target_domain: None,
+            recycle_bin_days: 0,
             oidc_providers: Vec::new(),
             foreign_buckets: Vec::new(),
             admin_api: true,
@@ -121,11 +134,26 @@ pub struct Quotas {
     pub disks: usize,
     /// Snapshots of one disk (`QuotaExceed.Snapshot`).
     pub snapshots: usize,
+    /// File systems of the account (`QuotaExceed.FileSystem`).
+    pub file_systems: usize,
+    /// Mount targets of a standard file system (`QuotaExceed.MountTarget`); an extreme one has one.
+    pub mount_targets: usize,
+    /// Access points of a file system (`QuotaExceed.AccessPoint`).
+    pub access_points: usize,
+    /// Directories of a file system that have a quota (`QuotaExceed.DirQuota`).
+    pub directory_quotas: usize,
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { disks: 500, snapshots: 256 }
+        Self {
+            disks: 500,
+            snapshots: 256,
+            file_systems: 20,
+            mount_targets: 2,
+            access_points: 1_000,
+            directory_quotas: 500,
+        }
     }
 }
 
@@ -148,6 +176,8 @@ pub struct Delays {
     pub snapshot: u64,
     /// A change of category or performance level.
     pub modify: u64,
+    /// File storage: until what is asked for is there, and until what is deleted is gone.
+    pub nas: u64,
 }
 
 impl Default for Delays {
@@ -160,6 +190,7 @@ impl Default for Delays {
             listing: 0,
             snapshot: 100,
             modify: 100,
+            nas: 50,
         }
     }
 }
@@ -167,7 +198,16 @@ impl Default for Delays {
 impl Delays {
     /// Everything at once; the call that asks for it already sees it done.
     pub const fn none() -> Self {
-        Self { create: 0, attach: 0, device: 0, detach: 0, listing: 0, snapshot: 0, modify: 0 }
+        Self {
+            create: 0,
+            attach: 0,
+            device: 0,
+            detach: 0,
+            listing: 0,
+            snapshot: 0,
+            modify: 0,
+            nas: 0,
+        }
     }
 
     /// About what a real region takes on a good day.
@@ -180,6 +220,7 @@ impl Delays {
             listing: 0,
             snapshot: 20_000,
             modify: 30_000,
+            nas: 10_000,
         }
     }
 }
@@ -228,6 +269,8 @@ pub struct OidcProvider {
 pub struct Ports {
     /// ECS and `/_region`.
     pub ecs: Option<u16>,
+    /// NAS.
+    pub nas: Option<u16>,
     /// STS.
     pub sts: Option<u16>,
     /// OSS.

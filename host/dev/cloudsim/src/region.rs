@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::access::Nonces;
 use crate::clock::RegionClock;
-use crate::control::{self, DiskSummary, InstanceCondition};
+use crate::control::{self, DiskSummary, FileSystemSummary, InstanceCondition};
 use crate::description::{AccessKey, Endpoints, InstanceDescription, RegionDescription};
 use crate::error::{RegionError, at};
 use crate::faults::{FaultPlan, FaultRule};
@@ -151,6 +151,11 @@ impl Region {
         control::make_disks(&self.shared, count, parameters)
     }
 
+    /// All file systems, oldest first.
+    pub fn file_systems(&self) -> Vec<FileSystemSummary> {
+        control::file_systems(&self.shared)
+    }
+
     /// All buckets with their objects, in the order of their names.
     pub fn buckets(&self) -> Vec<BucketSummary> {
         lock(&self.shared.oss).summary()
@@ -214,7 +219,7 @@ impl Region {
         ))
     }
 
-    /// Forgets disks, snapshots, buckets, tokens, sessions, faults and journal; keeps instances and
+    /// Forgets disks, snapshots, file systems, buckets, tokens, sessions, faults and journal; keeps instances and
     /// keys.
     pub fn reset(&self) -> Result<(), RegionError> {
         control::reset(&self.shared)
@@ -268,6 +273,7 @@ fn check(options: &RegionOptions) -> Result<(), RegionError> {
 /// The listeners, bound and not yet serving.
 struct Sockets {
     ecs: TcpListener,
+    nas: TcpListener,
     sts: TcpListener,
     oss: TcpListener,
     metadata: Vec<TcpListener>,
@@ -297,6 +303,11 @@ impl Sockets {
                 "ECS listener",
                 wanted.ecs,
                 last_port(endpoints.map(|endpoints| endpoints.ecs.as_str())),
+            )?,
+            nas: bind(
+                "NAS listener",
+                wanted.nas,
+                last_port(endpoints.map(|endpoints| endpoints.nas.as_str())),
             )?,
             sts: bind(
                 "STS listener",
@@ -339,6 +350,7 @@ impl Sockets {
             account: world.state.account.clone(),
             endpoints: Endpoints {
                 ecs: url(scheme, &self.ecs)?,
+                nas: url(scheme, &self.nas)?,
                 sts: url(scheme, &self.sts)?,
                 oss: url(scheme, &self.oss)?,
                 metadata: metadata.first().cloned().unwrap_or_default(),
@@ -399,13 +411,17 @@ fn run(
 
 fn spawn(runtime: &Runtime, sockets: Sockets, shared: &Arc<Shared>) -> Result<(), RegionError> {
     let _guard = runtime.enter();
-    let clouds =
-        [(Service::Ecs, sockets.ecs), (Service::Sts, sockets.sts), (Service::Oss, sockets.oss)];
+    let clouds = [
+        (Service::Ecs, sockets.ecs),
+        (Service::Nas, sockets.nas),
+        (Service::Sts, sockets.sts),
+        (Service::Oss, sockets.oss),
+    ];
     let metadata = sockets.metadata.into_iter().enumerate();
     let metadata = metadata.map(|(n, listener)| (Service::Metadata(n), listener));
     for (service, listener) in clouds.into_iter().chain(metadata) {
         let tls = match service {
-            Service::Ecs | Service::Sts | Service::Oss => {
+            Service::Ecs | Service::Nas | Service::Sts | Service::Oss => {
                 sockets.tls.as_ref().map(|tls| tls.acceptor.clone())
             }
             Service::Metadata(_) => None,

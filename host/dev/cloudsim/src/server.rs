@@ -60,6 +60,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Service {
     Ecs,
+    Nas,
     Sts,
     Oss,
     /// Of the n-th instance.
@@ -70,6 +71,7 @@ impl Service {
     fn name(self) -> &'static str {
         match self {
             Self::Ecs => "ecs",
+            Self::Nas => "nas",
             Self::Sts => "sts",
             Self::Oss => "oss",
             Self::Metadata(_) => "metadata",
@@ -84,7 +86,7 @@ pub(crate) async fn serve(acceptor: Acceptor, service: Service, shared: Arc<Shar
         async move {
             match service {
                 Service::Oss => oss::answer(shared, cutter, request).await,
-                Service::Ecs | Service::Sts | Service::Metadata(_) => {
+                Service::Ecs | Service::Nas | Service::Sts | Service::Metadata(_) => {
                     answer(service, shared, cutter, request).await
                 }
             }
@@ -177,7 +179,7 @@ async fn answer(
     // In a task of its own: a client that hangs up must not undo half of what it asked for.
     let outcome = tokio::spawn(async move {
         match service {
-            Service::Ecs | Service::Sts | Service::Oss => {
+            Service::Ecs | Service::Nas | Service::Sts | Service::Oss => {
                 rpc::handle(service, shared, incoming).await
             }
             Service::Metadata(instance) => metadata::handle(instance, shared, incoming).await,

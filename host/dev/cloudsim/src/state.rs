@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::clock::Millis;
 use crate::error::{RegionError, at};
 use crate::identifiers;
+use crate::nas::Nas;
 
 const FORMAT: u32 = 1;
 
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     #[serde(default)]
     pub(crate) snapshot_groups: BTreeMap<String, SnapshotGroup>,
+    #[serde(default)]
+    pub(crate) nas: Nas,
     pub(crate) tasks: BTreeMap<String, Task>,
     /// By action and client token.
     pub(crate) client_tokens: BTreeMap<String, ClientToken>,
@@ -209,6 +212,7 @@ impl State {
             disks: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             snapshot_groups: BTreeMap::new(),
+            nas: Nas::default(),
             tasks: BTreeMap::new(),
             client_tokens: BTreeMap::new(),
             sessions: BTreeMap::new(),

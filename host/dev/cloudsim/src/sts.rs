@@ -30,11 +30,7 @@ pub(crate) fn call(world: &mut World, action: &str, params: &Params, caller: &Ca
         "GetCallerIdentity" => Ok(identity(world, caller)),
         "AssumeRole" => assume_role(world, params),
         "AssumeRoleWithOIDC" => assume_role_with_oidc(world, params),
-        _ => Err(ApiError::new(
-            404,
-            "InvalidAction.NotFound",
-            "Specified api is not found, please check your url and method.",
-        )),
+        _ => Err(ApiError::no_action()),
     }
 }
 

@@ -53,7 +53,7 @@ impl Listener for Acceptor {
                 Ok((stream, address)) => {
                     let cutter = Cutter { body_bytes: Arc::new(AtomicI64::new(OPEN)) };
                     let stream = match &self.tls {
-                        Some(tls) => Stream::Greeting(tls.accept(stream)),
+                        Some(tls) => Stream::Greeting(Box::new(tls.accept(stream))),
                         None => Stream::Plain(stream),
                     };
                     return (Wire { stream, cutter }, address);
@@ -85,7 +85,7 @@ pub(crate) struct Wire {
 /// own holds up nobody else's.
 enum Stream {
     Plain(TcpStream),
-    Greeting(Accept<TcpStream>),
+    Greeting(Box<Accept<TcpStream>>),
     Tls(Box<TlsStream<TcpStream>>),
 }
 

@@ -53,6 +53,7 @@ pub(crate) struct World {
     /// Images to remove once the state no longer names them: the other order would lose the bytes
     /// of a disk that a crash brings back.
     discarded: Vec<String>,
+    discarded_directories: Vec<PathBuf>,
     dirty: bool,
     stopped: bool,
     /// Held while this region runs; the system lets go of it when the process ends in any way.
@@ -89,12 +90,14 @@ impl World {
             detached_while_mounted: Vec::new(),
             path,
             discarded: Vec::new(),
+            discarded_directories: Vec::new(),
             dirty: true,
             stopped: false,
             lock,
         };
         world.add_instances()?;
         world.restore_devices()?;
+        world.restore_file_systems()?;
         world.progress();
         world.save()?;
         Ok(world)
@@ -155,6 +158,19 @@ impl World {
         Ok(())
     }
 
+    /// Makes what a crash kept from being made, and removes what it kept from being removed.
+    fn restore_file_systems(&mut self) -> Result<(), RegionError> {
+        let nas = crate::nas::files(&self.options.directory);
+        std::fs::create_dir_all(&nas).map_err(at("create", &nas))?;
+        for entry in std::fs::read_dir(&nas).map_err(at("list", &nas))?.flatten() {
+            let name = entry.file_name();
+            if !name.to_str().is_some_and(|id| self.state.nas.file_systems.contains_key(id)) {
+                remove_directory(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// The region's time.
     pub(crate) fn now(&self) -> Millis {
         self.clock.now()
@@ -205,6 +221,12 @@ impl World {
         (format!("{prefix}-{}", identifiers::derive(&self.state.seed, prefix, number, 20)), number)
     }
 
+    /// A new id of a service whose ids have no prefix, and the number it comes from.
+    pub(crate) fn identify_without_prefix(&mut self, kind: &str, length: usize) -> (String, u64) {
+        let number = self.change().number();
+        (identifiers::derive(&self.state.seed, kind, number, length), number)
+    }
+
     /// Runs an operation that may carry a `ClientToken`: the same token and the same parameters get
     /// the same answer and nothing is done again.
     pub(crate) fn once(
@@ -225,11 +247,12 @@ impl World {
             (self.now(), format!("{action}/{token}"), params.fingerprint());
         match self.state.client_tokens.get(&key) {
             Some(known) if known.at.saturating_add(CLIENT_TOKEN_LIFE) <= now => {}
-            Some(ClientToken { fingerprint: known, answer, .. }) if *known == fingerprint => {
-                if let Some(answer) = answer {
-                    return Ok(answer.clone());
-                }
+            Some(ClientToken { fingerprint: known, answer: Some(answer), .. })
+                if *known == fingerprint =>
+            {
+                return Ok(answer.clone());
             }
+            Some(known) if known.fingerprint == fingerprint => {}
             Some(_) => {
                 let message = "The request uses the same client token as a previous, but \
                                non-identical request. Do not reuse a client token with different \
@@ -279,6 +302,7 @@ impl World {
             self.progress_disk(&id, now);
         }
         crate::ecs::finish_tasks(self, now);
+        crate::nas::progress(self, now);
     }
 
     fn progress_disk(&mut self, id: &str, now: Millis) {
@@ -324,7 +348,8 @@ impl World {
     /// When [`World::progress`] has something to do next.
     pub(crate) fn next_change(&self) -> Option<Millis> {
         let tasks = self.state.tasks.values().filter(|task| !task.done).map(|task| task.finishes);
-        self.state.disks.values().filter_map(Disk::next_change).chain(tasks).min()
+        let disks = self.state.disks.values().filter_map(Disk::next_change);
+        disks.chain(tasks).chain(self.state.nas.next_change()).min()
     }
 
     /// Writes the state if it has changed.
@@ -335,6 +360,9 @@ impl World {
             for image in std::mem::take(&mut self.discarded) {
                 self.devices.remove_image(&image)?;
             }
+            for directory in std::mem::take(&mut self.discarded_directories) {
+                remove_directory(&directory)?;
+            }
         }
         Ok(())
     }
@@ -343,6 +371,12 @@ impl World {
     pub(crate) fn discard_image(&mut self, id: String) {
         self.dirty = true;
         self.discarded.push(id);
+    }
+
+    /// The same for a directory and all that is in it.
+    pub(crate) fn discard_directory(&mut self, path: PathBuf) {
+        self.dirty = true;
+        self.discarded_directories.push(path);
     }
 
     /// Whether the region has ended: no call may change anything any more.
@@ -377,6 +411,8 @@ impl World {
         state.disks.clear();
         state.snapshots.clear();
         state.snapshot_groups.clear();
+        let systems: Vec<String> = state.nas.file_systems.keys().cloned().collect();
+        state.nas.file_systems.clear();
         state.tasks.clear();
         state.client_tokens.clear();
         state.sessions.clear();
@@ -387,8 +423,20 @@ impl World {
         }
         self.detached_while_mounted.clear();
         self.discarded.extend(images);
+        let nas = crate::nas::files(&self.options.directory);
+        self.discarded_directories.extend(systems.iter().map(|id| nas.join(id)));
         self.dirty = true;
         self.save()
+    }
+}
+
+/// Removes a directory and all that is in it, through no link; one that is gone already is fine.
+fn remove_directory(path: &Path) -> Result<(), RegionError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(at("remove", path)(error))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -60,6 +60,24 @@ fn official_sdks_work_against_the_region() {
 }
 
 #[test]
+fn the_official_file_storage_sdk_works_against_the_region() {
+    let test = "the_official_file_storage_sdk_works_against_the_region";
+    if !requirement::other_users(test) {
+        return;
+    }
+    let Some(python) = python(test) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let options = RegionOptions { devices: Devices::Absent, ..RegionOptions::new(folder.path()) };
+    let region = Region::start(options).unwrap();
+    let mut command = against(&python, "test_nas_sdk.py", folder.path());
+    println!("{}", run(&mut command).unwrap());
+    assert_eq!(region.file_systems(), [], "the script cleans up");
+    let calls = region.journal();
+    assert!(calls.iter().all(|call| call.listener == "nas" && call.caller.is_some()));
+    println!("{} calls", calls.len());
+}
+
+#[test]
 fn official_object_storage_sdks_work_against_the_region() {
     let Some(python) = python("official_object_storage_sdks_work_against_the_region") else {
         return;

@@ -121,6 +121,10 @@ sysfs = {sysfs}
 url = {ecs}
 private = true
 {ca}
+[endpoint.nas]
+url = {nas}
+private = true
+{ca}
 [endpoint.sts]
 url = {sts}
 private = true
@@ -159,6 +163,7 @@ config = {{ region = {region}, cluster-id = "wharf" }}
             .as_ref()
             .map(|ca| format!("ca = {}\n", quoted(&ca.to_string_lossy())))
             .unwrap_or_default(),
+        nas = quoted(&region.endpoints.nas),
         sts = quoted(&region.endpoints.sts),
         oss = quoted(&region.endpoints.oss),
         metadata = quoted(&instance.metadata),
@@ -216,6 +221,7 @@ mod tests {
     fn written(folder: &str) -> String {
         let endpoints = Endpoints {
             ecs: "http://127.0.0.1:1".into(),
+            nas: "http://127.0.0.1:6".into(),
             sts: "http://127.0.0.1:2".into(),
             oss: "http://127.0.0.1:5".into(),
             metadata: "http://127.0.0.1:3".into(),
@@ -281,6 +287,7 @@ mod tests {
         assert_eq!(backend["grant"], expected["grant"]);
         assert_eq!(backend["node"]["steps"].as_array().unwrap().len(), 2);
         assert_eq!(config["endpoint"]["metadata"]["url"].as_str(), Some("http://127.0.0.1:4"));
+        assert_eq!(config["endpoint"]["nas"]["url"].as_str(), Some("http://127.0.0.1:6"));
         assert_eq!(config["endpoint"]["oss"]["url"].as_str(), Some("http://127.0.0.1:5"));
         assert_eq!(config["driver"][DRIVER]["backend"].as_str(), Some(BACKEND));
     }

@@ -59,13 +59,21 @@ pub struct Options {
     /// How many snapshots a disk may have.
     #[arg(long, value_name = "N", default_value_t = Quotas::default().snapshots)]
     snapshot_quota: usize,
+    /// How many file systems the account may have.
+    #[arg(long, value_name = "N", default_value_t = Quotas::default().file_systems)]
+    file_system_quota: usize,
+    /// What every NAS mount target is called, with `{}` for what the cloud would put there before
+    /// the region (`{}.nas.test`); without it as the cloud calls them, a name that resolves
+    /// nowhere.
+    #[arg(long, value_name = "NAME")]
+    mount_target_domain: Option<String>,
     /// `CreateSnapshot` refuses a disk that no instance ever had, as the API reference says.
     #[arg(long)]
     snapshots_need_attachment: bool,
     /// Every new disk is `Creating` for a while, also an empty one of the ESSD family.
     #[arg(long)]
     every_disk_is_creating: bool,
-    /// ECS and STS speak TLS; `DIR/ca.pem` is the authority to trust.
+    /// All but the metadata services speak TLS; `DIR/ca.pem` is the authority to trust.
     #[arg(long)]
     tls: bool,
     /// A RAM policy document for the instances' keys; without it they may do everything.
@@ -102,6 +110,9 @@ struct DelayOptions {
     /// Until a change of category or performance level is done.
     #[arg(long, value_name = "MS")]
     delay_modify_ms: Option<u64>,
+    /// NAS: until what is asked for is there, and until what is deleted is gone.
+    #[arg(long, value_name = "MS")]
+    delay_nas_ms: Option<u64>,
 }
 
 /// The command.
@@ -168,7 +179,13 @@ impl Options {
         options.rate_limits = rate_limits(&self.rate_limits)?;
         options.faults =
             self.faults.as_deref().map_or(Ok(Vec::new()), read_json::<Vec<FaultRule>>)?;
-        options.quotas = Quotas { disks: self.disk_quota, snapshots: self.snapshot_quota };
+        options.quotas = Quotas {
+            disks: self.disk_quota,
+            snapshots: self.snapshot_quota,
+            file_systems: self.file_system_quota,
+            ..Quotas::default()
+        };
+        options.mount_target_domain.clone_from(&self.mount_target_domain);
         options.snapshots_need_attachment = self.snapshots_need_attachment;
         options.every_disk_is_creating = self.every_disk_is_creating;
         options.tls = self.tls;
@@ -191,6 +208,7 @@ impl DelayOptions {
             listing: self.delay_listing_ms.unwrap_or(base.listing),
             snapshot: self.delay_snapshot_ms.unwrap_or(base.snapshot),
             modify: self.delay_modify_ms.unwrap_or(base.modify),
+            nas: self.delay_nas_ms.unwrap_or(base.nas),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::snapshots::{self, Details};
 use super::{Page, carries, catalog};
 use crate::answer::{Answer, ApiError, present};
 use crate::clock::iso8601;
+use crate::pages::key_value_tags;
 use crate::params::Params;
 use crate::state::{Disk, Snapshot, SnapshotGroup};
 use crate::world::World;
@@ -129,6 +130,7 @@ fn status(world: &World, group: &SnapshotGroup) -> &'static str {
 
 fn show(world: &World, group: &SnapshotGroup) -> Value {
     let now = world.now();
+    // Not `TagKey` and `TagValue` as everywhere else in ECS.
     let member = |snapshot: &Snapshot| {
         json!({
             "SnapshotId": snapshot.id,
@@ -137,7 +139,7 @@ fn show(world: &World, group: &SnapshotGroup) -> Value {
             "Progress": snapshot.progress(now),
             "Available": snapshot.is_available(now),
             "InstantAccess": false,
-            "Tags": show_tags(&snapshot.tags),
+            "Tags": key_value_tags(&snapshot.tags),
         })
     };
     let shown: Vec<Value> = members(world, group).map(member).collect();
@@ -150,15 +152,8 @@ fn show(world: &World, group: &SnapshotGroup) -> Value {
         "CreationTime": iso8601(group.created),
         "ResourceGroupId": group.resource_group,
         "Snapshots": { "Snapshot": shown },
-        "Tags": show_tags(&group.tags),
+        "Tags": key_value_tags(&group.tags),
     }))
-}
-
-// Not `TagKey` and `TagValue` as everywhere else in ECS.
-fn show_tags(tags: &std::collections::BTreeMap<String, String>) -> Value {
-    let tags: Vec<Value> =
-        tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
-    json!({ "Tag": tags })
 }
 
 /// `DeleteSnapshotGroup`: with its snapshots. The code of one that is not there is what the cloud's

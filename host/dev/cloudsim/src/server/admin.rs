@@ -10,6 +10,7 @@
 //! | `GET /_region/holds` | | parked calls |
 //! | `POST /_region/holds/release` | `{"id": 3}` or `{}` for all | `{"released": n}` |
 //! | `GET /_region/disks` | | the disks |
+//! | `GET /_region/file-systems` | | the file systems |
 //! | `GET /_region/buckets` | | the buckets with their objects |
 //! | `PUT /_region/delays` | some of the delays | all of them; what is absent stays |
 //! | `PUT /_region/quotas` | some of the quotas | all of them; what is absent stays |
@@ -107,6 +108,7 @@ fn run(shared: &Shared, incoming: &Incoming) -> Result<Value, Refusal> {
                 Err(RegionError::Unknown { kind: "held request", id: id.to_string() }.into())
             }
         },
+        ("GET", ["file-systems"]) => Ok(json!(control::file_systems(shared))),
         ("GET", ["disks"]) => Ok(json!(control::disks(shared))),
         ("GET", ["buckets"]) => Ok(json!(super::lock(&shared.oss).summary())),
         ("PUT" | "POST", ["delays"]) => {

@@ -1,4 +1,4 @@
-//! Calls in the RPC style: ECS and STS.
+//! Calls in the RPC style: ECS, NAS and STS.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::params::Params;
 use crate::signature::{self, Claim, SignedRequest};
 use crate::text::decode_pairs;
 use crate::world::Caller;
-use crate::{ecs, identifiers, sts};
+use crate::{ecs, identifiers, nas, sts};
 
 /// One call, read.
 struct Call {
@@ -133,6 +133,7 @@ impl Call {
         }
         let (version, known) = match self.service {
             Service::Ecs => (ecs::VERSION, ecs::knows(&self.action)),
+            Service::Nas => (nas::VERSION, nas::knows(&self.action)),
             Service::Sts | Service::Oss | Service::Metadata(_) => {
                 (sts::VERSION, sts::knows(&self.action))
             }
@@ -152,11 +153,7 @@ impl Call {
             ));
         }
         if !known {
-            return Err(ApiError::new(
-                404,
-                "InvalidAction.NotFound",
-                "Specified api is not found, please check your url and method.",
-            ));
+            return Err(ApiError::no_action());
         }
         let claim = self.claim.as_ref().map_err(Clone::clone)?.as_ref();
         let may_be_anonymous = self.service == Service::Sts && sts::is_anonymous(&self.action);
@@ -183,7 +180,14 @@ impl Call {
             Some(Fault::Throttle) => return Err(ApiError::throttled()),
             _ => {}
         }
-        if lock(&shared.buckets).admit(&self.action, world.now()) {
+        // Some actions of two services have one name, and buckets of their own.
+        let bucket = match self.service {
+            Service::Nas => format!("nas:{}", self.action),
+            Service::Ecs | Service::Sts | Service::Oss | Service::Metadata(_) => {
+                self.action.clone()
+            }
+        };
+        if lock(&shared.buckets).admit(&bucket, world.now()) {
             Ok(caller)
         } else {
             Err(ApiError::throttled())
@@ -193,6 +197,7 @@ impl Call {
     fn operate(&self, world: &mut crate::world::World, caller: &Caller) -> Answer {
         match self.service {
             Service::Ecs => ecs::call(world, &self.action, &self.params),
+            Service::Nas => nas::call(world, &self.action, &self.params),
             Service::Sts | Service::Oss | Service::Metadata(_) => {
                 sts::call(world, &self.action, &self.params, caller)
             }

@@ -37,6 +37,10 @@ impl Client {
         Self::with(&region.description().endpoints.ecs, "2014-05-26", &region.description().admin)
     }
 
+    pub fn nas(region: &Region) -> Self {
+        Self::with(&region.description().endpoints.nas, "2017-06-26", &region.description().admin)
+    }
+
     pub fn sts(region: &Region) -> Self {
         Self::with(&region.description().endpoints.sts, "2015-04-01", &region.description().admin)
     }

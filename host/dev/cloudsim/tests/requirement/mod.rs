@@ -8,9 +8,18 @@ use std::os::unix::fs::MetadataExt;
 
 /// Whether this process may make loop devices. `false`: the caller returns.
 pub fn loop_devices(test: &str) -> bool {
+    root_for(test, "loop devices need root")
+}
+
+/// Whether this process may give directories to other users. `false`: the caller returns.
+pub fn other_users(test: &str) -> bool {
+    root_for(test, "other users' directories need root")
+}
+
+fn root_for(test: &str, why: &str) -> bool {
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     if !is_root {
-        skip(test, "loop devices need root");
+        skip(test, why);
     }
     is_root
 }
