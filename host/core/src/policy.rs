@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::helper_profile::HelperProfile;
 use crate::plan::{MAX_STEPS, Plan};
 
 mod nfs;
@@ -69,14 +70,49 @@ pub struct NodePolicy {
 }
 
 /// A helper program that plans may have mounts served by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct HelperGrant {
-    /// Its executable.
-    pub program: PathBuf,
     /// Accounts whose credentials it may be given.
     #[serde(default)]
     pub accounts: Vec<String>,
+    /// How it is started; unset: as the profile of the same name that comes with Wharf says.
+    #[serde(default)]
+    pub profile: Option<HelperProfile>,
+    /// Its executable, where it is not the profile's.
+    #[serde(default)]
+    pub program: Option<String>,
+    /// Options that plans may pass to it besides those of its profile.
+    #[serde(default)]
+    pub options: Vec<String>,
+    /// Its memory in MiB, where it is not the profile's.
+    #[serde(default)]
+    pub memory_mib: Option<u64>,
+}
+
+impl HelperGrant {
+    /// How the helper of this name is started: the profile that the grant has, or else the shipped
+    /// one, with what the grant changes of it.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when neither is there; what is wrong with the profile.
+    pub fn resolve(
+        &self,
+        name: &str,
+        shipped: Option<HelperProfile>,
+    ) -> Result<HelperProfile, Error> {
+        let mut profile = self.profile.clone().or(shipped).ok_or_else(|| {
+            Error::precondition(format!("it is not said how the mount helper `{name}` is started"))
+                .with_hint(format!("an administrator can describe it in `helpers.{name}.profile`"))
+        })?;
+        if let Some(program) = &self.program {
+            profile.program.clone_from(program);
+        }
+        profile.options.extend(self.options.iter().cloned());
+        profile.memory_mib = self.memory_mib.or(profile.memory_mib);
+        profile.check()?;
+        Ok(profile)
+    }
 }
 
 impl NodePolicy {
@@ -182,7 +218,7 @@ mod tests {
             directories: [("data".to_owned(), "/srv".into())].into(),
             helpers: [(
                 "helper".to_owned(),
-                HelperGrant { program: "/usr/bin/helper".into(), accounts: vec!["reader".into()] },
+                HelperGrant { accounts: vec!["reader".into()], ..HelperGrant::default() },
             )]
             .into(),
             ..NodePolicy::default()
@@ -265,5 +301,41 @@ mod tests {
         assert!(!grant.permits("ecs", Some("a"), "AttachDiskNow"));
         assert!(!grant.permits("ecs", None, "AttachDisk"));
         assert!(!grant.permits("sts", Some("a"), "AttachDisk"));
+    }
+
+    #[test]
+    fn a_grant_names_a_shipped_profile_and_changes_of_it_what_it_says() {
+        let shipped = HelperProfile {
+            program: "h".into(),
+            install: String::new(),
+            arguments: vec!["{mountpoint}".into()],
+            read_only: vec![],
+            credentials: [].into(),
+            rotation: Default::default(),
+            device: Default::default(),
+            user: None,
+            memory_mib: Some(1),
+            options: vec!["a".into()],
+            start_seconds: 1,
+        };
+        let plain = HelperGrant::default();
+        assert_eq!(plain.resolve("h", Some(shipped.clone())).unwrap(), shipped);
+        assert!(plain.resolve("h", None).unwrap_err().to_string().contains("helpers.h.profile"));
+        let changed = HelperGrant {
+            program: Some("/opt/h".into()),
+            options: vec!["b".into()],
+            memory_mib: Some(2),
+            ..HelperGrant::default()
+        };
+        let profile = changed.resolve("h", Some(shipped.clone())).unwrap();
+        assert_eq!(
+            (profile.program.as_str(), profile.options.join(","), profile.memory_mib),
+            ("/opt/h", "a,b".to_owned(), Some(2))
+        );
+        let own = HelperGrant {
+            profile: Some(HelperProfile { program: "own".into(), ..shipped.clone() }),
+            ..HelperGrant::default()
+        };
+        assert_eq!(own.resolve("h", Some(shipped)).unwrap().program, "own");
     }
 }

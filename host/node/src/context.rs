@@ -8,6 +8,7 @@ use wharf_core::ports::Clock;
 
 use crate::disk::device::{Device, kernel_name};
 use crate::disk::find::Finder;
+use crate::helper_keys::HelperKeys;
 use crate::mounts::mounting;
 use crate::mounts::paths::Roots;
 use crate::mounts::table::{Entry, MountTable};
@@ -20,6 +21,7 @@ pub(crate) struct NodeContext {
     pub clock: Arc<dyn Clock>,
     pub roots: Roots,
     pub programs: Programs,
+    pub keys: Option<Arc<dyn HelperKeys>>,
 }
 
 impl NodeContext {
@@ -27,7 +29,14 @@ impl NodeContext {
     pub fn new(options: NodeOptions, clock: Arc<dyn Clock>) -> Self {
         let roots = Roots::new(&options.roots);
         let programs = Programs::new(options.program_path.clone());
-        Self { options, clock, roots, programs }
+        Self { options, clock, roots, programs, keys: None }
+    }
+
+    /// Who renders the keys of mount helpers.
+    pub fn keys(&self) -> Result<&dyn HelperKeys, Error> {
+        self.keys.as_deref().ok_or_else(|| {
+            Error::unsupported("this process renders no credentials for mount helpers")
+        })
     }
 
     /// Looks for devices.

@@ -21,6 +21,7 @@
 mod clock;
 mod context;
 mod disk;
+mod helper_keys;
 mod mounts;
 mod node;
 mod options;
@@ -32,5 +33,6 @@ pub mod supervisor;
 mod undo;
 
 pub use clock::SystemClock;
+pub use helper_keys::HelperKeys;
 pub use node::LinuxNode;
 pub use options::{NodeOptions, ProgramBounds};

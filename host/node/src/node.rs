@@ -13,6 +13,7 @@ use wharf_core::{Error, ErrorKind};
 use crate::clock::SystemClock;
 use crate::context::NodeContext;
 use crate::disk::device::{Device, kernel_name};
+use crate::helper_keys::HelperKeys;
 use crate::mounts::table::{Entry, MountTable};
 use crate::mounts::usage::{self, Askers};
 use crate::mounts::{mounting, unmount};
@@ -42,6 +43,13 @@ impl LinuxNode {
     pub fn with_clock(options: NodeOptions, clock: Arc<dyn Clock>) -> Self {
         let records = Records::new(&options.state_directory);
         Self { context: NodeContext::new(options, clock), records, askers: Askers::default() }
+    }
+
+    /// With somebody who renders the keys of mount helpers.
+    #[must_use]
+    pub fn with_helper_keys(mut self, keys: Arc<dyn HelperKeys>) -> Self {
+        self.context.keys = Some(keys);
+        self
     }
 
     fn acquire(&self, call: &Call, name: &str) -> Result<VolumeGuard, Error> {

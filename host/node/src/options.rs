@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::supervisor::Client;
+
 /// What a [`crate::LinuxNode`] is made from. Nothing is looked at before the first call that needs
 /// it.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub struct NodeOptions {
     pub bounds: ProgramBounds,
     /// Programs are looked for here, in this order, and nowhere else.
     pub program_path: Vec<PathBuf>,
+    /// Who keeps mounts that helper programs serve; `None`: there are none.
+    pub supervisor: Option<Client>,
 }
 
 impl Default for NodeOptions {
@@ -40,6 +44,7 @@ impl Default for NodeOptions {
             device_wait: Duration::from_secs(30),
             bounds: ProgramBounds::default(),
             program_path: ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from).to_vec(),
+            supervisor: None,
         }
     }
 }

@@ -23,6 +23,7 @@ mod launch;
 mod mount;
 mod namespaces;
 mod private;
+pub(crate) mod profiles;
 mod protocol;
 mod record;
 mod registry;

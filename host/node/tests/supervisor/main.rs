@@ -15,3 +15,5 @@ mod lifecycle;
 mod process;
 #[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod steps;
