@@ -10,6 +10,7 @@ use wharf_core::controller::{Controller, Pacer};
 use wharf_core::node::NodeService;
 use wharf_core::policy::EndpointGrant;
 use wharf_core::ports::{Backend, Clock, Node};
+use wharf_node::supervisor::{Client, StartCommand};
 use wharf_node::{LinuxNode, NodeOptions, SystemClock};
 use wharf_runtime::{
     Account, Accounts, AuthPorts, BackendPorts, CallPorts, Egress, Endpoint, EngineMode,
@@ -17,9 +18,10 @@ use wharf_runtime::{
 };
 use wharf_store::Store;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, SupervisorStart};
 use crate::generations::{Loader, StoredAuthenticator, StoredBackend};
 use crate::journal::Journal;
+use crate::mounts_command;
 use crate::secrets::ConfiguredSource;
 
 /// Calls that a server runs at once; also the slots of its pool. More than that wait for a moment:
@@ -217,6 +219,15 @@ fn node_options(config: &Config) -> NodeOptions {
             .clone()
             .unwrap_or_else(|| usual.device_links.clone()),
         sysfs: config.node.sysfs.clone().unwrap_or_else(|| usual.sysfs.clone()),
+        supervisor: Some(Client::new(&config.run_directory(), start_of_supervisor(config))),
         ..usual
+    }
+}
+
+/// `None`: it is somebody else's to start.
+fn start_of_supervisor(config: &Config) -> Option<StartCommand> {
+    match config.mounts.supervisor.unwrap_or(SupervisorStart::OnDemand) {
+        SupervisorStart::OnDemand => mounts_command::start_command(config),
+        SupervisorStart::Service => None,
     }
 }

@@ -43,6 +43,10 @@ pub enum Command {
     /// Put FlexVolume drivers in place, or take them away.
     #[command(subcommand)]
     Flexvolume(Flexvolume),
+    /// Keep the mounts that helper programs serve, and look at them. One `serve` runs on each node,
+    /// beside everything else: what it started goes on whatever is updated or killed.
+    #[command(subcommand)]
+    Mounts(Mounts),
     /// Print a completion script for a shell.
     Completions {
         /// For which shell.
@@ -172,5 +176,50 @@ pub enum Flexvolume {
             default_value = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
         )]
         dir: PathBuf,
+    },
+}
+
+/// `wharf mounts`.
+#[derive(Debug, Subcommand)]
+pub enum Mounts {
+    /// Supervise mounts until it is ended; their helpers live on, and the next one adopts them. A
+    /// FlexVolume call-out starts it by itself where none runs.
+    Serve {
+        /// Its socket and the helpers' private directories; unset: the configuration's.
+        #[arg(long, value_name = "DIR")]
+        run: Option<PathBuf>,
+        /// Its records; unset: below the configuration's `state`.
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// Leave the control group of whoever started it. Not for a service manager or a
+        /// container, which know it by that.
+        #[arg(long)]
+        own_group: bool,
+    },
+    /// Every mount and its helper.
+    List {
+        /// The supervisor's directory; unset: the configuration's.
+        #[arg(long, value_name = "DIR")]
+        run: Option<PathBuf>,
+        /// Text, or JSON for scripts.
+        #[arg(long, value_enum, default_value = "text")]
+        output: Output,
+    },
+    /// The end of a helper's log.
+    Logs {
+        /// The supervisor's directory; unset: the configuration's.
+        #[arg(long, value_name = "DIR")]
+        run: Option<PathBuf>,
+        /// The mount's name, as `list` shows it, or its target path.
+        mount: String,
+    },
+    /// Unmount a target and wait for its helper to end. kubelet needs no such thing: any unmount
+    /// ends the helper.
+    Unmount {
+        /// The supervisor's directory; unset: the configuration's.
+        #[arg(long, value_name = "DIR")]
+        run: Option<PathBuf>,
+        /// The target path.
+        target: PathBuf,
     },
 }

@@ -94,6 +94,9 @@ pub struct Config {
     /// This machine.
     #[serde(default)]
     pub node: NodeSection,
+    /// Mounts that helper programs serve.
+    #[serde(default)]
+    pub mounts: MountsSection,
     /// Where backends and accounts may send requests, by id.
     #[serde(default)]
     pub endpoint: BTreeMap<String, Endpoint>,
@@ -121,6 +124,29 @@ pub struct NodeSection {
     /// Where the kernel's sysfs is mounted; unset: `/sys`.
     #[serde(default)]
     pub sysfs: Option<PathBuf>,
+}
+
+/// Mounts that helper programs serve.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MountsSection {
+    /// The supervisor's socket and the helpers' private directories; unset: `/run/wharf/mounts`.
+    #[serde(default)]
+    pub run: Option<PathBuf>,
+    /// `service`: a supervisor runs on this node as a service or a DaemonSet, and is not started
+    /// where it is missing. Unset: whoever needs it starts it.
+    #[serde(default)]
+    pub supervisor: Option<SupervisorStart>,
+}
+
+/// Who starts the supervisor of mounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SupervisorStart {
+    /// Whoever needs it and finds none.
+    OnDemand,
+    /// Somebody else.
+    Service,
 }
 
 /// One place that requests may go to.
@@ -356,6 +382,12 @@ impl Config {
             .unwrap_or_else(|| self.kubelet_root.join("csi-plugins"))
             .join(driver)
             .join(file)
+    }
+
+    /// Where the supervisor of mounts has its socket.
+    pub fn run_directory(&self) -> PathBuf {
+        let usual = || wharf_node::supervisor::SupervisorOptions::default().run_directory;
+        self.mounts.run.clone().unwrap_or_else(usual)
     }
 
     /// Folders below which staging and target paths lie.

@@ -11,6 +11,7 @@ mod flexvolume_command;
 mod generations;
 mod journal;
 mod log;
+mod mounts_command;
 mod output;
 mod secrets;
 
@@ -51,6 +52,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Csi(command) => Ok(csi_command::run(&cli.config, &command)?),
         Command::Backend(command) => backend_command::run(&cli.config, command),
         Command::Flexvolume(command) => flexvolume_command::run(&cli.config, &command),
+        Command::Mounts(command) => mounts_command::run(&cli.config, command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "wharf", &mut script);

@@ -1,4 +1,4 @@
-//! Mounts: a device, a bind of what is staged or of a granted directory, and a raw device on a file.
+//! Mounts: a device, a bind of what is staged or of a granted directory, a raw device on a file.
 //! Each looks first and does nothing when it is so already.
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! `mount-fuse`: a mount that a helper program serves. The supervisor makes it and keeps it; here is
-//! only what is asked of it.
+//! `mount-fuse`: a mount that a helper program serves. The supervisor makes it and keeps it; here
+//! is only what is asked of it.
 //!
 //! Asked again, the supervisor finds the mount made, and gives the helper the keys if they are new.
 //! Taking it away needs no step: an unmount by the mount table ends the helper.

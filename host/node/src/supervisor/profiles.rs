@@ -1,5 +1,5 @@
-//! The profiles of helpers that come with Wharf, as data: an operator who grants one of them by name
-//! need not describe it.
+//! The profiles of helpers that come with Wharf, as data: an operator who grants one of them by
+//! name need not describe it.
 
 use std::collections::BTreeMap;
 

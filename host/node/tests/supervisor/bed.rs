@@ -75,10 +75,6 @@ impl Bed {
         });
     }
 
-    pub fn supervisor(&self) -> i32 {
-        self.supervisors.borrow().last().unwrap().id().try_into().unwrap()
-    }
-
     /// As `kill -9` does.
     pub fn kill_supervisor(&self) {
         let mut child = self.supervisors.borrow_mut().pop().unwrap();

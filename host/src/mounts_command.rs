@@ -1,0 +1,154 @@
+//! `wharf mounts`: the supervisor of the processes that serve mounts, and what an administrator
+//! asks it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use wharf_node::supervisor::{self, Client, Condition, StartCommand, Status, SupervisorOptions};
+
+use crate::cli::{Mounts, Output};
+use crate::config::Config;
+use crate::log::Log;
+use crate::output::{self, Failure};
+
+/// How long a person waits for the end of a helper.
+const UNMOUNT: Duration = Duration::from_secs(30);
+
+/// Runs one command.
+///
+/// # Errors
+/// What could not be done, and what to do about it.
+pub fn run(config: &Path, command: Mounts) -> Result<(), Failure> {
+    match command {
+        Mounts::Serve { run, state, own_group } => serve(config, run, state, own_group),
+        Mounts::List { run, output } => {
+            let mounts = client(config, run)?.list().map_err(|error| error.to_string())?;
+            list(&mounts, output)
+        }
+        Mounts::Logs { run, mount } => {
+            let log = client(config, run)?.log(&mount).map_err(|error| error.to_string())?;
+            output::write(log.as_bytes())
+        }
+        Mounts::Unmount { run, target } => {
+            let unmounted = client(config, run)?.unmount(&target, UNMOUNT);
+            Ok(unmounted.map_err(|error| error.to_string())?)
+        }
+    }
+}
+
+/// What starts a supervisor for a process that finds none. It reads no configuration, so it goes on
+/// with what this one says.
+pub fn start_command(config: &Config) -> Option<StartCommand> {
+    let program = std::env::current_exe().ok()?;
+    let word = |text: &str| text.into();
+    let arguments = vec![
+        // The name decides what the program is: it may be installed as a driver.
+        word("wharf"),
+        word("mounts"),
+        word("serve"),
+        word("--own-group"),
+        word("--run"),
+        config.run_directory().into(),
+        word("--state"),
+        config.state.clone().into(),
+    ];
+    Some(StartCommand { program, arguments })
+}
+
+fn serve(
+    config: &Path,
+    run: Option<PathBuf>,
+    state: Option<PathBuf>,
+    own_group: bool,
+) -> Result<(), Failure> {
+    let (run_directory, state_directory) = match (run, state) {
+        (Some(run), Some(state)) => (run, state),
+        (run, state) => {
+            let config = Config::load(config).map_err(|error| error.for_a_command())?;
+            (run.unwrap_or_else(|| config.run_directory()), state.unwrap_or(config.state))
+        }
+    };
+    let log = Log::start(false);
+    let served = supervisor::serve(&SupervisorOptions {
+        run_directory,
+        state_directory,
+        leave_cgroup: own_group,
+        ..SupervisorOptions::default()
+    });
+    log.finish();
+    Ok(served.map_err(|error| error.to_string())?)
+}
+
+fn client(config: &Path, run: Option<PathBuf>) -> Result<Client, Failure> {
+    let run = match run {
+        Some(run) => run,
+        None => Config::load(config).map_err(|error| error.for_a_command())?.run_directory(),
+    };
+    Ok(Client::new(&run, None))
+}
+
+fn list(mounts: &[Status], output: Output) -> Result<(), Failure> {
+    let text = match output {
+        Output::Json => {
+            let mut text =
+                serde_json::to_string_pretty(mounts).map_err(|error| error.to_string())?;
+            text.push('\n');
+            text
+        }
+        Output::Text => mounts.iter().map(describe).collect(),
+    };
+    output::write(text.as_bytes())
+}
+
+fn describe(mount: &Status) -> String {
+    let condition = match mount.condition {
+        Condition::Serving => "serving",
+        Condition::Busy => "being worked on",
+        Condition::Dead => "dead, and started again",
+        Condition::Partly => "serving, not yet everywhere",
+        Condition::Ending => "ending",
+    };
+    let pid = mount.pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
+    let mut text = format!(
+        "{}  {}  {condition}\n    {} of {}, process {pid}; started again {} times, {} places healed\n",
+        mount.name,
+        mount.target.display(),
+        mount.helper,
+        mount.source,
+        mount.restarts,
+        mount.healed
+    );
+    if let Some(exit) = &mount.last_exit {
+        text.push_str(&format!("    the last time {exit}\n"));
+    }
+    for place in &mount.unhealed {
+        text.push_str(&format!("    not healed: {place}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_described_with_what_is_wrong_with_it() {
+        let mut mount = Status {
+            name: "0123".into(),
+            target: "/var/lib/kubelet/x".into(),
+            helper: "objectfs".into(),
+            source: "bucket".into(),
+            condition: Condition::Serving,
+            pid: Some(7),
+            restarts: 0,
+            healed: 0,
+            last_exit: None,
+            unhealed: vec![],
+        };
+        assert_eq!(describe(&mount).lines().count(), 2);
+        mount.last_exit = Some("it was killed by signal 9".into());
+        mount.unhealed = vec!["mnt:[1] (process 2), /data: another mount covers it".into()];
+        let text = describe(&mount);
+        assert!(text.contains("signal 9") && text.contains("not healed: mnt:[1]"), "{text}");
+    }
+}
