@@ -23,8 +23,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRule {
-    /// An action (`AttachDisk`), its beginning and a star (`Describe*`), or `*`. On the metadata
-    /// listeners the action is method and path: `GET /latest/meta-data/instance-id`.
+    /// An action (`AttachDisk`), its beginning and a star (`Describe*`), or `*`. Names that several
+    /// services have can be told apart: `nas:TagResources`. On the metadata listeners the action is
+    /// method and path: `GET /latest/meta-data/instance-id`.
     pub action: String,
     /// Only calls signed with this access key id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -284,10 +285,11 @@ impl FaultRule {
         caller: Option<&str>,
         parameters: &BTreeMap<String, String>,
     ) -> bool {
-        let named = self
-            .action
-            .strip_suffix('*')
-            .map_or(self.action == action, |start| action.starts_with(start));
+        let is = |action: &str| match self.action.strip_suffix('*') {
+            Some(start) => action.starts_with(start),
+            None => self.action == action,
+        };
+        let named = is(action) || action.strip_prefix("nas:").is_some_and(is);
         let called = self.caller.as_deref().is_none_or(|wanted| caller == Some(wanted));
         named
             && called
@@ -329,6 +331,24 @@ mod tests {
         assert_eq!(plan.strike("A", Some("LTAI2"), &disk("d-1")).fault, None);
         assert_eq!(plan.strike("A", Some("LTAI1"), &disk("d-2")).fault, None);
         assert_eq!(plan.strike("A", Some("LTAI1"), &disk("d-1")).fault, Some(Fault::Throttle));
+    }
+
+    #[test]
+    fn rules_name_an_action_of_all_services_or_of_one() {
+        let strikes = |rule: &str, action: &str| {
+            let mut plan = FaultPlan::new(vec![FaultRule::new(rule, Fault::Throttle)]);
+            plan.strike(action, None, &BTreeMap::new()).fault.is_some()
+        };
+        for (rule, expected) in [
+            ("TagResources", [true, true]),
+            ("Tag*", [true, true]),
+            ("nas:TagResources", [false, true]),
+            ("nas:*", [false, true]),
+            ("*", [true, true]),
+        ] {
+            let struck = ["TagResources", "nas:TagResources"].map(|action| strikes(rule, action));
+            assert_eq!(struck, expected, "{rule}");
+        }
     }
 
     #[test]

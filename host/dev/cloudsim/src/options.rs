@@ -77,8 +77,8 @@ pub struct RegionOptions {
     /// Whether `/_region/…` answers on the `ecs` listener. It is on loopback and has no further
     /// lock; do not turn it on elsewhere.
     pub admin_api: bool,
-    /// Whether ECS, NAS, STS and OSS speak TLS, with a certificate of an authority that is made for the
-    /// region at its first start: `ca.pem` in its directory. Metadata services never do.
+    /// Whether ECS, NAS, STS and OSS speak TLS, with a certificate of an authority that is made for
+    /// the region at its first start: `ca.pem` in its directory. Metadata services never do.
     pub tls: bool,
     /// Whether attached disks become block devices.
     pub devices: Devices,

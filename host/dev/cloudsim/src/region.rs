@@ -219,8 +219,8 @@ impl Region {
         ))
     }
 
-    /// Forgets disks, snapshots, file systems, buckets, tokens, sessions, faults and journal; keeps instances and
-    /// keys.
+    /// Forgets disks, snapshots, file systems, buckets, tokens, sessions, faults and journal; keeps
+    /// instances and keys.
     pub fn reset(&self) -> Result<(), RegionError> {
         control::reset(&self.shared)
     }

@@ -1,5 +1,6 @@
 //! Calls in the RPC style: ECS, NAS and STS.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -31,7 +32,8 @@ pub(super) async fn handle(service: Service, shared: Arc<Shared>, incoming: Inco
         return admin::handle(shared, incoming).await;
     }
     let call = Arc::new(Call::read(service, incoming));
-    let strike = lock(&shared.faults).strike(&call.action, call.claimed_key(), &call.shown);
+    let strike =
+        lock(&shared.faults).strike(&call.qualified_action(), call.claimed_key(), &call.shown);
     shared.delay(strike.delay_ms).await;
     if strike.fault == Some(Fault::DropRequest) {
         call.record(&shared, &strike, 0, None);
@@ -77,6 +79,16 @@ impl Call {
             params,
             claim,
             incoming,
+        }
+    }
+
+    /// The action, with its service where an older one has actions of the same names.
+    fn qualified_action(&self) -> Cow<'_, str> {
+        match self.service {
+            Service::Nas => Cow::Owned(format!("nas:{}", self.action)),
+            Service::Ecs | Service::Sts | Service::Oss | Service::Metadata(_) => {
+                Cow::Borrowed(&self.action)
+            }
         }
     }
 
@@ -180,14 +192,7 @@ impl Call {
             Some(Fault::Throttle) => return Err(ApiError::throttled()),
             _ => {}
         }
-        // Some actions of two services have one name, and buckets of their own.
-        let bucket = match self.service {
-            Service::Nas => format!("nas:{}", self.action),
-            Service::Ecs | Service::Sts | Service::Oss | Service::Metadata(_) => {
-                self.action.clone()
-            }
-        };
-        if lock(&shared.buckets).admit(&bucket, world.now()) {
+        if lock(&shared.buckets).admit(&self.qualified_action(), world.now()) {
             Ok(caller)
         } else {
             Err(ApiError::throttled())
