@@ -19,7 +19,8 @@ use wharf_core::types::{
 use wharf_core::{Blame, Error, ErrorKind};
 use wharf_runtime::{
     AuthCode, AuthDescription, AuthPorts, Authenticator, BackendCode, BackendPorts, Component,
-    Credential, Engine, EngineMode, Signature, Source, Unsigned, WasmAuthenticator, WasmBackend,
+    ComponentError, Credential, Engine, EngineMode, Signature, Source, Unsigned, WasmAuthenticator,
+    WasmBackend,
 };
 use wharf_store::{Generation, Revision, Store};
 
@@ -76,8 +77,10 @@ impl Loader {
         let code = compile::compiled(&self.store, &engine, generation).map_err(unusable)?;
         // SAFETY: the cache compared this open file with the digest that was written when it was
         // compiled, in a folder closed to everybody but this user.
-        let component =
-            unsafe { engine.load(&code) }.map_err(|error| Error::internal(error.to_string()))?;
+        let component = unsafe { engine.load(&code) }.map_err(|error| match error {
+            ComponentError::Memory(_) => unusable(error),
+            other => Error::internal(other.to_string()),
+        })?;
         Ok(Loaded {
             engine,
             component,

@@ -369,9 +369,10 @@ impl<'a> Wish<'a> {
             ))
         })?;
         disk.need_data_disk()?;
-        let (least, most) =
-            (self.size.required.unwrap_or(disk.size), self.size.limit.unwrap_or(u64::MAX));
-        if disk.size != least || disk.size > most {
+        let least = self.size.required.unwrap_or(disk.size);
+        // Without a limit exactly the size is meant: whoever names a disk knows it.
+        let most = self.size.limit.unwrap_or(least);
+        if disk.size < least || disk.size > most {
             return Err(Error::out_of_range(format!(
                 "disk {id} has {} GiB, the volume is to have {least} GiB",
                 disk.size

@@ -70,13 +70,14 @@ pub fn differs(disk: &Disk, wish: &Wish<'_>, zones: &[String]) -> Option<String>
 }
 
 fn size(disk: &Disk, wish: &Wish<'_>) -> Option<String> {
-    let kind = wish.parameters.categories.iter().find(|category| category.name == disk.category)?;
-    let level = kind.level(&disk.performance_level).filter(|_| !wish.parameters.levels.is_empty());
-    match wish.size.for_kind(&crate::category::Kind { category: kind, level }) {
-        Ok(gib) if gib == disk.size => None,
-        Ok(gib) => Some(format!("it has {} GiB, asked for are {gib} GiB", disk.size)),
-        Err(error) => Some(error.message),
-    }
+    (!wish.size.allows(disk.size)).then(|| {
+        let bound = |words: &str, gib: Option<u64>| {
+            gib.map(|gib| format!("{words} {gib} GiB")).unwrap_or_default()
+        };
+        let (least, most) =
+            (bound(" at least", wish.size.required), bound(" at most", wish.size.limit));
+        format!("it has {} GiB, asked for are{least}{most}", disk.size)
+    })
 }
 
 fn level(disk: &Disk, wish: &Wish<'_>) -> Option<String> {

@@ -48,13 +48,20 @@ impl Wanted {
         Self { required: Some(self.required.unwrap_or(0).max(DEFAULT_GIB)), ..self }
     }
 
+    /// Whether a disk that is there has a size that was asked for.
+    pub fn allows(self, gib: u64) -> bool {
+        self.required.is_none_or(|required| gib >= required)
+            && self.limit.is_none_or(|limit| gib <= limit)
+    }
+
     /// The size of a disk of this kind, in GiB.
     ///
     /// # Errors
     /// `out-of-range` naming the kind and what it allows.
     pub fn for_kind(self, kind: &Kind) -> Result<u64, Error> {
         let (min, max) = kind.size_range();
-        let size = self.required.unwrap_or(DEFAULT_GIB.max(min));
+        let usual = DEFAULT_GIB.max(min);
+        let size = self.required.unwrap_or(self.limit.map_or(usual, |limit| usual.min(limit)));
         if size < min {
             return Err(Error::out_of_range(format!(
                 "{} has at least {min} GiB, asked for are {size} GiB",
@@ -111,6 +118,21 @@ mod tests {
         assert_eq!(any.for_kind(&kind("cloud_auto")).unwrap(), 20);
         assert_eq!(any.for_kind(&kind("cloud_essd_xc0")).unwrap(), 40);
         assert!(wanted(None, Some(10 * GIB)).unwrap().for_kind(&kind("cloud_essd")).is_err());
+    }
+
+    #[test]
+    fn a_limit_alone_makes_the_default_size_smaller_where_the_category_allows_it() {
+        for (limit, gib) in [(1, 1), (10, 10), (20, 20), (100, 20)] {
+            let limited = wanted(None, Some(limit * GIB)).unwrap();
+            assert_eq!(limited.for_kind(&kind("cloud_auto")).unwrap(), gib, "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_there_may_have_any_size_of_the_range() {
+        let range = wanted(Some(GIB), Some(2 * GIB)).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|gib| range.allows(gib)), [false, true, true, false]);
+        assert!(wanted(None, None).unwrap().allows(7));
     }
 
     #[test]

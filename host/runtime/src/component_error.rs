@@ -9,6 +9,9 @@ pub enum ComponentError {
     /// Not a component, or one that needs features that are off.
     #[error("this is not a WebAssembly component that Wharf can compile: {0}")]
     Compile(String),
+    /// There is no memory or address space for it.
+    #[error("this process gets no more memory for the component: {0}; raise its limits")]
+    Memory(String),
     /// Precompiled by another engine.
     #[error(
         "the precompiled code was made by another build of Wharf and must be compiled again: {0}"

@@ -15,6 +15,7 @@ use wasmtime::{
 };
 
 use crate::component_error::ComponentError;
+use crate::guest::lacks_memory;
 use crate::ticker::{Ticker, TickingGuard};
 
 /// Linear memory of one call: the largest real guest (Python, with its interpreter) starts at 30
@@ -125,7 +126,8 @@ impl Engine {
     /// one that only root can write, and only root can write the file.
     ///
     /// # Errors
-    /// [`ComponentError::Stale`] when it was made by another engine.
+    /// [`ComponentError::Stale`] when it was made by another engine, [`ComponentError::Memory`]
+    /// when it cannot be mapped.
     pub unsafe fn load(&self, code: &File) -> Result<Component, ComponentError> {
         // SAFETY: the caller's obligation, word for word.
         unsafe {
@@ -134,7 +136,10 @@ impl Engine {
                 format!("/proc/self/fd/{}", code.as_raw_fd()),
             )
         }
-        .map_err(|error| ComponentError::Stale(format!("{error:#}")))
+        .map_err(|error| match lacks_memory(&error) {
+            true => ComponentError::Memory(format!("{error:#}")),
+            false => ComponentError::Stale(format!("{error:#}")),
+        })
     }
 
     /// Compiles and loads in one go, for checks, tests and tools.

@@ -102,6 +102,7 @@ impl Guest {
             Err(error) if error.is::<Trap>() || error.is::<PoolConcurrencyLimitError>() => {
                 Err(error)
             }
+            Err(error) if lacks_memory(&error) => Err(error.context(NoMemory)),
             // Linking compares names; the types of exports are compared only now.
             Err(error) => Err(error.context(Unfit)),
         };
@@ -171,6 +172,15 @@ impl Guest {
                     self.at(function)
                 ));
                 (Err(error), Outcome::Failed(ErrorKind::Unavailable))
+            }
+            Err(trap) if trap.is::<NoMemory>() => {
+                let error = Error::new(
+                    ErrorKind::FailedPrecondition,
+                    Blame::Host,
+                    format!("{}: this process gets no more memory", self.at(function)),
+                )
+                .with_hint(NoMemory::HINT);
+                (Err(error), Outcome::Failed(ErrorKind::FailedPrecondition))
             }
             Err(trap) => self.stopped(ctx, function, &trap),
         }
@@ -288,6 +298,27 @@ fn unknown_if(mutated: bool, error: Error) -> Error {
 fn broken<T>(error: Error) -> (Result<T, Error>, Outcome) {
     let outcome = Outcome::Broken(error.kind);
     (Err(error), outcome)
+}
+
+/// It could not be instantiated, because the system gave no memory or address space for it.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no memory for it")]
+struct NoMemory;
+
+impl NoMemory {
+    const HINT: &str = "raise the memory or address-space limit of the process that runs wharf: \
+                        a call maps about 200 MiB and touches a few of them";
+}
+
+/// Whether an error comes from the system's having no memory to give.
+pub(crate) fn lacks_memory(error: &wasmtime::Error) -> bool {
+    let no_memory = rustix::io::Errno::NOMEM;
+    error.chain().any(|cause| {
+        cause.downcast_ref::<rustix::io::Errno>() == Some(&no_memory)
+            || cause
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|error| error.raw_os_error() == Some(no_memory.raw_os_error()))
+    })
 }
 
 /// It could not be instantiated, and not because it trapped.

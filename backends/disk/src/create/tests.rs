@@ -446,9 +446,29 @@ fn the_same_name_with_the_same_wishes_is_the_same_disk() {
 }
 
 #[test]
+fn an_existing_disk_whose_size_lies_in_the_range_is_the_volume() {
+    for (size, limit, is_it) in
+        [(20, None, true), (30, Some(40), true), (40, Some(40), true), (41, Some(40), false)]
+    {
+        let _host = host()
+            .answering("CreateDisk", refused(existing::MISMATCH))
+            .answering("DescribeDisks", found(&[tagged(|disk| disk["Size"] = size.into())]));
+        let request = CreateRequest {
+            capacity: CapacityRange {
+                required_bytes: Some(20 * GIB),
+                limit_bytes: limit.map(|limit: u64| limit * GIB),
+            },
+            ..ask(&[("type", "cloud_essd")])
+        };
+        let answer = begin(&request);
+        assert_eq!(matches!(answer, Ok(Answer::Done(_))), is_it, "{size} {limit:?}: {answer:?}");
+    }
+}
+
+#[test]
 fn the_same_name_with_other_wishes_already_exists() {
     for (parameters, change, word) in [
-        (vec![], json!({ "Size": 40 }), "GiB"),
+        (vec![], json!({ "Size": 10 }), "GiB"),
         (vec![], json!({ "Category": "cloud_ssd" }), "type"),
         (vec![("performanceLevel", "PL0")], json!({}), "performance level"),
         (vec![("encrypted", "true")], json!({}), "encrypted"),
