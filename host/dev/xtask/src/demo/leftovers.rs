@@ -51,6 +51,8 @@ fn is_child(process: &Path, of: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     #[test]
@@ -58,11 +60,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut waits = std::process::Command::new("sh");
         let mut child = waits
-            .args(["-c", "read line"])
+            .args(["-c", "echo; read line"])
             .arg(folder.path().join("below"))
             .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
+        // A process has no command line until its program runs; it says when.
+        child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
         let left = of(Some(folder.path()));
         child.kill().unwrap();
         child.wait().unwrap();
