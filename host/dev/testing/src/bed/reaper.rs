@@ -3,7 +3,7 @@
 //! (mounts, loop devices, servers) would disturb everything after it. Every bed has one; `cargo
 //! xtask` gives one to whatever else mounts.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -17,8 +17,12 @@ pub const REAPER: &str = "wharf-bed-reaper";
 /// The word that says that there is nothing to do.
 const DONE: &str = "done";
 
-/// `$1` is the folder. Inner mounts are listed after outer ones, so they are taken in reverse.
+/// `$1` is the folder. It says when it has begun: before that it has no command line, and whoever
+/// spares reapers would not know it for one. Inner mounts are listed after outer ones, so they are
+/// taken in reverse.
 const SCRIPT: &str = r#"
+echo
+exec > /dev/null
 read -r word && [ "$word" = done ] && exit 0
 for file in "$1"/pids/*; do
     pid=${file##*/}
@@ -54,11 +58,16 @@ impl Reaper {
         // Out of the process group that Ctrl-C reaches.
         let shell = shell
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .process_group(0)
             .spawn();
-        Ok(Self { shell: shell.map_err(BedError::system("start the shell that cleans up"))? })
+        let failed = "start the shell that cleans up";
+        let mut shell = shell.map_err(BedError::system(failed))?;
+        if let Some(mut begun) = shell.stdout.take() {
+            begun.read_exact(&mut [0]).map_err(BedError::system(failed))?;
+        }
+        Ok(Self { shell })
     }
 
     /// Everything is in order.
@@ -88,6 +97,17 @@ mod tests {
         drop(reaper.shell.stdin.take());
         reaper.shell.wait().unwrap();
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_reaper_is_known_for_one_as_soon_as_it_watches() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let reaper = Reaper::watch(folder.path()).unwrap();
+            let line = std::fs::read(format!("/proc/{}/cmdline", reaper.shell.id())).unwrap();
+            assert!(line.split(|byte| *byte == 0).any(|word| word == REAPER.as_bytes()));
+            reaper.dismiss();
+        }
     }
 
     #[test]
