@@ -158,7 +158,7 @@ impl World {
         Ok(())
     }
 
-    /// Makes what a crash kept from being made, and removes what it kept from being removed.
+    /// Removes directories that a crash left between a call and its state.
     fn restore_file_systems(&mut self) -> Result<(), RegionError> {
         let nas = crate::nas::files(&self.options.directory);
         std::fs::create_dir_all(&nas).map_err(at("create", &nas))?;
@@ -361,7 +361,7 @@ impl World {
                 self.devices.remove_image(&image)?;
             }
             for directory in std::mem::take(&mut self.discarded_directories) {
-                remove_directory(&directory)?;
+                remove_beside(&directory);
             }
         }
         Ok(())
@@ -437,6 +437,31 @@ fn remove_directory(path: &Path) -> Result<(), RegionError> {
             Err(at("remove", path)(error))
         }
         _ => Ok(()),
+    }
+}
+
+/// Takes a directory out of the way at once and removes it on a thread of its own, because a large
+/// one would hold up every call. What is left of it, when that fails or the process ends, goes at
+/// the next start.
+fn remove_beside(path: &Path) {
+    let Some(name) = path.file_name() else { return };
+    let aside = path.with_file_name(format!(".removed-{}", name.to_string_lossy()));
+    let failed = |error: &dyn std::fmt::Display| {
+        tracing::error!(path = %path.display(), %error, "the files of a file system stay");
+    };
+    match std::fs::rename(path, &aside) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        Err(error) => return failed(&error),
+    }
+    let remove = move || {
+        if let Err(error) = remove_directory(&aside) {
+            tracing::error!(%error, "what is left of a file system stays until the next start");
+        }
+    };
+    let thread = std::thread::Builder::new().name("wharf-region-rm".to_owned());
+    if let Err(error) = thread.spawn(remove) {
+        failed(&error);
     }
 }
 

@@ -14,7 +14,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use client::{Client, http};
+use client::{Client, eventually, http};
 use serde_json::{Value, json};
 use wharf_cloudsim::{
     Delays, Devices, Fault, FaultRule, Policies, Quotas, RateLimits, Region, RegionOptions,
@@ -127,6 +127,9 @@ fn a_file_system_lives_its_life() {
                 assert_eq!(client.error(action, &[("FileSystemId", &id)]), gone, "{action}");
             }
             assert!(!files.exists(), "its files go with it");
+            let folder = files.parent().unwrap();
+            let is_empty = || folder.read_dir().unwrap().count() == 0;
+            eventually(|| is_empty().then_some(()), "nothing is left of them");
             assert!(region.file_systems().is_empty());
         },
     );

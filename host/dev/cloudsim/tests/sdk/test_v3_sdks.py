@@ -119,6 +119,23 @@ def a_change_of_kind_is_a_task():
     CLIENT.delete_disk(ecs.DeleteDiskRequest(disk_id=disk_id))
 
 
+def snapshots_are_taken_together_and_usable_at_once():
+    disks = [create(tag=[ecs.CreateDiskRequestTag(key="together", value="true")]) for _ in range(2)]
+    asked = ecs.CreateSnapshotGroupRequest(region_id=REGION_ID, name="together", disk_id=disks, client_token="sdk-group")
+    group = CLIENT.create_snapshot_group(asked).body.snapshot_group_id
+    describe = ecs.DescribeSnapshotGroupsRequest(region_id=REGION_ID, snapshot_group_id=[group])
+    told = lambda: CLIENT.describe_snapshot_groups(describe).body.snapshot_groups.snapshot_group[0]
+    assert sorted(one.source_disk_id for one in told().snapshots.snapshot) == sorted(disks)
+    assert all(one.available for one in told().snapshots.snapshot)
+    copy = create(size=None, snapshot_id=told().snapshots.snapshot[0].snapshot_id)
+    wait_for("the group is made", lambda: told().status == "accomplished")
+    tags = CLIENT.describe_tags(ecs.DescribeTagsRequest(region_id=REGION_ID, tag=[ecs.DescribeTagsRequestTag(key="together")])).body.tags.tag
+    assert [(tag.tag_value, tag.resource_type_count.disk) for tag in tags] == [("true", 2)]
+    CLIENT.delete_snapshot_group(ecs.DeleteSnapshotGroupRequest(region_id=REGION_ID, snapshot_group_id=group))
+    for disk_id in [*disks, copy]:
+        CLIENT.delete_disk(ecs.DeleteDiskRequest(disk_id=disk_id))
+
+
 def the_catalog_is_read():
     assert [region.region_id for region in CLIENT.describe_regions(ecs.DescribeRegionsRequest()).body.regions.region] == [REGION_ID]
     zones = CLIENT.describe_zones(ecs.DescribeZonesRequest(region_id=REGION_ID)).body.zones.zone
@@ -183,6 +200,7 @@ run(
     equal_client_tokens_make_one_disk,
     tags_are_set_listed_and_taken_away,
     a_change_of_kind_is_a_task,
+    snapshots_are_taken_together_and_usable_at_once,
     the_catalog_is_read,
     errors_carry_status_and_code,
     a_wrong_secret_is_refused,
