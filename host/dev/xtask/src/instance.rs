@@ -177,7 +177,7 @@ config = {{ region = {region}, cluster-id = "wharf" }}
             "\n[[backend.{BACKEND}.grant]]\nendpoint = {endpoint}\n{account}actions = {actions}\n"
         );
     }
-    let steps = list(&asks.node.steps);
+    let (steps, log) = (list(&asks.node.steps), path("log"));
     text + &format!(
         r#"
 [backend.{BACKEND}.node]
@@ -194,6 +194,7 @@ flexvolume = ["alicloud/disk"]
 # itself attaches.
 node-id-prefixes = ["i-"]
 node-name = "any"
+log = {log}
 legacy-state = {{ "alicloud/disk" = "/etc/kubernetes/volumes/disk" }}
 "#
     )
@@ -290,6 +291,8 @@ mod tests {
         assert_eq!(config["endpoint"]["nas"]["url"].as_str(), Some("http://127.0.0.1:6"));
         assert_eq!(config["endpoint"]["oss"]["url"].as_str(), Some("http://127.0.0.1:5"));
         assert_eq!(config["driver"][DRIVER]["backend"].as_str(), Some(BACKEND));
+        // A trial writes nothing into the machine's own folders.
+        assert_eq!(config["flexvolume"]["log"].as_str(), Some("/r/i-1/log"));
     }
 
     #[test]
