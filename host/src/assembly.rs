@@ -218,6 +218,7 @@ fn node_options(config: &Config) -> NodeOptions {
             .device_links
             .clone()
             .unwrap_or_else(|| usual.device_links.clone()),
+        devices: config.node.devices.clone(),
         sysfs: config.node.sysfs.clone().unwrap_or_else(|| usual.sysfs.clone()),
         supervisor: Some(Client::new(&config.run_directory(), start_of_supervisor(config))),
         ..usual

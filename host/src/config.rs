@@ -121,6 +121,10 @@ pub struct NodeSection {
     /// Where udev names devices by their serial; unset: `/dev/disk/by-id`.
     #[serde(default)]
     pub device_links: Option<PathBuf>,
+    /// Devices that may be volumes: paths under `/dev`, a trailing `*` for every rest; empty: all
+    /// but those that the node itself uses.
+    #[serde(default)]
+    pub devices: Vec<String>,
     /// Where the kernel's sysfs is mounted; unset: `/sys`.
     #[serde(default)]
     pub sysfs: Option<PathBuf>,

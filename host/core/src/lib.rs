@@ -10,6 +10,7 @@ pub mod error;
 pub mod helper_profile;
 mod inflight;
 pub mod manifest;
+pub mod mount_options;
 pub mod node;
 mod observer;
 mod pacing;

@@ -13,6 +13,7 @@ mod check;
 mod directory_path;
 mod find_device;
 mod format;
+mod goal;
 mod grow;
 mod make_directory;
 mod mount_device;
@@ -30,6 +31,7 @@ pub use check::Check;
 pub use directory_path::{DirectoryBase, DirectoryPath};
 pub use find_device::{DeviceMatch, FindDevice};
 pub use format::Format;
+pub use goal::{Goal, Thing};
 pub use grow::Grow;
 pub use make_directory::MakeDirectory;
 pub use mount_device::MountDevice;
@@ -54,6 +56,24 @@ pub struct Plan {
     pub summary: String,
 }
 
+impl Plan {
+    /// The plan where the call only reads, whatever the backend made of it: every mount is
+    /// read-only, and nothing is made, repaired or grown.
+    #[must_use]
+    pub fn for_reading(self, is_shared: bool) -> Self {
+        let steps = self.steps.into_iter().filter_map(|step| step.for_reading(is_shared));
+        Self { steps: steps.collect(), summary: self.summary }
+    }
+
+    /// What the plan looks for, if it does.
+    pub fn find_device(&self) -> Option<&FindDevice> {
+        self.steps.iter().find_map(|step| match step {
+            Step::FindDevice(find) => Some(find),
+            _ => None,
+        })
+    }
+}
+
 /// What every kind of step says of itself.
 pub trait PlanStep {
     /// The step's word in a manifest's and an operator's list of steps.
@@ -65,6 +85,25 @@ pub trait PlanStep {
     /// # Errors
     /// `PermissionDenied` naming the setting that would grant it.
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error>;
+
+    /// What the call or a step before it must have given.
+    fn needs(&self) -> Option<Thing> {
+        None
+    }
+
+    /// What it gives to the call and to the steps after it.
+    fn gives(&self) -> Option<Thing> {
+        None
+    }
+
+    /// The same where the call only reads; `None`: the step has no place there. `is_shared`: others
+    /// may use the volume at the same time, from other nodes.
+    fn for_reading(self, _is_shared: bool) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        Some(self)
+    }
 
     /// The step in a few words, for a log: no option, no argument, nothing that could be secret.
     fn describe(&self) -> String {
@@ -96,6 +135,26 @@ macro_rules! steps {
             pub fn describe(&self) -> String {
                 match self {
                     $(Self::$step(step) => step.describe(),)*
+                }
+            }
+
+            /// See [`PlanStep::needs`].
+            pub fn needs(&self) -> Option<Thing> {
+                match self {
+                    $(Self::$step(step) => step.needs(),)*
+                }
+            }
+
+            /// See [`PlanStep::gives`].
+            pub fn gives(&self) -> Option<Thing> {
+                match self {
+                    $(Self::$step(step) => step.gives(),)*
+                }
+            }
+
+            fn for_reading(self, is_shared: bool) -> Option<Self> {
+                match self {
+                    $(Self::$step(step) => step.for_reading(is_shared).map(Self::$step),)*
                 }
             }
 

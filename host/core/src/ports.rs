@@ -141,8 +141,8 @@ pub trait Backend: Send + Sync {
     fn translate(&self, call: &Call, request: &TranslateRequest) -> Result<Translated, Error>;
 }
 
-/// What is known of a volume on this node: one small file per volume, in [`Node`]'s state folder.
-/// The mount table is the truth wherever the two differ.
+/// What is known of a volume on this node: one small file per volume, in [`Node`]'s state
+/// directory. The mount table is the truth wherever the two differ.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StageRecord {
     /// The CSI driver name.
@@ -159,6 +159,13 @@ pub struct StageRecord {
     pub publish_context: crate::types::Parameters,
     /// The block device, where there is one (`/dev/…`, resolved).
     pub device: Option<PathBuf>,
+    /// The serial that it reports, if it does. No two volumes have the same.
+    #[serde(default)]
+    pub serial: Option<String>,
+    /// What staged it, so that it can be repeated. Absent in records of earlier versions, and where
+    /// nothing was staged.
+    #[serde(default)]
+    pub plan: Option<Plan>,
     /// Whether every step of the plan was done. False: killed on the way, the next call goes
     /// through the plan again.
     pub complete: bool,
@@ -175,6 +182,9 @@ pub struct PublishRecord {
     pub capability: crate::types::Capability,
     /// Read-only.
     pub read_only: bool,
+    /// What published it. Absent in records of earlier versions.
+    #[serde(default)]
+    pub plan: Option<Plan>,
 }
 
 /// A mount, as the kernel tells of it.
@@ -184,12 +194,40 @@ pub struct Mounted {
     pub is_read_only: bool,
     /// The block device under it was taken away; it answers nothing but errors.
     pub is_dead: bool,
-    /// The block device under it (`/dev/…`, resolved); absent where there is none, or none any
-    /// more.
+    /// The block device under it (`/dev/…`, resolved), or the raw device that it shows; absent
+    /// where there is none, or none any more.
     pub device: Option<PathBuf>,
+    /// The serial that this device reports, or the disk that it is a partition of.
+    pub serial: Option<String>,
     /// Where else, among the paths that this host answers for, the same file system of a block
     /// device is mounted.
     pub elsewhere: Vec<PathBuf>,
+}
+
+/// A plan to be run, and for what.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanRun<'a> {
+    /// What must be true.
+    pub plan: &'a Plan,
+    /// What the operator grants.
+    pub policy: &'a NodePolicy,
+    /// The CSI driver name.
+    pub driver: &'a str,
+    /// Whose volume's plan it is.
+    pub volume: &'a VolumeId,
+    /// Where its mount or its device lands; made when it is missing.
+    pub destination: &'a Path,
+    /// What [`crate::plan::MountStaged`] shows: the staging path, in a call that has another one.
+    pub staged: Option<&'a Path>,
+}
+
+/// A block device that a plan found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundDevice {
+    /// Its node (`/dev/…`, resolved).
+    pub path: PathBuf,
+    /// The serial that it reports, if it does.
+    pub serial: Option<String>,
 }
 
 /// Bytes and inodes of a mounted volume.
@@ -231,22 +269,18 @@ pub trait Node: Send + Sync {
     fn is_mounted(&self, path: &Path) -> Result<bool, Error> {
         Ok(self.mounted(path)?.is_some())
     }
-    /// Runs a plan whose mount or device lands on `destination`, creating that path when it is
-    /// missing. Each step is checked against `policy` before the first one runs. `staged` is
-    /// what [`crate::plan::MountSource::Staged`] means: the staging path. Returns the block
-    /// device that the plan found, if it looked for one.
-    fn run(
-        &self,
-        call: &Call,
-        plan: &Plan,
-        policy: &NodePolicy,
-        destination: &Path,
-        staged: Option<&Path>,
-    ) -> Result<Option<PathBuf>, Error>;
+    /// Whether two paths are spellings of one.
+    fn is_same_path(&self, one: &Path, other: &Path) -> bool {
+        one == other
+    }
+    /// Runs a plan. Each step is checked against the policy before the first one runs, and the
+    /// device that it finds is refused when it is not free to be this volume. Returns that device,
+    /// if the plan looked for one.
+    fn run(&self, call: &Call, run: &PlanRun<'_>) -> Result<Option<FoundDevice>, Error>;
     /// Runs only the `find-device` steps of a plan.
     fn find_device(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<PathBuf, Error>;
     /// Unmounts everything that is mounted on this path, then removes the path itself when `remove`
-    /// says so (an empty folder, or the file that held a device). Nothing else is ever deleted.
+    /// says so (an empty directory, or the file that held a device). Nothing else is ever deleted.
     /// Missing is fine.
     fn unmount(&self, call: &Call, path: &Path, remove: RemovePath) -> Result<(), Error>;
     /// Space of the mounted volume, or the size of the device at this path.

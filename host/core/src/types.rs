@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::mount_options;
+
 /// String pairs in the order given; a key appears at most once.
 pub type Parameters = Vec<(String, String)>;
 
@@ -103,6 +105,17 @@ pub struct Capability {
     pub access: AccessType,
     /// Who else may use it.
     pub mode: AccessMode,
+}
+
+impl Capability {
+    /// Whether only reading is asked for, by the mode or by a mount option.
+    pub fn is_read_only(&self) -> bool {
+        let by_option = match &self.access {
+            AccessType::Mount { flags, .. } => mount_options::ask_for_reading(flags),
+            AccessType::Block => false,
+        };
+        self.mode.is_read_only() || by_option
+    }
 }
 
 /// Bytes; absent means unbounded.

@@ -121,6 +121,18 @@ impl<'a> CallOuts<'a> {
             mode,
         }
     }
+
+    /// How the one mount of a device is made that serves every pod of the node, whichever comes
+    /// first: for writing. A pod that only reads gets a read-only bind of it.
+    fn staging_capability(&self, options: &Options) -> Capability {
+        let capability = self.capability(options);
+        match capability.mode {
+            AccessMode::SingleNodeReaderOnly => {
+                Capability { mode: AccessMode::SingleNodeWriter, ..capability }
+            }
+            _ => capability,
+        }
+    }
 }
 
 /// For what is right to do and wrong to fail for.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wharf_core::Error;
-use wharf_core::ports::Clock;
+use wharf_core::ports::{Call, Clock};
 
 use crate::disk::device::{Device, kernel_name};
 use crate::disk::find::Finder;
@@ -14,6 +14,7 @@ use crate::mounts::paths::Roots;
 use crate::mounts::table::{Entry, MountTable};
 use crate::options::NodeOptions;
 use crate::program::Programs;
+use crate::state::lock::{self, VolumeGuard};
 
 /// Where things are on this node, and how programs are started.
 pub(crate) struct NodeContext {
@@ -39,6 +40,11 @@ impl NodeContext {
         })
     }
 
+    /// Takes the lock of this name, waiting for its holder as long as the call may.
+    pub fn acquire(&self, call: &Call, name: &str) -> Result<VolumeGuard, Error> {
+        lock::acquire(&self.options.state_directory, name, self.clock.as_ref(), call)
+    }
+
     /// Looks for devices.
     pub fn finder(&self) -> Finder<'_> {
         Finder {
@@ -54,12 +60,25 @@ impl NodeContext {
     /// volume).
     pub fn device_of_mount(&self, path: &Path) -> Result<Option<Device>, Error> {
         let table = MountTable::read()?;
-        let Some(entry) = table.top(path) else { return Ok(None) };
+        table.top(path).map_or(Ok(None), |entry| self.device_of_entry(path, entry))
+    }
+
+    /// The same of a mount that is at hand.
+    pub fn device_of_entry(&self, path: &Path, entry: &Entry) -> Result<Option<Device>, Error> {
         let number = match self.roots.locate(path)? {
             Some(target) => mounting::block_number(&target, entry)?.unwrap_or(entry.device),
             None => entry.device,
         };
         self.device_by_number(number, entry)
+    }
+
+    /// Whether a block device was taken away. Where the kernel's list of devices cannot be seen,
+    /// nothing is known to be gone.
+    pub fn is_gone(&self, number: (u32, u32)) -> bool {
+        let sysfs = &self.options.sysfs;
+        let is_listed = std::fs::read_dir(sysfs.join("dev/block"))
+            .is_ok_and(|mut devices| devices.next().is_some());
+        is_listed && kernel_name(sysfs, number).is_none()
     }
 
     /// The block device with this number; `None` for the number of none.

@@ -6,20 +6,23 @@ use std::time::Duration;
 
 use wharf_core::plan::{Plan, Step};
 use wharf_core::policy::NodePolicy;
-use wharf_core::ports::{Call, Clock, Mounted, Node, NodeGuard, RemovePath, StageRecord, Usage};
+use wharf_core::ports::{
+    Call, Clock, FoundDevice, Mounted, Node, NodeGuard, PlanRun, RemovePath, StageRecord, Usage,
+};
 use wharf_core::types::VolumeId;
 use wharf_core::{Error, ErrorKind};
 
 use crate::clock::SystemClock;
 use crate::context::NodeContext;
-use crate::disk::device::{Device, kernel_name};
+use crate::disk::device::Device;
+use crate::disk::ownership::Claim;
 use crate::helper_keys::HelperKeys;
 use crate::mounts::table::{Entry, MountTable};
 use crate::mounts::usage::{self, Askers};
 use crate::mounts::{mounting, unmount};
 use crate::options::NodeOptions;
 use crate::run::Run;
-use crate::state::lock::{self, VolumeGuard};
+use crate::state::lock::VolumeGuard;
 use crate::state::records::Records;
 
 /// Writing a record takes milliseconds; whoever still holds its lock after this hangs.
@@ -52,16 +55,34 @@ impl LinuxNode {
         self
     }
 
-    fn acquire(&self, call: &Call, name: &str) -> Result<VolumeGuard, Error> {
-        let NodeContext { options, clock, .. } = &self.context;
-        lock::acquire(&options.state_directory, name, clock.as_ref(), call)
-    }
-
     fn acquire_record(&self, driver: &str, volume: &VolumeId) -> Result<VolumeGuard, Error> {
-        self.acquire(
+        self.context.acquire(
             &Call::until(self.context.clock.now() + RECORD_LOCK_WAIT),
             &format!("record of {driver}/{volume}"),
         )
+    }
+
+    /// What a disk is held against: the volume's own paths, and what the others are.
+    fn claim(&self, run: &PlanRun<'_>) -> Result<Claim, Error> {
+        let mut paths: Vec<&Path> = run.staged.into_iter().chain([run.destination]).collect();
+        let (own, others): (Vec<_>, Vec<_>) = self
+            .records
+            .readable()?
+            .into_iter()
+            .partition(|record| record.driver == run.driver && record.volume == *run.volume);
+        for record in &own {
+            paths.push(&record.staging_path);
+            paths.extend(record.targets.iter().map(|target| target.target_path.as_path()));
+        }
+        let spelled = paths.into_iter().filter_map(|path| self.context.roots.spell(path).ok());
+        let serial_of = |record: StageRecord| {
+            let volume = format!("{} of {}", record.volume, record.driver);
+            Some((record.serial?, volume))
+        };
+        Ok(Claim {
+            paths: spelled.collect(),
+            others: others.into_iter().filter_map(serial_of).collect(),
+        })
     }
 
     /// Other mounts of the same file system, as far as they are under the roots. Network mounts
@@ -81,7 +102,7 @@ impl LinuxNode {
 
 impl Node for LinuxNode {
     fn lock(&self, call: &Call, driver: &str, volume: &VolumeId) -> Result<NodeGuard, Error> {
-        Ok(Box::new(self.acquire(call, &format!("volume {driver}/{volume}"))?))
+        Ok(Box::new(self.context.acquire(call, &format!("volume {driver}/{volume}"))?))
     }
 
     fn record(&self, driver: &str, volume: &VolumeId) -> Result<Option<StageRecord>, Error> {
@@ -115,17 +136,14 @@ impl Node for LinuxNode {
     fn mounted(&self, path: &Path) -> Result<Option<Mounted>, Error> {
         let path = self.context.roots.spell(path)?;
         let table = MountTable::read()?;
-        Ok(table.top(&path).map(|entry| Mounted {
+        let Some(entry) = table.top(&path) else { return Ok(None) };
+        // One that is gone, or that has no node here, is none that anybody could use.
+        let device = self.context.device_of_entry(&path, entry).ok().flatten();
+        Ok(Some(Mounted {
             is_read_only: entry.is_read_only(),
-            is_dead: entry.is_of_block_device()
-                && kernel_name(&self.context.options.sysfs, entry.device).is_none(),
-            // One that is gone, or that has no node here, is none that anybody could use.
-            device: self
-                .context
-                .device_by_number(entry.device, entry)
-                .ok()
-                .flatten()
-                .map(|device| device.path),
+            is_dead: entry.is_of_block_device() && self.context.is_gone(entry.device),
+            serial: device.as_ref().and_then(|device| self.context.finder().serial_of(device)),
+            device: device.map(|device| device.path),
             elsewhere: self.elsewhere(&table, entry),
         }))
     }
@@ -135,18 +153,22 @@ impl Node for LinuxNode {
         Ok(MountTable::read()?.top(&self.context.roots.spell(path)?).is_some())
     }
 
-    fn run(
-        &self,
-        call: &Call,
-        plan: &Plan,
-        policy: &NodePolicy,
-        destination: &Path,
-        staged: Option<&Path>,
-    ) -> Result<Option<PathBuf>, Error> {
-        let _guard = self
-            .acquire(call, &format!("path {}", self.context.roots.spell(destination)?.display()))?;
-        let device = Run::new(&self.context, call, policy, destination, staged).finish(plan)?;
-        Ok(device.map(|device| device.path))
+    fn is_same_path(&self, one: &Path, other: &Path) -> bool {
+        match (self.context.roots.spell(one), self.context.roots.spell(other)) {
+            (Ok(one), Ok(other)) => one == other,
+            (_, _) => one == other,
+        }
+    }
+
+    fn run(&self, call: &Call, run: &PlanRun<'_>) -> Result<Option<FoundDevice>, Error> {
+        let destination = self.context.roots.spell(run.destination)?;
+        let _guard = self.context.acquire(call, &format!("path {}", destination.display()))?;
+        let claim = match run.plan.find_device() {
+            Some(_) => self.claim(run)?,
+            None => Claim::default(),
+        };
+        let device = Run::new(&self.context, call, run, claim).finish(run.plan)?;
+        Ok(device.map(|device| FoundDevice { path: device.path, serial: device.serial }))
     }
 
     fn find_device(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<PathBuf, Error> {
@@ -164,7 +186,7 @@ impl Node for LinuxNode {
 
     fn unmount(&self, call: &Call, path: &Path, remove: RemovePath) -> Result<(), Error> {
         let Some(place) = self.context.roots.locate(path)? else { return Ok(()) };
-        let _guard = match self.acquire(call, &format!("path {}", place.path().display())) {
+        let _guard = match self.context.acquire(call, &format!("path {}", place.path().display())) {
             Ok(guard) => Some(guard),
             Err(error) if error.kind == ErrorKind::Aborted => return Err(error),
             // A state directory that cannot be written must not keep a mount.

@@ -19,6 +19,9 @@ pub struct NodeOptions {
     /// root itself may be reached through links: that is the operator's choice. Below it no
     /// link is followed.
     pub roots: Vec<PathBuf>,
+    /// Devices that may be volumes: paths under `/dev`, a trailing `*` for every rest. Empty: all,
+    /// but for those that the node itself uses.
+    pub devices: Vec<String>,
     /// The sysfs mount.
     pub sysfs: PathBuf,
     /// How long a device, or its new size, is waited for, when the call leaves that much time.
@@ -38,6 +41,7 @@ impl Default for NodeOptions {
             device_links: "/dev/disk/by-id".into(),
             device_paths: "/dev/disk/by-path".into(),
             roots: vec!["/var/lib/kubelet".into()],
+            devices: Vec::new(),
             sysfs: "/sys".into(),
             // udev needs well under a second; a hot-plugged disk shows up within ten on a busy
             // node.

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use wharf_core::Error;
 use wharf_core::plan::{Plan, Step};
 use wharf_core::policy::NodePolicy;
-use wharf_core::ports::Call;
+use wharf_core::ports::{Call, PlanRun};
 
 use crate::context::NodeContext;
 use crate::disk::device::Device;
+use crate::disk::ownership::Claim;
 use crate::mounts::paths::MountTarget;
 use crate::mounts::table::MountTable;
+use crate::state::lock::VolumeGuard;
 use crate::steps::performer;
 use crate::undo::UndoLog;
 
@@ -20,6 +22,10 @@ pub(crate) struct Run<'a> {
     pub context: &'a NodeContext,
     pub call: &'a Call,
     pub policy: &'a NodePolicy,
+    /// Whose disk the found one has to be.
+    pub claim: Claim,
+    /// Nobody else decides about the found device meanwhile.
+    pub device_guard: Option<VolumeGuard>,
     /// The path of the call.
     pub destination: &'a Path,
     /// The staging path, in a call that has one besides its own path.
@@ -33,19 +39,15 @@ pub(crate) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Nothing has happened yet.
-    pub fn new(
-        context: &'a NodeContext,
-        call: &'a Call,
-        policy: &'a NodePolicy,
-        destination: &'a Path,
-        staged: Option<&'a Path>,
-    ) -> Self {
+    pub fn new(context: &'a NodeContext, call: &'a Call, run: &PlanRun<'a>, claim: Claim) -> Self {
         Self {
             context,
             call,
-            policy,
-            destination,
-            staged,
+            policy: run.policy,
+            claim,
+            device_guard: None,
+            destination: run.destination,
+            staged: run.staged,
             device: None,
             grows: false,
             undo: UndoLog::default(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PlanStep;
+use super::{PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -18,5 +18,17 @@ impl PlanStep for BlockDevice {
 
     fn check_grant(&self, _policy: &NodePolicy) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn needs(&self) -> Option<Thing> {
+        Some(Thing::Device)
+    }
+
+    fn gives(&self) -> Option<Thing> {
+        Some(Thing::RawDevice)
+    }
+
+    fn for_reading(self, _is_shared: bool) -> Option<Self> {
+        Some(Self { read_only: true, ..self })
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Thing;
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -32,6 +33,14 @@ impl DirectoryPath {
         match &self.base {
             DirectoryBase::Granted(name) => policy.check_directory(name),
             DirectoryBase::Target | DirectoryBase::Scratch => Ok(()),
+        }
+    }
+
+    pub(super) fn needs(&self) -> Option<Thing> {
+        match self.base {
+            DirectoryBase::Granted(_) => None,
+            DirectoryBase::Target => Some(Thing::FileSystem),
+            DirectoryBase::Scratch => Some(Thing::Scratch),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PlanStep;
+use super::{PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -51,6 +51,10 @@ impl PlanStep for FindDevice {
 
     fn check_grant(&self, _policy: &NodePolicy) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn gives(&self) -> Option<Thing> {
+        Some(Thing::Device)
     }
 
     fn describe(&self) -> String {

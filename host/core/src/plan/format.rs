@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PlanStep;
+use super::{PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -20,6 +20,14 @@ impl PlanStep for Format {
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         policy.check_filesystem(&self.fs_type)
+    }
+
+    fn needs(&self) -> Option<Thing> {
+        Some(Thing::Device)
+    }
+
+    fn for_reading(self, _is_shared: bool) -> Option<Self> {
+        None
     }
 
     fn describe(&self) -> String {

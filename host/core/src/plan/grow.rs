@@ -20,6 +20,11 @@ impl PlanStep for Grow {
         policy.check_filesystem_if_named(&self.fs_type)
     }
 
+    /// It may grow what is mounted on the call's path, so it needs no device.
+    fn for_reading(self, _is_shared: bool) -> Option<Self> {
+        None
+    }
+
     fn describe(&self) -> String {
         format!("{} {}", Self::WORD, self.fs_type).trim_end().to_owned()
     }

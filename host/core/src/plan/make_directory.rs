@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirectoryPath, PlanStep};
+use super::{DirectoryPath, PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -24,6 +24,10 @@ impl PlanStep for MakeDirectory {
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         self.at.check_grant(policy)
+    }
+
+    fn needs(&self) -> Option<Thing> {
+        self.at.needs()
     }
 
     fn describe(&self) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PlanStep;
+use super::{PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -22,6 +22,24 @@ impl PlanStep for MountDevice {
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         policy.check_filesystem(&self.fs_type)
+    }
+
+    fn needs(&self) -> Option<Thing> {
+        Some(Thing::Device)
+    }
+
+    fn gives(&self) -> Option<Thing> {
+        Some(Thing::FileSystem)
+    }
+
+    /// Reading alone may still replay the journal, which writes. Where others may read the disk at
+    /// the same time, nobody may: `norecovery` is understood by ext4's driver (`noload`) and XFS.
+    fn for_reading(mut self, is_shared: bool) -> Option<Self> {
+        self.read_only = true;
+        if is_shared {
+            self.flags.push("norecovery".to_owned());
+        }
+        Some(self)
     }
 
     fn describe(&self) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PlanStep;
+use super::{PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -31,6 +31,14 @@ impl PlanStep for MountDirectory {
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         policy.check_directory(&self.at.root)
+    }
+
+    fn gives(&self) -> Option<Thing> {
+        Some(Thing::FileSystem)
+    }
+
+    fn for_reading(self, _is_shared: bool) -> Option<Self> {
+        Some(Self { read_only: true, ..self })
     }
 
     fn describe(&self) -> String {

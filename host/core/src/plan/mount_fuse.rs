@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PlanStep;
+use super::{PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 use crate::types::Parameters;
@@ -51,6 +51,14 @@ impl PlanStep for MountFuse {
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         let account = self.credential.as_ref().map(|credential| credential.account.as_str());
         policy.check_helper(&self.helper, account)
+    }
+
+    fn gives(&self) -> Option<Thing> {
+        Some(Thing::FileSystem)
+    }
+
+    fn for_reading(self, _is_shared: bool) -> Option<Self> {
+        Some(Self { read_only: true, ..self })
     }
 
     fn describe(&self) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PlanStep;
+use super::{PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -62,6 +62,18 @@ impl PlanStep for MountNfs {
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         policy.nfs.check(self)
+    }
+
+    fn gives(&self) -> Option<Thing> {
+        Some(match self.place {
+            MountPlace::Target => Thing::FileSystem,
+            MountPlace::Scratch => Thing::Scratch,
+        })
+    }
+
+    fn for_reading(self, _is_shared: bool) -> Option<Self> {
+        let read_only = self.read_only || self.place == MountPlace::Target;
+        Some(Self { read_only, ..self })
     }
 
     fn describe(&self) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PlanStep;
+use super::{PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -20,5 +20,17 @@ impl PlanStep for MountStaged {
 
     fn check_grant(&self, _policy: &NodePolicy) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn needs(&self) -> Option<Thing> {
+        Some(Thing::Staged)
+    }
+
+    fn gives(&self) -> Option<Thing> {
+        Some(Thing::FileSystem)
+    }
+
+    fn for_reading(self, _is_shared: bool) -> Option<Self> {
+        Some(Self { read_only: true, ..self })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirectoryPath, PlanStep};
+use super::{DirectoryPath, PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -21,6 +21,10 @@ impl PlanStep for MoveAside {
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         self.from.check_grant(policy)
+    }
+
+    fn needs(&self) -> Option<Thing> {
+        self.from.needs()
     }
 
     fn describe(&self) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PlanStep;
+use super::{PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -20,6 +20,10 @@ impl PlanStep for SetBlockQueue {
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         policy.check_block_queue(&self.key)
+    }
+
+    fn needs(&self) -> Option<Thing> {
+        Some(Thing::Device)
     }
 
     fn describe(&self) -> String {

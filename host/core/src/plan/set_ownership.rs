@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirectoryPath, PlanStep};
+use super::{DirectoryPath, PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -26,6 +26,10 @@ impl PlanStep for SetOwnership {
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         self.at.check_grant(policy)
+    }
+
+    fn needs(&self) -> Option<Thing> {
+        self.at.needs()
     }
 
     fn describe(&self) -> String {

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wharf_core::node::NodeService;
+use wharf_core::plan::{BlockDevice, DeviceMatch, FindDevice, MountDevice, MountStaged, Step};
 use wharf_core::ports::{Call, Node};
 use wharf_core::types::{
-    AccessMode, AccessType, Capability, PublishRequest, StageRequest, VolumeId,
+    AccessMode, AccessType, Capability, NodeExpandRequest, PublishRequest, StageRequest, VolumeId,
 };
 use wharf_core::{Error, ErrorKind};
 use wharf_testing::fakes::{FakeBackend, FakeClock, FakeNode, generous_policy};
@@ -25,20 +26,22 @@ const TARGET: &str = "/kubelet/pod-1";
 
 struct Rig {
     node: Arc<FakeNode>,
+    backend: Arc<FakeBackend>,
     service: NodeService,
 }
 
 impl Rig {
     fn new() -> Self {
         let node = Arc::new(FakeNode::default());
+        let backend = Arc::new(FakeBackend::new(DRIVER));
         let service = NodeService::new(
             DRIVER,
-            Arc::new(FakeBackend::new(DRIVER)),
+            backend.clone(),
             node.clone(),
             Arc::new(FakeClock::default()),
             generous_policy(),
         );
-        Self { node, service }
+        Self { node, backend, service }
     }
 
     fn stage(&self, volume: &str, capability: Capability, at: &str) -> Result<(), Error> {
@@ -74,6 +77,16 @@ impl Rig {
 
     fn unstage(&self, volume: &str, at: &str) -> Result<(), Error> {
         self.service.unstage(&call(), &VolumeId::new(volume), Path::new(at))
+    }
+
+    fn expand(&self, volume: &str, at: &str) -> Result<u64, Error> {
+        let request = NodeExpandRequest {
+            volume: VolumeId::new(volume),
+            capability: None,
+            required_bytes: 1 << 31,
+            context: vec![],
+        };
+        self.service.expand(&call(), &request, Path::new(at))
     }
 
     fn runs(&self) -> usize {
@@ -197,4 +210,182 @@ fn staging_to_write_what_is_staged_to_read_is_another_use() {
     rig.stage("v", Capability { mode: AccessMode::SingleNodeReaderOnly, ..mount() }, STAGING)
         .unwrap();
     refused(rig.stage("v", mount(), STAGING), ErrorKind::AlreadyExists, "incompatible");
+}
+
+fn find(serial: &str) -> Step {
+    FindDevice { matches: vec![DeviceMatch::Serial(serial.into())], minimum_bytes: 0 }.into()
+}
+
+fn mount_device() -> Step {
+    MountDevice { fs_type: "ext4".into(), flags: vec![], read_only: false }.into()
+}
+
+fn raw() -> Capability {
+    Capability { access: AccessType::Block, ..mount() }
+}
+
+#[test]
+fn a_plan_that_cannot_do_what_was_asked_is_refused_before_its_first_step() {
+    let block = || Step::from(BlockDevice { read_only: false });
+    for (capability, steps) in [
+        (mount(), vec![]),
+        (mount(), vec![find("v")]),
+        (mount(), vec![find("v"), block()]),
+        (mount(), vec![mount_device()]),
+        (mount(), vec![find("v"), mount_device(), mount_device()]),
+        (raw(), vec![]),
+        (raw(), vec![find("v"), mount_device()]),
+    ] {
+        let rig = Rig::new();
+        rig.backend.plan_instead("plan-stage", steps.clone());
+        refused(rig.stage("v", capability, STAGING), ErrorKind::Internal, "does not do");
+        assert_eq!((rig.runs(), rig.node.all_records()), (0, vec![]), "{steps:?}");
+    }
+    for (capability, steps) in [
+        (mount(), vec![]),
+        (mount(), vec![find("v"), block()]),
+        (raw(), vec![]),
+        (raw(), vec![MountStaged { flags: vec![], read_only: false }.into()]),
+    ] {
+        let rig = Rig::new();
+        rig.stage("v", capability.clone(), STAGING).unwrap();
+        rig.backend.plan_instead("plan-publish", steps.clone());
+        let published = rig.publish("v", capability, false, TARGET);
+        refused(published, ErrorKind::Internal, "does not do");
+        assert_eq!(rig.runs(), 1, "{steps:?}");
+    }
+    let rig = Rig::in_use();
+    rig.backend.plan_instead("plan-expand", vec![find("v"), mount_device()]);
+    refused(rig.expand("v", STAGING).map(drop), ErrorKind::Internal, "does not ask for");
+}
+
+#[test]
+fn only_reading_is_what_the_host_makes_of_it_whatever_the_backend_plans() {
+    for capability in [
+        Capability { mode: AccessMode::MultiNodeReaderOnly, ..mount() },
+        Capability { mode: AccessMode::SingleNodeReaderOnly, ..mount() },
+        with_flags(&["ro"]),
+        with_flags(&["ro,noatime"]),
+        with_flags(&[" ro"]),
+    ] {
+        let rig = Rig::new();
+        rig.stage("v", capability.clone(), STAGING).unwrap();
+        assert_eq!(rig.node.is_read_only(Path::new(STAGING)), Some(true), "{capability:?}");
+        assert!(!rig.node.calls().contains(&"format"), "{capability:?}");
+        rig.publish("v", capability, false, TARGET).unwrap();
+        assert_eq!(rig.node.is_read_only(Path::new(TARGET)), Some(true));
+    }
+    let rig = Rig::new();
+    rig.stage("v", mount(), STAGING).unwrap();
+    rig.backend
+        .plan_instead("plan-publish", vec![MountStaged { flags: vec![], read_only: false }.into()]);
+    rig.publish("v", mount(), true, TARGET).unwrap();
+    assert_eq!(rig.node.is_read_only(Path::new(TARGET)), Some(true));
+}
+
+fn with_flags(flags: &[&str]) -> Capability {
+    let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    Capability { access: AccessType::Mount { fs_type: "ext4".into(), flags }, ..mount() }
+}
+
+#[test]
+fn what_a_plan_did_is_held_against_what_was_asked() {
+    let rig = Rig::new();
+    rig.node.make_idle("mount-device");
+    refused(rig.stage("v", mount(), STAGING), ErrorKind::Internal, "nothing is mounted");
+    assert_eq!(rig.node.all_records(), []);
+    let rig = Rig::new();
+    rig.stage("v", mount(), STAGING).unwrap();
+    rig.node.make_idle("mount-staged");
+    refused(rig.publish("v", mount(), false, TARGET), ErrorKind::Internal, "nothing is mounted");
+    assert!(rig.node.all_records()[0].targets.is_empty());
+    let rig = Rig::new();
+    rig.node.make_idle("find-device");
+    assert!(rig.stage("v", raw(), STAGING).is_err());
+}
+
+#[test]
+fn the_mount_table_says_which_disk_is_mounted() {
+    for other in [Some("w"), None] {
+        let rig = Rig::in_use();
+        rig.node.mount_over(Path::new(STAGING), other);
+        let kind = ErrorKind::FailedPrecondition;
+        refused(rig.stage("v", mount(), STAGING), kind, "shows");
+        refused(rig.publish("v", mount(), false, "/kubelet/pod-2"), kind, "shows");
+        refused(rig.expand("v", STAGING).map(drop), kind, "shows");
+        rig.node.mount_over(Path::new(TARGET), other);
+        refused(rig.publish("v", mount(), false, TARGET), kind, "shows");
+    }
+    // Staged by an earlier driver, and so without a record.
+    let rig = Rig::new();
+    rig.node.mount_over(Path::new(STAGING), Some("w"));
+    let published = rig.publish("v", mount(), false, TARGET);
+    refused(published, ErrorKind::FailedPrecondition, "serial w");
+    rig.publish("w", mount(), false, TARGET).unwrap();
+}
+
+#[test]
+fn a_plan_that_looks_for_another_disk_than_the_staged_one_is_refused() {
+    let rig = Rig::new();
+    rig.stage("v", raw(), STAGING).unwrap();
+    rig.backend
+        .plan_instead("plan-publish", vec![find("w"), BlockDevice { read_only: false }.into()]);
+    let published = rig.publish("v", raw(), false, TARGET);
+    refused(published, ErrorKind::FailedPrecondition, "another disk");
+    assert_eq!(rig.runs(), 1);
+}
+
+#[test]
+fn what_was_staged_is_what_grows_whatever_serial_the_backend_would_look_for() {
+    let rig = Rig::new();
+    rig.backend.plan_instead("plan-stage", vec![find("not-the-id"), mount_device()]);
+    rig.stage("v", mount(), STAGING).unwrap();
+    rig.expand("v", STAGING).unwrap();
+    assert_eq!(rig.node.all_records()[0].serial.as_deref(), Some("not-the-id"));
+}
+
+#[test]
+fn nothing_grows_where_nothing_is_mounted() {
+    let rig = Rig::new();
+    rig.stage("v", mount(), STAGING).unwrap();
+    rig.node.lose_mount(Path::new(STAGING));
+    let grown = rig.expand("v", STAGING).map(drop);
+    refused(grown, ErrorKind::FailedPrecondition, "nothing is mounted");
+}
+
+#[test]
+fn a_target_is_never_where_the_volume_is_staged() {
+    let rig = Rig::new();
+    rig.stage("v", mount(), STAGING).unwrap();
+    for at in [STAGING, "/kubelet//staging/"] {
+        assert!(rig.publish("v", mount(), false, at).is_err(), "{at}");
+        refused(rig.unpublish("v", at), ErrorKind::FailedPrecondition, "staged");
+    }
+    let path = rig.service.unpublish_path(&call(), Path::new(STAGING));
+    refused(path, ErrorKind::FailedPrecondition, "staged");
+    assert_eq!(rig.node.mounts(), [Path::new(STAGING)]);
+    assert!(rig.publish("w", mount(), false, STAGING).is_err());
+}
+
+#[test]
+fn a_path_that_is_none_never_reaches_a_record_and_one_that_did_keeps_no_volume() {
+    let rig = Rig::new();
+    for path in ["relative/path", "", "/kubelet/../etc"] {
+        refused(rig.stage("v", mount(), path), ErrorKind::InvalidArgument, "absolute");
+        refused(rig.publish("v", mount(), false, path), ErrorKind::InvalidArgument, "absolute");
+    }
+    assert_eq!(rig.node.all_records(), []);
+}
+
+#[test]
+fn the_cause_of_a_failure_is_told_although_the_record_cannot_be_written() {
+    let rig = Rig::new();
+    rig.node.fail("run", Error::unavailable("the real cause"));
+    rig.node.fail("forget", Error::internal("the disk is full"));
+    refused(rig.stage("v", mount(), STAGING), ErrorKind::Unavailable, "the real cause");
+    let rig = Rig::new();
+    rig.stage("v", mount(), STAGING).unwrap();
+    rig.node.fail("unmount", Error::unavailable("the real cause"));
+    rig.node.fail("save", Error::internal("the disk is full"));
+    refused(rig.unstage("v", STAGING), ErrorKind::Unavailable, "the real cause");
 }

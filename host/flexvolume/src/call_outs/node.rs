@@ -49,7 +49,7 @@ impl CallOuts<'_> {
         };
         let request = StageRequest {
             volume: volume.volume.clone(),
-            capability: self.capability(options),
+            capability: self.staging_capability(options),
             context: volume.context.clone(),
             publish_context: publish_context.clone(),
         };
@@ -156,7 +156,7 @@ impl CallOuts<'_> {
         let publish_context = context_of(found, &volume);
         let request = StageRequest {
             volume: volume.volume,
-            capability: self.capability(options),
+            capability: self.staging_capability(options),
             context: volume.context,
             publish_context,
         };

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use wharf_core::plan::{FindDevice, Plan, Step};
 use wharf_core::policy::NodePolicy;
-use wharf_core::ports::{self, Call, Node, NodeGuard, RemovePath, StageRecord, Usage};
+use wharf_core::ports::{
+    self, Call, FoundDevice, Node, NodeGuard, PlanRun, RemovePath, StageRecord, Usage,
+};
 use wharf_core::types::VolumeId;
 use wharf_core::{Blame, Error, ErrorKind};
 
@@ -111,18 +113,13 @@ impl Node for Machine {
             is_read_only: mounted.read_only,
             is_dead: false,
             device,
+            serial: Some(mounted.what.clone()),
             elsewhere,
         }))
     }
 
-    fn run(
-        &self,
-        _: &Call,
-        plan: &Plan,
-        _: &NodePolicy,
-        destination: &Path,
-        staged: Option<&Path>,
-    ) -> Result<Option<PathBuf>, Error> {
+    fn run(&self, _: &Call, run: &PlanRun<'_>) -> Result<Option<FoundDevice>, Error> {
+        let PlanRun { plan, destination, staged, .. } = *run;
         let mut mounts = self.state().mounts.clone();
         let mut disk = None;
         for step in &plan.steps {
@@ -156,7 +153,10 @@ impl Node for Machine {
             }
         }
         self.state().mounts = mounts;
-        Ok(disk.map(|disk| PathBuf::from(format!("/dev/{disk}"))))
+        Ok(disk.map(|disk| FoundDevice {
+            path: PathBuf::from(format!("/dev/{disk}")),
+            serial: Some(disk),
+        }))
     }
 
     fn find_device(&self, _: &Call, plan: &Plan, _: &NodePolicy) -> Result<PathBuf, Error> {

@@ -19,6 +19,8 @@ pub(crate) struct Device {
     pub number: (u32, u32),
     /// What it was looked for by: the serial, or a link's name where there is no serial.
     pub identity: String,
+    /// The serial that it reports, where that was looked at.
+    pub serial: Option<String>,
     /// Open since it was recognised. As long as it is, the kernel gives the device's name and
     /// number to no other disk, so what is done to the path is done to this one, however long
     /// this process was stopped in between.
@@ -61,7 +63,14 @@ impl Device {
         let name = kernel_name(sysfs, number).unwrap_or_else(|| {
             resolved.file_name().unwrap_or_default().to_string_lossy().into_owned()
         });
-        Ok(Some(Self { path: resolved, name, number, identity: identity.to_owned(), held: None }))
+        Ok(Some(Self {
+            path: resolved,
+            name,
+            number,
+            identity: identity.to_owned(),
+            serial: None,
+            held: None,
+        }))
     }
 
     /// The same device, held from now on. What it was recognised by has to be looked at again
@@ -95,6 +104,7 @@ impl Device {
             name: name.to_owned(),
             number,
             identity: identity.to_owned(),
+            serial: None,
             held: None,
         }
     }
@@ -168,7 +178,11 @@ impl Device {
         match self.partitions(sysfs).as_slice() {
             [] => Ok(self.clone()),
             [only] => Self::at(&Path::new("/dev").join(only), &self.identity, sysfs)?
-                .map(|partition| Self { held: self.held.clone(), ..partition })
+                .map(|partition| Self {
+                    held: self.held.clone(),
+                    serial: self.serial.clone(),
+                    ..partition
+                })
                 .ok_or_else(|| {
                     Error::unavailable(format!(
                         "the partition {only} of {} has no device node yet",

@@ -130,10 +130,11 @@ impl Finder<'_> {
     /// What was recognised by its name may have made room for another disk since; what is held
     /// cannot.
     fn hold(&self, device: Device, wanted: &FindDevice) -> Result<Look, Error> {
-        let device = match device.hold() {
+        let mut device = match device.hold() {
             Ok(device) => device,
             Err(reason) => return Ok(Look::NotYet(reason)),
         };
+        device.serial = self.serial(&device.name);
         let is_same = self.matching(wanted)?.iter().any(|again| again.number == device.number);
         Ok(if is_same { Look::Found(device) } else { Look::NotYet(self.missing(wanted)?) })
     }
@@ -165,6 +166,15 @@ impl Finder<'_> {
             devices.extend(Device::at(&node, identity, self.sysfs)?);
         }
         Ok(devices)
+    }
+
+    /// The serial of a disk, or of the disk that a partition is on.
+    pub fn serial_of(&self, device: &Device) -> Option<String> {
+        if !device.is_partition(self.sysfs) {
+            return self.serial(&device.name);
+        }
+        let partition = device.sysfs(self.sysfs).canonicalize().ok()?;
+        self.serial(&partition.parent()?.file_name()?.to_string_lossy())
     }
 
     fn serial(&self, name: &str) -> Option<String> {

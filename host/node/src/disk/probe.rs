@@ -139,8 +139,10 @@ pub(crate) fn check_unused(device: &Device, sysfs: &Path) -> Result<(), Error> {
     }
     let holders = device.holders(sysfs);
     let by = if holders.is_empty() { String::new() } else { format!(" by {}", holders.join(", ")) };
-    Err(Error::precondition(format!("{} is in use{by}", device.path.display()))
-        .with_hint("a device in use is never formatted; find out who uses it (`lsblk`, `swapon`)"))
+    Err(Error::precondition(format!("{} is in use{by}", device.path.display())).with_hint(
+        "a device in use is left alone; find out who uses it (`lsblk`, `swapon`, a mount in \
+             another mount namespace)",
+    ))
 }
 
 /// Whether nobody holds the device at this moment.

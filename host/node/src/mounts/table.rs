@@ -113,6 +113,11 @@ impl MountTable {
         self.entries.iter().rev().find(|entry| entry.mount_point == path && self.is_visible(entry))
     }
 
+    /// The mount that a path lies on.
+    pub fn covering(&self, path: &Path) -> Option<&Entry> {
+        path.ancestors().find_map(|ancestor| self.top(ancestor))
+    }
+
     /// The mount with this id.
     pub fn by_id(&self, id: u64) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.id == id)

@@ -58,6 +58,21 @@ impl Records {
         files.iter().filter_map(|path| read(path).transpose()).collect()
     }
 
+    /// Every record that can be read, of every driver. What cannot be read is logged: one damaged
+    /// file must not keep every other volume from being used.
+    pub fn readable(&self) -> Result<Vec<StageRecord>, Error> {
+        let mut records = Vec::new();
+        for driver in directories(&self.volumes)? {
+            for path in files(&driver)? {
+                match read(&path) {
+                    Ok(record) => records.extend(record),
+                    Err(error) => tracing::warn!(%error, "a record is passed over"),
+                }
+            }
+        }
+        Ok(records)
+    }
+
     /// The first record that `matches`. One that cannot be read is an error only when no other
     /// matches: it may have been the one.
     pub fn find(

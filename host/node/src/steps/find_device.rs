@@ -1,9 +1,10 @@
-//! `find-device`: found by its serial, waited for, and held from then on.
+//! `find-device`: found by its serial, waited for, held from then on, and
+//! refused when it is not free to be this volume.
 
 use wharf_core::Error;
 use wharf_core::plan::FindDevice;
 
-use crate::disk::find;
+use crate::disk::{find, ownership};
 use crate::run::Run;
 use crate::steps::PerformStep;
 
@@ -13,7 +14,11 @@ impl PerformStep for FindDevice {
     }
 
     fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
-        run.device = Some(run.context.finder().find(run.call, self)?);
+        let device = run.context.finder().find(run.call, self)?;
+        let (major, minor) = device.number;
+        run.device_guard = Some(run.context.acquire(run.call, &format!("device {major}:{minor}"))?);
+        ownership::check(run.context, &device, self, &run.claim)?;
+        run.device = Some(device);
         Ok(())
     }
 }

@@ -14,9 +14,13 @@ use wharf_core::plan::{
     SetBlockQueue, Step,
 };
 use wharf_core::policy::NodePolicy;
-use wharf_core::ports::{Call, Node};
+use wharf_core::ports::{Call, FoundDevice, Node, PlanRun, StageRecord};
+use wharf_core::types::{AccessMode, AccessType, Capability, VolumeId};
 use wharf_core::{Error, ErrorKind};
 use wharf_node::{LinuxNode, NodeOptions};
+
+/// Whose volumes the bed's are.
+pub const DRIVER: &str = "a";
 
 /// Everything below is taken away when this is dropped, also by a panic.
 pub struct Bed {
@@ -125,13 +129,51 @@ impl Bed {
     ) -> Result<Option<PathBuf>, Error> {
         let plan = Plan { steps, summary: String::new() };
         let staged = staged.map(|staged| self.path(staged));
-        self.node().run(
-            &forever(),
-            &plan,
-            &self.policy(),
-            &self.path(destination),
-            staged.as_deref(),
-        )
+        let found =
+            self.run_plan(&forever(), &plan, "d-1", &self.path(destination), staged.as_deref());
+        Ok(found?.map(|found| found.path))
+    }
+
+    /// As a call for this volume would.
+    pub fn run_plan(
+        &self,
+        call: &Call,
+        plan: &Plan,
+        volume: &str,
+        destination: &Path,
+        staged: Option<&Path>,
+    ) -> Result<Option<FoundDevice>, Error> {
+        let run = PlanRun {
+            plan,
+            policy: &self.policy(),
+            driver: DRIVER,
+            volume: &VolumeId::new(volume),
+            destination,
+            staged,
+        };
+        self.node().run(call, &run)
+    }
+
+    /// The record that a stage would leave.
+    pub fn record(&self, volume: &str, staged: &str, device: Option<FoundDevice>) -> StageRecord {
+        let record = StageRecord {
+            driver: DRIVER.into(),
+            volume: VolumeId::new(volume),
+            staging_path: self.path(staged),
+            capability: Capability {
+                access: AccessType::Block,
+                mode: AccessMode::SingleNodeWriter,
+            },
+            context: vec![],
+            publish_context: vec![],
+            device: device.as_ref().map(|device| device.path.clone()),
+            serial: device.and_then(|device| device.serial),
+            plan: None,
+            complete: true,
+            targets: vec![],
+        };
+        self.node().save(&record).unwrap();
+        record
     }
 
     pub fn policy(&self) -> NodePolicy {

@@ -177,7 +177,7 @@ fn kubelets_folder_may_itself_be_reached_through_a_link() {
     bed.disk("s1", 64);
     let plan = wharf_core::plan::Plan { steps: stage("s1", "ext4"), summary: String::new() };
     for _ in 0..2 {
-        bed.node().run(&forever(), &plan, &bed.policy(), &link.join("d1"), None).unwrap();
+        bed.run_plan(&forever(), &plan, "d-1", &link.join("d1"), None).unwrap();
     }
     assert!(
         bed.node().is_mounted(&link.join("d1")).unwrap()

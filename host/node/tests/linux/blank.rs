@@ -163,7 +163,7 @@ fn a_mounted_disk_is_not_formatted() {
     assert_kind(
         bed.run(vec![find("s1"), format("xfs")], "d2"),
         ErrorKind::FailedPrecondition,
-        "ext4",
+        "in use",
     );
     assert!(bed.node().is_mounted(&bed.path("d1")).unwrap());
 }

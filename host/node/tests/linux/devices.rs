@@ -87,6 +87,8 @@ fn a_serial_that_cannot_be_read_is_not_found_whatever_the_links_say() {
 fn without_a_serial_links_names_and_unit_numbers_identify_a_device() {
     let Some(bed) = Bed::new() else { return };
     let (device, other) = (bed.disk("s1", 8), bed.disk("s2", 8));
+    bed.give_serial(&device, "");
+    bed.give_serial(&other, "");
     std::fs::create_dir(bed.root().join("paths")).unwrap();
     symlink(&device, bed.root().join("paths/pci-1")).unwrap();
     std::fs::write(reported(&bed, &device).join("wwid"), "eui.1\n").unwrap();

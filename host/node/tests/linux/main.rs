@@ -13,6 +13,7 @@ mod devices;
 mod filesystems;
 #[cfg(test)]
 mod interrupted;
+mod ownership;
 #[cfg(test)]
 mod stages;
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! A whole stage: the plan that a disk backend makes.
 
 use wharf_core::ErrorKind;
-use wharf_core::ports::{Call, Node, RemovePath};
+use wharf_core::ports::{Call, Node, PlanRun, RemovePath};
+use wharf_core::types::VolumeId;
 
 use crate::bed::{
-    Bed, assert_kind, check, find, forever, format, format_with, mount, said, sh, stage,
+    Bed, DRIVER, assert_kind, check, find, forever, format, format_with, mount, said, sh, stage,
 };
 
 fn stage_twice(fs_type: &str) {
@@ -68,9 +69,18 @@ fn two_volumes_are_staged_at_once() {
     bed.disk("s2", 400);
     let node = bed.node();
     let policy = bed.policy();
+    let roots = bed.options.roots.clone();
     let run = |serial: &str, fs_type: &str| {
         let plan = wharf_core::plan::Plan { steps: stage(serial, fs_type), summary: String::new() };
-        node.run(&forever(), &plan, &policy, &bed_path(&bed.options.roots[0], serial), None)
+        let run = PlanRun {
+            plan: &plan,
+            policy: &policy,
+            driver: DRIVER,
+            volume: &VolumeId::new(serial),
+            destination: &roots[0].join("deep/er").join(serial),
+            staged: None,
+        };
+        node.run(&forever(), &run)
     };
     std::thread::scope(|scope| {
         let first = scope.spawn(|| run("s1", "ext4"));
@@ -81,10 +91,6 @@ fn two_volumes_are_staged_at_once() {
         }
     });
     assert_eq!(bed.mounts().len(), 2);
-}
-
-fn bed_path(root: &std::path::Path, name: &str) -> std::path::PathBuf {
-    root.join("deep/er").join(name)
 }
 
 #[test]
@@ -167,7 +173,7 @@ fn a_cancelled_call_stops_before_the_next_step() {
     let call = Call::until(std::time::Duration::MAX);
     call.cancel();
     let plan = wharf_core::plan::Plan { steps: stage("s1", "ext4"), summary: String::new() };
-    let error = bed.node().run(&call, &plan, &bed.policy(), &bed.path("d1"), None).unwrap_err();
+    let error = bed.run_plan(&call, &plan, "d-1", &bed.path("d1"), None).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Aborted);
     assert!(bed.mounts().is_empty() && bed.tree("kubelet").len() == 1);
 }

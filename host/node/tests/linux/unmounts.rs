@@ -161,11 +161,14 @@ fn records_are_found_by_staging_and_target_path() {
         context: vec![],
         publish_context: vec![],
         device: None,
+        serial: None,
+        plan: None,
         complete: true,
         targets: vec![PublishRecord {
             target_path: bed.path("pods/a"),
             capability,
             read_only: false,
+            plan: None,
         }],
     };
     let node = bed.node();

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use wharf_core::plan::{HelperCredential, MountFuse, MountStaged, Plan, Readiness, Step};
 use wharf_core::policy::{HelperGrant, NodePolicy};
-use wharf_core::ports::{Call, Node, RemovePath};
+use wharf_core::ports::{Call, Node, PlanRun, RemovePath};
+use wharf_core::types::VolumeId;
 use wharf_core::{Error, ErrorKind};
 use wharf_node::supervisor::CredentialFile;
 use wharf_node::{HelperKeys, LinuxNode, NodeOptions};
@@ -72,7 +73,16 @@ fn run(
     let path = |name: &str| bed.path("targets").join(name);
     let plan = Plan { steps, summary: String::new() };
     let call = Call::until(Duration::from_secs(3600));
-    node.run(&call, &plan, &policy(), &path(at), staged.map(path).as_deref()).map(drop)
+    let staged = staged.map(path);
+    let run = PlanRun {
+        plan: &plan,
+        policy: &policy(),
+        driver: "fuse",
+        volume: &VolumeId::new("v"),
+        destination: &path(at),
+        staged: staged.as_deref(),
+    };
+    node.run(&call, &run).map(drop)
 }
 
 #[test]

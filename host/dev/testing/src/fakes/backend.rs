@@ -1,5 +1,6 @@
 //! A backend with a small cloud behind it.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use wharf_core::Error;
@@ -41,6 +42,7 @@ pub struct FakeBackend {
     cloud: Mutex<FakeCloud>,
     journal: Journal,
     description: Mutex<Description>,
+    plans: Mutex<BTreeMap<&'static str, Vec<Step>>>,
 }
 
 impl FakeBackend {
@@ -51,6 +53,7 @@ impl FakeBackend {
         Self {
             cloud: Mutex::new(FakeCloud::new(nodes, zone)),
             journal: Journal::default(),
+            plans: Mutex::default(),
             description: Mutex::new(Description {
                 name: "fake".into(),
                 version: "1.2.3".into(),
@@ -63,6 +66,17 @@ impl FakeBackend {
                 observe_batch: 100,
             }),
         }
+    }
+
+    /// From now on the answer of `verb` (`plan-stage`, `plan-publish`, `plan-expand`) is this plan,
+    /// whatever is asked.
+    pub fn plan_instead(&self, verb: &'static str, steps: Vec<Step>) {
+        lock(&self.plans).insert(verb, steps);
+    }
+
+    fn planned(&self, verb: &'static str, steps: Vec<Step>, volume: &VolumeId) -> Plan {
+        let steps = lock(&self.plans).get(verb).cloned().unwrap_or(steps);
+        Plan { steps, summary: format!("{verb} {volume}") }
     }
 
     /// Says from now on that it can do just this.
@@ -225,7 +239,7 @@ impl Backend for FakeBackend {
             steps.push(Format { fs_type: fs_type.clone(), arguments: Vec::new() }.into());
             steps.push(MountDevice { fs_type, flags: flags.clone(), read_only: false }.into());
         }
-        Ok(plan("stage", &request.volume, steps))
+        Ok(self.planned("plan-stage", steps, &request.volume))
     }
 
     fn plan_publish(&self, call: &Call, request: &PublishRequest) -> Result<Plan, Error> {
@@ -238,7 +252,7 @@ impl Backend for FakeBackend {
             }
             AccessType::Block => vec![find(&request.volume, 0), BlockDevice { read_only }.into()],
         };
-        Ok(plan("publish", &request.volume, steps))
+        Ok(self.planned("plan-publish", steps, &request.volume))
     }
 
     fn plan_expand(&self, call: &Call, request: &NodeExpandRequest) -> Result<Plan, Error> {
@@ -249,7 +263,7 @@ impl Backend for FakeBackend {
         {
             steps.push(Grow { fs_type: String::new() }.into());
         }
-        Ok(plan("expand", &request.volume, steps))
+        Ok(self.planned("plan-expand", steps, &request.volume))
     }
 
     fn translate(&self, call: &Call, request: &TranslateRequest) -> Result<Translated, Error> {
@@ -273,8 +287,4 @@ fn find(volume: &VolumeId, minimum_bytes: u64) -> Step {
         minimum_bytes,
     }
     .into()
-}
-
-fn plan(verb: &str, volume: &VolumeId, steps: Vec<Step>) -> Plan {
-    Plan { steps, summary: format!("{verb} {volume}") }
 }

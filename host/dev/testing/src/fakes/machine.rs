@@ -77,12 +77,19 @@ impl Machine {
 
     /// The cloud's device appears, and grows, as soon as somebody looks for it.
     pub(crate) fn find(&mut self, find: &FindDevice) -> PathBuf {
-        let path = Path::new(DEVICES).join(find.serial().unwrap_or("without-a-serial"));
-        let device = self
-            .devices
+        let path = self.device_of(find.serial().unwrap_or("without-a-serial"));
+        if let Some(device) = self.devices.get_mut(&path) {
+            device.bytes = device.bytes.max(find.minimum_bytes);
+        }
+        path
+    }
+
+    /// The device with this serial; it appears when it is not there yet.
+    pub(crate) fn device_of(&mut self, serial: &str) -> PathBuf {
+        let path = Path::new(DEVICES).join(serial);
+        self.devices
             .entry(path.clone())
             .or_insert_with(|| Device { bytes: DEFAULT_BYTES, fs_type: None });
-        device.bytes = device.bytes.max(find.minimum_bytes);
         path
     }
 
@@ -130,6 +137,7 @@ impl Machine {
         Some(wharf_core::ports::Mounted {
             is_read_only: mounted.read_only,
             is_dead,
+            serial: device.as_deref().and_then(serial),
             device,
             elsewhere,
         })
@@ -141,6 +149,11 @@ impl Machine {
             self.mounts.get(path).and_then(|mounted| mounted.device.as_deref()).unwrap_or(path);
         self.devices.get(device).map(|device| device.bytes)
     }
+}
+
+/// A device is called by its serial.
+pub(crate) fn serial(device: &Path) -> Option<String> {
+    Some(device.file_name()?.to_string_lossy().into_owned())
 }
 
 fn found(device: Option<&Path>) -> Result<&Path, Error> {

@@ -16,6 +16,8 @@ fn record(driver: &str, volume: &str) -> StageRecord {
         context: vec![("type".into(), "disk".into())],
         publish_context: vec![],
         device: None,
+        serial: None,
+        plan: None,
         complete: false,
         targets: vec![],
     }

@@ -1,0 +1,263 @@
+//! Publishing: what is staged, or the device itself, at a workload's path.
+
+use std::path::Path;
+
+use super::outcome::Outcome;
+use super::same_use::{check_same_disk, check_same_use};
+use super::{NodeService, check_path, log_failure};
+use crate::error::{Blame, Error, ErrorKind};
+use crate::plan::{FindDevice, Goal, Plan};
+use crate::ports::{Call, Mounted, PublishRecord, StageRecord};
+use crate::types::{AccessMode, AccessType, Capability, PublishRequest, StageRequest};
+
+impl NodeService {
+    /// Publishes the volume for one workload. Published already, the same way: nothing is done and
+    /// no backend is asked.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when it is published there differently; `FailedPrecondition` when it is not
+    /// staged, or belongs to one workload only.
+    pub fn publish(
+        &self,
+        call: &Call,
+        request: &PublishRequest,
+        target: &Path,
+        staging: Option<&Path>,
+    ) -> Result<(), Error> {
+        let _guard = self.lock(call, &request.volume, "publish")?;
+        self.publish_locked(call, request, target, staging)
+            .map_err(|error| self.explain(error, "publish of", &request.volume))
+    }
+
+    fn publish_locked(
+        &self,
+        call: &Call,
+        request: &PublishRequest,
+        target: &Path,
+        staging: Option<&Path>,
+    ) -> Result<(), Error> {
+        check_path(target)?;
+        if let Some(staging) = staging {
+            check_path(staging)?;
+        }
+        let mut known = self.node.record(&self.driver, &request.volume)?;
+        self.check_is_target(known.as_ref(), target, staging)?;
+        if let (Some(record), Some(staging)) = (&known, staging)
+            && is_half_staged(record, staging)
+        {
+            self.stage_locked(call, &stage_request(record), staging)?;
+            known = self.node.record(&self.driver, &request.volume)?;
+        }
+        if let Some(record) = &known {
+            if self.is_published_as(record, request, target)? {
+                return Ok(());
+            }
+            self.check_single_workload(record, request, target)?;
+        }
+        self.check_ours(&request.volume, target)?;
+        if let Some(staging) = staging {
+            self.check_staged(call, known.as_ref(), request, staging)?;
+        }
+        let goal = match request.capability.access {
+            AccessType::Mount { .. } => Goal::PublishedFileSystem,
+            AccessType::Block => Goal::PublishedDevice,
+        };
+        let plan = self.backend.plan_publish(call, request)?;
+        let plan =
+            self.prepare(plan, goal, staging.is_some(), &request.capability, request.read_only)?;
+        let mut record = known.unwrap_or_else(|| self.record_of_publish(request, staging));
+        check_plan_is_for(&record, &plan)?;
+        record.targets.retain(|published| published.target_path != target);
+        let before = record.clone();
+        record.targets.push(PublishRecord {
+            target_path: target.to_owned(),
+            capability: request.capability.clone(),
+            read_only: request.read_only,
+            plan: Some(plan.clone()),
+        });
+        self.node.save(&record)?;
+        let wanted = Outcome {
+            goal,
+            destination: target,
+            staged: staging,
+            only_reads: request.read_only || request.capability.is_read_only(),
+        };
+        self.run_to(call, &plan, &request.volume, wanted).map(drop).inspect_err(|_| {
+            log_failure("write down what is published", self.save_or_forget(&before));
+        })
+    }
+
+    /// A target is neither where this volume is staged nor where another one is.
+    fn check_is_target(
+        &self,
+        record: Option<&StageRecord>,
+        target: &Path,
+        staging: Option<&Path>,
+    ) -> Result<(), Error> {
+        if staging.is_some_and(|staging| self.node.is_same_path(staging, target)) {
+            return Err(Error::invalid(format!(
+                "the target path {} is the staging path; a workload gets a path of its own",
+                target.display()
+            )));
+        }
+        self.check_not_staging(record, target)
+    }
+
+    /// The record of a volume that was staged before there were records, or that needs no staging.
+    fn record_of_publish(&self, request: &PublishRequest, staging: Option<&Path>) -> StageRecord {
+        StageRecord {
+            driver: self.driver.clone(),
+            volume: request.volume.clone(),
+            staging_path: staging.map(Path::to_owned).unwrap_or_default(),
+            capability: request.capability.clone(),
+            context: request.context.clone(),
+            publish_context: request.publish_context.clone(),
+            device: None,
+            serial: None,
+            plan: None,
+            complete: true,
+            targets: Vec::new(),
+        }
+    }
+
+    fn is_published_as(
+        &self,
+        record: &StageRecord,
+        request: &PublishRequest,
+        target: &Path,
+    ) -> Result<bool, Error> {
+        let Some(published) =
+            record.targets.iter().find(|published| published.target_path == target)
+        else {
+            return Ok(false);
+        };
+        let Some(mounted) = self.node.mounted(target)? else { return Ok(false) };
+        if mounted.is_dead {
+            return Ok(false);
+        }
+        check_same_use(&published.capability, &request.capability)?;
+        check_same_disk(record, &mounted, target)?;
+        if published.read_only != request.read_only {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                Blame::User,
+                format!("it is published at {} with another read-only setting", target.display()),
+            ));
+        }
+        // Older kernels make a mount read-only in a second step, before which this host may have
+        // been killed.
+        let only_reads = request.read_only || request.capability.is_read_only();
+        Ok(mounted.is_read_only || !only_reads)
+    }
+
+    fn check_single_workload(
+        &self,
+        record: &StageRecord,
+        request: &PublishRequest,
+        target: &Path,
+    ) -> Result<(), Error> {
+        let is_exclusive =
+            |capability: &Capability| capability.mode == AccessMode::SingleNodeSingleWriter;
+        for other in record.targets.iter().filter(|other| other.target_path != target) {
+            if (is_exclusive(&other.capability) || is_exclusive(&request.capability))
+                && self.node.is_mounted(&other.target_path)?
+            {
+                return Err(Error::precondition(format!(
+                    "one workload only may use it, and it is published at {}",
+                    other.target_path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_staged(
+        &self,
+        call: &Call,
+        record: Option<&StageRecord>,
+        request: &PublishRequest,
+        staging: &Path,
+    ) -> Result<(), Error> {
+        let own = record.filter(|record| record.staging_path == staging);
+        let not_staged = || {
+            Error::precondition(format!("it is not staged at {}", staging.display()))
+                .with_hint("it has to be staged there first")
+        };
+        if request.capability.access == AccessType::Block {
+            let is_ready = own.is_some_and(|record| {
+                record.complete && record.capability.access == AccessType::Block
+            });
+            return if is_ready { Ok(()) } else { Err(not_staged()) };
+        }
+        let mounted = self.node.mounted(staging)?.ok_or_else(not_staged)?;
+        match own {
+            Some(record) => check_same_disk(record, &mounted, staging),
+            None => {
+                self.check_ours(&request.volume, staging)?;
+                self.check_unrecorded(call, request, &mounted, staging)
+            }
+        }
+    }
+
+    /// A volume that an earlier driver staged has no record; what the backend would look for says
+    /// which disk it is.
+    fn check_unrecorded(
+        &self,
+        call: &Call,
+        request: &PublishRequest,
+        mounted: &Mounted,
+        staging: &Path,
+    ) -> Result<(), Error> {
+        let Some(shown) = &mounted.serial else { return Ok(()) };
+        let stage = StageRequest {
+            volume: request.volume.clone(),
+            capability: request.capability.clone(),
+            context: request.context.clone(),
+            publish_context: request.publish_context.clone(),
+        };
+        let plan = match self.backend.plan_stage(call, &stage) {
+            Ok(plan) => plan,
+            Err(error) => {
+                tracing::warn!(%error, volume = %request.volume, "cannot tell which disk it is");
+                return Ok(());
+            }
+        };
+        match plan.find_device().and_then(FindDevice::serial) {
+            Some(serial) if serial != shown => Err(Error::precondition(format!(
+                "{} shows a disk with serial {shown}, and the volume is the one with serial \
+                 {serial}",
+                staging.display()
+            ))
+            .with_hint("another volume is mounted there; unmount that first")),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// The plan looks for the disk that is staged, and for no other.
+fn check_plan_is_for(record: &StageRecord, plan: &Plan) -> Result<(), Error> {
+    match (&record.serial, plan.find_device().and_then(FindDevice::serial)) {
+        (Some(staged), Some(wanted)) if staged != wanted => Err(Error::precondition(format!(
+            "the plan looks for the disk with serial {wanted}, and the one with serial {staged} \
+             is staged"
+        ))
+        .with_hint("unstage the volume first; it is another disk by now")),
+        _ => Ok(()),
+    }
+}
+
+/// Staging was killed on the way. kubelet does not call again when it finds the mount there, so
+/// publishing finishes it.
+fn is_half_staged(record: &StageRecord, staging: &Path) -> bool {
+    !record.complete && record.staging_path == staging
+}
+
+/// What the record was written for.
+fn stage_request(record: &StageRecord) -> StageRequest {
+    StageRequest {
+        volume: record.volume.clone(),
+        capability: record.capability.clone(),
+        context: record.context.clone(),
+        publish_context: record.publish_context.clone(),
+    }
+}

@@ -1,0 +1,106 @@
+//! Whether something that is in place already is what a call asks for. Pure.
+
+use std::path::Path;
+
+use crate::error::{Blame, Error, ErrorKind};
+use crate::ports::{Mounted, StageRecord};
+use crate::types::{AccessType, Capability};
+
+/// Two uses of one path agree when they are of the same kind with the same options, and both only
+/// read or both may write. What else the mode says is not seen by the kernel.
+///
+/// # Errors
+/// `AlreadyExists` when they do not.
+pub(super) fn check_same_use(has: &Capability, wants: &Capability) -> Result<(), Error> {
+    let agree = match (&has.access, &wants.access) {
+        (AccessType::Block, AccessType::Block) => true,
+        (
+            AccessType::Mount { fs_type: has, flags: has_flags },
+            AccessType::Mount { fs_type: wants, flags: wants_flags },
+        ) => (has == wants || wants.is_empty() || has.is_empty()) && has_flags == wants_flags,
+        (AccessType::Block, AccessType::Mount { .. })
+        | (AccessType::Mount { .. }, AccessType::Block) => false,
+    };
+    if agree && has.is_read_only() == wants.is_read_only() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::AlreadyExists,
+        Blame::User,
+        "it is in place already for an incompatible use (file system, raw device, mount options \
+         or reading only differ)",
+    ))
+}
+
+/// What is mounted is the disk of the record, where it has one.
+///
+/// # Errors
+/// `FailedPrecondition` naming both.
+pub(super) fn check_same_disk(
+    record: &StageRecord,
+    mounted: &Mounted,
+    path: &Path,
+) -> Result<(), Error> {
+    let Some(device) = &record.device else { return Ok(()) };
+    let is_same = match (&record.serial, &mounted.serial) {
+        (Some(ours), Some(theirs)) => ours == theirs,
+        _ => mounted.device.as_ref().is_some_and(|shown| is_part_of(shown, device)),
+    };
+    if is_same {
+        return Ok(());
+    }
+    let shown = match (&mounted.device, &mounted.serial) {
+        (Some(device), Some(serial)) => format!("{} (serial {serial})", device.display()),
+        (Some(device), None) => device.display().to_string(),
+        (None, _) => "no block device".to_owned(),
+    };
+    let serial =
+        record.serial.as_ref().map(|serial| format!(" (serial {serial})")).unwrap_or_default();
+    Err(Error::precondition(format!(
+        "{} shows {shown}, and the volume is {}{serial}",
+        path.display(),
+        device.display()
+    ))
+    .with_hint("something else was mounted over it: find out by whom, and unmount that"))
+}
+
+/// `/dev/vdb1` is a part of `/dev/vdb`, `/dev/nvme0n1p1` of `/dev/nvme0n1`; a disk is of itself.
+fn is_part_of(part: &Path, disk: &Path) -> bool {
+    let (part, disk) = (part.to_string_lossy(), disk.to_string_lossy());
+    let Some(rest) = part.strip_prefix(disk.as_ref()) else { return false };
+    let ends_in_digit = disk.ends_with(|last: char| last.is_ascii_digit());
+    let number = if ends_in_digit { rest.strip_prefix('p') } else { Some(rest) };
+    rest.is_empty()
+        || number.is_some_and(|number| {
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_a_part_of_its_own_disk_alone() {
+        let is_part = |part: &str, disk: &str| is_part_of(Path::new(part), Path::new(disk));
+        for (part, disk) in [
+            ("/dev/vdb", "/dev/vdb"),
+            ("/dev/vdb1", "/dev/vdb"),
+            ("/dev/vdb12", "/dev/vdb"),
+            ("/dev/nvme0n1p1", "/dev/nvme0n1"),
+            ("/dev/loop1p1", "/dev/loop1"),
+        ] {
+            assert!(is_part(part, disk), "{part} {disk}");
+        }
+        for (part, disk) in [
+            ("/dev/vdba", "/dev/vdb"),
+            ("/dev/vdb", "/dev/vdb1"),
+            ("/dev/loop12", "/dev/loop1"),
+            ("/dev/nvme0n1p", "/dev/nvme0n1"),
+            ("/dev/nvme0n12", "/dev/nvme0n1"),
+            ("/dev/vdc", "/dev/vdb"),
+        ] {
+            assert!(!is_part(part, disk), "{part} {disk}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Staging: the volume's file system on the staging path, or its device made ready.
+
+use std::path::Path;
+
+use super::outcome::Outcome;
+use super::same_use::{check_same_disk, check_same_use};
+use super::{NodeService, check_path, log_failure};
+use crate::error::Error;
+use crate::plan::Goal;
+use crate::ports::{Call, RemovePath, StageRecord};
+use crate::types::{AccessType, StageRequest};
+
+impl NodeService {
+    /// Stages the volume. Staged already, the same way: nothing is done and no backend is asked.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when it is staged here for an incompatible use; `FailedPrecondition` when it
+    /// is staged elsewhere on this node.
+    pub fn stage(
+        &self,
+        call: &Call,
+        request: &StageRequest,
+        staging_path: &Path,
+    ) -> Result<(), Error> {
+        let _guard = self.lock(call, &request.volume, "stage")?;
+        self.stage_locked(call, request, staging_path)
+            .map_err(|error| self.explain(error, "stage of", &request.volume))
+    }
+
+    pub(super) fn stage_locked(
+        &self,
+        call: &Call,
+        request: &StageRequest,
+        staging_path: &Path,
+    ) -> Result<(), Error> {
+        check_path(staging_path)?;
+        self.clear_dead(call, staging_path)?;
+        let known = self.node.record(&self.driver, &request.volume)?;
+        if let Some(record) = &known
+            && self.is_staged_as(record, request, staging_path)?
+        {
+            return Ok(());
+        }
+        self.check_ours(&request.volume, staging_path)?;
+        let goal = match request.capability.access {
+            AccessType::Mount { .. } => Goal::StagedFileSystem,
+            AccessType::Block => Goal::StagedDevice,
+        };
+        let plan = self.backend.plan_stage(call, request)?;
+        let plan = self.prepare(plan, goal, false, &request.capability, false)?;
+        let mut record = StageRecord {
+            driver: self.driver.clone(),
+            volume: request.volume.clone(),
+            staging_path: staging_path.to_owned(),
+            capability: request.capability.clone(),
+            context: request.context.clone(),
+            publish_context: request.publish_context.clone(),
+            device: None,
+            serial: None,
+            plan: Some(plan),
+            complete: false,
+            targets: known.as_ref().map(|record| record.targets.clone()).unwrap_or_default(),
+        };
+        self.node.save(&record)?;
+        let wanted = Outcome {
+            goal,
+            destination: staging_path,
+            staged: None,
+            only_reads: request.capability.is_read_only(),
+        };
+        let ran = match &record.plan {
+            Some(plan) => self.run_to(call, plan, &request.volume, wanted),
+            None => Ok(None),
+        };
+        match ran {
+            Ok(found) => {
+                if let Some(found) = found {
+                    (record.device, record.serial) = (Some(found.path), found.serial);
+                }
+                record.complete = true;
+                self.node.save(&record)
+            }
+            Err(error) => {
+                if record.targets.is_empty() {
+                    log_failure(
+                        "forget the volume",
+                        self.node.forget(&self.driver, &request.volume),
+                    );
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A mount whose disk was taken away answers nothing but errors, so it is not what anybody
+    /// wants to find staged.
+    fn clear_dead(&self, call: &Call, staging_path: &Path) -> Result<(), Error> {
+        match self.node.mounted(staging_path)? {
+            Some(mounted) if mounted.is_dead => match mounted.elsewhere.first() {
+                None => self.node.unmount(call, staging_path, RemovePath::No),
+                Some(other) => Err(Error::precondition(format!(
+                    "the disk under {} was taken away while it was mounted, and {} still shows it",
+                    staging_path.display(),
+                    other.display()
+                ))
+                .with_hint(
+                    "delete the pods on this node that use the volume; then it is mounted anew",
+                )),
+            },
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether there is nothing left to do. An incomplete record, or one whose mount is gone, means
+    /// that there is.
+    fn is_staged_as(
+        &self,
+        record: &StageRecord,
+        request: &StageRequest,
+        staging_path: &Path,
+    ) -> Result<bool, Error> {
+        if !record.complete || record.staging_path.as_os_str().is_empty() {
+            return Ok(false);
+        }
+        let mounted = match record.capability.access {
+            AccessType::Mount { .. } => match self.node.mounted(&record.staging_path)? {
+                Some(mounted) => Some(mounted),
+                None => return Ok(false),
+            },
+            AccessType::Block if record.staging_path != staging_path => return Ok(false),
+            AccessType::Block => None,
+        };
+        if record.staging_path != staging_path {
+            return Err(Error::precondition(format!(
+                "it is staged on this node already, at {}",
+                record.staging_path.display()
+            ))
+            .with_hint("unstage it there first"));
+        }
+        check_same_use(&record.capability, &request.capability)?;
+        if let Some(mounted) = &mounted {
+            check_same_disk(record, mounted, staging_path)?;
+        }
+        // A raw device has no mount that proves anything: the plan runs again and finds the device,
+        // or says that it is gone.
+        Ok(mounted.is_some())
+    }
+}

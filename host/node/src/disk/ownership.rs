@@ -1,0 +1,230 @@
+//! Whether a disk is free to be this volume. Plans come from backends, and a plan may name any disk
+//! of the node; nothing is done to one before it was held against what is in use here.
+//!
+//! A disk is a volume's own once the volume has it mounted, or shows it raw, at one of its recorded
+//! paths: it was free when that was made. Any other use refuses it: a mount anywhere else, of the
+//! disk, of a partition, or of what the kernel has built on them (device mapper, md), swap, another
+//! record with the same serial, another mount namespace (the kernel then refuses to open the disk
+//! exclusively).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use wharf_core::Error;
+use wharf_core::plan::{DeviceMatch, FindDevice};
+
+use crate::context::NodeContext;
+use crate::disk::device::{Device, kernel_name};
+use crate::disk::probe;
+use crate::mounts::table::{Entry, MountTable};
+
+/// Device mapper on md on partitions is three; a chain that is longer has a loop.
+const MAX_LEVELS: usize = 8;
+
+type Number = (u32, u32);
+
+/// For which volume a disk is to be used.
+#[derive(Debug, Default)]
+pub(crate) struct Claim {
+    /// The volume's own paths, as the mount table spells them: those of its record and of the call.
+    pub paths: Vec<PathBuf>,
+    /// Serials of the disks that other volumes are, with those volumes' names.
+    pub others: Vec<(String, String)>,
+}
+
+/// Refuses a disk that is not free to be this volume. Touches nothing.
+///
+/// # Errors
+/// `FailedPrecondition` or `PermissionDenied` saying what it is in use for.
+pub(crate) fn check(
+    context: &NodeContext,
+    device: &Device,
+    wanted: &FindDevice,
+    claim: &Claim,
+) -> Result<(), Error> {
+    check_pattern(context, device)?;
+    check_proof(device, wanted)?;
+    check_records(device, claim)?;
+    let table = MountTable::read()?;
+    check_protected(context, device, &table)?;
+    check_users(context, device, claim, &table)
+}
+
+/// The operator may say which devices can be volumes at all.
+fn check_pattern(context: &NodeContext, device: &Device) -> Result<(), Error> {
+    let patterns = &context.options.devices;
+    let path = device.path.to_string_lossy();
+    let matches = |pattern: &String| match pattern.strip_suffix('*') {
+        Some(prefix) => path.starts_with(prefix),
+        None => path == *pattern,
+    };
+    if patterns.is_empty() || patterns.iter().any(matches) {
+        return Ok(());
+    }
+    Err(Error::denied(format!("{path} is none of the devices that volumes may be"))
+        .with_hint("an administrator can add it to `devices` of the `node` section"))
+}
+
+/// A link is not believed about a disk that says itself who it is.
+fn check_proof(device: &Device, wanted: &FindDevice) -> Result<(), Error> {
+    let is_proven = wanted
+        .matches
+        .iter()
+        .any(|wanted| matches!(wanted, DeviceMatch::Serial(_) | DeviceMatch::Wwn(_)));
+    match &device.serial {
+        Some(serial) if !is_proven => Err(Error::precondition(format!(
+            "{} reports the serial `{serial}`, and the plan asks for none",
+            device.path.display()
+        ))
+        .with_hint("a link or a unit number is believed about disks without a serial only")),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_records(device: &Device, claim: &Claim) -> Result<(), Error> {
+    let Some(serial) = &device.serial else { return Ok(()) };
+    match claim.others.iter().find(|(other, _)| other == serial) {
+        Some((_, volume)) => Err(Error::precondition(format!(
+            "{} (serial {serial}) is volume {volume} on this node",
+            device.path.display()
+        ))
+        .with_hint("a disk is one volume at a time; unstage the other first")),
+        None => Ok(()),
+    }
+}
+
+/// The disks that the node itself lives on are never a volume, however they are mounted.
+fn check_protected(
+    context: &NodeContext,
+    device: &Device,
+    table: &MountTable,
+) -> Result<(), Error> {
+    let sysfs = &context.options.sysfs;
+    let own = above(sysfs, device.number);
+    let roots = context.options.roots.iter();
+    for path in [Path::new("/"), &context.options.state_directory]
+        .into_iter()
+        .chain(roots.map(PathBuf::as_path))
+    {
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let Some(entry) = table.covering(&path) else { continue };
+        let by_source = Device::at(Path::new(&entry.source), "", sysfs).ok().flatten();
+        let numbers = by_source.map(|source| source.number).into_iter().chain([entry.device]);
+        if numbers.into_iter().any(|number| own.contains(&number)) {
+            return Err(Error::precondition(format!(
+                "{} is what {} of this node lies on",
+                device.path.display(),
+                path.display()
+            ))
+            .with_hint("it is never used as a volume"));
+        }
+    }
+    Ok(())
+}
+
+fn check_users(
+    context: &NodeContext,
+    device: &Device,
+    claim: &Claim,
+    table: &MountTable,
+) -> Result<(), Error> {
+    let sysfs = &context.options.sysfs;
+    let numbers = above(sysfs, device.number);
+    let nodes: Vec<PathBuf> = numbers
+        .iter()
+        .filter_map(|number| kernel_name(sysfs, *number))
+        .map(|name| Path::new("/").join(name))
+        .collect();
+    let is_user = |entry: &&Entry| {
+        numbers.contains(&entry.device)
+            || (entry.fs_type == "devtmpfs" && nodes.contains(&entry.root))
+    };
+    let is_own = |entry: &&Entry| {
+        claim.paths.contains(&entry.mount_point)
+            && (entry.root == Path::new("/") || entry.fs_type == "devtmpfs")
+    };
+    let users: Vec<&Entry> = table.entries().iter().filter(is_user).collect();
+    match users.first() {
+        Some(_) if users.iter().any(is_own) => Ok(()),
+        Some(user) => Err(Error::precondition(format!(
+            "{} is in use at {}, which is no path of this volume",
+            device.path.display(),
+            user.mount_point.display()
+        ))
+        .with_hint("another volume, or the node itself, uses this disk; it is left alone")),
+        None => probe::check_unused(device, sysfs),
+    }
+}
+
+/// A device, its partitions, and everything that the kernel has built on them.
+fn above(sysfs: &Path, number: Number) -> BTreeSet<Number> {
+    let mut found = BTreeSet::from([number]);
+    let mut level = vec![number];
+    for _ in 0..MAX_LEVELS {
+        let next: Vec<Number> = level
+            .iter()
+            .flat_map(|number| {
+                let directory = sysfs.join(format!("dev/block/{}:{}", number.0, number.1));
+                let is_partition = |entry: &PathBuf| entry.join("partition").exists();
+                let partitions = entries(&directory).filter(is_partition);
+                partitions.chain(entries(&directory.join("holders"))).collect::<Vec<_>>()
+            })
+            .filter_map(|entry| read_number(&entry.join("dev")))
+            .filter(|number| found.insert(*number))
+            .collect();
+        if next.is_empty() {
+            break;
+        }
+        level = next;
+    }
+    found
+}
+
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let read = std::fs::read_dir(directory).into_iter().flatten();
+    read.filter_map(Result::ok).map(|entry| entry.path())
+}
+
+fn read_number(file: &Path) -> Option<Number> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let (major, minor) = text.trim().split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_and_what_is_built_on_them_belong_to_a_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let sysfs = directory.path();
+        let device = |number: &str, below: &str, is_partition: bool| {
+            let path = sysfs.join(below);
+            std::fs::create_dir_all(path.join("holders")).unwrap();
+            std::fs::write(path.join("dev"), format!("{number}\n")).unwrap();
+            if is_partition {
+                std::fs::write(path.join("partition"), "1\n").unwrap();
+            }
+            std::fs::create_dir_all(sysfs.join("dev/block")).unwrap();
+            std::os::unix::fs::symlink(&path, sysfs.join("dev/block").join(number)).unwrap();
+            path
+        };
+        device("8:0", "sda", false);
+        device("8:1", "sda/sda1", true);
+        let part = device("8:2", "sda/sda2", true);
+        let mapped = device("253:0", "dm-0", false);
+        let array = device("9:0", "md0", false);
+        device("8:16", "sdb", false);
+        std::os::unix::fs::symlink(&mapped, part.join("holders/dm-0")).unwrap();
+        std::os::unix::fs::symlink(&array, mapped.join("holders/md0")).unwrap();
+        // A loop, which no kernel makes, ends.
+        std::os::unix::fs::symlink(&mapped, array.join("holders/dm-0")).unwrap();
+        assert_eq!(
+            above(sysfs, (8, 0)),
+            BTreeSet::from([(8, 0), (8, 1), (8, 2), (253, 0), (9, 0)])
+        );
+        assert_eq!(above(sysfs, (8, 16)), BTreeSet::from([(8, 16)]));
+        assert_eq!(above(sysfs, (8, 99)), BTreeSet::from([(8, 99)]));
+    }
+}

@@ -1,0 +1,194 @@
+//! Whose disk it is: a plan may name any, and only one that is free, or the volume's own, is used.
+
+use std::path::Path;
+
+use wharf_core::ErrorKind;
+use wharf_core::plan::{DeviceMatch, Plan, Step};
+use wharf_core::ports::{Node, PublishRecord};
+use wharf_core::types::VolumeId;
+
+use crate::bed::{
+    Bed, DRIVER, assert_kind, bind, block, find, find_by, forever, grow, set_queue, sh, stage,
+};
+
+/// Nothing at all may be done to the disk.
+fn is_left_alone(bed: &Bed, serial: &str, words: &str) {
+    let before = bed.mounts();
+    for steps in [
+        stage(serial, "ext4"),
+        vec![find(serial), block(false)],
+        vec![find(serial), set_queue("read_ahead_kb", "4096")],
+        vec![find(serial), grow("ext4")],
+        vec![find(serial)],
+    ] {
+        assert_kind(bed.run(steps, "d1"), ErrorKind::FailedPrecondition, words);
+        assert!(!bed.path("d1").exists());
+    }
+    assert_eq!(bed.mounts(), before);
+}
+
+fn mount_elsewhere(bed: &Bed, device: &Path) {
+    let at = bed.root().join("granted/other");
+    std::fs::create_dir(&at).unwrap();
+    sh(&format!("mkfs.ext4 -qF {0}; mount {0} {1}", device.display(), at.display()));
+}
+
+#[test]
+fn a_disk_that_is_mounted_elsewhere_is_left_alone() {
+    let Some(bed) = Bed::new() else { return };
+    let device = bed.disk("s1", 64);
+    mount_elsewhere(&bed, &device);
+    is_left_alone(&bed, "s1", "granted/other");
+    // Nor does a bind of a part of it on the volume's own path make it the volume's.
+    let own = bed.path("d1");
+    std::fs::create_dir(&own).unwrap();
+    let part = bed.root().join("granted/other/lost+found");
+    sh(&format!("mount --bind {} {}", part.display(), own.display()));
+    assert_kind(bed.run(vec![find("s1")], "d1"), ErrorKind::FailedPrecondition, "in use");
+}
+
+#[test]
+fn a_disk_whose_partition_is_mounted_elsewhere_is_left_alone() {
+    let Some(bed) = Bed::new() else { return };
+    let device = bed.disk("s1", 128);
+    sh(&format!(
+        "printf '\\000\\000\\000\\000\\203\\000\\000\\000\\000\\010\\000\\000\\000\\340\\001\\000' \
+         | dd of={0} bs=1 seek=446 2>/dev/null; printf '\\125\\252' | dd of={0} bs=1 seek=510 \
+         conv=fsync 2>/dev/null; addpart {0} 1 2048 122880",
+        device.display()
+    ));
+    mount_elsewhere(&bed, Path::new(&format!("{}p1", device.display())));
+    is_left_alone(&bed, "s1", "granted/other");
+}
+
+#[test]
+fn a_disk_that_is_shown_raw_to_somebody_else_is_left_alone() {
+    let Some(bed) = Bed::new() else { return };
+    let device = bed.disk("s1", 64);
+    let file = bed.root().join("granted/raw");
+    std::fs::write(&file, "").unwrap();
+    sh(&format!("mount --bind {} {}", device.display(), file.display()));
+    is_left_alone(&bed, "s1", "granted/raw");
+}
+
+#[test]
+fn a_disk_that_somebody_holds_for_himself_is_left_alone() {
+    use rustix::fs::{Mode, OFlags};
+    let Some(bed) = Bed::new() else { return };
+    let device = bed.disk("s1", 64);
+    // As swap, device mapper and mounts in other mount namespaces do.
+    let held = loop {
+        match rustix::fs::open(&device, OFlags::RDWR | OFlags::EXCL, Mode::empty()) {
+            Ok(held) => break held,
+            Err(error) => assert_eq!(error, rustix::io::Errno::BUSY),
+        }
+    };
+    assert_kind(bed.run(vec![find("s1")], "d1"), ErrorKind::FailedPrecondition, "in use");
+    drop(held);
+    bed.run(stage("s1", "ext4"), "d1").unwrap();
+}
+
+#[test]
+fn a_disk_that_is_another_volume_is_left_alone() {
+    let Some(bed) = Bed::new() else { return };
+    bed.disk("s1", 64);
+    let plan = Plan { steps: vec![find("s1")], summary: String::new() };
+    let found = bed.run_plan(&forever(), &plan, "d-2", &bed.path("d2"), None).unwrap();
+    bed.record("d-2", "d2", found);
+    is_left_alone(&bed, "s1", "volume d-2");
+    bed.node().forget(DRIVER, &VolumeId::new("d-2")).unwrap();
+    bed.run(stage("s1", "ext4"), "d1").unwrap();
+}
+
+#[test]
+fn a_disk_that_the_node_itself_lives_on_is_left_alone() {
+    let Some(mut bed) = Bed::new() else { return };
+    let device = bed.disk("s1", 64);
+    mount_elsewhere(&bed, &device);
+    bed.options.state_directory = bed.root().join("granted/other/state");
+    is_left_alone(&bed, "s1", "lies on");
+    bed.options.state_directory = bed.root().join("state");
+    bed.options.roots.push(bed.root().join("granted/other/kubelet"));
+    std::fs::create_dir(bed.root().join("granted/other/kubelet")).unwrap();
+    is_left_alone(&bed, "s1", "lies on");
+}
+
+#[test]
+fn the_operator_may_say_which_devices_can_be_volumes() {
+    let Some(mut bed) = Bed::new() else { return };
+    let device = bed.disk("s1", 64);
+    for (patterns, is_allowed) in [
+        (vec!["/dev/vd*".to_owned()], false),
+        (vec!["/dev/loop".to_owned()], false),
+        (vec!["/dev/vd*".to_owned(), "/dev/loop*".to_owned()], true),
+        (vec![device.display().to_string()], true),
+    ] {
+        bed.options.devices = patterns;
+        assert_eq!(bed.run(vec![find("s1")], "d1").is_ok(), is_allowed);
+    }
+}
+
+#[test]
+fn a_disk_with_a_serial_is_used_only_by_a_plan_that_names_it() {
+    let Some(bed) = Bed::new() else { return };
+    bed.disk("s1", 64);
+    let by_link = || vec![find_by(vec![DeviceMatch::ById("virtio-s1".into())], 0)];
+    assert_kind(bed.run(by_link(), "d1"), ErrorKind::FailedPrecondition, "reports the serial");
+}
+
+#[test]
+fn the_volumes_own_disk_is_used_again_also_while_pods_show_parts_of_it() {
+    let Some(bed) = Bed::new() else { return };
+    bed.disk("s1", 64);
+    bed.run(stage("s1", "ext4"), "staged").unwrap();
+    bed.record("d-1", "staged", None);
+    bed.run_staged(vec![bind(false)], "pods/a/mount", Some("staged")).unwrap();
+    // As kubelet does for a `subPath`.
+    std::fs::create_dir(bed.path("staged/part")).unwrap();
+    std::fs::create_dir_all(bed.path("pods/a/volume-subpaths/0")).unwrap();
+    sh(&format!(
+        "mount --bind {} {}",
+        bed.path("staged/part").display(),
+        bed.path("pods/a/volume-subpaths/0").display()
+    ));
+    bed.run(stage("s1", "ext4"), "staged").unwrap();
+    bed.run(vec![find("s1"), grow("ext4")], "pods/a/mount").unwrap();
+}
+
+#[test]
+fn a_raw_disk_is_published_again_while_its_first_workload_holds_it() {
+    use rustix::fs::{Mode, OFlags};
+    let Some(bed) = Bed::new() else { return };
+    let device = bed.disk("s1", 64);
+    let steps = || -> Vec<Step> { vec![find("s1"), block(false)] };
+    bed.run(steps(), "pods/a/dev").unwrap();
+    let mut record = bed.record("d-1", "staged", None);
+    record.targets = vec![PublishRecord {
+        target_path: bed.path("pods/a/dev"),
+        capability: record.capability.clone(),
+        read_only: false,
+        plan: None,
+    }];
+    bed.node().save(&record).unwrap();
+    let _held = rustix::fs::open(&device, OFlags::RDWR | OFlags::EXCL, Mode::empty()).unwrap();
+    bed.run(steps(), "pods/b/dev").unwrap();
+    let plan = Plan { steps: steps(), summary: String::new() };
+    let other = bed.run_plan(&forever(), &plan, "d-2", &bed.path("pods/c/dev"), None);
+    assert!(other.unwrap_err().message.contains("pods/a/dev"));
+}
+
+#[test]
+fn where_the_list_of_devices_cannot_be_seen_no_mount_is_taken_for_dead() {
+    let Some(mut bed) = Bed::new() else { return };
+    bed.disk("s1", 64);
+    bed.run(stage("s1", "ext4"), "d1").unwrap();
+    let is_dead = |bed: &Bed| bed.node().mounted(&bed.path("d1")).unwrap().unwrap().is_dead;
+    assert!(!is_dead(&bed));
+    for sysfs in ["nothing", "masked"] {
+        bed.options.sysfs = bed.root().join(sysfs);
+        assert!(!is_dead(&bed), "{sysfs}");
+        std::fs::create_dir_all(bed.root().join("masked/dev/block")).unwrap();
+    }
+    std::os::unix::fs::symlink("x", bed.root().join("masked/dev/block/1:1")).unwrap();
+    assert!(is_dead(&bed), "the list can be seen, and the device is not in it");
+}
