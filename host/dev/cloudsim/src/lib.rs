@@ -42,6 +42,7 @@ mod clock;
 mod control;
 mod description;
 mod devices;
+mod directory;
 mod ecs;
 mod error;
 mod faults;

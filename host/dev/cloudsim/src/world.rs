@@ -2,8 +2,8 @@
 //! makes every call a step of its own.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::answer::ApiError;
 use crate::clock::{Millis, RegionClock};
 use crate::devices::Devices;
+use crate::directory::{lock_directory, remove_beside, remove_directory};
 use crate::error::{RegionError, at};
 use crate::identifiers;
 use crate::loops::Freed;
@@ -73,7 +74,7 @@ impl World {
         std::fs::create_dir_all(&disks).map_err(at("create", &disks))?;
         // Loop devices name their file by its real path.
         options.directory = directory.canonicalize().map_err(at("resolve", &directory))?;
-        let lock = lock_folder(&options.directory)?;
+        let lock = lock_directory(&options.directory)?;
         let path = options.directory.join("state.json");
         let state = match State::load(&path)? {
             Some(state) => state,
@@ -427,57 +428,6 @@ impl World {
         self.discarded_directories.extend(systems.iter().map(|id| nas.join(id)));
         self.dirty = true;
         self.save()
-    }
-}
-
-/// Removes a directory and all that is in it, through no link; one that is gone already is fine.
-fn remove_directory(path: &Path) -> Result<(), RegionError> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(at("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Takes a directory out of the way at once and removes it on a thread of its own, because a large
-/// one would hold up every call. What is left of it, when that fails or the process ends, goes at
-/// the next start.
-fn remove_beside(path: &Path) {
-    let Some(name) = path.file_name() else { return };
-    let aside = path.with_file_name(format!(".removed-{}", name.to_string_lossy()));
-    let failed = |error: &dyn std::fmt::Display| {
-        tracing::error!(path = %path.display(), %error, "the files of a file system stay");
-    };
-    match std::fs::rename(path, &aside) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
-        Err(error) => return failed(&error),
-    }
-    let remove = move || {
-        if let Err(error) = remove_directory(&aside) {
-            tracing::error!(%error, "what is left of a file system stays until the next start");
-        }
-    };
-    let thread = std::thread::Builder::new().name("wharf-region-rm".to_owned());
-    if let Err(error) = thread.spawn(remove) {
-        failed(&error);
-    }
-}
-
-/// Makes sure that no other region uses the folder.
-fn lock_folder(directory: &Path) -> Result<File, RegionError> {
-    let path = directory.join("lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(at("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(RegionError::Busy { path: directory.to_path_buf() }),
-        Err(TryLockError::Error(error)) => Err(at("lock", &path)(error)),
     }
 }
 
