@@ -60,6 +60,14 @@ impl Source {
             .map(|(_, value)| value)
     }
 
+    /// A value whose key is written in any ASCII case; an empty one counts as absent.
+    pub fn value_in_any_case(&self, key: &str) -> Option<&Secret> {
+        self.values
+            .iter()
+            .find(|(name, value)| name.eq_ignore_ascii_case(key) && !value.expose().is_empty())
+            .map(|(_, value)| value)
+    }
+
     /// A value without which the source is empty.
     ///
     /// # Errors
@@ -137,10 +145,44 @@ fn seal(values: Parameters) -> Vec<(String, Secret)> {
     values.into_iter().map(|(key, value)| (key, Secret(value))).collect()
 }
 
+/// A file for a mount helper, whose content nothing prints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    name: String,
+    content: Secret,
+}
+
+impl File {
+    /// A file of this name (no slashes) and content.
+    pub fn new(name: impl Into<String>, content: Secret) -> Self {
+        Self { name: name.into(), content }
+    }
+
+    /// The file's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is in it.
+    pub fn content(&self) -> &Secret {
+        &self.content
+    }
+
+    pub(crate) fn into_contract(self) -> contract::File {
+        contract::File { name: self.name, content: self.content.0.into_bytes() }
+    }
+}
+
 impl Signature {
-    /// A signature that adds nothing.
+    /// A signature that adds nothing, of an API that signs actions.
     pub fn new() -> Self {
-        Self { headers: Vec::new(), query: Vec::new(), extensions: Vec::new() }
+        Self { headers: Vec::new(), query: Vec::new(), binds_action: true, extensions: Vec::new() }
+    }
+
+    /// A signature that adds nothing, of an API that signs no action: the host refuses to send a
+    /// request with it that names one.
+    pub fn without_action() -> Self {
+        Self { binds_action: false, ..Self::new() }
     }
 
     /// Adds a header, by its lower-case name.
@@ -186,6 +228,18 @@ pub trait Authenticator {
         now_ms: u64,
         nonce: &str,
     ) -> Result<Signature, Error>;
+
+    /// Writes a credential in a mount helper's own form. Pure; no import is linked while it runs.
+    ///
+    /// # Errors
+    /// `unsupported` for a form that it does not know.
+    fn render(
+        _credential: Credential,
+        form: &str,
+        _values: Parameters,
+    ) -> Result<Vec<File>, Error> {
+        Err(Error::unsupported(format!("this authenticator writes no `{form}` files")))
+    }
 }
 
 #[cfg(test)]

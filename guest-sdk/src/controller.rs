@@ -1,31 +1,40 @@
 //! What happens in the cloud: one step at a time, decided from fresh observations.
 //!
 //! Rules for every function: it may be killed anywhere and is repeated with the same request; it
-//! never waits, but answers [`Answer::Pending`]; the host calls it again after `throttled`,
-//! `unavailable` and `aborted`, every other error is final.
+//! never waits, but answers [`Answer::Pending`]; it never works on a machine, but answers
+//! [`Answer::Perform`]. The host calls it again after `throttled`, `unavailable` and `aborted`;
+//! every other error ends the call. Which of those the caller hears as final stands at the head of
+//! `wit/types.wit`: judge from observations where you can, and say so with
+//! [`Error::as_observed`].
 
-pub use crate::bindings::backend::exports::wharf::volume::controller::{
+pub use crate::bindings::controller::exports::wharf::volume::controller::{
     AttachRequest, Attachment, Available, CapacityRequest, CreateRequest, DeleteRequest,
     DetachRequest, ExpandRequest, Expanded, ListRequest, Listed, ModifyRequest, ValidateRequest,
     Validated,
 };
 use crate::error::Error;
 use crate::types::{
-    Answer, CapacityRange, Observation, Parameters, Progress, Volume, VolumeCapability,
+    Answer, Caller, CapacityRange, Observation, Parameters, Progress, ResourceId, Volume,
+    VolumeCapability,
 };
 
 /// What a backend does in the cloud. What it leaves out answers `unsupported`; say what you can do
 /// in [`Description::capabilities`](crate::identity::Description).
 pub trait Controller {
-    /// Looks at many resources with as few requests as possible: exactly one observation for each
-    /// id, in any order. Read-only.
-    fn observe(ids: Vec<String>) -> Result<Vec<Observation>, Error> {
-        Ok(ids.into_iter().map(|id| Observation::found(id, [])).collect())
+    /// Looks at many resources with as few requests as possible: exactly one observation for each,
+    /// in any order. Read-only.
+    fn observe(resources: Vec<ResourceId>) -> Result<Vec<Observation>, Error> {
+        Ok(resources.into_iter().map(|resource| Observation::of(resource, [])).collect())
     }
 
-    /// The nodes that hold this volume, according to an observation. Pure.
-    fn holders(_observed: Observation) -> Result<Vec<String>, Error> {
-        Ok(Vec::new())
+    /// The volume that an observation shows: size, place, the nodes that hold it, condition.
+    /// `not-found` when it shows none. Pure.
+    fn read(observed: Observation) -> Result<Volume, Error> {
+        if observed.found {
+            Ok(Volume::new(observed.of.id, 0))
+        } else {
+            Err(Error::not_found(format!("there is no volume {}", observed.of.id)))
+        }
     }
 
     /// Creates the volume of this name, or finds it; `already-exists` when it differs from the
@@ -94,6 +103,7 @@ impl CreateRequest {
             mutable_parameters: Vec::new(),
             source: None,
             topology: None,
+            caller: Caller::unknown(),
             extensions: Vec::new(),
         }
     }
@@ -112,6 +122,7 @@ impl AttachRequest {
             capability,
             read_only: false,
             volume_context: Vec::new(),
+            caller: Caller::unknown(),
             extensions: Vec::new(),
         }
     }
@@ -123,6 +134,7 @@ impl DetachRequest {
         Self {
             volume_id: volume_id.into(),
             node_id: node_id.map(str::to_owned),
+            caller: Caller::unknown(),
             extensions: Vec::new(),
         }
     }
@@ -131,7 +143,7 @@ impl DetachRequest {
 impl DeleteRequest {
     /// A request to delete.
     pub fn new(volume_id: impl Into<String>) -> Self {
-        Self { volume_id: volume_id.into(), extensions: Vec::new() }
+        Self { volume_id: volume_id.into(), caller: Caller::unknown(), extensions: Vec::new() }
     }
 }
 
@@ -139,7 +151,13 @@ impl ExpandRequest {
     /// A request for at least so many bytes.
     pub fn new(volume_id: impl Into<String>, required_bytes: u64) -> Self {
         let capacity = CapacityRange { required_bytes: Some(required_bytes), limit_bytes: None };
-        Self { volume_id: volume_id.into(), capacity, capability: None, extensions: Vec::new() }
+        Self {
+            volume_id: volume_id.into(),
+            capacity,
+            capability: None,
+            caller: Caller::unknown(),
+            extensions: Vec::new(),
+        }
     }
 }
 
@@ -151,14 +169,16 @@ impl ValidateRequest {
             volume_id: volume_id.into(),
             context: none(),
             parameters: none(),
+            mutable_parameters: none(),
             capabilities: vec![capability],
+            caller: Caller::unknown(),
             extensions: none(),
         }
     }
 }
 
 impl ListRequest {
-    /// A page of at most so many entries (zero: no bound), from this token on.
+    /// A page of at most so many entries (1 to 1000), from this token on.
     pub fn new(max_entries: u32, starting_token: Option<&str>) -> Self {
         Self {
             max_entries,
@@ -204,6 +224,11 @@ impl Listed {
 impl Available {
     /// So many bytes could still be created.
     pub fn bytes(bytes: u64) -> Self {
-        Self { bytes, extensions: Vec::new() }
+        Self {
+            bytes,
+            minimum_volume_bytes: None,
+            maximum_volume_bytes: None,
+            extensions: Vec::new(),
+        }
     }
 }

@@ -15,6 +15,7 @@ impl Error {
             blame,
             effect: Effect::None,
             code: None,
+            observed: false,
             retry_after_ms: None,
             extensions: Vec::new(),
         }
@@ -23,9 +24,8 @@ impl Error {
     /// The value of a parameter cannot be accepted. `allowed` says what can.
     ///
     /// ```
-    /// let error = wharf_sdk::Error::invalid("performanceLevel", "PL9", "PL0, PL1, PL2 or PL3");
-    /// assert_eq!(error.message, "parameter `performanceLevel` is `PL9`, allowed: PL0, PL1, PL2 or
-    /// PL3");
+    /// let error = wharf_sdk::Error::invalid("performanceLevel", "PL9", "PL0 or PL1");
+    /// assert_eq!(error.message, "parameter `performanceLevel` is `PL9`, allowed: PL0 or PL1");
     /// ```
     pub fn invalid(key: &str, value: &str, allowed: impl fmt::Display) -> Self {
         Self::invalid_request(format!("parameter `{key}` is `{value}`, allowed: {allowed}"))
@@ -111,6 +111,14 @@ impl Error {
     #[must_use]
     pub fn with_unknown_effect(mut self) -> Self {
         self.effect = Effect::Unknown;
+        self
+    }
+
+    /// Judged from what an observation shows to exist, not from the refusal of a request: it holds
+    /// whatever became of a request that was lost before.
+    #[must_use]
+    pub fn as_observed(mut self) -> Self {
+        self.observed = true;
         self
     }
 

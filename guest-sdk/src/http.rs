@@ -28,6 +28,7 @@ impl Request {
             action: String::new(),
             api: Vec::new(),
             method: method.to_owned(),
+            subdomain: None,
             path: path.to_owned(),
             query: Vec::new(),
             headers: Vec::new(),
@@ -41,6 +42,20 @@ impl Request {
     pub fn signed(mut self, account: impl Into<String>, action: impl Into<String>) -> Self {
         self.account = Some(account.into());
         self.action = action.into();
+        self
+    }
+
+    /// Signed by this account, for an API that signs no action.
+    #[must_use]
+    pub fn signed_by(mut self, account: impl Into<String>) -> Self {
+        self.account = Some(account.into());
+        self
+    }
+
+    /// Sent to this host name below the endpoint's (a bucket, say).
+    #[must_use]
+    pub fn at_subdomain(mut self, subdomain: impl Into<String>) -> Self {
+        self.subdomain = Some(subdomain.into());
         self
     }
 
@@ -80,11 +95,12 @@ impl Request {
         host::send(self)
     }
 
-    /// What the operator grants for this request: its action, or `METHOD /path` where there is
-    /// none.
+    /// What the operator grants for this request: its action, or method, subdomain and path where
+    /// there is none.
     pub fn granted_as(&self) -> String {
         if self.action.is_empty() {
-            format!("{} {}", self.method, self.path)
+            let subdomain = self.subdomain.as_deref().unwrap_or_default();
+            format!("{} {subdomain}{}", self.method, self.path)
         } else {
             self.action.clone()
         }

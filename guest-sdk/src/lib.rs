@@ -12,65 +12,47 @@
 //!
 //! # A whole backend
 //!
-//! Volumes of this one are folders on the node, under a folder that the operator grants by the name
-//! `volumes`:
+//! Volumes of this one are directories on the node, under a directory that the operator grants by
+//! the name `volumes`:
 //!
 //! ```
-//! use wharf_sdk::controller::{Controller, CreateRequest, DeleteRequest};
 //! use wharf_sdk::identity::{Description, Identity};
-//! use wharf_sdk::legacy::Legacy;
 //! use wharf_sdk::node::{Node, NodeDescription, PublishRequest};
-//! use wharf_sdk::plan::{Plan, Writing};
-//! use wharf_sdk::snapshots::Snapshots;
-//! use wharf_sdk::types::{Answer, Progress, Volume};
-//! use wharf_sdk::Error;
+//! use wharf_sdk::plan::{Directory, Owner, Plan, Writing};
+//! use wharf_sdk::types::VolumeCapability;
+//! use wharf_sdk::{Error, config};
 //!
-//! struct Folders;
+//! struct Directories;
 //!
-//! impl Identity for Folders {
+//! impl Identity for Directories {
 //!     fn describe() -> Description {
-//! Description::new("folders", "0.1.0").serves("folders.example.com",
-//! ["example/folders"]).can(["create"])
+//!         Description::new("directories", "0.1.0").serves("directories.example.com", [])
 //!     }
 //! }
 //!
-//! impl Controller for Folders {
-//!     fn create(request: CreateRequest, _: Progress) -> Result<Answer<Volume>, Error> {
-//!         if let Some((key, value)) = request.parameters.first() {
-//!             return Err(Error::unknown_key(key, value, "none"));
-//!         }
-//!         Ok(Answer::Done(Volume::new(&request.name, 0).with_context("path", &request.name)))
-//!     }
-//!
-//!     fn delete(_: DeleteRequest, _: Progress) -> Result<Answer<()>, Error> {
-//!         Ok(Answer::Done(()))
-//!     }
-//! }
-//!
-//! impl Node for Folders {
+//! impl Node for Directories {
 //!     fn describe_node() -> Result<NodeDescription, Error> {
-//! let name = wharf_sdk::config::get("node-name").ok_or_else(|| Error::misconfigured("setting
-//! `node-name` is missing"))?;
+//!         let name = config::get("node-name")
+//!             .ok_or_else(|| Error::misconfigured("setting `node-name` is missing"))?;
 //!         Ok(NodeDescription::new(name))
 //!     }
 //!
 //!     fn plan_publish(request: PublishRequest) -> Result<Plan, Error> {
-//!         Ok(Plan::new("a folder on this node")
-//!             .make_directory("volumes", &request.volume_id, 0o755)
-//! .mount_directory("volumes", &request.volume_id, Writing::unless_read_only(request.read_only)))
+//!         let path = &request.volume_id;
+//!         Ok(Plan::new("a directory on this node")
+//!             .make_directory(Directory::granted("volumes", path), 0o755, Owner::UNCHANGED)
+//!             .mount_directory("volumes", path, Writing::unless_read_only(request.read_only)))
 //!     }
 //! }
 //!
-//! impl Snapshots for Folders {}
-//! impl Legacy for Folders {}
-//!
-//! wharf_sdk::export_backend!(Folders);
+//! // What is exported besides `identity`; all else the host does not offer.
+//! wharf_sdk::export_backend!(Directories: node);
 //!
 //! // A backend is ordinary Rust in a native build, and so are its tests.
-//! use wharf_sdk::types::VolumeCapability;
-//! let plan = Folders::plan_publish(PublishRequest::new("data", VolumeCapability::mount("")))?;
-//! assert_eq!(plan.steps.iter().map(|step| step.word()).collect::<Vec<_>>(), ["make-directory",
-//! "mount-directory"]);
+//! let request = PublishRequest::new("data", VolumeCapability::mount(""));
+//! let plan = Directories::plan_publish(request)?;
+//! let words: Vec<_> = plan.steps.iter().map(|step| step.word()).collect();
+//! assert_eq!(words, ["make-directory", "mount-directory"]);
 //! # Ok::<(), Error>(())
 //! ```
 //!
@@ -84,15 +66,19 @@
 //! use wharf_sdk::http::{Request, Response};
 //! use wharf_sdk::testing::FakeHost;
 //!
-//! let host = FakeHost::install().answering("GetVolume", Response::new(200,
-//! r#"{"State":"free"}"#));
+//! let answer = Response::new(200, r#"{"State":"free"}"#);
+//! let host = FakeHost::install().answering("GetVolume", answer);
 //!
 //! #[derive(serde::Deserialize)]
 //! #[serde(rename_all = "PascalCase")]
-//! struct Answer { state: String }
+//! struct Answer {
+//!     state: String,
+//! }
 //!
-//! let request = Request::read("storage", "GET", "/").signed("cloud",
-//! "GetVolume").with_query("VolumeId", "v-1"); let answer: Answer = request.send()?.json()?;
+//! let request = Request::read("storage", "GET", "/")
+//!     .signed("cloud", "GetVolume")
+//!     .with_query("VolumeId", "v-1");
+//! let answer: Answer = request.send()?.json()?;
 //! assert_eq!(answer.state, "free");
 //! assert_eq!(host.actions(), ["GetVolume"]);
 //! # Ok::<(), wharf_sdk::Error>(())
@@ -115,9 +101,15 @@
 //! }
 //!
 //! assert!(matches!(next(Progress::default()), Answer::Pending(_)));
-//! assert!(matches!(next(Progress::observed([Observation::found("v-1", *b"free")])),
-//! Answer::Done(())));
+//! let seen = Progress::observed([Observation::found("v-1", *b"free")]);
+//! assert!(matches!(next(seen), Answer::Done(())));
 //! ```
+//!
+//! # Working on a machine from the controller
+//!
+//! What no API of the cloud does (a directory in a file system that must be made, archived or
+//! removed) a verb of the controller asks the host to do: it answers [`Perform`](types::Perform)
+//! with a plan, the host runs it in a private mount on its own machine, and calls again.
 //!
 //! # Building
 //!
@@ -130,7 +122,7 @@
 //! it down:
 //!
 //! ```toml
-//! name = "folders"
+//! name = "directories"
 //! world = "backend"                  # or "cloud-auth"
 //! contract = "wharf:volume@0.1.0"
 //!

@@ -2,16 +2,17 @@
 //! checks each step, skips what is already true, runs the rest and undoes it on failure. There is
 //! no unstage and no unpublish: the host knows.
 
-pub use crate::bindings::backend::exports::wharf::volume::node::{
+pub use crate::bindings::node::exports::wharf::volume::node::{
     ExpandRequest, NodeDescription, PublishRequest, StageRequest,
 };
 use crate::controller::unsupported;
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::types::{Segments, VolumeCapability};
+use crate::types::{Caller, Segments, VolumeCapability};
 
 /// Plans for a node. The three plan functions are pure: the same request gives the same plan, and
-/// nothing of the host is called.
+/// nothing of the host is called
+/// but the functions that build plans.
 pub trait Node {
     /// The node's id, its place and its limit. May ask the cloud's metadata service. Idempotent.
     fn describe_node() -> Result<NodeDescription, Error> {
@@ -70,6 +71,7 @@ impl StageRequest {
             capability,
             volume_context: none(),
             publish_context: none(),
+            caller: Caller::unknown(),
             extensions: none(),
         }
     }
@@ -85,6 +87,7 @@ impl PublishRequest {
             read_only: false,
             volume_context: none(),
             publish_context: none(),
+            caller: Caller::unknown(),
             extensions: none(),
         }
     }
@@ -98,6 +101,8 @@ impl ExpandRequest {
             capability: None,
             required_bytes,
             volume_context: Vec::new(),
+            publish_context: Vec::new(),
+            caller: Caller::unknown(),
             extensions: Vec::new(),
         }
     }

@@ -1,9 +1,15 @@
 //! Building plans: one method for each step, in the order in which it must become true.
+//!
+//! A [`Plan`] is data here, so that a test can look at it. When a backend returns one, the SDK hands
+//! it to the host step by step; a component imports only the functions of the steps that this
+//! module knows.
 
-pub use crate::bindings::backend::exports::wharf::volume::node::{
-    BlockDevice, Check, FindDevice, Format, FuseSource, GrantedDirectory, Grow, MakeDirectory,
-    Mount, MountSource, NfsSource, Plan, SetBlockQueue, Step,
+use crate::bindings::backend::wharf::volume::plans as host;
+pub use crate::bindings::backend::wharf::volume::plans::{
+    DeviceMatch, Directory, DirectoryBase, FuseMount, GrantedDirectory, HelperCredential,
+    MissingPath, MountPlace, NfsShare, Owner, Readiness,
 };
+use crate::types::Parameters;
 
 /// Whether a workload may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,15 +26,114 @@ impl Writing {
         if read_only { Self::Forbidden } else { Self::Allowed }
     }
 
-    fn is_read_only(self) -> bool {
+    /// Whether only reading is allowed.
+    pub fn is_read_only(self) -> bool {
         self == Self::Forbidden
+    }
+}
+
+/// What must be true on a machine, in order; at most 32 steps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// One line for people: what this plan is for.
+    pub summary: String,
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// One thing that must be true; the contract says of each what it means.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the fields are the parameters of the function in `wit/plans.wit`")]
+pub enum Step {
+    /// `plan.find-device`
+    FindDevice { matches: Vec<DeviceMatch>, minimum_bytes: u64 },
+    /// `plan.check`
+    Check { fs_type: String },
+    /// `plan.format`
+    Format { fs_type: String, arguments: Vec<String> },
+    /// `plan.grow`
+    Grow { fs_type: String },
+    /// `plan.mount-device`
+    MountDevice { fs_type: String, flags: Vec<String>, read_only: bool },
+    /// `plan.block-device`
+    BlockDevice { read_only: bool },
+    /// `plan.set-block-queue`
+    SetBlockQueue { key: String, value: String },
+    /// `plan.mount-staged`
+    MountStaged { flags: Vec<String>, read_only: bool },
+    /// `plan.mount-directory`
+    MountDirectory { at: GrantedDirectory, flags: Vec<String>, read_only: bool },
+    /// `plan.mount-nfs`
+    MountNfs { share: NfsShare, place: MountPlace, read_only: bool },
+    /// `plan.mount-fuse`
+    MountFuse { mount: FuseMount, read_only: bool },
+    /// `plan.make-directory`
+    MakeDirectory { at: Directory, mode: u32, owner: Owner },
+    /// `plan.set-ownership`
+    SetOwnership { at: Directory, mode: Option<u32>, owner: Owner, recursive: bool },
+    /// `plan.move-aside`
+    MoveAside { from: Directory, to: String },
+    /// `plan.remove-tree`
+    RemoveTree { at: Directory },
+}
+
+impl Step {
+    /// The step's word in a manifest's list of steps.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::FindDevice { .. } => "find-device",
+            Self::Check { .. } => "check",
+            Self::Format { .. } => "format",
+            Self::Grow { .. } => "grow",
+            Self::MountDevice { .. } => "mount-device",
+            Self::BlockDevice { .. } => "block-device",
+            Self::SetBlockQueue { .. } => "set-block-queue",
+            Self::MountStaged { .. } => "mount-staged",
+            Self::MountDirectory { .. } => "mount-directory",
+            Self::MountNfs { .. } => "mount-nfs",
+            Self::MountFuse { .. } => "mount-fuse",
+            Self::MakeDirectory { .. } => "make-directory",
+            Self::SetOwnership { .. } => "set-ownership",
+            Self::MoveAside { .. } => "move-aside",
+            Self::RemoveTree { .. } => "remove-tree",
+        }
+    }
+
+    fn add_to(&self, plan: &host::Plan) {
+        match self {
+            Self::FindDevice { matches, minimum_bytes } => {
+                plan.find_device(matches, *minimum_bytes);
+            }
+            Self::Check { fs_type } => plan.check(fs_type),
+            Self::Format { fs_type, arguments } => plan.format(fs_type, arguments),
+            Self::Grow { fs_type } => plan.grow(fs_type),
+            Self::MountDevice { fs_type, flags, read_only } => {
+                plan.mount_device(fs_type, flags, *read_only);
+            }
+            Self::BlockDevice { read_only } => plan.block_device(*read_only),
+            Self::SetBlockQueue { key, value } => plan.set_block_queue(key, value),
+            Self::MountStaged { flags, read_only } => plan.mount_staged(flags, *read_only),
+            Self::MountDirectory { at, flags, read_only } => {
+                plan.mount_directory(at, flags, *read_only);
+            }
+            Self::MountNfs { share, place, read_only } => {
+                plan.mount_nfs(share, *place, *read_only);
+            }
+            Self::MountFuse { mount, read_only } => plan.mount_fuse(mount, *read_only),
+            Self::MakeDirectory { at, mode, owner } => plan.make_directory(at, *mode, *owner),
+            Self::SetOwnership { at, mode, owner, recursive } => {
+                plan.set_ownership(at, *mode, *owner, *recursive);
+            }
+            Self::MoveAside { from, to } => plan.move_aside(from, to),
+            Self::RemoveTree { at } => plan.remove_tree(at),
+        }
     }
 }
 
 impl Plan {
     /// An empty plan; `summary` is one line for people.
     pub fn new(summary: impl Into<String>) -> Self {
-        Self { steps: Vec::new(), summary: summary.into(), extensions: Vec::new() }
+        Self { steps: Vec::new(), summary: summary.into() }
     }
 
     /// Adds any step.
@@ -38,40 +143,29 @@ impl Plan {
         self
     }
 
-    /// Finds the block device with this serial; `links` are its names under the by-id folder, best
-    /// first.
+    /// Finds the block device by these matches, best first, of at least so many bytes (zero: any
+    /// size).
     #[must_use]
-    pub fn find_device(self, serial: impl Into<String>, links: Vec<String>) -> Self {
-        self.find_device_of(serial, links, 0)
-    }
-
-    /// The same, and the device must have so many bytes.
-    #[must_use]
-    pub fn find_device_of(
-        self,
-        serial: impl Into<String>,
-        links: Vec<String>,
-        minimum_bytes: u64,
-    ) -> Self {
-        self.step(Step::FindDevice(FindDevice { serial: serial.into(), links, minimum_bytes }))
+    pub fn find_device(self, matches: Vec<DeviceMatch>, minimum_bytes: u64) -> Self {
+        self.step(Step::FindDevice { matches, minimum_bytes })
     }
 
     /// Checks and repairs the file system if there is one.
     #[must_use]
     pub fn check(self, fs_type: impl Into<String>) -> Self {
-        self.step(Step::Check(Check { fs_type: fs_type.into() }))
+        self.step(Step::Check { fs_type: fs_type.into() })
     }
 
     /// Makes a file system if the device is provably blank.
     #[must_use]
     pub fn format(self, fs_type: impl Into<String>, arguments: Vec<String>) -> Self {
-        self.step(Step::Format(Format { fs_type: fs_type.into(), arguments }))
+        self.step(Step::Format { fs_type: fs_type.into(), arguments })
     }
 
     /// Grows the file system to its device; an empty type means the one that it has.
     #[must_use]
     pub fn grow(self, fs_type: impl Into<String>) -> Self {
-        self.step(Step::Grow(Grow { fs_type: fs_type.into() }))
+        self.step(Step::Grow { fs_type: fs_type.into() })
     }
 
     /// Mounts the found device on the call's path.
@@ -82,16 +176,29 @@ impl Plan {
         flags: Vec<String>,
         writing: Writing,
     ) -> Self {
-        self.mount(MountSource::Device, fs_type, flags, writing)
+        let read_only = writing.is_read_only();
+        self.step(Step::MountDevice { fs_type: fs_type.into(), flags, read_only })
     }
 
-    /// Binds what the volume was staged as to the call's path.
+    /// Puts the found device at the call's path.
+    #[must_use]
+    pub fn block_device(self, writing: Writing) -> Self {
+        self.step(Step::BlockDevice { read_only: writing.is_read_only() })
+    }
+
+    /// Writes one setting of the found device's request queue.
+    #[must_use]
+    pub fn set_block_queue(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.step(Step::SetBlockQueue { key: key.into(), value: value.into() })
+    }
+
+    /// Shows what the volume was staged as on the call's path.
     #[must_use]
     pub fn mount_staged(self, flags: Vec<String>, writing: Writing) -> Self {
-        self.mount(MountSource::Staged, "", flags, writing)
+        self.step(Step::MountStaged { flags, read_only: writing.is_read_only() })
     }
 
-    /// Binds a folder under a root that the operator granted by name.
+    /// Shows a directory under a root that the operator granted by name.
     #[must_use]
     pub fn mount_directory(
         self,
@@ -100,79 +207,125 @@ impl Plan {
         writing: Writing,
     ) -> Self {
         let at = GrantedDirectory { root: root.into(), path: path.into() };
-        self.mount(MountSource::Directory(at), "", Vec::new(), writing)
+        let read_only = writing.is_read_only();
+        self.step(Step::MountDirectory { at, flags: Vec::new(), read_only })
     }
 
-    /// Mounts an NFS export.
+    /// Mounts an NFS export on the call's path.
     #[must_use]
-    pub fn mount_nfs(self, source: NfsSource, flags: Vec<String>, writing: Writing) -> Self {
-        self.mount(MountSource::Nfs(source), "nfs", flags, writing)
+    pub fn mount_nfs(self, share: NfsShare, writing: Writing) -> Self {
+        let read_only = writing.is_read_only();
+        self.step(Step::MountNfs { share, place: MountPlace::Target, read_only })
     }
 
-    /// Mounts with a helper program that the operator granted by name.
+    /// Mounts an NFS export in the plan's scratch mount, to write in it.
     #[must_use]
-    pub fn mount_fuse(self, source: FuseSource, flags: Vec<String>, writing: Writing) -> Self {
-        self.mount(MountSource::Fuse(source), "fuse", flags, writing)
+    pub fn mount_nfs_in_scratch(self, share: NfsShare) -> Self {
+        self.step(Step::MountNfs { share, place: MountPlace::Scratch, read_only: false })
     }
 
-    /// Makes a folder under a granted root.
+    /// Mounts by a helper program that the operator granted by name.
     #[must_use]
-    pub fn make_directory(
-        self,
-        root: impl Into<String>,
-        path: impl Into<String>,
-        mode: u32,
-    ) -> Self {
-        let at = GrantedDirectory { root: root.into(), path: path.into() };
-        self.step(Step::MakeDirectory(MakeDirectory { at, mode, uid: None, gid: None }))
+    pub fn mount_fuse(self, mount: FuseMount, writing: Writing) -> Self {
+        self.step(Step::MountFuse { mount, read_only: writing.is_read_only() })
     }
 
-    /// Writes one setting of the found device's request queue.
+    /// Makes a directory, and those above it where they are missing.
     #[must_use]
-    pub fn set_block_queue(self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.step(Step::SetBlockQueue(SetBlockQueue { key: key.into(), value: value.into() }))
+    pub fn make_directory(self, at: Directory, mode: u32, owner: Owner) -> Self {
+        self.step(Step::MakeDirectory { at, mode, owner })
     }
 
-    /// Puts the found device at the call's path.
+    /// Gives one directory this mode (`None`: as it is) and owner.
     #[must_use]
-    pub fn block_device(self, writing: Writing) -> Self {
-        self.step(Step::BlockDevice(BlockDevice { read_only: writing.is_read_only() }))
+    pub fn set_ownership(self, at: Directory, mode: Option<u32>, owner: Owner) -> Self {
+        self.step(Step::SetOwnership { at, mode, owner, recursive: false })
     }
 
-    fn mount(
-        self,
-        source: MountSource,
-        fs_type: impl Into<String>,
-        flags: Vec<String>,
-        writing: Writing,
-    ) -> Self {
-        self.step(Step::Mount(Mount {
-            source,
-            fs_type: fs_type.into(),
-            flags,
-            read_only: writing.is_read_only(),
-        }))
+    /// Gives a directory and all that is in it this mode (`None`: as it is) and owner.
+    #[must_use]
+    pub fn set_ownership_of_tree(self, at: Directory, mode: Option<u32>, owner: Owner) -> Self {
+        self.step(Step::SetOwnership { at, mode, owner, recursive: true })
+    }
+
+    /// Renames a directory inside its base, never overwriting; one that is not there is aside.
+    #[must_use]
+    pub fn move_aside(self, from: Directory, to: impl Into<String>) -> Self {
+        self.step(Step::MoveAside { from, to: to.into() })
+    }
+
+    /// Removes a directory with all that is in it.
+    #[must_use]
+    pub fn remove_tree(self, at: Directory) -> Self {
+        self.step(Step::RemoveTree { at })
+    }
+
+    /// The host's own plan. Only inside a component: a native build has no host.
+    pub(crate) fn hand_over(&self) -> host::Plan {
+        let plan = host::Plan::new(&self.summary);
+        self.steps.iter().for_each(|step| step.add_to(&plan));
+        plan
     }
 }
 
-impl Step {
-    /// The step's word in a manifest's list of steps.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::FindDevice(_) => "find-device",
-            Self::Format(_) => "format",
-            Self::Check(_) => "check",
-            Self::Grow(_) => "grow",
-            Self::Mount(mount) => match mount.source {
-                MountSource::Device => "mount-device",
-                MountSource::Staged => "mount-staged",
-                MountSource::Directory(_) => "mount-directory",
-                MountSource::Nfs(_) => "mount-nfs",
-                MountSource::Fuse(_) => "mount-fuse",
-            },
-            Self::MakeDirectory(_) => "make-directory",
-            Self::SetBlockQueue(_) => "set-block-queue",
-            Self::BlockDevice(_) => "block-device",
+impl Directory {
+    /// In a directory that the operator granted by this name.
+    pub fn granted(root: impl Into<String>, path: impl Into<String>) -> Self {
+        Self { base: DirectoryBase::Granted(root.into()), path: path.into() }
+    }
+
+    /// In what this plan mounted on the call's path.
+    pub fn in_target(path: impl Into<String>) -> Self {
+        Self { base: DirectoryBase::Target, path: path.into() }
+    }
+
+    /// In this plan's scratch mount.
+    pub fn in_scratch(path: impl Into<String>) -> Self {
+        Self { base: DirectoryBase::Scratch, path: path.into() }
+    }
+}
+
+impl Owner {
+    /// Whoever has it; root for what is new.
+    pub const UNCHANGED: Self = Self { uid: None, gid: None };
+}
+
+impl NfsShare {
+    /// An export whose path has to exist.
+    pub fn new(server: impl Into<String>, path: impl Into<String>, options: Vec<String>) -> Self {
+        Self { server: server.into(), path: path.into(), options, missing: None }
+    }
+
+    /// Makes the path with this mode where it does not exist; `root` is the part that does.
+    #[must_use]
+    pub fn making_path(mut self, root: impl Into<String>, mode: u32) -> Self {
+        self.missing = Some(MissingPath { root: root.into(), mode, owner: Owner::UNCHANGED });
+        self
+    }
+}
+
+impl FuseMount {
+    /// A mount whose root must answer, without keys.
+    pub fn new(helper: impl Into<String>, source: impl Into<String>, options: Vec<String>) -> Self {
+        Self {
+            helper: helper.into(),
+            source: source.into(),
+            options,
+            credential: None,
+            ready: Readiness::Answers,
         }
+    }
+
+    /// With keys of this account, in a form that its authenticator knows.
+    #[must_use]
+    pub fn with_credential(
+        mut self,
+        account: impl Into<String>,
+        form: impl Into<String>,
+        values: Parameters,
+    ) -> Self {
+        let (account, form) = (account.into(), form.into());
+        self.credential = Some(HelperCredential { account, form, values });
+        self
     }
 }

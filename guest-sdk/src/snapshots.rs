@@ -1,7 +1,7 @@
 //! Snapshots of one volume, and of several at one point in time. Same rules as
 //! [`controller`](crate::controller).
 
-pub use crate::bindings::backend::exports::wharf::volume::snapshots::{
+pub use crate::bindings::snapshots::exports::wharf::volume::snapshots::{
     CreateGroupRequest, CreateSnapshotRequest, DeleteGroupRequest, DeleteSnapshotRequest,
     GetGroupRequest, Group, ListSnapshotsRequest, ListedSnapshots, Snapshot,
 };

@@ -2,13 +2,16 @@
 //! builds only.
 //!
 //! ```
+//! use wharf_sdk::config;
 //! use wharf_sdk::http::{Request, Response};
 //! use wharf_sdk::testing::FakeHost;
 //!
-//! let host = FakeHost::install().with_config("region", "cn-hangzhou").answering("GET /hello",
-//! Response::new(200, "hi")); assert_eq!(wharf_sdk::config::get("region").as_deref(),
-//! Some("cn-hangzhou")); assert_eq!(Request::read("example", "GET", "/hello").send()?.text(),
-//! "hi"); assert_eq!(host.requests().len(), 1);
+//! let host = FakeHost::install()
+//!     .with_config("region", "cn-hangzhou")
+//!     .answering("GET /hello", Response::new(200, "hi"));
+//! assert_eq!(config::get("region").as_deref(), Some("cn-hangzhou"));
+//! assert_eq!(Request::read("example", "GET", "/hello").send()?.text(), "hi");
+//! assert_eq!(host.requests().len(), 1);
 //! # Ok::<(), wharf_sdk::Error>(())
 //! ```
 

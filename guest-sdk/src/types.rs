@@ -3,18 +3,54 @@
 //! The records are frozen inside a contract version: a field never appears or goes away, so a
 //! struct expression in a backend keeps compiling. What is new travels in `extensions`.
 
+use crate::bindings::backend::wharf::volume::plans;
 pub use crate::bindings::backend::wharf::volume::types::{
-    AccessMode, AccessType, CapacityRange, MountOptions, Observation, Parameters, Pending,
-    Segments, TopologyRequirement, Volume, VolumeCapability, VolumeSource,
+    AccessMode, AccessType, Caller, CapacityRange, Condition, MountOptions, Observation,
+    Parameters, Pending, ResourceId, Segments, TopologyRequirement, Volume, VolumeCapability,
+    VolumeSource, Workload,
 };
+use crate::plan::Plan;
 
-/// A finished operation, or one that goes on in the cloud.
+/// A finished operation, or one that goes on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer<T> {
     /// Finished, with this value.
     Done(T),
     /// The host waits, observes, and calls again.
     Pending(Pending),
+    /// The host runs a plan on the controller's machine, and calls again. Not for `attach` and
+    /// `detach`.
+    Perform(Perform),
+}
+
+/// A plan for the machine that the controller runs on: what it mounts is a scratch mount.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Perform {
+    /// What must be true there.
+    pub plan: Plan,
+    /// Comes back with the next call. At most 4 KiB.
+    pub resume: Option<String>,
+}
+
+impl Perform {
+    /// Runs this plan, and calls again with this token.
+    pub fn new(plan: Plan, resume: impl Into<String>) -> Self {
+        Self { plan, resume: Some(resume.into()) }
+    }
+
+    pub(crate) fn hand_over(&self) -> plans::Perform {
+        plans::Perform {
+            plan: self.plan.hand_over(),
+            resume: self.resume.clone(),
+            extensions: Vec::new(),
+        }
+    }
+}
+
+impl<T> From<Perform> for Answer<T> {
+    fn from(perform: Perform) -> Self {
+        Self::Perform(perform)
+    }
 }
 
 /// What comes with a call that may be one of several: fresh observations, and the token of the last
@@ -41,9 +77,9 @@ impl Progress {
         self
     }
 
-    /// The observation of this id, if there is one.
+    /// The observation of the resource with this id, if there is one.
     pub fn of(&self, id: &str) -> Option<&Observation> {
-        self.observed.iter().find(|observation| observation.id == id)
+        self.observed.iter().find(|observation| observation.of.id == id)
     }
 }
 
@@ -60,10 +96,16 @@ impl Pending {
         }
     }
 
-    /// Observes these ids before the next call.
+    /// Observes this volume before the next call.
     #[must_use]
-    pub fn watching(mut self, id: impl Into<String>) -> Self {
-        self.watch.push(id.into());
+    pub fn watching(self, volume_id: impl Into<String>) -> Self {
+        self.watching_resource(ResourceId::volume(volume_id))
+    }
+
+    /// Observes this resource before the next call.
+    #[must_use]
+    pub fn watching_resource(mut self, resource: ResourceId) -> Self {
+        self.watch.push(resource);
         self
     }
 
@@ -82,14 +124,43 @@ impl<T> From<Pending> for Answer<T> {
 }
 
 impl Observation {
-    /// The cloud has it, and this is what it looks like, in the backend's own encoding.
-    pub fn found(id: impl Into<String>, state: impl Into<Vec<u8>>) -> Self {
-        Self { id: id.into(), found: true, state: state.into(), extensions: Vec::new() }
+    /// The cloud has this volume, and this is what it looks like, in the backend's own encoding.
+    pub fn found(volume_id: impl Into<String>, state: impl Into<Vec<u8>>) -> Self {
+        Self::of(ResourceId::volume(volume_id), state)
+    }
+
+    /// The cloud says that there is no such volume.
+    pub fn missing(volume_id: impl Into<String>) -> Self {
+        Self::none_of(ResourceId::volume(volume_id))
+    }
+
+    /// The cloud has this resource, and this is what it looks like.
+    pub fn of(resource: ResourceId, state: impl Into<Vec<u8>>) -> Self {
+        Self { of: resource, found: true, state: state.into(), extensions: Vec::new() }
     }
 
     /// The cloud says that there is no such resource.
-    pub fn missing(id: impl Into<String>) -> Self {
-        Self { id: id.into(), found: false, state: Vec::new(), extensions: Vec::new() }
+    pub fn none_of(resource: ResourceId) -> Self {
+        Self { of: resource, found: false, state: Vec::new(), extensions: Vec::new() }
+    }
+}
+
+impl ResourceId {
+    /// A volume.
+    pub fn volume(id: impl Into<String>) -> Self {
+        Self { kind: "volume".to_owned(), id: id.into() }
+    }
+
+    /// A resource of another kind: `snapshot`, `group`, `node`, or the backend's own word.
+    pub fn new(kind: impl Into<String>, id: impl Into<String>) -> Self {
+        Self { kind: kind.into(), id: id.into() }
+    }
+}
+
+impl Caller {
+    /// A call that brought no secrets, from nobody known.
+    pub fn unknown() -> Self {
+        Self { secrets: Vec::new(), workload: None, extensions: Vec::new() }
     }
 }
 
@@ -103,6 +174,7 @@ impl Volume {
             topology: Vec::new(),
             source: None,
             attached_to: Vec::new(),
+            condition: None,
             extensions: Vec::new(),
         }
     }
@@ -125,7 +197,11 @@ impl Volume {
 impl VolumeCapability {
     /// A mounted file system of this type (empty: the backend's default), for one writer.
     pub fn mount(fs_type: impl Into<String>) -> Self {
-        let access = AccessType::Mount(MountOptions { fs_type: fs_type.into(), flags: Vec::new() });
+        let access = AccessType::Mount(MountOptions {
+            fs_type: fs_type.into(),
+            flags: Vec::new(),
+            group: None,
+        });
         Self { access, mode: AccessMode::SingleNodeWriter, extensions: Vec::new() }
     }
 

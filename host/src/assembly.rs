@@ -94,10 +94,12 @@ impl<'a> Assembly<'a> {
     pub fn controller(&self, driver: &str) -> Result<Controller, Error> {
         let (name, section) = self.section(driver)?;
         let backend = self.backend(name, section);
-        if !self.is_server {
-            return Ok(Controller::for_one_call(driver, backend, self.clock()));
-        }
-        Ok(Controller::with_pacer(driver, backend, self.clock(), self.pacer(name, section)))
+        let controller = if self.is_server {
+            Controller::with_pacer(driver, backend, self.clock(), self.pacer(name, section))
+        } else {
+            Controller::for_one_call(driver, backend, self.clock())
+        };
+        Ok(controller.performing_on(Arc::clone(&self.node), section.node.clone()))
     }
 
     /// The node verbs of a driver.
@@ -173,6 +175,7 @@ fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Error> {
         let open =
             Endpoint::new(id, &endpoint.url).map_err(|error| Error::invalid(error.to_string()))?;
         let open = if endpoint.private { open.allow_private() } else { open };
+        let open = if endpoint.subdomains { open.with_subdomains() } else { open };
         Ok(endpoint.ca.iter().fold(open, |open, file| open.with_authorities(file)))
     };
     config.endpoint.iter().map(open).collect()
@@ -188,7 +191,8 @@ fn open_account(
     let grant = |endpoint: &String| EndpointGrant {
         endpoint: endpoint.clone(),
         account: None,
-        actions: vec!["*".to_owned()],
+        actions: Vec::new(),
+        paths: vec!["*".to_owned()],
     };
     let ports = AuthPorts {
         calls: call_ports(clock),

@@ -163,6 +163,9 @@ pub struct Endpoint {
     /// for endpoints inside a VPC.
     #[serde(default)]
     pub private: bool,
+    /// Requests may put one name before the host's, as object storage has its buckets there.
+    #[serde(default)]
+    pub subdomains: bool,
     /// A PEM file with the certificate authorities that this endpoint's certificate must descend
     /// from; unset: the machine's own.
     #[serde(default)]

@@ -8,23 +8,18 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use wharf_core::manifest::Manifest;
-use wharf_core::plan::Plan;
-use wharf_core::ports::{Backend, Call};
-use wharf_core::types::{
-    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest,
-    Expanded, Listed, NodeDescription, NodeExpandRequest, NodeId, Observation, Parameters,
-    Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest,
-    Validated, Volume, VolumeId,
-};
+use wharf_core::ports::{Ask, Call, Describe};
+use wharf_core::types::{Description, Parameters, Progress};
+use wharf_core::verbs::Verb;
 use wharf_core::{Blame, Error, ErrorKind};
 use wharf_runtime::{
     AuthCode, AuthDescription, AuthPorts, Authenticator, BackendCode, BackendPorts, Component,
-    ComponentError, Credential, Engine, EngineMode, Signature, Source, Unsigned, WasmAuthenticator,
-    WasmBackend,
+    ComponentError, Credential, CredentialFile, Engine, EngineMode, Signature, Source, Unsigned,
+    WasmAuthenticator, WasmBackend,
 };
 use wharf_store::{Generation, Revision, Store};
 
-use crate::{compile, journal};
+use crate::compile;
 
 /// Loads components from the store into one engine, which is made when the first of them is needed.
 pub struct Loader {
@@ -227,46 +222,23 @@ impl StoredBackend {
     }
 }
 
-macro_rules! forward {
-    ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
-        $(fn $name(&self, call: &Call, $($argument: $type),*) -> Result<$result, Error> {
-            self.slot.get()?.$name(call, $($argument),*)
-        })*
-    };
+impl<V: Verb> Ask<V> for StoredBackend
+where
+    WasmBackend: Ask<V>,
+{
+    fn ask(
+        &self,
+        call: &Call,
+        request: &V::Request,
+        progress: &Progress,
+    ) -> Result<V::Answer, Error> {
+        Ask::<V>::ask(&*self.slot.get()?, call, request, progress)
+    }
 }
 
-impl Backend for StoredBackend {
-    forward! {
-        describe() -> Description;
-        observe(ids: &[String]) -> Vec<Observation>;
-        holders(observed: &Observation) -> Vec<NodeId>;
-        create(request: &CreateRequest, progress: &Progress) -> Answer<Volume>;
-        delete(volume: &VolumeId, progress: &Progress) -> Answer<()>;
-        attach(request: &AttachRequest, progress: &Progress) -> Answer<Attached>;
-        detach(request: &DetachRequest, progress: &Progress) -> Answer<()>;
-        expand(request: &ExpandRequest, progress: &Progress) -> Answer<Expanded>;
-        validate(request: &ValidateRequest, observed: &[Observation]) -> Validated;
-        list(max_entries: u32, starting_token: Option<&str>) -> Listed;
-        describe_node() -> NodeDescription;
-        translate(request: &TranslateRequest) -> Translated;
-    }
-
-    fn plan_stage(&self, call: &Call, request: &StageRequest) -> Result<Plan, Error> {
-        self.slot.get()?.plan_stage(call, request).inspect(|plan| journal::plan("plan-stage", plan))
-    }
-
-    fn plan_publish(&self, call: &Call, request: &PublishRequest) -> Result<Plan, Error> {
-        self.slot
-            .get()?
-            .plan_publish(call, request)
-            .inspect(|plan| journal::plan("plan-publish", plan))
-    }
-
-    fn plan_expand(&self, call: &Call, request: &NodeExpandRequest) -> Result<Plan, Error> {
-        self.slot
-            .get()?
-            .plan_expand(call, request)
-            .inspect(|plan| journal::plan("plan-expand", plan))
+impl Describe for StoredBackend {
+    fn description(&self, call: &Call) -> Result<Arc<Description>, Error> {
+        self.slot.get()?.description(call)
     }
 }
 
@@ -320,6 +292,16 @@ impl Authenticator for StoredAuthenticator {
         nonce: &str,
     ) -> Result<Signature, Error> {
         self.slot.get()?.sign(call, request, settings, credential, now_ms, nonce)
+    }
+
+    fn render(
+        &self,
+        call: &Call,
+        credential: &Credential,
+        form: &str,
+        values: &Parameters,
+    ) -> Result<Vec<CredentialFile>, Error> {
+        self.slot.get()?.render(call, credential, form, values)
     }
 }
 

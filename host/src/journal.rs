@@ -43,6 +43,19 @@ impl Observer for Journal {
         }
     }
 
+    fn planned(&self, function: &'static str, plan: &Plan) {
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let steps: Vec<String> =
+                plan.steps.iter().map(|step| one_line(&step.describe())).collect();
+            tracing::debug!(
+                function,
+                summary = one_line(&plan.summary),
+                steps = steps.join(", "),
+                "plan"
+            );
+        }
+    }
+
     fn requested(&self, event: &RequestEvent<'_>) {
         let micros = micros(event.duration);
         match event.outcome {
@@ -61,23 +74,6 @@ impl Observer for Journal {
                 event.action
             ),
         }
-    }
-}
-
-/// The plan that a backend returned, in one line.
-pub fn plan(function: &'static str, plan: &Plan) {
-    if tracing::enabled!(tracing::Level::DEBUG) {
-        tracing::debug!(
-            function,
-            summary = one_line(&plan.summary),
-            steps = plan
-                .steps
-                .iter()
-                .map(|step| one_line(&step.describe()))
-                .collect::<Vec<_>>()
-                .join(", "),
-            "plan"
-        );
     }
 }
 

@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use wharf_core::{Blame, Error, ErrorKind};
-use wharf_runtime::{Secret, Source, SourceReader};
+use wharf_core::{Blame, Error, ErrorKind, Secret};
+use wharf_runtime::{CALL_SOURCE, Source, SourceReader};
 
 use crate::config::{self, Found, SourceValue};
 
@@ -73,6 +73,10 @@ impl ConfiguredSource {
 }
 
 impl SourceReader for ConfiguredSource {
+    fn is_call(&self) -> bool {
+        self.kind == CALL_SOURCE
+    }
+
     fn read(&self) -> Result<Source, Error> {
         let values = self
             .values

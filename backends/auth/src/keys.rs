@@ -54,6 +54,30 @@ pub fn of_static(source: &Source) -> Result<Credential, Error> {
     Ok(credential(source.require(ID)?.expose(), source.require(SECRET)?.expose(), token))
 }
 
+/// Source `call`: the secrets of a PersistentVolume under the names that the earlier drivers take.
+///
+/// # Errors
+/// `not-found` without keys, so that an account may have another source; `invalid-argument` when
+/// one half is there.
+pub fn of_call(source: &Source) -> Result<Credential, Error> {
+    let pairs = [("akId", "akSecret"), ("AccessKeyId", "AccessKeySecret")];
+    for (id, secret) in pairs {
+        match (source.value_in_any_case(id), source.value_in_any_case(secret)) {
+            (Some(id), Some(secret)) => {
+                let token = source.value_in_any_case("SecurityToken").map(Secret::expose);
+                return Ok(credential(id.expose(), secret.expose(), token.unwrap_or_default()));
+            }
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(Error::invalid_request(format!(
+                    "the secrets of the call have one of `{id}` and `{secret}`, both are needed"
+                )));
+            }
+        }
+    }
+    Err(Error::not_found("the call brought no access key"))
+}
+
 /// A temporary credential, as the metadata service and the token service write it.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -94,6 +118,19 @@ impl Temporary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_of_a_call_are_known_by_both_drivers_names() {
+        for (id, secret) in [("akId", "akSecret"), ("accesskeyid", "ACCESSKEYSECRET")] {
+            let source = Source::new("call", [(id, "i"), (secret, "s"), ("securityToken", "t")]);
+            let credential = of_call(&source).unwrap();
+            assert_eq!(Keys::of(&credential).unwrap().token.unwrap().expose(), "t");
+        }
+        assert_eq!(of_call(&Source::new("call", [])).unwrap_err().kind, ErrorKind::NotFound);
+        let half = of_call(&Source::new("call", [("akId", "canary")])).unwrap_err();
+        assert_eq!(half.kind, ErrorKind::InvalidArgument);
+        assert!(half.message.contains("akSecret") && !half.message.contains("canary"));
+    }
 
     #[test]
     fn an_open_source_needs_both_keys_and_may_have_a_token() {

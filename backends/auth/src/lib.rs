@@ -13,6 +13,8 @@
 //! | `ecs-ram-role` | `role` (optional: the machine's own); asks the endpoint `metadata` |
 //! | `oidc` | `role-arn`, `oidc-provider-arn`, `token`; optional: `session-name` (`wharf`),
 //! `duration-seconds` (3600); asks the endpoint `sts` |
+//! | `call` | the secrets of a call: `akId` and `akSecret`, or in any case `AccessKeyId`,
+//! `AccessKeySecret` and `SecurityToken` |
 //!
 //! A source that is empty answers `not-found`, and the host tries the next. One that is there and
 //! wrong is an error: falling through to another identity would hide it.
@@ -42,8 +44,9 @@ pub mod rpc_sha1;
 pub mod sealed_json;
 
 use wharf_sdk::auth::{
-    AuthDescription, Authenticator, Credential, Signature, Source, UnsignedRequest,
+    AuthDescription, Authenticator, Credential, File, Signature, Source, UnsignedRequest,
 };
+use wharf_sdk::types::Parameters;
 use wharf_sdk::{Blame, Error, ErrorKind, Pairs};
 
 use crate::keys::Keys;
@@ -89,8 +92,10 @@ const RESERVED_QUERY: [&str; 21] = [
 const OF_ACTIONS: [&str; 2] = [acs3::NAME, rpc_sha1::NAME];
 /// Signatures of object storage; likewise.
 const OF_OBJECTS: [&str; 2] = [oss_v4::NAME, oss_v1::NAME];
-const SOURCES: [&str; 6] =
-    ["static", "cloud-config", "addon-token", "cli-config", "ecs-ram-role", "oidc"];
+/// How the codes begin that ask to slow down, of OpenAPI and of object storage.
+const THROTTLING: [&str; 4] = ["Throttling", "ServiceUnavailable", "QpsLimit", "SlowDown"];
+const SOURCES: [&str; 7] =
+    ["static", "cloud-config", "addon-token", "cli-config", "ecs-ram-role", "oidc", "call"];
 
 impl Authenticator for Alicloud {
     fn describe() -> AuthDescription {
@@ -101,6 +106,8 @@ impl Authenticator for Alicloud {
             reserved_headers: owned(&RESERVED_HEADERS),
             reserved_query: owned(&RESERVED_QUERY),
             source_kinds: owned(&SOURCES),
+            forms: owned(&render::FORMS),
+            throttling_codes: owned(&THROTTLING),
             extensions: Vec::new(),
         }
     }
@@ -108,6 +115,7 @@ impl Authenticator for Alicloud {
     fn obtain(source: Source, now_ms: u64) -> Result<Credential, Error> {
         match source.kind.as_str() {
             "static" => keys::of_static(&source),
+            "call" => keys::of_call(&source),
             "cloud-config" => cloud_config::read(&source),
             "addon-token" => addon_token::read(&source, now_ms),
             "cli-config" => cli_config::read(&source),
@@ -144,6 +152,10 @@ impl Authenticator for Alicloud {
             rpc_sha1::NAME => rpc_sha1::sign(&request, &keys, now_ms, nonce),
             _ => acs3::sign(&request, &keys, now_ms, nonce),
         }
+    }
+
+    fn render(credential: Credential, form: &str, values: Parameters) -> Result<Vec<File>, Error> {
+        render::render(&credential, form, &values)
     }
 }
 
@@ -182,7 +194,7 @@ mod tests {
             .iter()
             .flat_map(|request| {
                 let endpoint = request["endpoint"].as_str().unwrap();
-                request["actions"]
+                request["paths"]
                     .as_array()
                     .unwrap()
                     .iter()

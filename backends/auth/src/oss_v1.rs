@@ -91,7 +91,7 @@ pub fn sign(request: &UnsignedRequest, keys: &Keys<'_>, now_ms: u64) -> Result<S
     let signature = signature(&string_to_sign(request, &added, &date), keys.secret.expose())?;
     let answer = added
         .into_iter()
-        .fold(Signature::new(), |answer, (name, value)| answer.with_header(name, value));
+        .fold(Signature::without_action(), |answer, (name, value)| answer.with_header(name, value));
     Ok(answer.with_header("authorization", format!("OSS {}:{signature}", keys.id)))
 }
 

@@ -48,7 +48,7 @@ pub fn sign(request: &UnsignedRequest, keys: &Keys<'_>, now_ms: u64) -> Result<S
         format!("{ALGORITHM} Credential={}/{scope},Signature={}", keys.id, hex(&signature));
     let answer = added
         .into_iter()
-        .fold(Signature::new(), |answer, (name, value)| answer.with_header(name, value));
+        .fold(Signature::without_action(), |answer, (name, value)| answer.with_header(name, value));
     Ok(answer.with_header("authorization", authorization))
 }
 

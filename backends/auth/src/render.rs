@@ -18,10 +18,8 @@
 //! Sources: the earlier CSI driver's `pkg/mounter/interceptors/ossfs_secret.go`, `s3fs(1)`, and the
 //! pages on configuring `ossfs` and `ossfs2`.
 
-use std::fmt;
-
 use wharf_alicloud::timestamp;
-use wharf_sdk::auth::Credential;
+use wharf_sdk::auth::{Credential, File, Secret};
 use wharf_sdk::types::Parameters;
 use wharf_sdk::{Blame, Error, ErrorKind, Pairs};
 
@@ -33,27 +31,6 @@ const OSSFS: &str = "ossfs-passwd";
 const OSSFS_STS: &str = "ossfs-sts-directory";
 const S3FS: &str = "s3fs-passwd";
 const OSSFS2: &str = "ossfs2-conf";
-
-/// A file with a secret in it; it is never formatted with its content.
-#[derive(Clone, PartialEq, Eq)]
-pub struct File {
-    /// Without a folder.
-    pub name: String,
-    /// All of it.
-    pub content: Vec<u8>,
-}
-
-impl fmt::Debug for File {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("File").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl File {
-    fn new(name: &str, content: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), content: content.into().into_bytes() }
-    }
-}
 
 /// Writes a credential in a helper's form; `values` are what the plan says besides.
 ///
@@ -74,16 +51,16 @@ pub fn render(
             let bucket = values.value("bucket").unwrap_or_default();
             check_bucket(bucket)?;
             without_token(&keys, form)?;
-            Ok(vec![File::new("passwd", format!("{bucket}:{id}:{secret}\n"))])
+            Ok(vec![File::new("passwd", Secret::new(format!("{bucket}:{id}:{secret}\n")))])
         }
         S3FS => {
             without_token(&keys, form)?;
-            Ok(vec![File::new("passwd", format!("{id}:{secret}\n"))])
+            Ok(vec![File::new("passwd", Secret::new(format!("{id}:{secret}\n")))])
         }
         OSSFS2 => {
             without_token(&keys, form)?;
             let text = format!("--oss_access_key_id={id}\n--oss_access_key_secret={secret}\n");
-            Ok(vec![File::new("ossfs2.conf", text)])
+            Ok(vec![File::new("ossfs2.conf", Secret::new(text))])
         }
         OSSFS_STS => sts_directory(&keys, credential.expires_at_ms),
         other => {
@@ -104,11 +81,13 @@ fn sts_directory(keys: &Keys<'_>, expires_at_ms: Option<u64>) -> Result<Vec<File
     })?;
     check("security token", token.expose())?;
     let mut files = vec![
-        File::new("AccessKeyId", keys.id),
-        File::new("AccessKeySecret", keys.secret.expose()),
-        File::new("SecurityToken", token.expose()),
+        File::new("AccessKeyId", Secret::new(keys.id)),
+        File::new("AccessKeySecret", Secret::new(keys.secret.expose())),
+        File::new("SecurityToken", Secret::new(token.expose())),
     ];
-    files.extend(expires_at_ms.map(|end| File::new("Expiration", timestamp::format(end))));
+    files.extend(
+        expires_at_ms.map(|end| File::new("Expiration", Secret::new(timestamp::format(end)))),
+    );
     Ok(files)
 }
 
@@ -153,7 +132,7 @@ mod tests {
     fn written(token: &str, form: &str) -> Result<Vec<(String, String)>, Error> {
         let credential = credential("LTAI1", "s3cr3t+/=", token).until_ms(1_698_315_752_000);
         let files = render(&credential, form, &pairs([("bucket", "b-1")]))?;
-        let text = |file: File| (file.name, String::from_utf8(file.content).unwrap());
+        let text = |file: File| (file.name().to_owned(), file.content().expose().to_owned());
         Ok(files.into_iter().map(text).collect())
     }
 

@@ -92,7 +92,8 @@ mod tests {
                 .iter()
                 .find(|request| request["endpoint"].as_str() == Some(endpoint))
                 .unwrap();
-            request["actions"]
+            let key = if request["signed"].as_bool().unwrap() { "actions" } else { "paths" };
+            request[key]
                 .as_array()
                 .unwrap()
                 .iter()

@@ -95,6 +95,7 @@ fn serial(disk: &Disk) -> Result<&str, Error> {
             "disk {} has no serial number, so its device cannot be told from others",
             disk.disk_id
         ))
+        .as_observed()
         .with_hint(
             "disks made before June 2020 have none: take a snapshot, create a disk from it, and \
              use that one",
@@ -152,6 +153,7 @@ fn take_from_holder(
             "disk {id} is attached to {}, and is not shared with {node}",
             others.join(", ")
         ))
+        .as_observed()
         .with_hint(
             "the volume is free once its workload there is gone; if that node is lost for good, \
              detach the disk in the console",
@@ -164,7 +166,7 @@ fn wait(reason: String) -> Answer<Attachment> {
 }
 
 fn missing(id: &str) -> Error {
-    Error::not_found(format!("there is no disk {id}"))
+    Error::not_found(format!("there is no disk {id}")).as_observed()
 }
 
 #[cfg(test)]

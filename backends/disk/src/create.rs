@@ -297,7 +297,8 @@ impl<'a> Wish<'a> {
                 Some(difference) => Err(Error::already_exists(format!(
                     "volume {name} is disk {} already: {difference}",
                     disk.disk_id
-                ))),
+                ))
+                .as_observed()),
                 None => Ok(self.settle(&disk, resume)),
             },
             None if resume.missed < LOOKS_FOR_A_MISSING_DISK => Ok(pending(&resume.missed_again())),
@@ -367,6 +368,7 @@ impl<'a> Wish<'a> {
                 "parameter `{DISK_ID}` names disk {id}, which does not exist in {}",
                 self.region
             ))
+            .as_observed()
         })?;
         disk.need_data_disk()?;
         let least = self.size.required.unwrap_or(disk.size);
@@ -477,7 +479,7 @@ fn snapshot(request: &CreateRequest, parameters: &DiskParameters) -> Result<Opti
         None => Ok(parameters.snapshot.clone()),
         Some(VolumeSource::Snapshot(id)) if id.starts_with("s-") => Ok(Some(id.clone())),
         Some(VolumeSource::Snapshot(id)) => {
-            Err(Error::not_found(format!("there is no snapshot {id}")))
+            Err(Error::not_found(format!("there is no snapshot {id}")).as_observed())
         }
         Some(VolumeSource::Volume(_)) => {
             Err(Error::invalid_request("a disk cannot be cloned from a disk")

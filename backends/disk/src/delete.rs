@@ -61,9 +61,11 @@ fn in_use(disk: &Disk) -> Error {
         holders if holders.is_empty() => "a node".to_owned(),
         holders => holders.join(", "),
     };
-    Error::precondition(format!("disk {} is attached to {holders}", disk.disk_id)).with_hint(
-        "stop the workloads that use the volume; the disk is deleted once it is detached",
-    )
+    Error::precondition(format!("disk {} is attached to {holders}", disk.disk_id))
+        .as_observed()
+        .with_hint(
+            "stop the workloads that use the volume; the disk is deleted once it is detached",
+        )
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use wharf_sdk::types::Observation;
+use wharf_sdk::types::{Observation, ResourceId};
 use wharf_sdk::{Error, ErrorKind};
 
 use crate::action::Action;
@@ -129,7 +129,7 @@ impl Disk {
         serde_json::from_slice(&observation.state).map(Some).map_err(|_| {
             Error::aborted(format!(
                 "what was seen of disk {} was written by another build",
-                observation.id
+                observation.of.id
             ))
         })
     }
@@ -205,10 +205,9 @@ impl Disk {
         self.tags.tag.iter().map(pair).collect()
     }
 
-    fn observation(&self) -> Result<Observation, Error> {
-        let state = serde_json::to_vec(self)
-            .map_err(|error| Error::defect(format!("disk {}: {error}", self.disk_id)))?;
-        Ok(Observation::found(&self.disk_id, state))
+    fn state_of_observation(&self) -> Result<Vec<u8>, Error> {
+        serde_json::to_vec(self)
+            .map_err(|error| Error::defect(format!("disk {}: {error}", self.disk_id)))
     }
 }
 
@@ -238,15 +237,14 @@ impl Page {
 ///
 /// # Errors
 /// The cloud's.
-pub fn observe(ids: &[String]) -> Result<Vec<Observation>, Error> {
-    let disks = find(&ids.iter().filter_map(|id| DiskId::parse(id)).collect::<Vec<_>>())?;
-    let one = |id: &String| {
-        disks
-            .iter()
-            .find(|disk| disk.disk_id == *id)
-            .map_or_else(|| Ok(Observation::missing(id)), Disk::observation)
+pub fn observe(resources: Vec<ResourceId>) -> Result<Vec<Observation>, Error> {
+    let ids = resources.iter().filter_map(|of| DiskId::parse(&of.id)).collect::<Vec<_>>();
+    let disks = find(&ids)?;
+    let one = |of: ResourceId| match disks.iter().find(|disk| disk.disk_id == of.id) {
+        Some(disk) => Ok(Observation::of(of, disk.state_of_observation()?)),
+        None => Ok(Observation::none_of(of)),
     };
-    ids.iter().map(one).collect()
+    resources.into_iter().map(one).collect()
 }
 
 /// The disks of these ids that exist.
@@ -291,7 +289,8 @@ pub(crate) mod tests {
 
     /// A disk as an observation of it.
     pub(crate) fn seen(disk: &Disk) -> wharf_sdk::Progress {
-        wharf_sdk::Progress::observed([disk.observation().unwrap()])
+        let state = disk.state_of_observation().unwrap();
+        wharf_sdk::Progress::observed([Observation::found(&disk.disk_id, state)])
     }
 
     /// A free ESSD of 20 GiB, changed by the test.
@@ -325,9 +324,9 @@ pub(crate) mod tests {
         let host = FakeHost::install()
             .with_config("region", "r")
             .answering("DescribeDisks", Response::new(200, answer));
-        let seen = observe(&["d-1".into(), "vol-x".into(), "d-2".into()]).unwrap();
+        let seen = observe(["d-1", "vol-x", "d-2"].map(ResourceId::volume).to_vec()).unwrap();
         assert_eq!(
-            seen.iter().map(|one| (one.id.as_str(), one.found)).collect::<Vec<_>>(),
+            seen.iter().map(|one| (one.of.id.as_str(), one.found)).collect::<Vec<_>>(),
             [("d-1", false), ("vol-x", false), ("d-2", true)]
         );
         let query = &host.requests()[0].query;
@@ -335,7 +334,7 @@ pub(crate) mod tests {
             (query.value("DiskIds"), query.value("PageSize"), query.value("RegionId")),
             (Some(r#"["d-1","d-2"]"#), Some("100"), Some("r"))
         );
-        observe(&["vol-x".into()]).unwrap();
+        observe(vec![ResourceId::volume("vol-x")]).unwrap();
         assert_eq!(host.requests().len(), 1);
     }
 

@@ -27,6 +27,7 @@ pub fn find_by_name(name: &str) -> Result<Option<Disk>, Error> {
             "several disks have the tag {VOLUME_NAME}={name}: {}",
             ids.join(", ")
         ))
+        .as_observed()
         .with_hint("delete the disks that hold no data, or remove the tag from them"));
     }
     Ok(disks.pop())

@@ -27,7 +27,7 @@ const LOOKS_AT_THE_OLD_SIZE: u32 = 5;
 /// `not-found`, `out-of-range`, or the cloud's.
 pub fn expand(request: &ExpandRequest, progress: &Progress) -> Result<Answer<Expanded>, Error> {
     let id = &request.volume_id;
-    let missing = || Error::not_found(format!("there is no disk {id}"));
+    let missing = || Error::not_found(format!("there is no disk {id}")).as_observed();
     DiskId::parse(id).ok_or_else(missing)?;
     let wanted = Wanted::read(&request.capacity)?;
     let disk = observed(progress, id)?.ok_or_else(missing)?;

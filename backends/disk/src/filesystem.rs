@@ -150,7 +150,7 @@ mod tests {
         context: &[(&str, &str)],
         fs_type: &str,
     ) -> Result<(&'static str, Vec<String>), Error> {
-        let options = MountOptions { fs_type: fs_type.into(), flags: vec![] };
+        let options = MountOptions { fs_type: fs_type.into(), flags: vec![], group: None };
         Formatting::read(&pairs(context.iter().copied()))?.choose(&options)
     }
 

@@ -61,13 +61,12 @@ use wharf_sdk::controller::{
     ExpandRequest, Expanded, ListRequest, Listed, ValidateRequest, Validated,
 };
 use wharf_sdk::identity::{Description, Identity};
-use wharf_sdk::legacy::{Legacy, TranslateRequest, Translated};
+use wharf_sdk::legacy::{Legacy, LegacyVolume, TranslateRequest, Translated};
 use wharf_sdk::node::{
     ExpandRequest as NodeExpandRequest, Node, NodeDescription, PublishRequest, StageRequest,
 };
 use wharf_sdk::plan::Plan;
-use wharf_sdk::snapshots::Snapshots;
-use wharf_sdk::types::{Observation, Volume};
+use wharf_sdk::types::{Observation, ResourceId, Volume};
 use wharf_sdk::{Answer, Error, Progress};
 
 /// The CSI driver name.
@@ -103,12 +102,12 @@ impl Identity for Disk {
 }
 
 impl Controller for Disk {
-    fn observe(ids: Vec<String>) -> Result<Vec<Observation>, Error> {
-        disk_record::observe(&ids)
+    fn observe(resources: Vec<ResourceId>) -> Result<Vec<Observation>, Error> {
+        disk_record::observe(resources)
     }
 
-    fn holders(observed: Observation) -> Result<Vec<String>, Error> {
-        Ok(disk_record::Disk::seen(&observed)?.map(|disk| disk.holders()).unwrap_or_default())
+    fn read(observed: Observation) -> Result<Volume, Error> {
+        volume::of_observation(&observed)
     }
 
     fn create(request: CreateRequest, progress: Progress) -> Result<Answer<Volume>, Error> {
@@ -162,8 +161,10 @@ impl Legacy for Disk {
     fn translate(request: TranslateRequest) -> Result<Translated, Error> {
         translate::translate(&request)
     }
+
+    fn describe_volume(driver: &str, volume: Volume) -> Result<LegacyVolume, Error> {
+        Ok(translate::describe(driver, &volume))
+    }
 }
 
-impl Snapshots for Disk {}
-
-wharf_sdk::export_backend!(Disk);
+wharf_sdk::export_backend!(Disk: controller, node, legacy);

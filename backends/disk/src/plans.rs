@@ -5,7 +5,7 @@
 //! which is the safe end of it.
 
 use wharf_sdk::node::{ExpandRequest, PublishRequest, StageRequest};
-use wharf_sdk::plan::{Plan, Writing};
+use wharf_sdk::plan::{DeviceMatch, Plan, Writing};
 use wharf_sdk::types::{AccessType, MountOptions, Parameters, VolumeCapability};
 use wharf_sdk::{Error, Pairs};
 
@@ -78,8 +78,12 @@ pub fn publish(request: &PublishRequest) -> Result<Plan, Error> {
 /// # Errors
 /// `not-found` when the volume id is no disk's.
 pub fn expand(request: &ExpandRequest) -> Result<Plan, Error> {
-    let plan =
-        device(&request.volume_id, &Parameters::new(), &Parameters::new(), request.required_bytes)?;
+    let plan = device(
+        &request.volume_id,
+        &request.publish_context,
+        &Parameters::new(),
+        request.required_bytes,
+    )?;
     match request.capability.as_ref().map(|capability| &capability.access) {
         Some(AccessType::Block) => Ok(plan),
         // Whatever it was made as: what is on the device is what grows.
@@ -99,15 +103,21 @@ fn device(
         .value(SERIAL)
         .filter(|serial| !serial.is_empty())
         .unwrap_or_else(|| id.serial());
-    let plan = Plan::new(format!("disk {id}")).find_device_of(serial, links(serial), minimum_bytes);
+    let plan = Plan::new(format!("disk {id}")).find_device(matches(serial), minimum_bytes);
     let settings = queue_settings::read(context)?;
     Ok(settings.into_iter().fold(plan, |plan, (key, value)| plan.set_block_queue(key, value)))
+}
+
+/// The serial proves the device; the names are where it is looked for first.
+fn matches(serial: &str) -> Vec<DeviceMatch> {
+    let names = links(serial).into_iter().map(DeviceMatch::ById);
+    std::iter::once(DeviceMatch::Serial(serial.to_owned())).chain(names).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wharf_sdk::plan::{MountSource, Step};
+    use wharf_sdk::plan::Step;
     use wharf_sdk::types::{AccessMode, pairs};
 
     fn words(plan: &Plan) -> Vec<&'static str> {
@@ -127,11 +137,9 @@ mod tests {
         plan.steps
             .iter()
             .find_map(|step| match step {
-                Step::Mount(mount) => Some((
-                    mount.fs_type.as_str(),
-                    mount.flags.iter().map(String::as_str).collect(),
-                    mount.read_only,
-                )),
+                Step::MountDevice { fs_type, flags, read_only } => {
+                    Some((fs_type.as_str(), flags.iter().map(String::as_str).collect(), *read_only))
+                }
                 _ => None,
             })
             .unwrap()
@@ -146,20 +154,23 @@ mod tests {
             ["find-device", "set-block-queue", "check", "format", "mount-device", "grow"]
         );
         assert_eq!(mounted(&plan), ("ext4", vec![], false));
-        let Step::FindDevice(find) = &plan.steps[0] else { panic!("the device comes first") };
-        assert_eq!((find.serial.as_str(), find.links.len()), ("abc", 2));
-        let Step::Format(format) = &plan.steps[3] else { panic!() };
-        assert_eq!(format.arguments, ["-F", "-m0"]);
+        let Step::FindDevice { matches, .. } = &plan.steps[0] else { panic!("it comes first") };
+        assert_eq!((&matches[0], matches.len()), (&DeviceMatch::Serial("abc".into()), 3));
+        let Step::Format { arguments, .. } = &plan.steps[3] else { panic!() };
+        assert_eq!(arguments, &["-F", "-m0"]);
     }
 
     #[test]
     fn a_static_volume_needs_no_context_at_all() {
         let plan = stage(&StageRequest::new("d-bp1xyz", VolumeCapability::mount("xfs"))).unwrap();
-        let Step::FindDevice(find) = &plan.steps[0] else { panic!() };
-        assert_eq!(find.serial, "bp1xyz");
+        let Step::FindDevice { matches, .. } = &plan.steps[0] else { panic!() };
         assert_eq!(
-            find.links,
-            ["virtio-bp1xyz", "nvme-Alibaba_Cloud_Elastic_Block_Storage_bp1xyz"]
+            matches,
+            &[
+                DeviceMatch::Serial("bp1xyz".into()),
+                DeviceMatch::ById("virtio-bp1xyz".into()),
+                DeviceMatch::ById("nvme-Alibaba_Cloud_Elastic_Block_Storage_bp1xyz".into()),
+            ]
         );
         assert_eq!(mounted(&plan), ("xfs", vec!["nouuid"], false));
     }
@@ -178,6 +189,7 @@ mod tests {
         by_flag.access = AccessType::Mount(MountOptions {
             fs_type: String::new(),
             flags: vec!["ro".into(), "noatime".into()],
+            group: None,
         });
         for capability in
             [VolumeCapability::mount("").in_mode(AccessMode::MultiNodeReaderOnly), by_flag]
@@ -202,16 +214,22 @@ mod tests {
             ..PublishRequest::new("d-1", VolumeCapability::mount(""))
         })
         .unwrap();
-        let Step::Mount(mount) = &plan.steps[0] else { panic!() };
-        assert_eq!((&mount.source, mount.read_only), (&MountSource::Staged, true));
+        assert_eq!(plan.steps, [Step::MountStaged { flags: vec![], read_only: true }]);
     }
 
     #[test]
     fn growing_waits_for_the_device_to_have_grown() {
         let plan = expand(&ExpandRequest::new("d-1", 40 << 30)).unwrap();
         assert_eq!(words(&plan), ["find-device", "grow"]);
-        let Step::FindDevice(find) = &plan.steps[0] else { panic!() };
-        assert_eq!(find.minimum_bytes, 40 << 30);
+        let Step::FindDevice { minimum_bytes, .. } = &plan.steps[0] else { panic!() };
+        assert_eq!(*minimum_bytes, 40 << 30);
+        let of_another_serial = ExpandRequest {
+            publish_context: pairs([(SERIAL, "other")]),
+            ..ExpandRequest::new("d-1", 1)
+        };
+        let plan = expand(&of_another_serial).unwrap();
+        let Step::FindDevice { matches, .. } = &plan.steps[0] else { panic!() };
+        assert_eq!(matches[0], DeviceMatch::Serial("other".into()));
         let raw = ExpandRequest {
             capability: Some(VolumeCapability::block()),
             ..ExpandRequest::new("d-1", 1)

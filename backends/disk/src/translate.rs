@@ -1,8 +1,8 @@
 //! FlexVolume options: `volumeId` in any case, and what the node reads from a context. Any other
 //! option is left out, as the original driver leaves it out.
 
-use wharf_sdk::legacy::{TranslateRequest, Translated};
-use wharf_sdk::types::Parameters;
+use wharf_sdk::legacy::{LegacyVolume, TranslateRequest, Translated};
+use wharf_sdk::types::{Parameters, Volume};
 use wharf_sdk::{Error, Pairs};
 
 use crate::filesystem::Formatting;
@@ -37,6 +37,20 @@ pub fn translate(request: &TranslateRequest) -> Result<Translated, Error> {
     Ok(Translated::new(disk.as_str(), context))
 }
 
+/// `legacy.describe`: the spelling that `alicloud-disk-controller` gives its PersistentVolumes, and
+/// the node's part of the context.
+pub fn describe(driver: &str, volume: &Volume) -> LegacyVolume {
+    let mut options = vec![("VolumeId".to_owned(), volume.id.clone())];
+    for key in CONTEXT.iter().filter(|key| **key != "fsType") {
+        if let Some(value) = volume.context.value(key) {
+            options.push(((*key).to_owned(), value.to_owned()));
+        }
+    }
+    let fs_type = ["fsType", "csi.storage.k8s.io/fstype"].map(|key| volume.context.value(key));
+    let fs_type = fs_type.into_iter().flatten().next().unwrap_or_default();
+    LegacyVolume::new(driver, options, fs_type)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +58,22 @@ mod tests {
 
     fn translated(name: &str, options: &[(&str, &str)]) -> Result<Translated, Error> {
         translate(&TranslateRequest::new("alicloud/disk", name, pairs(options.iter().copied())))
+    }
+
+    #[test]
+    fn what_a_persistent_volume_says_means_the_same_disk() {
+        let volume = Volume::new("d-1", 20 << 30)
+            .with_context("mkfsOptions", "-m1")
+            .with_context("type", "cloud_essd")
+            .with_context("csi.storage.k8s.io/fstype", "xfs");
+        let described = describe("alicloud/disk", &volume);
+        assert_eq!(described.fs_type, "xfs");
+        let again = translate(&TranslateRequest::new("alicloud/disk", "pv", described.options));
+        let again = again.unwrap();
+        assert_eq!(
+            (again.volume_id.as_str(), again.context.value("mkfsOptions")),
+            ("d-1", Some("-m1"))
+        );
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn one_needs_multi_attach(capability: &VolumeCapability) -> Result<bool, Error> 
 pub fn validate(request: &ValidateRequest, progress: &Progress) -> Result<Validated, Error> {
     let id = &request.volume_id;
     let disk = observed(progress, id)?
-        .ok_or_else(|| Error::not_found(format!("there is no disk {id}")))?;
+        .ok_or_else(|| Error::not_found(format!("there is no disk {id}")).as_observed())?;
     if let Err(refused) = disk.need_data_disk() {
         return Ok(Validated::no(refused.message));
     }

@@ -1,8 +1,8 @@
 //! A disk as a volume: handle, context, place.
 
 use serde_json::json;
-use wharf_sdk::Pairs;
-use wharf_sdk::types::{Volume, VolumeSource};
+use wharf_sdk::types::{Observation, Volume, VolumeSource};
+use wharf_sdk::{Error, Pairs};
 
 use crate::category::Category;
 use crate::create::Wish;
@@ -48,6 +48,20 @@ pub fn of_wish(disk: &Disk, wish: &Wish<'_>) -> Volume {
     );
     volume.source = wish.snapshot.clone().map(VolumeSource::Snapshot);
     volume
+}
+
+/// The disk that an observation shows. Its region is not known here, so its place is left out:
+/// what nobody asked for has no topology to give to a workload.
+///
+/// # Errors
+/// `not-found` when the observation shows none.
+pub fn of_observation(observed: &Observation) -> Result<Volume, Error> {
+    let id = &observed.of.id;
+    let disk = Disk::seen(observed)?
+        .ok_or_else(|| Error::not_found(format!("there is no disk {id}")).as_observed())?;
+    let mut volume = Volume::new(id, disk.bytes());
+    volume.attached_to = disk.holders();
+    Ok(volume)
 }
 
 /// A disk that nobody asks for in particular.

@@ -1,4 +1,4 @@
-//! The smallest backend: a volume is a folder on the node, under a folder that the operator grants
+//! The smallest backend: a volume is a directory on the node, under a directory that the operator grants
 //! by the name `volumes`.
 //!
 //! Start a backend of your own from here: rename it, then fill in [`Controller`] (what happens in
@@ -7,10 +7,9 @@
 
 use wharf_sdk::controller::{Controller, CreateRequest, DeleteRequest, ValidateRequest, Validated};
 use wharf_sdk::identity::{Description, Identity};
-use wharf_sdk::legacy::{Legacy, TranslateRequest, Translated};
+use wharf_sdk::legacy::{Legacy, LegacyVolume, TranslateRequest, Translated};
 use wharf_sdk::node::{Node, NodeDescription, PublishRequest};
-use wharf_sdk::plan::{Plan, Writing};
-use wharf_sdk::snapshots::Snapshots;
+use wharf_sdk::plan::{Directory, Owner, Plan, Writing};
 use wharf_sdk::types::{Observation, Volume};
 use wharf_sdk::{Answer, Error, Pairs, Progress, config};
 
@@ -35,7 +34,7 @@ impl Controller for Hello {
         if let Some((key, value)) = own {
             return Err(Error::unknown_key(key, value, "none"));
         }
-        let path = folder(&request.name)?;
+        let path = directory(&request.name)?;
         let bytes = request.capacity.required_bytes.unwrap_or(0);
         Ok(Answer::Done(Volume::new(path, bytes).with_context("path", path)))
     }
@@ -60,9 +59,9 @@ impl Node for Hello {
     }
 
     fn plan_publish(request: PublishRequest) -> Result<Plan, Error> {
-        let path = folder(request.volume_context.value("path").unwrap_or(&request.volume_id))?;
+        let path = directory(request.volume_context.value("path").unwrap_or(&request.volume_id))?;
         Ok(Plan::new(format!("folder {path} on this node"))
-            .make_directory(ROOT, path, 0o755)
+            .make_directory(Directory::granted(ROOT, path), 0o755, Owner::UNCHANGED)
             .mount_directory(ROOT, path, Writing::unless_read_only(request.read_only)))
     }
 }
@@ -70,16 +69,19 @@ impl Node for Hello {
 impl Legacy for Hello {
     fn translate(request: TranslateRequest) -> Result<Translated, Error> {
         let path =
-            folder(request.options.value_in_any_case("path").unwrap_or(&request.volume_name))?;
+            directory(request.options.value_in_any_case("path").unwrap_or(&request.volume_name))?;
         Ok(Translated::new(path, vec![("path".into(), path.into())]))
+    }
+
+    fn describe_volume(driver: &str, volume: Volume) -> Result<LegacyVolume, Error> {
+        let path = directory(volume.context.value("path").unwrap_or(&volume.id))?;
+        Ok(LegacyVolume::new(driver, vec![("path".into(), path.into())], ""))
     }
 }
 
-impl Snapshots for Hello {}
-
-/// One folder name. The host would stop a path that climbs out; refusing it here tells the person
+/// One directory name. The host would stop a path that climbs out; refusing it here tells the person
 /// why.
-fn folder(name: &str) -> Result<&str, Error> {
+fn directory(name: &str) -> Result<&str, Error> {
     let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
     if is_plain {
         Ok(name)
@@ -88,7 +90,7 @@ fn folder(name: &str) -> Result<&str, Error> {
     }
 }
 
-wharf_sdk::export_backend!(Hello);
+wharf_sdk::export_backend!(Hello: controller, node, legacy);
 
 #[cfg(test)]
 mod tests {
@@ -113,6 +115,14 @@ mod tests {
         let words: Vec<_> = plan.steps.iter().map(|step| step.word()).collect();
         assert_eq!(words, ["make-directory", "mount-directory"]);
         assert!(words.iter().all(|word| include_str!("../manifest.toml").contains(word)));
+    }
+
+    #[test]
+    fn what_a_persistent_volume_says_means_the_same_volume() {
+        let volume = Volume::new("pvc-1", 0).with_context("path", "pvc-1");
+        let described = Hello::describe_volume("wharf/hello", volume).unwrap();
+        let request = TranslateRequest::new("wharf/hello", "any", described.options);
+        assert_eq!(Hello::translate(request).unwrap().volume_id, "pvc-1");
     }
 
     #[test]

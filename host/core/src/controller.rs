@@ -14,12 +14,17 @@ use crate::inflight::InFlight;
 use crate::observer::Observer;
 use crate::pacing::Backoff;
 pub use crate::pacing::Pacer;
-use crate::ports::{Backend, Call, Clock, Instant};
+use crate::policy::NodePolicy;
+use crate::ports::{Ask, Backend, Call, Clock, Instant, Node};
 use crate::types::{
-    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest,
-    Expanded, Listed, NodeId, Pending, Progress, ValidateRequest, Validated, Volume, VolumeId,
+    Answer, AttachRequest, Attached, CreateRequest, DeleteRequest, Description, DetachRequest,
+    ExpandRequest, Expanded, LIST_PAGE, ListRequest, Listed, NodeId, Pending, Perform, Progress,
+    ResourceId, ValidateRequest, Validated, Volume, VolumeId,
 };
 use crate::unfinished::Unfinished;
+use crate::verbs::{
+    AskExt as _, Attach, Create, Delete, Detach, Expand, List, Read, Validate, Verb,
+};
 
 /// How long the first question of a moment waits for others to join it: less than a cloud request
 /// takes, and enough for a burst of calls that arrive together.
@@ -43,6 +48,13 @@ pub struct Controller {
     in_flight: InFlight,
     unfinished: Unfinished<Operation>,
     tick: Duration,
+    machine: Option<Machine>,
+}
+
+/// The machine that this process runs on, for plans that a backend asks the controller to perform.
+struct Machine {
+    node: Arc<dyn Node>,
+    policy: NodePolicy,
 }
 
 impl Controller {
@@ -77,7 +89,16 @@ impl Controller {
             in_flight: InFlight::default(),
             unfinished: Unfinished::default(),
             tick: TICK,
+            machine: None,
         }
+    }
+
+    /// Performs what a backend asks for on this machine, as far as `policy` grants it. Without
+    /// this, an answer `perform` is an error.
+    #[must_use]
+    pub fn performing_on(mut self, node: Arc<dyn Node>, policy: NodePolicy) -> Self {
+        self.machine = Some(Machine { node, policy });
+        self
     }
 
     /// A controller of a process that makes one call and exits: there is nobody to wait for.
@@ -98,19 +119,21 @@ impl Controller {
     }
 
     /// What the active backend says of itself.
-    pub fn describe(&self, call: &Call) -> Result<Description, Error> {
-        self.backend.describe(call)
+    ///
+    /// # Errors
+    /// When no generation of it can be loaded.
+    pub fn describe(&self, call: &Call) -> Result<Arc<Description>, Error> {
+        self.backend.description(call)
     }
 
     /// Creates the volume of this name, or finds it.
     pub fn create(&self, call: &Call, request: &CreateRequest) -> Result<Volume, Error> {
-        let _guard = self.in_flight.begin(&request.name, "create")?;
+        let _guard = self.in_flight.begin(&request.name, Create::NAME)?;
         let what = format!("create of volume {}", request.name);
         let kept = self.unfinished.take(request, self.clock.now());
         let mut operation = kept.unwrap_or_else(|| Operation::new(Vec::new()));
-        let created = self.go_on(call, &what, &mut operation, |progress| {
-            self.backend.create(call, request, progress)
-        });
+        let decide = self.decide::<Create, _>(call, request);
+        let created = self.go_on(call, &what, &mut operation, decide);
         if matches!(&created, Err(error) if error.kind == ErrorKind::DeadlineExceeded) {
             self.unfinished.keep(request, operation.for_another_call(), self.clock.now());
         }
@@ -118,48 +141,55 @@ impl Controller {
     }
 
     /// Deletes the volume; a missing one is fine.
-    pub fn delete(&self, call: &Call, volume: &VolumeId) -> Result<(), Error> {
-        let _guard = self.in_flight.begin(volume.as_str(), "delete")?;
-        self.drive(call, &format!("delete of volume {volume}"), watch(volume), |progress| {
-            self.backend.delete(call, volume, progress)
-        })
+    pub fn delete(&self, call: &Call, request: &DeleteRequest) -> Result<(), Error> {
+        let _guard = self.in_flight.begin(request.volume.as_str(), Delete::NAME)?;
+        let what = format!("delete of volume {}", request.volume);
+        self.drive(call, &what, watch(&request.volume), self.decide::<Delete, _>(call, request))
     }
 
     /// Attaches the volume to the node.
     pub fn attach(&self, call: &Call, request: &AttachRequest) -> Result<Attached, Error> {
-        let _guard = self.in_flight.begin(request.volume.as_str(), "attach")?;
+        let _guard = self.in_flight.begin(request.volume.as_str(), Attach::NAME)?;
         let what = format!("attach of volume {} to node {}", request.volume, request.node);
-        self.drive(call, &what, watch(&request.volume), |progress| {
-            self.backend.attach(call, request, progress)
-        })
+        self.drive(call, &what, watch(&request.volume), self.decide::<Attach, _>(call, request))
     }
 
     /// Detaches the volume from the node, and only from it.
     pub fn detach(&self, call: &Call, request: &DetachRequest) -> Result<(), Error> {
-        let _guard = self.in_flight.begin(request.volume.as_str(), "detach")?;
+        let _guard = self.in_flight.begin(request.volume.as_str(), Detach::NAME)?;
         let what = match &request.node {
             Some(node) => format!("detach of volume {} from node {node}", request.volume),
             None => format!("detach of volume {} from every node", request.volume),
         };
-        self.drive(call, &what, watch(&request.volume), |progress| {
-            self.backend.detach(call, request, progress)
-        })
+        self.drive(call, &what, watch(&request.volume), self.decide::<Detach, _>(call, request))
     }
 
     /// Makes the volume at least as large as asked for.
     pub fn expand(&self, call: &Call, request: &ExpandRequest) -> Result<Expanded, Error> {
-        let _guard = self.in_flight.begin(request.volume.as_str(), "expand")?;
+        let _guard = self.in_flight.begin(request.volume.as_str(), Expand::NAME)?;
         let what = format!("expansion of volume {}", request.volume);
-        self.drive(call, &what, watch(&request.volume), |progress| {
-            self.backend.expand(call, request, progress)
-        })
+        self.drive(call, &what, watch(&request.volume), self.decide::<Expand, _>(call, request))
     }
 
     /// Whether the volume can be used like that. Read-only, and so outside the in-flight guard.
     pub fn validate(&self, call: &Call, request: &ValidateRequest) -> Result<Validated, Error> {
         let what = format!("validation of volume {}", request.volume);
         self.drive(call, &what, watch(&request.volume), |progress| {
-            self.backend.validate(call, request, &progress.observed).map(Answer::Done)
+            Ask::<Validate>::ask(&*self.backend, call, request, progress).map(Answer::Done)
+        })
+    }
+
+    /// The volume as the cloud has it now. Read-only.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub fn read(&self, call: &Call, volume: &VolumeId) -> Result<Volume, Error> {
+        self.drive(call, &format!("look-up of volume {volume}"), watch(volume), |progress| {
+            let observed = progress
+                .observed
+                .first()
+                .ok_or_else(|| Error::internal("the observation that was asked for is missing"))?;
+            self.backend.call::<Read>(call, observed).map(Answer::Done)
         })
     }
 
@@ -170,15 +200,14 @@ impl Controller {
         volume: &VolumeId,
         node: &NodeId,
     ) -> Result<bool, Error> {
-        self.drive(call, &format!("look-up of volume {volume}"), watch(volume), |progress| {
-            let Some(observed) = progress.observed.first().filter(|observed| observed.found) else {
-                return Ok(Answer::Done(false));
-            };
-            Ok(Answer::Done(self.backend.holders(call, observed)?.contains(node)))
-        })
+        match self.read(call, volume) {
+            Ok(volume) => Ok(volume.attached_to.contains(node)),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
-    /// One page of this driver's volumes. Read-only.
+    /// One page of this driver's volumes; `max_entries` zero: as many as one page holds. Read-only.
     ///
     /// # Errors
     /// `Aborted` when the token is not the backend's: final here, as the same token stays as wrong
@@ -190,7 +219,14 @@ impl Controller {
         token: Option<&str>,
     ) -> Result<Listed, Error> {
         let what = "list of volumes";
-        self.drive(call, what, Vec::new(), |_| match self.backend.list(call, max_entries, token) {
+        let request = ListRequest {
+            max_entries: match max_entries {
+                0 => LIST_PAGE,
+                asked => asked.min(LIST_PAGE),
+            },
+            starting_token: token.map(str::to_owned),
+        };
+        self.drive(call, what, Vec::new(), |_| match self.backend.call::<List>(call, &request) {
             Err(error) if error.kind == ErrorKind::Aborted => {
                 Ok(Answer::Done(Err(error.context(what).context(&self.driver))))
             }
@@ -198,15 +234,28 @@ impl Controller {
         })?
     }
 
+    /// Asks the backend for one decision about a request.
+    fn decide<'a, V, T>(
+        &'a self,
+        call: &'a Call,
+        request: &'a V::Request,
+    ) -> impl Fn(&Progress) -> Result<Answer<T>, Error> + 'a
+    where
+        V: Verb<Answer = Answer<T>>,
+        dyn Backend: Ask<V>,
+    {
+        move |progress| Ask::<V>::ask(&*self.backend, call, request, progress)
+    }
+
     /// The level-triggered loop behind every verb.
     fn drive<T>(
         &self,
         call: &Call,
         what: &str,
-        ids: Vec<String>,
+        watch: Vec<ResourceId>,
         decide: impl Fn(&Progress) -> Result<Answer<T>, Error>,
     ) -> Result<T, Error> {
-        self.go_on(call, what, &mut Operation::new(ids), decide)
+        self.go_on(call, what, &mut Operation::new(watch), decide)
     }
 
     fn go_on<T>(
@@ -218,14 +267,41 @@ impl Controller {
     ) -> Result<T, Error> {
         loop {
             let answer = self.step(call, operation, &decide);
-            let wait = match operation.follow(answer) {
-                Next::Return(result) => {
-                    return result.map_err(|error| error.context(what).context(&self.driver));
-                }
-                Next::Wait(wait) => wait,
+            let ended = match operation.follow(answer) {
+                Next::Return(result) => Some(result),
+                Next::Wait(wait) => self.wait(call, wait, operation).err().map(Err),
+                Next::Perform(perform) => self.perform(call, &perform, operation).err().map(Err),
             };
-            self.wait(call, wait, operation)
-                .map_err(|error| error.context(what).context(&self.driver))?;
+            if let Some(result) = ended {
+                return result.map_err(|error| error.context(what).context(&self.driver));
+            }
+        }
+    }
+
+    /// Runs a plan on this machine. A passing failure is like one of the backend: it is asked
+    /// again after a while, and the steps that are true by then are skipped.
+    fn perform(
+        &self,
+        call: &Call,
+        perform: &Perform,
+        operation: &mut Operation,
+    ) -> Result<(), Error> {
+        let Some(machine) = &self.machine else {
+            return Err(Error::precondition(
+                "the backend asks for work on this machine, which this process does not do",
+            )
+            .with_hint("run the controller with a `node` section that grants the plan's steps"));
+        };
+        match machine.node.perform(call, &perform.plan, &machine.policy) {
+            Ok(()) => {
+                operation.performed(perform);
+                Ok(())
+            }
+            Err(error) => match operation.follow::<()>(Err(error)) {
+                Next::Wait(wait) => self.wait(call, wait, operation),
+                Next::Return(result) => result,
+                Next::Perform(_) => Ok(()),
+            },
         }
     }
 
@@ -267,8 +343,8 @@ impl Controller {
     }
 }
 
-fn watch(volume: &VolumeId) -> Vec<String> {
-    vec![volume.as_str().to_owned()]
+fn watch(volume: &VolumeId) -> Vec<ResourceId> {
+    vec![ResourceId::volume(volume)]
 }
 
 /// The first multiple of `tick` that is not before `time`.
@@ -283,7 +359,7 @@ fn align(time: Instant, tick: Duration) -> Instant {
 
 /// Where one operation stands between two backend calls. Pure.
 struct Operation {
-    watch: Vec<String>,
+    watch: Vec<ResourceId>,
     resume: Option<String>,
     is_paced: bool,
     is_under_way: bool,
@@ -295,10 +371,11 @@ struct Operation {
 enum Next<T> {
     Return(Result<T, Error>),
     Wait(Duration),
+    Perform(Perform),
 }
 
 impl Operation {
-    fn new(watch: Vec<String>) -> Self {
+    fn new(watch: Vec<ResourceId>) -> Self {
         Self {
             watch,
             resume: None,
@@ -319,6 +396,7 @@ impl Operation {
         match answer {
             Ok(Answer::Done(value)) => Next::Return(Ok(value)),
             Ok(Answer::Pending(pending)) => Next::Wait(self.pend(pending)),
+            Ok(Answer::Perform(perform)) => Next::Perform(perform),
             Err(error) if error.kind.is_transient() => {
                 if error.effect == Effect::Unknown {
                     self.effect = Effect::Unknown;
@@ -329,7 +407,7 @@ impl Operation {
                 Next::Wait(wait.min(LONGEST_WAIT))
             }
             Err(mut error) => {
-                if self.effect == Effect::Unknown && !error.is_about_what_exists() {
+                if self.effect == Effect::Unknown && !error.observed {
                     error.effect = Effect::Unknown;
                 }
                 Next::Return(Err(error))
@@ -349,6 +427,14 @@ impl Operation {
         self.backoff.reset();
         self.reason = pending.reason;
         Duration::from_millis(u64::from(pending.after_ms)).clamp(SHORTEST_WAIT, LONGEST_WAIT)
+    }
+
+    /// The machine did what the backend asked for.
+    fn performed(&mut self, perform: &Perform) {
+        self.resume.clone_from(&perform.resume);
+        self.is_under_way = true;
+        self.backoff.reset();
+        self.reason = format!("performed: {}", perform.plan.summary);
     }
 
     /// What was begun goes on in the cloud although this host may not look at it any more.

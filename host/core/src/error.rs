@@ -89,6 +89,8 @@ pub struct Error {
     pub code: Option<String>,
     /// Not before this long.
     pub retry_after: Option<Duration>,
+    /// Judged from what an observation shows to exist, as the contract says.
+    pub observed: bool,
 }
 
 impl Error {
@@ -102,6 +104,7 @@ impl Error {
             effect: Effect::None,
             code: None,
             retry_after: None,
+            observed: false,
         }
     }
 
@@ -159,16 +162,12 @@ impl Error {
         self
     }
 
-    /// Whether this says what was seen to exist, and so holds whatever an earlier attempt of the
-    /// same operation did. A refusal that carries the cloud's code is about this attempt alone:
-    /// arrears, a lock or an unknown 403 are answered whether or not the earlier one made
-    /// something. So is what the host lacks.
-    pub fn is_about_what_exists(&self) -> bool {
-        let says_what_there_is = matches!(
-            self.kind,
-            ErrorKind::AlreadyExists | ErrorKind::NotFound | ErrorKind::FailedPrecondition
-        );
-        says_what_there_is && self.code.is_none() && self.blame == Blame::User
+    /// Judged from what an observation shows to exist: it holds whatever became of a request that
+    /// was lost before. A refusal in the cloud's own words, or what the host lacks, does not.
+    #[must_use]
+    pub fn as_observed(mut self) -> Self {
+        self.observed = true;
+        self
     }
 
     /// Puts the object in front: `attach of d-1 to i-1: …`.

@@ -17,7 +17,10 @@ mod pacing;
 pub mod plan;
 pub mod policy;
 pub mod ports;
+mod secret;
 pub mod types;
 mod unfinished;
+pub mod verbs;
 
 pub use error::{Blame, Effect, Error, ErrorKind};
+pub use secret::{Secret, SecretBytes};

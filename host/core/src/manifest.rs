@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::matches_pattern;
+use crate::policy::Asked;
 
 /// The name of the custom section; its content is JSON.
 pub const SECTION: &str = "wharf:manifest";
@@ -51,8 +51,8 @@ impl World {
     }
 }
 
-/// Actions that a component wants to ask of one endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What a component wants to ask of one endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointRequest {
     /// The endpoint's id in the operator's configuration.
     pub endpoint: String,
@@ -60,15 +60,19 @@ pub struct EndpointRequest {
     #[serde(default)]
     pub signed: bool,
     /// As in [`crate::policy::EndpointGrant::actions`].
+    #[serde(default)]
     pub actions: Vec<String>,
+    /// As in [`crate::policy::EndpointGrant::paths`].
+    #[serde(default)]
+    pub paths: Vec<String>,
 }
 
 impl EndpointRequest {
     /// Whether this asks for the request.
-    pub fn covers(&self, endpoint: &str, signed: bool, action: &str) -> bool {
+    pub fn covers(&self, endpoint: &str, signed: bool, asked: &Asked) -> bool {
         self.endpoint == endpoint
             && self.signed == signed
-            && self.actions.iter().any(|pattern| matches_pattern(pattern, action))
+            && asked.is_covered(&self.actions, &self.paths)
     }
 }
 

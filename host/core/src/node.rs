@@ -17,6 +17,7 @@ use crate::ports::{Backend, Call, Clock, FoundDevice, Node, PlanRun, StageRecord
 use crate::types::{
     Capability, Description, NodeDescription, StageRequest, TranslateRequest, Translated, VolumeId,
 };
+use crate::verbs::{AskExt as _, DescribeNode, PlanStage, Translate};
 
 mod expand;
 mod locking;
@@ -53,7 +54,7 @@ impl NodeService {
     pub fn describe(&self, call: &Call) -> Result<NodeDescription, Error> {
         let mut backoff = Backoff::default();
         loop {
-            let error = match self.backend.describe_node(call) {
+            let error = match self.backend.call::<DescribeNode>(call, &()) {
                 Ok(description) => return Ok(description),
                 Err(error) => error,
             };
@@ -69,18 +70,18 @@ impl NodeService {
     }
 
     /// What the active backend says of itself.
-    pub fn backend_description(&self, call: &Call) -> Result<Description, Error> {
-        self.backend.describe(call)
+    pub fn backend_description(&self, call: &Call) -> Result<Arc<Description>, Error> {
+        self.backend.description(call)
     }
 
     /// FlexVolume options in the words of the contract.
     pub fn translate(&self, call: &Call, request: &TranslateRequest) -> Result<Translated, Error> {
-        self.backend.translate(call, request)
+        self.backend.call::<Translate>(call, request)
     }
 
     /// Waits until the node sees the volume's device, and says which it is. Changes nothing.
     pub fn await_attached(&self, call: &Call, request: &StageRequest) -> Result<PathBuf, Error> {
-        let plan = self.backend.plan_stage(call, request)?;
+        let plan = self.backend.call::<PlanStage>(call, request)?;
         self.node
             .find_device(call, &plan, &self.policy)
             .map_err(|error| self.explain(error, "device of", &request.volume))

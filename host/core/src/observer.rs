@@ -12,7 +12,8 @@ use crate::error::{Blame, Error, ErrorKind};
 use crate::inflight::lock;
 use crate::pacing::Pacer;
 use crate::ports::{Backend, Call, Clock};
-use crate::types::Observation;
+use crate::types::{Observation, ResourceId};
+use crate::verbs::{AskExt as _, Observe};
 
 /// One observe call takes no longer: it is one cloud request, and everybody waits for it.
 const CALL_BOUND: Duration = Duration::from_secs(15);
@@ -33,7 +34,7 @@ pub(crate) struct Observer {
 
 #[derive(Default)]
 struct State {
-    wanted: BTreeMap<String, Cell>,
+    wanted: BTreeMap<ResourceId, Cell>,
     running: bool,
 }
 
@@ -48,9 +49,13 @@ impl Observer {
         Self { backend, clock, pacer, window, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// One observation for each id, in the order of `ids`.
-    pub(crate) fn observe(&self, call: &Call, ids: &[String]) -> Result<Vec<Observation>, Error> {
-        let cells = self.enqueue(ids);
+    /// One observation for each resource, in their order.
+    pub(crate) fn observe(
+        &self,
+        call: &Call,
+        resources: &[ResourceId],
+    ) -> Result<Vec<Observation>, Error> {
+        let cells = self.enqueue(resources);
         loop {
             if let Some(answers) = collect(&cells) {
                 return answers;
@@ -73,15 +78,15 @@ impl Observer {
         }
     }
 
-    fn enqueue(&self, ids: &[String]) -> Vec<Cell> {
+    fn enqueue(&self, resources: &[ResourceId]) -> Vec<Cell> {
         let mut state = lock(&self.state);
-        ids.iter().map(|id| Arc::clone(state.wanted.entry(id.clone()).or_default())).collect()
+        resources.iter().map(|of| Arc::clone(state.wanted.entry(of.clone()).or_default())).collect()
     }
 
     /// Asked for every batch: it takes microseconds, and another generation may have another
     /// answer.
     fn batch_size(&self, call: &Call) -> Result<usize, Error> {
-        Ok(usize::try_from(self.backend.describe(call)?.observe_batch).unwrap_or(1).max(1))
+        Ok(usize::try_from(self.backend.description(call)?.observe_batch).unwrap_or(1).max(1))
     }
 }
 
@@ -94,7 +99,7 @@ fn collect(cells: &[Cell]) -> Option<Result<Vec<Observation>, Error>> {
 /// along and lets the next one lead.
 struct Lead<'a> {
     observer: &'a Observer,
-    batch: BTreeMap<String, Cell>,
+    batch: BTreeMap<ResourceId, Cell>,
 }
 
 impl Lead<'_> {
@@ -115,11 +120,11 @@ impl Lead<'_> {
         if self.batch.is_empty() {
             return;
         }
-        let ids: Vec<String> = self.batch.keys().cloned().collect();
+        let wanted: Vec<ResourceId> = self.batch.keys().cloned().collect();
         let answered = observer
             .pacer
             .acquire(&own, observer.clock.as_ref())
-            .and_then(|_turn| observer.backend.observe(&own, &ids));
+            .and_then(|_turn| observer.backend.call::<Observe>(&own, &wanted));
         match answered {
             Ok(observations) => {
                 observer.pacer.answered();
@@ -136,13 +141,13 @@ impl Lead<'_> {
 
     fn take(&mut self, size: usize) {
         let mut state = lock(&self.observer.state);
-        let ids: Vec<String> = state.wanted.keys().take(size).cloned().collect();
-        self.batch = ids.into_iter().filter_map(|id| state.wanted.remove_entry(&id)).collect();
+        let taken: Vec<ResourceId> = state.wanted.keys().take(size).cloned().collect();
+        self.batch = taken.into_iter().filter_map(|id| state.wanted.remove_entry(&id)).collect();
     }
 
     fn distribute(&mut self, observations: Vec<Observation>) {
         for observation in observations {
-            if let Some(cell) = self.batch.remove(&observation.id) {
+            if let Some(cell) = self.batch.remove(&observation.of) {
                 *lock(&cell) = Some(Ok(observation));
             }
         }
@@ -176,6 +181,7 @@ mod tests {
     use super::*;
     use crate::controller::tests::Scripted;
     use crate::pacing::tests::SteppedClock;
+    use crate::types::VolumeId;
 
     fn observer(backend: &Arc<Scripted>) -> Observer {
         Observer::new(
@@ -184,6 +190,10 @@ mod tests {
             Arc::default(),
             Duration::ZERO,
         )
+    }
+
+    fn volumes<const N: usize>(ids: [&str; N]) -> [ResourceId; N] {
+        ids.map(|id| ResourceId::volume(&VolumeId::new(id)))
     }
 
     fn minute() -> Call {
@@ -195,15 +205,15 @@ mod tests {
         let backend = Scripted::new([]);
         backend.panic_at_the_next_observation();
         let observer = observer(&backend);
-        let waiting = observer.enqueue(&["b".to_owned()]);
-        catch_unwind(AssertUnwindSafe(|| observer.observe(&minute(), &["a".to_owned()])))
+        let waiting = observer.enqueue(&volumes(["b"]));
+        catch_unwind(AssertUnwindSafe(|| observer.observe(&minute(), &volumes(["a"]))))
             .unwrap_err();
         assert_eq!(
             collect(&waiting).expect("it has its answer").unwrap_err().kind,
             ErrorKind::Internal
         );
         assert_eq!(
-            observer.observe(&minute(), &["b".to_owned()]).unwrap().len(),
+            observer.observe(&minute(), &volumes(["b"])).unwrap().len(),
             1,
             "the next one leads"
         );
@@ -213,8 +223,10 @@ mod tests {
     fn a_batch_is_no_larger_than_the_generation_that_answers_now_takes() {
         let backend = Scripted::new([]);
         let observer = observer(&backend);
-        let ids =
-            |count: usize| (0..count).map(|number| format!("{number:03}")).collect::<Vec<_>>();
+        let ids = |count: usize| {
+            let id = |number| ResourceId::volume(&VolumeId::new(format!("{number:03}")));
+            (0..count).map(id).collect::<Vec<_>>()
+        };
         let batches = |size| {
             backend.take_batches_of(size);
             let before = backend.observed().len();
@@ -235,7 +247,7 @@ mod tests {
             lock(&observer.state).running = is_led;
             for call in [&cancelled, &Call::until(Duration::ZERO)] {
                 assert_eq!(
-                    observer.observe(call, &["a".to_owned()]).unwrap_err().kind,
+                    observer.observe(call, &volumes(["a"])).unwrap_err().kind,
                     ErrorKind::DeadlineExceeded
                 );
             }

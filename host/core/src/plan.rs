@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::error::{Blame, Error, ErrorKind};
 use crate::policy::NodePolicy;
 
 mod block_device;
@@ -72,6 +72,26 @@ impl Plan {
             _ => None,
         })
     }
+
+    /// Lets a plan pass that can be performed where no call gives it a path.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming the first step that works on the path of a call.
+    pub fn check_needs_no_path(&self) -> Result<(), Error> {
+        match self.steps.iter().find(|step| step.needs_path()) {
+            Some(step) => Err(Error::new(
+                ErrorKind::Internal,
+                Blame::Backend,
+                format!(
+                    "the step `{}` works on the path of a call, and what the controller performs \
+                     has none",
+                    step.word()
+                ),
+            )
+            .with_hint("a backend works in the scratch mount there; report it to its author")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What every kind of step says of itself.
@@ -103,6 +123,12 @@ pub trait PlanStep {
         Self: Sized,
     {
         Some(self)
+    }
+
+    /// Whether the step works on the path of a call. A plan that the controller performs has no
+    /// such path.
+    fn needs_path(&self) -> bool {
+        true
     }
 
     /// The step in a few words, for a log: no option, no argument, nothing that could be secret.
@@ -158,6 +184,12 @@ macro_rules! steps {
                 }
             }
 
+            fn needs_path(&self) -> bool {
+                match self {
+                    $(Self::$step(step) => step.needs_path(),)*
+                }
+            }
+
             pub(crate) fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
                 match self {
                     $(Self::$step(step) => step.check_grant(policy),)*
@@ -194,6 +226,18 @@ steps!(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_controller_performs_has_no_path_of_a_call() {
+        let remove = |base| {
+            let at = DirectoryPath { base, path: "pv-1".into() };
+            Plan { steps: vec![RemoveTree { at }.into()], summary: String::new() }
+        };
+        assert!(remove(DirectoryBase::Scratch).check_needs_no_path().is_ok());
+        assert!(remove(DirectoryBase::Granted("volumes".into())).check_needs_no_path().is_ok());
+        let refused = remove(DirectoryBase::Target).check_needs_no_path().unwrap_err();
+        assert!(refused.message.contains("`remove-tree`"), "{refused}");
+    }
 
     #[test]
     fn the_words_are_those_of_the_contract() {

@@ -14,8 +14,36 @@ mod nfs;
 
 pub use nfs::NfsPolicy;
 
-/// Actions that a component may ask of one endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What a request asks an endpoint for: an action where the signer signs one, otherwise method,
+/// subdomain and path (`GET /latest/*`). No grant of the one kind is satisfied by the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// An API action (`AttachDisk`).
+    Action(String),
+    /// `METHOD subdomain/path`; the subdomain is mostly empty.
+    Path(String),
+}
+
+impl Asked {
+    /// As it stands in a message and in a log.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Action(text) | Self::Path(text) => text,
+        }
+    }
+
+    /// Whether one of these patterns covers it: `actions` for an action, `paths` for a path.
+    pub(crate) fn is_covered(&self, actions: &[String], paths: &[String]) -> bool {
+        let (patterns, text) = match self {
+            Self::Action(action) => (actions, action),
+            Self::Path(path) => (paths, path),
+        };
+        patterns.iter().any(|pattern| matches_pattern(pattern, text))
+    }
+}
+
+/// What a component may ask of one endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct EndpointGrant {
     /// The operator's id of the endpoint.
@@ -23,17 +51,21 @@ pub struct EndpointGrant {
     /// The account that signs; absent: requests go out unsigned.
     #[serde(default)]
     pub account: Option<String>,
-    /// Action names (`AttachDisk`), or `METHOD /path` for unsigned requests. A trailing `*`
-    /// matches any rest.
+    /// Action names (`AttachDisk`). A trailing `*` matches any rest.
+    #[serde(default)]
     pub actions: Vec<String>,
+    /// Requests without an action: `METHOD /path`, or `METHOD subdomain/path`. A trailing `*`
+    /// matches any rest.
+    #[serde(default)]
+    pub paths: Vec<String>,
 }
 
 impl EndpointGrant {
     /// Whether this grant covers the request.
-    pub fn permits(&self, endpoint: &str, account: Option<&str>, action: &str) -> bool {
+    pub fn permits(&self, endpoint: &str, account: Option<&str>, asked: &Asked) -> bool {
         self.endpoint == endpoint
             && self.account.as_deref() == account
-            && self.actions.iter().any(|pattern| matches_pattern(pattern, action))
+            && asked.is_covered(&self.actions, &self.paths)
     }
 }
 
@@ -295,12 +327,30 @@ mod tests {
             endpoint: "ecs".into(),
             account: Some("a".into()),
             actions: vec!["Describe*".into(), "AttachDisk".into()],
+            ..EndpointGrant::default()
         };
-        assert!(grant.permits("ecs", Some("a"), "DescribeDisks"));
-        assert!(grant.permits("ecs", Some("a"), "AttachDisk"));
-        assert!(!grant.permits("ecs", Some("a"), "AttachDiskNow"));
-        assert!(!grant.permits("ecs", None, "AttachDisk"));
-        assert!(!grant.permits("sts", Some("a"), "AttachDisk"));
+        let permits = |endpoint, account, action: &str| {
+            grant.permits(endpoint, account, &Asked::Action(action.to_owned()))
+        };
+        assert!(permits("ecs", Some("a"), "DescribeDisks"));
+        assert!(permits("ecs", Some("a"), "AttachDisk"));
+        assert!(!permits("ecs", Some("a"), "AttachDiskNow"));
+        assert!(!permits("ecs", None, "AttachDisk"));
+        assert!(!permits("sts", Some("a"), "AttachDisk"));
+    }
+
+    #[test]
+    fn no_grant_of_one_kind_is_satisfied_by_a_request_of_the_other() {
+        let grant = EndpointGrant {
+            endpoint: "oss".into(),
+            account: Some("a".into()),
+            actions: vec!["GET /b/*".into()],
+            paths: vec!["PutBucket".into(), "GET /a*".into()],
+        };
+        let permits = |asked| grant.permits("oss", Some("a"), &asked);
+        assert!(!permits(Asked::Path("GET /b/c".into())));
+        assert!(!permits(Asked::Action("PutBucket".into())));
+        assert!(permits(Asked::Path("GET /a/b".into())));
     }
 
     #[test]

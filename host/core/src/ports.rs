@@ -9,12 +9,8 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::policy::NodePolicy;
-use crate::types::{
-    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest,
-    Expanded, Listed, NodeDescription, NodeExpandRequest, NodeId, Observation, Progress,
-    PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume,
-    VolumeId,
-};
+use crate::types::VolumeId;
+pub use crate::verbs::{Ask, Backend, Describe};
 
 /// Monotonic time since an arbitrary start.
 pub type Instant = Duration;
@@ -67,78 +63,6 @@ impl Call {
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
-}
-
-/// A sandboxed backend: the contract's exports. Never waits for the cloud's slow states; every
-/// method may be repeated.
-///
-/// Each call runs on whatever generation is active when it starts.
-pub trait Backend: Send + Sync {
-    /// Static.
-    fn describe(&self, call: &Call) -> Result<Description, Error>;
-    /// One observation for each id, in any order; at most [`Description::observe_batch`] ids.
-    fn observe(&self, call: &Call, ids: &[String]) -> Result<Vec<Observation>, Error>;
-    /// The nodes that hold this volume, according to an observation. Pure.
-    fn holders(&self, call: &Call, observed: &Observation) -> Result<Vec<NodeId>, Error>;
-    /// `controller.create`.
-    fn create(
-        &self,
-        call: &Call,
-        request: &CreateRequest,
-        progress: &Progress,
-    ) -> Result<Answer<Volume>, Error>;
-    /// `controller.delete`.
-    fn delete(
-        &self,
-        call: &Call,
-        volume: &VolumeId,
-        progress: &Progress,
-    ) -> Result<Answer<()>, Error>;
-    /// `controller.attach`.
-    fn attach(
-        &self,
-        call: &Call,
-        request: &AttachRequest,
-        progress: &Progress,
-    ) -> Result<Answer<Attached>, Error>;
-    /// `controller.detach`.
-    fn detach(
-        &self,
-        call: &Call,
-        request: &DetachRequest,
-        progress: &Progress,
-    ) -> Result<Answer<()>, Error>;
-    /// `controller.expand`.
-    fn expand(
-        &self,
-        call: &Call,
-        request: &ExpandRequest,
-        progress: &Progress,
-    ) -> Result<Answer<Expanded>, Error>;
-    /// `controller.validate`.
-    fn validate(
-        &self,
-        call: &Call,
-        request: &ValidateRequest,
-        observed: &[Observation],
-    ) -> Result<Validated, Error>;
-    /// `controller.list`. `max_entries` zero: no bound.
-    fn list(
-        &self,
-        call: &Call,
-        max_entries: u32,
-        starting_token: Option<&str>,
-    ) -> Result<Listed, Error>;
-    /// `node.describe-node`.
-    fn describe_node(&self, call: &Call) -> Result<NodeDescription, Error>;
-    /// `node.plan-stage`. Pure.
-    fn plan_stage(&self, call: &Call, request: &StageRequest) -> Result<Plan, Error>;
-    /// `node.plan-publish`. Pure.
-    fn plan_publish(&self, call: &Call, request: &PublishRequest) -> Result<Plan, Error>;
-    /// `node.plan-expand`. Pure.
-    fn plan_expand(&self, call: &Call, request: &NodeExpandRequest) -> Result<Plan, Error>;
-    /// `legacy.translate`. Pure.
-    fn translate(&self, call: &Call, request: &TranslateRequest) -> Result<Translated, Error>;
 }
 
 /// What is known of a volume on this node: one small file per volume, in [`Node`]'s state
@@ -277,6 +201,9 @@ pub trait Node: Send + Sync {
     /// device that it finds is refused when it is not free to be this volume. Returns that device,
     /// if the plan looked for one.
     fn run(&self, call: &Call, run: &PlanRun<'_>) -> Result<Option<FoundDevice>, Error>;
+    /// Runs a plan that has no path of its own: what it mounts is a scratch mount, which is gone
+    /// when this returns. A plan with a step that needs a path is refused before its first step.
+    fn perform(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<(), Error>;
     /// Runs only the `find-device` steps of a plan.
     fn find_device(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<PathBuf, Error>;
     /// Unmounts everything that is mounted on this path, then removes the path itself when `remove`

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::mount_options;
+use crate::plan::Plan;
+use crate::secret::Secret;
 
 /// String pairs in the order given; a key appears at most once.
 pub type Parameters = Vec<(String, String)>;
@@ -38,6 +40,10 @@ macro_rules! identifier {
     };
 }
 
+/// The longest page of a list that a backend is asked for, as the contract says: with 4 KiB of
+/// context each, as large as an answer may be.
+pub const LIST_PAGE: u32 = 1000;
+
 identifier!(
     /// A volume handle: what `create` returned, or what an administrator wrote in a static
     /// PersistentVolume.
@@ -58,6 +64,9 @@ pub enum AccessType {
         fs_type: String,
         /// `mountOptions`, as given.
         flags: Vec<String>,
+        /// The group that is to own the files, where the caller leaves that to the driver.
+        #[serde(default)]
+        group: Option<String>,
     },
     /// The raw device.
     Block,
@@ -171,13 +180,65 @@ pub struct Volume {
     pub source: Option<VolumeSource>,
     /// Nodes that hold it, where the backend can tell.
     pub attached_to: Vec<NodeId>,
+    /// Whether it works; absent: not known.
+    pub condition: Option<Condition>,
+}
+
+/// Whether a volume works, as far as the cloud says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// It does not work, or not as it should.
+    pub abnormal: bool,
+    /// For people.
+    pub message: String,
+}
+
+/// The pod that uses a volume, where the front end knows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// The pod's name.
+    pub name: Option<String>,
+    /// Its namespace.
+    pub namespace: Option<String>,
+    /// Its uid.
+    pub uid: Option<String>,
+    /// Its service account.
+    pub service_account: Option<String>,
+    /// The volume lives as long as the pod.
+    pub ephemeral: bool,
+}
+
+/// What came with a call besides the request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Secrets by name. The values go to the account whose source is `call`; a backend gets the
+    /// names.
+    pub secrets: Vec<(String, Secret)>,
+    /// The pod, where known.
+    pub workload: Option<Workload>,
+}
+
+/// A thing in the cloud that can be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ResourceId {
+    /// `volume`, `snapshot`, `group`, `node`, or a backend's own word.
+    pub kind: String,
+    /// Its id.
+    pub id: String,
+}
+
+impl ResourceId {
+    /// A volume.
+    pub fn volume(id: &VolumeId) -> Self {
+        Self { kind: "volume".to_owned(), id: id.as_str().to_owned() }
+    }
 }
 
 /// What a backend saw of one resource; the host only carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
     /// The resource.
-    pub id: String,
+    pub of: ResourceId,
     /// Whether the cloud has it.
     pub found: bool,
     /// The backend's own encoding.
@@ -199,11 +260,20 @@ pub struct Pending {
     /// Not before this many milliseconds.
     pub after_ms: u32,
     /// What to observe first; empty: what was observed last.
-    pub watch: Vec<String>,
+    pub watch: Vec<ResourceId>,
     /// Comes back with the next call.
     pub resume: Option<String>,
     /// What is waited for.
     pub reason: String,
+}
+
+/// A plan for the machine that the controller runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Perform {
+    /// What must be true there.
+    pub plan: Plan,
+    /// Comes back with the next call.
+    pub resume: Option<String>,
 }
 
 /// A finished operation, or one that goes on.
@@ -213,6 +283,8 @@ pub enum Answer<T> {
     Done(T),
     /// Wait, observe, call again.
     Pending(Pending),
+    /// Run a plan on this machine, call again.
+    Perform(Perform),
 }
 
 /// One driver that a backend serves.
@@ -277,6 +349,17 @@ pub struct CreateRequest {
     pub source: Option<VolumeSource>,
     /// Where.
     pub topology: Option<TopologyRequirement>,
+    /// Who asks.
+    pub caller: Caller,
+}
+
+/// `delete`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteRequest {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 /// `attach`.
@@ -292,6 +375,8 @@ pub struct AttachRequest {
     pub read_only: bool,
     /// What `create` returned.
     pub context: Parameters,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 /// The result of `attach`.
@@ -308,6 +393,8 @@ pub struct DetachRequest {
     pub volume: VolumeId,
     /// The node that gives it up.
     pub node: Option<NodeId>,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 /// `expand`.
@@ -319,6 +406,8 @@ pub struct ExpandRequest {
     pub capacity: CapacityRange,
     /// How it is used, where the caller says.
     pub capability: Option<Capability>,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 /// The result of `expand`.
@@ -339,8 +428,12 @@ pub struct ValidateRequest {
     pub context: Parameters,
     /// Its parameters, as the caller has them.
     pub parameters: Parameters,
+    /// Its mutable parameters, as the caller has them.
+    pub mutable_parameters: Parameters,
     /// What is asked about.
     pub capabilities: Vec<Capability>,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 /// The result of `validate`.
@@ -350,6 +443,15 @@ pub struct Validated {
     pub confirmed: bool,
     /// Why not.
     pub message: String,
+}
+
+/// `list`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListRequest {
+    /// At most so many, 1 to [`LIST_PAGE`].
+    pub max_entries: u32,
+    /// Where the page starts; absent: at the first.
+    pub starting_token: Option<String>,
 }
 
 /// One page of `list`.
@@ -372,6 +474,8 @@ pub struct StageRequest {
     pub context: Parameters,
     /// What `attach` returned.
     pub publish_context: Parameters,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 /// `plan-publish`.
@@ -387,6 +491,8 @@ pub struct PublishRequest {
     pub context: Parameters,
     /// What `attach` returned.
     pub publish_context: Parameters,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 /// `plan-expand`.
@@ -400,6 +506,10 @@ pub struct NodeExpandRequest {
     pub required_bytes: u64,
     /// What `create` returned, where known.
     pub context: Parameters,
+    /// What `attach` returned, where known.
+    pub publish_context: Parameters,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 /// `translate`.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::inflight::lock;
 use crate::ports::Instant;
-use crate::types::CreateRequest;
+use crate::types::{Caller, CreateRequest};
 
 /// As many as external-provisioner works on at once (its `--worker-threads`), and some; each is as
 /// large as its request, a few KiB. When there is no room, the oldest is forgotten.
@@ -45,7 +45,7 @@ impl<T> Unfinished<T> {
                 entries.remove(&name);
             }
         }
-        let entry = Entry { since: now, request: request.clone(), operation };
+        let entry = Entry { since: now, request: without_caller(request), operation };
         entries.insert(request.name.clone(), entry);
     }
 
@@ -53,8 +53,14 @@ impl<T> Unfinished<T> {
     /// what is there, so it begins anew.
     pub(crate) fn take(&self, request: &CreateRequest, now: Instant) -> Option<T> {
         let entry = lock(&self.entries).remove(&request.name)?;
-        (entry.request == *request && now < entry.since + KEPT_FOR).then_some(entry.operation)
+        (entry.request == without_caller(request) && now < entry.since + KEPT_FOR)
+            .then_some(entry.operation)
     }
+}
+
+/// Secrets are not kept, and who asks changes nothing about the volume.
+fn without_caller(request: &CreateRequest) -> CreateRequest {
+    CreateRequest { caller: Caller::default(), ..request.clone() }
 }
 
 #[cfg(test)]
@@ -71,6 +77,7 @@ mod tests {
             mutable_parameters: vec![],
             source: None,
             topology: None,
+            caller: Caller::default(),
         }
     }
 

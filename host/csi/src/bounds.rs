@@ -15,6 +15,9 @@ pub(crate) const MAX_MAP: usize = 4096;
 /// them, and the provisioner of Alibaba Cloud's clusters adds all annotations of the claim, which
 /// may hold as much.
 pub(crate) const MAX_PARAMETERS: usize = 512 << 10;
+/// All secrets of one call: Kubernetes bounds a Secret object to 1 MiB, and no key is longer than
+/// a certificate chain.
+pub(crate) const MAX_SECRETS: usize = 64 << 10;
 /// CSI: `node_id`.
 pub(crate) const MAX_NODE_ID: usize = 256;
 

@@ -36,7 +36,7 @@ const NODE: &[(&str, NodeRpc)] = &[
 #[derive(Clone)]
 pub(crate) struct Described {
     source: Source,
-    last: Arc<Mutex<Option<Description>>>,
+    last: Arc<Mutex<Option<Arc<Description>>>>,
 }
 
 #[derive(Clone)]
@@ -57,7 +57,7 @@ impl Described {
     }
 
     /// What the active backend says now.
-    pub(crate) fn now(&self, call: &Call) -> Result<Description, Error> {
+    pub(crate) fn now(&self, call: &Call) -> Result<Arc<Description>, Error> {
         let description = match &self.source {
             Source::Controller(controller) => controller.describe(call),
             Source::Node(node) => node.backend_description(call),
@@ -70,7 +70,7 @@ impl Described {
     }
 
     /// What it says now, or said last.
-    pub(crate) fn now_or_last(&self, call: &Call) -> Result<Description, Error> {
+    pub(crate) fn now_or_last(&self, call: &Call) -> Result<Arc<Description>, Error> {
         self.now(call).or_else(|error| {
             self.last.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(error)
         })

@@ -67,7 +67,7 @@ impl ControllerService for ControllerFront {
         let rpc = self.begin("ControllerGetCapabilities", &request, "");
         let described = self.described.clone();
         rpc.run(Lane::Identity, Ok(()), move |call, ()| {
-            let capabilities = capabilities::of_controller(&described.now_or_last(call)?);
+            let capabilities = capabilities::of_controller(described.now_or_last(call)?.as_ref());
             Ok(proto::ControllerGetCapabilitiesResponse { capabilities })
         })
         .await
@@ -94,9 +94,9 @@ impl ControllerService for ControllerFront {
         request: Request<proto::DeleteVolumeRequest>,
     ) -> Answer<proto::DeleteVolumeResponse> {
         let rpc = self.begin("DeleteVolume", &request, &request.get_ref().volume_id);
-        let parsed = read::volume(request.into_inner().volume_id);
-        self.run(rpc, "create", parsed, |on, volume| {
-            on.controller.delete(on.call, &volume)?;
+        let parsed = read::delete(request.into_inner());
+        self.run(rpc, "create", parsed, |on, request| {
+            on.controller.delete(on.call, &request)?;
             Ok(proto::DeleteVolumeResponse {})
         })
         .await

@@ -34,8 +34,8 @@ impl Identity for IdentityFront {
             let description = described.now_or_last(call).ok();
             let manifest = description.map(|backend| {
                 BTreeMap::from([
-                    ("backend".into(), backend.name),
-                    ("backend-version".into(), backend.version),
+                    ("backend".into(), backend.name.clone()),
+                    ("backend-version".into(), backend.version.clone()),
                 ])
             });
             Ok(proto::GetPluginInfoResponse {
@@ -55,7 +55,7 @@ impl Identity for IdentityFront {
         let (described, has_controller) = (self.described.clone(), self.has_controller);
         rpc.run(Lane::Identity, Ok(()), move |call, ()| {
             let capabilities =
-                capabilities::of_plugin(&described.now_or_last(call)?, has_controller);
+                capabilities::of_plugin(described.now_or_last(call)?.as_ref(), has_controller);
             Ok(proto::GetPluginCapabilitiesResponse { capabilities })
         })
         .await

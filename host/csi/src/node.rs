@@ -69,7 +69,7 @@ impl Node for NodeFront {
         let parsed = read::stage(request.into_inner(), &self.allowed_roots);
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
         rpc.run(Lane::Node, parsed, move |call, (request, path)| {
-            capabilities::require(&described.now_or_last(call)?, "stage")?;
+            capabilities::require(described.now_or_last(call)?.as_ref(), "stage")?;
             node.stage(call, &request, &path)?;
             Ok(proto::NodeStageVolumeResponse {})
         })
@@ -135,7 +135,7 @@ impl Node for NodeFront {
         let parsed = read::node_expand(request.into_inner(), &self.allowed_roots);
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
         rpc.run(Lane::Node, parsed, move |call, (request, path)| {
-            capabilities::require(&described.now_or_last(call)?, "expand-node")?;
+            capabilities::require(described.now_or_last(call)?.as_ref(), "expand-node")?;
             write::node_expanded(node.expand(call, &request, &path)?)
         })
         .await

@@ -1,22 +1,25 @@
 //! Messages into the core's requests. What cannot be right is refused here and never looked at
 //! again.
 //!
-//! Secrets are dropped: no function here reads a `secrets` field. What the provisioner and kubelet
-//! add to a volume's context for their own use (pod names, service-account tokens, the
-//! provisioner's identity) is taken out, so it reaches neither a backend nor a record.
+//! Secrets are taken by name into [`Caller`]: their values reach an account, never a backend or a
+//! record. So are the service-account tokens that kubelet puts into a volume's context. What the
+//! provisioner and kubelet add there besides (pod names, the provisioner's identity) is taken out,
+//! so it reaches no record.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use wharf_core::types::{
-    AccessMode, AccessType, AttachRequest, Capability, CapacityRange, CreateRequest, DetachRequest,
-    ExpandRequest, NodeExpandRequest, NodeId, Parameters, PublishRequest, Segments, StageRequest,
-    TopologyRequirement, ValidateRequest, VolumeId, VolumeSource,
+    AccessMode, AccessType, AttachRequest, Caller, Capability, CapacityRange, CreateRequest,
+    DeleteRequest, DetachRequest, ExpandRequest, NodeExpandRequest, NodeId, Parameters,
+    PublishRequest, Segments, StageRequest, TopologyRequirement, ValidateRequest, VolumeId,
+    VolumeSource, Workload,
 };
-use wharf_core::{Blame, Error, ErrorKind};
+use wharf_core::{Blame, Error, ErrorKind, Secret};
 
 use crate::bounds::{
-    self, MAX_CAPABILITIES, MAX_FLAGS, MAX_MAP, MAX_NODE_ID, MAX_PARAMETERS, MAX_PLACES, MAX_STRING,
+    self, MAX_CAPABILITIES, MAX_FLAGS, MAX_MAP, MAX_NODE_ID, MAX_PARAMETERS, MAX_PLACES,
+    MAX_SECRETS, MAX_STRING,
 };
 use crate::paths::AllowedRoots;
 use crate::proto;
@@ -26,9 +29,12 @@ use crate::proto::volume_capability::access_mode::Mode;
 const PROVISIONER_IDENTITY: &str = "storage.kubernetes.io/csiProvisionerIdentity";
 /// Added by kubelet: `pod.name`, `ephemeral`, `serviceAccount.tokens`, …
 const KUBELET_PREFIX: &str = "csi.storage.k8s.io/";
+/// The name under which the tokens of the pod's service account come to an account.
+const SERVICE_ACCOUNT_TOKENS: &str = "serviceAccount.tokens";
 
 pub(crate) fn create(message: proto::CreateVolumeRequest) -> Result<CreateRequest, Error> {
     Ok(CreateRequest {
+        caller: caller(message.secrets, None)?,
         name: bounds::required("name", message.name, MAX_STRING)?,
         capabilities: capabilities(message.volume_capabilities)?,
         capacity: capacity(message.capacity_range)?,
@@ -37,6 +43,10 @@ pub(crate) fn create(message: proto::CreateVolumeRequest) -> Result<CreateReques
         source: message.volume_content_source.map(source).transpose()?,
         topology: message.accessibility_requirements.map(topology).transpose()?,
     })
+}
+
+pub(crate) fn delete(message: proto::DeleteVolumeRequest) -> Result<DeleteRequest, Error> {
+    Ok(DeleteRequest { volume: volume(message.volume_id)?, caller: caller(message.secrets, None)? })
 }
 
 pub(crate) fn volume(id: String) -> Result<VolumeId, Error> {
@@ -51,6 +61,7 @@ pub(crate) fn attach(
         node: NodeId::new(bounds::required("node_id", message.node_id, MAX_NODE_ID)?),
         capability: required_capability(message.volume_capability)?,
         read_only: message.readonly,
+        caller: caller(message.secrets, Some(&message.volume_context))?,
         context: context(message.volume_context)?,
     })
 }
@@ -60,7 +71,11 @@ pub(crate) fn detach(
 ) -> Result<DetachRequest, Error> {
     let volume = volume(message.volume_id)?;
     let node = bounds::optional("node_id", message.node_id, MAX_NODE_ID)?;
-    Ok(DetachRequest { volume, node: (!node.is_empty()).then(|| NodeId::new(node)) })
+    Ok(DetachRequest {
+        volume,
+        node: (!node.is_empty()).then(|| NodeId::new(node)),
+        caller: caller(message.secrets, None)?,
+    })
 }
 
 pub(crate) fn expand(
@@ -75,6 +90,7 @@ pub(crate) fn expand(
         volume,
         capacity,
         capability: message.volume_capability.map(capability).transpose()?,
+        caller: caller(message.secrets, None)?,
     })
 }
 
@@ -86,6 +102,8 @@ pub(crate) fn validate(
         capabilities: capabilities(message.volume_capabilities)?,
         context: context(message.volume_context)?,
         parameters: bounds::map("parameters", message.parameters, MAX_PARAMETERS)?,
+        mutable_parameters: bounds::map("mutable_parameters", message.mutable_parameters, MAX_MAP)?,
+        caller: caller(message.secrets, None)?,
     })
 }
 
@@ -109,6 +127,7 @@ pub(crate) fn stage(
     let request = StageRequest {
         volume,
         capability: required_capability(message.volume_capability)?,
+        caller: caller(message.secrets, Some(&message.volume_context))?,
         context: context(message.volume_context)?,
         publish_context: bounds::map("publish_context", message.publish_context, MAX_MAP)?,
     };
@@ -139,6 +158,7 @@ pub(crate) fn publish(
         volume,
         capability: required_capability(message.volume_capability)?,
         read_only: message.readonly,
+        caller: caller(message.secrets, Some(&message.volume_context))?,
         context: context(message.volume_context)?,
         publish_context: bounds::map("publish_context", message.publish_context, MAX_MAP)?,
     };
@@ -161,6 +181,8 @@ pub(crate) fn node_expand(
         capability: message.volume_capability.map(capability).transpose()?,
         required_bytes: capacity(message.capacity_range)?.required.unwrap_or(0),
         context: Parameters::new(),
+        publish_context: Parameters::new(),
+        caller: caller(message.secrets, None)?,
         volume,
     };
     Ok((request, path))
@@ -226,7 +248,7 @@ fn mount_access(message: proto::volume_capability::MountVolume) -> Result<Access
         )));
     }
     let fs_type = bounds::optional("fs_type", message.fs_type, MAX_STRING)?;
-    Ok(AccessType::Mount { fs_type, flags: message.mount_flags })
+    Ok(AccessType::Mount { fs_type, flags: message.mount_flags, group: None })
 }
 
 fn access_mode(mode: i32) -> Result<AccessMode, Error> {
@@ -291,6 +313,36 @@ fn segments(message: proto::Topology) -> Result<Segments, Error> {
 fn context(mut message: BTreeMap<String, String>) -> Result<Parameters, Error> {
     message.retain(|key, _| key != PROVISIONER_IDENTITY && !key.starts_with(KUBELET_PREFIX));
     bounds::map("volume_context", message, MAX_MAP)
+}
+
+/// Who asks: the secrets of the call, tokens of the pod's service account among them, and the pod.
+fn caller(
+    secrets: BTreeMap<String, String>,
+    context: Option<&BTreeMap<String, String>>,
+) -> Result<Caller, Error> {
+    let size: usize = secrets.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if size > MAX_SECRETS {
+        return Err(Error::invalid(format!(
+            "secrets have {size} bytes, at most {MAX_SECRETS} are allowed"
+        )));
+    }
+    let mut secrets: Vec<(String, Secret)> =
+        secrets.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
+    let known = |key: &str| {
+        let value = context?.get(&format!("{KUBELET_PREFIX}{key}"))?;
+        (!value.is_empty()).then(|| value.clone())
+    };
+    if let Some(tokens) = known(SERVICE_ACCOUNT_TOKENS) {
+        secrets.push((SERVICE_ACCOUNT_TOKENS.to_owned(), Secret::new(tokens)));
+    }
+    let workload = Workload {
+        name: known("pod.name"),
+        namespace: known("pod.namespace"),
+        uid: known("pod.uid"),
+        service_account: known("serviceAccount.name"),
+        ephemeral: known("ephemeral").as_deref() == Some("true"),
+    };
+    Ok(Caller { secrets, workload: (workload != Workload::default()).then_some(workload) })
 }
 
 #[cfg(test)]

@@ -161,6 +161,7 @@ mod tests {
             topology: vec![],
             source: None,
             attached_to: vec![],
+            condition: None,
         }
     }
 

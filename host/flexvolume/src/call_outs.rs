@@ -117,7 +117,11 @@ impl<'a> CallOuts<'a> {
             (false, true) => AccessMode::MultiNodeReaderOnly,
         };
         Capability {
-            access: AccessType::Mount { fs_type: options.fs_type.clone(), flags: Vec::new() },
+            access: AccessType::Mount {
+                fs_type: options.fs_type.clone(),
+                flags: Vec::new(),
+                group: None,
+            },
             mode,
         }
     }

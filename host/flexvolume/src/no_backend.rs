@@ -1,43 +1,28 @@
 //! The backend of what never calls one: `unmount` and `unmountdevice` get the core's node verbs
 //! with this in the place of a component.
 
+use std::sync::Arc;
+
 use wharf_core::Error;
-use wharf_core::plan::Plan;
-use wharf_core::ports::{Backend, Call};
-use wharf_core::types::{
-    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest,
-    Expanded, Listed, NodeDescription, NodeExpandRequest, NodeId, Observation, Progress,
-    PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume,
-    VolumeId,
-};
+use wharf_core::ports::{Ask, Call, Describe};
+use wharf_core::types::{Description, Progress};
+use wharf_core::verbs::Verb;
 
 /// Refuses everything.
 pub(crate) struct NoBackend;
 
-macro_rules! refuse {
-    ($($name:ident($($type:ty),*) -> $result:ty;)*) => {
-        $(fn $name(&self, _: &Call, $(_: $type),*) -> Result<$result, Error> {
-            Err(Error::internal(concat!("`", stringify!($name), "` was asked of a backend while something was unmounted")))
-        })*
-    };
+impl<V: Verb> Ask<V> for NoBackend {
+    fn ask(&self, _: &Call, _: &V::Request, _: &Progress) -> Result<V::Answer, Error> {
+        Err(refused(V::NAME))
+    }
 }
 
-impl Backend for NoBackend {
-    refuse! {
-        describe() -> Description;
-        observe(&[String]) -> Vec<Observation>;
-        holders(&Observation) -> Vec<NodeId>;
-        create(&CreateRequest, &Progress) -> Answer<Volume>;
-        delete(&VolumeId, &Progress) -> Answer<()>;
-        attach(&AttachRequest, &Progress) -> Answer<Attached>;
-        detach(&DetachRequest, &Progress) -> Answer<()>;
-        expand(&ExpandRequest, &Progress) -> Answer<Expanded>;
-        validate(&ValidateRequest, &[Observation]) -> Validated;
-        list(u32, Option<&str>) -> Listed;
-        describe_node() -> NodeDescription;
-        plan_stage(&StageRequest) -> Plan;
-        plan_publish(&PublishRequest) -> Plan;
-        plan_expand(&NodeExpandRequest) -> Plan;
-        translate(&TranslateRequest) -> Translated;
+impl Describe for NoBackend {
+    fn description(&self, _: &Call) -> Result<Arc<Description>, Error> {
+        Err(refused("describe"))
     }
+}
+
+fn refused(verb: &str) -> Error {
+    Error::internal(format!("`{verb}` was asked of a backend while something was unmounted"))
 }

@@ -6,10 +6,12 @@
 use std::ffi::OsStr;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use wharf_core::Error;
-use wharf_core::types::Parameters;
+use wharf_core::types::{Caller, Parameters, Workload};
+use wharf_core::{Error, Secret};
 
 use crate::object_name::ObjectName;
 
@@ -19,8 +21,11 @@ const MAX_BYTES: usize = 1 << 20;
 const FS_TYPE: &str = "kubernetes.io/fsType";
 const READ_WRITE: &str = "kubernetes.io/readwrite";
 const VOLUME_NAME: &str = "kubernetes.io/pvOrVolumeName";
+const SECRET: &str = "kubernetes.io/secret/";
 const POD_NAME: &str = "kubernetes.io/pod.name";
 const POD_NAMESPACE: &str = "kubernetes.io/pod.namespace";
+const POD_UID: &str = "kubernetes.io/pod.uid";
+const SERVICE_ACCOUNT: &str = "kubernetes.io/serviceAccount.name";
 
 /// An option map, read.
 #[derive(PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub(crate) struct Options {
     /// What the PersistentVolume's author wrote, in the order of the JSON; without Kubernetes' own
     /// keys and without secrets.
     pub(crate) chosen: Parameters,
+    /// The secrets, for accounts whose source is the call, and the pod.
+    pub(crate) caller: Caller,
 }
 
 impl Options {
@@ -53,12 +60,20 @@ impl Options {
             volume_name: name(title, &pairs)?,
             pod: pod(&pairs),
             chosen: Vec::new(),
+            caller: Caller { secrets: Vec::new(), workload: workload(&pairs) },
         };
         for (key, value) in pairs {
+            if let Some(name) = key.strip_prefix(SECRET) {
+                options.caller.secrets.push((name.to_owned(), secret(title, &value)?));
+                continue;
+            }
             match key.as_str() {
                 FS_TYPE => options.fs_type = value,
                 READ_WRITE => options.is_read_only = is_read_only(title, &value)?,
-                _ if is_reserved(&key) || is_named(secret_options, &key) => {}
+                _ if is_named(secret_options, &key) => {
+                    options.caller.secrets.push((key, Secret::new(value)));
+                }
+                _ if is_reserved(&key) => {}
                 _ => options.chosen.push((key, value)),
             }
         }
@@ -102,6 +117,32 @@ fn name(title: &str, pairs: &[(String, String)]) -> Result<ObjectName, Error> {
     let value =
         value.ok_or_else(|| Error::invalid(format!("{title}: `{VOLUME_NAME}` is missing")))?;
     ObjectName::parse("volume name", OsStr::new(value)).map_err(|error| error.context(title))
+}
+
+/// The pod, as kubelet names it with `mount`.
+fn workload(pairs: &Parameters) -> Option<Workload> {
+    let value = |key: &str| {
+        let found = pairs.iter().find(|(name, _)| name == key);
+        found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+    };
+    let workload = Workload {
+        name: value(POD_NAME),
+        namespace: value(POD_NAMESPACE),
+        uid: value(POD_UID),
+        service_account: value(SERVICE_ACCOUNT),
+        ephemeral: false,
+    };
+    (workload != Workload::default()).then_some(workload)
+}
+
+/// kubelet hands over secrets in base64.
+fn secret(title: &str, value: &str) -> Result<Secret, Error> {
+    STANDARD
+        .decode(value)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .map(Secret::new)
+        .ok_or_else(|| Error::invalid(format!("{title}: a secret is not text in base64")))
 }
 
 fn is_read_only(title: &str, value: &str) -> Result<bool, Error> {
@@ -188,11 +229,29 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_dropped_whatever_their_spelling() {
+    fn secrets_are_no_options_whatever_their_spelling_and_come_along_by_name() {
         let options =
             parse(r#"{"kubernetes.io/pvOrVolumeName":"pv1","kubernetes.io/secret/pw":"cA==","Kubernetes.IO/secret/pw":"cA==","AKSECRET":"s"}"#)
                 .unwrap();
         assert_eq!(options.chosen, []);
+        let secrets = [("pw", "p"), ("AKSECRET", "s")];
+        let secrets = secrets.map(|(name, value)| (name.to_owned(), Secret::new(value)));
+        assert_eq!(options.caller.secrets, secrets);
+        let odd = r#"{"kubernetes.io/pvOrVolumeName":"pv1","kubernetes.io/secret/pw":"hunter2!"}"#;
+        assert!(!parse(odd).err().unwrap().message.contains("hunter2"));
+    }
+
+    #[test]
+    fn the_pod_is_known_where_kubelet_names_it() {
+        let named = r#"{"kubernetes.io/pvOrVolumeName":"pv1","kubernetes.io/pod.name":"p","kubernetes.io/pod.namespace":"n","kubernetes.io/serviceAccount.name":""}"#;
+        let workload = parse(named).unwrap().caller.workload.unwrap();
+        assert_eq!(
+            (workload.name.as_deref(), workload.namespace.as_deref()),
+            (Some("p"), Some("n"))
+        );
+        assert_eq!(workload.service_account, None);
+        let bare = r#"{"kubernetes.io/pvOrVolumeName":"pv1"}"#;
+        assert_eq!(parse(bare).unwrap().caller.workload, None);
     }
 
     #[test]

@@ -171,6 +171,19 @@ impl Node for LinuxNode {
         Ok(device.map(|device| FoundDevice { path: device.path, serial: device.serial }))
     }
 
+    fn perform(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<(), Error> {
+        plan.check_needs_no_path()?;
+        let run = PlanRun {
+            plan,
+            policy,
+            driver: "",
+            volume: &VolumeId::new(""),
+            destination: Path::new(""),
+            staged: None,
+        };
+        Run::new(&self.context, call, &run, Claim::default()).finish(plan).map(drop)
+    }
+
     fn find_device(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<PathBuf, Error> {
         policy.check(plan)?;
         let mut found = None;

@@ -19,8 +19,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use wharf_core::manifest::{Manifest, NodeRequest, World};
-use wharf_core::ports::{Backend, Call, Clock};
-use wharf_core::types::{AccessMode, AccessType, Capability, StageRequest, VolumeId};
+use wharf_core::ports::{Call, Clock};
+use wharf_core::types::{AccessMode, AccessType, Caller, Capability, StageRequest, VolumeId};
+use wharf_core::verbs::{AskExt as _, PlanStage};
 use wharf_runtime::{
     BackendCode, BackendPorts, CallPorts, Engine, EngineMode, Limits, WasmBackend,
 };
@@ -86,7 +87,7 @@ impl Subject {
     }
 
     fn call(&self) -> bool {
-        self.backend.plan_stage(&Call::until(Duration::from_secs(3600)), &request()).is_ok()
+        self.backend.call::<PlanStage>(&Call::until(Duration::from_secs(3600)), &request()).is_ok()
     }
 
     fn median(&self) -> Duration {
@@ -142,11 +143,16 @@ fn request() -> StageRequest {
     StageRequest {
         volume: VolumeId::new("d-bp1aaaaaaaaaaaaaaaaa"),
         capability: Capability {
-            access: AccessType::Mount { fs_type: "ext4".into(), flags: vec!["noatime".into()] },
+            access: AccessType::Mount {
+                fs_type: "ext4".into(),
+                flags: vec!["noatime".into()],
+                group: None,
+            },
             mode: AccessMode::SingleNodeWriter,
         },
         context: context.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
         publish_context: vec![("serialNumber".into(), "bp1aaaaaaaaaaaaaaaaa".into())],
+        caller: Caller::default(),
     }
 }
 

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use wharf_core::ports::{Call, Clock};
 use wharf_core::types::Parameters;
-use wharf_core::{Blame, Error, ErrorKind};
+use wharf_core::{Blame, Error, ErrorKind, Secret, SecretBytes};
 
 use crate::host::{random_bytes, unix_millis};
-use crate::secret::Secret;
 
 /// A credential is renewed this long before it expires: longer than any call, and clouds hand out
 /// the next one by then.
@@ -44,8 +43,16 @@ pub struct Source {
     pub values: Vec<(String, Secret)>,
 }
 
+/// The kind of source that is not read: the secrets of the call.
+pub const CALL_SOURCE: &str = "call";
+
 /// Reads a source anew each time a credential is obtained, so that rotated keys are found.
 pub trait SourceReader: Send + Sync {
+    /// Whether this is the source [`CALL_SOURCE`], which `read` is never asked for.
+    fn is_call(&self) -> bool {
+        false
+    }
+
     /// # Errors
     /// `NotFound` when this source is empty here (no such file, no such variable): the next one is
     /// tried.
@@ -78,6 +85,10 @@ pub struct AuthDescription {
     pub reserved: Reserved,
     /// Kinds of [`Source`] that it knows.
     pub source_kinds: Vec<String>,
+    /// Forms of files that it renders.
+    pub forms: Vec<String>,
+    /// How the cloud's codes begin that ask to slow down.
+    pub throttling_codes: Vec<String>,
 }
 
 /// Names that belong to a signer.
@@ -132,6 +143,17 @@ pub struct Signature {
     pub headers: Parameters,
     /// Query pairs; likewise.
     pub query: Parameters,
+    /// Whether the action is part of what was signed.
+    pub binds_action: bool,
+}
+
+/// A file with keys, for a mount helper.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialFile {
+    /// A name without slashes.
+    pub name: String,
+    /// What is in it.
+    pub content: SecretBytes,
 }
 
 /// A cloud's credentials and signatures: the world `cloud-auth`.
@@ -152,17 +174,27 @@ pub trait Authenticator: Send + Sync {
         now_ms: u64,
         nonce: &str,
     ) -> Result<Signature, Error>;
+    /// The files of a mount helper. Pure.
+    fn render(
+        &self,
+        call: &Call,
+        credential: &Credential,
+        form: &str,
+        values: &Parameters,
+    ) -> Result<Vec<CredentialFile>, Error>;
 }
 
 /// Signs requests of accounts.
 pub trait Signer: Send + Sync {
     /// What only the account's signer may set.
     fn reserved(&self, call: &Call, account: &str) -> Result<Reserved, Error>;
-    /// The signature of a request, and the credential that made it.
+    /// The signature of a request, and the credential that made it. `call_secrets` came with the
+    /// call; they are what an account has whose source that is.
     fn sign(
         &self,
         call: &Call,
         account: &str,
+        call_secrets: &[(String, Secret)],
         request: &Unsigned<'_>,
     ) -> Result<(Signature, Arc<Credential>), Error>;
     /// The cloud refused what this credential signed. True: the next signature is made with another
@@ -249,9 +281,27 @@ impl Account {
         Self { authenticator, sources, settings, state: Mutex::default(), obtained: Condvar::new() }
     }
 
+    /// The credential of one call. An account whose source is the call has one for each call, kept
+    /// by nobody; every other has one for all.
+    fn credential(
+        &self,
+        call: &Call,
+        clock: &dyn Clock,
+        call_secrets: &[(String, Secret)],
+    ) -> Result<Arc<Credential>, Error> {
+        if !call_secrets.is_empty() && self.sources.iter().any(|source| source.is_call()) {
+            let source = Source { kind: CALL_SOURCE.to_owned(), values: call_secrets.to_vec() };
+            match self.authenticator.obtain(call, &source, unix_millis()) {
+                Err(error) if error.kind == ErrorKind::NotFound => {}
+                obtained => return obtained.map(Arc::new),
+            }
+        }
+        self.shared_credential(call, clock)
+    }
+
     /// A credential that is good for a while. While one caller obtains another, the rest go on with
     /// the old one or, where there is none, wait.
-    fn credential(&self, call: &Call, clock: &dyn Clock) -> Result<Arc<Credential>, Error> {
+    fn shared_credential(&self, call: &Call, clock: &dyn Clock) -> Result<Arc<Credential>, Error> {
         let generation = self.authenticator.generation();
         let mut state = self.lock();
         loop {
@@ -310,6 +360,10 @@ impl Account {
     fn obtain(&self, call: &Call) -> Result<Credential, Error> {
         let mut missing = Vec::new();
         for source in &self.sources {
+            if source.is_call() {
+                missing.push("the call brought no secrets that it knows".to_owned());
+                continue;
+            }
             match source
                 .read()
                 .and_then(|source| self.authenticator.obtain(call, &source, unix_millis()))
@@ -368,13 +422,38 @@ impl Accounts {
         Self { accounts: accounts.into_iter().collect(), clock }
     }
 
-    /// The account's credential, for a granted mount helper. Everything else signs instead.
+    /// The files of a mount helper, with the account's credential in the helper's form.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for an unknown account, `Unauthenticated` when no source has a key,
+    /// `Unsupported` for a form that its authenticator does not know.
+    pub fn render(
+        &self,
+        call: &Call,
+        account: &str,
+        call_secrets: &[(String, Secret)],
+        form: &str,
+        values: &Parameters,
+    ) -> Result<Vec<CredentialFile>, Error> {
+        let credential = self.credential(call, account, call_secrets)?;
+        self.get(account)?
+            .authenticator
+            .render(call, &credential, form, values)
+            .map_err(|error| error.context(format!("account `{account}`")))
+    }
+
+    /// The credential that signs for an account.
     ///
     /// # Errors
     /// `PermissionDenied` for an unknown account, `Unauthenticated` when no source has a key.
-    pub fn credential(&self, call: &Call, account: &str) -> Result<Arc<Credential>, Error> {
+    pub fn credential(
+        &self,
+        call: &Call,
+        account: &str,
+        call_secrets: &[(String, Secret)],
+    ) -> Result<Arc<Credential>, Error> {
         self.get(account)?
-            .credential(call, self.clock.as_ref())
+            .credential(call, self.clock.as_ref(), call_secrets)
             .map_err(|error| error.context(format!("account `{account}`")))
     }
 
@@ -395,9 +474,10 @@ impl Signer for Accounts {
         &self,
         call: &Call,
         account: &str,
+        call_secrets: &[(String, Secret)],
         request: &Unsigned<'_>,
     ) -> Result<(Signature, Arc<Credential>), Error> {
-        let credential = self.credential(call, account)?;
+        let credential = self.credential(call, account, call_secrets)?;
         let account = self.get(account)?;
         let nonce: String =
             random_bytes(NONCE_BYTES)?.iter().map(|byte| format!("{byte:02x}")).collect();

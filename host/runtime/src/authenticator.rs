@@ -13,10 +13,11 @@ use wharf_core::manifest::{Manifest, World};
 use wharf_core::policy::EndpointGrant;
 use wharf_core::ports::Call;
 use wharf_core::types::Parameters;
-use wharf_core::{Blame, Error, ErrorKind};
+use wharf_core::{Blame, Error, ErrorKind, Secret, SecretBytes};
 
 use crate::account::{
-    AuthDescription, Authenticator, Credential, Reserved, Signature, Source, Unsigned,
+    AuthDescription, Authenticator, Credential, CredentialFile, Reserved, Signature, Source,
+    Unsigned,
 };
 use crate::bindings::auth::exports::wharf::volume::authenticator as wit;
 use crate::bindings::auth::{CloudAuth as Instance, CloudAuthPre};
@@ -26,12 +27,13 @@ use crate::egress::{Author, Egress, Grants};
 use crate::engine::Engine;
 use crate::guest::{CallPorts, Entry, Guest, Invoked, linker};
 use crate::host::{HostCtx, Outbound};
-use crate::secret::Secret;
 
 /// Values of one credential: an id, a key, a token and a few names.
 const CREDENTIAL_VALUES: usize = 32;
 /// All of a credential together: a security token has about 1 KiB.
 const CREDENTIAL_BYTES: usize = 16 << 10;
+/// Files that a helper gets: a key file, or one for each part of a credential.
+const CREDENTIAL_FILES: usize = 8;
 /// Names in one list of a description, and headers or keys in one signature.
 const NAMES: usize = 64;
 
@@ -135,7 +137,7 @@ impl WasmAuthenticator {
             entry,
             |store| code.pre.instantiate(store),
             invoke,
-            convert,
+            |wire, _| Ok(convert(wire)),
             check,
         )
     }
@@ -175,6 +177,7 @@ impl Authenticator for WasmAuthenticator {
             signer: None,
             grants,
             author: Author::Authenticator,
+            call_secrets: Arc::default(),
         });
         let secrets = source.values.iter().map(|(_, value)| value.clone()).collect();
         let source = wit::Source {
@@ -205,11 +208,7 @@ impl Authenticator for WasmAuthenticator {
     ) -> Result<Signature, Error> {
         let code = self.active();
         let secrets = credential.values.iter().map(|(_, value)| value.clone()).collect();
-        let credential = wit::Credential {
-            values: exposed(&credential.values),
-            expires_at_ms: credential.expires_at_ms,
-            extensions: Vec::new(),
-        };
+        let credential = credential_to_guest(credential);
         let request = unsigned_to_guest(request, settings);
         let invoke = |it: &Instance, store: &mut Store<HostCtx>| {
             it.wharf_volume_authenticator().call_sign(store, &request, &credential, now_ms, nonce)
@@ -222,6 +221,64 @@ impl Authenticator for WasmAuthenticator {
             check_signature,
         )
     }
+
+    fn render(
+        &self,
+        call: &Call,
+        credential: &Credential,
+        form: &str,
+        values: &Parameters,
+    ) -> Result<Vec<CredentialFile>, Error> {
+        let code = self.active();
+        let secrets = credential.values.iter().map(|(_, value)| value.clone()).collect();
+        let credential = credential_to_guest(credential);
+        let invoke = |it: &Instance, store: &mut Store<HostCtx>| {
+            it.wharf_volume_authenticator().call_render(store, &credential, form, values)
+        };
+        self.call(
+            &code,
+            entry(call, "render", None, secrets),
+            invoke,
+            |files| files.into_iter().map(file_from_guest).collect(),
+            |files: &Vec<CredentialFile>| check_files(files),
+        )
+    }
+}
+
+fn credential_to_guest(credential: &Credential) -> wit::Credential {
+    wit::Credential {
+        values: exposed(&credential.values),
+        expires_at_ms: credential.expires_at_ms,
+        extensions: Vec::new(),
+    }
+}
+
+fn file_from_guest(file: wit::File) -> CredentialFile {
+    let wit::File { name, content } = file;
+    CredentialFile { name, content: SecretBytes::new(content) }
+}
+
+fn check_files(files: &[CredentialFile]) -> Result<(), Error> {
+    bound("files with keys", files.len(), CREDENTIAL_FILES)?;
+    bound(
+        "bytes in its files with keys",
+        files.iter().map(|file| file.content.expose().len()).sum(),
+        CREDENTIAL_BYTES,
+    )?;
+    match files.iter().find(|file| !is_file_name(&file.name)) {
+        Some(_) => Err(Error::new(
+            ErrorKind::Internal,
+            Blame::Backend,
+            "the authenticator renders a file whose name is not a plain one",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Letters, digits, `-`, `_` and `.`, not first: it stays inside its directory, whoever joins it.
+fn is_file_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=NAMES).contains(&name.len()) && name.chars().all(is_plain) && !name.starts_with('.')
 }
 
 fn entry<'a>(
@@ -260,6 +317,8 @@ fn description_from_guest(description: wit::AuthDescription) -> AuthDescription 
         reserved_headers,
         reserved_query,
         source_kinds,
+        forms,
+        throttling_codes,
         extensions: _,
     } = description;
     AuthDescription {
@@ -267,6 +326,8 @@ fn description_from_guest(description: wit::AuthDescription) -> AuthDescription 
         version,
         reserved: Reserved { headers: reserved_headers, query: reserved_query },
         source_kinds,
+        forms,
+        throttling_codes,
     }
 }
 
@@ -279,15 +340,19 @@ fn credential_from_guest(credential: wit::Credential) -> Credential {
 }
 
 fn signature_from_guest(signature: wit::Signature) -> Signature {
-    let wit::Signature { headers, query, extensions: _ } = signature;
-    Signature { headers, query }
+    let wit::Signature { headers, query, binds_action, extensions: _ } = signature;
+    Signature { headers, query, binds_action }
 }
 
 fn check_description(it: &AuthDescription) -> Result<(), Error> {
-    let longest = [it.reserved.headers.len(), it.reserved.query.len(), it.source_kinds.len()]
-        .into_iter()
-        .max()
-        .unwrap_or(0);
+    let lists = [
+        &it.reserved.headers,
+        &it.reserved.query,
+        &it.source_kinds,
+        &it.forms,
+        &it.throttling_codes,
+    ];
+    let longest = lists.into_iter().map(Vec::len).max().unwrap_or(0);
     bound("names in its description", longest, NAMES)
 }
 

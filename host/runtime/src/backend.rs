@@ -1,38 +1,122 @@
-//! [`WasmBackend`]: the port [`Backend`], played by a component. Holds the generation that is
-//! active; publishing another one is a pointer swap, and calls in flight end on the one they began
-//! with.
+//! [`WasmBackend`]: the core's port `Backend`, played by a component. Every verb takes the one path
+//! through [`WasmBackend::run`]; what differs between them is in [`crate::verbs`]. Holds the
+//! generation that is active; publishing another one is a pointer swap, and calls in flight end on
+//! the one they began with.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use wasmtime::Store;
-use wasmtime::component::{Component, HasSelf};
-use wharf_core::Error;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, ComponentType, HasSelf, Instance,
+    InstancePre, Lift, Lower, TypedFunc,
+};
+use wasmtime::{AsContextMut, Store};
 use wharf_core::manifest::{Manifest, World};
 use wharf_core::plan::Plan;
 use wharf_core::policy::EndpointGrant;
-use wharf_core::ports::{Backend, Call};
-use wharf_core::types::{
-    Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest, ExpandRequest,
-    Expanded, Listed, NodeDescription, NodeExpandRequest, NodeId, Observation, Parameters,
-    Progress, PublishRequest, StageRequest, TranslateRequest, Translated, ValidateRequest,
-    Validated, Volume, VolumeId,
-};
+use wharf_core::ports::{Ask, Call, Describe};
+use wharf_core::types::{Caller, Description, Parameters, Progress};
+use wharf_core::{Error, Secret};
 
 use crate::account::Signer;
-use crate::bindings::backend::{Backend as Instance, BackendPre};
-use crate::bindings::exports::node;
+use crate::bindings::backend::EveryInterface;
+use crate::bindings::exports::identity;
 use crate::bindings::imports::types;
 use crate::component_error::ComponentError;
 use crate::egress::{Author, Egress, Grants};
 use crate::engine::Engine;
 use crate::guest::{CallPorts, Entry, Guest, Invoked, linker};
 use crate::host::{HostCtx, Outbound};
+use crate::verbs::{Network, WasmVerb, for_every_verb};
 use crate::{bounds, contract, convert};
 
 /// A linked backend: one generation, ready to be called.
 pub struct BackendCode {
     guest: Guest,
-    pre: BackendPre<HostCtx>,
+    pre: InstancePre<HostCtx>,
+    exports: Exports,
+    described: OnceLock<Arc<Description>>,
+}
+
+/// Functions that a component exports, by interface and name, found once for each generation.
+#[derive(Default)]
+struct Exports {
+    functions: HashMap<(&'static str, String), Export>,
+}
+
+struct Export {
+    index: ComponentExportIndex,
+    /// Its type was compared with the contract's: it is the same in every instance.
+    is_checked: AtomicBool,
+}
+
+impl Exports {
+    /// The contract's functions in a component. Interfaces that it leaves out are not offered.
+    fn of(engine: &Engine, component: &Component) -> Self {
+        let mut functions = HashMap::new();
+        for (name, item) in component.component_type().exports(engine.wasmtime()) {
+            let (Some(interface), ComponentItem::ComponentInstance(instance)) =
+                (contract::exported(name), item.ty)
+            else {
+                continue;
+            };
+            let Some(parent) = component.get_export_index(None, name) else { continue };
+            for (function, _) in instance.exports(engine.wasmtime()) {
+                if let Some(index) = component.get_export_index(Some(&parent), function) {
+                    let export = Export { index, is_checked: AtomicBool::new(false) };
+                    functions.insert((interface, function.to_owned()), export);
+                }
+            }
+        }
+        Self { functions }
+    }
+
+    fn get(&self, interface: &'static str, function: &str) -> Result<&Export, Error> {
+        self.functions.get(&(interface, function.to_owned())).ok_or_else(|| {
+            Error::unsupported(format!(
+                "the backend does not provide `{function}`: its component exports no \
+                 `{interface}` that has it"
+            ))
+        })
+    }
+}
+
+impl Export {
+    /// Calls it.
+    fn call<P, W>(&self, instance: &Instance, store: &mut Store<HostCtx>, params: P) -> Invoked<W>
+    where
+        P: ComponentNamedList + Lower + Send + Sync + 'static,
+        W: ComponentType + Lift + Send + Sync + 'static,
+    {
+        let (answer,) = self.typed::<P, W>(instance, store)?.call(store, params)?;
+        Ok(answer)
+    }
+
+    /// The function of one instance. Comparing its type takes longer than most calls do, so that is
+    /// done in the first instance of a generation.
+    fn typed<P, W>(
+        &self,
+        instance: &Instance,
+        store: &mut Store<HostCtx>,
+    ) -> wasmtime::Result<TypedFunc<P, (Result<W, types::Error>,)>>
+    where
+        P: ComponentNamedList + Lower + Send + Sync + 'static,
+        W: ComponentType + Lift + Send + Sync + 'static,
+    {
+        let function = instance
+            .get_func(store.as_context_mut(), self.index)
+            .ok_or_else(|| wasmtime::Error::msg("an instance lacks what its component exports"))?;
+        if self.is_checked.load(Ordering::Relaxed) {
+            // SAFETY: an earlier instance of the same component had this very export, of this
+            // type, and a component's types do not differ between its instances.
+            return Ok(unsafe { TypedFunc::new_unchecked(function) });
+        }
+        let typed = function.typed(&*store)?;
+        self.is_checked.store(true, Ordering::Relaxed);
+        Ok(typed)
+    }
 }
 
 impl BackendCode {
@@ -55,11 +139,20 @@ impl BackendCode {
             ))
         };
         let pre = linker(engine, component, |linker| {
-            Instance::add_to_linker::<_, HasSelf<HostCtx>>(linker, |ctx| ctx)
+            EveryInterface::add_to_linker::<_, HasSelf<HostCtx>>(linker, |ctx| ctx)
         })
-        .and_then(|linker| BackendPre::new(linker.instantiate_pre(component)?))
+        .and_then(|linker| linker.instantiate_pre(component))
         .map_err(differences)?;
-        Ok(Self { guest: Guest::new(engine, manifest, generation), pre })
+        let exports = Exports::of(engine, component);
+        if let Err(missing) = exports.get("identity", "describe") {
+            return Err(differences(wasmtime::Error::msg(missing.to_string())));
+        }
+        Ok(Self {
+            guest: Guest::new(engine, manifest, generation),
+            pre,
+            exports,
+            described: OnceLock::new(),
+        })
     }
 
     /// The generation's number in the store.
@@ -77,9 +170,20 @@ impl BackendCode {
         self.guest.health()
     }
 
-    /// Instantiates it and drops it, for those who want to know that it starts.
     pub(crate) fn instantiate(&self, store: &mut Store<HostCtx>) -> wasmtime::Result<Instance> {
         self.pre.instantiate(store)
+    }
+
+    /// Compares the type of one export with the contract's. What is not exported is not compared.
+    fn check_type<V: WasmVerb>(
+        &self,
+        instance: &Instance,
+        store: &mut Store<HostCtx>,
+    ) -> wasmtime::Result<()> {
+        match self.exports.get(V::INTERFACE, V::NAME) {
+            Ok(export) => export.typed::<V::Params, V::Wire>(instance, store).map(drop),
+            Err(_) => Ok(()),
+        }
     }
 }
 
@@ -110,14 +214,6 @@ struct Active {
     outbound: Option<Outbound>,
 }
 
-/// Whether a function may send requests. The contract calls the others static or pure, and they are
-/// held to it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Network {
-    Granted,
-    None,
-}
-
 impl WasmBackend {
     /// A backend whose first generation is `code`.
     pub fn new(ports: BackendPorts, code: Arc<BackendCode>) -> Self {
@@ -142,62 +238,86 @@ impl WasmBackend {
         Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn call<W, T>(
+    fn entry<'a>(
         &self,
-        call: &Call,
-        (function, network): (&'static str, Network),
-        invoke: impl FnOnce(&Instance, &mut Store<HostCtx>) -> Invoked<W>,
-        convert: impl FnOnce(W) -> T,
-        check: impl FnOnce(&T) -> Result<(), Error>,
-    ) -> Result<T, Error> {
-        self.call_on(&self.current(), call, (function, network), invoke, convert, check)
+        call: &'a Call,
+        function: &'static str,
+        outbound: Option<Outbound>,
+    ) -> Entry<'a> {
+        Entry { call, function, outbound, config: Arc::clone(&self.config), secrets: Vec::new() }
     }
 
-    fn call_on<W, T>(
-        &self,
-        active: &Active,
-        call: &Call,
-        (function, network): (&'static str, Network),
-        invoke: impl FnOnce(&Instance, &mut Store<HostCtx>) -> Invoked<W>,
-        convert: impl FnOnce(W) -> T,
-        check: impl FnOnce(&T) -> Result<(), Error>,
-    ) -> Result<T, Error> {
-        let outbound = if network == Network::Granted { active.outbound.clone() } else { None };
-        let entry = Entry {
-            call,
-            function,
-            outbound,
-            config: Arc::clone(&self.config),
-            secrets: Vec::new(),
-        };
-        active.code.guest.call(
+    /// What the active generation says of itself, asked anew. Only for those who measure a call:
+    /// everybody else takes [`Describe::description`], which asks once.
+    ///
+    /// # Errors
+    /// When it fails, or breaks a bound.
+    pub fn ask_description(&self, call: &Call) -> Result<Description, Error> {
+        self.describe(call, &self.current().code)
+    }
+
+    /// Compares the type of every verb with the contract's, in a real instance: some differences
+    /// show nowhere else.
+    ///
+    /// # Errors
+    /// The first that differs, in words.
+    pub(crate) fn check_types(&self, call: &Call) -> Result<(), Error> {
+        let code = self.active();
+        code.guest.call(
             &self.ports.calls,
-            entry,
-            |store| active.code.instantiate(store),
-            invoke,
-            convert,
-            check,
+            self.entry(call, "describe", None),
+            |store| {
+                let instance = code.instantiate(store)?;
+                for_every_verb!(Verb => code.check_type::<Verb>(&instance, store)?);
+                Ok(instance)
+            },
+            |_, _| Ok(Ok(())),
+            |(), _| Ok(()),
+            |()| Ok(()),
         )
     }
 
-    /// A plan, judged by the manifest of the generation that made it.
-    fn plan(
+    fn describe(&self, call: &Call, code: &BackendCode) -> Result<Description, Error> {
+        let export = code.exports.get("identity", "describe")?;
+        code.guest.call(
+            &self.ports.calls,
+            self.entry(call, "describe", None),
+            |store| code.instantiate(store),
+            |instance, store| export.call::<(), identity::Description>(instance, store, ()),
+            |wire, _| Ok(convert::description_from_guest(wire)),
+            bounds::description,
+        )
+    }
+
+    /// One verb, start to end: a fresh instance of the active generation is asked, and its answer
+    /// is held against the contract, the request and the manifest.
+    fn run<V: WasmVerb>(
         &self,
         call: &Call,
-        function: &'static str,
-        invoke: impl FnOnce(
-            &Instance,
-            &mut Store<HostCtx>,
-        ) -> wasmtime::Result<Result<node::Plan, types::Error>>,
-    ) -> Result<Plan, Error> {
+        request: &V::Request,
+        progress: &Progress,
+    ) -> Result<V::Answer, Error> {
         let active = self.current();
-        self.call_on(
-            &active,
-            call,
-            (function, Network::None),
-            invoke,
-            convert::plan_from_guest,
-            |plan| active.check_plan(plan),
+        let export = active.code.exports.get(V::INTERFACE, V::NAME)?;
+        let outbound = match V::NETWORK {
+            Network::Granted => active.outbound_for(V::caller(request)),
+            Network::None => None,
+        };
+        let params = V::lower(request, progress);
+        active.code.guest.call(
+            &self.ports.calls,
+            self.entry(call, V::NAME, outbound),
+            |store| active.code.instantiate(store),
+            |instance, store| export.call(instance, store, params),
+            |wire, ctx| V::lift(wire, ctx),
+            |answer| {
+                V::check(request, answer)?;
+                let Some(plan) = V::plan(answer) else { return Ok(()) };
+                if let Some(observer) = &self.ports.calls.observer {
+                    observer.planned(V::NAME, plan);
+                }
+                active.check_plan(plan)
+            },
         )
     }
 }
@@ -213,13 +333,23 @@ impl Active {
             signer: ports.signer.clone(),
             grants,
             author: Author::Backend,
+            call_secrets: Arc::default(),
         });
         Self { code, outbound }
     }
 
+    /// The way out of one call; accounts whose source is `call` sign with the caller's secrets.
+    fn outbound_for(&self, caller: Option<&Caller>) -> Option<Outbound> {
+        let mut outbound = self.outbound.clone()?;
+        if let Some(caller) = caller.filter(|caller| !caller.secrets.is_empty()) {
+            let secrets: Vec<(String, Secret)> = caller.secrets.clone();
+            outbound.call_secrets = Arc::new(secrets);
+        }
+        Some(outbound)
+    }
+
     /// The manifest's side of the grants; the operator's side is the node policy's.
     fn check_plan(&self, plan: &Plan) -> Result<(), Error> {
-        bounds::plan(plan)?;
         let requested = &self.code.guest.manifest.node.steps;
         match plan.steps.iter().find(|step| !requested.iter().any(|word| word == step.word())) {
             Some(step) => Err(Error::denied(format!(
@@ -234,243 +364,24 @@ impl Active {
     }
 }
 
-impl Backend for WasmBackend {
-    fn describe(&self, call: &Call) -> Result<Description, Error> {
-        let invoke = |it: &Instance, store: &mut Store<HostCtx>| {
-            it.wharf_volume_identity().call_describe(store)
-        };
-        self.call(
-            call,
-            ("describe", Network::None),
-            invoke,
-            convert::description_from_guest,
-            bounds::description,
-        )
+impl Describe for WasmBackend {
+    fn description(&self, call: &Call) -> Result<Arc<Description>, Error> {
+        let active = self.current();
+        if let Some(described) = active.code.described.get() {
+            return Ok(Arc::clone(described));
+        }
+        let description = self.describe(call, &active.code)?;
+        Ok(Arc::clone(active.code.described.get_or_init(|| Arc::new(description))))
     }
+}
 
-    fn observe(&self, call: &Call, ids: &[String]) -> Result<Vec<Observation>, Error> {
-        self.call(
-            call,
-            ("observe", Network::Granted),
-            |it, store| it.wharf_volume_controller().call_observe(store, ids),
-            |observed| observed.into_iter().map(convert::observation_from_guest).collect(),
-            |observed: &Vec<Observation>| bounds::observations(ids, observed),
-        )
-    }
-
-    fn holders(&self, call: &Call, observed: &Observation) -> Result<Vec<NodeId>, Error> {
-        let observed = convert::observation_to_guest(observed);
-        let nodes = self.call(
-            call,
-            ("holders", Network::None),
-            |it, store| it.wharf_volume_controller().call_holders(store, &observed),
-            |nodes| nodes,
-            |nodes: &Vec<String>| bounds::holders(nodes),
-        )?;
-        Ok(nodes.into_iter().map(NodeId::new).collect())
-    }
-
-    fn create(
+impl<V: WasmVerb> Ask<V> for WasmBackend {
+    fn ask(
         &self,
         call: &Call,
-        request: &CreateRequest,
+        request: &V::Request,
         progress: &Progress,
-    ) -> Result<Answer<Volume>, Error> {
-        let (request, observed) =
-            (convert::create_to_guest(request), convert::observations_to_guest(&progress.observed));
-        self.call(
-            call,
-            ("create", Network::Granted),
-            |it, store| {
-                it.wharf_volume_controller().call_create(
-                    store,
-                    &request,
-                    &observed,
-                    progress.resume.as_deref(),
-                )
-            },
-            convert::created_from_guest,
-            bounds::created,
-        )
-    }
-
-    fn delete(
-        &self,
-        call: &Call,
-        volume: &VolumeId,
-        progress: &Progress,
-    ) -> Result<Answer<()>, Error> {
-        let (request, observed) =
-            (convert::delete_to_guest(volume), convert::observations_to_guest(&progress.observed));
-        self.call(
-            call,
-            ("delete", Network::Granted),
-            |it, store| {
-                it.wharf_volume_controller().call_delete(
-                    store,
-                    &request,
-                    &observed,
-                    progress.resume.as_deref(),
-                )
-            },
-            convert::answer_from_guest,
-            bounds::answered,
-        )
-    }
-
-    fn attach(
-        &self,
-        call: &Call,
-        request: &AttachRequest,
-        progress: &Progress,
-    ) -> Result<Answer<Attached>, Error> {
-        let (request, observed) =
-            (convert::attach_to_guest(request), convert::observations_to_guest(&progress.observed));
-        self.call(
-            call,
-            ("attach", Network::Granted),
-            |it, store| {
-                it.wharf_volume_controller().call_attach(
-                    store,
-                    &request,
-                    &observed,
-                    progress.resume.as_deref(),
-                )
-            },
-            convert::attached_from_guest,
-            bounds::attached,
-        )
-    }
-
-    fn detach(
-        &self,
-        call: &Call,
-        request: &DetachRequest,
-        progress: &Progress,
-    ) -> Result<Answer<()>, Error> {
-        let (request, observed) =
-            (convert::detach_to_guest(request), convert::observations_to_guest(&progress.observed));
-        self.call(
-            call,
-            ("detach", Network::Granted),
-            |it, store| {
-                it.wharf_volume_controller().call_detach(
-                    store,
-                    &request,
-                    &observed,
-                    progress.resume.as_deref(),
-                )
-            },
-            convert::answer_from_guest,
-            bounds::answered,
-        )
-    }
-
-    fn expand(
-        &self,
-        call: &Call,
-        request: &ExpandRequest,
-        progress: &Progress,
-    ) -> Result<Answer<Expanded>, Error> {
-        let (request, observed) =
-            (convert::expand_to_guest(request), convert::observations_to_guest(&progress.observed));
-        self.call(
-            call,
-            ("expand", Network::Granted),
-            |it, store| {
-                it.wharf_volume_controller().call_expand(
-                    store,
-                    &request,
-                    &observed,
-                    progress.resume.as_deref(),
-                )
-            },
-            convert::expanded_from_guest,
-            bounds::expanded,
-        )
-    }
-
-    fn validate(
-        &self,
-        call: &Call,
-        request: &ValidateRequest,
-        observed: &[Observation],
-    ) -> Result<Validated, Error> {
-        let (request, observed) =
-            (convert::validate_to_guest(request), convert::observations_to_guest(observed));
-        self.call(
-            call,
-            ("validate", Network::Granted),
-            |it, store| it.wharf_volume_controller().call_validate(store, &request, &observed),
-            convert::validated_from_guest,
-            bounds::validated,
-        )
-    }
-
-    fn list(
-        &self,
-        call: &Call,
-        max_entries: u32,
-        starting_token: Option<&str>,
-    ) -> Result<Listed, Error> {
-        let request = convert::list_to_guest(max_entries, starting_token);
-        self.call(
-            call,
-            ("list", Network::Granted),
-            |it, store| it.wharf_volume_controller().call_list(store, &request),
-            convert::listed_from_guest,
-            |listed| bounds::listed(max_entries, listed),
-        )
-    }
-
-    fn describe_node(&self, call: &Call) -> Result<NodeDescription, Error> {
-        let invoke = |it: &Instance, store: &mut Store<HostCtx>| {
-            it.wharf_volume_node().call_describe_node(store)
-        };
-        self.call(
-            call,
-            ("describe-node", Network::Granted),
-            invoke,
-            convert::node_description_from_guest,
-            bounds::node_description,
-        )
-    }
-
-    fn plan_stage(&self, call: &Call, request: &StageRequest) -> Result<Plan, Error> {
-        let request = convert::stage_to_guest(request);
-        let invoke = |it: &Instance, store: &mut Store<HostCtx>| {
-            it.wharf_volume_node().call_plan_stage(store, &request)
-        };
-        self.plan(call, "plan-stage", invoke)
-    }
-
-    fn plan_publish(&self, call: &Call, request: &PublishRequest) -> Result<Plan, Error> {
-        let request = convert::publish_to_guest(request);
-        let invoke = |it: &Instance, store: &mut Store<HostCtx>| {
-            it.wharf_volume_node().call_plan_publish(store, &request)
-        };
-        self.plan(call, "plan-publish", invoke)
-    }
-
-    fn plan_expand(&self, call: &Call, request: &NodeExpandRequest) -> Result<Plan, Error> {
-        let request = convert::node_expand_to_guest(request);
-        let invoke = |it: &Instance, store: &mut Store<HostCtx>| {
-            it.wharf_volume_node().call_plan_expand(store, &request)
-        };
-        self.plan(call, "plan-expand", invoke)
-    }
-
-    fn translate(&self, call: &Call, request: &TranslateRequest) -> Result<Translated, Error> {
-        let request = convert::translate_to_guest(request);
-        let invoke = |it: &Instance, store: &mut Store<HostCtx>| {
-            it.wharf_volume_legacy().call_translate(store, &request)
-        };
-        self.call(
-            call,
-            ("translate", Network::None),
-            invoke,
-            convert::translated_from_guest,
-            bounds::translated,
-        )
+    ) -> Result<V::Answer, Error> {
+        self.run::<V>(call, request, progress)
     }
 }

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 
 use wharf_core::plan::{MAX_STEPS, Plan};
 use wharf_core::types::{
-    Answer, Attached, Description, Expanded, Listed, NodeDescription, Observation, Parameters,
-    Pending, Translated, Validated, Volume,
+    Answer, Description, Listed, NodeDescription, Observation, Parameters, Pending, ResourceId,
+    Translated, Volume,
 };
 use wharf_core::{Blame, Error, ErrorKind};
 
@@ -24,8 +24,6 @@ pub const MAP_BYTES: usize = 4 << 10;
 pub const ID_BYTES: usize = 256;
 /// A text for people.
 pub const TEXT_BYTES: usize = 4 << 10;
-/// Volumes in one page when the caller gave no bound: the page is one gRPC message.
-pub const PAGE_VOLUMES: usize = 1000;
 /// Places in a topology, drivers, capabilities, topology keys: lists that people wrote.
 pub const SHORT_LIST: usize = 64;
 /// Ids that one `observe` may be declared for.
@@ -59,60 +57,30 @@ pub(crate) fn description(it: &Description) -> Checked {
     Ok(())
 }
 
-/// Exactly one observation for each id that was asked for.
-pub(crate) fn observations(asked: &[String], answered: &[Observation]) -> Checked {
-    let wanted: HashSet<&str> = asked.iter().map(String::as_str).collect();
+/// Exactly one observation for each resource that was asked for.
+pub(crate) fn observations(asked: &[ResourceId], answered: &[Observation]) -> Checked {
+    let wanted: HashSet<&ResourceId> = asked.iter().collect();
     let mut seen = HashSet::new();
     for observation in answered {
-        if !wanted.contains(observation.id.as_str()) {
+        if !wanted.contains(&observation.of) {
             return Err(defect(format!(
                 "`observe` answered for `{}`, which was not asked about",
-                short(&observation.id)
+                short(&observation.of.id)
             )));
         }
-        if !seen.insert(observation.id.as_str()) {
-            return Err(defect(format!("`observe` answered twice for `{}`", observation.id)));
+        if !seen.insert(&observation.of) {
+            return Err(defect(format!("`observe` answered twice for `{}`", observation.of.id)));
         }
         list("observation.state (bytes)", observation.state.len(), STATE_BYTES)?;
     }
-    match wanted.iter().find(|id| !seen.contains(*id)) {
-        Some(id) => Err(defect(format!("`observe` did not answer for `{id}`"))),
+    match wanted.iter().find(|of| !seen.contains(*of)) {
+        Some(of) => Err(defect(format!("`observe` did not answer for `{}`", of.id))),
         None => Ok(()),
     }
 }
 
-pub(crate) fn holders(it: &[String]) -> Checked {
-    list("holders", it.len(), SHORT_LIST)?;
-    it.iter().try_for_each(|node| id("holders", node))
-}
-
-pub(crate) fn created(it: &Answer<Volume>) -> Checked {
-    answer(it, volume)
-}
-
-pub(crate) fn attached(it: &Answer<Attached>) -> Checked {
-    answer(it, |attached| map("publish-context", &attached.publish_context))
-}
-
-pub(crate) fn expanded(it: &Answer<Expanded>) -> Checked {
-    answer(it, |_| Ok(()))
-}
-
-pub(crate) fn answered(it: &Answer<()>) -> Checked {
-    answer(it, |()| Ok(()))
-}
-
-pub(crate) fn validated(it: &Validated) -> Checked {
-    text("validated.message", &it.message, TEXT_BYTES)
-}
-
 pub(crate) fn listed(max_entries: u32, it: &Listed) -> Checked {
-    let bound = if max_entries == 0 {
-        PAGE_VOLUMES
-    } else {
-        usize::try_from(max_entries).unwrap_or(PAGE_VOLUMES)
-    };
-    list("listed.volumes", it.volumes.len(), bound)?;
+    list("listed.volumes", it.volumes.len(), usize::try_from(max_entries).unwrap_or(0))?;
     it.volumes.iter().try_for_each(volume)?;
     it.next_token.iter().try_for_each(|token| text("listed.next-token", token, RESUME_BYTES))
 }
@@ -135,30 +103,43 @@ pub(crate) fn plan(it: &Plan) -> Checked {
     list("plan.step (bytes)", bytes, 4 * STEP_BYTES)
 }
 
-fn volume(it: &Volume) -> Checked {
+pub(crate) fn volume(it: &Volume) -> Checked {
     id("volume.id", it.id.as_str())?;
     map("volume.context", &it.context)?;
     list("volume.topology", it.topology.len(), SHORT_LIST)?;
     it.topology.iter().try_for_each(|segments| map("volume.topology", segments))?;
     list("volume.attached-to", it.attached_to.len(), SHORT_LIST)?;
-    it.attached_to.iter().try_for_each(|node| id("volume.attached-to", node.as_str()))
+    it.attached_to.iter().try_for_each(|node| id("volume.attached-to", node.as_str()))?;
+    let message = it.condition.as_ref().map_or("", |condition| condition.message.as_str());
+    text("volume.condition", message, TEXT_BYTES)
 }
 
-fn answer<T>(it: &Answer<T>, done: impl FnOnce(&T) -> Checked) -> Checked {
+pub(crate) fn answer<T>(it: &Answer<T>, done: impl FnOnce(&T) -> Checked) -> Checked {
     match it {
         Answer::Done(value) => done(value),
         Answer::Pending(pending) => self::pending(pending),
+        Answer::Perform(perform) => {
+            plan(&perform.plan)?;
+            resume(perform.resume.as_deref())
+        }
     }
 }
 
 fn pending(it: &Pending) -> Checked {
     list("pending.watch", it.watch.len(), WATCHED_IDS)?;
-    it.watch.iter().try_for_each(|watched| id("pending.watch", watched))?;
-    it.resume.iter().try_for_each(|token| text("pending.resume", token, RESUME_BYTES))?;
+    for watched in &it.watch {
+        id("pending.watch", &watched.kind)?;
+        id("pending.watch", &watched.id)?;
+    }
+    resume(it.resume.as_deref())?;
     text("pending.reason", &it.reason, TEXT_BYTES)
 }
 
-fn map(name: &str, pairs: &Parameters) -> Checked {
+fn resume(token: Option<&str>) -> Checked {
+    token.map_or(Ok(()), |token| text("resume", token, RESUME_BYTES))
+}
+
+pub(crate) fn map(name: &str, pairs: &Parameters) -> Checked {
     let bytes: usize = pairs.iter().map(|(key, value)| key.len() + value.len()).sum();
     list(&format!("{name} (bytes)"), bytes, MAP_BYTES)?;
     let keys: HashSet<&str> = pairs.iter().map(|(key, _)| key.as_str()).collect();
@@ -175,7 +156,7 @@ fn id(name: &str, value: &str) -> Checked {
     text(name, value, ID_BYTES)
 }
 
-fn text(name: &str, value: &str, bound: usize) -> Checked {
+pub(crate) fn text(name: &str, value: &str, bound: usize) -> Checked {
     list(&format!("{name} (bytes)"), value.len(), bound)
 }
 
@@ -201,14 +182,22 @@ mod tests {
     use wharf_core::plan::{DeviceMatch, FindDevice, Step};
     use wharf_core::types::{NodeId, VolumeId};
 
+    fn of(id: &str) -> ResourceId {
+        ResourceId { kind: "volume".into(), id: id.into() }
+    }
+
     fn observation(id: &str, bytes: usize) -> Observation {
-        Observation { id: id.into(), found: true, state: vec![0; bytes] }
+        Observation { of: of(id), found: true, state: vec![0; bytes] }
+    }
+
+    fn answered(it: &Answer<()>) -> Checked {
+        answer(it, |()| Ok(()))
     }
 
     fn waiting(watch: usize, resume: usize) -> Answer<()> {
         Answer::Pending(Pending {
             after_ms: 0,
-            watch: vec!["d".into(); watch],
+            watch: vec![of("d"); watch],
             resume: Some("r".repeat(resume)),
             reason: String::new(),
         })
@@ -216,7 +205,7 @@ mod tests {
 
     #[test]
     fn observe_answers_exactly_once_for_each_id() {
-        let asked = ["a".to_owned(), "b".to_owned()];
+        let asked = [of("a"), of("b")];
         assert!(observations(&asked, &[observation("b", 1), observation("a", 1)]).is_ok());
         assert!(observations(&asked, &[observation("a", 1)]).unwrap_err().message.contains("`b`"));
         assert!(
@@ -235,21 +224,21 @@ mod tests {
 
     #[test]
     fn every_bound_holds_at_its_edge() {
-        let asked = ["a".to_owned()];
+        let asked = [of("a")];
         assert!(observations(&asked, &[observation("a", STATE_BYTES)]).is_ok());
         assert!(observations(&asked, &[observation("a", STATE_BYTES + 1)]).is_err());
         assert!(answered(&waiting(WATCHED_IDS, RESUME_BYTES)).is_ok());
         assert!(answered(&waiting(WATCHED_IDS + 1, 0)).is_err());
         assert!(answered(&waiting(0, RESUME_BYTES + 1)).is_err());
-        let find = |serial: String| -> Step {
-            FindDevice { matches: vec![DeviceMatch::Serial(serial)], minimum_bytes: 0 }.into()
-        };
-        let step = find("x".into());
+        let step = Step::FindDevice(FindDevice { matches: vec![], minimum_bytes: 0 });
         assert!(
             plan(&Plan { steps: vec![step.clone(); MAX_STEPS], summary: String::new() }).is_ok()
         );
         assert!(plan(&Plan { steps: vec![step; MAX_STEPS + 1], summary: String::new() }).is_err());
-        let huge = find("x".repeat(5 * STEP_BYTES));
+        let huge = Step::FindDevice(FindDevice {
+            matches: vec![DeviceMatch::Serial("x".repeat(5 * STEP_BYTES))],
+            minimum_bytes: 0,
+        });
         assert!(plan(&Plan { steps: vec![huge], summary: String::new() }).is_err());
     }
 
@@ -281,10 +270,10 @@ mod tests {
             topology: vec![],
             source: None,
             attached_to: vec![],
+            condition: None,
         };
         let page = Listed { volumes: vec![volume; 3], next_token: None };
         assert!(listed(3, &page).is_ok());
         assert!(listed(2, &page).is_err());
-        assert!(listed(0, &page).is_ok());
     }
 }

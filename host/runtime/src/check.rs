@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wasmtime::component::Component;
 use wharf_core::manifest::{Manifest, World};
-use wharf_core::ports::{Backend, Call, Clock};
+use wharf_core::ports::{Call, Clock, Describe as _};
 use wharf_core::types::Description;
 
 use crate::account::{AuthDescription, Authenticator};
@@ -52,11 +52,11 @@ pub fn check_component(
                 grants: Vec::new(),
                 config: Vec::new(),
             };
-            let description = WasmBackend::new(ports, Arc::new(code))
-                .describe(&call)
-                .map_err(ComponentError::Check)?;
+            let backend = WasmBackend::new(ports, Arc::new(code));
+            backend.check_types(&call).map_err(ComponentError::Check)?;
+            let description = backend.description(&call).map_err(ComponentError::Check)?;
             let name = description.name.clone();
-            (Checked::Backend(description), name)
+            (Checked::Backend(Arc::unwrap_or_clone(description)), name)
         }
         World::CloudAuth => {
             let code = AuthCode::link(engine, component, manifest.clone(), 0)?;

@@ -3,16 +3,20 @@
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::component::types::ComponentItem;
 use wharf_core::manifest::World;
 
 /// The contract that this build speaks.
 pub const VERSION: &str = "0.1.0";
 const PACKAGE: &str = "wharf:volume/";
+/// Every interface that components import functions from, as it is written.
+const CONTRACT: &str =
+    concat!(include_str!("../../../wit/plans.wit"), include_str!("../../../wit/imports.wit"));
 
 /// Interfaces that a component of a world may import. `types` carries types alone.
 pub(crate) fn imports(world: World) -> &'static [&'static str] {
     match world {
-        World::Backend => &["types", "http", "log", "config", "wall-clock", "random"],
+        World::Backend => &["types", "http", "log", "config", "wall-clock", "random", "plans"],
         World::CloudAuth => &["types", "http", "log"],
     }
 }
@@ -20,9 +24,20 @@ pub(crate) fn imports(world: World) -> &'static [&'static str] {
 /// Interfaces that a component of a world must export.
 pub(crate) fn exports(world: World) -> &'static [&'static str] {
     match world {
-        World::Backend => &["identity", "controller", "snapshots", "node", "legacy"],
+        World::Backend => &["identity"],
         World::CloudAuth => &["authenticator"],
     }
+}
+
+/// Interfaces that a backend may export besides.
+const OPTIONAL: [&str; 4] = ["controller", "snapshots", "node", "legacy"];
+
+/// The contract's interface that an export of a backend is, of a version that this build speaks.
+pub(crate) fn exported(name: &str) -> Option<&'static str> {
+    let (interface, version) = split(name)?;
+    let known =
+        exports(World::Backend).iter().chain(&OPTIONAL).find(|known| **known == interface)?;
+    is_compatible(version).then_some(known)
 }
 
 /// Everything that differs from the contract; `cause` is what the linker said.
@@ -36,6 +51,15 @@ pub(crate) fn differences(
     let imported: Vec<String> = ty.imports(engine).map(|(name, _)| name.to_owned()).collect();
     let exported: Vec<String> = ty.exports(engine).map(|(name, _)| name.to_owned()).collect();
     let mut differences = compare(world, &imported, &exported);
+    for (name, item) in ty.imports(engine) {
+        if let (Some((interface, _)), ComponentItem::ComponentInstance(instance)) =
+            (split(name), item.ty)
+        {
+            let functions = instance.exports(engine).filter(|(_, item)| is_function(&item.ty));
+            let names = functions.map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+            differences.extend(names.iter().filter_map(|name| judge_function(interface, name)));
+        }
+    }
     if differences.is_empty() {
         differences.push(format!(
             "its imports and exports have the right names, but a function or a type in them is \
@@ -79,6 +103,26 @@ fn judge_import(world: World, name: &str) -> Option<String> {
             "it imports `{interface}` of contract {version}, and this build of Wharf speaks \
              {VERSION}; {}",
             advice(version)
+        )
+    })
+}
+
+fn is_function(item: &ComponentItem) -> bool {
+    matches!(item, ComponentItem::ComponentFunc(_))
+}
+
+/// A function that a component calls and this build does not have: a step of a newer contract.
+fn judge_function(interface: &str, function: &str) -> Option<String> {
+    // `[method]plan.mount-nfs`, `[constructor]plan` or a plain name.
+    let name = function.rsplit(['.', ']']).next().unwrap_or(function);
+    let is_known = function.starts_with("[constructor]")
+        || function.starts_with("[resource-drop]")
+        || CONTRACT.contains(&format!(" {name}: func("))
+        || CONTRACT.contains(&format!(" %{name}: func("));
+    (!is_known).then(|| {
+        format!(
+            "it calls `{name}` of the interface `{interface}`, which this build of Wharf does not \
+             have; update Wharf, or build the component against an older contract"
         )
     })
 }
@@ -187,15 +231,20 @@ mod tests {
                 && text.contains("update Wharf")),
             "{newer:?}"
         );
-        let missing = compare(
-            World::Backend,
-            &[],
-            &named(&["identity", "controller", "node", "legacy"], "0.1.0"),
-        );
+        let missing = compare(World::Backend, &[], &named(&["controller", "node"], "0.1.0"));
         assert_eq!(
             missing,
-            ["it does not export `snapshots`, which every component of the world `backend` has"]
+            ["it does not export `identity`, which every component of the world `backend` has"]
         );
+    }
+
+    #[test]
+    fn a_step_that_this_build_does_not_have_is_told_by_name() {
+        for known in ["[method]plan.mount-nfs", "[constructor]plan", "send-all", "get"] {
+            assert_eq!(judge_function("plans", known), None, "{known}");
+        }
+        let told = judge_function("plans", "[method]plan.mount-smb").unwrap();
+        assert!(told.contains("`mount-smb`") && told.contains("update Wharf"), "{told}");
     }
 
     #[test]

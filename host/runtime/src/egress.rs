@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use wharf_core::Error;
 use wharf_core::manifest::EndpointRequest;
-use wharf_core::policy::EndpointGrant;
+use wharf_core::policy::{Asked, EndpointGrant};
 use wharf_core::ports::Call;
 use wharf_core::types::Parameters;
+use wharf_core::{Error, Secret};
 
 use crate::account::{Signer, Used};
 use crate::guest_log::Scrubber;
@@ -47,12 +47,14 @@ pub struct Request {
     pub account: Option<String>,
     /// What an unanswered one may have done.
     pub effect: RequestEffect,
-    /// What is granted and signed; empty without an account.
+    /// What is granted, where the signer signs one; otherwise empty.
     pub action: String,
     /// What the signer needs besides.
     pub api: Parameters,
     /// Upper case.
     pub method: String,
+    /// Before the endpoint's host name; absent: the host name alone.
+    pub subdomain: Option<String>,
     /// Percent-encoded, in normal form.
     pub path: String,
     /// Decoded.
@@ -64,11 +66,13 @@ pub struct Request {
 }
 
 impl Request {
-    /// What grants speak of: the action of a signed request, `METHOD /path` of an unsigned one.
-    pub fn granted_action(&self) -> String {
-        match self.account {
-            Some(_) => self.action.clone(),
-            None => format!("{} {}", self.method, self.path),
+    /// What grants speak of.
+    pub fn asked(&self) -> Asked {
+        if self.action.is_empty() {
+            let subdomain = self.subdomain.as_deref().unwrap_or_default();
+            Asked::Path(format!("{} {subdomain}{}", self.method, self.path))
+        } else {
+            Asked::Action(self.action.clone())
         }
     }
 }
@@ -99,13 +103,14 @@ impl Grants {
     /// # Errors
     /// `PermissionDenied`.
     pub fn check(&self, request: &Request) -> Result<(), Error> {
-        let (endpoint, account, action) =
-            (request.endpoint.as_str(), request.account.as_deref(), request.granted_action());
+        let (endpoint, account, asked) =
+            (request.endpoint.as_str(), request.account.as_deref(), request.asked());
+        let action = asked.as_str();
         let signed = account.map_or_else(
             || "unsigned".to_owned(),
             |account| format!("signed by account `{account}`"),
         );
-        if !self.manifest.iter().any(|asked| asked.covers(endpoint, account.is_some(), &action)) {
+        if !self.manifest.iter().any(|ours| ours.covers(endpoint, account.is_some(), &asked)) {
             return Err(Error::denied(format!(
                 "`{action}` on endpoint `{endpoint}` ({signed}) is not in the component's manifest"
             ))
@@ -113,7 +118,7 @@ impl Grants {
                 "the backend's author has to request it; a manifest that does not ask gets nothing",
             ));
         }
-        if !self.operator.iter().any(|grant| grant.permits(endpoint, account, &action)) {
+        if !self.operator.iter().any(|grant| grant.permits(endpoint, account, &asked)) {
             return Err(Error::denied(format!(
                 "`{action}` on endpoint `{endpoint}` ({signed}) is not granted"
             ))
@@ -134,6 +139,8 @@ pub struct Scope<'a> {
     pub author: Author,
     /// Who signs; absent: a request that names an account is refused.
     pub signer: Option<&'a dyn Signer>,
+    /// Secrets that came with the call, for accounts whose source that is.
+    pub call_secrets: &'a [(String, Secret)],
     /// Ends with the requests, and stops waiting when it is cancelled.
     pub call: &'a Call,
     /// Stops waiting then.
@@ -182,6 +189,7 @@ mod tests {
             action: action.into(),
             api: vec![],
             method: "GET".into(),
+            subdomain: None,
             path: "/latest/id".into(),
             query: vec![],
             headers: vec![],
@@ -191,12 +199,17 @@ mod tests {
 
     #[test]
     fn a_request_needs_both_the_manifest_and_the_operator() {
-        let asked =
-            EndpointRequest { endpoint: "ecs".into(), signed: true, actions: vec!["*".into()] };
+        let asked = EndpointRequest {
+            endpoint: "ecs".into(),
+            signed: true,
+            actions: vec!["*".into()],
+            ..EndpointRequest::default()
+        };
         let grant = EndpointGrant {
             endpoint: "ecs".into(),
             account: Some("main".into()),
             actions: vec!["Describe*".into()],
+            ..EndpointGrant::default()
         };
         let both = Grants { operator: vec![grant.clone()], manifest: vec![asked.clone()] };
         assert!(both.check(&request(Some("main"), "DescribeDisks")).is_ok());
@@ -224,12 +237,14 @@ mod tests {
         let asked = EndpointRequest {
             endpoint: "ecs".into(),
             signed: false,
-            actions: vec!["GET /latest/*".into()],
+            paths: vec!["GET /latest/*".into()],
+            ..EndpointRequest::default()
         };
         let grant = EndpointGrant {
             endpoint: "ecs".into(),
             account: None,
-            actions: vec!["GET /latest/id".into()],
+            paths: vec!["GET /latest/id".into()],
+            ..EndpointGrant::default()
         };
         let grants = Grants { operator: vec![grant], manifest: vec![asked] };
         assert!(grants.check(&request(None, "")).is_ok());

@@ -22,8 +22,8 @@ use crate::guest_log::GuestLog;
 use crate::host::{HostCtx, Outbound};
 use crate::limits::{CROSSING_BYTES, Limits, Stop};
 use crate::observer::{CallEvent, Observer, Outcome};
-use crate::secret::Secret;
 use crate::wasi;
+use wharf_core::Secret;
 
 /// What calling an export gives: a trap, or the component's own answer.
 pub(crate) type Invoked<W> = wasmtime::Result<Result<W, types::Error>>;
@@ -83,7 +83,7 @@ impl Guest {
         entry: Entry<'_>,
         instantiate: impl FnOnce(&mut Store<HostCtx>) -> wasmtime::Result<B>,
         invoke: impl FnOnce(&B, &mut Store<HostCtx>) -> Invoked<W>,
-        convert: impl FnOnce(W) -> T,
+        convert: impl FnOnce(W, &mut HostCtx) -> wasmtime::Result<T>,
         check: impl FnOnce(&T) -> Result<(), Error>,
     ) -> Result<T, Error> {
         let (start, call, function) = (Instant::now(), entry.call, entry.function);
@@ -107,7 +107,7 @@ impl Guest {
             Err(error) => Err(error.context(Unfit)),
         };
         wasi::flush(store.data_mut());
-        let (result, outcome) = self.conclude(store.data(), function, ran, convert, check);
+        let (result, outcome) = self.conclude(store.data_mut(), function, ran, convert, check);
         self.calls.fetch_add(1, Ordering::Relaxed);
         if matches!(outcome, Outcome::Broken(_)) {
             self.broken.fetch_add(1, Ordering::Relaxed);
@@ -147,20 +147,20 @@ impl Guest {
 
     fn conclude<W, T>(
         &self,
-        ctx: &HostCtx,
+        ctx: &mut HostCtx,
         function: &'static str,
-        ran: wasmtime::Result<Result<W, types::Error>>,
-        convert: impl FnOnce(W) -> T,
+        ran: Invoked<W>,
+        convert: impl FnOnce(W, &mut HostCtx) -> wasmtime::Result<T>,
         check: impl FnOnce(&T) -> Result<(), Error>,
     ) -> (Result<T, Error>, Outcome) {
         match ran {
-            Ok(Ok(value)) => {
-                let value = convert(value);
-                match check(&value) {
+            Ok(Ok(value)) => match convert(value, ctx) {
+                Ok(value) => match check(&value) {
                     Ok(()) => (Ok(value), Outcome::Answered),
                     Err(error) => broken(after_requests(ctx, error.context(self.at(function)))),
-                }
-            }
+                },
+                Err(error) => self.stopped(ctx, function, &error),
+            },
             Ok(Err(error)) => {
                 let error = ctx.retried_if_refused(judged(ctx, error_from_guest(error)));
                 let outcome = Outcome::Failed(error.kind);

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::secret::Secret;
+use wharf_core::Secret;
 
 /// A panic's text is no longer than this: a location and a message; it ends in an error that a
 /// person reads.

@@ -4,17 +4,18 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use wasmtime::component::ResourceTable;
 use wharf_core::ports::Call;
 use wharf_core::types::Parameters;
-use wharf_core::{Blame, Effect, Error, ErrorKind};
+use wharf_core::{Blame, Effect, Error, ErrorKind, Secret};
 
 use crate::account::{Signer, Used};
 use crate::bindings::imports::{config, http, log, random, types, wall_clock};
-use crate::convert;
 use crate::egress::{Author, Budget, Egress, Grants, Request, RequestEffect, Scope};
 use crate::guest_log::{GuestLog, Level};
 use crate::limits::{Limits, Memory, PARALLEL_REQUESTS, RANDOM_BYTES, Watch};
 use crate::wasi::WasiState;
+use crate::{convert, plan_builder};
 
 /// The way out, for the calls that have one.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub(crate) struct Outbound {
     pub(crate) signer: Option<Arc<dyn Signer>>,
     pub(crate) grants: Arc<Grants>,
     pub(crate) author: Author,
+    /// What came with the call, for accounts whose source that is.
+    pub(crate) call_secrets: Arc<Vec<(String, Secret)>>,
 }
 
 /// What one call's requests have done so far.
@@ -43,6 +46,7 @@ pub(crate) struct HostCtx {
     pub(crate) log: GuestLog,
     pub(crate) sent: Sent,
     pub(crate) wasi: Option<WasiState>,
+    pub(crate) plans: ResourceTable,
     config: Arc<Parameters>,
     outbound: Option<Outbound>,
     function: &'static str,
@@ -68,6 +72,7 @@ impl HostCtx {
             log,
             sent: Sent::default(),
             wasi: None,
+            plans: plan_builder::table(),
             config,
             outbound,
             function,
@@ -140,6 +145,7 @@ impl HostCtx {
             grants: &outbound.grants,
             author: outbound.author,
             signer: outbound.signer.as_deref(),
+            call_secrets: &outbound.call_secrets,
             call: self.watch.requests(),
             deadline: self.watch.requests_end(),
             bodies: self.bodies.clone(),

@@ -25,13 +25,14 @@ mod host;
 mod limits;
 mod measure;
 mod observer;
-mod secret;
+mod plan_builder;
 mod ticker;
+mod verbs;
 mod wasi;
 
 pub use account::{
-    Account, Accounts, AuthDescription, Authenticator, Credential, Reserved, Signature, Signer,
-    Source, SourceReader, Unsigned,
+    Account, Accounts, AuthDescription, Authenticator, CALL_SOURCE, Credential, CredentialFile,
+    Reserved, Signature, Signer, Source, SourceReader, Unsigned,
 };
 pub use authenticator::{AuthCode, AuthPorts, WasmAuthenticator};
 pub use backend::{BackendCode, BackendPorts, WasmBackend};
@@ -47,5 +48,4 @@ pub use guest::CallPorts;
 pub use limits::Limits;
 pub use measure::{Measured, measure};
 pub use observer::{CallEvent, Observer, Outcome, RequestEvent};
-pub use secret::Secret;
 pub use wasmtime::component::Component;

@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use wharf_core::Error;
-use wharf_core::ports::{Backend, Call, Clock};
+use wharf_core::ports::{Call, Clock};
+
+use crate::backend::WasmBackend;
 
 /// The longest that a measurement takes, whatever it was asked for.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -25,13 +27,13 @@ pub struct Measured {
 /// # Errors
 /// The first error of a call.
 pub fn measure(
-    backend: &dyn Backend,
+    backend: &WasmBackend,
     clock: &dyn Clock,
     threads: usize,
     calls: usize,
 ) -> Result<Measured, Error> {
     let call = Call::until(clock.now() + LONGEST);
-    backend.describe(&call)?;
+    backend.ask_description(&call)?;
     let start = Instant::now();
     let times: Result<Vec<Vec<Duration>>, Error> = std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads.max(1))
@@ -59,13 +61,13 @@ pub fn measure(
 }
 
 fn describe_often(
-    backend: &dyn Backend,
+    backend: &WasmBackend,
     call: &Call,
     calls: usize,
 ) -> Result<Vec<Duration>, Error> {
     let timed = |_| {
         let start = Instant::now();
-        backend.describe(call).map(|_| start.elapsed())
+        backend.ask_description(call).map(|_| start.elapsed())
     };
     (0..calls).map(timed).collect()
 }

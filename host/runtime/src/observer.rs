@@ -4,12 +4,18 @@
 use std::time::Duration;
 
 use wharf_core::ErrorKind;
+use wharf_core::plan::Plan;
 
 /// Hears of calls and requests after they ended.
 pub trait Observer: Send + Sync {
     /// A guest answered, failed or was stopped.
     fn called(&self, event: &CallEvent<'_>) {
         let _ = event;
+    }
+
+    /// A guest returned a plan.
+    fn planned(&self, function: &'static str, plan: &Plan) {
+        let _ = (function, plan);
     }
 
     /// A request of a guest was answered, refused or lost.

@@ -2,6 +2,7 @@ use super::*;
 use crate::disk_record::tests::{disk, held_by, seen};
 use wharf_sdk::http::Response;
 use wharf_sdk::testing::FakeHost;
+use wharf_sdk::types::ResourceId;
 use wharf_sdk::types::{AccessMode, Observation, VolumeCapability};
 use wharf_sdk::{Effect, ErrorKind, Pairs};
 
@@ -37,7 +38,7 @@ fn a_free_disk_is_attached_and_waited_for() {
     };
     let query = &host.requests()[0].query;
     assert_eq!((query.value("InstanceId"), query.value("DiskId")), (Some("i-1"), Some("d-1")));
-    assert_eq!(pending.watch, ["d-1"]);
+    assert_eq!(pending.watch, [ResourceId::volume("d-1")]);
 
     let stale = seen(&in_state("Available")).with_resume(pending.resume.unwrap());
     assert!(is_pending(&attach(&ask("i-1"), &stale)));

@@ -3,6 +3,7 @@ use crate::disk_record::tests::{disk, seen};
 use serde_json::json;
 use wharf_sdk::http::{Request, Response};
 use wharf_sdk::testing::FakeHost;
+use wharf_sdk::types::ResourceId;
 use wharf_sdk::types::{
     AccessMode, CapacityRange, Observation, TopologyRequirement, VolumeCapability, pairs,
 };
@@ -62,7 +63,7 @@ fn tried(request: &CreateRequest) -> Result<Answer<Volume>, Error> {
 fn waiting(answer: Result<Answer<Volume>, Error>) -> Pending {
     match answer.unwrap() {
         Answer::Pending(pending) => pending,
-        Answer::Done(volume) => panic!("{} is done", volume.id),
+        other => panic!("it does not wait: {other:?}"),
     }
 }
 
@@ -87,7 +88,7 @@ fn a_disk_is_asked_for_and_then_waited_for() {
         ("csi.storage.k8s.io/pvc/name", "claim"),
     ]);
     let pending = waiting(begin(&request));
-    assert_eq!(pending.watch, ["d-1"]);
+    assert_eq!(pending.watch, [ResourceId::volume("d-1")]);
     let query = &host.requests()[0].query;
     for (key, expected) in [
         ("RegionId", "r"),
@@ -186,7 +187,7 @@ fn out_of_stock_falls_through_types_and_then_zones() {
         requisite: vec![place("z-b"), place("z-c")],
         preferred: vec![place("z-c")],
     });
-    assert_eq!(waiting(tried(&request)).watch, ["d-4"]);
+    assert_eq!(waiting(tried(&request)).watch, [ResourceId::volume("d-4")]);
     let tried: Vec<_> = sent(&host, "ZoneId")
         .into_iter()
         .zip(sent(&host, "DiskCategory"))
@@ -224,7 +225,7 @@ fn one_call_sends_one_request_and_what_was_refused_is_not_tried_again() {
         answer = create(&request, &Progress::default().with_resume(resume));
         calls += 1;
     }
-    assert_eq!(waiting(answer).watch, ["d-1"]);
+    assert_eq!(waiting(answer).watch, [ResourceId::volume("d-1")]);
     let attempts: Vec<_> = host
         .requests()
         .iter()
@@ -341,7 +342,7 @@ fn what_is_about_one_type_or_zone_is_no_reason_to_stop() {
             host().answering("CreateDisk", refused(code)).answering("CreateDisk", created("d-2"));
         assert_eq!(
             waiting(tried(&ask(&[("type", "cloud_essd,cloud_auto")]))).watch,
-            ["d-2"],
+            [ResourceId::volume("d-2")],
             "{code}"
         );
     }
@@ -510,10 +511,11 @@ fn drive(request: &CreateRequest, listed: impl Fn(&str) -> bool) -> (Result<Volu
         let pending = match answer {
             Ok(Answer::Pending(pending)) => pending,
             Ok(Answer::Done(volume)) => return (Ok(volume), waited),
+            Ok(Answer::Perform(_)) => panic!("a disk is nothing for this machine"),
             Err(error) => return (Err(error), waited),
         };
         waited += pending.after_ms;
-        let look = |id: &String| {
+        let look = |ResourceId { id, .. }: &ResourceId| {
             let there = disk(|disk| disk.disk_id.clone_from(id));
             if listed(id) { seen(&there).observed } else { vec![Observation::missing(id)] }
         };

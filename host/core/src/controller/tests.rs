@@ -8,11 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::*;
 use crate::inflight::lock;
 use crate::pacing::tests::SteppedClock;
-use crate::plan::Plan;
-use crate::types::{
-    AccessMode, AccessType, Capability, CapacityRange, NodeDescription, NodeExpandRequest,
-    Observation, PublishRequest, StageRequest, TranslateRequest, Translated,
-};
+use crate::ports::Describe;
+use crate::types::{AccessMode, AccessType, Caller, Capability, CapacityRange, Observation};
+use crate::verbs::{DescribeNode, Observe, PlanExpand, PlanPublish, PlanStage, Translate};
 
 type Script = VecDeque<Result<Answer<Attached>, Error>>;
 
@@ -51,13 +49,9 @@ impl Scripted {
     }
 }
 
-fn unsupported<T>() -> Result<T, Error> {
-    Err(Error::unsupported("not in this script"))
-}
-
-impl Backend for Scripted {
-    fn describe(&self, _: &Call) -> Result<Description, Error> {
-        Ok(Description {
+impl Describe for Scripted {
+    fn description(&self, _: &Call) -> Result<Arc<Description>, Error> {
+        Ok(Arc::new(Description {
             name: "scripted".into(),
             version: "1".into(),
             drivers: vec![],
@@ -67,33 +61,55 @@ impl Backend for Scripted {
                 0 => 3,
                 batch => u32::try_from(batch).unwrap(),
             },
-        })
+        }))
     }
-    fn observe(&self, _: &Call, ids: &[String]) -> Result<Vec<Observation>, Error> {
+}
+
+impl Ask<Observe> for Scripted {
+    fn ask(
+        &self,
+        _: &Call,
+        resources: &[ResourceId],
+        _: &Progress,
+    ) -> Result<Vec<Observation>, Error> {
         assert!(
             !self.observe_panics.swap(false, Ordering::SeqCst),
             "a defect of the backend's adapter"
         );
         assert_eq!(self.observing.fetch_add(1, Ordering::SeqCst), 0, "one observe call at a time");
-        lock(&self.observe_calls).push(ids.to_vec());
+        lock(&self.observe_calls).push(resources.iter().map(|of| of.id.clone()).collect());
         self.observing.fetch_sub(1, Ordering::SeqCst);
         match lock(&self.observe_errors).pop_front().flatten() {
             Some(error) => Err(error),
-            None => Ok(ids
+            None => Ok(resources
                 .iter()
                 .rev()
-                .map(|id| Observation {
-                    id: id.clone(),
+                .map(|of| Observation {
+                    of: of.clone(),
                     found: true,
-                    state: id.clone().into_bytes(),
+                    state: of.id.clone().into_bytes(),
                 })
                 .collect()),
         }
     }
-    fn holders(&self, _: &Call, observed: &Observation) -> Result<Vec<NodeId>, Error> {
-        Ok(vec![NodeId::new(format!("node-of-{}", observed.id))])
+}
+
+impl Ask<Read> for Scripted {
+    fn ask(&self, _: &Call, observed: &Observation, _: &Progress) -> Result<Volume, Error> {
+        Ok(Volume {
+            id: VolumeId::new(&observed.of.id),
+            capacity_bytes: 0,
+            context: vec![],
+            topology: vec![],
+            source: None,
+            attached_to: vec![NodeId::new(format!("node-of-{}", observed.of.id))],
+            condition: None,
+        })
     }
-    fn create(
+}
+
+impl Ask<Create> for Scripted {
+    fn ask(
         &self,
         _: &Call,
         _: &CreateRequest,
@@ -102,14 +118,21 @@ impl Backend for Scripted {
         lock(&self.handed).push(progress.clone());
         match lock(&self.script).pop_front() {
             Some(Ok(Answer::Pending(pending))) => Ok(Answer::Pending(pending)),
+            Some(Ok(Answer::Perform(perform))) => Ok(Answer::Perform(perform)),
             Some(Err(error)) => Err(error),
-            Some(Ok(Answer::Done(_))) | None => unsupported(),
+            Some(Ok(Answer::Done(_))) | None => Err(Error::unsupported("not in this script")),
         }
     }
-    fn delete(&self, _: &Call, _: &VolumeId, _: &Progress) -> Result<Answer<()>, Error> {
+}
+
+impl Ask<Delete> for Scripted {
+    fn ask(&self, _: &Call, _: &DeleteRequest, _: &Progress) -> Result<Answer<()>, Error> {
         Ok(Answer::Done(()))
     }
-    fn attach(
+}
+
+impl Ask<Attach> for Scripted {
+    fn ask(
         &self,
         _: &Call,
         _: &AttachRequest,
@@ -118,39 +141,34 @@ impl Backend for Scripted {
         lock(&self.handed).push(progress.clone());
         lock(&self.script).pop_front().unwrap_or(Ok(Answer::Done(Attached::default())))
     }
-    fn detach(&self, _: &Call, _: &DetachRequest, _: &Progress) -> Result<Answer<()>, Error> {
-        unsupported()
-    }
-    fn expand(&self, _: &Call, _: &ExpandRequest, _: &Progress) -> Result<Answer<Expanded>, Error> {
-        unsupported()
-    }
-    fn validate(
-        &self,
-        _: &Call,
-        _: &ValidateRequest,
-        _: &[Observation],
-    ) -> Result<Validated, Error> {
-        unsupported()
-    }
-    fn list(&self, _: &Call, _: u32, _: Option<&str>) -> Result<Listed, Error> {
-        unsupported()
-    }
-    fn describe_node(&self, _: &Call) -> Result<NodeDescription, Error> {
-        unsupported()
-    }
-    fn plan_stage(&self, _: &Call, _: &StageRequest) -> Result<Plan, Error> {
-        unsupported()
-    }
-    fn plan_publish(&self, _: &Call, _: &PublishRequest) -> Result<Plan, Error> {
-        unsupported()
-    }
-    fn plan_expand(&self, _: &Call, _: &NodeExpandRequest) -> Result<Plan, Error> {
-        unsupported()
-    }
-    fn translate(&self, _: &Call, _: &TranslateRequest) -> Result<Translated, Error> {
-        unsupported()
-    }
 }
+
+macro_rules! not_in_the_script {
+    ($($verb:ty),+) => {
+        $(impl Ask<$verb> for Scripted {
+            fn ask(
+                &self,
+                _: &Call,
+                _: &<$verb as Verb>::Request,
+                _: &Progress,
+            ) -> Result<<$verb as Verb>::Answer, Error> {
+                Err(Error::unsupported("not in this script"))
+            }
+        })+
+    };
+}
+
+not_in_the_script!(
+    Detach,
+    Expand,
+    Validate,
+    List,
+    DescribeNode,
+    PlanStage,
+    PlanPublish,
+    PlanExpand,
+    Translate
+);
 
 fn attach_request(volume: &str) -> AttachRequest {
     AttachRequest {
@@ -159,13 +177,14 @@ fn attach_request(volume: &str) -> AttachRequest {
         capability: Capability { access: AccessType::Block, mode: AccessMode::SingleNodeWriter },
         read_only: false,
         context: vec![],
+        caller: Caller::default(),
     }
 }
 
 fn pending(after_ms: u32, watch: &[&str], resume: &str) -> Result<Answer<Attached>, Error> {
     Ok(Answer::Pending(Pending {
         after_ms,
-        watch: watch.iter().map(ToString::to_string).collect(),
+        watch: watch.iter().map(|id| ResourceId::volume(&VolumeId::new(*id))).collect(),
         resume: Some(resume.to_owned()),
         reason: "the disk is attaching".to_owned(),
     }))
@@ -198,7 +217,7 @@ fn a_pending_operation_is_observed_and_called_again_with_its_token() {
     assert_eq!(handed[0].resume, None);
     assert_eq!(handed[1].resume.as_deref(), Some("token"));
     let ids = |progress: &Progress| {
-        progress.observed.iter().map(|observed| observed.id.clone()).collect::<Vec<_>>()
+        progress.observed.iter().map(|observed| observed.of.id.clone()).collect::<Vec<_>>()
     };
     assert_eq!(
         ids(&handed[1]),
@@ -244,8 +263,7 @@ fn a_refusal_after_an_unanswered_change_is_not_reported_as_final() {
         Effect::Unknown
     );
     for kind in [ErrorKind::FailedPrecondition, ErrorKind::NotFound, ErrorKind::AlreadyExists] {
-        let by_the_cloud =
-            Error { code: Some("InArrears".into()), ..Error::new(kind, Blame::User, "refused") };
+        let by_the_cloud = Error::new(kind, Blame::User, "refused");
         assert_eq!(
             effect_after_an_unanswered_change(by_the_cloud),
             Effect::Unknown,
@@ -263,7 +281,7 @@ fn a_refusal_after_an_unanswered_change_is_not_reported_as_final() {
 fn what_is_seen_after_an_unanswered_change_is_final() {
     for kind in [ErrorKind::FailedPrecondition, ErrorKind::NotFound, ErrorKind::AlreadyExists] {
         assert_eq!(
-            effect_after_an_unanswered_change(Error::new(kind, Blame::User, "seen")),
+            effect_after_an_unanswered_change(Error::new(kind, Blame::User, "seen").as_observed()),
             Effect::None,
             "{kind:?}"
         );
@@ -308,6 +326,7 @@ fn a_create_that_outlived_its_caller_goes_on_where_it_stood() {
         mutable_parameters: vec![],
         source: None,
         topology: None,
+        caller: Caller::default(),
     };
     let script = || [pending(0, &["d-1"], "second"), pending(5000, &[], "third")];
     for (again, resume, watch) in [(20, Some("third"), 1), (40, None, 0)] {

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::plan::{DeviceMatch, Goal, Plan, Step};
 use crate::ports::{Call, StageRecord};
 use crate::types::{AccessType, NodeExpandRequest};
+use crate::verbs::{AskExt as _, PlanExpand};
 
 impl NodeService {
     /// Makes a grown volume usable on this node, and says how large it is. Large enough already:
@@ -45,13 +46,18 @@ impl NodeService {
             } else {
                 request.context.clone()
             },
+            publish_context: if request.publish_context.is_empty() {
+                record.as_ref().map(|record| record.publish_context.clone()).unwrap_or_default()
+            } else {
+                request.publish_context.clone()
+            },
             ..request.clone()
         };
         let access = request.capability.as_ref().map(|capability| &capability.access);
         if access != Some(&AccessType::Block) {
             self.check_mounted(record.as_ref(), path)?;
         }
-        let mut plan = self.backend.plan_expand(call, &request)?;
+        let mut plan = self.backend.call::<PlanExpand>(call, &request)?;
         plan.check_goal(Goal::Grown, false)?;
         if let Some(record) = &record {
             look_for_staged(&mut plan, record);

@@ -8,7 +8,8 @@ use super::{NodeService, check_path, log_failure};
 use crate::error::{Blame, Error, ErrorKind};
 use crate::plan::{FindDevice, Goal, Plan};
 use crate::ports::{Call, Mounted, PublishRecord, StageRecord};
-use crate::types::{AccessMode, AccessType, Capability, PublishRequest, StageRequest};
+use crate::types::{AccessMode, AccessType, Caller, Capability, PublishRequest, StageRequest};
+use crate::verbs::{AskExt as _, PlanPublish, PlanStage};
 
 impl NodeService {
     /// Publishes the volume for one workload. Published already, the same way: nothing is done and
@@ -62,7 +63,7 @@ impl NodeService {
             AccessType::Mount { .. } => Goal::PublishedFileSystem,
             AccessType::Block => Goal::PublishedDevice,
         };
-        let plan = self.backend.plan_publish(call, request)?;
+        let plan = self.backend.call::<PlanPublish>(call, request)?;
         let plan =
             self.prepare(plan, goal, staging.is_some(), &request.capability, request.read_only)?;
         let mut record = known.unwrap_or_else(|| self.record_of_publish(request, staging));
@@ -214,8 +215,9 @@ impl NodeService {
             capability: request.capability.clone(),
             context: request.context.clone(),
             publish_context: request.publish_context.clone(),
+            caller: Caller::default(),
         };
-        let plan = match self.backend.plan_stage(call, &stage) {
+        let plan = match self.backend.call::<PlanStage>(call, &stage) {
             Ok(plan) => plan,
             Err(error) => {
                 tracing::warn!(%error, volume = %request.volume, "cannot tell which disk it is");
@@ -259,5 +261,6 @@ fn stage_request(record: &StageRecord) -> StageRequest {
         capability: record.capability.clone(),
         context: record.context.clone(),
         publish_context: record.publish_context.clone(),
+        caller: Caller::default(),
     }
 }

@@ -15,8 +15,8 @@ pub(super) fn check_same_use(has: &Capability, wants: &Capability) -> Result<(),
     let agree = match (&has.access, &wants.access) {
         (AccessType::Block, AccessType::Block) => true,
         (
-            AccessType::Mount { fs_type: has, flags: has_flags },
-            AccessType::Mount { fs_type: wants, flags: wants_flags },
+            AccessType::Mount { fs_type: has, flags: has_flags, .. },
+            AccessType::Mount { fs_type: wants, flags: wants_flags, .. },
         ) => (has == wants || wants.is_empty() || has.is_empty()) && has_flags == wants_flags,
         (AccessType::Block, AccessType::Mount { .. })
         | (AccessType::Mount { .. }, AccessType::Block) => false,

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::plan::Goal;
 use crate::ports::{Call, RemovePath, StageRecord};
 use crate::types::{AccessType, StageRequest};
+use crate::verbs::{AskExt as _, PlanStage};
 
 impl NodeService {
     /// Stages the volume. Staged already, the same way: nothing is done and no backend is asked.
@@ -46,7 +47,7 @@ impl NodeService {
             AccessType::Mount { .. } => Goal::StagedFileSystem,
             AccessType::Block => Goal::StagedDevice,
         };
-        let plan = self.backend.plan_stage(call, request)?;
+        let plan = self.backend.call::<PlanStage>(call, request)?;
         let plan = self.prepare(plan, goal, false, &request.capability, false)?;
         let mut record = StageRecord {
             driver: self.driver.clone(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirectoryPath, PlanStep, Thing};
+use super::{DirectoryBase, DirectoryPath, PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -21,6 +21,10 @@ pub struct MakeDirectory {
 
 impl PlanStep for MakeDirectory {
     const WORD: &'static str = "make-directory";
+
+    fn needs_path(&self) -> bool {
+        self.at.base == DirectoryBase::Target
+    }
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         self.at.check_grant(policy)

@@ -60,6 +60,10 @@ impl MountNfs {
 impl PlanStep for MountNfs {
     const WORD: &'static str = "mount-nfs";
 
+    fn needs_path(&self) -> bool {
+        self.place == MountPlace::Target
+    }
+
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         policy.nfs.check(self)
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirectoryPath, PlanStep, Thing};
+use super::{DirectoryBase, DirectoryPath, PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -18,6 +18,10 @@ pub struct MoveAside {
 
 impl PlanStep for MoveAside {
     const WORD: &'static str = "move-aside";
+
+    fn needs_path(&self) -> bool {
+        self.from.base == DirectoryBase::Target
+    }
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         self.from.check_grant(policy)

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirectoryPath, PlanStep, Thing};
+use super::{DirectoryBase, DirectoryPath, PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -16,6 +16,10 @@ pub struct RemoveTree {
 
 impl PlanStep for RemoveTree {
     const WORD: &'static str = "remove-tree";
+
+    fn needs_path(&self) -> bool {
+        self.at.base == DirectoryBase::Target
+    }
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         self.at.check_grant(policy)

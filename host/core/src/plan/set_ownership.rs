@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirectoryPath, PlanStep, Thing};
+use super::{DirectoryBase, DirectoryPath, PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -23,6 +23,10 @@ pub struct SetOwnership {
 
 impl PlanStep for SetOwnership {
     const WORD: &'static str = "set-ownership";
+
+    fn needs_path(&self) -> bool {
+        self.at.base == DirectoryBase::Target
+    }
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         self.at.check_grant(policy)

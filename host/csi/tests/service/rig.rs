@@ -109,6 +109,7 @@ impl Rig {
             topology: vec![],
             source: None,
             attached_to,
+            condition: None,
         });
         id.to_owned()
     }

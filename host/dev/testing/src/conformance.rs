@@ -9,11 +9,12 @@ mod controller;
 mod drive;
 mod node;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wharf_core::ports::{Backend, Call, Clock};
 use wharf_core::types::{
-    Capability, CapacityRange, CreateRequest, Description, NodeId, Parameters,
+    Caller, Capability, CapacityRange, CreateRequest, Description, NodeId, Parameters,
 };
 
 pub use self::drive::Memory;
@@ -55,7 +56,7 @@ type Rule = (&'static str, fn(&Case<'_>) -> Result<(), String>);
 /// What a rule works with.
 pub(crate) struct Case<'a> {
     pub(crate) subject: &'a Subject<'a>,
-    pub(crate) description: Description,
+    pub(crate) description: Arc<Description>,
 }
 
 /// How long one operation may take altogether.
@@ -83,6 +84,7 @@ impl Case<'_> {
             mutable_parameters: Vec::new(),
             source: None,
             topology: None,
+            caller: Caller::default(),
         }
     }
 }
@@ -90,7 +92,7 @@ impl Case<'_> {
 /// Holds a backend against every rule. Empty: it passes.
 pub fn breaches(subject: &Subject<'_>) -> Vec<Breach> {
     let call = Call::until(subject.clock.now() + PATIENCE);
-    let description = match subject.backend.describe(&call) {
+    let description = match subject.backend.description(&call) {
         Ok(description) => description,
         Err(error) => {
             return vec![Breach { rule: "describe always answers", what: error.to_string() }];

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wharf_cloudsim::{Delays, Devices, Region, RegionOptions};
+use wharf_core::Secret;
 use wharf_core::policy::EndpointGrant;
 use wharf_core::ports::{Backend, Call, Clock};
 use wharf_core::types::{AccessMode, AccessType, Capability, NodeId};
 use wharf_runtime::{
     Account, Accounts, AuthCode, AuthPorts, BackendCode, BackendPorts, CallPorts, Endpoint, Engine,
-    EngineMode, HttpEgress, Limits, Secret, Source, WasmAuthenticator, WasmBackend,
+    EngineMode, HttpEgress, Limits, Source, WasmAuthenticator, WasmBackend,
 };
 use wharf_testing::bed::Parts;
 use wharf_testing::conformance::{Subject, breaches, rules};
@@ -47,7 +48,7 @@ fn subject<'a>(
         clock,
         parameters: Vec::new(),
         capability: Capability {
-            access: AccessType::Mount { fs_type: "ext4".into(), flags: vec![] },
+            access: AccessType::Mount { fs_type: "ext4".into(), flags: vec![], group: None },
             mode: AccessMode::SingleNodeWriter,
         },
         bytes: GIB,
@@ -138,6 +139,7 @@ fn disk_ports(engine: &Engine, region: &Region, clock: &Arc<dyn Clock>) -> Backe
         endpoint: endpoint.to_owned(),
         account: account.map(str::to_owned),
         actions: vec!["*".to_owned()],
+        paths: vec!["*".to_owned()],
     };
     let (component, manifest) = load(engine, "auth");
     let code = Arc::new(AuthCode::link(engine, &component, manifest, 1).unwrap());

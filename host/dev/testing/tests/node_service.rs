@@ -15,7 +15,8 @@ use wharf_core::node::NodeService;
 use wharf_core::plan::{BlockDevice, DeviceMatch, FindDevice, MountDevice, MountStaged, Step};
 use wharf_core::ports::{Call, Node};
 use wharf_core::types::{
-    AccessMode, AccessType, Capability, NodeExpandRequest, PublishRequest, StageRequest, VolumeId,
+    AccessMode, AccessType, Caller, Capability, NodeExpandRequest, PublishRequest, StageRequest,
+    VolumeId,
 };
 use wharf_core::{Error, ErrorKind};
 use wharf_testing::fakes::{FakeBackend, FakeClock, FakeNode, generous_policy};
@@ -50,6 +51,7 @@ impl Rig {
             capability,
             context: vec![],
             publish_context: vec![],
+            caller: Caller::default(),
         };
         self.service.stage(&call(), &request, Path::new(at))
     }
@@ -67,6 +69,7 @@ impl Rig {
             read_only,
             context: vec![],
             publish_context: vec![],
+            caller: Caller::default(),
         };
         self.service.publish(&call(), &request, Path::new(target), Some(Path::new(STAGING)))
     }
@@ -85,6 +88,8 @@ impl Rig {
             capability: None,
             required_bytes: 1 << 31,
             context: vec![],
+            publish_context: vec![],
+            caller: Caller::default(),
         };
         self.service.expand(&call(), &request, Path::new(at))
     }
@@ -108,7 +113,7 @@ fn call() -> Call {
 
 fn mount() -> Capability {
     Capability {
-        access: AccessType::Mount { fs_type: "ext4".into(), flags: vec![] },
+        access: AccessType::Mount { fs_type: "ext4".into(), flags: vec![], group: None },
         mode: AccessMode::SingleNodeWriter,
     }
 }
@@ -285,7 +290,10 @@ fn only_reading_is_what_the_host_makes_of_it_whatever_the_backend_plans() {
 
 fn with_flags(flags: &[&str]) -> Capability {
     let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-    Capability { access: AccessType::Mount { fs_type: "ext4".into(), flags }, ..mount() }
+    Capability {
+        access: AccessType::Mount { fs_type: "ext4".into(), flags, group: None },
+        ..mount()
+    }
 }
 
 #[test]

@@ -33,7 +33,10 @@ struct ManifestFile {
 struct Request {
     endpoint: String,
     signed: bool,
+    #[serde(default)]
     actions: Vec<String>,
+    #[serde(default)]
+    paths: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -45,9 +48,10 @@ struct Node {
 
 impl ManifestFile {
     fn with_version(self, version: String) -> Manifest {
-        let request = self.request.into_iter().map(|Request { endpoint, signed, actions }| {
-            EndpointRequest { endpoint, signed, actions }
-        });
+        let request =
+            self.request.into_iter().map(|Request { endpoint, signed, actions, paths }| {
+                EndpointRequest { endpoint, signed, actions, paths }
+            });
         let node = NodeRequest { steps: self.node.steps };
         Manifest {
             name: self.name,
@@ -208,7 +212,7 @@ mod tests {
         let json: serde_json::Value = serde_json::to_value(parse(GOOD).unwrap().manifest).unwrap();
         let expected = serde_json::json!({
             "name": "disk", "version": "1.2.3+again", "world": "backend", "contract": "wharf:volume@0.1.0",
-            "request": [{"endpoint": "ecs", "signed": true, "actions": ["AttachDisk"]}], "node": {"steps": ["find-device"]},
+            "request": [{"endpoint": "ecs", "signed": true, "actions": ["AttachDisk"], "paths": []}], "node": {"steps": ["find-device"]},
         });
         assert_eq!(json, expected);
     }

@@ -172,10 +172,13 @@ config = {{ region = {region}, cluster-id = "wharf" }}
     );
     for request in &asks.request {
         let account = if request.signed { "account = \"cloud\"\n" } else { "" };
-        let (endpoint, actions) = (quoted(&request.endpoint), list(&request.actions));
-        text += &format!(
-            "\n[[backend.{BACKEND}.grant]]\nendpoint = {endpoint}\n{account}actions = {actions}\n"
-        );
+        let endpoint = quoted(&request.endpoint);
+        text += &format!("\n[[backend.{BACKEND}.grant]]\nendpoint = {endpoint}\n{account}");
+        for (key, granted) in [("actions", &request.actions), ("paths", &request.paths)] {
+            if !granted.is_empty() {
+                text += &format!("{key} = {}\n", list(granted));
+            }
+        }
     }
     let (steps, log) = (list(&asks.node.steps), path("log"));
     text + &format!(
@@ -255,11 +258,13 @@ mod tests {
                     endpoint: "ecs".into(),
                     signed: true,
                     actions: vec!["AttachDisk".into()],
+                    paths: vec![],
                 },
                 EndpointRequest {
                     endpoint: "metadata".into(),
                     signed: false,
-                    actions: vec!["GET /latest".into()],
+                    actions: vec![],
+                    paths: vec!["GET /latest".into()],
                 },
             ],
             node: NodeRequest { steps: vec!["find-device".into(), "format".into()] },
@@ -280,7 +285,7 @@ mod tests {
         let expected: toml::Table = r#"
             grant = [
                 { endpoint = "ecs", account = "cloud", actions = ["AttachDisk"] },
-                { endpoint = "metadata", actions = ["GET /latest"] },
+                { endpoint = "metadata", paths = ["GET /latest"] },
             ]
         "#
         .parse()

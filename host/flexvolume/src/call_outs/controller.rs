@@ -1,7 +1,8 @@
 //! `attach`, `detach`, `isattached`, `expandvolume`.
 
 use wharf_core::types::{
-    AttachRequest, CapacityRange, DetachRequest, ExpandRequest, NodeId, Translated, VolumeId,
+    AttachRequest, Caller, CapacityRange, DetachRequest, ExpandRequest, NodeId, Translated,
+    VolumeId,
 };
 use wharf_core::{Error, ErrorKind};
 
@@ -26,6 +27,7 @@ impl CallOuts<'_> {
             capability: self.capability(options),
             read_only: false,
             context: volume.context,
+            caller: options.caller.clone(),
         };
         let attached = services.controller.attach(call, &request)?;
         Ok(Reply::device(device::encode(&request.volume, &attached.publish_context)))
@@ -91,7 +93,11 @@ impl CallOuts<'_> {
             let (services, call) = self.services()?;
             services.controller.detach(
                 call,
-                &DetachRequest { volume: volume.clone(), node: Some(node_id.clone()) },
+                &DetachRequest {
+                    volume: volume.clone(),
+                    node: Some(node_id.clone()),
+                    caller: Caller::default(),
+                },
             )?;
             // A name that is the id needs no note.
             if volume.as_str() != name.as_str() {
@@ -181,6 +187,7 @@ impl CallOuts<'_> {
             volume: volume.clone(),
             capacity: CapacityRange { required: Some(bytes), limit: None },
             capability: Some(self.capability(options)),
+            caller: options.caller.clone(),
         };
         services.controller.expand(call, &request).map(|_| ())
     }

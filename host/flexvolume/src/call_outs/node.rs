@@ -52,6 +52,7 @@ impl CallOuts<'_> {
             capability: self.staging_capability(options),
             context: volume.context.clone(),
             publish_context: publish_context.clone(),
+            caller: options.caller.clone(),
         };
         let (services, call) = self.services()?;
         let found = match (services.node.await_attached(call, &request), doubt) {
@@ -126,6 +127,7 @@ impl CallOuts<'_> {
             capability: self.capability(options),
             read_only: false,
             context: volume.context.clone(),
+            caller: options.caller.clone(),
         };
         match services.controller.attach(call, &request) {
             Ok(attached) => Ok(Whereabouts::Told(attached.publish_context)),
@@ -159,6 +161,7 @@ impl CallOuts<'_> {
             capability: self.staging_capability(options),
             context: volume.context,
             publish_context,
+            caller: options.caller.clone(),
         };
         services.node.stage(call, &request, &folder.path)?;
         Ok(Reply::success())
@@ -174,6 +177,7 @@ impl CallOuts<'_> {
             read_only: options.is_read_only,
             context: volume.context.clone(),
             publish_context: context_of(found, &volume),
+            caller: options.caller.clone(),
         };
         let staging = self.driver.attachable.then(|| folder.global(&self.driver.driver));
         let (services, call) = self.services()?;
@@ -230,6 +234,8 @@ impl CallOuts<'_> {
             capability: None,
             required_bytes: bytes,
             context: volume.context,
+            publish_context: Parameters::new(),
+            caller: options.caller.clone(),
         };
         services.node.expand(call, &request, path)?;
         Ok(Reply::success())

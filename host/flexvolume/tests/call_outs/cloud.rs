@@ -1,19 +1,23 @@
 //! A backend with a small cloud: disks `d-…` that know who holds them, and shares.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wharf_core::Error;
 use wharf_core::plan::{
     DeviceMatch, FindDevice, Format, Grow, MountDevice, MountNfs, MountPlace, MountStaged, Plan,
     Step,
 };
-use wharf_core::ports::{Backend, Call};
+use wharf_core::ports::{Ask, Call, Describe};
 use wharf_core::types::{
-    AccessType, Answer, AttachRequest, Attached, Capability, CreateRequest, Description,
-    DetachRequest, ExpandRequest, Expanded, Listed, NodeDescription, NodeExpandRequest, NodeId,
-    Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated,
-    ValidateRequest, Validated, Volume, VolumeId,
+    AccessType, Answer, AttachRequest, Attached, Capability, Description, DetachRequest,
+    ExpandRequest, Expanded, NodeDescription, NodeExpandRequest, NodeId, Observation, Parameters,
+    Progress, PublishRequest, ResourceId, StageRequest, TranslateRequest, Translated, Volume,
+    VolumeId,
+};
+use wharf_core::verbs::{
+    Attach, Create, Delete, DescribeNode, Detach, Expand, List, Observe, PlanExpand, PlanPublish,
+    PlanStage, Read, Translate, Validate, Verb,
 };
 
 /// The node that the tests run on.
@@ -62,51 +66,66 @@ impl Cloud {
     }
 }
 
-impl Backend for Cloud {
-    fn describe(&self, _: &Call) -> Result<Description, Error> {
+impl Describe for Cloud {
+    fn description(&self, _: &Call) -> Result<Arc<Description>, Error> {
         self.enter("describe")?;
-        Ok(Description {
+        Ok(Arc::new(Description {
             name: "fake".into(),
             version: "1".into(),
             drivers: vec![],
             capabilities: vec![],
             topology_keys: vec![],
             observe_batch: 10,
-        })
+        }))
     }
+}
 
-    fn observe(&self, _: &Call, ids: &[String]) -> Result<Vec<Observation>, Error> {
+impl Ask<Observe> for Cloud {
+    fn ask(
+        &self,
+        _: &Call,
+        resources: &[ResourceId],
+        _: &Progress,
+    ) -> Result<Vec<Observation>, Error> {
         self.ask("observe")?;
         let state = self.state();
-        let observe = |id: &String| {
+        let observe = |of: &ResourceId| {
             let holders = state
                 .holders
-                .get(id)
+                .get(&of.id)
                 .map(|holders| holders.iter().cloned().collect::<Vec<_>>().join(" "))
                 .unwrap_or_default();
             Observation {
-                id: id.clone(),
-                found: state.sizes.contains_key(id),
+                of: of.clone(),
+                found: state.sizes.contains_key(&of.id),
                 state: holders.into_bytes(),
             }
         };
-        Ok(ids.iter().map(observe).collect())
+        Ok(resources.iter().map(observe).collect())
     }
+}
 
-    fn holders(&self, _: &Call, observed: &Observation) -> Result<Vec<NodeId>, Error> {
-        self.enter("holders")?;
-        Ok(String::from_utf8_lossy(&observed.state).split_whitespace().map(NodeId::new).collect())
+impl Ask<Read> for Cloud {
+    fn ask(&self, _: &Call, observed: &Observation, _: &Progress) -> Result<Volume, Error> {
+        self.enter("read")?;
+        if !observed.found {
+            return Err(Error::not_found(format!("there is no disk {}", observed.of.id)));
+        }
+        let holders = String::from_utf8_lossy(&observed.state);
+        Ok(Volume {
+            id: VolumeId::new(&observed.of.id),
+            capacity_bytes: 0,
+            context: vec![],
+            topology: vec![],
+            source: None,
+            attached_to: holders.split_whitespace().map(NodeId::new).collect(),
+            condition: None,
+        })
     }
+}
 
-    fn create(&self, _: &Call, _: &CreateRequest, _: &Progress) -> Result<Answer<Volume>, Error> {
-        unreachable!("FlexVolume creates nothing")
-    }
-
-    fn delete(&self, _: &Call, _: &VolumeId, _: &Progress) -> Result<Answer<()>, Error> {
-        unreachable!("FlexVolume deletes nothing")
-    }
-
-    fn attach(
+impl Ask<Attach> for Cloud {
+    fn ask(
         &self,
         _: &Call,
         request: &AttachRequest,
@@ -135,8 +154,10 @@ impl Backend for Cloud {
             publish_context: vec![(SERIAL.into(), serial(&request.volume))],
         }))
     }
+}
 
-    fn detach(&self, _: &Call, request: &DetachRequest, _: &Progress) -> Result<Answer<()>, Error> {
+impl Ask<Detach> for Cloud {
+    fn ask(&self, _: &Call, request: &DetachRequest, _: &Progress) -> Result<Answer<()>, Error> {
         self.ask("detach")?;
         let node = request.node.as_ref().expect("a call-out always names the node");
         if let Some(holders) = self.state().holders.get_mut(request.volume.as_str()) {
@@ -144,8 +165,10 @@ impl Backend for Cloud {
         }
         Ok(Answer::Done(()))
     }
+}
 
-    fn expand(
+impl Ask<Expand> for Cloud {
+    fn ask(
         &self,
         _: &Call,
         request: &ExpandRequest,
@@ -160,26 +183,17 @@ impl Backend for Cloud {
         *size = (*size).max(request.capacity.required.unwrap_or(0));
         Ok(Answer::Done(Expanded { capacity_bytes: *size, node_expansion_required: true }))
     }
+}
 
-    fn validate(
-        &self,
-        _: &Call,
-        _: &ValidateRequest,
-        _: &[Observation],
-    ) -> Result<Validated, Error> {
-        unreachable!("FlexVolume validates nothing")
-    }
-
-    fn list(&self, _: &Call, _: u32, _: Option<&str>) -> Result<Listed, Error> {
-        unreachable!("FlexVolume lists nothing")
-    }
-
-    fn describe_node(&self, _: &Call) -> Result<NodeDescription, Error> {
+impl Ask<DescribeNode> for Cloud {
+    fn ask(&self, _: &Call, (): &(), _: &Progress) -> Result<NodeDescription, Error> {
         self.ask("describe-node")?;
         Ok(NodeDescription { node_id: NodeId::new(THIS_NODE), topology: vec![], max_volumes: None })
     }
+}
 
-    fn plan_stage(&self, _: &Call, request: &StageRequest) -> Result<Plan, Error> {
+impl Ask<PlanStage> for Cloud {
+    fn ask(&self, _: &Call, request: &StageRequest, _: &Progress) -> Result<Plan, Error> {
         self.enter("plan-stage")?;
         let read_only = request.capability.mode.is_read_only();
         let fs_type = fs_type(&request.capability);
@@ -190,8 +204,10 @@ impl Backend for Cloud {
         steps.push(MountDevice { fs_type, flags: vec![], read_only }.into());
         Ok(plan(steps))
     }
+}
 
-    fn plan_publish(&self, _: &Call, request: &PublishRequest) -> Result<Plan, Error> {
+impl Ask<PlanPublish> for Cloud {
+    fn ask(&self, _: &Call, request: &PublishRequest, _: &Progress) -> Result<Plan, Error> {
         self.enter("plan-publish")?;
         let read_only = request.read_only;
         let step = match request.volume.as_str().strip_prefix("share:") {
@@ -208,8 +224,10 @@ impl Backend for Cloud {
         };
         Ok(plan(vec![step]))
     }
+}
 
-    fn plan_expand(&self, _: &Call, request: &NodeExpandRequest) -> Result<Plan, Error> {
+impl Ask<PlanExpand> for Cloud {
+    fn ask(&self, _: &Call, request: &NodeExpandRequest, _: &Progress) -> Result<Plan, Error> {
         self.enter("plan-expand")?;
         let context = vec![(SERIAL.to_owned(), serial(&request.volume))];
         Ok(plan(vec![
@@ -217,8 +235,10 @@ impl Backend for Cloud {
             Grow { fs_type: String::new() }.into(),
         ]))
     }
+}
 
-    fn translate(&self, _: &Call, request: &TranslateRequest) -> Result<Translated, Error> {
+impl Ask<Translate> for Cloud {
+    fn ask(&self, _: &Call, request: &TranslateRequest, _: &Progress) -> Result<Translated, Error> {
         self.enter("translate")?;
         let option = |name: &str| {
             request
@@ -243,6 +263,23 @@ impl Backend for Cloud {
         Ok(Translated { volume: VolumeId::new(id), context: request.options.clone() })
     }
 }
+
+macro_rules! never_asked {
+    ($($verb:ty),+) => {
+        $(impl Ask<$verb> for Cloud {
+            fn ask(
+                &self,
+                _: &Call,
+                _: &<$verb as Verb>::Request,
+                _: &Progress,
+            ) -> Result<<$verb as Verb>::Answer, Error> {
+                unreachable!("FlexVolume never asks for `{}`", <$verb as Verb>::NAME)
+            }
+        })+
+    };
+}
+
+never_asked!(Create, Delete, Validate, List);
 
 /// Not to be guessed from the id.
 fn serial(volume: &VolumeId) -> String {

@@ -3,20 +3,17 @@
 
 use std::time::Duration;
 
-use wharf_core::plan::{
-    BlockDevice, Check, DeviceMatch, DirectoryBase, DirectoryPath, FindDevice, Format,
-    GrantedDirectory, Grow, HelperCredential, MakeDirectory, MountDevice, MountDirectory,
-    MountFuse, MountNfs, MountPlace, MountStaged, Plan, Readiness, SetBlockQueue, Step,
-};
+use wharf_core::plan::Plan;
 use wharf_core::types::{
-    Answer, Attached, Description, DriverName, Expanded, Listed, NodeDescription, NodeId,
-    Observation, Pending, Translated, Validated, Volume, VolumeId, VolumeSource,
+    Answer, Condition, Description, DriverName, NodeId, Observation, Pending, Perform, ResourceId,
+    Volume, VolumeId, VolumeSource,
 };
 use wharf_core::{Blame, Effect, Error, ErrorKind};
 
-use crate::bindings::exports::{controller, identity, legacy, node};
-use crate::bindings::imports::{http, types};
+use crate::bindings::exports::identity;
+use crate::bindings::imports::{http, plans, types};
 use crate::egress::{Request, RequestEffect};
+use crate::host::HostCtx;
 
 pub(crate) fn request_from_guest(request: http::Request) -> Request {
     let http::Request {
@@ -26,6 +23,7 @@ pub(crate) fn request_from_guest(request: http::Request) -> Request {
         action,
         api,
         method,
+        subdomain,
         path,
         query,
         headers,
@@ -36,12 +34,33 @@ pub(crate) fn request_from_guest(request: http::Request) -> Request {
         http::Effect::Read => RequestEffect::Read,
         http::Effect::Mutate => RequestEffect::Mutate,
     };
-    Request { endpoint, account, effect, action, api, method, path, query, headers, body }
+    Request {
+        endpoint,
+        account,
+        effect,
+        action,
+        api,
+        method,
+        subdomain,
+        path,
+        query,
+        headers,
+        body,
+    }
 }
 
 pub(crate) fn error_from_guest(error: types::Error) -> Error {
-    let types::Error { kind, message, hint, blame, effect, code, retry_after_ms, extensions: _ } =
-        error;
+    let types::Error {
+        kind,
+        message,
+        hint,
+        blame,
+        effect,
+        code,
+        observed,
+        retry_after_ms,
+        extensions: _,
+    } = error;
     Error {
         kind: kind_from_guest(kind),
         message,
@@ -57,6 +76,7 @@ pub(crate) fn error_from_guest(error: types::Error) -> Error {
             types::Effect::Unknown => Effect::Unknown,
         },
         code,
+        observed,
         retry_after: retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms))),
     }
 }
@@ -104,18 +124,60 @@ pub(crate) fn description_from_guest(description: identity::Description) -> Desc
     }
 }
 
-pub(crate) fn observation_from_guest(observation: types::Observation) -> Observation {
-    let types::Observation { id, found, state, extensions: _ } = observation;
-    Observation { id, found, state }
+pub(crate) fn resource_from_guest(resource: types::ResourceId) -> ResourceId {
+    let types::ResourceId { kind, id } = resource;
+    ResourceId { kind, id }
 }
 
-fn pending_from_guest(pending: types::Pending) -> Pending {
+pub(crate) fn observation_from_guest(observation: types::Observation) -> Observation {
+    let types::Observation { of, found, state, extensions: _ } = observation;
+    Observation { of: resource_from_guest(of), found, state }
+}
+
+pub(crate) fn pending_from_guest<T>(pending: types::Pending) -> Answer<T> {
     let types::Pending { after_ms, watch, resume, reason, extensions: _ } = pending;
-    Pending { after_ms, watch, resume, reason }
+    let watch = watch.into_iter().map(resource_from_guest).collect();
+    Answer::Pending(Pending { after_ms, watch, resume, reason })
+}
+
+pub(crate) fn perform_from_guest<T>(
+    perform: plans::Perform,
+    ctx: &mut HostCtx,
+) -> wasmtime::Result<Answer<T>> {
+    let plans::Perform { plan, resume, extensions: _ } = perform;
+    Ok(Answer::Perform(Perform { plan: ctx.take_plan(plan)?, resume }))
+}
+
+pub(crate) fn outcome_from_guest(
+    outcome: plans::Outcome,
+    ctx: &mut HostCtx,
+) -> wasmtime::Result<Answer<()>> {
+    match outcome {
+        plans::Outcome::Done => Ok(Answer::Done(())),
+        plans::Outcome::Pending(pending) => Ok(pending_from_guest(pending)),
+        plans::Outcome::Perform(perform) => perform_from_guest(perform, ctx),
+    }
+}
+
+/// The plan that the host is to perform, if the answer is one.
+pub(crate) fn performed_plan<T>(answer: &Answer<T>) -> Option<&Plan> {
+    match answer {
+        Answer::Perform(perform) => Some(&perform.plan),
+        Answer::Done(_) | Answer::Pending(_) => None,
+    }
 }
 
 pub(crate) fn volume_from_guest(volume: types::Volume) -> Volume {
-    let types::Volume { id, capacity_bytes, context, topology, source, attached_to, .. } = volume;
+    let types::Volume {
+        id,
+        capacity_bytes,
+        context,
+        topology,
+        source,
+        attached_to,
+        condition,
+        extensions: _,
+    } = volume;
     Volume {
         id: VolumeId::new(id),
         capacity_bytes,
@@ -126,121 +188,7 @@ pub(crate) fn volume_from_guest(volume: types::Volume) -> Volume {
             types::VolumeSource::Volume(id) => VolumeSource::Volume(id),
         }),
         attached_to: attached_to.into_iter().map(NodeId::new).collect(),
-    }
-}
-
-pub(crate) fn created_from_guest(answer: controller::CreateAnswer) -> Answer<Volume> {
-    match answer {
-        controller::CreateAnswer::Done(volume) => Answer::Done(volume_from_guest(volume)),
-        controller::CreateAnswer::Pending(pending) => Answer::Pending(pending_from_guest(pending)),
-    }
-}
-
-pub(crate) fn answer_from_guest(answer: controller::Answer) -> Answer<()> {
-    match answer {
-        controller::Answer::Done => Answer::Done(()),
-        controller::Answer::Pending(pending) => Answer::Pending(pending_from_guest(pending)),
-    }
-}
-
-pub(crate) fn attached_from_guest(answer: controller::AttachAnswer) -> Answer<Attached> {
-    match answer {
-        controller::AttachAnswer::Done(controller::Attachment {
-            publish_context,
-            extensions: _,
-        }) => Answer::Done(Attached { publish_context }),
-        controller::AttachAnswer::Pending(pending) => Answer::Pending(pending_from_guest(pending)),
-    }
-}
-
-pub(crate) fn expanded_from_guest(answer: controller::ExpandAnswer) -> Answer<Expanded> {
-    match answer {
-        controller::ExpandAnswer::Done(controller::Expanded {
-            capacity_bytes,
-            node_expansion_required,
-            extensions: _,
-        }) => Answer::Done(Expanded { capacity_bytes, node_expansion_required }),
-        controller::ExpandAnswer::Pending(pending) => Answer::Pending(pending_from_guest(pending)),
-    }
-}
-
-pub(crate) fn validated_from_guest(validated: controller::Validated) -> Validated {
-    let controller::Validated { confirmed, message, extensions: _ } = validated;
-    Validated { confirmed, message }
-}
-
-pub(crate) fn listed_from_guest(listed: controller::Listed) -> Listed {
-    let controller::Listed { volumes, next_token, extensions: _ } = listed;
-    Listed { volumes: volumes.into_iter().map(volume_from_guest).collect(), next_token }
-}
-
-pub(crate) fn node_description_from_guest(description: node::NodeDescription) -> NodeDescription {
-    let node::NodeDescription { node_id, topology, max_volumes, extensions: _ } = description;
-    NodeDescription { node_id: NodeId::new(node_id), topology, max_volumes }
-}
-
-pub(crate) fn translated_from_guest(translated: legacy::Translated) -> Translated {
-    let legacy::Translated { volume_id, context, extensions: _ } = translated;
-    Translated { volume: VolumeId::new(volume_id), context }
-}
-
-pub(crate) fn plan_from_guest(plan: node::Plan) -> Plan {
-    let node::Plan { steps, summary, extensions: _ } = plan;
-    Plan { steps: steps.into_iter().map(step_from_guest).collect(), summary }
-}
-
-fn step_from_guest(step: node::Step) -> Step {
-    match step {
-        node::Step::FindDevice(node::FindDevice { serial, links, minimum_bytes }) => {
-            let serial = (!serial.is_empty()).then_some(DeviceMatch::Serial(serial));
-            let links = links.into_iter().map(DeviceMatch::ById);
-            FindDevice { matches: serial.into_iter().chain(links).collect(), minimum_bytes }.into()
-        }
-        node::Step::Format(node::Format { fs_type, arguments }) => {
-            Format { fs_type, arguments }.into()
-        }
-        node::Step::Check(node::Check { fs_type }) => Check { fs_type }.into(),
-        node::Step::Grow(node::Grow { fs_type }) => Grow { fs_type }.into(),
-        node::Step::Mount(mount) => mount_from_guest(mount),
-        node::Step::MakeDirectory(node::MakeDirectory { at, mode, uid, gid }) => {
-            let node::GrantedDirectory { root, path } = at;
-            let at = DirectoryPath { base: DirectoryBase::Granted(root), path };
-            MakeDirectory { at, mode, uid, gid }.into()
-        }
-        node::Step::SetBlockQueue(node::SetBlockQueue { key, value }) => {
-            SetBlockQueue { key, value }.into()
-        }
-        node::Step::BlockDevice(node::BlockDevice { read_only }) => {
-            BlockDevice { read_only }.into()
-        }
-    }
-}
-
-fn mount_from_guest(mount: node::Mount) -> Step {
-    let node::Mount { source, fs_type, flags, read_only } = mount;
-    match source {
-        node::MountSource::Device => MountDevice { fs_type, flags, read_only }.into(),
-        node::MountSource::Staged => MountStaged { flags, read_only }.into(),
-        node::MountSource::Directory(node::GrantedDirectory { root, path }) => {
-            MountDirectory { at: GrantedDirectory { root, path }, flags, read_only }.into()
-        }
-        node::MountSource::Nfs(node::NfsSource { server, path, mut options }) => {
-            options.extend(flags);
-            let place = MountPlace::Target;
-            MountNfs { server, path, options, read_only, place, make_path: None }.into()
-        }
-        node::MountSource::Fuse(node::FuseSource { helper, arguments, credential }) => MountFuse {
-            source: helper.clone(),
-            helper,
-            arguments,
-            credential: credential.map(|account| HelperCredential {
-                account,
-                form: String::new(),
-                values: Vec::new(),
-            }),
-            ready: Readiness::Answers,
-            read_only,
-        }
-        .into(),
+        condition: condition
+            .map(|types::Condition { abnormal, message }| Condition { abnormal, message }),
     }
 }

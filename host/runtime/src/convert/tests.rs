@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wharf_core::types::{AccessMode, AccessType, Capability, Observation};
+use wharf_core::types::{AccessMode, AccessType, Capability, Observation, ResourceId};
 use wharf_core::{Blame, Effect, Error, ErrorKind};
 
 use super::*;
@@ -38,6 +38,7 @@ fn errors_come_back_the_same_in_every_kind_blame_and_effect() {
                     effect,
                     code: Some("C".into()),
                     retry_after: Some(Duration::from_millis(70)),
+                    observed: effect == Effect::None,
                 };
                 assert_eq!(error_from_guest(error_to_guest(&error)), error);
             }
@@ -53,7 +54,11 @@ fn the_hosts_own_deadline_is_a_passing_failure_for_a_guest() {
 
 #[test]
 fn observations_come_back_the_same() {
-    let observed = Observation { id: "d-1".into(), found: true, state: vec![0, 1, 255] };
+    let observed = Observation {
+        of: ResourceId { kind: "volume".into(), id: "d-1".into() },
+        found: true,
+        state: vec![0, 1, 255],
+    };
     assert_eq!(observation_from_guest(observation_to_guest(&observed)), observed);
 }
 

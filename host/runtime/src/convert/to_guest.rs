@@ -1,13 +1,11 @@
 //! Core to component: requests, and answers to what a guest asked of the host.
 
 use wharf_core::types::{
-    AccessMode, AccessType, AttachRequest, Capability, CapacityRange, CreateRequest, DetachRequest,
-    ExpandRequest, NodeExpandRequest, Observation, PublishRequest, StageRequest,
-    TopologyRequirement, TranslateRequest, ValidateRequest, VolumeId, VolumeSource,
+    AccessMode, AccessType, Caller, Capability, CapacityRange, Observation, ResourceId,
+    TopologyRequirement, VolumeSource, Workload,
 };
 use wharf_core::{Blame, Effect, Error, ErrorKind};
 
-use crate::bindings::exports::{controller, legacy, node};
 use crate::bindings::imports::{http, types};
 use crate::egress::Response;
 
@@ -17,7 +15,7 @@ pub(crate) fn response_to_guest(response: Response) -> http::Response {
 }
 
 pub(crate) fn error_to_guest(error: &Error) -> types::Error {
-    let Error { kind, message, hint, blame, effect, code, retry_after } = error;
+    let Error { kind, message, hint, blame, effect, code, retry_after, observed } = error;
     types::Error {
         kind: kind_to_guest(*kind),
         message: message.clone(),
@@ -33,6 +31,7 @@ pub(crate) fn error_to_guest(error: &Error) -> types::Error {
             Effect::Unknown => types::Effect::Unknown,
         },
         code: code.clone(),
+        observed: *observed,
         retry_after_ms: retry_after
             .map(|after| u32::try_from(after.as_millis()).unwrap_or(u32::MAX)),
         extensions: Vec::new(),
@@ -59,139 +58,43 @@ fn kind_to_guest(kind: ErrorKind) -> types::ErrorKind {
     }
 }
 
+pub(crate) fn resource_to_guest(resource: &ResourceId) -> types::ResourceId {
+    let ResourceId { kind, id } = resource;
+    types::ResourceId { kind: kind.clone(), id: id.clone() }
+}
+
+/// The names of the secrets; their values stay here.
+pub(crate) fn caller_to_guest(caller: &Caller) -> types::Caller {
+    let Caller { secrets, workload } = caller;
+    types::Caller {
+        secrets: secrets.iter().map(|(name, _)| name.clone()).collect(),
+        workload: workload.as_ref().map(workload_to_guest),
+        extensions: Vec::new(),
+    }
+}
+
+fn workload_to_guest(workload: &Workload) -> types::Workload {
+    let Workload { name, namespace, uid, service_account, ephemeral } = workload;
+    types::Workload {
+        name: name.clone(),
+        namespace: namespace.clone(),
+        uid: uid.clone(),
+        service_account: service_account.clone(),
+        ephemeral: *ephemeral,
+        extensions: Vec::new(),
+    }
+}
+
 pub(crate) fn observations_to_guest(observed: &[Observation]) -> Vec<types::Observation> {
     observed.iter().map(observation_to_guest).collect()
 }
 
 pub(crate) fn observation_to_guest(observed: &Observation) -> types::Observation {
-    let Observation { id, found, state } = observed;
+    let Observation { of, found, state } = observed;
     types::Observation {
-        id: id.clone(),
+        of: resource_to_guest(of),
         found: *found,
         state: state.clone(),
-        extensions: Vec::new(),
-    }
-}
-
-pub(crate) fn create_to_guest(request: &CreateRequest) -> controller::CreateRequest {
-    let CreateRequest {
-        name,
-        capacity,
-        capabilities,
-        parameters,
-        mutable_parameters,
-        source,
-        topology,
-    } = request;
-    controller::CreateRequest {
-        name: name.clone(),
-        capacity: capacity_to_guest(*capacity),
-        capabilities: capabilities.iter().map(capability_to_guest).collect(),
-        parameters: parameters.clone(),
-        mutable_parameters: mutable_parameters.clone(),
-        source: source.as_ref().map(source_to_guest),
-        topology: topology.as_ref().map(topology_to_guest),
-        extensions: Vec::new(),
-    }
-}
-
-pub(crate) fn delete_to_guest(volume: &VolumeId) -> controller::DeleteRequest {
-    controller::DeleteRequest { volume_id: volume.as_str().to_owned(), extensions: Vec::new() }
-}
-
-pub(crate) fn attach_to_guest(request: &AttachRequest) -> controller::AttachRequest {
-    let AttachRequest { volume, node, capability, read_only, context } = request;
-    controller::AttachRequest {
-        volume_id: volume.as_str().to_owned(),
-        node_id: node.as_str().to_owned(),
-        capability: capability_to_guest(capability),
-        read_only: *read_only,
-        volume_context: context.clone(),
-        extensions: Vec::new(),
-    }
-}
-
-pub(crate) fn detach_to_guest(request: &DetachRequest) -> controller::DetachRequest {
-    let DetachRequest { volume, node } = request;
-    controller::DetachRequest {
-        volume_id: volume.as_str().to_owned(),
-        node_id: node.as_ref().map(|node| node.as_str().to_owned()),
-        extensions: Vec::new(),
-    }
-}
-
-pub(crate) fn expand_to_guest(request: &ExpandRequest) -> controller::ExpandRequest {
-    let ExpandRequest { volume, capacity, capability } = request;
-    controller::ExpandRequest {
-        volume_id: volume.as_str().to_owned(),
-        capacity: capacity_to_guest(*capacity),
-        capability: capability.as_ref().map(capability_to_guest),
-        extensions: Vec::new(),
-    }
-}
-
-pub(crate) fn validate_to_guest(request: &ValidateRequest) -> controller::ValidateRequest {
-    let ValidateRequest { volume, context, parameters, capabilities } = request;
-    controller::ValidateRequest {
-        volume_id: volume.as_str().to_owned(),
-        context: context.clone(),
-        parameters: parameters.clone(),
-        capabilities: capabilities.iter().map(capability_to_guest).collect(),
-        extensions: Vec::new(),
-    }
-}
-
-pub(crate) fn list_to_guest(
-    max_entries: u32,
-    starting_token: Option<&str>,
-) -> controller::ListRequest {
-    controller::ListRequest {
-        max_entries,
-        starting_token: starting_token.map(str::to_owned),
-        extensions: Vec::new(),
-    }
-}
-
-pub(crate) fn stage_to_guest(request: &StageRequest) -> node::StageRequest {
-    let StageRequest { volume, capability, context, publish_context } = request;
-    node::StageRequest {
-        volume_id: volume.as_str().to_owned(),
-        capability: capability_to_guest(capability),
-        volume_context: context.clone(),
-        publish_context: publish_context.clone(),
-        extensions: Vec::new(),
-    }
-}
-
-pub(crate) fn publish_to_guest(request: &PublishRequest) -> node::PublishRequest {
-    let PublishRequest { volume, capability, read_only, context, publish_context } = request;
-    node::PublishRequest {
-        volume_id: volume.as_str().to_owned(),
-        capability: capability_to_guest(capability),
-        read_only: *read_only,
-        volume_context: context.clone(),
-        publish_context: publish_context.clone(),
-        extensions: Vec::new(),
-    }
-}
-
-pub(crate) fn node_expand_to_guest(request: &NodeExpandRequest) -> node::ExpandRequest {
-    let NodeExpandRequest { volume, capability, required_bytes, context } = request;
-    node::ExpandRequest {
-        volume_id: volume.as_str().to_owned(),
-        capability: capability.as_ref().map(capability_to_guest),
-        required_bytes: *required_bytes,
-        volume_context: context.clone(),
-        extensions: Vec::new(),
-    }
-}
-
-pub(crate) fn translate_to_guest(request: &TranslateRequest) -> legacy::TranslateRequest {
-    let TranslateRequest { driver, options, volume_name } = request;
-    legacy::TranslateRequest {
-        driver: driver.clone(),
-        options: options.clone(),
-        volume_name: volume_name.clone(),
         extensions: Vec::new(),
     }
 }
@@ -200,10 +103,13 @@ pub(crate) fn capability_to_guest(capability: &Capability) -> types::VolumeCapab
     let Capability { access, mode } = capability;
     types::VolumeCapability {
         access: match access {
-            AccessType::Mount { fs_type, flags } => types::AccessType::Mount(types::MountOptions {
-                fs_type: fs_type.clone(),
-                flags: flags.clone(),
-            }),
+            AccessType::Mount { fs_type, flags, group } => {
+                types::AccessType::Mount(types::MountOptions {
+                    fs_type: fs_type.clone(),
+                    flags: flags.clone(),
+                    group: group.clone(),
+                })
+            }
             AccessType::Block => types::AccessType::Block,
         },
         mode: match mode {
@@ -219,17 +125,17 @@ pub(crate) fn capability_to_guest(capability: &Capability) -> types::VolumeCapab
     }
 }
 
-fn capacity_to_guest(capacity: CapacityRange) -> types::CapacityRange {
+pub(crate) fn capacity_to_guest(capacity: CapacityRange) -> types::CapacityRange {
     let CapacityRange { required, limit } = capacity;
     types::CapacityRange { required_bytes: required, limit_bytes: limit }
 }
 
-fn topology_to_guest(topology: &TopologyRequirement) -> types::TopologyRequirement {
+pub(crate) fn topology_to_guest(topology: &TopologyRequirement) -> types::TopologyRequirement {
     let TopologyRequirement { requisite, preferred } = topology;
     types::TopologyRequirement { requisite: requisite.clone(), preferred: preferred.clone() }
 }
 
-fn source_to_guest(source: &VolumeSource) -> types::VolumeSource {
+pub(crate) fn source_to_guest(source: &VolumeSource) -> types::VolumeSource {
     match source {
         VolumeSource::Snapshot(id) => types::VolumeSource::Snapshot(id.clone()),
         VolumeSource::Volume(id) => types::VolumeSource::Volume(id.clone()),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use reqwest::header::HOST;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, Response as Incoming};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -132,27 +133,36 @@ impl HttpEgress {
         if endpoint.is_refused_address() {
             return Err(private_address(&endpoint.id));
         }
-        let mut target = url::target(&endpoint.base, &request.path, &request.query)?;
+        let site = endpoint.site(request.subdomain.as_deref())?;
+        let mut target = url::target(&site.base, &request.path, &request.query)?;
         let reserved = self.reserved(scope, request)?;
         let mut headers = headers::checked(scope.author, &request.headers, &reserved)?;
         parameters::check(request, &reserved)?;
         if let Some(account) = &request.account {
             let signer = scope.signer.ok_or_else(|| no_signer(account))?;
-            let authority = endpoint.authority();
             let unsigned = Unsigned {
                 action: &request.action,
                 api: &request.api,
                 method: &request.method,
-                host: &authority,
+                host: &site.authority,
                 path: &request.path,
                 query: &request.query,
                 headers: &request.headers,
                 body: &request.body,
             };
-            let (signature, credential) = signer.sign(scope.call, account, &unsigned)?;
+            let (signature, credential) =
+                signer.sign(scope.call, account, scope.call_secrets, &unsigned)?;
+            if !request.action.is_empty() && !signature.binds_action {
+                return Err(Error::denied(format!(
+                    "action `{}` is not part of what account `{account}` signs, so it says \
+                     nothing about the request",
+                    request.action
+                ))
+                .with_hint("the backend must leave the action out; then the path is granted"));
+            }
             scope.used.note(account, credential);
             for (name, value) in &signature.headers {
-                headers::put_signed(&mut headers, name, value, &authority)?;
+                headers::put_signed(&mut headers, name, value, &site.authority)?;
             }
             let mut query: Vec<_> = request
                 .query
@@ -161,7 +171,10 @@ impl HttpEgress {
                 .cloned()
                 .collect();
             query.extend(signature.query);
-            target = url::target(&endpoint.base, &request.path, &query)?;
+            target = url::target(&site.base, &request.path, &query)?;
+        }
+        if let Some(host) = site.host_header()? {
+            headers.insert(HOST, host);
         }
         let method = Method::from_bytes(request.method.as_bytes())
             .map_err(|_| Error::internal("a method that passed is none"))?;
@@ -239,7 +252,7 @@ impl Egress for HttpEgress {
                     answer.as_ref().map(|response| response.status).map_err(|error| error.kind);
                 observer.requested(&RequestEvent {
                     endpoint: &scope.scrubber.clean(&request.endpoint, NAME_BYTES),
-                    action: &scope.scrubber.clean(&request.granted_action(), NAME_BYTES),
+                    action: &scope.scrubber.clean(&request.asked().as_str(), NAME_BYTES),
                     duration: start.elapsed(),
                     outcome,
                 });
@@ -405,20 +418,19 @@ fn check_shape(request: &Request) -> Result<(), Error> {
             ));
         }
     }
-    match (&request.account, request.action.is_empty()) {
-        (Some(_), true) => defect("a signed request must name its action".to_owned()),
-        (None, false) => defect(
+    if request.account.is_none() && !request.action.is_empty() {
+        return defect(
             "an unsigned request must not name an action; its method and path are what is granted"
                 .to_owned(),
-        ),
-        (Some(_), false) | (None, true) => Ok(()),
+        );
     }
+    Ok(())
 }
 
 fn about(request: &Request, error: Error) -> Error {
     error.context(format!(
         "request `{}` to endpoint `{}`",
-        cut(&request.granted_action(), NAME_BYTES),
+        cut(request.asked().as_str(), NAME_BYTES),
         cut(&request.endpoint, NAME_BYTES)
     ))
 }

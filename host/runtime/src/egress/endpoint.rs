@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use reqwest::Url;
+use reqwest::header::HeaderValue;
+use wharf_core::Error;
 
 use super::address::is_private;
 
@@ -17,6 +19,7 @@ pub struct Endpoint {
     pub(super) id: String,
     pub(super) base: Url,
     pub(super) private: bool,
+    pub(super) subdomains: bool,
     pub(super) body_bytes: usize,
     pub(super) authorities: Option<PathBuf>,
 }
@@ -51,7 +54,14 @@ impl Endpoint {
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(fail("must end after the host and port"));
         }
-        Ok(Self { id, base: url, private: false, body_bytes: BODY_BYTES, authorities: None })
+        Ok(Self {
+            id,
+            base: url,
+            private: false,
+            subdomains: false,
+            body_bytes: BODY_BYTES,
+            authorities: None,
+        })
     }
 
     /// Also lets requests reach this machine, its network and the metadata service.
@@ -68,6 +78,13 @@ impl Endpoint {
         self
     }
 
+    /// Lets requests put a name before the host's (a bucket, say).
+    #[must_use]
+    pub fn with_subdomains(mut self) -> Self {
+        self.subdomains = true;
+        self
+    }
+
     /// A PEM file with the certificate authorities that this endpoint's certificate must descend
     /// from; without one, the machine's own. It is read before the first request.
     #[must_use]
@@ -81,14 +98,34 @@ impl Endpoint {
         &self.id
     }
 
-    /// `host`, or `host:port` where the port is not the scheme's: what is sent as `Host`, and
-    /// signed.
-    pub(super) fn authority(&self) -> String {
+    /// Where a request goes, with a subdomain before the host name where the operator allows it.
+    /// A base that is an address is connected to as it is: the subdomain stands in `Host` alone.
+    pub(super) fn site(&self, subdomain: Option<&str>) -> Result<Site, Error> {
         let host = self.base.host_str().unwrap_or_default();
-        match self.base.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
+        let port = self.base.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let Some(subdomain) = subdomain else {
+            let authority = format!("{host}{port}");
+            return Ok(Site { base: self.base.clone(), authority, is_address: false });
+        };
+        if !self.subdomains {
+            return Err(Error::denied(format!(
+                "endpoint `{}` has no subdomains, and the request names `{subdomain}`",
+                self.id
+            ))
+            .with_hint("an administrator can set `subdomains = true` for the endpoint"));
         }
+        if !is_label(subdomain) {
+            return Err(Error::invalid(format!("`{subdomain}` is not one name before a host")));
+        }
+        let authority = format!("{subdomain}.{host}{port}");
+        let is_address = self.base.domain().is_none();
+        let mut base = self.base.clone();
+        if !is_address {
+            base.set_host(Some(&format!("{subdomain}.{host}"))).map_err(|error| {
+                Error::invalid(format!("`{subdomain}.{host}` is not a host name: {error}"))
+            })?;
+        }
+        Ok(Site { base, authority, is_address })
     }
 
     pub(super) fn is_tls(&self) -> bool {
@@ -101,6 +138,36 @@ impl Endpoint {
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         !self.private && literal.is_ok_and(is_private)
     }
+}
+
+/// Where one request goes.
+pub(super) struct Site {
+    /// What is connected to.
+    pub(super) base: Url,
+    /// `host`, or `host:port` where the port is not the scheme's: what is sent as `Host`, and
+    /// signed.
+    pub(super) authority: String,
+    is_address: bool,
+}
+
+impl Site {
+    /// The `Host` header, where it is not what the URL says.
+    pub(super) fn host_header(&self) -> Result<Option<HeaderValue>, Error> {
+        let header = || HeaderValue::from_str(&self.authority);
+        self.is_address
+            .then(header)
+            .transpose()
+            .map_err(|_| Error::internal("a host name that passed is none"))
+    }
+}
+
+/// One label of a DNS name.
+fn is_label(text: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=63).contains(&text.len())
+        && text.chars().all(is_inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 #[cfg(test)]
@@ -144,5 +211,27 @@ mod tests {
             assert!(endpoint.is_refused_address(), "{base}");
             assert!(!endpoint.allow_private().is_refused_address());
         }
+    }
+
+    #[test]
+    fn a_subdomain_is_one_label_and_needs_the_operators_leave() {
+        let endpoint = Endpoint::new("oss", "https://oss.example.com").unwrap();
+        assert!(endpoint.site(Some("bucket")).is_err());
+        let endpoint = endpoint.with_subdomains();
+        let site = endpoint.site(Some("bucket")).unwrap();
+        assert_eq!(site.base.as_str(), "https://bucket.oss.example.com/");
+        assert_eq!(site.authority, "bucket.oss.example.com");
+        assert!(site.host_header().unwrap().is_none());
+        for bad in ["", "a.b", "-a", "a-", "A", "a/b", "a@b", &"a".repeat(64)] {
+            assert!(endpoint.site(Some(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_connected_to_as_it_is_and_told_the_subdomain() {
+        let endpoint = Endpoint::new("oss", "http://127.0.0.1:80/").unwrap().with_subdomains();
+        let site = endpoint.site(Some("bucket")).unwrap();
+        assert_eq!(site.base.host_str(), Some("127.0.0.1"));
+        assert_eq!(site.host_header().unwrap().unwrap(), "bucket.127.0.0.1");
     }
 }

@@ -105,6 +105,7 @@ mod tests {
             action: "DescribeDisks".into(),
             api: vec![],
             method: "POST".into(),
+            subdomain: None,
             path: "/".into(),
             query: vec![(query.into(), "x".into())],
             headers: content_type

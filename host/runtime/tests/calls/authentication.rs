@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wharf_core::manifest::World;
 use wharf_core::ports::{Call, Clock};
 use wharf_core::types::Parameters;
-use wharf_core::{Error, ErrorKind};
+use wharf_core::{Error, ErrorKind, Secret};
 use wharf_runtime::{
-    Account, Accounts, AuthCode, AuthDescription, AuthPorts, Authenticator, Credential, Reserved,
-    Secret, Signature, Signer, Source, SourceReader, Unsigned, WasmAuthenticator,
+    Account, Accounts, AuthCode, AuthDescription, AuthPorts, Authenticator, CALL_SOURCE,
+    Credential, CredentialFile, Reserved, Signature, Signer, Source, SourceReader, Unsigned,
+    WasmAuthenticator,
 };
 
 use crate::fixture::{AUTH, Bench, ENGINE, RealClock, grants, manifest};
@@ -200,6 +201,8 @@ impl Authenticator for FakeAuthenticator {
             version: "1".into(),
             reserved: Reserved::default(),
             source_kinds: vec![],
+            forms: vec![],
+            throttling_codes: vec![],
         })
     }
     fn generation(&self) -> u64 {
@@ -235,7 +238,20 @@ impl Authenticator for FakeAuthenticator {
         _: u64,
         nonce: &str,
     ) -> Result<Signature, Error> {
-        Ok(Signature { headers: vec![("nonce".into(), nonce.into())], query: vec![] })
+        Ok(Signature {
+            headers: vec![("nonce".into(), nonce.into())],
+            query: vec![],
+            binds_action: true,
+        })
+    }
+    fn render(
+        &self,
+        _: &Call,
+        _: &Credential,
+        _: &str,
+        _: &Parameters,
+    ) -> Result<Vec<CredentialFile>, Error> {
+        Ok(vec![])
     }
 }
 
@@ -258,13 +274,14 @@ fn a_credential_is_kept_until_shortly_before_it_expires() {
     let fake = Arc::new(FakeAuthenticator::default());
     let accounts = accounts(&fake, vec![reader("key")]);
     let none = Parameters::new();
-    let nonce =
-        || accounts.sign(&far(), "main", &unsigned("a", &none)).unwrap().0.headers[0].1.clone();
+    let nonce = || {
+        accounts.sign(&far(), "main", &[], &unsigned("a", &none)).unwrap().0.headers[0].1.clone()
+    };
     fake.life_ms.store(3_600_000, Ordering::Relaxed);
     assert_ne!(nonce(), nonce());
     assert_eq!(fake.obtained.load(Ordering::Relaxed), 1);
-    assert!(accounts.credential(&far(), "main").unwrap().expires_at_ms.unwrap() > now_ms());
-    assert!(accounts.sign(&far(), "other", &unsigned("a", &none)).is_err());
+    assert!(accounts.credential(&far(), "main", &[]).unwrap().expires_at_ms.unwrap() > now_ms());
+    assert!(accounts.sign(&far(), "other", &[], &unsigned("a", &none)).is_err());
 }
 
 #[test]
@@ -272,17 +289,17 @@ fn an_expired_credential_is_obtained_anew_and_an_old_one_serves_while_there_is_n
     let fake = Arc::new(FakeAuthenticator::default());
     let accounts = accounts(&fake, vec![reader("key")]);
     fake.life_ms.store(1, Ordering::Relaxed);
-    let first = accounts.credential(&far(), "main").unwrap().expires_at_ms.unwrap();
+    let first = accounts.credential(&far(), "main", &[]).unwrap().expires_at_ms.unwrap();
     while now_ms() <= first {
         std::thread::yield_now();
     }
-    accounts.credential(&far(), "main").unwrap();
+    accounts.credential(&far(), "main", &[]).unwrap();
     assert_eq!(fake.obtained.load(Ordering::Relaxed), 2);
     fake.broken.store(1, Ordering::Relaxed);
-    while now_ms() <= first + 1_000 && accounts.credential(&far(), "main").is_ok() {
+    while now_ms() <= first + 1_000 && accounts.credential(&far(), "main", &[]).is_ok() {
         std::thread::yield_now();
     }
-    let error = accounts.credential(&far(), "main").err().unwrap();
+    let error = accounts.credential(&far(), "main", &[]).err().unwrap();
     assert!(error.message.contains("account `main`: the token service is down"), "{error}");
 }
 
@@ -297,7 +314,7 @@ fn sources_are_tried_in_order_and_read_anew() {
     };
     let empty = accounts(&fake, vec![Box::new(counted), reader("none")]);
     for expected in 1..3 {
-        let error = empty.credential(&far(), "main").err().unwrap();
+        let error = empty.credential(&far(), "main", &[]).err().unwrap();
         assert_eq!(
             (error.kind, reads.load(Ordering::Relaxed)),
             (ErrorKind::Unauthenticated, expected)
@@ -305,7 +322,9 @@ fn sources_are_tried_in_order_and_read_anew() {
         assert!(error.message.contains("no such file; no key in the environment"), "{error}");
     }
     assert!(
-        accounts(&fake, vec![reader("none"), reader("key")]).credential(&far(), "main").is_ok()
+        accounts(&fake, vec![reader("none"), reader("key")])
+            .credential(&far(), "main", &[])
+            .is_ok()
     );
 }
 
@@ -316,11 +335,11 @@ fn callers_wait_together_for_one_credential_and_no_longer_than_their_time() {
     let accounts = accounts(&fake, vec![reader("key")]);
     let gate = fake.gate.as_ref().unwrap();
     std::thread::scope(|scope| {
-        let first = scope.spawn(|| accounts.credential(&far(), "main").map(drop));
+        let first = scope.spawn(|| accounts.credential(&far(), "main", &[]).map(drop));
         gate.entered.wait();
-        let hasty = accounts.credential(&Call::until(Duration::ZERO), "main").err().unwrap();
+        let hasty = accounts.credential(&Call::until(Duration::ZERO), "main", &[]).err().unwrap();
         assert!(hasty.message.contains("stopped waiting"), "{hasty}");
-        let second = scope.spawn(|| accounts.credential(&far(), "main").map(drop));
+        let second = scope.spawn(|| accounts.credential(&far(), "main", &[]).map(drop));
         gate.leaving.wait();
         assert!(first.join().unwrap().is_ok() && second.join().unwrap().is_ok());
     });
@@ -362,7 +381,7 @@ fn a_credential_without_an_end_is_obtained_again_and_kept_while_that_fails() {
     let (fake, clock, accounts) = lasting(None);
     let asked = |seconds| {
         clock.set(seconds);
-        accounts.credential(&far(), "main").unwrap();
+        accounts.credential(&far(), "main", &[]).unwrap();
         fake.calls.lock().unwrap().len()
     };
     assert_eq!([asked(0), asked(59), asked(60), asked(61)], [1, 1, 2, 2]);
@@ -380,7 +399,7 @@ fn a_credential_without_an_end_is_obtained_again_and_kept_while_that_fails() {
 fn a_refused_credential_is_dropped_unless_it_was_just_obtained() {
     let (fake, clock, accounts) = lasting(None);
     let none = Parameters::new();
-    let signs = || accounts.sign(&far(), "main", &unsigned("a", &none)).unwrap().1;
+    let signs = || accounts.sign(&far(), "main", &[], &unsigned("a", &none)).unwrap().1;
     let first = signs();
     clock.set(4);
     assert!(!accounts.refused("main", &first), "another one would be no better");
@@ -402,12 +421,12 @@ fn a_refused_credential_is_dropped_unless_it_was_just_obtained() {
 #[test]
 fn another_generation_of_the_component_obtains_its_own_credential() {
     let (fake, _clock, accounts) = lasting(None);
-    accounts.credential(&far(), "main").unwrap();
+    accounts.credential(&far(), "main", &[]).unwrap();
     fake.generation.store(1, Ordering::Relaxed);
     fake.broken.store(1, Ordering::Relaxed);
-    assert!(accounts.credential(&far(), "main").is_err(), "the old one means nothing to it");
+    assert!(accounts.credential(&far(), "main", &[]).is_err(), "the old one means nothing to it");
     fake.broken.store(0, Ordering::Relaxed);
-    accounts.credential(&far(), "main").unwrap();
+    accounts.credential(&far(), "main", &[]).unwrap();
     assert_eq!(fake.obtained.load(Ordering::Relaxed), 2);
 }
 
@@ -418,7 +437,7 @@ fn a_service_that_hangs_holds_up_one_call_and_that_one_not_for_long() {
     let gate = fake.gate.as_ref().unwrap();
     let obtains = |meanwhile: &dyn Fn()| {
         std::thread::scope(|scope| {
-            let obtaining = scope.spawn(|| accounts.credential(&far(), "main").map(drop));
+            let obtaining = scope.spawn(|| accounts.credential(&far(), "main", &[]).map(drop));
             gate.entered.wait();
             meanwhile();
             gate.leaving.wait();
@@ -427,7 +446,7 @@ fn a_service_that_hangs_holds_up_one_call_and_that_one_not_for_long() {
     };
     obtains(&|| ());
     clock.set(60);
-    obtains(&|| drop(accounts.credential(&Call::until(Duration::ZERO), "main").unwrap()));
+    obtains(&|| drop(accounts.credential(&Call::until(Duration::ZERO), "main", &[]).unwrap()));
     assert_eq!(fake.calls.lock().unwrap()[1].deadline(), Duration::from_secs(70));
 }
 
@@ -435,7 +454,7 @@ fn a_service_that_hangs_holds_up_one_call_and_that_one_not_for_long() {
 fn obtaining_leaves_time_for_the_request_and_ends_with_its_call() {
     let (fake, _clock, accounts) = lasting(None);
     let call = Call::until(Duration::from_secs(6));
-    accounts.credential(&call, "main").unwrap();
+    accounts.credential(&call, "main", &[]).unwrap();
     call.cancel();
     let obtaining = fake.calls.lock().unwrap()[0].clone();
     assert_eq!((obtaining.deadline(), obtaining.is_cancelled()), (Duration::from_secs(3), true));
@@ -467,4 +486,47 @@ fn keys_are_struck_out_of_what_is_said_of_a_request() {
         .obtain(&bench.call(), &source("ask-with-key"), 0)
         .unwrap();
     assert_eq!(*requested.0.lock().unwrap(), ["GET /[hidden]"]);
+}
+
+/// The source that stands for the call's own secrets.
+struct OfTheCall;
+
+impl SourceReader for OfTheCall {
+    fn is_call(&self) -> bool {
+        true
+    }
+    fn read(&self) -> Result<Source, Error> {
+        panic!("nothing is read for it")
+    }
+}
+
+#[test]
+fn secrets_of_a_call_sign_that_call_and_are_kept_for_none_after_it() {
+    let fake = Arc::new(FakeAuthenticator::default());
+    let accounts = accounts(&fake, vec![Box::new(OfTheCall), reader("key")]);
+    let secrets = |value: &str| [("akId".to_owned(), Secret::new(value))];
+    for (call_secrets, obtained) in [(secrets("a"), 1), (secrets("b"), 2), (secrets("a"), 3)] {
+        accounts.credential(&far(), "main", &call_secrets).unwrap();
+        assert_eq!(fake.obtained.load(Ordering::Relaxed), obtained);
+    }
+    accounts.credential(&far(), "main", &[]).unwrap();
+    accounts.credential(&far(), "main", &[]).unwrap();
+    assert_eq!(fake.obtained.load(Ordering::Relaxed), 4, "the operator's own is kept");
+    assert_eq!(CALL_SOURCE, "call", "the contract's word");
+}
+
+#[test]
+fn files_with_keys_are_rendered_by_the_component_and_named_plainly() {
+    let bench = Bench::new();
+    let account = Account::new(authenticator(&bench, None), vec![reader("key")], vec![]);
+    let accounts = Accounts::new([("main".to_owned(), account)], bench.clock.clone());
+    let values = vec![("bucket".to_owned(), "b".to_owned())];
+    let render = |form: &str| accounts.render(&bench.call(), "main", &[], form, &values);
+    let files = render("passwd").unwrap();
+    let content = String::from_utf8(files[0].content.expose().to_vec()).unwrap();
+    assert!(content.contains(KEY) && content.contains("bucket"));
+    assert!(!format!("{files:?}").contains(KEY));
+    assert!(render("climb").unwrap_err().message.contains("plain"));
+    assert!(render("huge").unwrap_err().message.contains("16385"));
+    assert_eq!(render("other").unwrap_err().kind, ErrorKind::Unsupported);
 }

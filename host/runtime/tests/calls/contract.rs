@@ -4,13 +4,17 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use wharf_core::ErrorKind;
 use wharf_core::manifest::{Manifest, World};
 use wharf_core::ports::Clock;
-use wharf_runtime::{BackendCode, Checked, ComponentError, Engine, EngineMode, check_component};
+use wharf_core::verbs::{AskExt as _, DescribeNode};
+use wharf_runtime::{
+    BackendCode, Checked, ComponentError, Engine, EngineMode, WasmBackend, check_component,
+};
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
 
-use crate::fixture::{AUTH, BACKEND, ENGINE, RealClock, build, manifest};
+use crate::fixture::{AUTH, BACKEND, Bench, ENGINE, RealClock, build, manifest};
 
 /// A component of a world of our contract as it would be with these changes to its text. Every
 /// function traps.
@@ -65,11 +69,7 @@ fn a_component_of_the_other_world_is_refused_by_what_is_missing() {
     let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
     let error =
         check_component(&ENGINE, &AUTH, &manifest(World::Backend), &clock).unwrap_err().to_string();
-    assert!(
-        error.contains("does not export `identity`")
-            && error.contains("does not export `controller`"),
-        "{error}"
-    );
+    assert!(error.contains("does not export `identity`"), "{error}");
 }
 
 #[test]
@@ -115,25 +115,47 @@ fn an_import_that_wharf_does_not_have_is_named() {
 }
 
 #[test]
-fn a_missing_interface_is_named() {
-    let error = refusal(&dummy("backend", |text| text.replace("export legacy;", ""), ""));
-    assert!(error.contains("it does not export `legacy`"), "{error}");
+fn a_step_of_a_newer_contract_is_refused_by_its_name() {
+    let newer = |text: String| {
+        let text = text.replace(
+            "remove-tree: func",
+            "mount-smb: func(share: string);\n /// Gone.\n remove-tree: func",
+        );
+        text.replace("import plans;", "import plans;")
+    };
+    let error = refusal(&dummy("backend", newer, ""));
+    assert!(
+        error.contains("it calls `mount-smb` of the interface `plans`")
+            && error.contains("update Wharf"),
+        "{error}"
+    );
 }
+
+/// The world with every interface: the trait objects of the host know them all.
+const EVERYTHING: (&str, &str) = (
+    "export identity;",
+    "export identity;\n export controller;\n export snapshots;\n export node;\n export legacy;",
+);
 
 #[test]
 fn a_changed_record_is_found_before_the_component_is_used() {
-    let error = refusal(&dummy(
-        "backend",
-        |text| text.replace("record stage-request {", "record stage-request {\n later: u32,"),
-        "",
-    ));
-    assert!(
-        error.contains(
-            "not that of contract 0.1.0; build it against that contract (expected record of 5 \
-             fields, found 6 fields)"
-        ),
-        "{error}"
-    );
+    let changed = |text: String| {
+        text.replace(EVERYTHING.0, EVERYTHING.1)
+            .replace("record stage-request {", "record stage-request {\n later: u32,")
+    };
+    let error = refusal(&dummy("backend", changed, ""));
+    assert!(error.contains("expected record of 6 fields, found 7 fields"), "{error}");
+}
+
+#[test]
+fn what_a_component_does_not_export_is_unsupported_and_its_name_is_told() {
+    let wasm = ENGINE.load_wasm(&dummy("backend", |text| text, "")).unwrap();
+    let code = BackendCode::link(&ENGINE, &wasm, manifest(World::Backend), 1).unwrap();
+    let bench = Bench::new();
+    let backend = WasmBackend::new(bench.ports.clone(), Arc::new(code));
+    let refused = backend.call::<DescribeNode>(&bench.call(), &()).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Unsupported);
+    assert!(refused.message.contains("exports no `node`"), "{refused}");
 }
 
 #[test]

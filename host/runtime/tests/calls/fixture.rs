@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use wharf_core::manifest::{EndpointRequest, Manifest, NodeRequest, World};
 use wharf_core::policy::EndpointGrant;
-use wharf_core::ports::{Backend, Call, Clock};
-use wharf_core::types::{Progress, VolumeId};
+use wharf_core::ports::{Ask, Call, Clock};
+use wharf_core::types::{Caller, DeleteRequest, Progress, VolumeId};
+use wharf_core::verbs::Delete;
 use wharf_core::{Error, types};
 use wharf_runtime::{
     BackendCode, BackendPorts, CallEvent, CallPorts, Component, Egress, Engine, EngineMode, Limits,
@@ -54,30 +55,34 @@ pub fn build(feature: Option<&str>) -> Vec<u8> {
 }
 
 pub fn manifest(world: World) -> Manifest {
-    let asks = |signed, actions: &[&str]| EndpointRequest {
+    let words = |words: &[&str]| words.iter().map(|&it| it.into()).collect();
+    let asks = |signed, actions: &[&str], paths: &[&str]| EndpointRequest {
         endpoint: "cloud".into(),
         signed,
-        actions: actions.iter().map(|&it| it.into()).collect(),
+        actions: words(actions),
+        paths: words(paths),
     };
     Manifest {
         name: "misbehaving".into(),
         version: "0.1.0".into(),
         world,
         contract: "0.1.0".into(),
-        request: vec![asks(false, &["GET /*", "POST /*"]), asks(true, &["*"])],
+        request: vec![asks(false, &[], &["GET /*", "POST /*"]), asks(true, &["*"], &["*"])],
         node: NodeRequest { steps: vec!["check".into()] },
     }
 }
 
 pub fn grants() -> Vec<EndpointGrant> {
-    let grant = |account: Option<&str>, actions: &[&str]| EndpointGrant {
+    let words = |words: &[&str]| words.iter().map(|&it| it.into()).collect();
+    let grant = |account: Option<&str>, actions: &[&str], paths: &[&str]| EndpointGrant {
         endpoint: "cloud".into(),
         account: account.map(Into::into),
-        actions: actions.iter().map(|&it| it.into()).collect(),
+        actions: words(actions),
+        paths: words(paths),
     };
     vec![
-        grant(None, &["GET /*", "POST /ok", "POST /slow", "POST /drop", "POST /truncated"]),
-        grant(Some("main"), &["Describe*", "leak", "steal-host", "tell"]),
+        grant(None, &[], &["GET /*", "POST /ok", "POST /slow", "POST /drop", "POST /truncated"]),
+        grant(Some("main"), &["Describe*", "leak", "steal-host", "tell", "unbound"], &["GET /ok"]),
     ]
 }
 
@@ -188,9 +193,7 @@ impl Bench {
 }
 
 pub fn does(backend: &WasmBackend, call: &Call, deed: &str) -> Result<types::Answer<()>, Error> {
-    backend.delete(
-        call,
-        &VolumeId::new(deed),
-        &Progress { observed: vec![], resume: Some("token".into()) },
-    )
+    let request = DeleteRequest { volume: VolumeId::new(deed), caller: Caller::default() };
+    let progress = Progress { observed: vec![], resume: Some("token".into()) };
+    Ask::<Delete>::ask(backend, call, &request, &progress)
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use wharf_core::manifest::World;
-use wharf_core::ports::{Backend, Call};
+use wharf_core::ports::Call;
 use wharf_core::types::{
-    AccessMode, AccessType, Capability, Observation, StageRequest, TranslateRequest, VolumeId,
+    AccessMode, AccessType, Answer, Caller, Capability, ListRequest, Observation, ResourceId,
+    StageRequest, TranslateRequest, VolumeId,
 };
+use wharf_core::verbs::{AskExt as _, DescribeNode, List, Observe, PlanStage, Read, Translate};
 use wharf_core::{Blame, Effect, Error, ErrorKind};
 use wharf_runtime::{BackendCode, Outcome, WasmBackend};
 
@@ -21,7 +23,12 @@ fn stage(volume: &str) -> StageRequest {
         capability: Capability { access: AccessType::Block, mode: AccessMode::SingleNodeWriter },
         context: vec![],
         publish_context: vec![],
+        caller: Caller::default(),
     }
+}
+
+fn volume(id: &str) -> ResourceId {
+    ResourceId::volume(&VolumeId::new(id))
 }
 
 fn lost(_: &wharf_runtime::Request) -> Result<wharf_runtime::Response, Error> {
@@ -233,12 +240,13 @@ fn answers_are_bounded_and_the_bound_is_named() {
             .does("huge-resume")
             .unwrap_err()
             .message
-            .contains("`pending.resume (bytes)` is 4097 long, at most 4096")
+            .contains("`resume (bytes)` is 4097 long, at most 4096")
     );
     assert_eq!(bench.does("huge-error").unwrap_err().message.len(), 4 << 10);
     let backend = bench.backend();
     let observe = |ids: &[&str]| {
-        backend.observe(&bench.call(), &ids.iter().map(|&id| id.to_owned()).collect::<Vec<_>>())
+        let asked: Vec<_> = ids.iter().map(|id| volume(id)).collect();
+        backend.call::<Observe>(&bench.call(), &asked)
     };
     assert_eq!(observe(&["a", "b"]).unwrap().len(), 2);
     assert!(observe(&["huge-state"]).unwrap_err().message.contains("65537"));
@@ -248,19 +256,21 @@ fn answers_are_bounded_and_the_bound_is_named() {
             .message
             .contains("did not answer for `forgotten`")
     );
-    assert!(
-        backend.list(&bench.call(), 3, None).unwrap_err().message.contains("4 long, at most 3")
-    );
-    assert!(backend.describe_node(&bench.call()).unwrap_err().message.contains("node-id"));
+    let page = ListRequest { max_entries: 3, starting_token: None };
+    let refused = backend.call::<List>(&bench.call(), &page).unwrap_err();
+    assert!(refused.message.contains("4 long, at most 3"), "{refused}");
+    let refused = backend.call::<DescribeNode>(&bench.call(), &()).unwrap_err();
+    assert!(refused.message.contains("node-id"), "{refused}");
     let request =
         TranslateRequest { driver: "a/b".into(), options: vec![], volume_name: "v".into() };
-    assert!(backend.translate(&bench.call(), &request).unwrap_err().message.contains("volume-id"));
+    let refused = backend.call::<Translate>(&bench.call(), &request).unwrap_err();
+    assert!(refused.message.contains("volume-id"), "{refused}");
 }
 
 #[test]
 fn a_plan_has_only_steps_that_the_manifest_requests_and_not_too_many() {
     let bench = Bench::new();
-    let plan = |volume: &str| bench.backend().plan_stage(&bench.call(), &stage(volume));
+    let plan = |volume: &str| bench.backend().call::<PlanStage>(&bench.call(), &stage(volume));
     assert_eq!(plan("fine").unwrap().steps.len(), 1);
     assert!(plan("many-steps").unwrap_err().message.contains("33"));
     let refused = plan("unrequested-step").unwrap_err();
@@ -271,17 +281,25 @@ fn a_plan_has_only_steps_that_the_manifest_requests_and_not_too_many() {
 #[test]
 fn pure_functions_have_no_network() {
     let bench = Bench::new().answering(|_| panic!("a pure function sent a request"));
-    let refused = bench.backend().plan_stage(&bench.call(), &stage("network")).unwrap_err();
+    let refused = bench.backend().call::<PlanStage>(&bench.call(), &stage("network")).unwrap_err();
     assert!(refused.message.contains("`plan-stage` must not send requests"), "{refused}");
-    let observed = Observation { id: "d".into(), found: true, state: vec![] };
-    assert!(
-        bench
-            .backend()
-            .holders(&bench.call(), &observed)
-            .unwrap_err()
-            .message
-            .contains("`holders`")
-    );
+    let observed = Observation { of: volume("d"), found: true, state: vec![] };
+    let refused = bench.backend().call::<Read>(&bench.call(), &observed).unwrap_err();
+    assert!(refused.message.contains("`read`"), "{refused}");
+}
+
+#[test]
+fn what_the_host_is_to_perform_is_held_to_the_manifest_and_to_the_bounds_too() {
+    let bench = Bench::new();
+    let Ok(Answer::Perform(perform)) = bench.does("perform") else {
+        panic!("the plan is what the manifest requests")
+    };
+    assert_eq!((perform.plan.steps.len(), perform.resume.as_deref()), (1, Some("r")));
+    let refused = bench.does("perform-unrequested").unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::PermissionDenied, "{refused}");
+    assert!(bench.does("perform-huge-resume").unwrap_err().message.contains("4097"));
+    let hoarded = bench.does("hoard-plans").unwrap_err();
+    assert!(hoarded.message.contains("table"), "{hoarded}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use wharf_core::ports::Call;
-use wharf_core::{Effect, Error, ErrorKind};
+use wharf_core::{Effect, Error, ErrorKind, Secret};
 use wharf_runtime::{
     Credential, Endpoint, HttpEgress, Observer, RequestEvent, Reserved, Signature, Signer, Unsigned,
 };
@@ -49,7 +49,7 @@ fn what_is_not_granted_is_not_sent() {
         ("cloud - mutate - POST /secret", "not granted"),
         ("cloud main read DescribeDisks GET /ok", "no account `main`"),
         ("cloud - read DescribeDisks GET /ok", "must not name an action"),
-        ("cloud main read - GET /ok", "must name its action"),
+        ("cloud main read - GET /other", "`GET /other` on endpoint `cloud`"),
         ("cloud - read - BREW /ok", "method"),
         ("cloud - read - GET /a/../ok", "`..`"),
         ("cloud - read - GET /ok Authorization=x", "only the account's signer"),
@@ -263,6 +263,7 @@ impl Signer for CountingSigner {
         &self,
         call: &Call,
         account: &str,
+        _: &[(String, Secret)],
         request: &Unsigned<'_>,
     ) -> Result<(Signature, Arc<Credential>), Error> {
         self.ends.lock().unwrap().push(call.deadline());
@@ -274,6 +275,7 @@ impl Signer for CountingSigner {
         let signature = Signature {
             headers: vec![("x-signed-by".into(), text)],
             query: vec![("Sig".into(), "a+b".into())],
+            binds_action: request.action != "unbound",
         };
         Ok((signature, Arc::new(Credential { values: vec![], expires_at_ms: None })))
     }
@@ -364,4 +366,16 @@ fn every_credential_of_a_batch_is_told_of_its_refusal() {
     bench.ports.signer = Some(Arc::clone(&signer) as Arc<dyn Signer>);
     bench.does("send-all-refused 3 cloud main read DescribeDisks GET /refuse").unwrap_err();
     assert_eq!(signer.renewals.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn an_action_that_the_signature_does_not_bind_says_nothing_and_is_not_sent() {
+    let server = Server::start();
+    let bench = signed(&server, 0);
+    let refused = sends(&bench, "cloud main read unbound GET /ok");
+    assert_eq!(refused.kind, ErrorKind::PermissionDenied);
+    assert!(refused.message.contains("not part of what account `main` signs"), "{refused}");
+    assert_eq!(server.hits(), 0);
+    let answered = sends(&bench, "cloud main read - GET /ok");
+    assert!(answered.message.starts_with("status 200"), "{answered}");
 }

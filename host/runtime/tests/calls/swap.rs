@@ -4,8 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use wharf_core::ErrorKind;
 use wharf_core::manifest::{Manifest, NodeRequest, World};
-use wharf_core::ports::Backend;
-use wharf_core::types::{AccessMode, AccessType, Capability, StageRequest, VolumeId};
+use wharf_core::ports::Describe as _;
+use wharf_core::types::{AccessMode, AccessType, Caller, Capability, StageRequest, VolumeId};
+use wharf_core::verbs::{AskExt as _, PlanStage};
 use wharf_runtime::{BackendCode, WasmBackend};
 
 use crate::fixture::{BACKEND, Bench, ENGINE, code, does, manifest, ok};
@@ -22,7 +23,7 @@ fn a_call_in_flight_ends_on_the_generation_that_it_began_with() {
     let old = Arc::downgrade(&backend.active());
     let answered = does(backend, &bench.call(), "send cloud - read - GET /ok").unwrap_err();
     assert!(answered.message.starts_with("status 200"), "{answered}");
-    backend.describe(&bench.call()).unwrap();
+    backend.description(&bench.call()).unwrap();
     let generations: Vec<u64> = bench.heard.0.lock().unwrap().iter().map(|heard| heard.0).collect();
     assert_eq!(generations, [1, 2]);
     assert!(old.upgrade().is_none(), "the old generation is freed with its last call");
@@ -62,12 +63,14 @@ fn a_plan_is_judged_by_the_manifest_of_the_generation_that_made_it() {
         capability: Capability { access: AccessType::Block, mode: AccessMode::SingleNodeWriter },
         context: vec![],
         publish_context: vec![],
+        caller: Caller::default(),
     };
     let bench = Bench::new();
     let swap = AtALine(move || swapped.publish(Arc::clone(&second)));
-    let refused =
-        tracing::subscriber::with_default(swap, || backend.plan_stage(&bench.call(), &request))
-            .unwrap_err();
+    let refused = tracing::subscriber::with_default(swap, || {
+        backend.call::<PlanStage>(&bench.call(), &request)
+    })
+    .unwrap_err();
     assert_eq!(refused.kind, ErrorKind::PermissionDenied, "{refused}");
-    assert_eq!(backend.plan_stage(&bench.call(), &request).unwrap().steps.len(), 2);
+    assert_eq!(backend.call::<PlanStage>(&bench.call(), &request).unwrap().steps.len(), 2);
 }

@@ -65,7 +65,7 @@ actions = ["DescribeDisks", "CreateDisk", "DeleteDisk", "AttachDisk", "DetachDis
 
 [[backend.disk.grant]]
 endpoint = "metadata"
-actions = ["PUT /latest/api/token", "GET /latest/dynamic/instance-identity/document"]
+paths = ["PUT /latest/api/token", "GET /latest/dynamic/instance-identity/document"]
 
 [backend.disk.node]
 steps = ["find-device", "check", "format", "grow", "mount-device", "mount-staged", "set-block-queue", "block-device"]

@@ -1,9 +1,13 @@
 //! The rules of `identity` and `controller`.
 
 use wharf_core::error::{Error, ErrorKind};
+use wharf_core::ports::Ask;
 use wharf_core::types::{
-    AttachRequest, Attached, CapacityRange, DetachRequest, ExpandRequest, Expanded, NodeId,
-    ValidateRequest, Volume, VolumeId,
+    AttachRequest, Attached, Caller, CapacityRange, DeleteRequest, DetachRequest, ExpandRequest,
+    Expanded, ListRequest, NodeId, ValidateRequest, Volume, VolumeId,
+};
+use wharf_core::verbs::{
+    AskExt as _, Attach, Create, Delete, Detach, Expand, List, Read, Validate,
 };
 
 use super::drive::Driven;
@@ -33,7 +37,9 @@ pub(super) const RULES: &[Rule] = &[
 impl Case<'_> {
     fn create(&self, name: &str, memory: Memory) -> Driven<Volume> {
         let request = self.create_request(name);
-        self.drive(&[], memory, |progress| self.backend().create(&self.call(), &request, progress))
+        self.drive(&[], memory, |progress| {
+            Ask::<Create>::ask(self.backend(), &self.call(), &request, progress)
+        })
     }
 
     /// A volume that a rule needs.
@@ -44,7 +50,7 @@ impl Case<'_> {
     fn attach(&self, volume: &VolumeId, node: usize, memory: Memory) -> Driven<Attached> {
         let request = self.attach_request(volume, node)?;
         self.drive(&[volume.as_str()], memory, |progress| {
-            self.backend().attach(&self.call(), &request, progress)
+            Ask::<Attach>::ask(self.backend(), &self.call(), &request, progress)
         })
     }
 
@@ -56,6 +62,7 @@ impl Case<'_> {
             capability,
             read_only: false,
             context: Vec::new(),
+            caller: Caller::default(),
         })
     }
 
@@ -64,15 +71,16 @@ impl Case<'_> {
     }
 
     fn detach(&self, volume: &VolumeId, node: Option<NodeId>) -> Driven<()> {
-        let request = DetachRequest { volume: volume.clone(), node };
+        let request = DetachRequest { volume: volume.clone(), node, caller: Caller::default() };
         self.drive(&[volume.as_str()], Memory::Whole, |progress| {
-            self.backend().detach(&self.call(), &request, progress)
+            Ask::<Detach>::ask(self.backend(), &self.call(), &request, progress)
         })
     }
 
     fn delete(&self, volume: &VolumeId, memory: Memory) -> Driven<()> {
+        let request = DeleteRequest { volume: volume.clone(), caller: Caller::default() };
         self.drive(&[volume.as_str()], memory, |progress| {
-            self.backend().delete(&self.call(), volume, progress)
+            Ask::<Delete>::ask(self.backend(), &self.call(), &request, progress)
         })
     }
 
@@ -82,9 +90,10 @@ impl Case<'_> {
             volume: volume.clone(),
             capacity,
             capability: Some(self.subject.capability.clone()),
+            caller: Caller::default(),
         };
         self.drive(&[volume.as_str()], memory, |progress| {
-            self.backend().expand(&self.call(), &request, progress)
+            Ask::<Expand>::ask(self.backend(), &self.call(), &request, progress)
         })
     }
 
@@ -92,12 +101,14 @@ impl Case<'_> {
         let observed =
             self.observe(&[volume.as_str().to_owned()])?.map_err(|error| error.to_string())?;
         let observed = observed.first().ok_or("no observation")?;
-        let both = [0, 1].map(|_| {
-            self.backend().holders(&self.call(), observed).map_err(|error| error.to_string())
-        });
-        let [first, second] = both;
-        ensure(first == second, || "holders of one observation differ".to_owned())?;
-        first
+        let read = || self.backend().call::<Read>(&self.call(), observed);
+        let (first, second) = (read(), read());
+        let first = first.map_err(|error| error.to_string())?;
+        ensure(second.is_ok_and(|second| second == first), || {
+            "one observation is read in two ways".to_owned()
+        })?;
+        ensure(first.id == *volume, || format!("{volume} is read as {}", first.id))?;
+        Ok(first.attached_to)
     }
 
     /// Takes away what a rule has made.
@@ -128,7 +139,7 @@ fn refuses<T>(driven: Driven<T>, kind: ErrorKind, what: &str) -> Result<Error, S
 }
 
 fn describe(case: &Case<'_>) -> Result<(), String> {
-    let again = case.backend().describe(&case.call()).map_err(|error| error.to_string())?;
+    let again = case.backend().description(&case.call()).map_err(|error| error.to_string())?;
     ensure(again == case.description, || "two answers differ".to_owned())?;
     ensure(!again.name.is_empty() && !again.version.is_empty(), || {
         "name or version is empty".to_owned()
@@ -182,7 +193,7 @@ fn create_incompatible(case: &Case<'_>) -> Result<(), String> {
     request.capacity.required = Some(case.subject.bytes * 2);
     for _ in 0..2 {
         let driven = case.drive(&[], Memory::Whole, |progress| {
-            case.backend().create(&case.call(), &request, progress)
+            Ask::<Create>::ask(case.backend(), &case.call(), &request, progress)
         });
         refuses(driven, ErrorKind::AlreadyExists, "twice the size")?;
     }
@@ -198,7 +209,7 @@ fn create_unknown_parameter(case: &Case<'_>) -> Result<(), String> {
     request.parameters.push((unknown.clone(), "x".to_owned()));
     for _ in 0..2 {
         let driven = case.drive(&[], Memory::Whole, |progress| {
-            case.backend().create(&case.call(), &request, progress)
+            Ask::<Create>::ask(case.backend(), &case.call(), &request, progress)
         });
         let error = refuses(driven, ErrorKind::InvalidArgument, unknown)?;
         ensure(error.message.contains(unknown.as_str()), || {
@@ -218,7 +229,7 @@ fn create_impossible_range(case: &Case<'_>) -> Result<(), String> {
         limit: Some(case.subject.bytes + 2),
     };
     let driven = case.drive(&[], Memory::Whole, |progress| {
-        case.backend().create(&case.call(), &request, progress)
+        Ask::<Create>::ask(case.backend(), &case.call(), &request, progress)
     });
     match driven? {
         Err(error) if error.kind == ErrorKind::OutOfRange => Ok(()),
@@ -243,7 +254,7 @@ fn new_volume(case: &Case<'_>) -> Result<(), String> {
     if case.description.observe_batch >= 2 {
         let found: Vec<bool> = must(observed, "observe")?
             .iter()
-            .map(|one| one.found == (one.id == volume.id.as_str()))
+            .map(|one| one.found == (one.of.id == volume.id.as_str()))
             .collect();
         ensure(found == [true, true], || "what exists and what does not are mixed up".to_owned())?;
     }
@@ -425,11 +436,12 @@ fn validation(case: &Case<'_>, volume: &VolumeId) -> Driven<wharf_core::types::V
         volume: volume.clone(),
         context: Vec::new(),
         parameters: Vec::new(),
+        mutable_parameters: Vec::new(),
         capabilities: vec![case.subject.capability.clone()],
+        caller: Caller::default(),
     };
     case.drive(&[volume.as_str()], Memory::Whole, |progress| {
-        case.backend()
-            .validate(&case.call(), &request, &progress.observed)
+        Ask::<Validate>::ask(case.backend(), &case.call(), &request, progress)
             .map(wharf_core::types::Answer::Done)
     })
 }
@@ -439,7 +451,9 @@ fn list(case: &Case<'_>) -> Result<(), String> {
         return Ok(());
     }
     for _ in 0..2 {
-        let refused = case.backend().list(&case.call(), 1, Some("no such token"));
+        let request =
+            ListRequest { max_entries: 1, starting_token: Some("no such token".to_owned()) };
+        let refused = case.backend().call::<List>(&case.call(), &request);
         let kind = refused.as_ref().err().map(|error| error.kind);
         ensure(kind == Some(ErrorKind::Aborted), || format!("a strange token: {refused:?}"))?;
     }
@@ -457,9 +471,10 @@ fn all_listed(case: &Case<'_>) -> Result<Vec<VolumeId>, String> {
     const MAX_PAGES: usize = 10_000;
     let (mut ids, mut token) = (Vec::new(), None::<String>);
     for _ in 0..MAX_PAGES {
+        let request = ListRequest { max_entries: 1, starting_token: token };
         let page = case
             .backend()
-            .list(&case.call(), 1, token.as_deref())
+            .call::<List>(&case.call(), &request)
             .map_err(|error| error.to_string())?;
         ensure(page.volumes.len() <= 1, || format!("a page of one has {}", page.volumes.len()))?;
         ids.extend(page.volumes.into_iter().map(|volume| volume.id));

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use wharf_core::error::{Effect, Error};
-use wharf_core::types::{Answer, Observation, Pending, Progress};
+use wharf_core::types::{Answer, Observation, Pending, Progress, ResourceId, VolumeId};
+use wharf_core::verbs::{AskExt as _, Observe};
 
 use super::Case;
 
@@ -41,10 +42,10 @@ impl Case<'_> {
         memory: Memory,
         step: impl Fn(&Progress) -> Result<Answer<T>, Error>,
     ) -> Driven<T> {
-        let first: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+        let first: Vec<ResourceId> = ids.iter().map(|id| volume(id)).collect();
         let (mut watch, mut resume) = (first.clone(), None);
         for number in 0..MAX_STEPS {
-            let observed = match self.observe(&watch)? {
+            let observed = match self.look(&watch)? {
                 Ok(observed) => observed,
                 Err(error) if error.kind.is_transient() => {
                     self.wait(SHORTEST);
@@ -55,6 +56,12 @@ impl Case<'_> {
             let pending = match step(&Progress { observed, resume: resume.clone() }) {
                 Ok(Answer::Done(value)) => return Ok(Ok(value)),
                 Ok(Answer::Pending(pending)) => pending,
+                Ok(Answer::Perform(perform)) => {
+                    return Err(format!(
+                        "it asks for `{}` to be performed, and this suite has no machine",
+                        perform.plan.summary
+                    ));
+                }
                 Err(error) if error.kind.is_transient() => {
                     self.wait(error.retry_after.unwrap_or(SHORTEST));
                     continue;
@@ -75,26 +82,32 @@ impl Case<'_> {
         Err(format!("it is still pending after {MAX_STEPS} steps"))
     }
 
-    /// One observation for each id and none besides.
+    /// One observation for each volume and none besides.
     pub(crate) fn observe(&self, ids: &[String]) -> Driven<Vec<Observation>> {
-        if ids.is_empty() {
+        self.look(&ids.iter().map(|id| volume(id)).collect::<Vec<_>>())
+    }
+
+    fn look(&self, resources: &[ResourceId]) -> Driven<Vec<Observation>> {
+        if resources.is_empty() {
             return Ok(Ok(Vec::new()));
         }
-        let observed = match self.backend().observe(&self.call(), ids) {
+        let observed = match self.backend().call::<Observe>(&self.call(), resources) {
             Ok(observed) => observed,
             Err(error) => return check_error(&error).map(|()| Err(error)),
         };
-        let (mut has, mut wants): (Vec<&str>, Vec<&str>) = (
-            observed.iter().map(|one| one.id.as_str()).collect(),
-            ids.iter().map(String::as_str).collect(),
-        );
+        let (mut has, mut wants): (Vec<&ResourceId>, Vec<&ResourceId>) =
+            (observed.iter().map(|one| &one.of).collect(), resources.iter().collect());
         has.sort_unstable();
         wants.sort_unstable();
         if has != wants {
             return Err(format!("observe({wants:?}) answers for {has:?}"));
         }
         if let Some(large) = observed.iter().find(|one| one.state.len() > MAX_STATE) {
-            return Err(format!("the observation of {} has {} bytes", large.id, large.state.len()));
+            return Err(format!(
+                "the observation of {} has {} bytes",
+                large.of.id,
+                large.state.len()
+            ));
         }
         Ok(Ok(observed))
     }
@@ -102,6 +115,10 @@ impl Case<'_> {
     fn wait(&self, duration: Duration) {
         self.subject.clock.sleep(duration, &self.call());
     }
+}
+
+fn volume(id: &str) -> ResourceId {
+    ResourceId::volume(&VolumeId::new(id))
 }
 
 fn check_pending(pending: &Pending) -> Result<(), String> {

@@ -3,8 +3,9 @@
 use wharf_core::error::Error;
 use wharf_core::plan::{MAX_STEPS, Plan};
 use wharf_core::types::{
-    AccessType, NodeExpandRequest, PublishRequest, StageRequest, TranslateRequest, Volume,
+    AccessType, Caller, NodeExpandRequest, PublishRequest, StageRequest, TranslateRequest, Volume,
 };
+use wharf_core::verbs::{AskExt as _, DescribeNode, PlanExpand, PlanPublish, PlanStage, Translate};
 
 use super::{Case, Rule, ensure};
 
@@ -16,7 +17,9 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 fn describe_node(case: &Case<'_>) -> Result<(), String> {
-    let describe = || case.backend().describe_node(&case.call()).map_err(|error| error.to_string());
+    let describe = || {
+        case.backend().call::<DescribeNode>(&case.call(), &()).map_err(|error| error.to_string())
+    };
     let first = describe()?;
     ensure(describe()? == first, || "two answers differ".to_owned())?;
     let id = first.node_id.as_str();
@@ -58,6 +61,7 @@ fn planned(case: &Case<'_>) -> Result<Volume, String> {
         topology: Vec::new(),
         source: None,
         attached_to: Vec::new(),
+        condition: None,
     })
 }
 
@@ -76,6 +80,7 @@ fn all_plans(case: &Case<'_>, volume: &Volume, access: &AccessType) -> Result<Ve
         capability: capability.clone(),
         context: context.clone(),
         publish_context: Vec::new(),
+        caller: Caller::default(),
     };
     let publish = PublishRequest {
         volume: id.clone(),
@@ -83,20 +88,23 @@ fn all_plans(case: &Case<'_>, volume: &Volume, access: &AccessType) -> Result<Ve
         read_only: false,
         context: context.clone(),
         publish_context: Vec::new(),
+        caller: Caller::default(),
     };
     let expand = NodeExpandRequest {
         volume: id,
         capability: Some(capability),
         required_bytes: case.subject.bytes,
         context,
+        publish_context: Vec::new(),
+        caller: Caller::default(),
     };
     let mut plans = Vec::new();
     if case.can("stage") {
-        plans.push(twice(|| case.backend().plan_stage(&case.call(), &stage))?);
+        plans.push(twice(|| case.backend().call::<PlanStage>(&case.call(), &stage))?);
     }
-    plans.push(twice(|| case.backend().plan_publish(&case.call(), &publish))?);
+    plans.push(twice(|| case.backend().call::<PlanPublish>(&case.call(), &publish))?);
     if case.can("expand-node") {
-        plans.push(twice(|| case.backend().plan_expand(&case.call(), &expand))?);
+        plans.push(twice(|| case.backend().call::<PlanExpand>(&case.call(), &expand))?);
     }
     Ok(plans)
 }
@@ -120,7 +128,8 @@ fn translate(case: &Case<'_>) -> Result<(), String> {
         options: Vec::new(),
         volume_name: "pv".to_owned(),
     };
-    let ask =
-        || case.backend().translate(&case.call(), &request).map_err(|error| error.to_string());
+    let ask = || {
+        case.backend().call::<Translate>(&case.call(), &request).map_err(|error| error.to_string())
+    };
     ensure(ask() == ask(), || "two answers differ".to_owned())
 }

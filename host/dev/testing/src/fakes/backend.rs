@@ -1,18 +1,22 @@
 //! A backend with a small cloud behind it.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use wharf_core::Error;
 use wharf_core::plan::{
     BlockDevice, DeviceMatch, FindDevice, Format, Grow, MountDevice, MountStaged, Plan, Step,
 };
-use wharf_core::ports::{Backend, Call, Instant};
+use wharf_core::ports::{Ask, Call, Describe, Instant};
 use wharf_core::types::{
-    AccessType, Answer, AttachRequest, Attached, CreateRequest, Description, DetachRequest,
-    DriverName, ExpandRequest, Expanded, Listed, NodeDescription, NodeExpandRequest, NodeId,
-    Observation, Parameters, Progress, PublishRequest, StageRequest, TranslateRequest, Translated,
-    ValidateRequest, Validated, Volume, VolumeId,
+    AccessType, Answer, AttachRequest, Attached, CreateRequest, DeleteRequest, Description,
+    DetachRequest, DriverName, ExpandRequest, Expanded, ListRequest, Listed, NodeDescription,
+    NodeExpandRequest, NodeId, Observation, Parameters, Progress, PublishRequest, ResourceId,
+    StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume, VolumeId,
+};
+use wharf_core::verbs::{
+    Attach, Create, Delete, DescribeNode, Detach, Expand, List, Observe, PlanExpand, PlanPublish,
+    PlanStage, Read, Translate, Validate,
 };
 
 use super::cloud::FakeCloud;
@@ -100,7 +104,7 @@ impl FakeBackend {
         lock(&self.cloud).volumes()
     }
 
-    /// The next call of `verb` (a method of [`Backend`]) fails like this. Several wait in line.
+    /// The next call of `verb` (its name in the contract) fails like this. Several wait in line.
     pub fn fail(&self, verb: &str, error: Error) {
         self.journal.fail(verb, error);
     }
@@ -132,24 +136,35 @@ impl FakeBackend {
     }
 }
 
-impl Backend for FakeBackend {
-    fn describe(&self, call: &Call) -> Result<Description, Error> {
+impl Describe for FakeBackend {
+    fn description(&self, call: &Call) -> Result<Arc<Description>, Error> {
         self.journal.enter(call, "describe")?;
-        Ok(lock(&self.description).clone())
+        Ok(Arc::new(lock(&self.description).clone()))
     }
+}
 
-    fn observe(&self, call: &Call, ids: &[String]) -> Result<Vec<Observation>, Error> {
+impl Ask<Observe> for FakeBackend {
+    fn ask(
+        &self,
+        call: &Call,
+        resources: &[ResourceId],
+        _: &Progress,
+    ) -> Result<Vec<Observation>, Error> {
         self.journal.enter(call, "observe")?;
         let cloud = lock(&self.cloud);
-        Ok(ids.iter().map(|id| cloud.observe(id)).collect())
+        Ok(resources.iter().map(|of| cloud.observe(of)).collect())
     }
+}
 
-    fn holders(&self, call: &Call, observed: &Observation) -> Result<Vec<NodeId>, Error> {
-        self.journal.enter(call, "holders")?;
-        Ok(String::from_utf8_lossy(&observed.state).lines().map(NodeId::new).collect())
+impl Ask<Read> for FakeBackend {
+    fn ask(&self, call: &Call, observed: &Observation, _: &Progress) -> Result<Volume, Error> {
+        self.journal.enter(call, "read")?;
+        FakeCloud::read(observed)
     }
+}
 
-    fn create(
+impl Ask<Create> for FakeBackend {
+    fn ask(
         &self,
         call: &Call,
         request: &CreateRequest,
@@ -159,18 +174,22 @@ impl Backend for FakeBackend {
         self.journal.enter(call, "create")?;
         lock(&self.cloud).create(request, progress)
     }
+}
 
-    fn delete(
+impl Ask<Delete> for FakeBackend {
+    fn ask(
         &self,
         call: &Call,
-        volume: &VolumeId,
+        request: &DeleteRequest,
         progress: &Progress,
     ) -> Result<Answer<()>, Error> {
         self.journal.enter(call, "delete")?;
-        lock(&self.cloud).delete(volume, progress)
+        lock(&self.cloud).delete(&request.volume, progress)
     }
+}
 
-    fn attach(
+impl Ask<Attach> for FakeBackend {
+    fn ask(
         &self,
         call: &Call,
         request: &AttachRequest,
@@ -180,8 +199,10 @@ impl Backend for FakeBackend {
         self.journal.enter(call, "attach")?;
         lock(&self.cloud).attach(request, progress)
     }
+}
 
-    fn detach(
+impl Ask<Detach> for FakeBackend {
+    fn ask(
         &self,
         call: &Call,
         request: &DetachRequest,
@@ -190,8 +211,10 @@ impl Backend for FakeBackend {
         self.journal.enter(call, "detach")?;
         lock(&self.cloud).detach(request, progress)
     }
+}
 
-    fn expand(
+impl Ask<Expand> for FakeBackend {
+    fn ask(
         &self,
         call: &Call,
         request: &ExpandRequest,
@@ -201,48 +224,53 @@ impl Backend for FakeBackend {
         self.journal.enter(call, "expand")?;
         lock(&self.cloud).expand(request, progress)
     }
+}
 
-    fn validate(
+impl Ask<Validate> for FakeBackend {
+    fn ask(
         &self,
         call: &Call,
         request: &ValidateRequest,
-        _observed: &[Observation],
+        _: &Progress,
     ) -> Result<Validated, Error> {
         self.journal.see(Seen::Validate(request.clone()));
         self.journal.enter(call, "validate")?;
         lock(&self.cloud).check_exists(&request.volume)?;
         Ok(Validated { confirmed: true, message: String::new() })
     }
+}
 
-    fn list(
-        &self,
-        call: &Call,
-        max_entries: u32,
-        starting_token: Option<&str>,
-    ) -> Result<Listed, Error> {
+impl Ask<List> for FakeBackend {
+    fn ask(&self, call: &Call, request: &ListRequest, _: &Progress) -> Result<Listed, Error> {
         self.journal.enter(call, "list")?;
-        lock(&self.cloud).list(max_entries, starting_token)
+        lock(&self.cloud).list(request.max_entries, request.starting_token.as_deref())
     }
+}
 
-    fn describe_node(&self, call: &Call) -> Result<NodeDescription, Error> {
+impl Ask<DescribeNode> for FakeBackend {
+    fn ask(&self, call: &Call, (): &(), _: &Progress) -> Result<NodeDescription, Error> {
         self.journal.enter(call, "describe-node")?;
         let topology = lock(&self.cloud).zone.clone();
         Ok(NodeDescription { node_id: NodeId::new("node-1"), topology, max_volumes: Some(16) })
     }
+}
 
-    fn plan_stage(&self, call: &Call, request: &StageRequest) -> Result<Plan, Error> {
+impl Ask<PlanStage> for FakeBackend {
+    fn ask(&self, call: &Call, request: &StageRequest, _: &Progress) -> Result<Plan, Error> {
         self.journal.see(Seen::PlanStage(request.clone()));
         self.journal.enter(call, "plan-stage")?;
         let mut steps = vec![find(&request.volume, 0)];
-        if let AccessType::Mount { fs_type, flags } = &request.capability.access {
+        if let AccessType::Mount { fs_type, flags, .. } = &request.capability.access {
             let fs_type = if fs_type.is_empty() { "ext4".to_owned() } else { fs_type.clone() };
             steps.push(Format { fs_type: fs_type.clone(), arguments: Vec::new() }.into());
             steps.push(MountDevice { fs_type, flags: flags.clone(), read_only: false }.into());
         }
         Ok(self.planned("plan-stage", steps, &request.volume))
     }
+}
 
-    fn plan_publish(&self, call: &Call, request: &PublishRequest) -> Result<Plan, Error> {
+impl Ask<PlanPublish> for FakeBackend {
+    fn ask(&self, call: &Call, request: &PublishRequest, _: &Progress) -> Result<Plan, Error> {
         self.journal.see(Seen::PlanPublish(request.clone()));
         self.journal.enter(call, "plan-publish")?;
         let read_only = request.read_only || request.capability.mode.is_read_only();
@@ -254,8 +282,10 @@ impl Backend for FakeBackend {
         };
         Ok(self.planned("plan-publish", steps, &request.volume))
     }
+}
 
-    fn plan_expand(&self, call: &Call, request: &NodeExpandRequest) -> Result<Plan, Error> {
+impl Ask<PlanExpand> for FakeBackend {
+    fn ask(&self, call: &Call, request: &NodeExpandRequest, _: &Progress) -> Result<Plan, Error> {
         self.journal.see(Seen::PlanExpand(request.clone()));
         self.journal.enter(call, "plan-expand")?;
         let mut steps = vec![find(&request.volume, request.required_bytes)];
@@ -265,8 +295,15 @@ impl Backend for FakeBackend {
         }
         Ok(self.planned("plan-expand", steps, &request.volume))
     }
+}
 
-    fn translate(&self, call: &Call, request: &TranslateRequest) -> Result<Translated, Error> {
+impl Ask<Translate> for FakeBackend {
+    fn ask(
+        &self,
+        call: &Call,
+        request: &TranslateRequest,
+        _: &Progress,
+    ) -> Result<Translated, Error> {
         self.journal.enter(call, "translate")?;
         let id = request
             .options

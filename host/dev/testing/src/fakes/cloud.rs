@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use wharf_core::types::{
     Answer, AttachRequest, Attached, CapacityRange, CreateRequest, DetachRequest, ExpandRequest,
-    Expanded, Listed, NodeId, Observation, Parameters, Pending, Progress, Volume, VolumeId,
+    Expanded, Listed, NodeId, Observation, Parameters, Pending, Progress, ResourceId, Volume,
+    VolumeId,
 };
 use wharf_core::{Blame, Error, ErrorKind};
 
@@ -69,6 +70,7 @@ impl FakeCloud {
                 .unwrap_or_default(),
             source: None,
             attached_to: Vec::new(),
+            condition: None,
         };
         self.volumes.insert(
             volume.id.to_string(),
@@ -197,17 +199,32 @@ impl FakeCloud {
         Ok(Listed { volumes, next_token: (end < self.volumes.len()).then(|| end.to_string()) })
     }
 
-    pub(crate) fn observe(&self, id: &str) -> Observation {
-        let holders: Vec<_> = self
-            .volumes
-            .get(id)
-            .map(|found| found.volume.attached_to.iter().map(NodeId::as_str).collect())
-            .unwrap_or_default();
-        Observation {
-            id: id.to_owned(),
-            found: self.volumes.contains_key(id),
-            state: holders.join("\n").into_bytes(),
+    pub(crate) fn observe(&self, of: &ResourceId) -> Observation {
+        let found = self.volumes.get(&of.id);
+        let state = found.map(|found| {
+            let holders = found.volume.attached_to.iter().map(ToString::to_string);
+            let size = found.volume.capacity_bytes.to_string();
+            std::iter::once(size).chain(holders).collect::<Vec<_>>().join("\n").into_bytes()
+        });
+        Observation { of: of.clone(), found: found.is_some(), state: state.unwrap_or_default() }
+    }
+
+    /// What [`FakeCloud::observe`] wrote: the size, then a holder in each line.
+    pub(crate) fn read(observed: &Observation) -> Result<Volume, Error> {
+        if !observed.found {
+            return Err(Error::not_found(format!("there is no volume {}", observed.of.id)));
         }
+        let state = String::from_utf8_lossy(&observed.state);
+        let mut lines = state.lines();
+        Ok(Volume {
+            id: VolumeId::new(&observed.of.id),
+            capacity_bytes: lines.next().and_then(|size| size.parse().ok()).unwrap_or(0),
+            context: Vec::new(),
+            topology: Vec::new(),
+            source: None,
+            attached_to: lines.map(NodeId::new).collect(),
+            condition: None,
+        })
     }
 
     pub(crate) fn check_exists(&self, id: &VolumeId) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use wharf_core::Error;
-use wharf_core::plan::{FindDevice, MountPlace, Step};
+use wharf_core::plan::{FindDevice, MountPlace, Plan, Step};
 use wharf_core::ports::StageRecord;
 use wharf_core::types::VolumeId;
 
@@ -19,6 +19,7 @@ pub(crate) struct Machine {
     pub(crate) records: BTreeMap<(String, VolumeId), StageRecord>,
     pub(crate) mounts: BTreeMap<PathBuf, Mounted>,
     pub(crate) devices: BTreeMap<PathBuf, Device>,
+    pub(crate) performed: Vec<Plan>,
 }
 
 /// What is mounted at a path.

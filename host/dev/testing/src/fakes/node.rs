@@ -45,6 +45,11 @@ impl FakeNode {
         lock(&self.machine).mounts.get(path).map(|mounted| mounted.read_only)
     }
 
+    /// Every plan that was performed without a path, in order.
+    pub fn performed(&self) -> Vec<Plan> {
+        lock(&self.machine).performed.clone()
+    }
+
     /// Every record, in the order of drivers and volumes.
     pub fn all_records(&self) -> Vec<StageRecord> {
         lock(&self.machine).records.values().cloned().collect()
@@ -194,6 +199,14 @@ impl Node for FakeNode {
             machine.devices.extend(draft.devices.remove_entry(path));
         }
         Ok(device.map(|path| FoundDevice { serial: serial(&path), path }))
+    }
+
+    fn perform(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<(), Error> {
+        self.journal.enter(call, "perform")?;
+        plan.check_needs_no_path()?;
+        policy.check(plan)?;
+        lock(&self.machine).performed.push(plan.clone());
+        Ok(())
     }
 
     fn find_device(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<PathBuf, Error> {

@@ -10,7 +10,7 @@ fn record(driver: &str, volume: &str) -> StageRecord {
         volume: VolumeId::new(volume),
         staging_path: format!("/staging/{volume}").into(),
         capability: Capability {
-            access: AccessType::Mount { fs_type: "ext4".into(), flags: vec![] },
+            access: AccessType::Mount { fs_type: "ext4".into(), flags: vec![], group: None },
             mode: AccessMode::SingleNodeWriter,
         },
         context: vec![("type".into(), "disk".into())],

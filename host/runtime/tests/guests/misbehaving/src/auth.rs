@@ -6,7 +6,7 @@ mod bindings {
 }
 
 use bindings::exports::wharf::volume::authenticator::{
-    AuthDescription, Credential, Guest, Signature, Source, UnsignedRequest,
+    AuthDescription, Credential, File, Guest, Signature, Source, UnsignedRequest,
 };
 use bindings::wharf::volume::types::{Blame, Effect, Error, ErrorKind};
 use bindings::wharf::volume::{http, log};
@@ -21,6 +21,8 @@ impl Guest for Misbehaving {
             reserved_headers: vec!["authorization".into(), "x-signed-".into()],
             reserved_query: vec!["Signature".into()],
             source_kinds: vec!["key".into(), "ask".into()],
+            forms: vec!["passwd".into()],
+            throttling_codes: vec!["Throttling".into()],
             extensions: vec![],
         })
     }
@@ -64,6 +66,7 @@ impl Guest for Misbehaving {
             "steal-host" => Ok(Signature {
                 headers: vec![("host".into(), "evil.example.com".into())],
                 query: vec![],
+                binds_action: true,
                 extensions: vec![],
             }),
             "tell" => {
@@ -76,10 +79,31 @@ impl Guest for Misbehaving {
                     ("authorization".into(), "by the signer".into()),
                 ],
                 query: vec![("Signature".into(), "s+/=".into())],
+                binds_action: request.action != "unbound",
                 extensions: vec![],
             }),
         }
     }
+
+    fn render(
+        credential: Credential,
+        form: String,
+        values: Vec<(String, String)>,
+    ) -> Result<Vec<File>, Error> {
+        match form.as_str() {
+            "passwd" => {
+                let line = format!("{:?} for {:?}", credential.values, values);
+                Ok(vec![File { name: "passwd".into(), content: line.into_bytes() }])
+            }
+            "climb" => render_file("../passwd", 1),
+            "huge" => render_file("passwd", (16 << 10) + 1),
+            _ => Err(error(ErrorKind::Unsupported, "no such form")),
+        }
+    }
+}
+
+fn render_file(name: &str, bytes: usize) -> Result<Vec<File>, Error> {
+    Ok(vec![File { name: name.into(), content: vec![b'k'; bytes] }])
 }
 
 fn panic(message: &str) -> ! {
@@ -95,6 +119,7 @@ fn request(path: &str) -> http::Request {
         action: String::new(),
         api: vec![],
         method: "GET".into(),
+        subdomain: None,
         path: path.into(),
         query: vec![],
         headers: vec![("authorization".into(), "by the authenticator itself".into())],
@@ -111,6 +136,7 @@ fn error(kind: ErrorKind, message: &str) -> Error {
         blame: Blame::User,
         effect: Effect::None,
         code: None,
+        observed: false,
         retry_after_ms: None,
         extensions: vec![],
     }

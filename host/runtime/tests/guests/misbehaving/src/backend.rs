@@ -2,15 +2,30 @@
 
 #[allow(warnings, reason = "generated code")]
 mod bindings {
-    wit_bindgen::generate!({ path: "../../../../../wit", world: "backend" });
+    wit_bindgen::generate!({
+        path: "../../../../../wit",
+        inline: "
+            package test:misbehaving;
+            world guest {
+                include wharf:volume/backend@0.1.0;
+                include wharf:volume/with-controller@0.1.0;
+                include wharf:volume/with-node@0.1.0;
+                include wharf:volume/with-legacy@0.1.0;
+            }
+        ",
+        world: "test:misbehaving/guest",
+        generate_all,
+    });
 }
 
 use bindings::exports::wharf::volume::controller::*;
 use bindings::exports::wharf::volume::identity::{self, Description, Driver};
 use bindings::exports::wharf::volume::legacy::{self, TranslateRequest, Translated};
-use bindings::exports::wharf::volume::node::{self, Format, NodeDescription, Plan, Step};
-use bindings::exports::wharf::volume::snapshots;
-use bindings::wharf::volume::types::{Blame, Effect, Error, ErrorKind, Observation, Pending};
+use bindings::exports::wharf::volume::node::{self, NodeDescription};
+use bindings::wharf::volume::plans::{Outcome, Perform, Plan};
+use bindings::wharf::volume::types::{
+    Blame, Effect, Error, ErrorKind, Observation, Pending, ResourceId,
+};
 use bindings::wharf::volume::{config, http, log, random};
 
 struct Misbehaving;
@@ -30,18 +45,18 @@ impl identity::Guest for Misbehaving {
 }
 
 impl Guest for Misbehaving {
-    fn observe(ids: Vec<String>) -> Result<Vec<Observation>, Error> {
-        let observation = |id: &String| Observation {
-            id: id.clone(),
+    fn observe(resources: Vec<ResourceId>) -> Result<Vec<Observation>, Error> {
+        let observation = |of: &ResourceId| Observation {
+            of: of.clone(),
             found: true,
-            state: vec![0; if id == "huge-state" { (64 << 10) + 1 } else { 1 }],
+            state: vec![0; if of.id == "huge-state" { (64 << 10) + 1 } else { 1 }],
             extensions: vec![],
         };
-        Ok(ids.iter().filter(|id| *id != "forgotten").map(observation).collect())
+        Ok(resources.iter().filter(|of| of.id != "forgotten").map(observation).collect())
     }
 
-    fn holders(_: Observation) -> Result<Vec<String>, Error> {
-        send("main", "read", "DescribeDisks").map(|_| vec![])
+    fn read(_: Observation) -> Result<Volume, Error> {
+        send("main", "read", "DescribeDisks").map(|_| volume("d-1"))
     }
 
     fn create(
@@ -56,7 +71,7 @@ impl Guest for Misbehaving {
         request: DeleteRequest,
         _: Vec<Observation>,
         resume: Option<String>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Outcome, Error> {
         let mut words = request.volume_id.split(' ');
         match words.next().unwrap_or_default() {
             "spin" => spin(),
@@ -88,7 +103,7 @@ impl Guest for Misbehaving {
                 let count = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
                 let request = request_of(words);
                 (0..count).try_for_each(|_| http::send(&request).map(drop))?;
-                Ok(Answer::Done)
+                Ok(Outcome::Done)
             }
             "send-all" => {
                 let count = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
@@ -108,17 +123,24 @@ impl Guest for Misbehaving {
             }
             "log" => {
                 (0..1000).for_each(|_| log::write(log::Level::Info, &"x".repeat(1 << 10)));
-                Ok(Answer::Done)
+                Ok(Outcome::Done)
             }
             "log-nothing" => {
                 (0..100_000).for_each(|_| log::write(log::Level::Info, ""));
-                Ok(Answer::Done)
+                Ok(Outcome::Done)
             }
             "random" => {
                 let count = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
                 Err(error(&format!("{} bytes", random::bytes(count).len())))
             }
             "huge-resume" => Ok(pending((4 << 10) + 1)),
+            "perform" => Ok(perform(&["check"], 1)),
+            "perform-unrequested" => Ok(perform(&["check", "format"], 1)),
+            "perform-huge-resume" => Ok(perform(&["check"], (4 << 10) + 1)),
+            "hoard-plans" => {
+                std::mem::forget((0..5).map(|_| Plan::new("")).collect::<Vec<_>>());
+                Ok(Outcome::Done)
+            }
             "resume" => Err(error(&format!("{resume:?}"))),
             "huge-error" => Err(error(&"e".repeat(1 << 20))),
             "config" => {
@@ -135,9 +157,9 @@ impl Guest for Misbehaving {
                     3_600_000_000_000,
                 )
                 .block();
-                Ok(Answer::Done)
+                Ok(Outcome::Done)
             }
-            _ => Ok(Answer::Done),
+            _ => Ok(Outcome::Done),
         }
     }
 
@@ -149,8 +171,12 @@ impl Guest for Misbehaving {
         Err(error("attach is not misbehaved with"))
     }
 
-    fn detach(_: DetachRequest, _: Vec<Observation>, _: Option<String>) -> Result<Answer, Error> {
-        Ok(Answer::Done)
+    fn detach(
+        _: DetachRequest,
+        _: Vec<Observation>,
+        _: Option<String>,
+    ) -> Result<DetachAnswer, Error> {
+        Ok(DetachAnswer::Done)
     }
 
     fn expand(
@@ -161,8 +187,8 @@ impl Guest for Misbehaving {
         Err(error("expand is not misbehaved with"))
     }
 
-    fn modify(_: ModifyRequest, _: Vec<Observation>, _: Option<String>) -> Result<Answer, Error> {
-        Ok(Answer::Done)
+    fn modify(_: ModifyRequest, _: Vec<Observation>, _: Option<String>) -> Result<Outcome, Error> {
+        Ok(Outcome::Done)
     }
 
     fn validate(_: ValidateRequest, _: Vec<Observation>) -> Result<Validated, Error> {
@@ -170,24 +196,20 @@ impl Guest for Misbehaving {
     }
 
     fn list(request: ListRequest) -> Result<Listed, Error> {
-        let volume = |number: u32| Volume {
-            id: format!("d-{number}"),
-            capacity_bytes: 0,
-            context: vec![],
-            topology: vec![],
-            source: None,
-            attached_to: vec![],
-            extensions: vec![],
-        };
         Ok(Listed {
-            volumes: (0..=request.max_entries).map(volume).collect(),
+            volumes: (0..=request.max_entries).map(|n| volume(&format!("d-{n}"))).collect(),
             next_token: None,
             extensions: vec![],
         })
     }
 
     fn capacity(_: CapacityRequest) -> Result<Available, Error> {
-        Ok(Available { bytes: 0, extensions: vec![] })
+        Ok(Available {
+            bytes: 0,
+            minimum_volume_bytes: None,
+            maximum_volume_bytes: None,
+            extensions: vec![],
+        })
     }
 }
 
@@ -202,32 +224,55 @@ impl node::Guest for Misbehaving {
     }
 
     fn plan_stage(request: node::StageRequest) -> Result<Plan, Error> {
-        let format = Step::Format(Format { fs_type: "ext4".into(), arguments: vec![] });
-        let check = Step::Check(node::Check { fs_type: "ext4".into() });
-        let steps = match request.volume_id.as_str() {
-            "many-steps" => vec![check; 33],
+        match request.volume_id.as_str() {
+            "many-steps" => Ok(plan(&["check"; 33])),
             "unrequested-step" => {
                 log::write(log::Level::Info, "planning");
-                vec![check, format]
+                Ok(plan(&["check", "format"]))
             }
-            "network" => {
-                return send("main", "read", "DescribeDisks").map(|_| Plan {
-                    steps: vec![],
-                    summary: String::new(),
-                    extensions: vec![],
-                });
-            }
-            _ => vec![check],
-        };
-        Ok(Plan { steps, summary: String::new(), extensions: vec![] })
+            "network" => send("main", "read", "DescribeDisks").map(|_| plan(&[])),
+            _ => Ok(plan(&["check"])),
+        }
     }
 
     fn plan_publish(_: node::PublishRequest) -> Result<Plan, Error> {
-        Ok(Plan { steps: vec![], summary: String::new(), extensions: vec![] })
+        Ok(plan(&[]))
     }
 
     fn plan_expand(_: node::ExpandRequest) -> Result<Plan, Error> {
-        Ok(Plan { steps: vec![], summary: String::new(), extensions: vec![] })
+        Ok(plan(&[]))
+    }
+}
+
+fn plan(words: &[&str]) -> Plan {
+    let plan = Plan::new("");
+    for word in words {
+        match *word {
+            "check" => plan.check("ext4"),
+            _ => plan.format("ext4", &[]),
+        }
+    }
+    plan
+}
+
+fn perform(words: &[&str], resume: usize) -> Outcome {
+    Outcome::Perform(Perform {
+        plan: plan(words),
+        resume: Some("r".repeat(resume)),
+        extensions: vec![],
+    })
+}
+
+fn volume(id: &str) -> Volume {
+    Volume {
+        id: id.into(),
+        capacity_bytes: 0,
+        context: vec![],
+        topology: vec![],
+        source: None,
+        attached_to: vec![],
+        condition: None,
+        extensions: vec![],
     }
 }
 
@@ -235,44 +280,9 @@ impl legacy::Guest for Misbehaving {
     fn translate(_: TranslateRequest) -> Result<Translated, Error> {
         Ok(Translated { volume_id: String::new(), context: vec![], extensions: vec![] })
     }
-}
 
-impl snapshots::Guest for Misbehaving {
-    fn create_snapshot(
-        _: snapshots::CreateSnapshotRequest,
-        _: Vec<Observation>,
-        _: Option<String>,
-    ) -> Result<snapshots::CreateSnapshotAnswer, Error> {
-        Err(error("no snapshots"))
-    }
-    fn delete_snapshot(
-        _: snapshots::DeleteSnapshotRequest,
-        _: Vec<Observation>,
-        _: Option<String>,
-    ) -> Result<snapshots::Answer, Error> {
-        Err(error("no snapshots"))
-    }
-    fn list_snapshots(
-        _: snapshots::ListSnapshotsRequest,
-    ) -> Result<snapshots::ListedSnapshots, Error> {
-        Err(error("no snapshots"))
-    }
-    fn create_group(
-        _: snapshots::CreateGroupRequest,
-        _: Vec<Observation>,
-        _: Option<String>,
-    ) -> Result<snapshots::CreateGroupAnswer, Error> {
-        Err(error("no snapshots"))
-    }
-    fn delete_group(
-        _: snapshots::DeleteGroupRequest,
-        _: Vec<Observation>,
-        _: Option<String>,
-    ) -> Result<snapshots::Answer, Error> {
-        Err(error("no snapshots"))
-    }
-    fn get_group(_: snapshots::GetGroupRequest) -> Result<snapshots::Group, Error> {
-        Err(error("no snapshots"))
+    fn describe_volume(_: String, _: Volume) -> Result<legacy::LegacyVolume, Error> {
+        Err(error("nothing is provisioned"))
     }
 }
 
@@ -319,8 +329,8 @@ fn cross() -> ! {
     }
 }
 
-fn pending(resume: usize) -> Answer {
-    Answer::Pending(Pending {
+fn pending(resume: usize) -> Outcome {
+    Outcome::Pending(Pending {
         after_ms: 0,
         watch: vec![],
         resume: Some("r".repeat(resume)),
@@ -349,6 +359,7 @@ fn request_of<'a>(mut words: impl Iterator<Item = &'a str>) -> http::Request {
         action: if action == "-" { String::new() } else { action },
         api: vec![],
         method,
+        subdomain: None,
         path,
         query: vec![],
         headers,
@@ -380,6 +391,7 @@ fn error(message: &str) -> Error {
         blame: Blame::Backend,
         effect: Effect::None,
         code: None,
+        observed: false,
         retry_after_ms: None,
         extensions: vec![],
     }

@@ -1,0 +1,138 @@
+//! The verbs of the contract, each a type: what it asks, what it answers, and its name there.
+//!
+//! [`Ask`] is the one way to ask a backend anything, so whatever stands between a front end and a
+//! component (a store, a journal, a refusal) forwards every verb with one implementation. A new
+//! verb is a row in the table below, a method of `Controller` or `NodeService` that uses it, and a
+//! file in the adapter that calls components.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::ports::Call;
+use crate::types::{
+    Answer, AttachRequest, Attached, CreateRequest, DeleteRequest, Description, DetachRequest,
+    ExpandRequest, Expanded, ListRequest, Listed, NodeDescription, NodeExpandRequest, Observation,
+    Progress, PublishRequest, ResourceId, StageRequest, TranslateRequest, Translated,
+    ValidateRequest, Validated, Volume,
+};
+
+/// One function of the contract.
+pub trait Verb {
+    /// Its name in the contract.
+    const NAME: &'static str;
+    /// What it is asked.
+    type Request: ?Sized;
+    /// What it answers.
+    type Answer;
+}
+
+/// Answers one verb. May be repeated; never waits for the cloud's slow states.
+pub trait Ask<V: Verb>: Send + Sync {
+    /// `progress` is empty on the first call, and for verbs that have none.
+    ///
+    /// # Errors
+    /// What the contract says of the verb.
+    fn ask(
+        &self,
+        call: &Call,
+        request: &V::Request,
+        progress: &Progress,
+    ) -> Result<V::Answer, Error>;
+}
+
+/// Says who a backend is.
+pub trait Describe: Send + Sync {
+    /// What the generation that serves now said of itself when it was loaded. No component is
+    /// called for it again.
+    ///
+    /// # Errors
+    /// When no generation can be loaded.
+    fn description(&self, call: &Call) -> Result<Arc<Description>, Error>;
+}
+
+impl<V: Verb, B: Ask<V> + ?Sized> Ask<V> for Arc<B> {
+    fn ask(
+        &self,
+        call: &Call,
+        request: &V::Request,
+        progress: &Progress,
+    ) -> Result<V::Answer, Error> {
+        B::ask(self, call, request, progress)
+    }
+}
+
+impl<B: Describe + ?Sized> Describe for Arc<B> {
+    fn description(&self, call: &Call) -> Result<Arc<Description>, Error> {
+        B::description(self, call)
+    }
+}
+
+macro_rules! verbs {
+    ($($(#[$doc:meta])* $verb:ident($name:literal): $request:ty => $answer:ty;)+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy)]
+            pub enum $verb {}
+
+            impl Verb for $verb {
+                const NAME: &'static str = $name;
+                type Request = $request;
+                type Answer = $answer;
+            }
+        )+
+
+        /// A sandboxed backend: who it is, and every verb of the contract. Each call runs on
+        /// whatever generation is active when it starts.
+        pub trait Backend: Describe $(+ Ask<$verb>)+ {}
+
+        impl<B: Describe $(+ Ask<$verb>)+ + ?Sized> Backend for B {}
+    };
+}
+
+verbs! {
+    /// One observation for each resource, in any order; at most [`Description::observe_batch`].
+    Observe("observe"): [ResourceId] => Vec<Observation>;
+    /// The volume that an observation shows. Pure.
+    Read("read"): Observation => Volume;
+    /// Creates the volume of a name, or finds it.
+    Create("create"): CreateRequest => Answer<Volume>;
+    /// Deletes a volume.
+    Delete("delete"): DeleteRequest => Answer<()>;
+    /// Attaches a volume to a node.
+    Attach("attach"): AttachRequest => Answer<Attached>;
+    /// Detaches a volume from a node.
+    Detach("detach"): DetachRequest => Answer<()>;
+    /// Makes a volume larger.
+    Expand("expand"): ExpandRequest => Answer<Expanded>;
+    /// Whether a volume can be used in some way.
+    Validate("validate"): ValidateRequest => Validated;
+    /// One page of volumes.
+    List("list"): ListRequest => Listed;
+    /// What this node is.
+    DescribeNode("describe-node"): () => NodeDescription;
+    /// What staging needs. Pure.
+    PlanStage("plan-stage"): StageRequest => Plan;
+    /// What one workload needs. Pure.
+    PlanPublish("plan-publish"): PublishRequest => Plan;
+    /// What makes a grown volume usable. Pure.
+    PlanExpand("plan-expand"): NodeExpandRequest => Plan;
+    /// Which volume a map of FlexVolume's options means. Pure.
+    Translate("translate"): TranslateRequest => Translated;
+}
+
+/// Asks a verb by its name, of anything that answers it.
+pub trait AskExt {
+    /// Asks one verb that has no progress.
+    ///
+    /// # Errors
+    /// What the contract says of the verb.
+    fn call<V: Verb>(&self, call: &Call, request: &V::Request) -> Result<V::Answer, Error>
+    where
+        Self: Ask<V>,
+    {
+        Ask::<V>::ask(self, call, request, &Progress::default())
+    }
+}
+
+impl<B: ?Sized> AskExt for B {}

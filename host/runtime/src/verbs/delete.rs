@@ -1,0 +1,44 @@
+//! `controller.delete`.
+
+use wharf_core::plan::Plan;
+use wharf_core::types::{Answer, Caller, DeleteRequest, Progress};
+use wharf_core::verbs::Delete;
+
+use super::{Checked, Lifted, Network, WasmVerb};
+use crate::bindings::exports::controller as wit;
+use crate::bindings::imports::{plans, types};
+use crate::host::HostCtx;
+use crate::{bounds, convert};
+
+impl WasmVerb for Delete {
+    const INTERFACE: &'static str = "controller";
+    const NETWORK: Network = Network::Granted;
+    type Params = (wit::DeleteRequest, Vec<types::Observation>, Option<String>);
+    type Wire = plans::Outcome;
+
+    fn lower(request: &DeleteRequest, progress: &Progress) -> Self::Params {
+        let DeleteRequest { volume, caller } = request;
+        let request = wit::DeleteRequest {
+            volume_id: volume.as_str().to_owned(),
+            caller: convert::caller_to_guest(caller),
+            extensions: Vec::new(),
+        };
+        (request, convert::observations_to_guest(&progress.observed), progress.resume.clone())
+    }
+
+    fn lift(answer: Self::Wire, ctx: &mut HostCtx) -> Lifted<Answer<()>> {
+        convert::outcome_from_guest(answer, ctx)
+    }
+
+    fn check(_: &DeleteRequest, answer: &Answer<()>) -> Checked {
+        bounds::answer(answer, |()| Ok(()))
+    }
+
+    fn plan(answer: &Answer<()>) -> Option<&Plan> {
+        convert::performed_plan(answer)
+    }
+
+    fn caller(request: &DeleteRequest) -> Option<&Caller> {
+        Some(&request.caller)
+    }
+}
