@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wharf_core::ErrorKind;
-use wharf_core::manifest::{Manifest, World};
+use wharf_core::manifest::{Manifest, NodeRequest, World};
 use wharf_core::ports::Clock;
-use wharf_core::verbs::{AskExt as _, DescribeNode};
+use wharf_core::types::{AccessMode, AccessType, Caller, Capability, PublishRequest, VolumeId};
+use wharf_core::verbs::{AskExt as _, DescribeNode, PlanPublish};
 use wharf_runtime::{
     BackendCode, Checked, ComponentError, Engine, EngineMode, WasmBackend, check_component,
 };
@@ -156,6 +157,38 @@ fn what_a_component_does_not_export_is_unsupported_and_its_name_is_told() {
     let refused = backend.call::<DescribeNode>(&bench.call(), &()).unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Unsupported);
     assert!(refused.message.contains("exports no `node`"), "{refused}");
+}
+
+/// `examples/hello`, compiled when the contract got the version in its name. It is never built
+/// again: components that people have must go on working.
+const HELLO: &[u8] = include_bytes!("../fixtures/hello-0.1.0.wasm");
+
+#[test]
+fn a_component_that_was_compiled_long_ago_goes_on_working() {
+    let asks = Manifest {
+        name: "hello".into(),
+        node: NodeRequest { steps: vec!["make-directory".into(), "mount-directory".into()] },
+        ..manifest(World::Backend)
+    };
+    assert!(matches!(check(HELLO, &asks), Ok(Checked::Backend(_))));
+    let wasm = ENGINE.load_wasm(HELLO).unwrap();
+    let code = BackendCode::link(&ENGINE, &wasm, asks, 1).unwrap();
+    let bench = Bench::new();
+    let backend = WasmBackend::new(bench.ports.clone(), Arc::new(code));
+    let request = PublishRequest {
+        volume: VolumeId::new("pvc-1"),
+        capability: Capability {
+            access: AccessType::Mount { fs_type: String::new(), flags: vec![], group: None },
+            mode: AccessMode::SingleNodeWriter,
+        },
+        read_only: false,
+        context: vec![],
+        publish_context: vec![],
+        caller: Caller::default(),
+    };
+    let plan = backend.call::<PlanPublish>(&bench.call(), &request).unwrap();
+    let words: Vec<_> = plan.steps.iter().map(|step| step.word()).collect();
+    assert_eq!(words, ["make-directory", "mount-directory"]);
 }
 
 #[test]
