@@ -1,5 +1,5 @@
-//! What `wit-bindgen` makes of the worlds in `wit/`. Nothing outside the SDK names this module: a new
-//! major version of the generator, or of the contract, changes the SDK and not the backends.
+//! What `wit-bindgen` makes of the worlds in `wit/`. Nothing outside the SDK names this module: a
+//! new major version of the generator, or of the contract, changes the SDK and not the backends.
 #![allow(
     missing_docs,
     unsafe_op_in_unsafe_fn,

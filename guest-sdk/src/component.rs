@@ -15,10 +15,10 @@ use crate::types::{Observation, Progress};
 /// Turns a type into a component that exports `identity` and the interfaces named after the type:
 /// nothing in a native build, the exports in a Wasm build.
 ///
-/// `export_backend!(Disk: controller, node, legacy);` needs [`Identity`](crate::identity::Identity),
-/// [`Controller`](crate::controller::Controller), [`Node`](crate::node::Node) and
-/// [`Legacy`](crate::legacy::Legacy). What is not named is not exported, and the host offers none
-/// of it.
+/// `export_backend!(Disk: controller, node, legacy);` needs
+/// [`Identity`](crate::identity::Identity), [`Controller`](crate::controller::Controller),
+/// [`Node`](crate::node::Node) and [`Legacy`](crate::legacy::Legacy). What is not named is not
+/// exported, and the host offers none of it.
 #[macro_export]
 macro_rules! export_backend {
     ($backend:ty $(: $($interface:ident),+)?) => {

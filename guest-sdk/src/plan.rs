@@ -1,7 +1,7 @@
 //! Building plans: one method for each step, in the order in which it must become true.
 //!
-//! A [`Plan`] is data here, so that a test can look at it. When a backend returns one, the SDK hands
-//! it to the host step by step; a component imports only the functions of the steps that this
+//! A [`Plan`] is data here, so that a test can look at it. When a backend returns one, the SDK
+//! hands it to the host step by step; a component imports only the functions of the steps that this
 //! module knows.
 
 use crate::bindings::backend::wharf::volume::plans as host;

@@ -232,7 +232,7 @@ impl<'a> Wish<'a> {
             .with("Size", gib)
             .with_some("ZoneId", Some(attempt.zone).filter(|zone| !zone.is_empty()))
             .with_some("PerformanceLevel", attempt.kind.level.map(|level| level.name))
-            .with_some("DiskName", Some(name).filter(|name| is_disk_name(name)))
+            .with_some("DiskName", Some(name).filter(|name| tags::is_disk_name(name)))
             .with_some("SnapshotId", self.snapshot.as_ref())
             .with_some("ResourceGroupId", asked.resource_group.as_ref())
             .with_some("StorageClusterId", asked.storage_cluster.as_ref())
@@ -486,16 +486,6 @@ fn snapshot(request: &CreateRequest, parameters: &DiskParameters) -> Result<Opti
                 .with_hint("take a snapshot and restore it"))
         }
     }
-}
-
-/// 2 to 128 characters, a letter first, then letters, digits and `:_.-`. Another name stays a tag.
-fn is_disk_name(name: &str) -> bool {
-    let is_inner = |letter: char| {
-        letter.is_alphabetic() || letter.is_ascii_digit() || matches!(letter, ':' | '_' | '.' | '-')
-    };
-    (2..=128).contains(&name.chars().count())
-        && name.starts_with(char::is_alphabetic)
-        && name.chars().all(is_inner)
 }
 
 #[cfg(test)]

@@ -38,6 +38,17 @@ pub fn of_new_disk(
     tags
 }
 
+/// Whether the cloud takes this as a disk's name: 2 to 128 characters, a letter first, then
+/// letters, digits and `:_.-`. Another name stays a tag.
+pub fn is_disk_name(name: &str) -> bool {
+    let is_inner = |letter: char| {
+        letter.is_alphabetic() || letter.is_ascii_digit() || matches!(letter, ':' | '_' | '.' | '-')
+    };
+    (2..=128).contains(&name.chars().count())
+        && name.starts_with(char::is_alphabetic)
+        && name.chars().all(is_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

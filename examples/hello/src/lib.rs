@@ -1,5 +1,5 @@
-//! The smallest backend: a volume is a directory on the node, under a directory that the operator grants
-//! by the name `volumes`.
+//! The smallest backend: a volume is a directory on the node, under a directory that the operator
+//! grants by the name `volumes`.
 //!
 //! Start a backend of your own from here: rename it, then fill in [`Controller`] (what happens in
 //! the cloud) and [`Node`] (what must be true on a node). `manifest.toml` beside `Cargo.toml` says
@@ -79,8 +79,8 @@ impl Legacy for Hello {
     }
 }
 
-/// One directory name. The host would stop a path that climbs out; refusing it here tells the person
-/// why.
+/// One directory name. The host would stop a path that climbs out; refusing it here tells the
+/// person why.
 fn directory(name: &str) -> Result<&str, Error> {
     let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
     if is_plain {

@@ -1,6 +1,6 @@
-//! The resource `plans.plan`: what a guest says step by step becomes a plan, which is data from then
-//! on. Every function of the contract is one method here; a component that was built before one
-//! existed does not import it.
+//! The resource `plans.plan`: what a guest says step by step becomes a plan, which is data from
+//! then on. Every function of the contract is one method here; a component that was built before
+//! one existed does not import it.
 
 use wasmtime::component::Resource;
 use wharf_core::plan::{

@@ -734,6 +734,6 @@ fn a_name_that_the_cloud_does_not_take_stays_a_tag() {
         ("a b", false),
         ("a/b", false),
     ] {
-        assert_eq!(is_disk_name(name), is_name, "{name}");
+        assert_eq!(tags::is_disk_name(name), is_name, "{name}");
     }
 }
