@@ -29,7 +29,7 @@ pub fn run(_options: &Options) -> Result<ExitCode> {
     let components = build_backends::all(&workspace, None)?;
     let folder = workspace.target.join("dist");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let names = ["auth.wasm", "disk.wasm", "hello.wasm"];
+    let names = ["auth.wasm", "disk.wasm", "nas.wasm", "hello.wasm"];
     let files = std::iter::once(binary).chain(names.iter().map(|name| components.join(name)));
     for file in files {
         let copy = folder.join(file.file_name().context("a file without a name")?);

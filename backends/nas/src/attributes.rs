@@ -1,0 +1,343 @@
+//! What a PersistentVolume says of an NFS volume: the attributes of both existing drivers, keys in
+//! any case.
+//!
+//! Keys with a slash belong to others (`csi.storage.k8s.io/…`) and are left alone. What asks for a
+//! client that Wharf does not have is refused by name: mounted by the kernel's client, such a volume
+//! would be another one.
+
+use std::collections::BTreeMap;
+
+use wharf_sdk::Error;
+use wharf_sdk::types::Parameters;
+
+use crate::nfs_options::{Defaults, NfsOptions, Version};
+use crate::server::{ExportPath, Server};
+
+/// Keys that decide what is mounted.
+const KNOWN: [&str; 11] = [
+    "server",
+    "accesspoint",
+    "path",
+    "vers",
+    "options",
+    "mode",
+    "modeType",
+    "mountType",
+    "mountProtocol",
+    "useClient",
+    "fileSystemType",
+];
+
+/// Keys that dynamic volumes of the existing driver carry besides, or that tune the kernel, which
+/// is the operator's to do. They change nothing on a node.
+const WITHOUT_EFFECT: [&str; 8] = [
+    "fileSystemId",
+    "volumeAs",
+    "deleteVolume",
+    "volumeCapacity",
+    "allowVolumeExpansion",
+    "archiveOnDelete",
+    "sysConfig",
+    "sysConfigs",
+];
+
+/// Keys of clients that are not here, and what to do instead.
+const CLOSED: [(&str, &str); 7] = [
+    ("containerNetworkFileSystem", "write the `server` and `path` of that object instead"),
+    ("loopLock", "remove it: an image file in a share can be used by two nodes at once"),
+    ("loopImageSize", "remove it: limit the directory with `volumeCapacity` in the StorageClass"),
+    ("authType", "use an access point without RAM policy"),
+    ("sandboxId", "use the NFS protocol from the node"),
+    ("sandboxCredProviderName", "use an access point without RAM policy"),
+    ("credentialProviderName", "use an access point without RAM policy"),
+];
+
+/// Attributes in any case, without what belongs to others. An empty value counts as absent.
+#[derive(Debug)]
+pub struct Named<'a>(BTreeMap<String, &'a str>);
+
+impl<'a> Named<'a> {
+    /// Reads the pairs.
+    ///
+    /// # Errors
+    /// `invalid-argument` for a key that comes in two spellings with different values.
+    pub fn read(pairs: &'a Parameters) -> Result<Self, Error> {
+        let mut named = BTreeMap::new();
+        for (key, value) in pairs.iter().filter(|(key, _)| !key.contains('/')) {
+            let value = value.trim();
+            match named.insert(key.to_ascii_lowercase(), value) {
+                Some(before) if before != value => {
+                    return Err(Error::invalid(
+                        key,
+                        value,
+                        format!("one value, not also `{before}`"),
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self(named))
+    }
+
+    /// The value of this key; empty where there is none.
+    pub fn get(&self, key: &str) -> &'a str {
+        self.0.get(&key.to_ascii_lowercase()).copied().unwrap_or_default()
+    }
+
+    /// Refuses keys that are in none of the lists.
+    ///
+    /// # Errors
+    /// `invalid-argument` naming the key.
+    pub fn check_known(&self, lists: &[&[&str]]) -> Result<(), Error> {
+        let known: Vec<&str> = lists.iter().copied().flatten().copied().collect();
+        let unknown = self
+            .0
+            .iter()
+            .find(|(key, _)| !known.iter().any(|known| known.eq_ignore_ascii_case(key)));
+        match unknown {
+            Some((key, value)) => Err(Error::unknown_key(key, value, known.join(", "))),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what only another client than the kernel's could do.
+    ///
+    /// # Errors
+    /// `invalid-argument` naming the key and what to do.
+    pub fn refuse_other_clients(&self) -> Result<(), Error> {
+        for (key, instead) in CLOSED {
+            match self.get(key) {
+                "" | "false" => {}
+                value => return Err(not_provided(key, value).with_hint(instead)),
+            }
+        }
+        for (key, allowed) in
+            [("mountType", "nfs"), ("mountProtocol", "nfs"), ("useClient", "false")]
+        {
+            let value = self.get(key);
+            if !value.is_empty() && !value.eq_ignore_ascii_case(allowed) {
+                let hint = "Wharf mounts with the kernel's NFS client; remove the key, or keep \
+                            this volume with the driver that has that client";
+                return Err(not_provided(key, value).with_hint(hint));
+            }
+        }
+        let kind = self.get("fileSystemType");
+        if kind.is_empty() || ["standard", "extreme"].contains(&kind) {
+            return Ok(());
+        }
+        let hint = "CPFS needs a client that Wharf does not have; its NFS protocol service has a \
+                    mount target of its own, which works with the key left out";
+        Err(Error::invalid("fileSystemType", kind, "standard or extreme").with_hint(hint))
+    }
+}
+
+fn not_provided(key: &str, value: &str) -> Error {
+    Error::invalid(key, value, "not to be set")
+}
+
+/// Permission bits of the volume's directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mode {
+    /// The bits.
+    pub bits: u32,
+    /// Whether everything in the directory gets them.
+    pub is_recursive: bool,
+}
+
+impl Mode {
+    /// From `mode` and `modeType`; `None` where no mode is given.
+    ///
+    /// # Errors
+    /// `invalid-argument` naming the key.
+    pub fn read(named: &Named) -> Result<Option<Self>, Error> {
+        let is_recursive = match named.get("modeType") {
+            "" | "non-recursive" => false,
+            "recursive" => true,
+            other => return Err(Error::invalid("modeType", other, "non-recursive or recursive")),
+        };
+        let mode = named.get("mode");
+        if mode.is_empty() {
+            return Ok(None);
+        }
+        let is_octal = (3..=4).contains(&mode.len()) && mode.bytes().all(|b| b.is_ascii_digit());
+        match u32::from_str_radix(mode, 8) {
+            Ok(bits) if is_octal => Ok(Some(Self { bits, is_recursive })),
+            _ => Err(Error::invalid("mode", mode, "three or four octal digits (`755`)")),
+        }
+    }
+}
+
+/// An NFS volume as its PersistentVolume describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attributes {
+    /// The server, or the access point's name.
+    pub server: Server,
+    /// The directory.
+    pub path: ExportPath,
+    /// How it is mounted.
+    pub nfs: NfsOptions,
+    /// What mode it gets.
+    pub mode: Option<Mode>,
+}
+
+impl Attributes {
+    /// Reads attributes and `mountOptions`.
+    ///
+    /// # Errors
+    /// `invalid-argument` naming the key.
+    pub fn read(
+        pairs: &Parameters,
+        mount_options: &[String],
+        defaults: Defaults,
+    ) -> Result<Self, Error> {
+        let named = Named::read(pairs)?;
+        named.refuse_other_clients()?;
+        let closed = CLOSED.map(|(key, _)| key);
+        named.check_known(&[&KNOWN, &WITHOUT_EFFECT, &closed])?;
+        // An access point is the narrower of the two, so it decides where both are given.
+        let (key, server) = match named.get("accesspoint") {
+            "" => ("server", named.get("server")),
+            point => ("accesspoint", point),
+        };
+        let server = Server::parse(key, server)?;
+        let path = match named.get("path") {
+            "" => ExportPath::root(),
+            path => ExportPath::parse("path", path)?,
+        };
+        let (vers, options) = (named.get("vers"), named.get("options"));
+        let nfs = NfsOptions::read(vers, options, mount_options, defaults)?;
+        check_version(&server, nfs.version)?;
+        let mode = Mode::read(&named)?;
+        if let Some(mode) = mode
+            && path.is_root()
+        {
+            let mode = format!("{:03o}", mode.bits);
+            let allowed = "not to be set where `path` is `/`: the root is everybody's";
+            return Err(Error::invalid("mode", &mode, allowed));
+        }
+        Ok(Self { server, path, nfs, mode })
+    }
+}
+
+/// Extreme file systems speak NFS 3 alone.
+///
+/// # Errors
+/// `invalid-argument` naming `vers`.
+pub fn check_version(server: &Server, version: Version) -> Result<(), Error> {
+    if server.is_extreme() && version != Version::V3 {
+        return Err(Error::invalid("vers", version.word(), "3 (an extreme file system)"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wharf_sdk::ErrorKind;
+    use wharf_sdk::types::pairs;
+
+    fn read(attributes: &[(&str, &str)]) -> Result<Attributes, Error> {
+        Attributes::read(&pairs(attributes.iter().copied()), &[], Defaults::Csi)
+    }
+
+    #[test]
+    fn keys_are_read_in_any_case() {
+        let read = read(&[
+            ("SERVER", "10.0.0.1"),
+            ("Path", "/a"),
+            ("MODE", "0755"),
+            ("modetype", "recursive"),
+            ("Vers", "4.1"),
+        ])
+        .unwrap();
+        assert_eq!((read.server.as_str(), read.path.as_str()), ("10.0.0.1", "/a"));
+        assert_eq!(read.mode, Some(Mode { bits: 0o755, is_recursive: true }));
+        assert_eq!(read.nfs.version, Version::V4_1);
+    }
+
+    #[test]
+    fn two_spellings_must_say_the_same() {
+        assert!(read(&[("server", "a"), ("Server", "a")]).is_ok());
+        assert!(read(&[("server", "a"), ("Server", "b")]).is_err());
+    }
+
+    #[test]
+    fn an_access_point_decides_and_a_server_is_needed() {
+        let point = read(&[("server", "a"), ("accesspoint", "ap-1.cn.nas.aliyuncs.com")]).unwrap();
+        assert_eq!(point.server.as_str(), "ap-1.cn.nas.aliyuncs.com");
+        assert!(read(&[]).unwrap_err().message.contains("`server`"));
+        assert!(read(&[("server", "a")]).unwrap().path.is_root());
+    }
+
+    #[test]
+    fn what_needs_another_client_is_refused_by_name() {
+        for (key, value) in [
+            ("mountType", "losetup"),
+            ("mountType", "skipmount"),
+            ("mountProtocol", "efc"),
+            ("mountProtocol", "cpfs"),
+            ("mountProtocol", "cpfs-nfs"),
+            ("mountProtocol", "cpfs-native"),
+            ("mountProtocol", "alinas"),
+            ("useClient", "EFCClient"),
+            ("fileSystemType", "cpfs"),
+            ("containerNetworkFileSystem", "cnfs-1"),
+            ("loopLock", "true"),
+            ("loopImageSize", "1024"),
+            ("authType", "sts"),
+            ("sandboxId", "s"),
+            ("sandboxCredProviderName", "p"),
+            ("credentialProviderName", "p"),
+        ] {
+            let refused = read(&[("server", "a"), (key, value)]).unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::InvalidArgument);
+            assert!(refused.message.contains(&format!("`{key}` is `{value}`")), "{refused:?}");
+            assert!(refused.hint.is_some(), "{key}");
+        }
+        assert!(read(&[("server", "a"), ("mountProtocol", "NFS"), ("mountType", "")]).is_ok());
+    }
+
+    #[test]
+    fn what_a_dynamic_volume_of_the_existing_driver_carries_is_no_error() {
+        let carried = [
+            ("server", "a"),
+            ("volumeAs", "subpath"),
+            ("volumeCapacity", "true"),
+            ("sysConfigs", "bdi/read_ahead_kb=1"),
+            ("fileSystemId", "0cd8"),
+            ("storage.kubernetes.io/csiProvisionerIdentity", "1-2-nas"),
+        ];
+        assert!(read(&carried).is_ok());
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_are_refused_by_name() {
+        for (key, value) in [
+            ("color", "red"),
+            ("mode", "rwx"),
+            ("mode", "99"),
+            ("mode", "888"),
+            ("mode", "+75"),
+            ("modeType", "all"),
+            ("path", "a"),
+            ("vers", "5"),
+        ] {
+            let refused = read(&[("server", "a"), ("path", "/p"), (key, value)]);
+            let Err(refused) = refused else { panic!("{key}={value}") };
+            assert_eq!(refused.kind, ErrorKind::InvalidArgument, "{key}");
+            assert!(refused.message.contains(value), "{}", refused.message);
+        }
+    }
+
+    #[test]
+    fn the_root_keeps_its_mode() {
+        assert!(read(&[("server", "a"), ("mode", "755")]).unwrap_err().message.contains("`mode`"));
+    }
+
+    #[test]
+    fn an_extreme_file_system_speaks_version_3_alone() {
+        let extreme = ("server", "a-b.cn.extreme.nas.aliyuncs.com");
+        assert!(read(&[extreme]).is_ok());
+        assert!(read(&[extreme, ("vers", "4.0")]).unwrap_err().message.contains("`vers`"));
+    }
+}

@@ -1,0 +1,80 @@
+//! `expand`: the quota of a directory is raised. A volume without one has no size of its own.
+
+use wharf_sdk::controller::{ExpandRequest, Expanded};
+use wharf_sdk::{Answer, Error};
+
+use crate::handle::Handle;
+use crate::quota;
+
+/// `controller.expand`.
+///
+/// # Errors
+/// `out-of-range` where no quota fits; those of the cloud.
+pub fn expand(request: &ExpandRequest) -> Result<Answer<Expanded>, Error> {
+    let handle = Handle::parse(&request.volume_id);
+    let limited = handle.as_ref().and_then(|handle| Some((handle, handle.quota.as_deref()?)));
+    let Some((handle, file_system)) = limited else {
+        let bytes = request.capacity.required_bytes.unwrap_or(0);
+        return Ok(Answer::Done(Expanded::new(bytes, false)));
+    };
+    let asked = quota::size(&request.capacity)?;
+    let path = handle.path();
+    let gib = match quota::current(file_system, &path)? {
+        Some(current) if current >= asked => current,
+        _ => {
+            quota::set(file_system, &path, asked)?;
+            asked
+        }
+    };
+    Ok(Answer::Done(Expanded::new(quota::bytes(gib), false)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wharf_sdk::http::Response;
+    use wharf_sdk::testing::FakeHost;
+
+    const WITH_QUOTA: &str = "subpath#0cd8-1.cn-x.nas.aliyuncs.com#/k8s/pvc-1#archive,quota";
+
+    fn expanded(id: &str, gib: u64) -> Expanded {
+        match expand(&ExpandRequest::new(id, gib << 30)).unwrap() {
+            Answer::Done(expanded) => expanded,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn quota_of(gib: u64) -> Response {
+        let quotas = format!(
+            r#"{{"DirQuotaInfos":[{{"Path":"/k8s/pvc-1","UserQuotaInfos":
+                [{{"UserType":"AllUsers","SizeLimit":{gib}}}]}}]}}"#
+        );
+        Response::new(200, quotas)
+    }
+
+    #[test]
+    fn a_quota_grows_and_never_shrinks() {
+        for (current, asked, now, actions) in [
+            (20, 40, 40, &["DescribeDirQuotas", "SetDirQuota"][..]),
+            (40, 40, 40, &["DescribeDirQuotas"]),
+            (50, 40, 50, &["DescribeDirQuotas"]),
+        ] {
+            let host = FakeHost::install()
+                .answering("DescribeDirQuotas", quota_of(current))
+                .answering("SetDirQuota", Response::new(200, "{}"));
+            let expanded = expanded(WITH_QUOTA, asked);
+            assert_eq!(expanded.capacity_bytes, now << 30);
+            assert!(!expanded.node_expansion_required);
+            assert_eq!(host.actions(), actions);
+        }
+    }
+
+    #[test]
+    fn a_volume_without_a_quota_is_as_large_as_it_is_said_to_be() {
+        let host = FakeHost::install();
+        for id in ["static", "subpath#a#/k8s/pvc-1#archive", "sharepath#pvc-1"] {
+            assert_eq!(expanded(id, 7).capacity_bytes, 7 << 30);
+        }
+        assert!(host.requests().is_empty());
+    }
+}

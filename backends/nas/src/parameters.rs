@@ -1,0 +1,323 @@
+//! StorageClass parameters, keys in any case.
+//!
+//! | `volumeAs` | the volume is | parameters |
+//! |---|---|---|
+//! | `subpath` (absent) | a directory of its own, `<directory>/<name of the volume>` | `server`
+//! (`host:/directory`, several with commas between), `path`, `archiveOnDelete`, `volumeCapacity` or
+//! `allowVolumeExpansion`, `fileSystemId` |
+//! | `sharepath` | one directory that all volumes share | `server`, `path` |
+//!
+//! Both take `vers`, `options`, `mode`, `modeType`, and `sysConfig`, `mountProtocol: nfs`,
+//! `fileSystemType` as [`attributes`](crate::attributes) does.
+
+use wharf_sdk::Error;
+use wharf_sdk::types::{Parameters, Volume};
+
+use crate::attributes::{Mode, Named, check_version};
+use crate::handle::{Deletion, hash, is_plain};
+use crate::nfs_options::{Defaults, NfsOptions};
+use crate::server::{ExportPath, Server};
+
+const OF_BOTH: [&str; 12] = [
+    "volumeAs",
+    "server",
+    "path",
+    "vers",
+    "options",
+    "mode",
+    "modeType",
+    "mountType",
+    "mountProtocol",
+    "useClient",
+    "fileSystemType",
+    "sysConfig",
+];
+const OF_SUBPATH: [&str; 4] =
+    ["archiveOnDelete", "volumeCapacity", "allowVolumeExpansion", "fileSystemId"];
+/// Refused with a hint before unknown keys are looked for.
+const CLOSED: [&str; 2] = ["containerNetworkFileSystem", "loopLock"];
+
+/// Attributes that every volume of the class gets as they stand.
+const HANDED_ON: [&str; 4] = ["vers", "options", "mode", "modeType"];
+
+/// What a StorageClass makes.
+#[derive(Debug)]
+pub enum Class {
+    /// A directory for each volume.
+    Subpath(Subpath),
+    /// One directory for all.
+    Sharepath(Common),
+}
+
+/// What both kinds say.
+#[derive(Debug)]
+pub struct Common {
+    /// Servers and directories, at least one.
+    exports: Vec<(Server, ExportPath)>,
+    handed_on: Parameters,
+    /// How the export is mounted.
+    pub nfs: NfsOptions,
+    /// What mode a volume's directory gets.
+    pub mode: Option<Mode>,
+}
+
+/// A directory for each volume.
+#[derive(Debug)]
+pub struct Subpath {
+    /// Where, and how it is mounted.
+    pub common: Common,
+    /// What happens to a deleted volume's data.
+    pub deletion: Deletion,
+    /// Whether the directory gets a quota.
+    pub has_quota: bool,
+    /// The file system, where the server's name does not say it.
+    file_system_id: Option<String>,
+}
+
+impl Class {
+    /// Reads the parameters of a class, and the `mountOptions` that came with the request.
+    ///
+    /// # Errors
+    /// `invalid-argument` naming the key.
+    pub fn read(parameters: &Parameters, mount_options: &[String]) -> Result<Self, Error> {
+        let named = Named::read(parameters)?;
+        named.refuse_other_clients()?;
+        match named.get("volumeAs") {
+            "" | "subpath" => {
+                named.check_known(&[&OF_BOTH, &OF_SUBPATH, &CLOSED])?;
+                Subpath::read(&named, mount_options).map(Self::Subpath)
+            }
+            "sharepath" => {
+                named.check_known(&[&OF_BOTH, &CLOSED])?;
+                check_retained(parameters)?;
+                Common::read(&named, mount_options).map(Self::Sharepath)
+            }
+            other => Err(Error::invalid("volumeAs", other, "subpath or sharepath")),
+        }
+    }
+}
+
+/// Deleting a volume must not be a way to delete what others share. A provisioner that knows the
+/// policy says it.
+fn check_retained(parameters: &Parameters) -> Result<(), Error> {
+    const KEY: &str = "csi.alibabacloud.com/reclaimPolicy";
+    match parameters.iter().find(|(key, _)| key == KEY) {
+        Some((_, policy)) if policy != "Retain" => {
+            Err(Error::invalid(KEY, policy, "Retain, where `volumeAs` is `sharepath`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Common {
+    fn read(named: &Named, mount_options: &[String]) -> Result<Self, Error> {
+        let exports = exports(named.get("server"), named.get("path"))?;
+        let (vers, options) = (named.get("vers"), named.get("options"));
+        let nfs = NfsOptions::read(vers, options, mount_options, Defaults::Csi)?;
+        exports.iter().try_for_each(|(server, _)| check_version(server, nfs.version))?;
+        let handed_on = HANDED_ON
+            .into_iter()
+            .map(|key| (key.to_owned(), named.get(key).to_owned()))
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        Ok(Self { exports, handed_on, nfs, mode: Mode::read(named)? })
+    }
+
+    /// The export for a volume of this name: always the same, whoever asks and when.
+    ///
+    /// # Errors
+    /// None; a class has at least one export.
+    pub fn export_for(&self, volume: &str) -> Result<&(Server, ExportPath), Error> {
+        let count = u128::try_from(self.exports.len()).unwrap_or(1).max(1);
+        let index = usize::try_from(hash(volume) % count).unwrap_or(0);
+        self.exports.get(index).ok_or_else(|| Error::defect("a class without a server"))
+    }
+
+    /// A volume with what a node needs.
+    pub fn volume(&self, id: String, bytes: u64, server: &Server, path: &ExportPath) -> Volume {
+        let volume = Volume::new(id, bytes)
+            .with_context("server", server.to_string())
+            .with_context("path", path.as_str());
+        let handed_on = self.handed_on.iter();
+        handed_on.fold(volume, |volume, (key, value)| volume.with_context(key, value))
+    }
+}
+
+impl Subpath {
+    fn read(named: &Named, mount_options: &[String]) -> Result<Self, Error> {
+        let common = Common::read(named, mount_options)?;
+        let deletion = match flag(named, "archiveOnDelete", true)? {
+            true => Deletion::Archive,
+            false => Deletion::Remove,
+        };
+        let has_quota =
+            flag(named, "volumeCapacity", false)? | flag(named, "allowVolumeExpansion", false)?;
+        let file_system_id = match named.get("fileSystemId") {
+            "" => None,
+            id if is_plain(id) => Some(id.to_owned()),
+            id => return Err(Error::invalid("fileSystemId", id, "the id of a file system")),
+        };
+        let this = Self { common, deletion, has_quota, file_system_id };
+        this.common.exports.iter().try_for_each(|(server, path)| {
+            // A directory below has to be one that a handle can name.
+            let is_odd = |letter: char| letter == '#' || letter.is_whitespace();
+            if path.as_str().contains(is_odd) {
+                let allowed = "a directory without `#` and spaces in its path";
+                return Err(Error::invalid(
+                    "server",
+                    &format!("{server}:{}", path.as_str()),
+                    allowed,
+                ));
+            }
+            this.quota_of(server).map(drop)
+        })?;
+        Ok(this)
+    }
+
+    /// The file system in which a directory on this server gets a quota; `None`: it gets none.
+    ///
+    /// # Errors
+    /// `invalid-argument` when the file system is not known.
+    pub fn quota_of(&self, server: &Server) -> Result<Option<String>, Error> {
+        if !self.has_quota {
+            return Ok(None);
+        }
+        let id = self.file_system_id.as_deref().or_else(|| server.file_system_id());
+        id.map(|id| Some(id.to_owned())).ok_or_else(|| {
+            let allowed = "a mount target of a general-purpose file system, or `fileSystemId` \
+                           beside it: the quota of `volumeCapacity` is set there";
+            Error::invalid("server", &server.to_string(), allowed)
+        })
+    }
+}
+
+fn flag(named: &Named, key: &str, absent: bool) -> Result<bool, Error> {
+    match named.get(key) {
+        "" => Ok(absent),
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => Err(Error::invalid(key, other, "true or false")),
+    }
+}
+
+/// `host:/directory` between commas; `path` for those that name no directory.
+fn exports(server: &str, path: &str) -> Result<Vec<(Server, ExportPath)>, Error> {
+    let above = match path {
+        "" => ExportPath::root(),
+        path => ExportPath::parse("path", path)?,
+    };
+    let parts = server.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let exports: Vec<_> = parts
+        .map(|part| match part.split_once(":/") {
+            Some((host, path)) => {
+                let path = ExportPath::parse("server", &format!("/{path}"))?;
+                Ok((Server::parse("server", host)?, path))
+            }
+            None => Ok((Server::parse("server", part)?, above.clone())),
+        })
+        .collect::<Result<_, Error>>()?;
+    match exports.is_empty() {
+        true => Err(Error::invalid("server", server, "host:/directory")),
+        false => Ok(exports),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wharf_sdk::ErrorKind;
+    use wharf_sdk::types::pairs;
+
+    fn read(parameters: &[(&str, &str)]) -> Result<Class, Error> {
+        Class::read(&pairs(parameters.iter().copied()), &[])
+    }
+
+    fn subpath(parameters: &[(&str, &str)]) -> Subpath {
+        match read(parameters).unwrap() {
+            Class::Subpath(subpath) => subpath,
+            Class::Sharepath(_) => panic!("{parameters:?}"),
+        }
+    }
+
+    #[test]
+    fn a_class_of_the_existing_driver_is_read_as_it_stands() {
+        let class = subpath(&[
+            ("volumeAs", "subpath"),
+            ("server", "0cd8-1.cn-x.nas.aliyuncs.com:/k8s/,[fd00::1]:/b"),
+            ("csi.storage.k8s.io/pvc/name", "data"),
+        ]);
+        let exports: Vec<_> = class
+            .common
+            .exports
+            .iter()
+            .map(|(server, path)| format!("{server}:{}", path.as_str()))
+            .collect();
+        assert_eq!(exports, ["0cd8-1.cn-x.nas.aliyuncs.com:/k8s", "[fd00::1]:/b"]);
+        assert_eq!((class.deletion, class.has_quota), (Deletion::Archive, false));
+    }
+
+    #[test]
+    fn the_choice_of_a_server_is_a_function_of_the_name() {
+        let class = subpath(&[("server", "a:/x,b:/x,c:/x")]).common;
+        let chosen = |name: &str| class.export_for(name).unwrap().0.to_string();
+        let all: std::collections::BTreeSet<_> =
+            (0..50).map(|number| chosen(&format!("pvc-{number}"))).collect();
+        assert_eq!(all.len(), 3);
+        assert!((0..50).all(|_| chosen("pvc-1") == chosen("pvc-1")));
+    }
+
+    #[test]
+    fn a_quota_needs_to_know_its_file_system() {
+        let standard = ("server", "0cd8-1.cn-x.nas.aliyuncs.com:/");
+        for key in ["volumeCapacity", "allowVolumeExpansion"] {
+            let class = subpath(&[standard, (key, "true")]);
+            let (server, _) = class.common.export_for("v").unwrap();
+            assert_eq!(class.quota_of(server).unwrap().as_deref(), Some("0cd8"));
+        }
+        let own = ("server", "10.0.0.1:/");
+        let named = [own, ("volumeCapacity", "true"), ("fileSystemId", "fs1")];
+        let class = subpath(&named);
+        let (server, _) = class.common.export_for("v").unwrap();
+        assert_eq!(class.quota_of(server).unwrap().as_deref(), Some("fs1"));
+        assert!(read(&[own, ("volumeCapacity", "true")]).is_err());
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_are_refused_by_name() {
+        for (key, value) in [
+            ("color", "red"),
+            ("volumeAs", "disk"),
+            ("archiveOnDelete", "maybe"),
+            ("volumeCapacity", "1"),
+            ("server", "a:b"),
+            ("server", " , "),
+            ("path", "rel"),
+            ("vers", "5"),
+            ("mode", "9"),
+            ("fileSystemId", "a b"),
+            ("mountType", "losetup"),
+            ("containerNetworkFileSystem", "c"),
+            ("vpcId", "vpc-1"),
+        ] {
+            let mut all = vec![("server", "a:/x")];
+            all.retain(|(known, _)| *known != key);
+            all.push((key, value));
+            let refused = read(&all).unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::InvalidArgument);
+            assert!(refused.message.to_lowercase().contains(&format!("`{}`", key.to_lowercase())));
+        }
+        assert!(read(&[]).is_err());
+        assert!(read(&[("server", "a:/x#y")]).is_err());
+    }
+
+    #[test]
+    fn a_shared_directory_is_never_deleted_with_a_volume() {
+        let shared = [("volumeAs", "sharepath"), ("server", "a"), ("path", "/s")];
+        assert!(read(&shared).is_ok());
+        for (policy, is_good) in [("Retain", true), ("Delete", false)] {
+            let all = [&shared[..], &[("csi.alibabacloud.com/reclaimPolicy", policy)]].concat();
+            assert_eq!(read(&all).is_ok(), is_good);
+        }
+        assert!(read(&[&shared[..], &[("archiveOnDelete", "false")]].concat()).is_err());
+    }
+}
