@@ -2,8 +2,8 @@
 //! any case.
 //!
 //! Keys with a slash belong to others (`csi.storage.k8s.io/…`) and are left alone. What asks for a
-//! client that Wharf does not have is refused by name: mounted by the kernel's client, such a volume
-//! would be another one.
+//! client that Wharf does not have is refused by name: mounted by the kernel's client, such a
+//! volume would be another one.
 
 use std::collections::BTreeMap;
 

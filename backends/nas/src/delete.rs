@@ -1,5 +1,5 @@
-//! `delete`: the volume's directory is renamed inside the directory that it was made in, by the host
-//! in a private mount, and then stays as an archive or is removed.
+//! `delete`: the volume's directory is renamed inside the directory that it was made in, by the
+//! host in a private mount, and then stays as an archive or is removed.
 //!
 //! What has no handle of Wharf's is not Wharf's to delete: it is done, and the data stays.
 

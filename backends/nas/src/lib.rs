@@ -3,8 +3,8 @@
 //!
 //! Attributes, StorageClass parameters and default options are those of the existing drivers.
 //! Different on purpose: a deleted volume is really archived or removed, by the host; its handle
-//! says all that this needs; unknown parameters, and clients other than the kernel's, are refused by
-//! name.
+//! says all that this needs; unknown parameters, and clients other than the kernel's, are refused
+//! by name.
 //!
 //! # Settings of the operator
 //!
