@@ -93,7 +93,9 @@ impl ControllerService for ControllerFront {
         &self,
         request: Request<proto::DeleteVolumeRequest>,
     ) -> Answer<proto::DeleteVolumeResponse> {
-        let rpc = self.begin("DeleteVolume", &request, &request.get_ref().volume_id);
+        let rpc = self
+            .begin("DeleteVolume", &request, &request.get_ref().volume_id)
+            .about(Subject::of(&[], &request.get_ref().secrets));
         let parsed = read::delete(request.into_inner());
         self.run(rpc, "create", parsed, |on, request| {
             on.controller.delete(on.call, &request)?;
@@ -126,7 +128,9 @@ impl ControllerService for ControllerFront {
         &self,
         request: Request<proto::ControllerUnpublishVolumeRequest>,
     ) -> Answer<proto::ControllerUnpublishVolumeResponse> {
-        let rpc = self.begin("ControllerUnpublishVolume", &request, &request.get_ref().volume_id);
+        let rpc = self
+            .begin("ControllerUnpublishVolume", &request, &request.get_ref().volume_id)
+            .about(Subject::of(&[], &request.get_ref().secrets));
         let parsed = read::detach(request.into_inner());
         self.run(rpc, "attach", parsed, |on, request| {
             on.controller.detach(on.call, &request)?;
@@ -139,7 +143,9 @@ impl ControllerService for ControllerFront {
         &self,
         request: Request<proto::ControllerExpandVolumeRequest>,
     ) -> Answer<proto::ControllerExpandVolumeResponse> {
-        let rpc = self.begin("ControllerExpandVolume", &request, &request.get_ref().volume_id);
+        let rpc = self
+            .begin("ControllerExpandVolume", &request, &request.get_ref().volume_id)
+            .about(Subject::of(&[], &request.get_ref().secrets));
         let parsed = read::expand(request.into_inner());
         self.run(rpc, "expand", parsed, |on, request| {
             write::expanded(on.controller.expand(on.call, &request)?)

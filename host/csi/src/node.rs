@@ -131,7 +131,9 @@ impl Node for NodeFront {
         &self,
         request: Request<proto::NodeExpandVolumeRequest>,
     ) -> Answer<proto::NodeExpandVolumeResponse> {
-        let rpc = self.begin("NodeExpandVolume", &request, &request.get_ref().volume_id);
+        let rpc = self
+            .begin("NodeExpandVolume", &request, &request.get_ref().volume_id)
+            .about(Subject::of(&[], &request.get_ref().secrets));
         let parsed = read::node_expand(request.into_inner(), &self.allowed_roots);
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
         rpc.run(Lane::Node, parsed, move |call, (request, path)| {

@@ -13,6 +13,10 @@ use crate::proto::volume_capability::AccessType;
 const MAX_REASON_CHARACTERS: usize = 1024;
 /// Shorter values (`1`, `yes`) are words of every message, and tell nothing.
 const SHORTEST_HIDDEN: usize = 4;
+/// A service account's token is a signed JSON document; audiences and dates beside it may be
+/// shorter.
+const SHORTEST_TOKEN: usize = 32;
+const SERVICE_ACCOUNT_TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
 const NOT_SHOWN: &str = "(value not shown)";
 
 type Map = BTreeMap<String, String>;
@@ -50,11 +54,13 @@ impl Subject {
             .flat_map(|map| map.iter())
             .filter(|(key, value)| !is_name(key) && value.len() >= SHORTEST_HIDDEN)
             .map(|(_, value)| value.clone());
+        let secrets = secrets.values().map(String::as_str).filter(|value| !value.is_empty());
+        let secrets = secrets.chain(tokens(find(SERVICE_ACCOUNT_TOKENS)));
         Self {
             pod: named("pod."),
             claim: named("pvc/"),
             values: values.collect(),
-            secrets: secrets.values().filter(|value| !value.is_empty()).cloned().collect(),
+            secrets: secrets.map(str::to_owned).collect(),
         }
     }
 
@@ -79,6 +85,11 @@ impl Subject {
         let text = self.values.iter().fold(text, |text, value| without_word(&text, value));
         one_line(&text)
     }
+}
+
+/// The tokens themselves, which the value wraps in JSON.
+fn tokens(value: &str) -> impl Iterator<Item = &str> {
+    value.split('"').filter(|text| text.len() >= SHORTEST_TOKEN)
 }
 
 /// The text without the word where it stands alone; inside another word it is something else.
@@ -125,6 +136,15 @@ mod tests {
             "disk d-1: type `(value not shown)`, not cloud_essd_xc0; (value not shown); \
              (value not shown) (value not shown)(value not shown)"
         );
+    }
+
+    #[test]
+    fn a_token_inside_its_json_is_a_secret_too() {
+        let token = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOlsieCJdfQ.c2lnbmF0dXJl";
+        let tokens = format!(r#"{{"sts":{{"token":"{token}","expirationTimestamp":"2026"}}}}"#);
+        let context = map(&[(SERVICE_ACCOUNT_TOKENS, &tokens)]);
+        let subject = Subject::of(&[&context], &Map::new());
+        assert_eq!(subject.clean(&format!("x{token}y")), "x(value not shown)y");
     }
 
     #[test]

@@ -99,6 +99,8 @@ async fn every_call(rig: &Rig) {
     .unwrap();
     // Refused ones as well: a secret where an id should be, and too much of it.
     let lost = proto::DeleteVolumeRequest { secrets: secrets(), ..delete("vol-0") };
+    rig.backend.fail("delete", Error::invalid(format!("the signer says {SECRET}")));
+    controller.delete_volume(lost.clone()).await.unwrap_err();
     controller.delete_volume(lost).await.unwrap();
     // The reason names what was wrong, and here that is in the request.
     let unknown = proto::CreateVolumeRequest {
