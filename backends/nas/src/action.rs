@@ -11,21 +11,45 @@ const NAS: Api = Api::new("nas", "2017-06-26");
 pub enum Action {
     /// Ends the quota of a directory.
     CancelDirQuota,
+    /// Creates a file system.
+    CreateFileSystem,
+    /// Makes a file system reachable from a network.
+    CreateMountTarget,
+    /// Deletes a file system with all that is in it.
+    DeleteFileSystem,
+    /// Ends that.
+    DeleteMountTarget,
     /// Looks at quotas.
     DescribeDirQuotas,
+    /// Looks at file systems and their mount targets.
+    DescribeFileSystems,
     /// Sets the quota of a directory.
     SetDirQuota,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::CancelDirQuota, Self::DescribeDirQuotas, Self::SetDirQuota];
+    pub const ALL: [Self; 8] = [
+        Self::CancelDirQuota,
+        Self::CreateFileSystem,
+        Self::CreateMountTarget,
+        Self::DeleteFileSystem,
+        Self::DeleteMountTarget,
+        Self::DescribeDirQuotas,
+        Self::DescribeFileSystems,
+        Self::SetDirQuota,
+    ];
 
     /// The cloud's name for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::CancelDirQuota => "CancelDirQuota",
+            Self::CreateFileSystem => "CreateFileSystem",
+            Self::CreateMountTarget => "CreateMountTarget",
+            Self::DeleteFileSystem => "DeleteFileSystem",
+            Self::DeleteMountTarget => "DeleteMountTarget",
             Self::DescribeDirQuotas => "DescribeDirQuotas",
+            Self::DescribeFileSystems => "DescribeFileSystems",
             Self::SetDirQuota => "SetDirQuota",
         }
     }
@@ -33,8 +57,13 @@ impl Action {
     /// A call of this action. The endpoint is that of one region, so no region is named.
     pub fn call(self) -> RpcCall {
         match self {
-            Self::DescribeDirQuotas => NAS.read(self.name()),
-            Self::CancelDirQuota | Self::SetDirQuota => NAS.mutate(self.name()),
+            Self::DescribeDirQuotas | Self::DescribeFileSystems => NAS.read(self.name()),
+            Self::CancelDirQuota
+            | Self::CreateFileSystem
+            | Self::CreateMountTarget
+            | Self::DeleteFileSystem
+            | Self::DeleteMountTarget
+            | Self::SetDirQuota => NAS.mutate(self.name()),
         }
     }
 }

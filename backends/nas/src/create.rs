@@ -40,6 +40,7 @@ pub fn create(request: &CreateRequest, progress: &Progress) -> Result<Answer<Vol
     }
     match Class::read(&request.parameters, &flags)? {
         Class::Subpath(class) => subpath(&class, request, progress),
+        Class::FileSystem(class) => class.create(request),
         Class::Sharepath(class) => sharepath(&class, request).map(Answer::Done),
     }
 }

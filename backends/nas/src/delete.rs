@@ -9,6 +9,7 @@ use wharf_sdk::plan::{Directory, Plan};
 use wharf_sdk::types::Perform;
 use wharf_sdk::{Answer, Error, Progress, clock, log};
 
+use crate::file_system;
 use crate::handle::{Deletion, Handle};
 use crate::nfs_options::NfsOptions;
 use crate::plans::{OPEN, share};
@@ -22,6 +23,9 @@ const GONE: &str = "gone";
 /// # Errors
 /// Those of the cloud.
 pub fn delete(request: &DeleteRequest, progress: &Progress) -> Result<Answer<()>, Error> {
+    if let Some(id) = file_system::to_delete(&request.volume_id) {
+        return file_system::delete(id);
+    }
     let Some(handle) = Handle::parse(&request.volume_id) else {
         log::warn(format!(
             "volume {} has no directory that was made for it alone; its data stays",

@@ -24,6 +24,7 @@ pub mod create;
 pub mod delete;
 pub mod describe_node;
 pub mod expand;
+pub mod file_system;
 pub mod handle;
 pub mod nfs_options;
 pub mod parameters;

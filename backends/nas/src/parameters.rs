@@ -6,14 +6,17 @@
 //! (`host:/directory`, several with commas between), `path`, `archiveOnDelete`, `volumeCapacity` or
 //! `allowVolumeExpansion`, `fileSystemId` |
 //! | `sharepath` | one directory that all volumes share | `server`, `path` |
+//! | `filesystem` | a file system of its own | `fileSystemType`, `storageType`, `zoneId`, `vpcId`,
+//! `vSwitchId`, `accessGroupName`, `encryptType`, `snapshotID`, `description`, `deleteVolume` |
 //!
-//! Both take `vers`, `options`, `mode`, `modeType`, and `sysConfig`, `mountProtocol: nfs`,
+//! All take `vers`, `options`, `mode`, `modeType`, and `sysConfig`, `mountProtocol: nfs`,
 //! `fileSystemType` as [`attributes`](crate::attributes) does.
 
 use wharf_sdk::Error;
 use wharf_sdk::types::{Parameters, Volume};
 
 use crate::attributes::{Mode, Named, check_version};
+use crate::file_system::NewFileSystem;
 use crate::handle::{Deletion, hash, is_plain};
 use crate::nfs_options::{Defaults, NfsOptions};
 use crate::server::{ExportPath, Server};
@@ -47,6 +50,8 @@ pub enum Class {
     Subpath(Subpath),
     /// One directory for all.
     Sharepath(Common),
+    /// A file system for each volume.
+    FileSystem(NewFileSystem),
 }
 
 /// What both kinds say.
@@ -92,7 +97,8 @@ impl Class {
                 check_retained(parameters)?;
                 Common::read(&named, mount_options).map(Self::Sharepath)
             }
-            other => Err(Error::invalid("volumeAs", other, "subpath or sharepath")),
+            "filesystem" => NewFileSystem::read(&named, mount_options).map(Self::FileSystem),
+            other => Err(Error::invalid("volumeAs", other, "subpath, sharepath or filesystem")),
         }
     }
 }
@@ -191,7 +197,11 @@ impl Subpath {
     }
 }
 
-fn flag(named: &Named, key: &str, absent: bool) -> Result<bool, Error> {
+/// A parameter that is `true` or `false`.
+///
+/// # Errors
+/// `invalid-argument` naming the key.
+pub fn flag(named: &Named, key: &str, absent: bool) -> Result<bool, Error> {
     match named.get(key) {
         "" => Ok(absent),
         "true" => Ok(true),
@@ -235,7 +245,7 @@ mod tests {
     fn subpath(parameters: &[(&str, &str)]) -> Subpath {
         match read(parameters).unwrap() {
             Class::Subpath(subpath) => subpath,
-            Class::Sharepath(_) => panic!("{parameters:?}"),
+            Class::Sharepath(_) | Class::FileSystem(_) => panic!("{parameters:?}"),
         }
     }
 
