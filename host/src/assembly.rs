@@ -41,7 +41,7 @@ pub struct Assembly<'a> {
     config: &'a Config,
     is_server: bool,
     clock: Arc<dyn Clock>,
-    node: Arc<dyn Node>,
+    node: Arc<LinuxNode>,
     loader: Arc<Loader>,
     egress: Arc<dyn Egress>,
     signer: Arc<dyn Signer>,
@@ -69,7 +69,7 @@ impl<'a> Assembly<'a> {
         });
         let signer: Arc<dyn Signer> =
             Arc::new(Accounts::new(accounts.collect::<Vec<_>>(), Arc::clone(&clock)));
-        let node: Arc<dyn Node> = Arc::new(LinuxNode::new(node_options(config)));
+        let node = Arc::new(LinuxNode::new(node_options(config)));
         Ok(Self {
             config,
             is_server: matches!(process, Process::Server(_)),
@@ -99,7 +99,7 @@ impl<'a> Assembly<'a> {
         } else {
             Controller::for_one_call(driver, backend, self.clock())
         };
-        Ok(controller.performing_on(Arc::clone(&self.node), section.node.clone()))
+        Ok(controller.performing_on(self.node.clone(), section.node.clone()))
     }
 
     /// The node verbs of a driver.
@@ -111,7 +111,7 @@ impl<'a> Assembly<'a> {
         Ok(NodeService::new(
             driver,
             self.backend(name, section),
-            Arc::clone(&self.node),
+            self.node.clone(),
             self.clock(),
             section.node.clone(),
         ))

@@ -15,7 +15,7 @@ use crate::observer::Observer;
 use crate::pacing::Backoff;
 pub use crate::pacing::Pacer;
 use crate::policy::NodePolicy;
-use crate::ports::{Ask, Backend, Call, Clock, Instant, Node};
+use crate::ports::{Ask, Backend, Call, Clock, Instant, Performer};
 use crate::types::{
     Answer, AttachRequest, Attached, CreateRequest, DeleteRequest, Description, DetachRequest,
     ExpandRequest, Expanded, LIST_PAGE, ListRequest, Listed, NodeId, Pending, Perform, Progress,
@@ -53,7 +53,7 @@ pub struct Controller {
 
 /// The machine that this process runs on, for plans that a backend asks the controller to perform.
 struct Machine {
-    node: Arc<dyn Node>,
+    performer: Arc<dyn Performer>,
     policy: NodePolicy,
 }
 
@@ -96,8 +96,8 @@ impl Controller {
     /// Performs what a backend asks for on this machine, as far as `policy` grants it. Without
     /// this, an answer `perform` is an error.
     #[must_use]
-    pub fn performing_on(mut self, node: Arc<dyn Node>, policy: NodePolicy) -> Self {
-        self.machine = Some(Machine { node, policy });
+    pub fn performing_on(mut self, performer: Arc<dyn Performer>, policy: NodePolicy) -> Self {
+        self.machine = Some(Machine { performer, policy });
         self
     }
 
@@ -292,7 +292,7 @@ impl Controller {
             )
             .with_hint("run the controller with a `node` section that grants the plan's steps"));
         };
-        match machine.node.perform(call, &perform.plan, &machine.policy) {
+        match machine.performer.perform(call, &perform.plan, &machine.policy) {
             Ok(()) => {
                 operation.performed(perform);
                 Ok(())

@@ -201,9 +201,6 @@ pub trait Node: Send + Sync {
     /// device that it finds is refused when it is not free to be this volume. Returns that device,
     /// if the plan looked for one.
     fn run(&self, call: &Call, run: &PlanRun<'_>) -> Result<Option<FoundDevice>, Error>;
-    /// Runs a plan that has no path of its own: what it mounts is a scratch mount, which is gone
-    /// when this returns. A plan with a step that needs a path is refused before its first step.
-    fn perform(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<(), Error>;
     /// Runs only the `find-device` steps of a plan.
     fn find_device(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<PathBuf, Error>;
     /// Unmounts everything that is mounted on this path, then removes the path itself when `remove`
@@ -214,6 +211,17 @@ pub trait Node: Send + Sync {
     fn usage(&self, path: &Path) -> Result<Usage, Error>;
     /// Bytes of the block device behind this path (a device, or a mount point), if there is one.
     fn device_size(&self, path: &Path) -> Result<Option<u64>, Error>;
+}
+
+/// The machine that the controller runs on, for plans that a backend asks it to perform.
+pub trait Performer: Send + Sync {
+    /// Runs a plan that has no path of a call: what it mounts is a scratch mount, which is gone
+    /// when this returns. Each step is checked against `policy`, and a plan with a step that needs
+    /// a path is refused, before the first step runs. What is true already is left alone.
+    ///
+    /// # Errors
+    /// A step's own; `Aborted` when it made some way and has to be asked again.
+    fn perform(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<(), Error>;
 }
 
 /// The right to work on one volume of this node; given back when it is dropped.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use wharf_core::plan::{Plan, Step};
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{
-    Call, Clock, FoundDevice, Mounted, Node, NodeGuard, PlanRun, RemovePath, StageRecord, Usage,
+    Call, Clock, FoundDevice, Mounted, Node, NodeGuard, Performer, PlanRun, RemovePath,
+    StageRecord, Usage,
 };
 use wharf_core::types::VolumeId;
 use wharf_core::{Error, ErrorKind};
@@ -100,6 +101,21 @@ impl LinuxNode {
     }
 }
 
+impl Performer for LinuxNode {
+    fn perform(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<(), Error> {
+        plan.check_needs_no_path()?;
+        let run = PlanRun {
+            plan,
+            policy,
+            driver: "",
+            volume: &VolumeId::new(""),
+            destination: Path::new(""),
+            staged: None,
+        };
+        Run::new(&self.context, call, &run, Claim::default()).finish(plan).map(drop)
+    }
+}
+
 impl Node for LinuxNode {
     fn lock(&self, call: &Call, driver: &str, volume: &VolumeId) -> Result<NodeGuard, Error> {
         Ok(Box::new(self.context.acquire(call, &format!("volume {driver}/{volume}"))?))
@@ -169,19 +185,6 @@ impl Node for LinuxNode {
         };
         let device = Run::new(&self.context, call, run, claim).finish(run.plan)?;
         Ok(device.map(|device| FoundDevice { path: device.path, serial: device.serial }))
-    }
-
-    fn perform(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<(), Error> {
-        plan.check_needs_no_path()?;
-        let run = PlanRun {
-            plan,
-            policy,
-            driver: "",
-            volume: &VolumeId::new(""),
-            destination: Path::new(""),
-            staged: None,
-        };
-        Run::new(&self.context, call, &run, Claim::default()).finish(plan).map(drop)
     }
 
     fn find_device(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<PathBuf, Error> {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::*;
 use crate::inflight::lock;
 use crate::pacing::tests::SteppedClock;
+use crate::plan::Plan;
 use crate::ports::Describe;
 use crate::types::{AccessMode, AccessType, Caller, Capability, CapacityRange, Observation};
 use crate::verbs::{DescribeNode, Observe, PlanExpand, PlanPublish, PlanStage, Translate};
@@ -414,4 +415,52 @@ fn holders_answer_whether_a_node_has_the_volume() {
         controller.is_attached(&call, &VolumeId::new("d-1"), &NodeId::new("node-of-d-1")).unwrap()
     );
     assert!(!controller.is_attached(&call, &VolumeId::new("d-1"), &NodeId::new("i-9")).unwrap());
+}
+
+/// A machine that fails from a script, and remembers what it was to perform.
+#[derive(Default)]
+struct ScriptedMachine {
+    failures: Mutex<VecDeque<Error>>,
+    performed: Mutex<Vec<Plan>>,
+}
+
+impl Performer for ScriptedMachine {
+    fn perform(&self, _: &Call, plan: &Plan, _: &NodePolicy) -> Result<(), Error> {
+        lock(&self.performed).push(plan.clone());
+        lock(&self.failures).pop_front().map_or(Ok(()), Err)
+    }
+}
+
+fn perform() -> Result<Answer<Attached>, Error> {
+    let plan = Plan { steps: vec![], summary: "make the directory pv-1".to_owned() };
+    Ok(Answer::Perform(Perform { plan, resume: Some("made".to_owned()) }))
+}
+
+#[test]
+fn what_a_backend_asks_for_is_performed_and_it_is_called_again_with_its_token() {
+    let (backend, machine) = (Scripted::new([perform()]), Arc::new(ScriptedMachine::default()));
+    lock(&machine.failures).push_back(Error::aborted("half of the tree is gone"));
+    let (controller, _) = controller(&backend);
+    let controller =
+        controller.performing_on(Arc::clone(&machine) as Arc<dyn Performer>, NodePolicy::default());
+    lock(&backend.script).push_back(perform());
+    controller.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap();
+    assert_eq!(lock(&machine.performed).len(), 2, "a passing failure is asked for again");
+    let tokens: Vec<_> = lock(&backend.handed).iter().map(|it| it.resume.clone()).collect();
+    assert_eq!(tokens, [None, None, Some("made".to_owned())]);
+}
+
+#[test]
+fn a_plan_that_fails_for_good_ends_the_operation_and_one_without_a_machine_says_so() {
+    let call = || Call::until(Duration::from_secs(60));
+    let (backend, machine) = (Scripted::new([perform()]), Arc::new(ScriptedMachine::default()));
+    lock(&machine.failures).push_back(Error::denied("`mount-nfs` is not granted"));
+    let (made, _) = controller(&backend);
+    let made = made.performing_on(machine as Arc<dyn Performer>, NodePolicy::default());
+    let refused = made.attach(&call(), &attach_request("d-1")).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::PermissionDenied);
+    let (alone, _) = controller(&Scripted::new([perform()]));
+    let refused = alone.attach(&call(), &attach_request("d-1")).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::FailedPrecondition);
+    assert!(refused.hint.unwrap().contains("`node` section"));
 }

@@ -159,10 +159,6 @@ impl Node for Machine {
         }))
     }
 
-    fn perform(&self, _: &Call, _: &Plan, _: &NodePolicy) -> Result<(), Error> {
-        unreachable!("FlexVolume has nothing for the controller's machine")
-    }
-
     fn find_device(&self, _: &Call, plan: &Plan, _: &NodePolicy) -> Result<PathBuf, Error> {
         let Some(Step::FindDevice(find)) = plan.steps.first() else {
             unreachable!("a disk's plan begins with its device")

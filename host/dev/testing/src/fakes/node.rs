@@ -8,7 +8,7 @@ use std::{fs, io};
 use wharf_core::plan::{Plan, Step};
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{
-    Call, FoundDevice, Mounted, Node, NodeGuard, PlanRun, RemovePath, StageRecord, Usage,
+    Call, FoundDevice, Mounted, Node, NodeGuard, Performer, PlanRun, RemovePath, StageRecord, Usage,
 };
 use wharf_core::types::VolumeId;
 use wharf_core::{Blame, Error, ErrorKind};
@@ -120,6 +120,16 @@ impl FakeNode {
     }
 }
 
+impl Performer for FakeNode {
+    fn perform(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<(), Error> {
+        self.journal.enter(call, "perform")?;
+        plan.check_needs_no_path()?;
+        policy.check(plan)?;
+        lock(&self.machine).performed.push(plan.clone());
+        Ok(())
+    }
+}
+
 impl Node for FakeNode {
     /// No other process knows this node.
     fn lock(&self, _call: &Call, _driver: &str, _volume: &VolumeId) -> Result<NodeGuard, Error> {
@@ -199,14 +209,6 @@ impl Node for FakeNode {
             machine.devices.extend(draft.devices.remove_entry(path));
         }
         Ok(device.map(|path| FoundDevice { serial: serial(&path), path }))
-    }
-
-    fn perform(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<(), Error> {
-        self.journal.enter(call, "perform")?;
-        plan.check_needs_no_path()?;
-        policy.check(plan)?;
-        lock(&self.machine).performed.push(plan.clone());
-        Ok(())
     }
 
     fn find_device(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<PathBuf, Error> {
