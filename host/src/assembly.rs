@@ -9,7 +9,7 @@ use wharf_core::Error;
 use wharf_core::controller::{Controller, Pacer};
 use wharf_core::node::NodeService;
 use wharf_core::policy::EndpointGrant;
-use wharf_core::ports::{Backend, Clock, Node};
+use wharf_core::ports::{Backend, Clock};
 use wharf_node::supervisor::{Client, StartCommand};
 use wharf_node::{LinuxNode, NodeOptions, SystemClock};
 use wharf_runtime::{
