@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::types::{Caller, Segments, VolumeCapability};
 
-/// Plans for a node. The three plan functions are pure: the same request gives the same plan, and
-/// nothing of the host is called
-/// but the functions that build plans.
+/// Plans for a node. The three plan functions are pure: the same request gives the same plan under
+/// the same settings, and nothing of the host is called but the functions that build plans and
+/// those of [`config`](crate::config).
 pub trait Node {
     /// The node's id, its place and its limit. May ask the cloud's metadata service. Idempotent.
     fn describe_node() -> Result<NodeDescription, Error> {

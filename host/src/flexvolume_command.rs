@@ -188,7 +188,7 @@ fn driver_files(path: &Path, config: &Config) -> Result<Vec<DriverFile>, Error> 
                     _ => error,
                 }
             })?;
-        let is_attachable = description.can("attach");
+        let is_attachable = description.can("attach") && !description.can("attach-nothing");
         for name in &driver.flexvolume {
             files.push(DriverFile {
                 driver: DriverName::parse(name)?,

@@ -15,21 +15,56 @@ use wharf_core::manifest::Manifest;
 use crate::command;
 use crate::component;
 
-/// The CSI driver that the configuration serves.
+/// The CSI driver of disks.
 pub const DRIVER: &str = "diskplugin.csi.alibabacloud.com";
 
 /// The component that obtains credentials and signs.
 const AUTH: &str = "auth";
 
-/// The component behind [`DRIVER`].
-const BACKEND: &str = "disk";
+/// A driver that the configuration serves.
+struct Served {
+    /// The component behind it.
+    backend: &'static str,
+    driver: &'static str,
+    flexvolume: &'static str,
+    /// What the backend is told besides the region.
+    settings: &'static str,
+    /// What its plans may do, besides the steps that it asks for.
+    node: &'static str,
+}
+
+/// All of them.
+const SERVED: [Served; 2] = [
+    Served {
+        backend: "disk",
+        driver: DRIVER,
+        flexvolume: "alicloud/disk",
+        settings: r#"cluster-id = "wharf""#,
+        node: r#"filesystems = ["ext3", "ext4", "xfs"]
+block-queue = ["add_random", "iostats", "max_sectors_kb", "nomerges", "nr_requests", "read_ahead_kb", "rq_affinity", "scheduler", "wbt_lat_usec"]
+"#,
+    },
+    Served {
+        backend: "oss",
+        driver: "ossplugin.csi.alibabacloud.com",
+        flexvolume: "alicloud/oss",
+        // The region's object storage has an address and no name.
+        settings: r#"network = "public", addressing = "path""#,
+        node: r#"
+[backend.oss.node.helpers]
+ossfs = { accounts = ["oss-keys", "oss-sts"] }
+ossfs2 = { accounts = ["oss-keys", "oss-sts"] }
+s3fs = { accounts = ["oss-keys"] }
+"#,
+    },
+];
 
 /// What an instance is made ready with.
 #[derive(Debug, Clone, Copy)]
 pub struct Equipment<'a> {
     /// The binary that puts components into the store.
     pub wharf: &'a Path,
-    /// The folder with `auth.wasm` and `disk.wasm`.
+    /// The folder with `auth.wasm` and the backends.
     pub components: &'a Path,
     /// Where staging and target paths will lie; `None`: `kubelet` in the instance's folder.
     pub kubelet_root: Option<&'a Path>,
@@ -49,15 +84,15 @@ pub fn prepare_instance(
         fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
     }
     write_keys(&folder.join("keys"), instance)?;
-    let requests = component::manifest_of(&equipment.components.join(format!("{BACKEND}.wasm")))?;
-    let text = configuration(region, instance, folder, &kubelet_root, &requests);
+    let component = |name: &str| equipment.components.join(format!("{name}.wasm"));
+    let mut text = configuration(region, instance, folder, &kubelet_root);
+    for served in &SERVED {
+        let asks = component::manifest_of(&component(served.backend))?;
+        text += &backend(served, &region.region, &asks);
+    }
     write_private(&instance.config, text.as_bytes())?;
-    for name in [AUTH, BACKEND] {
-        install(
-            equipment.wharf,
-            &instance.config,
-            &equipment.components.join(format!("{name}.wasm")),
-        )?;
+    for name in std::iter::once(AUTH).chain(SERVED.iter().map(|served| served.backend)) {
+        install(equipment.wharf, &instance.config, &component(name))?;
     }
     Ok(instance.config.clone())
 }
@@ -94,16 +129,15 @@ fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A simulated region's operator grants what the component asks for; a real one reads it first.
+/// What all drivers share.
 fn configuration(
     region: &RegionDescription,
     instance: &InstanceDescription,
     folder: &Path,
     kubelet_root: &Path,
-    asks: &Manifest,
 ) -> String {
     let path = |name: &str| quoted(&folder.join(name).to_string_lossy());
-    let mut text = format!(
+    format!(
         r#"# The instance {id} of the simulated region {region}. Written anew whenever the region starts.
 
 state = {state}
@@ -146,8 +180,27 @@ kind = "static"
 access-key-id = {{ file = {key_id} }}
 access-key-secret = {{ file = {key_secret} }}
 
-[backend.{BACKEND}]
-config = {{ region = {region}, cluster-id = "wharf" }}
+# Of mount helpers: the keys in a volume's secret, or else those of the instance.
+[account.oss-keys]
+component = "{AUTH}"
+source = [
+    {{ kind = "call" }},
+    {{ kind = "static", access-key-id = {{ file = {key_id} }}, access-key-secret = {{ file = {key_secret} }} }},
+]
+
+[account.oss-sts]
+component = "{AUTH}"
+endpoints = ["metadata"]
+source = [{{ kind = "ecs-ram-role" }}]
+
+[flexvolume]
+# Ids of instances may stand for node names; any other name means this machine, as where kubelet
+# itself attaches.
+node-id-prefixes = ["i-"]
+node-name = "any"
+secret-options = ["akId", "akSecret"]
+log = {log}
+legacy-state = {{ "alicloud/disk" = "/etc/kubernetes/volumes/disk" }}
 "#,
         id = instance.id,
         region = quoted(&region.region),
@@ -169,36 +222,34 @@ config = {{ region = {region}, cluster-id = "wharf" }}
         metadata = quoted(&instance.metadata),
         key_id = path("keys/access-key-id"),
         key_secret = path("keys/access-key-secret"),
-    );
+        log = path("log"),
+    )
+}
+
+/// A simulated region's operator grants what the component asks for; a real one reads it first.
+fn backend(served: &Served, region: &str, asks: &Manifest) -> String {
+    let Served { backend, driver, flexvolume, settings, node } = served;
+    let mut text =
+        format!("\n[backend.{backend}]\nconfig = {{ region = {}, {settings} }}\n", quoted(region));
     for request in &asks.request {
         let account = if request.signed { "account = \"cloud\"\n" } else { "" };
         let endpoint = quoted(&request.endpoint);
-        text += &format!("\n[[backend.{BACKEND}.grant]]\nendpoint = {endpoint}\n{account}");
+        text += &format!("\n[[backend.{backend}.grant]]\nendpoint = {endpoint}\n{account}");
         for (key, granted) in [("actions", &request.actions), ("paths", &request.paths)] {
             if !granted.is_empty() {
                 text += &format!("{key} = {}\n", list(granted));
             }
         }
     }
-    let (steps, log) = (list(&asks.node.steps), path("log"));
+    let steps = list(&asks.node.steps);
     text + &format!(
         r#"
-[backend.{BACKEND}.node]
+[backend.{backend}.node]
 steps = {steps}
-filesystems = ["ext3", "ext4", "xfs"]
-block-queue = ["add_random", "iostats", "max_sectors_kb", "nomerges", "nr_requests", "read_ahead_kb", "rq_affinity", "scheduler", "wbt_lat_usec"]
-
-[driver."{DRIVER}"]
-backend = "{BACKEND}"
-flexvolume = ["alicloud/disk"]
-
-[flexvolume]
-# Ids of instances may stand for node names; any other name means this machine, as where kubelet
-# itself attaches.
-node-id-prefixes = ["i-"]
-node-name = "any"
-log = {log}
-legacy-state = {{ "alicloud/disk" = "/etc/kubernetes/volumes/disk" }}
+{node}
+[driver."{driver}"]
+backend = "{backend}"
+flexvolume = ["{flexvolume}"]
 "#
     )
 }
@@ -248,8 +299,8 @@ mod tests {
             admin: keys(),
             instances: vec![],
         };
-        let asks = Manifest {
-            name: BACKEND.into(),
+        let asks = |name: &str| Manifest {
+            name: name.into(),
             version: "1.0.0".into(),
             world: World::Backend,
             contract: "wharf:volume@0.1.0".into(),
@@ -269,19 +320,17 @@ mod tests {
             ],
             node: NodeRequest { steps: vec!["find-device".into(), "format".into()] },
         };
-        configuration(
-            &region,
-            &instance,
-            Path::new(folder),
-            &Path::new(folder).join("kubelet"),
-            &asks,
-        )
+        let kubelet = Path::new(folder).join("kubelet");
+        let mut text = configuration(&region, &instance, Path::new(folder), &kubelet);
+        for served in &SERVED {
+            text += &backend(served, &region.region, &asks(served.backend));
+        }
+        text
     }
 
     #[test]
     fn the_configuration_grants_what_the_component_asks_for_and_no_more() {
         let config: toml::Table = written("/r/i-1").parse().unwrap();
-        let backend = config["backend"][BACKEND].clone();
         let expected: toml::Table = r#"
             grant = [
                 { endpoint = "ecs", account = "cloud", actions = ["AttachDisk"] },
@@ -290,12 +339,19 @@ mod tests {
         "#
         .parse()
         .unwrap();
-        assert_eq!(backend["grant"], expected["grant"]);
-        assert_eq!(backend["node"]["steps"].as_array().unwrap().len(), 2);
+        for served in &SERVED {
+            let backend = &config["backend"][served.backend];
+            assert_eq!(backend["grant"], expected["grant"]);
+            assert_eq!(backend["node"]["steps"].as_array().unwrap().len(), 2);
+            let driver = &config["driver"][served.driver];
+            assert_eq!(driver["backend"].as_str(), Some(served.backend));
+            assert_eq!(driver["flexvolume"][0].as_str(), Some(served.flexvolume));
+        }
+        let helpers = &config["backend"]["oss"]["node"]["helpers"];
+        assert_eq!(helpers["s3fs"]["accounts"][0].as_str(), Some("oss-keys"));
         assert_eq!(config["endpoint"]["metadata"]["url"].as_str(), Some("http://127.0.0.1:4"));
         assert_eq!(config["endpoint"]["nas"]["url"].as_str(), Some("http://127.0.0.1:6"));
         assert_eq!(config["endpoint"]["oss"]["url"].as_str(), Some("http://127.0.0.1:5"));
-        assert_eq!(config["driver"][DRIVER]["backend"].as_str(), Some(BACKEND));
         // A trial writes nothing into the machine's own folders.
         assert_eq!(config["flexvolume"]["log"].as_str(), Some("/r/i-1/log"));
     }

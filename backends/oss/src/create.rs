@@ -1,0 +1,176 @@
+//! `create` and `validate`: a new volume is a place in a bucket that exists, as with the earlier
+//! driver: the class's path (`direct`, `sharepath`), or a directory of the volume's name below it
+//! (`subpath`). Nothing in the cloud is needed for that: a directory of object storage begins with
+//! its first object. Only `bucket` makes something: a bucket of the volume's own.
+
+use wharf_sdk::controller::{CreateRequest, DeleteRequest, ValidateRequest, Validated};
+use wharf_sdk::types::{Parameters, Volume};
+use wharf_sdk::{Error, Pairs};
+
+use crate::attributes::Attributes;
+use crate::choices::VolumeAs;
+use crate::names;
+use crate::{own_bucket, plans};
+
+/// `controller.create`. The same name and class give the same volume.
+///
+/// # Errors
+/// `invalid-argument` naming the parameter.
+pub fn create(request: &CreateRequest) -> Result<Volume, Error> {
+    if request.source.is_some() {
+        return Err(Error::unsupported("a bucket's volume starts from nothing")
+            .with_hint("copy the objects yourself"));
+    }
+    let mut parameters = request.parameters.clone();
+    for (key, value) in &request.mutable_parameters {
+        parameters.insert_pair(key, value);
+    }
+    let own = own_bucket(&mut parameters, &request.name)?;
+    let attributes = Attributes::read(&parameters)?;
+    for capability in &request.capabilities {
+        plans::check(&parameters, capability)?;
+    }
+    let path = match attributes.volume_as {
+        VolumeAs::Direct => attributes.path,
+        VolumeAs::Subpath => {
+            if request.name.contains('/') {
+                return Err(Error::invalid("name", &names::shown(&request.name), "no slash"));
+            }
+            names::path("path", &format!("{}/{}", attributes.path, request.name))?
+        }
+    };
+    let id = match &own {
+        None => request.name.clone(),
+        Some(name) => {
+            own_bucket::create(name)?;
+            own_bucket::id(name)
+        }
+    };
+    let mut volume = Volume::new(id, request.capacity.required_bytes.unwrap_or(0));
+    let is_kept = |key: &str| {
+        let key = key.trim().to_ascii_lowercase();
+        !["path", "volumeas", "bucket", "akid", "aksecret"].contains(&key.as_str())
+            && !key.starts_with("csi.storage.k8s.io/")
+    };
+    volume.context = parameters.into_iter().filter(|(key, _)| is_kept(key)).collect();
+    Ok(volume.with_context("bucket", attributes.bucket).with_context("path", path))
+}
+
+/// The name of the volume's own bucket, where the class wants one; the parameters then name it.
+fn own_bucket(parameters: &mut Parameters, volume: &str) -> Result<Option<String>, Error> {
+    let is = |key: &str, wanted: &str| key.trim().eq_ignore_ascii_case(wanted);
+    let wants_own = parameters
+        .iter()
+        .any(|(key, value)| is(key, "volumeAs") && value.trim().eq_ignore_ascii_case("bucket"));
+    if !wants_own {
+        return Ok(None);
+    }
+    let given = parameters.iter().find(|(key, _)| is(key, "bucket") || is(key, "path"));
+    if let Some((key, value)) = given {
+        let allowed = "no such key with `volumeAs: bucket`, which makes a bucket";
+        return Err(Error::invalid(&names::shown(key), &names::shown(value), allowed));
+    }
+    let prefix = parameters.iter().find(|(key, _)| is(key, "bucketPrefix"));
+    let prefix = prefix.map(|(_, value)| value.trim()).unwrap_or_default();
+    let name = own_bucket::name(prefix, volume)?;
+    parameters.retain(|(key, _)| !is(key, "volumeAs") && !is(key, "bucketPrefix"));
+    parameters.insert_pair("bucket", &name);
+    Ok(Some(name))
+}
+
+/// `controller.delete`: a bucket of the volume's own goes; what is in a bucket of others stays, as
+/// with the earlier driver.
+///
+/// # Errors
+/// As [`own_bucket::delete`].
+pub fn delete(request: &DeleteRequest) -> Result<(), Error> {
+    own_bucket::of_id(&request.volume_id).map_or(Ok(()), own_bucket::delete)
+}
+
+/// `controller.validate`.
+///
+/// # Errors
+/// None: what is wrong is the answer.
+pub fn validate(request: &ValidateRequest) -> Result<Validated, Error> {
+    let wrong = request
+        .capabilities
+        .iter()
+        .find_map(|capability| plans::check(&request.context, capability).err());
+    Ok(wrong.map_or_else(Validated::yes, |error| Validated::no(error.message)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wharf_sdk::ErrorKind;
+    use wharf_sdk::testing::FakeHost;
+    use wharf_sdk::types::{CapacityRange, VolumeCapability, VolumeSource, pairs};
+
+    const CLASS: [(&str, &str); 3] =
+        [("bucket", "b-1"), ("url", "h.example"), ("csi.storage.k8s.io/pvc/name", "data")];
+
+    fn request(more: &[(&str, &str)]) -> CreateRequest {
+        CreateRequest {
+            parameters: pairs(CLASS.into_iter().chain(more.iter().copied())),
+            capacity: CapacityRange { required_bytes: Some(5 << 30), limit_bytes: None },
+            ..CreateRequest::new("pvc-1", VolumeCapability::mount(""))
+        }
+    }
+
+    #[test]
+    fn a_new_volume_is_where_its_class_says() {
+        for (more, path) in [
+            (&[][..], "/"),
+            (&[("path", "/a/")], "/a"),
+            (&[("path", "/a"), ("volumeAs", "sharepath")], "/a"),
+            (&[("path", "/a"), ("volumeAs", "subpath")], "/a/pvc-1"),
+            (&[("VolumeAs", "subpath")], "/pvc-1"),
+        ] {
+            let host = FakeHost::install();
+            let volume = create(&request(more)).unwrap();
+            assert_eq!((volume.id.as_str(), volume.capacity_bytes), ("pvc-1", 5 << 30));
+            assert_eq!(volume.context.value("path"), Some(path), "{more:?}");
+            assert!(host.requests().is_empty());
+            assert_eq!(create(&request(more)).unwrap(), volume);
+            // What was made can be mounted.
+            let attributes = Attributes::read(&volume.context).unwrap();
+            assert_eq!(attributes.path, path);
+        }
+    }
+
+    #[test]
+    fn no_key_becomes_part_of_a_volume() {
+        let _host = FakeHost::install().with_config("allow-plaintext-keys", "true");
+        let volume = create(&request(&[("akId", "canary"), ("AKSECRET", "canary")])).unwrap();
+        assert!(!format!("{volume:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_class_that_cannot_be_mounted_makes_no_volume() {
+        for more in [
+            &[("path", "/..")][..],
+            &[("otherOpts", "allow_other")],
+            &[("sigVersion", "v4")],
+            &[("nosuchkey", "x")],
+        ] {
+            assert_eq!(create(&request(more)).unwrap_err().kind, ErrorKind::InvalidArgument);
+        }
+        let block = CreateRequest { capabilities: vec![VolumeCapability::block()], ..request(&[]) };
+        assert!(create(&block).is_err());
+        let source = Some(VolumeSource::Volume("pvc-0".into()));
+        assert!(create(&CreateRequest { source, ..request(&[]) }).is_err());
+        let named = CreateRequest { name: "a/../b".into(), ..request(&[("volumeAs", "subpath")]) };
+        assert!(create(&named).is_err());
+    }
+
+    #[test]
+    fn a_volume_is_validated_as_it_would_be_mounted() {
+        let ask = |capability| ValidateRequest {
+            context: pairs(CLASS),
+            ..ValidateRequest::new("pvc-1", capability)
+        };
+        assert!(validate(&ask(VolumeCapability::mount(""))).unwrap().confirmed);
+        let refused = validate(&ask(VolumeCapability::block())).unwrap();
+        assert!(!refused.confirmed && refused.message.contains("block"));
+    }
+}
