@@ -52,16 +52,22 @@ impl Formatting {
         })
     }
 
-    /// The file system to mount, and the arguments to make it with.
+    /// The file system that somebody asks for by name, if anybody does. A disk that has one already
+    /// keeps it otherwise, whatever it is.
     ///
     /// # Errors
     /// `invalid-argument` when the capability names one that the node cannot make.
-    pub fn choose(&self, options: &MountOptions) -> Result<(&'static str, Vec<String>), Error> {
-        let fs_type = match options.fs_type.as_str() {
-            "" => self.fs_type.unwrap_or(FILESYSTEMS[0]),
-            named => known("fsType", named)?,
-        };
-        Ok((fs_type, self.arguments.clone().unwrap_or_else(|| default_arguments(fs_type))))
+    pub fn asked(&self, options: &MountOptions) -> Result<Option<&'static str>, Error> {
+        match options.fs_type.as_str() {
+            "" => Ok(self.fs_type),
+            named => known("fsType", named).map(Some),
+        }
+    }
+
+    /// What a blank disk is given, and the arguments to make it with.
+    pub fn made(&self, asked: Option<&'static str>) -> (&'static str, Vec<String>) {
+        let fs_type = asked.unwrap_or(FILESYSTEMS[0]);
+        (fs_type, self.arguments.clone().unwrap_or_else(|| default_arguments(fs_type)))
     }
 }
 
@@ -151,7 +157,8 @@ mod tests {
         fs_type: &str,
     ) -> Result<(&'static str, Vec<String>), Error> {
         let options = MountOptions { fs_type: fs_type.into(), flags: vec![], group: None };
-        Formatting::read(&pairs(context.iter().copied()))?.choose(&options)
+        let formatting = Formatting::read(&pairs(context.iter().copied()))?;
+        Ok(formatting.made(formatting.asked(&options)?))
     }
 
     #[test]

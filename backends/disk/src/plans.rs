@@ -35,25 +35,28 @@ fn mount(
     context: &Parameters,
 ) -> Result<Plan, Error> {
     let formatting = Formatting::read(context)?;
-    let (fs_type, arguments) = formatting.choose(options)?;
-    let is_read_only =
-        capability.mode.is_read_only() || options.flags.iter().any(|flag| flag == "ro");
-    let mut flags: Vec<String> = options
-        .flags
-        .iter()
-        .filter(|flag| !matches!(flag.as_str(), "ro" | "rw"))
-        .cloned()
-        .collect();
+    let asked = formatting.asked(options)?;
+    // Nobody named one: what is on the disk is mounted as what it is.
+    let mounted = asked.unwrap_or_default();
+    let mut flags = options.flags.clone();
     // A disk restored from a snapshot has the file system id of its origin, and XFS refuses to
     // mount both.
-    if fs_type == "xfs" && !flags.iter().any(|flag| flag == "nouuid") {
+    if mounted == "xfs" && !each(&flags).any(|flag| flag == "nouuid") {
         flags.push("nouuid".to_owned());
     }
-    if is_read_only {
-        return Ok(plan.mount_device(fs_type, flags, Writing::Forbidden));
+    // The host decides in the end; what only reads needs neither a check nor a format.
+    let last_word = each(&flags).filter(|flag| matches!(*flag, "ro" | "rw")).last();
+    if capability.mode.is_read_only() || last_word == Some("ro") {
+        return Ok(plan.mount_device(mounted, flags, Writing::Forbidden));
     }
-    let plan = if formatting.is_checked { plan.check(fs_type) } else { plan };
-    Ok(plan.format(fs_type, arguments).mount_device(fs_type, flags, Writing::Allowed).grow(fs_type))
+    let plan = if formatting.is_checked { plan.check(mounted) } else { plan };
+    let (made, arguments) = formatting.made(asked);
+    Ok(plan.format(made, arguments).mount_device(mounted, flags, Writing::Allowed).grow(mounted))
+}
+
+/// Mount options one by one: each string may hold several.
+fn each(flags: &[String]) -> impl Iterator<Item = &str> {
+    flags.iter().flat_map(|flags| flags.split(',')).map(str::trim)
 }
 
 /// `node.plan-publish`: the staged file system, or the device itself, on the target path.
@@ -153,11 +156,28 @@ mod tests {
             words(&plan),
             ["find-device", "set-block-queue", "check", "format", "mount-device", "grow"]
         );
-        assert_eq!(mounted(&plan), ("ext4", vec![], false));
+        assert_eq!(mounted(&plan), ("", vec![], false));
         let Step::FindDevice { matches, .. } = &plan.steps[0] else { panic!("it comes first") };
         assert_eq!((&matches[0], matches.len()), (&DeviceMatch::Serial("abc".into()), 3));
         let Step::Format { arguments, .. } = &plan.steps[3] else { panic!() };
         assert_eq!(arguments, &["-F", "-m0"]);
+    }
+
+    #[test]
+    fn a_disk_is_mounted_as_what_it_is_unless_somebody_names_a_file_system() {
+        for (fs_type, context, asked, made) in [
+            ("", &[][..], "", "ext4"),
+            ("xfs", &[], "xfs", "xfs"),
+            ("", &[("fsType", "ext3")], "ext3", "ext3"),
+        ] {
+            let plan = staged(VolumeCapability::mount(fs_type), context);
+            assert_eq!(mounted(&plan).0, asked);
+            let formats = plan
+                .steps
+                .iter()
+                .any(|step| matches!(step, Step::Format { fs_type, .. } if fs_type == made));
+            assert!(formats, "{plan:?}");
+        }
     }
 
     #[test]
@@ -185,15 +205,22 @@ mod tests {
 
     #[test]
     fn who_only_reads_neither_makes_nor_repairs() {
-        let mut by_flag = VolumeCapability::mount("");
-        by_flag.access = AccessType::Mount(MountOptions {
-            fs_type: String::new(),
-            flags: vec!["ro".into(), "noatime".into()],
-            group: None,
-        });
-        for capability in
-            [VolumeCapability::mount("").in_mode(AccessMode::MultiNodeReaderOnly), by_flag]
-        {
+        let with_flags = |flags: &[&str]| {
+            let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+            let access =
+                AccessType::Mount(MountOptions { fs_type: String::new(), flags, group: None });
+            VolumeCapability { access, ..VolumeCapability::mount("") }
+        };
+        assert!(
+            words(&staged(with_flags(&["ro", "rw,errors=remount-ro"]), &[])).contains(&"format")
+        );
+        for capability in [
+            VolumeCapability::mount("").in_mode(AccessMode::MultiNodeReaderOnly),
+            with_flags(&["ro", "noatime"]),
+            with_flags(&["ro,noatime"]),
+            with_flags(&[" ro"]),
+            with_flags(&["rw", "noatime, ro"]),
+        ] {
             let plan = staged(capability, &[]);
             assert_eq!(words(&plan), ["find-device", "mount-device"]);
             assert!(mounted(&plan).2);

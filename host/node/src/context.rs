@@ -9,6 +9,7 @@ use wharf_core::ports::{Call, Clock};
 use crate::disk::device::{Device, kernel_name};
 use crate::disk::find::Finder;
 use crate::helper_keys::HelperKeys;
+use crate::mounts::hanging::Hanging;
 use crate::mounts::mounting;
 use crate::mounts::paths::Roots;
 use crate::mounts::table::{Entry, MountTable};
@@ -22,6 +23,8 @@ pub(crate) struct NodeContext {
     pub clock: Arc<dyn Clock>,
     pub roots: Roots,
     pub programs: Programs,
+    /// What the kernel may never answer.
+    pub hanging: Hanging,
     pub keys: Option<Arc<dyn HelperKeys>>,
 }
 
@@ -30,7 +33,7 @@ impl NodeContext {
     pub fn new(options: NodeOptions, clock: Arc<dyn Clock>) -> Self {
         let roots = Roots::new(&options.roots);
         let programs = Programs::new(options.program_path.clone());
-        Self { options, clock, roots, programs, keys: None }
+        Self { options, clock, roots, programs, keys: None, hanging: Hanging::default() }
     }
 
     /// Who renders the keys of mount helpers.

@@ -3,6 +3,7 @@
 
 pub(crate) mod check;
 pub(crate) mod device;
+pub(crate) mod file_system;
 pub(crate) mod find;
 pub(crate) mod format;
 mod format_intent;

@@ -2,6 +2,7 @@
 //! and asking for space.
 
 pub(crate) mod detached;
+pub(crate) mod hanging;
 pub(crate) mod mounting;
 pub(crate) mod options;
 pub(crate) mod paths;

@@ -19,8 +19,7 @@ use crate::disk::device::Device;
 use crate::disk::ownership::Claim;
 use crate::helper_keys::HelperKeys;
 use crate::mounts::table::{Entry, MountTable};
-use crate::mounts::usage::{self, Askers};
-use crate::mounts::{mounting, unmount};
+use crate::mounts::{mounting, unmount, usage};
 use crate::options::NodeOptions;
 use crate::run::Run;
 use crate::state::lock::VolumeGuard;
@@ -33,7 +32,6 @@ const RECORD_LOCK_WAIT: Duration = Duration::from_secs(10);
 pub struct LinuxNode {
     context: NodeContext,
     records: Records,
-    askers: Askers,
 }
 
 impl LinuxNode {
@@ -46,7 +44,7 @@ impl LinuxNode {
     /// With the clock that the calls' deadlines are told by.
     pub fn with_clock(options: NodeOptions, clock: Arc<dyn Clock>) -> Self {
         let records = Records::new(&options.state_directory);
-        Self { context: NodeContext::new(options, clock), records, askers: Askers::default() }
+        Self { context: NodeContext::new(options, clock), records }
     }
 
     /// With somebody who renders the keys of mount helpers.
@@ -211,7 +209,7 @@ impl Node for LinuxNode {
                 None
             }
         };
-        unmount::unmount(call, &place, remove, &self.context.options.sysfs)
+        unmount::unmount(&self.context, call, &place, remove)
     }
 
     fn usage(&self, path: &Path) -> Result<Usage, Error> {
@@ -224,7 +222,7 @@ impl Node for LinuxNode {
                 Some(device) => Ok(usage::of_device(device.bytes()?)),
                 None => Err(missing()),
             },
-            None => self.askers.ask(place),
+            None => usage::of_mount(&self.context.hanging, place),
         }
     }
 

@@ -9,7 +9,8 @@ use crate::policy::NodePolicy;
 /// Mounts the found device on the call's path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountDevice {
-    /// `ext4`, `xfs`, …
+    /// `ext4`, `xfs`, …; empty: what the device has. Another type of the same family is mounted as
+    /// what it is, another family is an error.
     pub fs_type: String,
     /// Mount options.
     pub flags: Vec<String>,
@@ -21,7 +22,7 @@ impl PlanStep for MountDevice {
     const WORD: &'static str = "mount-device";
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
-        policy.check_filesystem(&self.fs_type)
+        policy.check_filesystem_if_named(&self.fs_type)
     }
 
     fn needs(&self) -> Option<Thing> {
@@ -43,6 +44,6 @@ impl PlanStep for MountDevice {
     }
 
     fn describe(&self) -> String {
-        format!("{} {}", Self::WORD, self.fs_type)
+        format!("{} {}", Self::WORD, self.fs_type).trim_end().to_owned()
     }
 }

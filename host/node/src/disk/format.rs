@@ -14,11 +14,11 @@ use crate::disk::probe::{self, Signature};
 use crate::mounts::table::MountTable;
 use crate::program::Program;
 
-/// Makes sure that the device holds a file system of this type.
+/// Makes sure that the device holds a file system: one of this type where it is blank.
 ///
 /// # Errors
-/// `FailedPrecondition` when it holds something else, or data that is nobody's known file system;
-/// `Aborted` while an earlier mkfs still runs.
+/// `FailedPrecondition` when it holds what is no file system, or data that is nobody's known file
+/// system; `Aborted` while an earlier mkfs still runs.
 pub(crate) fn ensure(
     context: &NodeContext,
     disk: &Device,
@@ -28,12 +28,8 @@ pub(crate) fn ensure(
     mkfs_arguments::check(fs_type, arguments)?;
     let options = &context.options;
     let device = disk.adopt_partition(&options.sysfs)?;
-    if let Some(entry) = MountTable::read()?.of_device(device.number).next() {
-        return if entry.fs_type == fs_type {
-            Ok(())
-        } else {
-            Err(differs(&device, &entry.fs_type, fs_type))
-        };
+    if MountTable::read()?.of_device(device.number).next().is_some() {
+        return Ok(());
     }
     let mut intent = FormatIntent::open(&options.state_directory, disk, &options.sysfs)?;
     let mut decision = decide(context, disk, &device, fs_type, &intent)?;
@@ -94,11 +90,8 @@ fn decide(
                     "if nothing on it is needed, erase it with `wipefs --all` and `blkdiscard`",
                 ));
             }
-            if found == fs_type {
-                Ok(Decision::Done)
-            } else {
-                Err(differs(device, &found, fs_type))
-            }
+            // Of whatever type: whether it is one that can be mounted is the mount's to say.
+            Ok(Decision::Done)
         }
         Signature::Other(what) => Err(Error::precondition(format!(
             "{name} holds {what}; it is not formatted with {fs_type}"
@@ -112,22 +105,14 @@ fn decide(
             disk.path.display()
         ))
         .with_hint("partitions are used as they are, never formatted")),
+        // Decided anew once it is locked; then the disk is read.
+        Signature::Nothing if !intent.is_locked() => Ok(Decision::Make),
         Signature::Nothing => match probe::find_data(device)? {
             None => Ok(Decision::Make),
             Some(_) if intent.proves_leftovers(device) => Ok(Decision::MakeAgain),
             Some(offset) => Err(not_blank(device, offset, intent)),
         },
     }
-}
-
-fn differs(device: &Device, found: &str, wanted: &str) -> Error {
-    Error::precondition(format!(
-        "{} holds a {found} file system, {wanted} was asked for",
-        device.path.display()
-    ))
-    .with_hint(format!(
-        "ask for {found}, or use another volume: what is there is never overwritten"
-    ))
 }
 
 fn not_blank(device: &Device, offset: u64, intent: &FormatIntent) -> Error {

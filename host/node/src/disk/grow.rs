@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use rustix::thread::CapabilitySet;
+use wharf_core::policy::NodePolicy;
 use wharf_core::{Blame, Error, ErrorKind};
 
 use crate::context::NodeContext;
-use crate::disk::check;
 use crate::disk::device::Device;
 use crate::disk::probe;
 use crate::disk::superblock::{Family, Superblock};
+use crate::disk::{check, file_system};
 use crate::mounts::table::{Entry, MountTable};
 use crate::program::Program;
 
@@ -39,7 +40,12 @@ pub(crate) fn before_mount(context: &NodeContext, device: &Device) -> Result<(),
 /// # Errors
 /// `FailedPrecondition` when there is no file system that can be grown: XFS must be mounted for it,
 /// and ext2 to ext4 must not be when the capability is missing.
-pub(crate) fn run(context: &NodeContext, disk: &Device, destination: &Path) -> Result<(), Error> {
+pub(crate) fn run(
+    context: &NodeContext,
+    policy: &NodePolicy,
+    disk: &Device,
+    destination: &Path,
+) -> Result<(), Error> {
     let device = disk.adopt_partition(&context.options.sysfs)?;
     if device != *disk {
         warn_of_room_behind(disk, &device)?;
@@ -51,6 +57,7 @@ pub(crate) fn run(context: &NodeContext, disk: &Device, destination: &Path) -> R
         ))
         .with_hint("ext2, ext3, ext4 and xfs can"));
     };
+    file_system::check_granted(policy, superblock.family)?;
     if !has_room(&device, &superblock)? {
         return Ok(());
     }

@@ -15,7 +15,7 @@ struct Grammar {
     switches: &'static str,
     /// Options with a value, joined or as the next argument.
     valued: &'static str,
-    /// Parts of values that reach another device or file.
+    /// Parts of values that reach another device, file or place, or make no file system.
     redirecting: &'static [&'static str],
     /// The switch that may be given once only.
     once: char,
@@ -27,7 +27,7 @@ struct Grammar {
 const EXT: Grammar = Grammar {
     switches: "jqvFDK",
     valued: "bCEegGiIJLmMNOrTU",
-    redirecting: &["device="],
+    redirecting: &["device=", "offset=", "journal_dev"],
     once: 'F',
 };
 /// mkfs.xfs(8). Left out: `-c` (reads a file), `-p` (copies files in), `-r` (another device), `-N`
@@ -71,10 +71,10 @@ pub(crate) fn check(fs_type: &str, arguments: &[String]) -> Result<(), Error> {
                 forced += argument.matches(grammar.once).count();
                 forced <= 1
             }
-            Kind::Value(value) => grammar.permits_value(value),
-            Kind::ValueFollows => rest
-                .next()
-                .is_some_and(|value| !value.starts_with('-') && grammar.permits_value(value)),
+            Kind::Value(letter, value) => grammar.permits_value(letter, value),
+            Kind::ValueFollows(letter) => rest.next().is_some_and(|value| {
+                !value.starts_with('-') && grammar.permits_value(letter, value)
+            }),
             Kind::Unknown => false,
         };
         if !is_allowed {
@@ -91,8 +91,8 @@ pub(crate) fn check(fs_type: &str, arguments: &[String]) -> Result<(), Error> {
 
 enum Kind<'a> {
     Switches,
-    Value(&'a str),
-    ValueFollows,
+    Value(char, &'a str),
+    ValueFollows(char),
     Unknown,
 }
 
@@ -107,16 +107,20 @@ impl Grammar {
         let mut characters = letters.chars();
         match characters.next() {
             Some(letter) if self.valued.contains(letter) && characters.as_str().is_empty() => {
-                Kind::ValueFollows
+                Kind::ValueFollows(letter)
             }
-            Some(letter) if self.valued.contains(letter) => Kind::Value(characters.as_str()),
+            Some(letter) if self.valued.contains(letter) => {
+                Kind::Value(letter, characters.as_str())
+            }
             Some(_) | None => Kind::Unknown,
         }
     }
 
     /// Sub-options are separated by commas; no value that shapes a file system is a path.
-    fn permits_value(&self, value: &str) -> bool {
+    /// What a file system does after an error (`-e` of mke2fs) is not to stop the machine.
+    fn permits_value(&self, letter: char, value: &str) -> bool {
         !value.contains('/')
+            && !(letter == 'e' && value == "panic")
             && !value
                 .split(',')
                 .map(str::trim_start)
@@ -140,6 +144,7 @@ mod tests {
             "-F -m 0 -E lazy_itable_init=1,nodiscard",
             "-O ^metadata_csum,64bit -b 4096 -i 16384 -L data -U random",
             "-J size=64",
+            "-e remount-ro -E root_owner=0:0",
             "-q -L data -J size=2048 -T largefile",
             "-O large_file,^huge_file",
         ] {
@@ -179,6 +184,11 @@ mod tests {
             "-m -d",
             "16384",
             "-L /etc",
+            "-e panic",
+            "-epanic",
+            "-E lazy_itable_init=1,offset=1048576",
+            "-O journal_dev",
+            "-O 64bit,journal_dev",
         ] {
             assert!(!is_allowed("ext4", line), "{line}");
         }

@@ -50,7 +50,7 @@ pub(crate) fn mount_device(
         return set_propagation(target, options);
     }
     let opened = target.open_or_create_directory(undo)?;
-    mount(&device.path, opened.stable_path(), fs_type, options.flags, options.data.as_c_str())
+    mount(&device.path, opened.stable_path(), fs_type, options.flags, options.data().as_c_str())
         .map_err(|error| cannot_mount(target, device, fs_type, options, error))?;
     remember(target, undo)?;
     match MountTable::read()?.top(target.path()) {

@@ -11,6 +11,7 @@ use rustix::mount::UnmountFlags;
 use wharf_core::Error;
 use wharf_core::ports::{Call, RemovePath};
 
+use crate::context::NodeContext;
 use crate::disk::device::kernel_name;
 use crate::disk::probe;
 use crate::mounts::paths::MountTarget;
@@ -21,16 +22,26 @@ const MAX_STACKED: usize = 64;
 /// Programs that look at new disks hold one for a moment.
 const LAST_LOOKS: u32 = 5;
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// A process that is just being started has all open files of this one for a moment, those that lie
+/// on the mount too.
+const BUSY_TRIES: u32 = 5;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+/// A call whose time is over still takes away what answers at once.
+const LEAST_BOUND: Duration = Duration::from_secs(1);
 /// Processes named in an error: enough to find the workload.
 const MAX_HOLDERS: usize = 5;
 
 /// Unmounts everything that this path shows, then removes it when asked to.
+///
+/// # Errors
+/// `FailedPrecondition` naming who uses it; `Unavailable` when what is under it hangs.
 pub(crate) fn unmount(
+    context: &NodeContext,
     call: &Call,
     target: &MountTarget,
     remove: RemovePath,
-    sysfs: &Path,
 ) -> Result<(), Error> {
+    let mut tries_left = BUSY_TRIES;
     for _ in 0..MAX_STACKED {
         let table = MountTable::read()?;
         let Some(entry) = table.top(target.path()) else {
@@ -46,13 +57,16 @@ pub(crate) fn unmount(
             )));
         }
         let is_last = entry.is_of_block_device() && table.of_device(entry.device).count() == 1;
-        if is_last {
-            write_back(target);
-        }
-        match rustix::mount::unmount(target.stable_path(), UnmountFlags::NOFOLLOW) {
-            Ok(()) if is_last => warn_of_users(entry.device, sysfs, target.path()),
+        match unmount_top(context, call, target, is_last)? {
+            Ok(()) if is_last => {
+                warn_of_users(entry.device, &context.options.sysfs, target.path());
+            }
             // Somebody else was faster; the table is read again.
             Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(Errno::BUSY) if tries_left > 0 => {
+                tries_left -= 1;
+                std::thread::sleep(BUSY_PAUSE);
+            }
             Err(Errno::BUSY) => return Err(busy(&table, target.path())),
             Err(error) => {
                 return Err(Error::internal(format!(
@@ -67,6 +81,25 @@ pub(crate) fn unmount(
         target.path().display()
     ))
     .with_hint("look at /proc/self/mountinfo on the node"))
+}
+
+/// Writes back what this is the last mount of, and unmounts. Both wait for the disk.
+fn unmount_top(
+    context: &NodeContext,
+    call: &Call,
+    target: &MountTarget,
+    is_last: bool,
+) -> Result<Result<(), Errno>, Error> {
+    let name = format!("unmounting {}", target.path().display());
+    context.hanging.check_done(&name)?;
+    let bound = call.remaining(context.clock.now()).max(LEAST_BOUND);
+    let target = target.duplicate()?;
+    context.hanging.wait_for(call, bound, &name, move || {
+        if is_last {
+            write_back(&target);
+        }
+        rustix::mount::unmount(target.stable_path(), UnmountFlags::NOFOLLOW)
+    })
 }
 
 /// The kernel writes everything back when the last mount goes; but a copy of it in another mount

@@ -9,6 +9,6 @@ use crate::steps::PerformStep;
 
 impl PerformStep for Check {
     fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
-        check::run(run.context, run.found_device()?, &self.fs_type)
+        check::run(run.context, run.policy, run.found_device()?, &self.fs_type)
     }
 }

@@ -19,6 +19,6 @@ impl PerformStep for Grow {
                 ))
             })?,
         };
-        grow::run(run.context, &disk, &destination)
+        grow::run(run.context, run.policy, &disk, &destination)
     }
 }

@@ -18,6 +18,11 @@ impl PerformStep for MakeDirectory {
         if self.mode > 0o7777 {
             return Err(Error::invalid(format!("{:o} is not a directory's mode", self.mode)));
         }
+        if self.at.path.is_empty() && matches!(self.at.base, DirectoryBase::Granted(_)) {
+            return Err(Error::invalid(
+                "a directory is made below a granted one; the granted one itself is the operator's",
+            ));
+        }
         match &self.at.base {
             DirectoryBase::Granted(_) => Ok(()),
             DirectoryBase::Target | DirectoryBase::Scratch => Err(Error::unsupported(

@@ -1,9 +1,10 @@
-//! `mount-device`: the found device, or its only partition, on the call's path.
+//! `mount-device`: the found device, or its only partition, on the call's path, as
+//! what is on it.
 
 use wharf_core::Error;
 use wharf_core::plan::MountDevice;
 
-use crate::disk::grow;
+use crate::disk::{file_system, grow};
 use crate::mounts::mounting;
 use crate::mounts::options::MountOptions;
 use crate::run::Run;
@@ -11,12 +12,8 @@ use crate::steps::PerformStep;
 
 impl PerformStep for MountDevice {
     fn validate(&self) -> Result<(), Error> {
-        if self.fs_type.is_empty() {
-            return Err(Error::invalid(
-                "a device is mounted as some type of file system, and the plan names none",
-            ));
-        }
-        MountOptions::parse(&self.flags, self.read_only).map(drop)
+        let options = MountOptions::parse(&self.flags, self.read_only)?;
+        if self.fs_type.is_empty() { Ok(()) } else { options.check_allowed(&self.fs_type) }
     }
 
     fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
@@ -25,7 +22,10 @@ impl PerformStep for MountDevice {
         if run.grows {
             grow::before_mount(run.context, &device)?;
         }
+        let fs_type = file_system::type_to_mount(run.context, run.policy, &device, &self.fs_type)?;
+        let options = options.for_type(&fs_type);
+        options.check_allowed(&fs_type)?;
         let target = run.target()?;
-        mounting::mount_device(&target, &device, &self.fs_type, &options, &mut run.undo)
+        mounting::mount_device(&target, &device, &fs_type, &options, &mut run.undo)
     }
 }

@@ -134,6 +134,24 @@ impl Bed {
         Ok(found?.map(|found| found.path))
     }
 
+    /// With other grants than the bed's.
+    pub fn run_granted(
+        &self,
+        policy: &NodePolicy,
+        plan: &Plan,
+        destination: &str,
+    ) -> Result<Option<PathBuf>, Error> {
+        let run = PlanRun {
+            plan,
+            policy,
+            driver: DRIVER,
+            volume: &VolumeId::new("d-1"),
+            destination: &self.path(destination),
+            staged: None,
+        };
+        Ok(self.node().run(&forever(), &run)?.map(|found| found.path))
+    }
+
     /// As a call for this volume would.
     pub fn run_plan(
         &self,

@@ -114,7 +114,7 @@ fn nothing_outside_of_a_granted_folder_is_made_or_shown() {
     let Some(bed) = Bed::new() else { return };
     let outside = bed.root().join("images");
     symlink(&outside, bed.root().join("granted/link")).unwrap();
-    for path in ["../images/x", "/etc", "a/../../images", "link/x", "link"] {
+    for path in ["../images/x", "/etc", "a/../../images", "link/x", "link", ".", "./"] {
         let make = bed::make(path, 0o755, None, None);
         assert!(bed.run(vec![make], "pods/a").is_err(), "{path}");
         assert!(bed.run(vec![directory(path)], "pods/a").is_err(), "{path}");
@@ -186,4 +186,18 @@ fn kubelets_folder_may_itself_be_reached_through_a_link() {
     assert_eq!(bed.mounts().len(), 1);
     bed.node().unmount(&forever(), &link.join("d1"), RemovePath::Yes).unwrap();
     assert!(!bed.path("d1").exists());
+}
+
+#[test]
+fn the_granted_directory_itself_keeps_its_mode_and_owner() {
+    let Some(bed) = Bed::new() else { return };
+    let before = bed.root().join("granted").metadata().unwrap();
+    for path in ["", ".", "./."] {
+        assert!(bed.run(vec![bed::make(path, 0o777, Some(7), Some(8))], "d").is_err(), "{path:?}");
+    }
+    let after = bed.root().join("granted").metadata().unwrap();
+    assert_eq!(
+        (before.mode(), before.uid(), before.gid()),
+        (after.mode(), after.uid(), after.gid())
+    );
 }

@@ -9,6 +9,7 @@ mod binds;
 mod blank;
 #[cfg(test)]
 mod devices;
+mod existing;
 #[cfg(test)]
 mod filesystems;
 #[cfg(test)]

@@ -154,7 +154,7 @@ fn a_plan_with_one_bad_step_does_nothing_at_all() {
     let good = || vec![find("s1"), format("ext4"), check("ext4")];
     for (bad, kind) in [
         (mount("ext4", &["logdev=/dev/vda"], false), ErrorKind::InvalidArgument),
-        (mount("", &[], false), ErrorKind::PermissionDenied),
+        (mount("ext4", &["errors=panic"], false), ErrorKind::InvalidArgument),
         (format_with("ext4", &["-d", "/etc"]), ErrorKind::PermissionDenied),
         (format("btrfs"), ErrorKind::Unsupported),
         (format("ntfs"), ErrorKind::PermissionDenied),
