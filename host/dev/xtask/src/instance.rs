@@ -34,7 +34,7 @@ struct Served {
 }
 
 /// All of them.
-const SERVED: [Served; 2] = [
+const SERVED: [Served; 3] = [
     Served {
         backend: "disk",
         driver: DRIVER,
@@ -42,6 +42,15 @@ const SERVED: [Served; 2] = [
         settings: r#"cluster-id = "wharf""#,
         node: r#"filesystems = ["ext3", "ext4", "xfs"]
 block-queue = ["add_random", "iostats", "max_sectors_kb", "nomerges", "nr_requests", "read_ahead_kb", "rq_affinity", "scheduler", "wbt_lat_usec"]
+"#,
+    },
+    Served {
+        backend: "nas",
+        driver: "nasplugin.csi.alibabacloud.com",
+        flexvolume: "alicloud/nas",
+        settings: r#"account = "cloud""#,
+        // Who exports the region's file systems does so on loopback.
+        node: r#"nfs = { servers = ["*.nas.aliyuncs.com", "127.0.0.0/8", "localhost"] }
 "#,
     },
     Served {
