@@ -2,14 +2,14 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::ErrorKind as ErrorOfIo;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use wharf_core::Error;
+use wharf_core::{Error, ErrorKind};
 
 use super::protocol::{self, Answer, Credential, MountRequest, Request, Status};
 use super::server::check_peer;
@@ -104,8 +104,16 @@ impl Client {
     }
 
     fn done(&self, request: &Request, wait: Duration) -> Result<(), Error> {
-        let stream = self.connect_or_start()?;
-        match exchange(stream, request, wait + ANSWER)? {
+        let answer = match exchange(self.connect_or_start()?, request, wait + ANSWER) {
+            // Every request can be made twice. A supervisor that was killed is still connected to
+            // for a moment, where it had forked a child.
+            Err(error) if error.kind == ErrorKind::Aborted => {
+                std::thread::sleep(CONNECT_AGAIN);
+                exchange(self.connect_or_start()?, request, wait + ANSWER)?
+            }
+            answer => answer?,
+        };
+        match answer {
             Answer::Done => Ok(()),
             Answer::Failed(failure) => Err(failure.into()),
             other => Err(unexpected(&other)),
@@ -123,7 +131,7 @@ impl Client {
                 Ok(Some(stream))
             }
             Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+                if matches!(error.kind(), ErrorOfIo::NotFound | ErrorOfIo::ConnectionRefused) =>
             {
                 Ok(None)
             }
@@ -209,8 +217,13 @@ fn exchange(mut stream: UnixStream, request: &Request, bound: Duration) -> Resul
         .and_then(|()| protocol::write(&mut stream, request))
         .and_then(|()| protocol::read(&mut stream));
     exchanged.map_err(|error| {
-        Error::unavailable(format!("the supervisor of mounts did not answer: {error}"))
-            .with_hint("it is asked again with the next call")
+        let what = format!("the supervisor of mounts did not answer: {error}");
+        let is_gone = matches!(
+            error.kind(),
+            ErrorOfIo::ConnectionReset | ErrorOfIo::BrokenPipe | ErrorOfIo::UnexpectedEof
+        );
+        let error = if is_gone { Error::aborted(what) } else { Error::unavailable(what) };
+        error.with_hint("it is asked again with the next call")
     })
 }
 

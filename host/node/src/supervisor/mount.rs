@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use wharf_core::Error;
 
-use super::decide::{Deaths, Next, Situation, next};
+use super::decide::{Deaths, Next, Phase, Situation, next};
 use super::launch::Running;
 use super::private::{Private, detach};
 use super::protocol::{Condition, Spec, Status};
@@ -89,7 +89,10 @@ impl Mount {
     /// The number of a device is used again once its file system is gone. With its helper dead, a
     /// mount that answers is somebody else's.
     fn forget_devices_of_others(&mut self) {
-        if self.helper.as_ref().is_some_and(Running::is_alive) {
+        let is_served = self.helper.as_ref().is_some_and(Running::is_alive)
+            // By the helper that was being replaced.
+            || self.record.retired.is_some();
+        if is_served {
             return;
         }
         let Ok(table) = MountTable::read() else { return };
@@ -196,7 +199,7 @@ impl Mount {
             Next::Nothing => Ok(true),
             Next::RollBack => self.take_back(world).map(|()| false),
             Next::End => self.end(world),
-            Next::Repair => self.repair(world, true).map(|()| true),
+            Next::Repair => self.finish_replacement(world).map(|()| true),
             Next::Restart => {
                 self.bury(world)?;
                 if self.not_before.is_some_and(|moment| moment > Instant::now()) {
@@ -216,6 +219,11 @@ impl Mount {
         let table = MountTable::read()?;
         let top = table.top(self.target()).map(|entry| entry.device);
         Ok(top.is_some_and(|device| self.record.devices.contains(&device)))
+    }
+
+    /// Whether whoever asked for it has no answer.
+    pub fn is_unfinished(&self) -> bool {
+        self.record.phase == Phase::Starting
     }
 
     /// Whether any place of this namespace shows it, as far as its number tells.
@@ -258,7 +266,10 @@ impl Mount {
     }
 
     /// Removes every trace of a mount that was not made.
-    fn take_back(&mut self, world: &World) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// `Internal` with what is left.
+    pub fn take_back(&mut self, world: &World) -> Result<(), Error> {
         if let Some(helper) = self.helper.take() {
             helper.kill();
         }

@@ -88,7 +88,10 @@ impl Private {
         rustix::mount::mount_change(&self.directory, MountPropagationFlags::PRIVATE)
             .map_err(|error| failed(error.into()))?;
         // A helper that is not root walks through, and sees its own files only.
-        private.mode(0o711).create(self.mountpoint()).map_err(failed)
+        match private.recursive(false).mode(0o711).create(self.mountpoint()) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(failed(error)),
+            _ => Ok(()),
+        }
     }
 
     fn mount(&self) -> Result<(), Errno> {

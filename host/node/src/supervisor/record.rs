@@ -29,6 +29,8 @@ pub(crate) struct Record {
     pub spec: Spec,
     /// The form of its credential.
     pub form: Option<String>,
+    /// Whether the helper goes on with keys that are not those of its files any more.
+    pub has_old_keys: bool,
     /// How far it has come.
     pub phase: Phase,
     /// The helper.
@@ -55,6 +57,7 @@ impl Record {
             boot: boot.to_owned(),
             spec,
             form,
+            has_old_keys: false,
             phase: Phase::Starting,
             process: None,
             retired: None,
@@ -70,6 +73,7 @@ impl Record {
     pub fn started(&mut self, process: Process) {
         self.process = Some(process);
         self.serving = None;
+        self.has_old_keys = false;
     }
 
     /// Notes what the helper has mounted.

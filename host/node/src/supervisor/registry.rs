@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -85,10 +85,10 @@ impl Registry {
     ///
     /// # Errors
     /// `AlreadyExists` when another one is there, and whatever making it meets.
-    pub fn mount(&self, request: MountRequest, deadline: Instant) -> Result<(), Error> {
+    pub fn mount(self: &Arc<Self>, request: MountRequest, deadline: Instant) -> Result<(), Error> {
         let MountRequest { spec, credential, .. } = request;
         let name = name_of(&spec.target);
-        let mut held = self.hold(&name, deadline)?;
+        let mut held = self.hold_settled(&name, deadline)?;
         if let Some(mount) = &mut held.mount {
             // It may have been unmounted a moment ago.
             if mount.is_at_target()? {
@@ -125,9 +125,9 @@ impl Registry {
     ///
     /// # Errors
     /// `FailedPrecondition` while it is used.
-    pub fn unmount(&self, target: &Path, deadline: Instant) -> Result<(), Error> {
+    pub fn unmount(self: &Arc<Self>, target: &Path, deadline: Instant) -> Result<(), Error> {
         let name = name_of(target);
-        let mut held = self.hold(&name, deadline)?;
+        let mut held = self.hold_settled(&name, deadline)?;
         let Some(mount) = &mut held.mount else { return Ok(()) };
         if mount.is_at_target()? {
             rustix::mount::unmount(target, UnmountFlags::NOFOLLOW).map_err(|error| {
@@ -147,12 +147,12 @@ impl Registry {
     /// # Errors
     /// `NotFound` when there is no such mount; why the helper goes on with the old keys.
     pub fn update(
-        &self,
+        self: &Arc<Self>,
         target: &Path,
         credential: &Credential,
         deadline: Instant,
     ) -> Result<(), Error> {
-        let mut held = self.hold(&name_of(target), deadline)?;
+        let mut held = self.hold_settled(&name_of(target), deadline)?;
         match &mut held.mount {
             Some(mount) => mount.update(&self.world, credential, deadline),
             None => Err(missing(&target.display().to_string())),
@@ -203,18 +203,24 @@ impl Registry {
         Ok(self.slots().iter().filter_map(watched).collect())
     }
 
-    /// Does what is due for a mount, unless somebody works on it.
-    pub fn tend(&self, name: &str) {
-        let Ok(mut held) = self.hold(name, Instant::now()) else { return };
-        if let Some(mount) = &mut held.mount
-            && !mount.tend(&self.world)
-        {
+    /// Takes a mount to do what is due, unless somebody works on it.
+    pub fn hold_idle(self: &Arc<Self>, name: &str) -> Option<Held> {
+        self.hold(name, Instant::now()).ok()
+    }
+
+    /// As [`Registry::hold`]. What an earlier supervisor began and did not end is taken back first:
+    /// nobody waits for it any more.
+    fn hold_settled(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<Held, Error> {
+        let mut held = self.hold(name, deadline)?;
+        if let Some(mount) = held.mount.as_mut().filter(|mount| mount.is_unfinished()) {
+            mount.take_back(&self.world)?;
             held.mount = None;
         }
+        Ok(held)
     }
 
     /// Takes a mount, or the name of one that is not there.
-    fn hold(&self, name: &str, deadline: Instant) -> Result<Held<'_>, Error> {
+    fn hold(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<Held, Error> {
         let mut slots = self.slots();
         while matches!(slots.get(name), Some(Slot::Busy(_))) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -234,18 +240,30 @@ impl Registry {
             |mount| Status { condition: Condition::Busy, ..mount.status(&table) },
         );
         slots.insert(name.to_owned(), Slot::Busy(Box::new(status)));
-        Ok(Held { registry: self, name: name.to_owned(), mount })
+        Ok(Held { registry: Arc::clone(self), name: name.to_owned(), mount })
     }
 }
 
 /// A mount that somebody works on; given back when this is dropped.
-struct Held<'a> {
-    registry: &'a Registry,
+#[derive(Debug)]
+pub(crate) struct Held {
+    registry: Arc<Registry>,
     name: String,
     mount: Option<Mount>,
 }
 
-impl Drop for Held<'_> {
+impl Held {
+    /// Does what is due.
+    pub fn tend(mut self) {
+        if let Some(mount) = &mut self.mount
+            && !mount.tend(&self.registry.world)
+        {
+            self.mount = None;
+        }
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
         let mut slots = self.registry.slots();
         match self.mount.take() {

@@ -43,6 +43,8 @@ const BENEATH: MoveMountFlags = MoveMountFlags::from_bits_retain(0x200);
 pub(crate) struct Replacement {
     /// Where the healthy mount is in this process's namespace.
     pub healthy: PathBuf,
+    /// Its device.
+    pub serving: DeviceNumber,
     /// The mounts that are replaced.
     pub old: Vec<DeviceNumber>,
     /// Whether the old ones are to be dead. They are not when a living helper is replaced.
@@ -115,12 +117,14 @@ struct Place {
     root: PathBuf,
     flags: MountFlags,
     is_shared: bool,
+    /// Whether the healthy mount lies under it already: a supervisor was killed in between.
+    is_prepared: bool,
     /// Why it is left as it is.
     obstacle: Option<String>,
 }
 
 /// Every place of a table that shows one of these devices and can be seen.
-fn places(table: &MountTable, old: &[DeviceNumber]) -> Vec<Place> {
+fn places(table: &MountTable, old: &[DeviceNumber], serving: DeviceNumber) -> Vec<Place> {
     let is_old = |device: &DeviceNumber| old.contains(device);
     let shown = table.entries().iter().filter(|entry| is_old(&entry.device));
     let place = |entry: &crate::mounts::table::Entry| {
@@ -148,6 +152,9 @@ fn places(table: &MountTable, old: &[DeviceNumber]) -> Vec<Place> {
                 .filter(|(name, _)| entry.options.iter().any(|option| option == name))
                 .fold(MountFlags::empty(), |all, (_, flag)| all | *flag),
             is_shared: entry.is_shared,
+            is_prepared: table.by_id(entry.parent).is_some_and(|under| {
+                under.device == serving && under.mount_point == entry.mount_point
+            }),
             obstacle,
         }
     };
@@ -168,7 +175,7 @@ fn work(namespace: &Namespace, replacement: &Replacement) -> Result<Vec<Outcome>
     let there = namespace.file.as_ref();
     there.map_or(Ok(()), enter)?;
     // From inside, because paths in a process's own table begin at its own root.
-    let places = places(&this.table()?, &replacement.old);
+    let places = places(&this.table()?, &replacement.old, replacement.serving);
     there.map_or(Ok(()), |_| enter(&own))?;
     // A mount can be copied only from the namespace that one is in.
     let prepared: Vec<_> =
@@ -239,7 +246,8 @@ fn put(this: &This, place: &Place, copy: &OwnedFd, must_be_dead: bool) -> Result
     }
     let empty_paths =
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    let lies_beneath = move_mount(copy, "", &old, "", empty_paths | BENEATH).is_ok();
+    let lies_beneath =
+        place.is_prepared || move_mount(copy, "", &old, "", empty_paths | BENEATH).is_ok();
     this.detach(&old).map_err(|error| format!("cannot take the dead mount away: {error}"))?;
     if lies_beneath {
         return Ok(());
@@ -335,7 +343,8 @@ mod tests {
     const TABLE: &str = "\
 21 1 8:1 / / rw - ext4 /dev/a rw
 30 21 0:50 / /stage rw,nosuid,nodev shared:7 - fuse.h s rw
-31 21 0:50 /sub /pod/sub ro,nosuid,nodev,relatime - fuse.h s rw
+37 21 0:51 /sub /pod/sub ro - fuse.h s rw
+31 37 0:50 /sub /pod/sub ro,nosuid,nodev,relatime - fuse.h s rw
 32 21 0:51 / /other rw - fuse.h s rw
 33 21 0:50 /gone//deleted /pod/gone rw - fuse.h s rw
 34 21 0:50 / /nested rw - fuse.h s rw
@@ -346,7 +355,7 @@ mod tests {
     #[test]
     fn every_place_of_a_dead_device_is_found_with_its_part_and_its_flags() {
         let table = MountTable::parse(TABLE.as_bytes()).unwrap();
-        let found = places(&table, &[(0, 50)]);
+        let found = places(&table, &[(0, 50)], (0, 51));
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
         let free: Vec<_> = found.iter().filter(|place| place.obstacle.is_none()).collect();
         assert_eq!(
@@ -358,6 +367,7 @@ mod tests {
                     root: "/".into(),
                     flags,
                     is_shared: true,
+                    is_prepared: false,
                     obstacle: None
                 },
                 &Place {
@@ -366,17 +376,18 @@ mod tests {
                     root: "/sub".into(),
                     flags: flags | MountFlags::RDONLY | MountFlags::RELATIME,
                     is_shared: false,
+                    is_prepared: true,
                     obstacle: None
                 },
             ]
         );
-        assert!(places(&table, &[(0, 9)]).is_empty());
+        assert!(places(&table, &[(0, 9)], (0, 51)).is_empty());
     }
 
     #[test]
     fn a_place_that_cannot_be_replaced_without_loss_is_left_with_the_reason() {
         let table = MountTable::parse(TABLE.as_bytes()).unwrap();
-        let found = places(&table, &[(0, 50)]);
+        let found = places(&table, &[(0, 50)], (0, 51));
         let obstacle =
             |id: u64| found.iter().find(|place| place.id == id).unwrap().obstacle.clone().unwrap();
         assert!(obstacle(33).contains("deleted"));

@@ -14,6 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use rustix::event::{PollFd, PollFlags};
 use wharf_core::Error;
 
@@ -26,6 +29,9 @@ use super::{SupervisorOptions, socket_path};
 
 /// Requests at the same time: kubelet stages as many volumes at its start.
 const MAX_REQUESTS: usize = 64;
+/// Requests taken before anything else is looked at again: whoever floods the socket holds up no
+/// mount.
+const MAX_ACCEPTED: usize = 16;
 /// A request is written at once; whoever takes longer is not kubelet.
 const SPEAK: Duration = Duration::from_secs(10);
 /// Threads here do system calls and JSON; the usual 8 MiB would count against the node.
@@ -62,12 +68,21 @@ fn lock(world: &World) -> Result<File, Error> {
         |error: std::io::Error| Error::internal(format!("cannot lock {}: {error}", path.display()));
     let file =
         File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => {
+    // A lock of the process: a child that was forked a moment before this process was killed holds
+    // its open files for a moment longer, and not this.
+    let all = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: 0,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    match fcntl(&file, FcntlArg::F_SETLK(&all)) {
+        Ok(_) => Ok(file),
+        Err(Errno::EAGAIN | Errno::EACCES) => {
             Err(Error::aborted("another supervisor serves the mounts of this node"))
         }
-        Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+        Err(error) => Err(failed(error.into())),
     }
 }
 
@@ -97,8 +112,10 @@ fn watch(registry: &Arc<Registry>, listener: &UnixListener) -> Result<(), Error>
         let (due, waiting): (Vec<_>, Vec<_>) =
             watched.iter().partition(|mount| mount.due.is_some_and(|due| due <= now));
         for mount in due {
-            let (registry, name) = (Arc::clone(registry), mount.name.clone());
-            start_thread(move || registry.tend(&name));
+            // Taken here, so that the next round does not find it due again.
+            if let Some(held) = registry.hold_idle(&mount.name) {
+                start_thread(move || held.tend());
+            }
         }
         let next = waiting.iter().filter_map(|mount| mount.due).min();
         let wait = next.map_or(LOOK_AGAIN, |next| next - now).min(LOOK_AGAIN);
@@ -129,7 +146,8 @@ fn watch(registry: &Arc<Registry>, listener: &UnixListener) -> Result<(), Error>
 }
 
 fn accept(registry: &Arc<Registry>, listener: &UnixListener, requests: &Arc<AtomicUsize>) {
-    while let Ok((stream, _)) = listener.accept() {
+    for _ in 0..MAX_ACCEPTED {
+        let Ok((stream, _)) = listener.accept() else { return };
         if requests.fetch_add(1, Ordering::SeqCst) >= MAX_REQUESTS {
             requests.fetch_sub(1, Ordering::SeqCst);
             // The caller hears of the end of the connection, and asks again.
@@ -153,7 +171,7 @@ fn start_thread(work: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn answer(registry: &Registry, mut stream: UnixStream) -> std::io::Result<()> {
+fn answer(registry: &Arc<Registry>, mut stream: UnixStream) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(SPEAK))?;
     stream.set_write_timeout(Some(SPEAK))?;
@@ -176,7 +194,7 @@ pub(super) fn check_peer(stream: &UnixStream) -> std::io::Result<()> {
     Err(ErrorKind::PermissionDenied.into())
 }
 
-fn perform(registry: &Registry, request: Request) -> Result<Answer, Error> {
+fn perform(registry: &Arc<Registry>, request: Request) -> Result<Answer, Error> {
     let until = |millis: u64| Instant::now() + Duration::from_millis(millis.min(MAX_WAIT_MILLIS));
     match request {
         Request::Mount(request) => {

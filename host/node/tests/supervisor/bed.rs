@@ -69,17 +69,29 @@ impl Bed {
             .spawn()
             .unwrap();
         self.supervisors.borrow_mut().push(child);
-        let socket = self.path("run/supervisor.sock");
+        // `list` alone would take nobody for an empty list.
         until("the supervisor answers", || {
-            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+            self.client().log("").is_err_and(|error| error.kind == wharf_core::ErrorKind::NotFound)
         });
+    }
+
+    /// The supervisor's process.
+    pub fn supervisor(&self) -> i32 {
+        self.supervisors.borrow().last().unwrap().id().try_into().unwrap()
+    }
+
+    /// Whether its process lives.
+    pub fn is_supervised(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.supervisor()));
+        stat.is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
     }
 
     /// As `kill -9` does.
     pub fn kill_supervisor(&self) {
         let mut child = self.supervisors.borrow_mut().pop().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        // A tracer may have been faster with both.
+        let _ = child.kill();
+        let _ = child.wait();
     }
 
     pub fn client(&self) -> Client {
@@ -165,9 +177,12 @@ impl Bed {
 
     /// Nothing is left but what the bed was made with.
     pub fn assert_clean(&self) {
-        until("every mount and helper is gone", || {
-            self.mounts().is_empty() && self.processes().is_empty()
-        });
+        let deadline = Instant::now() + PATIENCE;
+        while !(self.mounts().is_empty() && self.processes().is_empty()) {
+            let left = (self.mounts(), self.processes());
+            assert!(Instant::now() < deadline, "left over: {left:?}");
+            std::thread::yield_now();
+        }
         let list = |path: &str| -> Vec<String> {
             let entries = std::fs::read_dir(self.path(path)).into_iter().flatten().flatten();
             entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()

@@ -53,8 +53,8 @@ impl Mount {
             // An earlier supervisor was replacing it when it was killed.
             retired.stop();
         }
-        self.private.create()?;
         self.private.detach_mount()?;
+        self.private.create()?;
         self.record.restarts = self.record.restarts.saturating_add(1);
         let limit = Duration::from_secs(self.record.spec.profile.start_seconds.into());
         self.start(world, Instant::now() + limit)?;
@@ -69,7 +69,7 @@ impl Mount {
         let (mut healed, mut failures) = (0, Vec::new());
         for _ in 0..MAX_ROUNDS {
             let healthy = self.healthy(serving)?;
-            let replacement = Replacement { healthy, old: old.clone(), must_be_dead };
+            let replacement = Replacement { healthy, serving, old: old.clone(), must_be_dead };
             // This namespace first: what propagates from it needs no repair any more.
             let mut outcomes = repair::replace(&namespaces::own(&old)?, &replacement);
             outcomes.extend(repair::replace(&namespaces::others(&old)?, &replacement));

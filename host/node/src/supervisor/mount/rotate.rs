@@ -29,12 +29,17 @@ impl Mount {
             ))
             .with_hint("unmount it first"));
         }
-        if self.private.holds(credential) {
+        if self.private.holds(credential) && !self.record.has_old_keys {
             return Ok(());
         }
+        self.settle(world)?;
+        let is_alive = self.helper.is_some();
+        let rotation = self.record.spec.profile.rotation;
+        // Noted first: files alone do not say whether they are in use.
+        self.record.has_old_keys = is_alive && rotation == Rotation::Restart;
+        self.save(world)?;
         self.private.put(credential, self.user())?;
-        let is_alive = self.helper.as_ref().is_some_and(Running::is_alive);
-        match self.record.spec.profile.rotation {
+        match rotation {
             Rotation::Restart if is_alive => self.replace_helper(world, deadline),
             // A dead one reads the new files when it is started again.
             Rotation::Restart | Rotation::InPlace => {
@@ -43,6 +48,19 @@ impl Mount {
                 Ok(())
             }
         }
+    }
+
+    /// Ends what an earlier supervisor left half-done, so that a living helper is one that serves.
+    fn settle(&mut self, world: &World) -> Result<(), Error> {
+        let is_alive = self.helper.as_ref().is_some_and(Running::is_alive);
+        if is_alive && self.record.serving.is_some() {
+            return if self.record.retired.is_some() {
+                self.finish_replacement(world)
+            } else {
+                Ok(())
+            };
+        }
+        self.bury(world)
     }
 
     /// Starts a second helper, gives its mount to every place, and lets the first one end when its
@@ -58,9 +76,18 @@ impl Mount {
             self.save(world)?;
             return Err(error.context("the new keys are not in use"));
         }
-        self.repair(world, false)?;
-        self.record.retired = None;
         self.leaving.push(old);
-        self.save(world)
+        self.finish_replacement(world)
+    }
+
+    /// Gives the living helper's mount to every place that shows an old one: a dead one, or that of
+    /// a helper that is being replaced.
+    pub(super) fn finish_replacement(&mut self, world: &World) -> Result<(), Error> {
+        let retired = self.record.retired.and_then(Running::adopt);
+        self.repair(world, retired.is_none())?;
+        if self.record.retired.take().is_some() {
+            self.save(world)?;
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,125 @@
+//! The supervisor is killed before each thing that it changes, for each of its verbs; another one
+//! starts, and the call is repeated. The end is the same as without: what was asked for is so, and
+//! nothing else is left.
+
+use wharf_core::Error;
+use wharf_node::supervisor::Spec;
+use wharf_testing::trace::{Act, Attached, Counted, Moment};
+
+use crate::bed::{Bed, Container, PATIENCE, credential, holds, kill, request, until};
+
+/// What a run begins with, does, and has to come to; each in a fresh life of the same bed.
+struct Verb<'a> {
+    prepare: &'a dyn Fn(&Bed),
+    perform: &'a dyn Fn(&Bed) -> Result<(), Error>,
+    settle: &'a dyn Fn(&Bed),
+}
+
+/// Visits every position of a verb. There are at least `fewest`, so that none is lost unnoticed.
+fn visit(bed: &Bed, fewest: usize, verb: &Verb<'_>) {
+    let mut position = 0;
+    loop {
+        (verb.prepare)(bed);
+        // Its own changes, those of the processes that it repairs with, and those of the helper.
+        let moment = Moment { at: position, counted: Counted::All, act: Act::KillProcess };
+        let tracer = Attached::to(bed.supervisor(), moment).unwrap();
+        let _ = (verb.perform)(bed);
+        bed.kill_supervisor();
+        let traced = tracer.wait().unwrap();
+        bed.start();
+        // As kubelet does: until it is so.
+        let at = traced.positions.last();
+        let what = format!("the call is repeated after {at:?} ({position})");
+        until(&what, || {
+            let again = (verb.perform)(bed);
+            again.inspect_err(|error| eprintln!("{what}: {error}")).is_ok()
+        });
+        (verb.settle)(bed);
+        bed.assert_clean();
+        if !traced.reached {
+            break;
+        }
+        position += 1;
+    }
+    assert!(position >= fewest, "only {position} positions were visited");
+    eprintln!("{position} positions");
+}
+
+fn unmount(bed: &Bed, spec: &Spec) {
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+}
+
+#[test]
+fn a_mount_that_was_interrupted_anywhere_is_made_by_the_next_call() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.spec("a");
+    let mount =
+        |bed: &Bed| bed.client().mount(request(spec.clone(), Some(credential("c4n4ry-key"))));
+    let settle = |bed: &Bed| {
+        assert!(holds(&spec.target.join("file"), "hello"));
+        until("one helper is left", || bed.processes().len() == 1);
+        assert_eq!(bed.mounts().len(), 2, "{:?}", bed.mounts());
+        unmount(bed, &spec);
+    };
+    visit(&bed, 15, &Verb { prepare: &|_| {}, perform: &mount, settle: &settle });
+}
+
+#[test]
+fn a_heal_that_was_interrupted_anywhere_is_finished_by_the_next_supervisor() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.spec("a");
+    let inside = bed.path("containers");
+    let container = std::cell::RefCell::new(None);
+    let helper = std::cell::Cell::new(None);
+    let prepare = |bed: &Bed| {
+        bed.mount(&spec).unwrap();
+        let bind = format!("mount -o bind,ro {}/sub {}", spec.target.display(), inside.display());
+        let made = Container::new(bed, &bind);
+        *container.borrow_mut() = Some(made);
+        helper.set(Some(bed.pid(&spec)));
+    };
+    let is_healed = |_: &Bed| {
+        let container = container.borrow();
+        let there = container.as_ref().unwrap().path(&inside).join("inner");
+        holds(&spec.target.join("file"), "hello") && holds(&there, "inner")
+    };
+    let watch = |bed: &Bed| {
+        // The first time; then it is for the next supervisor to heal.
+        helper.take().into_iter().for_each(kill);
+        until("it is healed, or nobody heals it", || is_healed(bed) || !bed.is_supervised());
+        if is_healed(bed) { Ok(()) } else { Err(Error::aborted("it is not healed")) }
+    };
+    let settle = |bed: &Bed| {
+        until("one helper is left", || bed.processes().len() == 1);
+        until("the private place is empty again", || bed.mounts().len() == 2);
+        *container.borrow_mut() = None;
+        until("it can be unmounted", || bed.client().unmount(&spec.target, PATIENCE).is_ok());
+    };
+    visit(&bed, 6, &Verb { prepare: &prepare, perform: &watch, settle: &settle });
+}
+
+#[test]
+fn an_unmount_that_was_interrupted_anywhere_leaves_nothing_after_the_next_call() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.spec("a");
+    let prepare = |bed: &Bed| bed.mount(&spec).unwrap();
+    let perform = |bed: &Bed| bed.client().unmount(&spec.target, PATIENCE);
+    visit(&bed, 3, &Verb { prepare: &prepare, perform: &perform, settle: &|_| {} });
+}
+
+#[test]
+fn new_keys_that_were_interrupted_anywhere_are_in_use_after_the_next_call() {
+    let Some(bed) = Bed::new() else { return };
+    let script = "cp $(dirname $2)/credential/passwd $1/key; exec bindfs -f $1 $2";
+    let spec = bed.script("a", script);
+    let prepare = |bed: &Bed| {
+        bed.client().mount(request(spec.clone(), Some(credential("first-key")))).unwrap();
+    };
+    let perform = |bed: &Bed| bed.client().update(&spec.target, credential("second-key"), PATIENCE);
+    let settle = |bed: &Bed| {
+        until("the new keys are in use", || holds(&spec.target.join("key"), "second-key"));
+        until("one helper is left", || bed.processes().len() == 1);
+        until("it can be unmounted", || bed.client().unmount(&spec.target, PATIENCE).is_ok());
+    };
+    visit(&bed, 10, &Verb { prepare: &prepare, perform: &perform, settle: &settle });
+}
