@@ -80,12 +80,6 @@ impl Bed {
         self.supervisors.borrow().last().unwrap().id().try_into().unwrap()
     }
 
-    /// Whether its process lives.
-    pub fn is_supervised(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.supervisor()));
-        stat.is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
-    }
-
     /// As `kill -9` does.
     pub fn kill_supervisor(&self) {
         let mut child = self.supervisors.borrow_mut().pop().unwrap();

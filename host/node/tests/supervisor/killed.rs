@@ -6,7 +6,7 @@ use wharf_core::Error;
 use wharf_node::supervisor::Spec;
 use wharf_testing::trace::{Act, Attached, Counted, Moment};
 
-use crate::bed::{Bed, Container, PATIENCE, credential, holds, kill, request, until};
+use crate::bed::{Bed, PATIENCE, credential, holds, request, until};
 
 /// What a run begins with, does, and has to come to; each in a fresh life of the same bed.
 struct Verb<'a> {
@@ -62,40 +62,6 @@ fn a_mount_that_was_interrupted_anywhere_is_made_by_the_next_call() {
         unmount(bed, &spec);
     };
     visit(&bed, 15, &Verb { prepare: &|_| {}, perform: &mount, settle: &settle });
-}
-
-#[test]
-fn a_heal_that_was_interrupted_anywhere_is_finished_by_the_next_supervisor() {
-    let Some(bed) = Bed::new() else { return };
-    let spec = bed.spec("a");
-    let inside = bed.path("containers");
-    let container = std::cell::RefCell::new(None);
-    let helper = std::cell::Cell::new(None);
-    let prepare = |bed: &Bed| {
-        bed.mount(&spec).unwrap();
-        let bind = format!("mount -o bind,ro {}/sub {}", spec.target.display(), inside.display());
-        let made = Container::new(bed, &bind);
-        *container.borrow_mut() = Some(made);
-        helper.set(Some(bed.pid(&spec)));
-    };
-    let is_healed = |_: &Bed| {
-        let container = container.borrow();
-        let there = container.as_ref().unwrap().path(&inside).join("inner");
-        holds(&spec.target.join("file"), "hello") && holds(&there, "inner")
-    };
-    let watch = |bed: &Bed| {
-        // The first time; then it is for the next supervisor to heal.
-        helper.take().into_iter().for_each(kill);
-        until("it is healed, or nobody heals it", || is_healed(bed) || !bed.is_supervised());
-        if is_healed(bed) { Ok(()) } else { Err(Error::aborted("it is not healed")) }
-    };
-    let settle = |bed: &Bed| {
-        until("one helper is left", || bed.processes().len() == 1);
-        until("the private place is empty again", || bed.mounts().len() == 2);
-        *container.borrow_mut() = None;
-        until("it can be unmounted", || bed.client().unmount(&spec.target, PATIENCE).is_ok());
-    };
-    visit(&bed, 6, &Verb { prepare: &prepare, perform: &watch, settle: &settle });
 }
 
 #[test]
