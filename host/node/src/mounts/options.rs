@@ -1,5 +1,6 @@
 //! Mount options as people write them, split into what mount(2) takes as flags, as propagation, and
-//! as the file system's own text, which is held against a list of what each may be told. Pure. How one string is separated into options is `wharf_core::mount_options`'s to say.
+//! as the file system's own text, which is held against a list of what each may be told. Pure. How
+//! one string is separated into options is `wharf_core::mount_options`'s to say.
 
 use std::ffi::CString;
 
