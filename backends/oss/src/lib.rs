@@ -67,6 +67,7 @@ impl Identity for Oss {
             "create",
             "attach",
             "attach-read-only",
+            "attach-nothing",
             "stage",
         ])
     }
@@ -118,6 +119,17 @@ impl Legacy for Oss {
 
     fn describe_volume(driver: &str, volume: Volume) -> Result<LegacyVolume, Error> {
         Ok(translate::describe(driver, &volume))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flexvolume_attaches_no_bucket() {
+        let can = Oss::describe().capabilities;
+        assert!(["attach", "attach-nothing"].iter().all(|word| can.iter().any(|it| it == word)));
     }
 }
 
