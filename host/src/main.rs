@@ -30,6 +30,9 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|name| wharf_flexvolume::is_call_out(name)) {
         return wharf_flexvolume::serve(&arguments, &flexvolume_command::OpenFromConfig);
     }
+    if arguments.get(1).is_some_and(|word| word == wharf_node::CHILD_COMMAND) {
+        return wharf_node::answer_parent();
+    }
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

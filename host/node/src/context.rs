@@ -15,6 +15,7 @@ use crate::mounts::paths::Roots;
 use crate::mounts::table::{Entry, MountTable};
 use crate::options::NodeOptions;
 use crate::program::Programs;
+use crate::remote::Remote;
 use crate::state::lock::{self, VolumeGuard};
 
 /// Where things are on this node, and how programs are started.
@@ -26,6 +27,7 @@ pub(crate) struct NodeContext {
     /// What the kernel may never answer.
     pub hanging: Hanging,
     pub keys: Option<Arc<dyn HelperKeys>>,
+    pub remote: Remote,
 }
 
 impl NodeContext {
@@ -33,7 +35,9 @@ impl NodeContext {
     pub fn new(options: NodeOptions, clock: Arc<dyn Clock>) -> Self {
         let roots = Roots::new(&options.roots);
         let programs = Programs::new(options.program_path.clone());
-        Self { options, clock, roots, programs, keys: None, hanging: Hanging::default() }
+        let remote = Remote::new(&options.child_command, &options.state_directory);
+        let hanging = Hanging::default();
+        Self { options, clock, roots, programs, hanging, keys: None, remote }
     }
 
     /// Who renders the keys of mount helpers.

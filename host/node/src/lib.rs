@@ -10,29 +10,36 @@
 //! - Whether something is mounted is read from the kernel's mount table, by exact path; nothing
 //!   that is mounted is touched to find out, so a dead mount cannot hang a call.
 //! - A device is found by its serial, and formatted only when it is provably blank.
+//! - What may wait for a server that is gone is asked in a process of its own, which can be killed
+//!   (`remote`).
 //! - Programs are started by argument vector with a cleared environment and a time bound; there is
 //!   no shell.
 //!
 //! `disk/` knows devices and file systems, `mounts/` the mount table, paths and mounting, `state/`
-//! records and locks; `steps/` has a file for each step of a plan, and `run.rs` runs a plan.
+//! records and locks, `trees/` whole directories; `steps/` has a file for each step of a plan, and
+//! `run.rs` runs a plan.
 
 #![deny(unsafe_code)]
 
 mod clock;
 mod context;
+mod directories;
 mod disk;
 mod helper_keys;
 mod mounts;
 mod node;
 mod options;
 mod program;
+mod remote;
 mod run;
 mod state;
 mod steps;
 pub mod supervisor;
+mod trees;
 mod undo;
 
 pub use clock::SystemClock;
 pub use helper_keys::HelperKeys;
 pub use node::LinuxNode;
 pub use options::{NodeOptions, ProgramBounds};
+pub use remote::{COMMAND as CHILD_COMMAND, answer_parent};

@@ -1,9 +1,11 @@
 //! Mounts: the kernel's table of them, paths that no link redirects, options, mounting, unmounting
 //! and asking for space.
 
+pub(crate) mod answers;
 pub(crate) mod detached;
 pub(crate) mod hanging;
 pub(crate) mod mounting;
+pub(crate) mod nfs;
 pub(crate) mod options;
 pub(crate) mod paths;
 pub(crate) mod table;

@@ -1,5 +1,6 @@
 //! Where things are on this node, and how long they may take.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +33,11 @@ pub struct NodeOptions {
     pub program_path: Vec<PathBuf>,
     /// Who keeps mounts that helper programs serve; `None`: there are none.
     pub supervisor: Option<Client>,
+    /// How long a server, or a process that serves a mount, is waited for before it counts as dead.
+    pub patience: Duration,
+    /// The command line of a process that calls [`crate::answer_parent`]. Empty: this program's own,
+    /// with [`crate::CHILD_COMMAND`].
+    pub child_command: Vec<OsString>,
 }
 
 impl Default for NodeOptions {
@@ -49,6 +55,9 @@ impl Default for NodeOptions {
             bounds: ProgramBounds::default(),
             program_path: ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from).to_vec(),
             supervisor: None,
+            // One that lives answers in milliseconds; kubelet asks for statistics every minute.
+            patience: Duration::from_secs(5),
+            child_command: Vec::new(),
         }
     }
 }

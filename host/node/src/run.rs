@@ -13,6 +13,7 @@ use crate::disk::device::Device;
 use crate::disk::ownership::Claim;
 use crate::mounts::paths::MountTarget;
 use crate::mounts::table::MountTable;
+use crate::remote::Session;
 use crate::state::lock::VolumeGuard;
 use crate::steps::performer;
 use crate::undo::UndoLog;
@@ -34,7 +35,16 @@ pub(crate) struct Run<'a> {
     pub device: Option<Device>,
     /// Whether the plan grows the file system.
     pub grows: bool,
+    /// The export that the plan mounted out of sight.
+    pub scratch: Option<Scratch>,
     pub undo: UndoLog,
+}
+
+/// A mount that only this plan sees: it lives in a process of its own and is gone with it.
+pub(crate) struct Scratch {
+    pub session: Session,
+    /// What is mounted, for an error.
+    pub shown: String,
 }
 
 impl<'a> Run<'a> {
@@ -50,6 +60,7 @@ impl<'a> Run<'a> {
             staged: run.staged,
             device: None,
             grows: false,
+            scratch: None,
             undo: UndoLog::default(),
         }
     }

@@ -95,7 +95,7 @@ fn cannot_mount(
     }
 }
 
-fn check_writable_alike(
+pub(crate) fn check_writable_alike(
     target: &MountTarget,
     entry: &Entry,
     options: &MountOptions,
@@ -322,7 +322,7 @@ fn reopen(target: &MountTarget) -> Result<Opened, Error> {
     })
 }
 
-fn occupied(target: &MountTarget, entry: &Entry) -> Error {
+pub(crate) fn occupied(target: &MountTarget, entry: &Entry) -> Error {
     Error::precondition(format!(
         "{} has {} mounted on it",
         target.path().display(),

@@ -243,6 +243,32 @@ impl MountOptions {
         self.data.iter().map(|option| name_of(option)).collect::<Vec<_>>().join(",")
     }
 
+    /// The file system's own, one by one.
+    pub fn of_file_system(&self) -> &[String] {
+        &self.data
+    }
+
+    /// What is set besides the file system's own options, as mount(8) calls it.
+    pub fn flag_names(&self) -> Vec<&'static str> {
+        const NAMES: [&str; 11] = [
+            "ro",
+            "nosuid",
+            "nodev",
+            "noexec",
+            "sync",
+            "dirsync",
+            "noatime",
+            "nodiratime",
+            "relatime",
+            "strictatime",
+            "nosymfollow",
+        ];
+        let is_set = |name: &&str| {
+            flag(name).is_some_and(|(flag, is_set)| is_set && self.flags.contains(flag))
+        };
+        NAMES.into_iter().filter(is_set).collect()
+    }
+
     /// Whether only reading is asked for.
     pub fn is_read_only(&self) -> bool {
         self.flags.contains(MountFlags::RDONLY)

@@ -277,10 +277,27 @@ impl MountTarget {
         &self.path
     }
 
+    /// The last component of the path.
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// The directory that it is in, as a path that no link can redirect. Valid while this target
+    /// lives.
+    pub fn parent_path(&self) -> PathBuf {
+        through(&self.parent)
+    }
+
     /// A path for system calls that want one, which no link can redirect. Valid while this target
     /// lives.
     pub fn stable_path(&self) -> PathBuf {
         through(&self.parent).join(&self.name)
+    }
+
+    /// The same for another process. Valid while this one and the target live.
+    pub fn path_for_programs(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.parent.as_raw_fd()))
+            .join(&self.name)
     }
 
     /// Opens what is there, without touching it: a directory, a file or the root of a mount. `None`

@@ -58,6 +58,26 @@ impl Entry {
         self.device.0 != 0
     }
 
+    /// Whether what answers for the file system is this kernel: neither a server nor a process that
+    /// can be gone, nor a disk.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self.fs_type.as_str(), "tmpfs" | "devtmpfs" | "ramfs" | "hugetlbfs" | "overlay")
+    }
+
+    /// Whether a server or a process answers for the file system.
+    pub fn is_remote(&self) -> bool {
+        // Some file systems on disks have no number of their own device.
+        !self.is_of_block_device()
+            && !self.is_in_memory()
+            && !matches!(self.fs_type.as_str(), "btrfs" | "bcachefs" | "zfs")
+            || self.fs_type.starts_with("fuse")
+    }
+
+    /// What was named as source, for an error.
+    pub fn source_in_words(&self) -> String {
+        self.source.to_string_lossy().into_owned()
+    }
+
     /// Whether the file system as a whole is read-only.
     pub fn is_file_system_read_only(&self) -> bool {
         self.super_options.iter().any(|option| option == "ro")

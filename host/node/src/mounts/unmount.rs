@@ -17,6 +17,8 @@ use crate::disk::probe;
 use crate::mounts::paths::MountTarget;
 use crate::mounts::table::MountTable;
 
+pub(crate) mod remote;
+
 /// Mounts stacked on one path; a hundred would be a defect, and a loop has an end.
 const MAX_STACKED: usize = 64;
 /// Programs that look at new disks hold one for a moment.
@@ -55,6 +57,12 @@ pub(crate) fn unmount(
                 "nobody waits any more; {} is not yet unmounted",
                 target.path().display()
             )));
+        }
+        if entry.is_remote() {
+            if remote::unmount(context, call, target, entry)? == remote::Unmounted::Busy {
+                return Err(busy(&table, target.path()));
+            }
+            continue;
         }
         let is_last = entry.is_of_block_device() && table.of_device(entry.device).count() == 1;
         match unmount_top(context, call, target, is_last)? {

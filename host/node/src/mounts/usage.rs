@@ -1,36 +1,81 @@
 //! Sizes: of a mounted file system, asked in a way that a dead mount cannot hang, and of block
 //! devices.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use wharf_core::Error;
 use wharf_core::ports::{Call, Usage};
 
-use crate::mounts::hanging::Hanging;
+use crate::context::NodeContext;
 use crate::mounts::paths::MountTarget;
+use crate::mounts::table::Entry;
+use crate::remote::{Answer, Request};
 
-/// A living file system answers in milliseconds; kubelet asks every minute.
-const BOUND: Duration = Duration::from_secs(5);
-
-/// Asks the file system mounted here.
+/// Asks the file system mounted here: a server or a process that answers for it in a process of its
+/// own, a disk on a thread, which is all that a disk leaves to end.
 ///
 /// # Errors
-/// `Unavailable` when it does not answer in time or is disconnected.
-pub(crate) fn of_mount(hanging: &Hanging, target: MountTarget) -> Result<Usage, Error> {
+/// `Unavailable`, naming what is mounted, when it does not answer in time or is disconnected.
+pub(crate) fn of_mount(
+    context: &NodeContext,
+    target: MountTarget,
+    entry: &Entry,
+) -> Result<Usage, Error> {
+    if entry.is_remote() {
+        return ask(context, &target, entry);
+    }
     let name = format!("the file system at {}", target.path().display());
-    hanging.wait_for(&Call::until(Duration::MAX), BOUND, &name, move || ask(&target))?
+    let call = Call::until(Duration::MAX);
+    context.hanging.wait_for(&call, context.options.patience, &name, move || {
+        let opened = target.open()?.ok_or_else(|| {
+            Error::not_found(format!("{} does not exist", target.path().display()))
+        })?;
+        of_file_system(&opened).map_err(|error| {
+            Error::unavailable(format!(
+                "the file system at {} does not answer: {error}",
+                target.path().display()
+            ))
+        })
+    })?
 }
 
-fn ask(target: &MountTarget) -> Result<Usage, Error> {
-    let opened = target
-        .open()?
-        .ok_or_else(|| Error::not_found(format!("{} does not exist", target.path().display())))?;
-    let stat = rustix::fs::fstatvfs(&opened).map_err(|error| {
-        Error::unavailable(format!(
-            "the file system at {} does not answer: {error}",
-            target.path().display()
-        ))
-    })?;
+/// Asks the file system that is mounted here, in a process of its own.
+///
+/// # Errors
+/// `Unavailable`, naming what is mounted, when it does not answer in time or is disconnected.
+pub(crate) fn ask(
+    context: &NodeContext,
+    target: &MountTarget,
+    entry: &Entry,
+) -> Result<Usage, Error> {
+    let clock = context.clock.as_ref();
+    let bound = context.options.patience;
+    let call = Call::until(clock.now() + bound);
+    let what = format!("{} (mounted at {})", entry.source_in_words(), target.path().display());
+    let work = format!("ask {}", target.path().display());
+    let mut session = context
+        .remote
+        .start(&work, target.parent_path(), &call, clock)
+        .map_err(|error| error.context(format!("the file system {what} was not asked")))?;
+    let request = Request::Usage { at: target.name().to_owned() };
+    match session.ask(&request, call.remaining(clock.now())) {
+        Ok(Answer::Usage { total, available, used, inodes, free_inodes }) => Ok(Usage {
+            total_bytes: total,
+            available_bytes: available,
+            used_bytes: used,
+            total_inodes: inodes,
+            free_inodes,
+        }),
+        Ok(_) => Err(Error::internal(format!("{what}: the answer is not about space"))),
+        Err(failure) => Err(failure.into_error(&what, bound).context(what)),
+    }
+}
+
+/// Space of the file system that something open lies on. May wait for its server.
+pub(crate) fn of_file_system(opened: impl AsFd) -> Result<Usage, Errno> {
+    let stat = rustix::fs::fstatvfs(opened)?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
     Ok(Usage {
         total_bytes: bytes(stat.f_blocks),

@@ -25,7 +25,14 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 #[must_use = "the lock is released when this is dropped"]
 pub struct VolumeGuard {
-    _file: File,
+    file: File,
+}
+
+impl VolumeGuard {
+    /// The open file: the lock is held as long as this, or a copy of it in another process.
+    pub fn into_file(self) -> File {
+        self.file
+    }
 }
 
 /// Takes the lock of this name, waiting for its holder as long as the call may.
@@ -41,7 +48,7 @@ pub(crate) fn acquire(
     let file = open(state)?;
     loop {
         if try_lock(&file, name)? {
-            return Ok(VolumeGuard { _file: file });
+            return Ok(VolumeGuard { file });
         }
         if call.is_cancelled() || call.remaining(clock.now()).is_zero() {
             return Err(Error::aborted(format!("another call works on {name}"))

@@ -1,5 +1,6 @@
-//! `make-directory`: a directory with mode and owner; both are set back when the plan fails, and
-//! what was made is removed.
+//! `make-directory`: a directory with mode and owner. Below a granted directory both are set back
+//! when the plan fails, and what was made is removed; on what is mounted they stay, because other
+//! nodes see them too.
 
 use std::path::Path;
 
@@ -8,9 +9,12 @@ use rustix::io::Errno;
 use wharf_core::Error;
 use wharf_core::plan::{DirectoryBase, MakeDirectory};
 
+use crate::directories::{check_path, work};
 use crate::mounts::paths::{Opened, descend};
+use crate::remote::Tree;
 use crate::run::Run;
 use crate::steps::PerformStep;
+use crate::trees::Ownership;
 use crate::undo::UndoLog;
 
 impl PerformStep for MakeDirectory {
@@ -18,21 +22,14 @@ impl PerformStep for MakeDirectory {
         if self.mode > 0o7777 {
             return Err(Error::invalid(format!("{:o} is not a directory's mode", self.mode)));
         }
-        if self.at.path.is_empty() && matches!(self.at.base, DirectoryBase::Granted(_)) {
-            return Err(Error::invalid(
-                "a directory is made below a granted one; the granted one itself is the operator's",
-            ));
-        }
-        match &self.at.base {
-            DirectoryBase::Granted(_) => Ok(()),
-            DirectoryBase::Target | DirectoryBase::Scratch => Err(Error::unsupported(
-                "making a directory on what is mounted is not provided by this build",
-            )),
-        }
+        check_path(&self.at.path, false)
     }
 
     fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
-        let DirectoryBase::Granted(name) = &self.at.base else { return self.validate() };
+        let DirectoryBase::Granted(name) = &self.at.base else {
+            let ownership = Ownership { mode: Some(self.mode), uid: self.uid, gid: self.gid };
+            return work(run, &self.at, Tree::Make { path: (&self.at.path).into(), ownership });
+        };
         let root = run.granted_directory(name)?;
         let path = root.join(&self.at.path);
         let directory = descend(&root, Path::new(&self.at.path), Some(&mut run.undo))?

@@ -1,18 +1,93 @@
-//! `mount-nfs`: not provided yet. A plan that asks for it is refused as a whole, before its first
-//! step.
+//! `mount-nfs`: an NFS export on the call's path, or where only this plan sees it. Mounted already:
+//! nothing is done.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
 
 use wharf_core::Error;
-use wharf_core::plan::MountNfs;
+use wharf_core::plan::{MountNfs, MountPlace};
 
-use crate::run::Run;
+use crate::mounts::mounting::{check_writable_alike, occupied};
+use crate::mounts::nfs::{self, NfsExport};
+use crate::mounts::paths::MountTarget;
+use crate::mounts::table::{Entry, MountTable};
+use crate::mounts::unmount::remote::force;
+use crate::run::{Run, Scratch};
 use crate::steps::PerformStep;
 
 impl PerformStep for MountNfs {
     fn validate(&self) -> Result<(), Error> {
-        Err(Error::unsupported("NFS mounts are not provided by this build"))
+        let export = NfsExport::parse(self)?;
+        if export.options().propagation.is_some() {
+            return Err(Error::invalid("an NFS mount takes no propagation among its options"));
+        }
+        if let Some(make) = &self.make_path
+            && make.mode > 0o7777
+        {
+            return Err(Error::invalid(format!("{:o} is not a directory's mode", make.mode)));
+        }
+        Ok(())
     }
 
-    fn perform(&self, _run: &mut Run<'_>) -> Result<(), Error> {
-        self.validate()
+    fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
+        let export = NfsExport::parse(self)?;
+        match self.place {
+            MountPlace::Target => mount_on_target(run, &export),
+            MountPlace::Scratch => {
+                if run.scratch.is_some() {
+                    return Err(Error::invalid("a plan mounts one export out of sight"));
+                }
+                let (context, call) = (run.context, run.call);
+                let session = nfs::mount_scratch(context, call, &export)?;
+                run.scratch = Some(Scratch { session, shown: export.source() });
+                Ok(())
+            }
+        }
     }
+}
+
+fn mount_on_target(run: &mut Run<'_>, export: &NfsExport) -> Result<(), Error> {
+    let target = run.target()?;
+    if let Some(entry) = MountTable::read()?.top(target.path()) {
+        if !is_export(entry, export) {
+            return Err(occupied(&target, entry).with_hint(format!(
+                "{} was to be mounted there; unmount the other first",
+                export.source()
+            )));
+        }
+        return check_writable_alike(&target, entry, export.options());
+    }
+    target.open_or_create_directory(&mut run.undo)?;
+    remember(run, &target)?;
+    nfs::mount_at(run.context, run.call, export, &target)?;
+    match MountTable::read()?.top(target.path()) {
+        Some(entry) if is_export(entry, export) => Ok(()),
+        _ => Err(Error::aborted(format!(
+            "{} was unmounted or covered at the same moment",
+            target.path().display()
+        ))),
+    }
+}
+
+/// Before it is mounted: whether it was is not known when the server does not answer.
+fn remember(run: &mut Run<'_>, target: &MountTarget) -> Result<(), Error> {
+    let again = target.duplicate()?;
+    let (remote, clock) = (run.context.remote.clone(), Arc::clone(&run.context.clock));
+    run.undo.push(target.path(), move || {
+        let table = MountTable::read().map_err(std::io::Error::other)?;
+        match table.top(again.path()) {
+            Some(entry) if entry.is_remote() => {
+                force(&remote, clock.as_ref(), &again, entry).map_err(std::io::Error::other)
+            }
+            _ => Ok(()),
+        }
+    });
+    Ok(())
+}
+
+fn is_export(entry: &Entry, export: &NfsExport) -> bool {
+    // The kernel may show one slash more or less at the end.
+    let is_same = |one: &OsStr, other: &OsStr| Path::new(one).iter().eq(Path::new(other).iter());
+    entry.fs_type.starts_with("nfs") && is_same(&entry.source, OsStr::new(&export.source()))
 }

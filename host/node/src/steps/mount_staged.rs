@@ -1,10 +1,12 @@
-//! `mount-staged`: a bind of what is staged.
+//! `mount-staged`: a bind of what is staged. A server that answers for it is asked first, because a
+//! bind opens what it shows.
 
 use wharf_core::Error;
 use wharf_core::plan::MountStaged;
 
-use crate::mounts::mounting;
 use crate::mounts::options::MountOptions;
+use crate::mounts::table::MountTable;
+use crate::mounts::{mounting, usage};
 use crate::run::{Run, not_staged};
 use crate::steps::PerformStep;
 
@@ -16,6 +18,11 @@ impl PerformStep for MountStaged {
     fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
         let options = MountOptions::parse(&self.flags, self.read_only)?;
         let source = run.staged_target()?;
+        if let Some(entry) = MountTable::read()?.top(source.path())
+            && entry.is_remote()
+        {
+            usage::ask(run.context, &source, entry)?;
+        }
         let opened = source.open()?.ok_or_else(|| not_staged(source.path()))?;
         let target = run.target()?;
         mounting::bind(&opened, source.path(), &target, &options, &mut run.undo)

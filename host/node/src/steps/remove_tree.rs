@@ -1,18 +1,20 @@
-//! `remove-tree`: not provided yet. A plan that asks for it is refused as a whole, before its first
-//! step.
+//! `remove-tree`: a directory with everything in it, gone. In pieces; what is removed stays so.
 
 use wharf_core::Error;
 use wharf_core::plan::RemoveTree;
 
+use crate::directories::{check_path, work};
+use crate::remote::Tree;
 use crate::run::Run;
 use crate::steps::PerformStep;
 
 impl PerformStep for RemoveTree {
+    // Never the base itself: it is an export's root, or what the operator granted.
     fn validate(&self) -> Result<(), Error> {
-        Err(Error::unsupported("removing a directory is not provided by this build"))
+        check_path(&self.at.path, false)
     }
 
-    fn perform(&self, _run: &mut Run<'_>) -> Result<(), Error> {
-        self.validate()
+    fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
+        work(run, &self.at, Tree::Remove { path: (&self.at.path).into() })
     }
 }

@@ -1,10 +1,11 @@
 //! A directory that stands for kubelet's, loop devices that stand for disks, and the certainty that
 //! both are gone afterwards.
 
-use std::cell::RefCell;
+use std::ffi::OsString;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -25,7 +26,7 @@ pub const DRIVER: &str = "a";
 /// Everything below is taken away when this is dropped, also by a panic.
 pub struct Bed {
     directory: TempDir,
-    loops: RefCell<Vec<PathBuf>>,
+    loops: Mutex<Vec<PathBuf>>,
     pub options: NodeOptions,
 }
 
@@ -51,9 +52,10 @@ impl Bed {
             device_paths: root.join("paths"),
             roots: vec![root.join("kubelet")],
             device_wait: Duration::ZERO,
+            child_command: child_command(),
             ..NodeOptions::default()
         };
-        Some(Self { directory, loops: RefCell::default(), options })
+        Some(Self { directory, loops: Mutex::default(), options })
     }
 
     pub fn root(&self) -> PathBuf {
@@ -95,7 +97,7 @@ impl Bed {
                     .then(|| PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()))
             })
             .expect("a free loop device");
-        self.loops.borrow_mut().push(device.clone());
+        self.loops.lock().unwrap().push(device.clone());
         self.give_serial(&device, serial);
         let link = self.root().join("links").join(format!("virtio-{serial}"));
         let _ = std::fs::remove_file(&link);
@@ -113,7 +115,7 @@ impl Bed {
     pub fn detach(&self, device: &Path) {
         let reported = self.root().join("sys/block").join(device.file_name().unwrap());
         let _ = std::fs::remove_dir_all(reported);
-        self.loops.borrow_mut().retain(|other| other != device);
+        self.loops.lock().unwrap().retain(|other| other != device);
         sh(&format!("losetup --detach {}", device.display()));
     }
 
@@ -205,6 +207,9 @@ impl Bed {
             "mount-directory",
             "mount-nfs",
             "make-directory",
+            "set-ownership",
+            "move-aside",
+            "remove-tree",
             "set-block-queue",
             "block-device",
         ];
@@ -256,9 +261,27 @@ impl Drop for Bed {
                 );
             }
         }
-        for device in self.loops.borrow().iter() {
+        for device in self.loops.lock().unwrap().iter() {
             let _ = Command::new("losetup").arg("--detach").arg(device).output();
         }
+    }
+}
+
+/// This program, running the one test that answers.
+fn child_command() -> Vec<OsString> {
+    let program = std::env::current_exe().unwrap();
+    let test = concat!(module_path!(), "::a_child_answers_its_parent");
+    let test = test.split_once("::").unwrap().1;
+    vec![program.into(), "--exact".into(), test.into()]
+}
+
+/// The other end of what calls that may wait for a server are made through; started by the test
+/// program without a parent that asks, there is nothing to answer.
+#[test]
+fn a_child_answers_its_parent() {
+    let input = rustix::fs::fstat(std::io::stdin()).unwrap();
+    if rustix::fs::FileType::from_raw_mode(input.st_mode) == rustix::fs::FileType::Socket {
+        assert_eq!(wharf_node::answer_parent(), std::process::ExitCode::SUCCESS);
     }
 }
 

@@ -9,12 +9,17 @@ mod binds;
 mod blank;
 #[cfg(test)]
 mod devices;
+#[cfg(test)]
+mod directories;
 mod existing;
 #[cfg(test)]
 mod filesystems;
 #[cfg(test)]
 mod interrupted;
 mod ownership;
+#[cfg(test)]
+#[path = "../directories/scenes.rs"]
+mod scenes;
 #[cfg(test)]
 mod stages;
 #[cfg(test)]

@@ -10,6 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use wharf_core::Error;
+use wharf_core::plan::{MountNfs, MountPlace, Plan, Step};
+use wharf_core::policy::{NfsPolicy, NodePolicy};
+use wharf_core::ports::{Call, Clock, Node, Performer, PlanRun, RemovePath};
+use wharf_core::types::VolumeId;
+use wharf_node::{LinuxNode, NodeOptions, SystemClock};
 
 /// A test of this program: its name, and what it does.
 pub type Test = (&'static str, fn());
@@ -62,6 +71,7 @@ impl Drop for Export {
 struct Gate {
     is_closed: Mutex<bool>,
     changed: Condvar,
+    delay: Mutex<Duration>,
 }
 
 impl Gate {
@@ -73,6 +83,10 @@ impl Gate {
     fn pass(&self) {
         let closed = self.is_closed.lock().unwrap();
         drop(self.changed.wait_while(closed, |is_closed| *is_closed).unwrap());
+        let delay = *self.delay.lock().unwrap();
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
     }
 }
 
@@ -102,6 +116,11 @@ impl Server {
 
     pub fn go_on(&self) {
         self.gate.set(false);
+    }
+
+    /// Takes so long for each 64 KiB, and for each answer.
+    pub fn slow_down(&self, delay: Duration) {
+        *self.gate.delay.lock().unwrap() = delay;
     }
 
     fn forward(&self, from: u16, to: u16) {
@@ -148,4 +167,126 @@ pub fn sh(script: &str) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}: {said}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// A node in this machine, with a folder that stands for kubelet's.
+pub struct Bed {
+    folder: TempDir,
+    pub options: NodeOptions,
+}
+
+/// Long enough for everything that ends well.
+pub const LONG: Duration = Duration::from_secs(60);
+
+impl Bed {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["kubelet", "state"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let options = NodeOptions {
+            state_directory: folder.path().join("state"),
+            roots: vec![folder.path().join("kubelet")],
+            ..NodeOptions::default()
+        };
+        Self { folder, options }
+    }
+
+    pub fn node(&self) -> LinuxNode {
+        LinuxNode::new(self.options.clone())
+    }
+
+    /// A path under kubelet's folder.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join("kubelet").join(relative)
+    }
+
+    pub fn policy(&self) -> NodePolicy {
+        let mut nfs = NfsPolicy::default();
+        nfs.servers = vec!["127.0.0.0/8".into(), "*.test".into()];
+        nfs.options.push("no_such_option".into());
+        NodePolicy {
+            steps: Step::WORDS.iter().map(|word| (*word).to_owned()).collect(),
+            nfs,
+            ..NodePolicy::default()
+        }
+    }
+
+    pub fn run(&self, steps: Vec<Step>, destination: &str) -> Result<(), Error> {
+        self.run_within(LONG, steps, destination)
+    }
+
+    pub fn run_within(
+        &self,
+        time: Duration,
+        steps: Vec<Step>,
+        destination: &str,
+    ) -> Result<(), Error> {
+        let plan = Plan { steps, summary: String::new() };
+        if plan.check_needs_no_path().is_ok() {
+            return self.node().perform(&within(time), &plan, &self.policy());
+        }
+        let run = PlanRun {
+            plan: &plan,
+            policy: &self.policy(),
+            driver: "driver",
+            volume: &VolumeId::new(destination),
+            destination: &self.path(destination),
+            staged: None,
+        };
+        self.node().run(&within(time), &run).map(drop)
+    }
+
+    pub fn unmount(&self, path: &str, time: Duration) -> Result<(), Error> {
+        self.node().unmount(&within(time), &self.path(path), RemovePath::Yes)
+    }
+
+    pub fn is_mounted(&self, path: &str) -> bool {
+        self.node().is_mounted(&self.path(path)).unwrap()
+    }
+
+    /// This bed's lines of the mount table.
+    pub fn mounts(&self) -> Vec<String> {
+        let folder = self.folder.path().display().to_string();
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        table.lines().filter(|line| line.contains(&folder)).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        for line in self.mounts().iter().rev() {
+            let point = line.split(' ').nth(4).unwrap_or_default();
+            let _ = Command::new("umount").args(["-f", "-l", point]).output();
+        }
+    }
+}
+
+pub fn within(time: Duration) -> Call {
+    Call::until(SystemClock.now() + time)
+}
+
+/// Versions of the protocol that the cloud's servers speak, and one more.
+pub const VERSIONS: [&str; 3] = ["vers=3,nolock", "vers=4.0", "vers=4.1"];
+
+pub fn mount(server: &Server, path: &Path, version: &str) -> MountNfs {
+    MountNfs {
+        server: server.address(),
+        path: path.display().to_string(),
+        options: vec![version.to_owned(), "proto=tcp,noresvport,hard".to_owned()],
+        read_only: false,
+        place: MountPlace::Target,
+        make_path: None,
+    }
+}
+
+pub fn scratch(server: &Server, path: &Path, version: &str) -> Step {
+    MountNfs { place: MountPlace::Scratch, ..mount(server, path, version) }.into()
+}
+
+/// What a call came to, and how long it took.
+pub fn timed<T>(call: impl FnOnce() -> T) -> (T, Duration) {
+    let start = std::time::Instant::now();
+    let result = call();
+    (result, start.elapsed())
 }

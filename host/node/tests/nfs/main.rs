@@ -5,17 +5,31 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
 
+#[cfg(test)]
 mod bed;
+#[cfg(test)]
+mod dead_servers;
+#[cfg(test)]
+mod directories;
+#[cfg(test)]
 mod machine;
+#[cfg(test)]
+mod mounts;
+#[cfg(test)]
+#[path = "../directories/scenes.rs"]
+mod scenes;
 
-/// Half a minute on idle processors.
-const LIMIT: Duration = Duration::from_secs(240);
+/// Several times what it takes on two busy processors.
+const LIMIT: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(wharf_node::CHILD_COMMAND) {
+        return wharf_node::answer_parent();
+    }
     if let Some(ended) = wharf_testing::nfs_machine::enter("nfs", LIMIT) {
         return ended;
     }
-    let tests = [machine::TESTS];
+    let tests = [machine::TESTS, mounts::TESTS, dead_servers::TESTS, directories::TESTS];
     let trials = tests.into_iter().flatten().map(|(name, test)| {
         Trial::test(*name, move || {
             test();

@@ -70,6 +70,11 @@ rpc.nfsd --host 127.0.0.1 --grace-time 10 --lease-time 10 --no-udp 8 || fail "no
 echo Y >/proc/fs/nfsd/v4_end_grace
 rpc.mountd --port 20048 || fail "no mountd"
 
-# Through a pipe: a program that sees a terminal colours what it says.
-{ /bin/sh /.scratch/command 3>&- </dev/null; echo $? >/.scratch/status; } 2>&1 | cat >&3
+# Through a pipe: a program that sees a terminal colours what it says. What it left running may hold
+# the pipe, so the end of the pipe is not waited for.
+mkfifo /run/said || fail "no pipe"
+cat /run/said >&3 &
+/bin/sh /.scratch/command >/run/said 2>&1 3>&- </dev/null
+echo $? >/.scratch/status
+sleep 0.2
 power_off

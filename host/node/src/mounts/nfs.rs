@@ -1,0 +1,327 @@
+//! NFS mounts, as the host asks for them: options sorted for the kernel, the server's addresses in
+//! turn, and a directory that is missing made first. The system calls are made in a process of its
+//! own (`remote`), because each may wait for the server.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use wharf_core::plan::{MakePath, MountNfs};
+use wharf_core::ports::Call;
+use wharf_core::{Error, ErrorKind};
+
+use crate::context::NodeContext;
+use crate::mounts::options::MountOptions;
+use crate::mounts::paths::MountTarget;
+use crate::program::Program;
+use crate::remote::{Answer, Failure, NfsMount, Request, Session, Tree, TreeBase};
+use crate::trees::Ownership;
+
+/// A resolver that answers does so in less.
+const RESOLVE_BOUND: Duration = Duration::from_secs(10);
+/// One address: a server answers in milliseconds, and after a failover within half a minute.
+const ADDRESS_BOUND: Duration = Duration::from_secs(60);
+/// A mount target has one or two; more would leave too little time for each.
+const MAX_ADDRESSES: usize = 4;
+/// Of what a call has left, for taking back what was done and for the answer: a fifth, and at most
+/// this.
+const RESERVE: Duration = Duration::from_secs(5);
+
+/// Read by mount.nfs alone: how it waits and tries again, which the host does itself.
+const FOR_MOUNT_PROGRAM: [&str; 4] = ["retry", "fg", "intr", "nointr"];
+
+/// An export that is to be mounted, its options sorted.
+#[derive(Debug, Clone)]
+pub(crate) struct NfsExport {
+    server: String,
+    path: String,
+    options: MountOptions,
+    /// For the kernel's client.
+    client_options: Vec<String>,
+    make_path: Option<MakePath>,
+}
+
+impl NfsExport {
+    /// Sorts the options of a step.
+    ///
+    /// # Errors
+    /// As [`MountOptions::parse`].
+    pub fn parse(step: &MountNfs) -> Result<Self, Error> {
+        let options = MountOptions::parse(&step.options, step.read_only)?;
+        let client_options = options
+            .of_file_system()
+            .iter()
+            .filter(|option| !FOR_MOUNT_PROGRAM.contains(&name_of(option)))
+            .cloned()
+            .collect();
+        let MountNfs { server, path, make_path, .. } = step.clone();
+        Ok(Self { server, path, options, client_options, make_path })
+    }
+
+    /// As the mount table shows it.
+    pub fn source(&self) -> String {
+        source(&self.server, &self.path)
+    }
+
+    /// What belongs to the mount and not to the protocol.
+    pub fn options(&self) -> &MountOptions {
+        &self.options
+    }
+
+    /// Why the kernel's client needs programs beside it for this mount, if it does.
+    pub fn needs_program(&self) -> Option<&'static str> {
+        let has = |wanted: &str| self.client_options.iter().any(|option| option == wanted);
+        if self.client_options.iter().any(|option| option.starts_with("sec=krb5")) {
+            return Some("Kerberos needs rpc.gssd");
+        }
+        let is_local = has("nolock") || has("local_lock=all") || has("local_lock=posix");
+        (self.is_version_3() && !is_local).then_some("locks over NFSv3 need rpc.statd")
+    }
+
+    fn is_version_3(&self) -> bool {
+        self.client_options.iter().any(|option| match option.split_once('=') {
+            Some(("vers" | "nfsvers", version)) => version.starts_with('3'),
+            Some(_) => false,
+            None => option == "v3",
+        })
+    }
+
+    fn at(&self, address: IpAddr, path: &str) -> NfsMount {
+        NfsMount {
+            source: source(&self.server, path),
+            address,
+            options: self.client_options.clone(),
+            flags: self.options.flags.bits(),
+        }
+    }
+
+    /// Where nobody locks anything, nobody has to be told of locks.
+    fn without_locks(mut self) -> Self {
+        if self.needs_program().is_some() && self.is_version_3() {
+            self.client_options.retain(|option| option != "lock");
+            self.client_options.push("nolock".to_owned());
+        }
+        self
+    }
+}
+
+fn name_of(option: &str) -> &str {
+    option.split_once('=').map_or(option, |(name, _)| name)
+}
+
+fn source(server: &str, path: &str) -> String {
+    if server.contains(':') { format!("[{server}]:{path}") } else { format!("{server}:{path}") }
+}
+
+/// Mounts on a directory that is there; nothing may be mounted on it yet.
+///
+/// # Errors
+/// `Unavailable` naming the server when no address of it answers; what the kernel says otherwise.
+pub(crate) fn mount_at(
+    context: &NodeContext,
+    call: &Call,
+    export: &NfsExport,
+    target: &MountTarget,
+) -> Result<(), Error> {
+    if let Some(why) = export.needs_program() {
+        return by_program(context, call, export, target, why);
+    }
+    let work = format!("mount {}", target.path().display());
+    let mounting = Mounting { context, call, export, work, target: Some(target) };
+    mounting.run().map(drop)
+}
+
+/// Mounts where only the returned process sees it, for as long as that lives.
+///
+/// # Errors
+/// As [`mount_at`].
+pub(crate) fn mount_scratch(
+    context: &NodeContext,
+    call: &Call,
+    export: &NfsExport,
+) -> Result<Session, Error> {
+    // Volumes that share an export do not wait for each other.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let export = &export.clone().without_locks();
+    let work = format!("work {process}-{number} on {}", export.source());
+    Mounting { context, call, export, work, target: None }.run()
+}
+
+/// One mount, and what it takes.
+struct Mounting<'a> {
+    context: &'a NodeContext,
+    call: &'a Call,
+    export: &'a NfsExport,
+    work: String,
+    /// Absent: out of sight.
+    target: Option<&'a MountTarget>,
+}
+
+impl Mounting<'_> {
+    /// Tries each address in turn, and returns the process that mounted.
+    fn run(&self) -> Result<Session, Error> {
+        let addresses = self.resolve()?;
+        let mut last = None;
+        for (index, address) in addresses.iter().enumerate() {
+            if self.call.is_cancelled() {
+                break;
+            }
+            let share = self.left() / u32::try_from(addresses.len() - index).unwrap_or(1);
+            let bound = share.min(ADDRESS_BOUND);
+            // Each has a process of its own: the one before it may not be killed yet.
+            let mut session = self.start(&format!("{} by way of {address}", self.work))?;
+            match self.mount(&mut session, *address, bound) {
+                Ok(()) => return Ok(session),
+                Err(failure) if is_unreachable(&failure) => {
+                    let what = format!("the NFS server {} ({address})", self.export.server);
+                    last = Some(failure.into_error(&what, bound));
+                }
+                Err(failure) => return Err(failure.into_error(&self.export.server, bound)),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            Error::aborted(format!("{} was not mounted in time", self.export.source()))
+        }))
+    }
+
+    fn start(&self, work: &str) -> Result<Session, Error> {
+        let clock = self.context.clock.as_ref();
+        let at = self.target.map_or_else(|| PathBuf::from("/"), MountTarget::parent_path);
+        self.context.remote.start(work, at, self.call, clock)
+    }
+
+    /// What a request may take.
+    fn left(&self) -> Duration {
+        left(self.context, self.call)
+    }
+
+    fn resolve(&self) -> Result<Vec<IpAddr>, Error> {
+        let server = self.export.server.clone();
+        if let Ok(address) = server.parse() {
+            return Ok(vec![address]);
+        }
+        let mut session = self.start(&format!("{}, resolving {server}", self.work))?;
+        let bound = RESOLVE_BOUND.min(self.left());
+        match session.ask(&Request::Resolve { server }, bound) {
+            Ok(Answer::Addresses(mut addresses)) if !addresses.is_empty() => {
+                addresses.truncate(MAX_ADDRESSES);
+                Ok(addresses)
+            }
+            Ok(_) => {
+                Err(Error::unavailable(format!("the name {} has no address", self.export.server)))
+            }
+            Err(failure) => {
+                let what = format!("the resolver, asked for {},", self.export.server);
+                Err(failure.into_error(&what, bound))
+            }
+        }
+    }
+
+    /// Mounts by one address; a directory that is missing is made, and it is tried once more.
+    fn mount(
+        &self,
+        session: &mut Session,
+        address: IpAddr,
+        bound: Duration,
+    ) -> Result<(), Failure> {
+        let request = || Request::Mount {
+            mount: self.export.at(address, &self.export.path),
+            at: self.target.map(|target| OsString::from(target.name())),
+        };
+        match (session.ask(&request(), bound), &self.export.make_path) {
+            (Ok(_), _) => Ok(()),
+            // Servers say the one or the other of a path that does not exist.
+            (Err(failure), Some(make))
+                if matches!(failure.errno(), Some(Errno::NOENT | Errno::ACCESS)) =>
+            {
+                self.make_path(make, address, bound.min(self.left()))?;
+                session.ask(&request(), bound.min(self.left())).map(drop)
+            }
+            (Err(failure), _) => Err(failure),
+        }
+    }
+
+    /// Makes the exported directory through a private mount of one above it.
+    fn make_path(&self, make: &MakePath, address: IpAddr, bound: Duration) -> Result<(), Failure> {
+        let said = |error| Failure::Said { error, errno: None };
+        let below = Path::new(&self.export.path).strip_prefix(&make.root).map_err(|_| {
+            said(Error::invalid(format!("{} is not below {}", self.export.path, make.root)))
+        })?;
+        let export = self.export.clone().without_locks();
+        let mut mount = export.at(address, &make.root);
+        mount.flags &= !rustix::mount::MountFlags::RDONLY.bits();
+        let shown = mount.source.clone();
+        tracing::info!(path = %self.export.source(), "making an exported directory that is missing");
+        let clock = self.context.clock.as_ref();
+        let work = format!("make {}", self.export.source());
+        let mut session = self.context.remote.start(&work, "/", self.call, clock).map_err(said)?;
+        session.ask(&Request::Mount { mount, at: None }, bound)?;
+        let bound = bound.min(self.left());
+        let ownership = Ownership { mode: Some(make.mode), uid: make.uid, gid: make.gid };
+        let work = Tree::Make { path: below.to_owned(), ownership };
+        let base = TreeBase::Scratch;
+        session.ask(&Request::Tree { base, shown, work, bound }, bound).map(drop)
+    }
+}
+
+/// What a request may take, of what the call has left.
+pub(crate) fn left(context: &NodeContext, call: &Call) -> Duration {
+    let left = call.remaining(context.clock.now());
+    left.saturating_sub(RESERVE.min(left / 5))
+}
+
+/// Whether another address of the server may do better.
+fn is_unreachable(failure: &Failure) -> bool {
+    match failure {
+        Failure::Silent => true,
+        Failure::Said { error, errno } => errno.is_some() && error.kind == ErrorKind::Unavailable,
+    }
+}
+
+/// With the program that starts what the kernel's client needs beside it.
+fn by_program(
+    context: &NodeContext,
+    call: &Call,
+    export: &NfsExport,
+    target: &MountTarget,
+    why: &str,
+) -> Result<(), Error> {
+    let flags = export.options.flag_names().into_iter().map(str::to_owned);
+    let options: Vec<String> = export.client_options.iter().cloned().chain(flags).collect();
+    let at = target.path_for_programs();
+    let bound = left(context, call).min(ADDRESS_BOUND);
+    let finished = context
+        .programs
+        .run(Program {
+            name: "mount.nfs",
+            package: "nfs-common",
+            arguments: vec![
+                export.source().into(),
+                at.into(),
+                "-o".into(),
+                options.join(",").into(),
+            ],
+            bound,
+            input: None,
+        })
+        .map_err(|error| match error.kind {
+            ErrorKind::FailedPrecondition => error.context(why).with_hint(
+                "install it on the node (`apt-get install nfs-common`, `yum install nfs-utils`), \
+                 or add the option `nolock` where no locks are shared",
+            ),
+            _ => error.context(format!("the NFS server {}", export.server)),
+        })?;
+    if finished.code == Some(0) {
+        return Ok(());
+    }
+    Err(Error::unavailable(format!(
+        "mount.nfs {} for {}: {}",
+        finished.ending(),
+        export.source(),
+        finished.report
+    )))
+}

@@ -1,0 +1,246 @@
+//! A server that stops: every call ends by its deadline and names the server; another server's
+//! mounts do not notice; and all is well when it comes back.
+
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use wharf_core::ErrorKind;
+use wharf_core::plan::{DirectoryBase, DirectoryPath, RemoveTree, Step};
+use wharf_core::ports::Node;
+use wharf_node::{LinuxNode, NodeOptions};
+
+use crate::bed::{Bed, Export, LONG, Server, VERSIONS, mount, scratch, sh, timed};
+use crate::tests;
+
+tests![
+    mounting_ends_by_its_deadline_and_leaves_nothing,
+    statistics_are_an_error_that_names_the_server,
+    unmounting_ends_although_something_was_written,
+    a_slow_server_gets_everything_that_was_written,
+    removing_ends_by_its_deadline_and_goes_on_when_the_server_is_back,
+    another_servers_mounts_keep_their_latency,
+    a_mount_asks_its_server_once_at_a_time,
+];
+
+/// What a call has, and what it may take on busy processors.
+const SHORT: Duration = Duration::from_millis(1500);
+const SHORT_AND_A_BIT: Duration = Duration::from_secs(8);
+
+/// A bed whose node soon takes a server for dead.
+fn impatient() -> Bed {
+    let mut bed = Bed::new();
+    bed.options.patience = Duration::from_millis(500);
+    bed
+}
+
+fn mounting_ends_by_its_deadline_and_leaves_nothing() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    server.stop();
+    for version in VERSIONS {
+        let step = mount(&server, export.path(), version);
+        let (result, took) = timed(|| bed.run_within(SHORT, vec![step.into()], "a/b"));
+        let error = result.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{version}: {error}");
+        assert!(error.message.contains(&server.address()), "{error}");
+        assert!(took < SHORT_AND_A_BIT, "{took:?}");
+        assert!(bed.mounts().is_empty() && !bed.path("a").exists(), "{version}");
+    }
+    server.go_on();
+    bed.run(vec![mount(&server, export.path(), "vers=4.0").into()], "a/b").unwrap();
+}
+
+fn statistics_are_an_error_that_names_the_server() {
+    let (bed, export, server) = (impatient(), Export::new(), Server::start());
+    for version in VERSIONS {
+        bed.run(vec![mount(&server, export.path(), version).into()], "a").unwrap();
+        server.stop();
+        let (result, took) = timed(|| bed.node().usage(&bed.path("a")));
+        let error = result.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        assert!(error.message.contains(&server.address()), "{error}");
+        assert!(took < SHORT_AND_A_BIT, "{took:?}");
+        // What only reads the table goes on.
+        assert!(bed.is_mounted("a"));
+        server.go_on();
+        let patient = Bed::new().options.patience;
+        let options = NodeOptions { patience: patient, ..bed.options.clone() };
+        LinuxNode::new(options).usage(&bed.path("a")).unwrap();
+        bed.unmount("a", LONG).unwrap();
+    }
+}
+
+/// A process with a file open that writes when it is told to, and keeps the file open.
+struct Writer(Child);
+
+impl Writer {
+    fn open(file: &Path) -> Self {
+        let script =
+            "exec 3>\"$1\"; echo open; read -r _; head -c 4194304 /dev/zero >&3; sleep 600";
+        let mut process = Command::new("sh")
+            .args(["-c", script, "writer"])
+            .arg(file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        process.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+        Self(process)
+    }
+
+    /// Returns when something is written that its server does not have.
+    fn write(&mut self) {
+        self.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        let unwritten = || {
+            let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
+            let lines = memory
+                .lines()
+                .filter(|line| ["Dirty:", "Writeback:"].iter().any(|name| line.starts_with(name)));
+            lines
+                .map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap())
+                .sum::<u64>()
+        };
+        while unwritten() < 1024 {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        sh(&format!("kill -9 -{}", self.0.id()));
+        self.0.wait().unwrap();
+    }
+}
+
+fn unmounting_ends_although_something_was_written() {
+    let (bed, export, server) = (impatient(), Export::new(), Server::start());
+    for version in VERSIONS {
+        bed.run(vec![mount(&server, export.path(), version).into()], "a").unwrap();
+        let mut writer = Writer::open(&bed.path("a/file"));
+        server.stop();
+        writer.write();
+        let (result, took) = timed(|| bed.unmount("a", Duration::from_secs(20)));
+        server.go_on();
+        result.unwrap();
+        println!("unmounting a dead server's mount over {version}: {took:?}");
+        assert!(took < Duration::from_secs(20), "{version}: {took:?}");
+        assert!(bed.mounts().is_empty() && !bed.path("a").exists(), "{version}");
+    }
+}
+
+fn a_slow_server_gets_everything_that_was_written() {
+    let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    bed.options.patience = Duration::from_millis(50);
+    for version in VERSIONS {
+        bed.run(vec![mount(&server, export.path(), version).into()], "a").unwrap();
+        let mut writer = Writer::open(&bed.path("a/file"));
+        server.slow_down(Duration::from_millis(20));
+        writer.write();
+        let (result, took) = timed(|| bed.unmount("a", LONG));
+        assert_eq!(result.unwrap_err().kind, ErrorKind::FailedPrecondition, "it is in use");
+        assert!(took > bed.options.patience * 10, "{took:?}");
+        assert_eq!(std::fs::metadata(export.path().join("file")).unwrap().len(), 4 << 20);
+        server.slow_down(Duration::ZERO);
+        drop(writer);
+        bed.unmount("a", LONG).unwrap();
+    }
+}
+
+fn remove(path: &str) -> Step {
+    let base = DirectoryBase::Scratch;
+    RemoveTree { at: DirectoryPath { base, path: path.into() } }.into()
+}
+
+fn removing_ends_by_its_deadline_and_goes_on_when_the_server_is_back() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    for version in VERSIONS {
+        sh(&format!("cd {} && mkdir v && touch v/$(seq -s ' v/' 500)", export.path().display()));
+        let steps = || vec![scratch(&server, export.path(), version), remove("v")];
+        // The first file is gone when the server stops.
+        let is_over = AtomicBool::new(false);
+        let stopped = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let all = || std::fs::read_dir(export.path().join("v")).unwrap().count();
+                while all() == 500 && !is_over.load(Ordering::SeqCst) {
+                    std::thread::yield_now();
+                }
+                server.stop();
+            });
+            let ended = timed(|| bed.run_within(SHORT, steps(), "unused"));
+            is_over.store(true, Ordering::SeqCst);
+            ended
+        });
+        let (result, took) = stopped;
+        assert!(took < SHORT_AND_A_BIT, "{took:?}");
+        if let Err(error) = result {
+            assert!(error.message.contains(&server.address()), "{error}");
+            let (result, took) = timed(|| bed.run_within(SHORT, steps(), "unused"));
+            assert!(result.unwrap_err().message.contains(&server.address()));
+            assert!(took < SHORT_AND_A_BIT, "{took:?}");
+        }
+        server.go_on();
+        bed.run(steps(), "unused").unwrap();
+        assert!(!export.path().join("v").exists());
+        bed.run(steps(), "unused").unwrap();
+    }
+}
+
+fn another_servers_mounts_keep_their_latency() {
+    let (mut bed, export) = (Bed::new(), Export::new());
+    bed.options.patience = Duration::from_secs(1);
+    let (dead, alive) = (Server::start(), Server::start());
+    // NFSv4 would find out that both are one server and use one connection.
+    bed.run(vec![mount(&dead, export.path(), "vers=4.0").into()], "dead").unwrap();
+    bed.run(vec![mount(&alive, export.path(), "vers=3,nolock").into()], "alive").unwrap();
+    let life = || {
+        let (result, took) = timed(|| {
+            bed.node().usage(&bed.path("alive"))?;
+            let step = mount(&alive, export.path(), "vers=3,nolock");
+            bed.run(vec![step.into()], "other")?;
+            bed.unmount("other", LONG)
+        });
+        result.unwrap();
+        took
+    };
+    let before = (0..3).map(|_| life()).max().unwrap();
+    dead.stop();
+    std::thread::scope(|scope| {
+        let calls = scope.spawn(|| {
+            let usage = bed.node().usage(&bed.path("dead"));
+            (usage, bed.unmount("dead", LONG))
+        });
+        let mut during = Duration::ZERO;
+        while !calls.is_finished() {
+            during = during.max(life());
+        }
+        let (usage, unmounted) = calls.join().unwrap();
+        assert!(usage.is_err() && unmounted.is_ok(), "{usage:?} {unmounted:?}");
+        println!(
+            "statistics, mount and unmount at another server: {before:?}, with a dead one beside it {during:?}"
+        );
+        assert!(during < before * 5 + Duration::from_millis(500), "{before:?} {during:?}");
+    });
+}
+
+fn a_mount_asks_its_server_once_at_a_time() {
+    let (bed, export, server) = (impatient(), Export::new(), Server::start());
+    bed.run(vec![mount(&server, export.path(), "vers=4.0").into()], "a").unwrap();
+    server.stop();
+    let node = bed.node();
+    let asking = || sh("pgrep -fc node-child || true").trim().parse::<usize>().unwrap();
+    std::thread::scope(|scope| {
+        let calls: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| node.usage(&bed.path("a")).unwrap_err())).collect();
+        while !calls.iter().all(|call| call.is_finished()) {
+            // Other tests have theirs.
+            assert!(asking() < 8 + 8);
+        }
+    });
+    server.go_on();
+    bed.unmount("a", LONG).unwrap();
+}

@@ -1,0 +1,186 @@
+//! Exports mounted by the kernel's client, and taken away again.
+
+use std::os::unix::fs::MetadataExt;
+
+use wharf_core::ErrorKind;
+use wharf_core::plan::{MakePath, MountNfs};
+use wharf_core::ports::Node;
+
+use crate::bed::{Bed, Export, LONG, Server, VERSIONS, mount, sh};
+use crate::tests;
+
+tests![
+    an_export_is_mounted_over_each_version_written_and_unmounted,
+    what_is_mounted_already_is_left_as_it_is,
+    a_read_only_mount_cannot_be_written,
+    a_missing_directory_is_made_with_mode_and_owner_and_then_mounted,
+    a_missing_directory_that_nobody_makes_is_an_error_that_names_it,
+    an_option_that_the_kernel_does_not_know_is_named_and_nothing_stays,
+    another_export_on_the_same_path_is_refused,
+    an_address_that_refuses_gives_way_to_the_servers_next_one,
+    a_name_that_does_not_resolve_is_an_error_that_names_it,
+    what_needs_a_program_says_which_and_how_it_is_installed,
+    a_mount_with_locks_over_version_3_is_made_by_the_program,
+    a_failed_step_takes_the_mount_back,
+];
+
+fn an_export_is_mounted_over_each_version_written_and_unmounted() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    for version in VERSIONS {
+        bed.run(vec![mount(&server, export.path(), version).into()], "a/b").unwrap();
+        assert!(bed.is_mounted("a/b"), "{version}");
+        std::fs::write(bed.path("a/b/file"), version).unwrap();
+        let usage = bed.node().usage(&bed.path("a/b")).unwrap();
+        assert!(usage.total_bytes > 0 && usage.available_bytes <= usage.total_bytes, "{usage:?}");
+        bed.unmount("a/b", LONG).unwrap();
+        assert!(bed.mounts().is_empty() && !bed.path("a/b").exists(), "{version}");
+        assert_eq!(std::fs::read_to_string(export.path().join("file")).unwrap(), version);
+        bed.unmount("a/b", LONG).unwrap();
+    }
+}
+
+fn what_is_mounted_already_is_left_as_it_is() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    for version in VERSIONS {
+        let step = mount(&server, export.path(), version);
+        bed.run(vec![step.clone().into()], "a").unwrap();
+        let before = bed.mounts();
+        bed.run(vec![step.clone().into()], "a").unwrap();
+        assert_eq!((bed.mounts(), before.len()), (before, 1));
+        let error = bed.run(vec![MountNfs { read_only: true, ..step }.into()], "a").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::AlreadyExists, "{error}");
+        bed.unmount("a", LONG).unwrap();
+    }
+}
+
+fn a_read_only_mount_cannot_be_written() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    std::fs::write(export.path().join("file"), "content").unwrap();
+    for version in VERSIONS {
+        let by_flag = MountNfs { read_only: true, ..mount(&server, export.path(), version) };
+        let mut by_option = mount(&server, export.path(), version);
+        by_option.options.push("ro,noatime,nosuid".into());
+        for step in [by_flag, by_option] {
+            bed.run(vec![step.into()], "a").unwrap();
+            assert_eq!(std::fs::read_to_string(bed.path("a/file")).unwrap(), "content");
+            let error = std::fs::write(bed.path("a/file"), "x").unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{version}");
+            bed.unmount("a", LONG).unwrap();
+        }
+    }
+}
+
+fn a_missing_directory_is_made_with_mode_and_owner_and_then_mounted() {
+    let (bed, server) = (Bed::new(), Server::start());
+    for version in VERSIONS {
+        let export = Export::new();
+        let path = export.path().join("volumes/pv-1");
+        let make = MakePath {
+            root: export.path().display().to_string(),
+            mode: 0o2770,
+            uid: Some(1001),
+            gid: Some(1002),
+        };
+        let step = MountNfs { make_path: Some(make), ..mount(&server, &path, version) };
+        for _ in 0..2 {
+            bed.run(vec![step.clone().into()], "a").unwrap();
+            let stat = std::fs::metadata(&path).unwrap();
+            assert_eq!((stat.mode() & 0o7777, stat.uid(), stat.gid()), (0o2770, 1001, 1002));
+            std::fs::write(bed.path("a/file"), "x").unwrap();
+            bed.unmount("a", LONG).unwrap();
+        }
+        // What is there is never changed by it.
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o711))
+            .unwrap();
+        bed.run(vec![step.into()], "a").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o711);
+        bed.unmount("a", LONG).unwrap();
+    }
+}
+
+fn a_missing_directory_that_nobody_makes_is_an_error_that_names_it() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    for version in VERSIONS {
+        let step = mount(&server, &export.path().join("missing"), version);
+        let error = bed.run(vec![step.into()], "a").unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::NotFound | ErrorKind::PermissionDenied), "{error}");
+        assert!(error.message.contains("/missing") && error.hint.is_some(), "{error}");
+        assert!(bed.mounts().is_empty() && !bed.path("a").exists());
+    }
+}
+
+fn an_option_that_the_kernel_does_not_know_is_named_and_nothing_stays() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    let mut step = mount(&server, export.path(), "vers=4.0");
+    step.options.push("no_such_option".into());
+    let error = bed.run(vec![step.into()], "a/b").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::InvalidArgument, "{error}");
+    assert!(error.message.contains("no_such_option"), "{error}");
+    assert!(bed.mounts().is_empty() && !bed.path("a").exists());
+}
+
+fn another_export_on_the_same_path_is_refused() {
+    let (bed, one, other, server) = (Bed::new(), Export::new(), Export::new(), Server::start());
+    bed.run(vec![mount(&server, one.path(), "vers=4.0").into()], "a").unwrap();
+    let error = bed.run(vec![mount(&server, other.path(), "vers=4.0").into()], "a").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::FailedPrecondition, "{error}");
+    assert_eq!(bed.mounts().len(), 1);
+}
+
+fn an_address_that_refuses_gives_way_to_the_servers_next_one() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    // Nobody listens at the first.
+    let table = format!("127.0.3.1 two.test\n{} two.test\n", server.address());
+    std::fs::write(hosts.path(), table).unwrap();
+    sh(&format!("mount --bind {} /etc/hosts", hosts.path().display()));
+    for version in VERSIONS {
+        let step = MountNfs { server: "two.test".into(), ..mount(&server, export.path(), version) };
+        bed.run(vec![step.into()], "a").unwrap();
+        assert!(bed.mounts()[0].contains("two.test:/export"), "{:?}", bed.mounts());
+        bed.unmount("a", LONG).unwrap();
+    }
+    sh("umount /etc/hosts");
+}
+
+fn a_name_that_does_not_resolve_is_an_error_that_names_it() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    let step =
+        MountNfs { server: "nobody.test".into(), ..mount(&server, export.path(), "vers=4.0") };
+    let error = bed.run(vec![step.into()], "a").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    assert!(error.message.contains("nobody.test"), "{error}");
+}
+
+fn what_needs_a_program_says_which_and_how_it_is_installed() {
+    let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    bed.options.program_path.clear();
+    let error = bed.run(vec![mount(&server, export.path(), "vers=3").into()], "a").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::FailedPrecondition, "{error}");
+    for words in ["rpc.statd", "mount.nfs", "apt-get install nfs-common", "nolock"] {
+        assert!(error.to_string().contains(words), "{words}: {error}");
+    }
+    assert!(bed.mounts().is_empty() && !bed.path("a").exists());
+}
+
+fn a_mount_with_locks_over_version_3_is_made_by_the_program() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    let mut step = mount(&server, export.path(), "vers=3");
+    step.options.push("noatime".into());
+    bed.run(vec![step.into()], "a").unwrap();
+    std::fs::write(bed.path("a/file"), "x").unwrap();
+    assert!(bed.mounts()[0].contains("noatime"), "{:?}", bed.mounts());
+    bed.unmount("a", LONG).unwrap();
+}
+
+fn a_failed_step_takes_the_mount_back() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    for version in VERSIONS {
+        let steps = vec![
+            mount(&server, export.path(), version).into(),
+            mount(&server, &export.path().join("missing"), version).into(),
+        ];
+        bed.run(steps, "a").unwrap_err();
+        assert!(bed.mounts().is_empty() && !bed.path("a").exists(), "{version}");
+    }
+}
