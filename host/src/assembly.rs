@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
-use wharf_core::Error;
 use wharf_core::controller::{Controller, Pacer};
 use wharf_core::node::NodeService;
+use wharf_core::plan::HelperCredential;
 use wharf_core::policy::EndpointGrant;
-use wharf_core::ports::{Backend, Clock};
+use wharf_core::ports::{Backend, Call, Clock};
+use wharf_core::{Error, Secret};
+use wharf_node::supervisor::CredentialFile;
 use wharf_node::supervisor::{Client, StartCommand};
-use wharf_node::{LinuxNode, NodeOptions, SystemClock};
+use wharf_node::{HelperKeys, LinuxNode, NodeOptions, SystemClock};
 use wharf_runtime::{
     Account, Accounts, AuthPorts, BackendPorts, CallPorts, Egress, Endpoint, EngineMode,
     HttpEgress, Limits, Signer, SourceReader,
@@ -67,9 +69,10 @@ impl<'a> Assembly<'a> {
         let accounts = config.account.iter().map(|(name, account)| {
             (name.clone(), open_account(name, account, &loader, &egress, &clock))
         });
-        let signer: Arc<dyn Signer> =
-            Arc::new(Accounts::new(accounts.collect::<Vec<_>>(), Arc::clone(&clock)));
-        let node = Arc::new(LinuxNode::new(node_options(config)));
+        let accounts = Arc::new(Accounts::new(accounts.collect::<Vec<_>>(), Arc::clone(&clock)));
+        let keys = Arc::new(AccountKeys(Arc::clone(&accounts)));
+        let signer: Arc<dyn Signer> = accounts;
+        let node = Arc::new(LinuxNode::new(node_options(config)).with_helper_keys(keys));
         Ok(Self {
             config,
             is_server: matches!(process, Process::Server(_)),
@@ -159,6 +162,26 @@ impl<'a> Assembly<'a> {
         Arc::clone(
             self.pacers.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default(),
         )
+    }
+}
+
+/// Accounts, as mount helpers know them: files with keys.
+struct AccountKeys(Arc<Accounts>);
+
+impl HelperKeys for AccountKeys {
+    fn render(
+        &self,
+        call: &Call,
+        secrets: &[(String, Secret)],
+        credential: &HelperCredential,
+    ) -> Result<Vec<CredentialFile>, Error> {
+        let HelperCredential { account, form, values } = credential;
+        let files = self.0.render(call, account, secrets, form, values)?;
+        let file = |file: wharf_runtime::CredentialFile| CredentialFile {
+            name: file.name.clone(),
+            content: file.content.expose().to_vec(),
+        };
+        Ok(files.into_iter().map(file).collect())
     }
 }
 

@@ -14,6 +14,7 @@ use crate::pacing::Backoff;
 use crate::plan::{Goal, Plan};
 use crate::policy::NodePolicy;
 use crate::ports::{Backend, Call, Clock, FoundDevice, Node, PlanRun, StageRecord, Usage};
+use crate::secret::Secret;
 use crate::types::{
     Capability, Description, NodeDescription, StageRequest, TranslateRequest, Translated, VolumeId,
 };
@@ -134,6 +135,7 @@ impl NodeService {
         volume: &VolumeId,
         destination: &Path,
         staged: Option<&Path>,
+        secrets: &[(String, Secret)],
     ) -> Result<Option<FoundDevice>, Error> {
         let run = PlanRun {
             plan,
@@ -142,6 +144,7 @@ impl NodeService {
             volume,
             destination,
             staged,
+            secrets,
         };
         self.node.run(call, &run)
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::policy::NodePolicy;
+use crate::secret::Secret;
 use crate::types::VolumeId;
 pub use crate::verbs::{Ask, Backend, Describe};
 
@@ -143,6 +144,9 @@ pub struct PlanRun<'a> {
     pub destination: &'a Path,
     /// What [`crate::plan::MountStaged`] shows: the staging path, in a call that has another one.
     pub staged: Option<&'a Path>,
+    /// What came with the call, for the keys of a mount helper: an account may have them for a
+    /// source. Never written down.
+    pub secrets: &'a [(String, Secret)],
 }
 
 /// A block device that a plan found.

@@ -1,21 +1,23 @@
 //! Where the keys of mount helpers come from. Who renders them is not this crate's business: the
 //! binary puts the two together.
 
-use wharf_core::Error;
 use wharf_core::plan::HelperCredential;
 use wharf_core::ports::Call;
+use wharf_core::{Error, Secret};
 
 use crate::supervisor::CredentialFile;
 
 /// Renders credentials into the files that mount helpers read.
 pub trait HelperKeys: Send + Sync {
-    /// The files of an account's credential, in the form that the plan asks for.
+    /// The files of an account's credential, in the form that the plan asks for. `secrets` came
+    /// with the call, for accounts whose source that is.
     ///
     /// # Errors
     /// Why there is no credential; never with any of it in the text.
     fn render(
         &self,
         call: &Call,
+        secrets: &[(String, Secret)],
         credential: &HelperCredential,
     ) -> Result<Vec<CredentialFile>, Error>;
 }

@@ -109,6 +109,7 @@ impl Performer for LinuxNode {
             volume: &VolumeId::new(""),
             destination: Path::new(""),
             staged: None,
+            secrets: &[],
         };
         Run::new(&self.context, call, &run, Claim::default()).finish(plan).map(drop)
     }

@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use wharf_core::Error;
 use wharf_core::plan::{Plan, Step};
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{Call, PlanRun};
+use wharf_core::{Error, Secret};
 
 use crate::context::NodeContext;
 use crate::disk::device::Device;
@@ -31,6 +31,8 @@ pub(crate) struct Run<'a> {
     pub destination: &'a Path,
     /// The staging path, in a call that has one besides its own path.
     pub staged: Option<&'a Path>,
+    /// What came with the call.
+    pub secrets: &'a [(String, Secret)],
     /// What the last `find-device` found.
     pub device: Option<Device>,
     /// Whether the plan grows the file system.
@@ -58,6 +60,7 @@ impl<'a> Run<'a> {
             device_guard: None,
             destination: run.destination,
             staged: run.staged,
+            secrets: run.secrets,
             device: None,
             grows: false,
             scratch: None,

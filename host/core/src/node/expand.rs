@@ -62,7 +62,7 @@ impl NodeService {
         if let Some(record) = &record {
             look_for_staged(&mut plan, record);
         }
-        let found = self.run(call, &plan, &request.volume, path, None)?;
+        let found = self.run(call, &plan, &request.volume, path, None, &request.caller.secrets)?;
         let measured = found
             .map(|found| found.path)
             .or(record.and_then(|record| record.device))

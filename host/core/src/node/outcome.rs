@@ -6,6 +6,7 @@ use super::{NodeService, log_failure};
 use crate::error::{Blame, Error, ErrorKind};
 use crate::plan::{Goal, Plan};
 use crate::ports::{Call, FoundDevice, RemovePath};
+use crate::secret::Secret;
 use crate::types::VolumeId;
 
 /// What a call wants to find once its plan has run.
@@ -15,6 +16,8 @@ pub(super) struct Outcome<'a> {
     pub destination: &'a Path,
     pub staged: Option<&'a Path>,
     pub only_reads: bool,
+    /// What came with the call, for the keys of a mount helper.
+    pub secrets: &'a [(String, Secret)],
 }
 
 impl NodeService {
@@ -28,7 +31,8 @@ impl NodeService {
         wanted: Outcome<'_>,
     ) -> Result<Option<FoundDevice>, Error> {
         let was_mounted = self.node.is_mounted(wanted.destination)?;
-        let found = self.run(call, plan, volume, wanted.destination, wanted.staged)?;
+        let found =
+            self.run(call, plan, volume, wanted.destination, wanted.staged, wanted.secrets)?;
         match self.check_outcome(wanted, found.as_ref()) {
             Ok(()) => Ok(found),
             Err(error) => {

@@ -82,6 +82,7 @@ impl NodeService {
             destination: target,
             staged: staging,
             only_reads: request.read_only || request.capability.is_read_only(),
+            secrets: &request.caller.secrets,
         };
         self.run_to(call, &plan, &request.volume, wanted).map(drop).inspect_err(|_| {
             log_failure("write down what is published", self.save_or_forget(&before));

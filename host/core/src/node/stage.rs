@@ -68,6 +68,7 @@ impl NodeService {
             destination: staging_path,
             staged: None,
             only_reads: request.capability.is_read_only(),
+            secrets: &request.caller.secrets,
         };
         let ran = match &record.plan {
             Some(plan) => self.run_to(call, plan, &request.volume, wanted),

@@ -32,7 +32,7 @@ impl PerformStep for MountFuse {
             .credential
             .as_ref()
             .map(|wanted| {
-                let files = run.context.keys()?.render(run.call, wanted)?;
+                let files = run.context.keys()?.render(run.call, run.secrets, wanted)?;
                 Ok::<_, Error>(Credential { form: wanted.form.clone(), files })
             })
             .transpose()?;

@@ -150,6 +150,7 @@ impl Bed {
             volume: &VolumeId::new("d-1"),
             destination: &self.path(destination),
             staged: None,
+            secrets: &[],
         };
         Ok(self.node().run(&forever(), &run)?.map(|found| found.path))
     }
@@ -170,6 +171,7 @@ impl Bed {
             volume: &VolumeId::new(volume),
             destination,
             staged,
+            secrets: &[],
         };
         self.node().run(call, &run)
     }

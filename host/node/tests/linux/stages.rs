@@ -79,6 +79,7 @@ fn two_volumes_are_staged_at_once() {
             volume: &VolumeId::new(serial),
             destination: &roots[0].join("deep/er").join(serial),
             staged: None,
+            secrets: &[],
         };
         node.run(&forever(), &run)
     };

@@ -233,6 +233,7 @@ impl Bed {
             volume: &VolumeId::new(destination),
             destination: &self.path(destination),
             staged: None,
+            secrets: &[],
         };
         self.node().run(&within(time), &run).map(drop)
     }

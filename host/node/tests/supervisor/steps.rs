@@ -8,17 +8,23 @@ use wharf_core::plan::{HelperCredential, MountFuse, MountStaged, Plan, Readiness
 use wharf_core::policy::{HelperGrant, NodePolicy};
 use wharf_core::ports::{Call, Node, PlanRun, RemovePath};
 use wharf_core::types::VolumeId;
-use wharf_core::{Error, ErrorKind};
+use wharf_core::{Error, ErrorKind, Secret};
 use wharf_node::supervisor::CredentialFile;
 use wharf_node::{HelperKeys, LinuxNode, NodeOptions};
 
 use crate::bed::{Bed, bindfs, holds, until};
+use crate::process::child_command;
 
 /// Gives out one key after the other.
 struct Keys(AtomicUsize);
 
 impl HelperKeys for Keys {
-    fn render(&self, _: &Call, wanted: &HelperCredential) -> Result<Vec<CredentialFile>, Error> {
+    fn render(
+        &self,
+        _: &Call,
+        _: &[(String, Secret)],
+        wanted: &HelperCredential,
+    ) -> Result<Vec<CredentialFile>, Error> {
         let content = format!("key-{}", self.0.fetch_add(1, Ordering::SeqCst)).into_bytes();
         Ok(vec![CredentialFile { name: wanted.form.clone(), content }])
     }
@@ -29,6 +35,7 @@ fn node(bed: &Bed) -> LinuxNode {
         state_directory: bed.path("node-state"),
         roots: vec![bed.path("targets")],
         supervisor: Some(bed.client()),
+        child_command: child_command(),
         ..NodeOptions::default()
     };
     LinuxNode::new(options).with_helper_keys(Arc::new(Keys(AtomicUsize::new(0))))
@@ -81,6 +88,7 @@ fn run(
         volume: &VolumeId::new("v"),
         destination: &path(at),
         staged: staged.as_deref(),
+        secrets: &[],
     };
     node.run(&call, &run).map(drop)
 }
