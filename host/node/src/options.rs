@@ -35,8 +35,8 @@ pub struct NodeOptions {
     pub supervisor: Option<Client>,
     /// How long a server, or a process that serves a mount, is waited for before it counts as dead.
     pub patience: Duration,
-    /// The command line of a process that calls [`crate::answer_parent`]. Empty: this program's own,
-    /// with [`crate::CHILD_COMMAND`].
+    /// The command line of a process that calls [`crate::answer_parent`]. Empty: this program's
+    /// own, with [`crate::CHILD_COMMAND`].
     pub child_command: Vec<OsString>,
 }
 

@@ -1,6 +1,6 @@
 //! Starts the programs that know file systems (`mkfs.ext4`, `blkid`, …): by argument vector, found
-//! on a fixed path, with a cleared environment, bounded output and bounded time. (This program itself
-//! is started by `remote`, helpers of mounts by `supervisor`.)
+//! on a fixed path, with a cleared environment, bounded output and bounded time. (This program
+//! itself is started by `remote`, helpers of mounts by `supervisor`.)
 
 use std::ffi::OsString;
 use std::io::Read;

@@ -1,6 +1,6 @@
-//! System calls that may wait for a server that is gone (or for a process that serves a mount), made
-//! in a process of their own: a thread that waits in the kernel cannot be ended, a process can be
-//! killed, and it takes what it holds (descriptors, a private mount) with it.
+//! System calls that may wait for a server that is gone (or for a process that serves a mount),
+//! made in a process of their own: a thread that waits in the kernel cannot be ended, a process can
+//! be killed, and it takes what it holds (descriptors, a private mount) with it.
 //!
 //! The process is this very program, started with [`COMMAND`]; it answers requests in turn until
 //! nobody asks any more. Its end of the conversation is in `serve`, what is said in `message`.
@@ -38,8 +38,8 @@ pub(crate) use nfs::NfsMount;
 pub const COMMAND: &str = "node-child";
 /// As a process list shows it.
 const NAME: &str = "wharf";
-/// In this process at a time; each takes two MiB and a kubelet asks for one or two. Reached: servers
-/// are dead, and more processes that wait for them help nobody.
+/// In this process at a time; each takes two MiB and a kubelet asks for one or two. Reached:
+/// servers are dead, and more processes that wait for them help nobody.
 const MAX_PROCESSES: usize = 64;
 /// A killed process is gone in microseconds unless the kernel waits without looking.
 const REAP_BOUND: Duration = Duration::from_millis(500);

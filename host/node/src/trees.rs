@@ -1,10 +1,10 @@
 //! Work on directories below one that is open: making them, setting mode and owner, moving aside,
 //! removing with everything in them.
 //!
-//! Rules that every file keeps: no link is followed and no other mount entered; a name is any bytes;
-//! a tree may be deeper than any path; what is found done is done; work that takes long ends at its
-//! [`Bound`] and goes on when it is asked for again. Nothing here knows plans or servers: it runs in
-//! a process of its own (`remote`), because each call may wait for a server that is gone.
+//! Rules that every file keeps: no link is followed and no other mount entered; a name is any
+//! bytes; a tree may be deeper than any path; what is found done is done; work that takes long ends
+//! at its [`Bound`] and goes on when it is asked for again. Nothing here knows plans or servers: it
+//! runs in a process of its own (`remote`), because each call may wait for a server that is gone.
 
 use std::time::{Duration, Instant};
 

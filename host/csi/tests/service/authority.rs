@@ -1,5 +1,5 @@
-//! Clients that write something into `:authority` that is no host: byte for byte what each sends for
-//! two calls of `GetPluginInfo` over one connection, as recorded from the real client.
+//! Clients that write something into `:authority` that is no host: byte for byte what each sends
+//! for two calls of `GetPluginInfo` over one connection, as recorded from the real client.
 
 use std::time::Duration;
 

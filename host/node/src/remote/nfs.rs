@@ -129,7 +129,8 @@ impl From<Errno> for Refusal {
     }
 }
 
-/// A kernel without these calls; a container's filter of system calls may say the one for the other.
+/// A kernel without these calls; a container's filter of system calls may say the one for the
+/// other.
 fn is_old(errno: Errno) -> bool {
     matches!(errno, Errno::NOSYS | Errno::PERM)
 }
@@ -161,8 +162,8 @@ fn attributes(flags: MountFlags) -> MountAttrFlags {
         .fold(MountAttrFlags::empty(), |all, (_, attribute)| all | *attribute)
 }
 
-/// What the kernel has to say of a mount that it refused: lines that begin with a letter for how bad
-/// it is.
+/// What the kernel has to say of a mount that it refused: lines that begin with a letter for how
+/// bad it is.
 fn report(context: &OwnedFd) -> String {
     let mut said = Vec::new();
     let mut buffer = [0; 256];

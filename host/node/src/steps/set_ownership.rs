@@ -1,5 +1,5 @@
-//! `set-ownership`: mode and owner of a directory, or of everything in it. In pieces; nothing is set
-//! back when a later step fails, for the next call sets the same.
+//! `set-ownership`: mode and owner of a directory, or of everything in it. In pieces; nothing is
+//! set back when a later step fails, for the next call sets the same.
 
 use wharf_core::Error;
 use wharf_core::plan::SetOwnership;

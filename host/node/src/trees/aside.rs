@@ -11,9 +11,9 @@ use super::beneath::Entered;
 
 /// Renames the directory `from` to `to`. `from` is missing: it was moved already.
 ///
-/// Nothing is overwritten. NFS has no rename that refuses an existing name, so there it is looked at
-/// first; what appears between the look and the rename could only be replaced if it were an empty
-/// directory, for that is all that a directory can replace.
+/// Nothing is overwritten. NFS has no rename that refuses an existing name, so there it is looked
+/// at first; what appears between the look and the rename could only be replaced if it were an
+/// empty directory, for that is all that a directory can replace.
 ///
 /// # Errors
 /// `AlreadyExists` when there is something at `to`; `NotFound` when its parent is missing.

@@ -48,8 +48,8 @@ impl Ownership {
         let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
         match self.mode_to_set(&stat, uid.is_some() || gid.is_some()) {
             Some(mode) if !is_link => {
-                // There is no chmod that refuses links before Linux 6.6; this is what was looked at,
-                // or nothing.
+                // There is no chmod that refuses links before Linux 6.6; this is what was looked
+                // at, or nothing.
                 let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let held = rustix::fs::openat(directory, name, flags, Mode::empty())?;
                 if FileType::from_raw_mode(rustix::fs::fstat(&held)?.st_mode) == FileType::Symlink {
@@ -78,8 +78,8 @@ impl Ownership {
 /// Where a walk through a tree stands: the names that lead to the last entry that is done.
 pub(crate) type Progress = Vec<OsString>;
 
-/// Sets mode and owner of the directory at `path`, and with `recursive` of everything below it. What
-/// is mounted below is left alone.
+/// Sets mode and owner of the directory at `path`, and with `recursive` of everything below it.
+/// What is mounted below is left alone.
 ///
 /// Entries are visited in the order of their names, a directory after what is in it, so that the
 /// next piece can go on after `progress`.

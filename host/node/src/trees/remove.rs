@@ -1,10 +1,10 @@
 //! Removes a directory with everything in it.
 //!
-//! A level is read in batches, and read again from its beginning once a batch is gone: a position in
-//! a directory that shrinks means nothing on some servers, and what appears meanwhile is found. A
-//! tree that is deeper than [`MAX_DEPTH`] is made flat on the way: the next directory is renamed to
-//! the top of the tree. So neither descriptors nor paths run out, and there is no way up (`..`) that
-//! could lead out of the tree when somebody moves a part of it.
+//! A level is read in batches, and read again from its beginning once a batch is gone: a position
+//! in a directory that shrinks means nothing on some servers, and what appears meanwhile is found.
+//! A tree that is deeper than [`MAX_DEPTH`] is made flat on the way: the next directory is renamed
+//! to the top of the tree. So neither descriptors nor paths run out, and there is no way up (`..`)
+//! that could lead out of the tree when somebody moves a part of it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;

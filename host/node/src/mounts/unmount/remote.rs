@@ -1,6 +1,6 @@
 //! Unmounts what a server, or a process, answers for. Everything that may wait for it is done in
-//! processes that can be left behind; what was written is only given up when the server is dead, and
-//! not because it is slow.
+//! processes that can be left behind; what was written is only given up when the server is dead,
+//! and not because it is slow.
 
 use std::time::Duration;
 
@@ -32,11 +32,12 @@ pub(super) enum Unmounted {
     Busy,
 }
 
-/// Unmounts the top mount of this path once. A server is dead that has answered nothing for a while,
-/// although it was asked.
+/// Unmounts the top mount of this path once. A server is dead that has answered nothing for a
+/// while, although it was asked.
 ///
 /// # Errors
-/// `Unavailable` when its server lives and what was written is not all there by the call's deadline.
+/// `Unavailable` when its server lives and what was written is not all there by the call's
+/// deadline.
 pub(super) fn unmount(
     context: &NodeContext,
     call: &Call,
