@@ -86,7 +86,8 @@ impl<'a, const GROWS: bool> Life<'a> for OneLife<'a, GROWS> {
         let retry = Retry {
             first: Duration::from_millis(2),
             longest: Duration::from_millis(50),
-            within: Duration::from_secs(20),
+            // A traced call on a busy machine takes many seconds, and may be the one that is killed.
+            within: Duration::from_secs(180),
             on_final: OnFinal::Repeat,
         };
         let csi = bed.csi();
