@@ -35,7 +35,15 @@ pub(crate) fn ensure(
     let mut decision = decide(context, disk, &device, fs_type, &intent)?;
     if !matches!(decision, Decision::Done) && !intent.is_locked() {
         intent.lock(disk)?;
-        decision = decide(context, disk, &device, fs_type, &intent)?;
+        decision = match decide(context, disk, &device, fs_type, &intent) {
+            Ok(decision) => decision,
+            Err(refused) => {
+                if let Err(error) = intent.clear_unwritten() {
+                    tracing::warn!(%error, "the lock of a format that was refused is left behind");
+                }
+                return Err(refused);
+            }
+        };
     }
     match decision {
         Decision::Done => intent.clear(),

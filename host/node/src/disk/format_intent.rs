@@ -125,6 +125,11 @@ impl FormatIntent {
         if self.file.is_some() { remove(&self.path) } else { Ok(()) }
     }
 
+    /// No mkfs was begun: a file that was made for its lock alone is taken away.
+    pub fn clear_unwritten(self) -> Result<(), Error> {
+        if self.written.is_none() { self.clear() } else { Ok(()) }
+    }
+
     /// Keeps everybody else from formatting the device. What was decided before has to be decided
     /// anew.
     ///
