@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -21,7 +22,13 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Bed {
     directory: TempDir,
     supervisors: RefCell<Vec<Child>>,
+    /// Dropped last.
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// One bed at a time: a mount namespace that another test makes gets copies of this one's mounts,
+/// which are then counted, and held.
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Bed {
     /// `None`, and a line that says so, without root or without the helper.
@@ -33,8 +40,11 @@ impl Bed {
         } else if !Path::new("/dev/fuse").exists() {
             "the kernel has no FUSE (/dev/fuse)"
         } else {
-            let bed =
-                Self { directory: tempfile::tempdir().unwrap(), supervisors: RefCell::default() };
+            let bed = Self {
+                directory: tempfile::tempdir().unwrap(),
+                supervisors: RefCell::default(),
+                _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
+            };
             for name in ["run", "state", "data", "targets", "containers"] {
                 std::fs::create_dir(bed.path(name)).unwrap();
             }
