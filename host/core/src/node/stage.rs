@@ -7,7 +7,7 @@ use super::same_use::{check_same_disk, check_same_use};
 use super::{NodeService, check_path, log_failure};
 use crate::error::Error;
 use crate::plan::Goal;
-use crate::ports::{Call, RemovePath, StageRecord};
+use crate::ports::{Call, Mounted, RemovePath, StageRecord};
 use crate::types::{AccessType, StageRequest};
 use crate::verbs::{AskExt as _, PlanStage};
 
@@ -35,10 +35,10 @@ impl NodeService {
         staging_path: &Path,
     ) -> Result<(), Error> {
         check_path(staging_path)?;
-        self.clear_dead(call, staging_path)?;
+        let mounted = self.clear_dead(call, staging_path)?;
         let known = self.node.record(&self.driver, &request.volume)?;
         if let Some(record) = &known
-            && self.is_staged_as(record, request, staging_path)?
+            && self.is_staged_as(record, request, staging_path, mounted.as_ref())?
         {
             return Ok(());
         }
@@ -95,11 +95,14 @@ impl NodeService {
     }
 
     /// A mount whose disk was taken away answers nothing but errors, so it is not what anybody
-    /// wants to find staged.
-    fn clear_dead(&self, call: &Call, staging_path: &Path) -> Result<(), Error> {
+    /// wants to find staged. Says what is mounted there then.
+    fn clear_dead(&self, call: &Call, staging_path: &Path) -> Result<Option<Mounted>, Error> {
         match self.node.mounted(staging_path)? {
             Some(mounted) if mounted.is_dead => match mounted.elsewhere.first() {
-                None => self.node.unmount(call, staging_path, RemovePath::No),
+                None => {
+                    self.node.unmount(call, staging_path, RemovePath::No)?;
+                    self.node.mounted(staging_path)
+                }
                 Some(other) => Err(Error::precondition(format!(
                     "the disk under {} was taken away while it was mounted, and {} still shows it",
                     staging_path.display(),
@@ -109,42 +112,42 @@ impl NodeService {
                     "delete the pods on this node that use the volume; then it is mounted anew",
                 )),
             },
-            Some(_) | None => Ok(()),
+            mounted => Ok(mounted),
         }
     }
 
     /// Whether there is nothing left to do. An incomplete record, or one whose mount is gone, means
-    /// that there is.
+    /// that there is. `mounted` is what is at the staging path.
     fn is_staged_as(
         &self,
         record: &StageRecord,
         request: &StageRequest,
         staging_path: &Path,
+        mounted: Option<&Mounted>,
     ) -> Result<bool, Error> {
         if !record.complete || record.staging_path.as_os_str().is_empty() {
             return Ok(false);
         }
-        let mounted = match record.capability.access {
-            AccessType::Mount { .. } => match self.node.mounted(&record.staging_path)? {
-                Some(mounted) => Some(mounted),
-                None => return Ok(false),
-            },
-            AccessType::Block if record.staging_path != staging_path => return Ok(false),
-            AccessType::Block => None,
-        };
+        let is_mount = matches!(record.capability.access, AccessType::Mount { .. });
         if record.staging_path != staging_path {
+            if !is_mount || !self.node.is_mounted(&record.staging_path)? {
+                return Ok(false);
+            }
             return Err(Error::precondition(format!(
                 "it is staged on this node already, at {}",
                 record.staging_path.display()
             ))
             .with_hint("unstage it there first"));
         }
-        check_same_use(&record.capability, &request.capability)?;
-        if let Some(mounted) = &mounted {
-            check_same_disk(record, mounted, staging_path)?;
+        if is_mount && mounted.is_none() {
+            return Ok(false);
         }
-        // A raw device has no mount that proves anything: the plan runs again and finds the device,
-        // or says that it is gone.
-        Ok(mounted.is_some())
+        check_same_use(&record.capability, &request.capability)?;
+        match mounted.filter(|_| is_mount) {
+            Some(mounted) => check_same_disk(record, mounted, staging_path).map(|()| true),
+            // A raw device has no mount that proves anything: the plan runs again and finds the
+            // device, or says that it is gone.
+            None => Ok(false),
+        }
     }
 }
