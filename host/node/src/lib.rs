@@ -32,6 +32,7 @@ mod options;
 mod program;
 mod remote;
 mod run;
+mod sent_error;
 mod state;
 mod steps;
 pub mod supervisor;

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wharf_core::ports::Usage;
-use wharf_core::{Blame, Error, ErrorKind};
 
 use super::NfsMount;
+use crate::sent_error::SentError;
 use crate::trees::{Ownership, Progress};
 
 /// Something to do. A name is one in the directory that the process was started in.
@@ -68,7 +68,7 @@ pub(crate) enum Answer {
         progress: Progress,
     },
     Failed {
-        failure: Said,
+        failure: SentError,
         errno: Option<i32>,
     },
 }
@@ -81,69 +81,6 @@ impl From<Usage> for Answer {
             used: usage.used_bytes,
             inodes: usage.total_inodes,
             free_inodes: usage.free_inodes,
-        }
-    }
-}
-
-/// An error, in words that can be sent.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Said {
-    kind: Kind,
-    message: String,
-    hint: Option<String>,
-}
-
-/// The kinds that such a process speaks of.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-enum Kind {
-    InvalidArgument,
-    NotFound,
-    AlreadyExists,
-    FailedPrecondition,
-    PermissionDenied,
-    Unavailable,
-    Aborted,
-    Unsupported,
-    Internal,
-}
-
-impl From<Error> for Said {
-    fn from(error: Error) -> Self {
-        let kind = match error.kind {
-            ErrorKind::InvalidArgument | ErrorKind::OutOfRange => Kind::InvalidArgument,
-            ErrorKind::NotFound => Kind::NotFound,
-            ErrorKind::AlreadyExists => Kind::AlreadyExists,
-            ErrorKind::FailedPrecondition | ErrorKind::ResourceExhausted => {
-                Kind::FailedPrecondition
-            }
-            ErrorKind::PermissionDenied | ErrorKind::Unauthenticated => Kind::PermissionDenied,
-            ErrorKind::Unavailable | ErrorKind::Throttled | ErrorKind::DeadlineExceeded => {
-                Kind::Unavailable
-            }
-            ErrorKind::Aborted => Kind::Aborted,
-            ErrorKind::Unsupported => Kind::Unsupported,
-            ErrorKind::Internal | ErrorKind::Other => Kind::Internal,
-        };
-        Self { kind, message: error.message, hint: error.hint }
-    }
-}
-
-impl From<Said> for Error {
-    fn from(said: Said) -> Self {
-        let error = match said.kind {
-            Kind::InvalidArgument => Error::invalid(said.message),
-            Kind::NotFound => Error::not_found(said.message),
-            Kind::AlreadyExists => Error::new(ErrorKind::AlreadyExists, Blame::User, said.message),
-            Kind::FailedPrecondition => Error::precondition(said.message),
-            Kind::PermissionDenied => Error::denied(said.message),
-            Kind::Unavailable => Error::unavailable(said.message),
-            Kind::Aborted => Error::aborted(said.message),
-            Kind::Unsupported => Error::unsupported(said.message),
-            Kind::Internal => Error::internal(said.message),
-        };
-        match said.hint {
-            Some(hint) => error.with_hint(hint),
-            None => error,
         }
     }
 }

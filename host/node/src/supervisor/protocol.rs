@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wharf_core::helper_profile::HelperProfile;
 use wharf_core::plan::Readiness;
-use wharf_core::{Blame, Error, ErrorKind};
+
+use crate::sent_error::SentError;
 
 /// The largest message: the files of a credential (a token is a few KiB), or the list of a node's
 /// mounts.
@@ -127,7 +128,7 @@ pub enum Answer {
     /// The end of a log.
     Log(String),
     /// It is not so.
-    Failed(Failure),
+    Failed(SentError),
 }
 
 /// One mount as it is now.
@@ -190,73 +191,6 @@ pub enum Condition {
     Ending,
 }
 
-/// An error on its way through the socket.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Failure {
-    kind: FailureKind,
-    message: String,
-    hint: Option<String>,
-}
-
-/// The kinds of error that the supervisor makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum FailureKind {
-    InvalidArgument,
-    NotFound,
-    AlreadyExists,
-    FailedPrecondition,
-    PermissionDenied,
-    Unavailable,
-    Aborted,
-    Internal,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        let kind = match error.kind {
-            ErrorKind::InvalidArgument | ErrorKind::OutOfRange => FailureKind::InvalidArgument,
-            ErrorKind::NotFound => FailureKind::NotFound,
-            ErrorKind::AlreadyExists => FailureKind::AlreadyExists,
-            ErrorKind::FailedPrecondition | ErrorKind::ResourceExhausted => {
-                FailureKind::FailedPrecondition
-            }
-            ErrorKind::PermissionDenied | ErrorKind::Unauthenticated => {
-                FailureKind::PermissionDenied
-            }
-            ErrorKind::Unavailable | ErrorKind::Throttled | ErrorKind::DeadlineExceeded => {
-                FailureKind::Unavailable
-            }
-            ErrorKind::Aborted => FailureKind::Aborted,
-            ErrorKind::Unsupported | ErrorKind::Internal | ErrorKind::Other => {
-                FailureKind::Internal
-            }
-        };
-        Self { kind, message: error.message, hint: error.hint }
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        let (kind, blame) = match failure.kind {
-            FailureKind::InvalidArgument => (ErrorKind::InvalidArgument, Blame::User),
-            FailureKind::NotFound => (ErrorKind::NotFound, Blame::User),
-            FailureKind::AlreadyExists => (ErrorKind::AlreadyExists, Blame::User),
-            FailureKind::FailedPrecondition => (ErrorKind::FailedPrecondition, Blame::User),
-            FailureKind::PermissionDenied => (ErrorKind::PermissionDenied, Blame::Host),
-            FailureKind::Unavailable => (ErrorKind::Unavailable, Blame::Host),
-            FailureKind::Aborted => (ErrorKind::Aborted, Blame::Host),
-            FailureKind::Internal => (ErrorKind::Internal, Blame::Host),
-        };
-        let error = Self::new(kind, blame, failure.message);
-        match failure.hint {
-            Some(hint) => error.with_hint(hint),
-            None => error,
-        }
-    }
-}
-
 /// Writes one message.
 ///
 /// # Errors
@@ -304,13 +238,6 @@ mod tests {
             assert!(read::<Request>(&mut bytes.get(..cut).unwrap()).is_err(), "{cut}");
         }
         assert!(read::<Request>(&mut [0xff, 0xff, 0xff, 0xff, 0].as_slice()).is_err());
-    }
-
-    #[test]
-    fn an_error_keeps_what_its_reader_acts_on() {
-        let error = Error::denied("no").with_hint("ask");
-        let back = Error::from(Failure::from(error.clone()));
-        assert_eq!((back.kind, back.message, back.hint), (error.kind, error.message, error.hint));
     }
 
     #[test]
