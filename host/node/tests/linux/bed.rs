@@ -1,7 +1,6 @@
 //! A directory that stands for kubelet's, loop devices that stand for disks, and the certainty that
 //! both are gone afterwards.
 
-use std::ffi::OsString;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -19,6 +18,8 @@ use wharf_core::ports::{Call, FoundDevice, Node, PlanRun, StageRecord};
 use wharf_core::types::{AccessMode, AccessType, Capability, VolumeId};
 use wharf_core::{Error, ErrorKind};
 use wharf_node::{LinuxNode, NodeOptions};
+
+use crate::child;
 
 /// Whose volumes the bed's are.
 pub const DRIVER: &str = "a";
@@ -52,7 +53,7 @@ impl Bed {
             device_paths: root.join("paths"),
             roots: vec![root.join("kubelet")],
             device_wait: Duration::ZERO,
-            child_command: child_command(),
+            child_command: child::command(),
             ..NodeOptions::default()
         };
         Some(Self { directory, loops: Mutex::default(), options })
@@ -266,24 +267,6 @@ impl Drop for Bed {
         for device in self.loops.lock().unwrap().iter() {
             let _ = Command::new("losetup").arg("--detach").arg(device).output();
         }
-    }
-}
-
-/// This program, running the one test that answers.
-fn child_command() -> Vec<OsString> {
-    let program = std::env::current_exe().unwrap();
-    let test = concat!(module_path!(), "::a_child_answers_its_parent");
-    let test = test.split_once("::").unwrap().1;
-    vec![program.into(), "--exact".into(), test.into()]
-}
-
-/// The other end of what calls that may wait for a server are made through; started by the test
-/// program without a parent that asks, there is nothing to answer.
-#[test]
-fn a_child_answers_its_parent() {
-    let input = rustix::fs::fstat(std::io::stdin()).unwrap();
-    if rustix::fs::FileType::from_raw_mode(input.st_mode) == rustix::fs::FileType::Socket {
-        assert_eq!(wharf_node::answer_parent(), std::process::ExitCode::SUCCESS);
     }
 }
 

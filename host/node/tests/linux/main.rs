@@ -8,6 +8,9 @@ mod binds;
 #[cfg(test)]
 mod blank;
 #[cfg(test)]
+#[path = "../common/child.rs"]
+mod child;
+#[cfg(test)]
 mod devices;
 #[cfg(test)]
 mod directories;

@@ -50,7 +50,6 @@ fn unmount(bed: &Bed, spec: &Spec) {
 }
 
 #[test]
-#[ignore = "the tracer sometimes waits for a stop that it has already seen, and hangs"]
 fn a_mount_that_was_interrupted_anywhere_is_made_by_the_next_call() {
     let Some(bed) = Bed::new() else { return };
     let spec = bed.spec("a");
@@ -66,7 +65,6 @@ fn a_mount_that_was_interrupted_anywhere_is_made_by_the_next_call() {
 }
 
 #[test]
-#[ignore = "the tracer sometimes waits for a stop that it has already seen, and hangs"]
 fn an_unmount_that_was_interrupted_anywhere_leaves_nothing_after_the_next_call() {
     let Some(bed) = Bed::new() else { return };
     let spec = bed.spec("a");
@@ -76,7 +74,6 @@ fn an_unmount_that_was_interrupted_anywhere_leaves_nothing_after_the_next_call()
 }
 
 #[test]
-#[ignore = "the tracer sometimes waits for a stop that it has already seen, and hangs"]
 fn new_keys_that_were_interrupted_anywhere_are_in_use_after_the_next_call() {
     let Some(bed) = Bed::new() else { return };
     let script = "cp $(dirname $2)/credential/passwd $1/key; exec bindfs -f $1 $2";

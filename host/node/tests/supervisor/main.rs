@@ -4,6 +4,9 @@
 #[cfg(test)]
 mod bed;
 #[cfg(test)]
+#[path = "../common/child.rs"]
+mod child;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod healing;

@@ -1,7 +1,6 @@
 //! The supervisor's process: this test program, started again by a bed. Anybody else who runs the
 //! test sees that it serves nothing without one.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use wharf_node::supervisor::{SupervisorOptions, serve};
@@ -20,23 +19,6 @@ fn this_test_is_the_supervisor_of_a_bed() {
     let ended = serve(&options);
     eprintln!("{}", ended.as_ref().unwrap_err());
     ended.unwrap();
-}
-
-/// This program, running the one test that answers.
-pub fn child_command() -> Vec<OsString> {
-    let program = std::env::current_exe().unwrap();
-    let test = "process::a_child_answers_its_parent";
-    vec![program.into(), "--exact".into(), test.into()]
-}
-
-/// The other end of what calls that may wait for a server are made through; started by the test
-/// program without a parent that asks, there is nothing to answer.
-#[test]
-fn a_child_answers_its_parent() {
-    let input = rustix::fs::fstat(std::io::stdin()).unwrap();
-    if rustix::fs::FileType::from_raw_mode(input.st_mode) == rustix::fs::FileType::Socket {
-        assert_eq!(wharf_node::answer_parent(), std::process::ExitCode::SUCCESS);
-    }
 }
 
 /// The smallest file system there is: a root with one file. For a helper that is handed an open

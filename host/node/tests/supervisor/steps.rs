@@ -13,7 +13,7 @@ use wharf_node::supervisor::CredentialFile;
 use wharf_node::{HelperKeys, LinuxNode, NodeOptions};
 
 use crate::bed::{Bed, bindfs, holds, until};
-use crate::process::child_command;
+use crate::child;
 
 /// Gives out one key after the other.
 struct Keys(AtomicUsize);
@@ -35,7 +35,7 @@ fn node(bed: &Bed) -> LinuxNode {
         state_directory: bed.path("node-state"),
         roots: vec![bed.path("targets")],
         supervisor: Some(bed.client()),
-        child_command: child_command(),
+        child_command: child::command(),
         ..NodeOptions::default()
     };
     LinuxNode::new(options).with_helper_keys(Arc::new(Keys(AtomicUsize::new(0))))
