@@ -5,17 +5,15 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use wharf_testing::bed::{Bed, Machine};
-use wharf_testing::player::retry::OnFinal;
-use wharf_testing::player::{CsiNode, CsiPlayer, CsiVolume, PlayError, Retry, VolumeClass};
+use wharf_testing::player::{CsiNode, CsiPlayer, CsiVolume, PlayError, VolumeClass};
 use wharf_testing::trace::Attached;
 
 use super::kind::{Kind, Swap};
-use super::life::{Life, Lives};
+use super::life::{Life, Lives, install_next, retry};
 
 const GIB: u64 = 1 << 30;
 const POD: &str = "pod";
@@ -66,9 +64,7 @@ impl<'a, const RAW: bool> Life<'a> for OneLife<'a, RAW> {
     ];
 
     fn prepare(bed: &Bed) {
-        let newer = bed.parts().newer_disk("next").unwrap();
-        bed.manager().install(bed.parts(), &newer).unwrap();
-        bed.nodes().iter().for_each(|node| node.take_store(&bed.manager().store()).unwrap());
+        install_next(bed);
         bed.serve().unwrap();
     }
 
@@ -77,16 +73,7 @@ impl<'a, const RAW: bool> Life<'a> for OneLife<'a, RAW> {
     }
 
     fn begin(bed: &'a Bed, number: usize) -> Self {
-        // As in Kubernetes, final failures are repeated too: an orphaned helper may hold a mount
-        // for a moment.
-        let retry = Retry {
-            first: Duration::from_millis(2),
-            longest: Duration::from_millis(50),
-            // A traced call on a busy machine takes many seconds, and may be the one that is killed.
-            within: Duration::from_secs(180),
-            on_final: OnFinal::Repeat,
-        };
-        let csi = bed.csi().with_retry(retry);
+        let csi = bed.csi().with_retry(retry());
         let nodes = bed
             .nodes()
             .iter()

@@ -5,20 +5,18 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use wharf_testing::bed::Bed;
 use wharf_testing::player::flex::{Disturbance, Sizes};
-use wharf_testing::player::retry::OnFinal;
 use wharf_testing::player::{
-    CsiPlayer, CsiVolume, Event, FlexNode, FlexPlayer, FlexVolume, Happening, PlayError, Retry,
+    CsiPlayer, CsiVolume, Event, FlexNode, FlexPlayer, FlexVolume, Happening, PlayError,
     VolumeClass,
 };
 use wharf_testing::trace::{self, Moment, Traced};
 
 use super::csi::{Found, use_volume};
 use super::kind::{Kind, Swap};
-use super::life::{Life, Lives};
+use super::life::{Life, Lives, install_next, retry};
 
 const GIB: u64 = 1 << 30;
 const POD: &str = "pod";
@@ -71,9 +69,7 @@ impl<'a, const GROWS: bool> Life<'a> for OneLife<'a, GROWS> {
     ];
 
     fn prepare(bed: &Bed) {
-        let newer = bed.parts().newer_disk("next").unwrap();
-        bed.manager().install(bed.parts(), &newer).unwrap();
-        bed.nodes().iter().for_each(|node| node.take_store(&bed.manager().store()).unwrap());
+        install_next(bed);
         bed.install_flexvolume().unwrap();
         bed.manager().serve("controller", bed.parts()).unwrap();
     }
@@ -83,13 +79,6 @@ impl<'a, const GROWS: bool> Life<'a> for OneLife<'a, GROWS> {
     }
 
     fn begin(bed: &'a Bed, number: usize) -> Self {
-        let retry = Retry {
-            first: Duration::from_millis(2),
-            longest: Duration::from_millis(50),
-            // A traced call on a busy machine takes many seconds, and may be the one that is killed.
-            within: Duration::from_secs(180),
-            on_final: OnFinal::Repeat,
-        };
         let csi = bed.csi();
         let class = VolumeClass::file_system("ext4", &[("type", "cloud_auto")]);
         let disk = csi.provision(&format!("pvc-life-{number:04}"), GIB, &class).unwrap();
@@ -106,7 +95,7 @@ impl<'a, const GROWS: bool> Life<'a> for OneLife<'a, GROWS> {
         });
         Self {
             bed,
-            flex: bed.flex().with_retry(retry).with_audience(audience),
+            flex: bed.flex().with_retry(retry()).with_audience(audience),
             csi,
             manager: bed.manager().flex_node(),
             nodes,

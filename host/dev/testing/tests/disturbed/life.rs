@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use wharf_testing::bed::{Bed, BedOptions};
-use wharf_testing::player::PlayError;
+use wharf_testing::player::retry::OnFinal;
+use wharf_testing::player::{PlayError, Retry};
 use wharf_testing::requirement;
 use wharf_testing::snapshot::Snapshot;
 
@@ -50,6 +51,25 @@ pub trait Lives {
 
 /// Lives mostly wait for the cloud, so several are lived at once, each on a bed of its own.
 const BEDS: usize = 8;
+
+/// How a disturbed verb is repeated. As in Kubernetes, final failures too: an orphaned helper may
+/// hold a mount for a moment.
+pub fn retry() -> Retry {
+    Retry {
+        first: Duration::from_millis(2),
+        longest: Duration::from_millis(50),
+        // A traced call on a busy machine takes many seconds, and may be the one that is killed.
+        within: Duration::from_secs(180),
+        on_final: OnFinal::Repeat,
+    }
+}
+
+/// Has the bed's manager the next version of the backend to swap to, and every node with it.
+pub fn install_next(bed: &Bed) {
+    let newer = bed.parts().newer_disk("next").unwrap();
+    bed.manager().install(bed.parts(), &newer).unwrap();
+    bed.nodes().iter().for_each(|node| node.take_store(&bed.manager().store()).unwrap());
+}
 
 /// Visits every position of every kind.
 pub fn live_through<L: Lives>(test: &str) {
