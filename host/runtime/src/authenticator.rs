@@ -55,14 +55,8 @@ impl AuthCode {
         manifest: Manifest,
         generation: u64,
     ) -> Result<Self, ComponentError> {
-        let differences = |error| {
-            ComponentError::Contract(contract::differences(
-                engine.wasmtime(),
-                component,
-                World::CloudAuth,
-                &error,
-            ))
-        };
+        let differences =
+            |error| contract::error(engine.wasmtime(), component, World::CloudAuth, &error);
         let pre = linker(engine, component, |linker| {
             Instance::add_to_linker::<_, HasSelf<HostCtx>>(linker, |ctx| ctx)
         })

@@ -130,14 +130,8 @@ impl BackendCode {
         manifest: Manifest,
         generation: u64,
     ) -> Result<Self, ComponentError> {
-        let differences = |error| {
-            ComponentError::Contract(contract::differences(
-                engine.wasmtime(),
-                component,
-                World::Backend,
-                &error,
-            ))
-        };
+        let differences =
+            |error| contract::error(engine.wasmtime(), component, World::Backend, &error);
         let pre = linker(engine, component, |linker| {
             EveryInterface::add_to_linker::<_, HasSelf<HostCtx>>(linker, |ctx| ctx)
         })

@@ -6,6 +6,8 @@ use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 use wharf_core::manifest::World;
 
+use crate::component_error::ComponentError;
+
 /// The contract that this build speaks.
 pub const VERSION: &str = "0.1.0";
 const PACKAGE: &str = "wharf:volume/";
@@ -40,8 +42,18 @@ pub(crate) fn exported(name: &str) -> Option<&'static str> {
     is_compatible(version).then_some(known)
 }
 
-/// Everything that differs from the contract; `cause` is what the linker said.
-pub(crate) fn differences(
+/// A component that does not link, with everything that differs from the contract; `cause` is what
+/// the linker said.
+pub(crate) fn error(
+    engine: &Engine,
+    component: &Component,
+    world: World,
+    cause: &wasmtime::Error,
+) -> ComponentError {
+    ComponentError::Contract(differences(engine, component, world, cause))
+}
+
+fn differences(
     engine: &Engine,
     component: &Component,
     world: World,
