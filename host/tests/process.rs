@@ -99,7 +99,7 @@ impl Server {
             let mut identity = IdentityClient::new(channel);
             for _ in 0..times {
                 let call = identity.get_plugin_info(GetPluginInfoRequest {});
-                let info = tokio::time::timeout(PATIENCE, call).await.expect("an answer").unwrap();
+                let info = tokio::time::timeout(PATIENCE, call).await.unwrap().unwrap();
                 assert_eq!(info.into_inner().name, DRIVER);
             }
         });

@@ -29,6 +29,6 @@ impl PlanStep for BlockDevice {
     }
 
     fn for_reading(self, _is_shared: bool) -> Option<Self> {
-        Some(Self { read_only: true, ..self })
+        Some(Self { read_only: true })
     }
 }

@@ -8,6 +8,7 @@
     reason = "helpers of tests, outside of a test function"
 )]
 
+#[cfg(test)]
 mod authority;
 mod drain;
 mod edge;

@@ -60,7 +60,7 @@ enum Command {
     /// layout. Before you push.
     Ci(test::Options),
     Sanity(sanity::Options),
-    Region(region::Options),
+    Region(Box<region::Options>),
     Demo(demo::Options),
     Bench(bench::Options),
     Dist(dist::Options),

@@ -85,17 +85,12 @@ fn give(world: &mut World, fact: &str) {
     let words: Vec<&str> = fact.split(' ').collect();
     match words.as_slice() {
         ["driver", name] => world.driver = (*name).to_owned(),
-        [disk, "attached", "to", node] => drop(
-            world
-                .cloud
-                .state()
-                .holders
-                .entry((*disk).to_owned())
-                .or_default()
-                .insert((*node).to_owned()),
-        ),
+        [disk, "attached", "to", node] => {
+            let mut cloud = world.cloud.state();
+            cloud.holders.entry((*disk).to_owned()).or_default().insert((*node).to_owned());
+        }
         [disk, "without", "a", "serial"] => {
-            drop(world.cloud.state().without_serial.insert((*disk).to_owned()))
+            world.cloud.state().without_serial.insert((*disk).to_owned());
         }
         [disk, "mounted", "at", path] => {
             let mounted = Mounted { what: (*disk).to_owned(), read_only: false };

@@ -119,12 +119,11 @@ impl Grammar {
     /// Sub-options are separated by commas; no value that shapes a file system is a path.
     /// What a file system does after an error (`-e` of mke2fs) is not to stop the machine.
     fn permits_value(&self, letter: char, value: &str) -> bool {
-        !value.contains('/')
-            && !(letter == 'e' && value == "panic")
-            && !value
-                .split(',')
-                .map(str::trim_start)
-                .any(|part| self.redirecting.iter().any(|prefix| part.starts_with(prefix)))
+        let stops_machine = letter == 'e' && value == "panic";
+        let mut parts = value.split(',').map(str::trim_start);
+        let redirects =
+            parts.any(|part| self.redirecting.iter().any(|prefix| part.starts_with(prefix)));
+        !(value.contains('/') || stops_machine || redirects)
     }
 }
 

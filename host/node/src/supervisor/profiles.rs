@@ -85,7 +85,7 @@ mod tests {
                 "passwd",
             ] {
                 for spelled in [format!("-o{option}=x"), format!("--{option}=x")] {
-                    let refused = profile.check_options(&[spelled.clone()]);
+                    let refused = profile.check_options(std::slice::from_ref(&spelled));
                     assert!(refused.is_err(), "{name} takes {spelled}");
                 }
             }

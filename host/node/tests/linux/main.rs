@@ -14,11 +14,13 @@ mod child;
 mod devices;
 #[cfg(test)]
 mod directories;
+#[cfg(test)]
 mod existing;
 #[cfg(test)]
 mod filesystems;
 #[cfg(test)]
 mod interrupted;
+#[cfg(test)]
 mod ownership;
 #[cfg(test)]
 #[path = "../directories/scenes.rs"]

@@ -202,8 +202,8 @@ impl Bed {
     }
 
     pub fn policy(&self) -> NodePolicy {
-        let mut nfs = NfsPolicy::default();
-        nfs.servers = vec!["127.0.0.0/8".into(), "*.test".into()];
+        let servers = vec!["127.0.0.0/8".into(), "*.test".into()];
+        let mut nfs = NfsPolicy { servers, ..NfsPolicy::default() };
         nfs.options.push("no_such_option".into());
         NodePolicy {
             steps: Step::WORDS.iter().map(|word| (*word).to_owned()).collect(),

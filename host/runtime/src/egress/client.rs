@@ -252,7 +252,7 @@ impl Egress for HttpEgress {
                     answer.as_ref().map(|response| response.status).map_err(|error| error.kind);
                 observer.requested(&RequestEvent {
                     endpoint: &scope.scrubber.clean(&request.endpoint, NAME_BYTES),
-                    action: &scope.scrubber.clean(&request.asked().as_str(), NAME_BYTES),
+                    action: &scope.scrubber.clean(request.asked().as_str(), NAME_BYTES),
                     duration: start.elapsed(),
                     outcome,
                 });

@@ -118,11 +118,10 @@ fn an_import_that_wharf_does_not_have_is_named() {
 #[test]
 fn a_step_of_a_newer_contract_is_refused_by_its_name() {
     let newer = |text: String| {
-        let text = text.replace(
+        text.replace(
             "remove-tree: func",
             "mount-smb: func(share: string);\n /// Gone.\n remove-tree: func",
-        );
-        text.replace("import plans;", "import plans;")
+        )
     };
     let error = refusal(&dummy("backend", newer, ""));
     assert!(

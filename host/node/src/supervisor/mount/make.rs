@@ -188,12 +188,19 @@ impl Mount {
             }
             changes.wait(helper, deadline);
         };
-        let is_asked = self.record.spec.ready == Readiness::Answers
-            || self.record.spec.profile.device == Device::Given;
-        while is_asked {
+        if self.record.spec.ready == Readiness::Answers
+            || self.record.spec.profile.device == Device::Given
+        {
+            self.wait_for_answer(helper, deadline)?;
+        }
+        Ok(device)
+    }
+
+    fn wait_for_answer(&self, helper: &Running, deadline: Instant) -> Result<(), NotReady> {
+        loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match repair::ask_root(&self.private.mountpoint(), left.min(ANSWER)) {
-                Ok(()) => break,
+                Ok(()) => return Ok(()),
                 Err(_) if helper.wait(ASK_AGAIN.min(left)) => return Err(NotReady::Ended),
                 Err(error) if Instant::now() >= deadline => {
                     return Err(NotReady::Late(error.message));
@@ -201,7 +208,6 @@ impl Mount {
                 Err(_) => {}
             }
         }
-        Ok(device)
     }
 
     /// The error of a helper that did not get ready, which it does not survive.
