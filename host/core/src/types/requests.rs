@@ -121,7 +121,7 @@ pub struct Validated {
 /// `list`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListRequest {
-    /// At most so many, 1 to [`LIST_PAGE`].
+    /// At most so many, 1 to [`super::LIST_PAGE`].
     pub max_entries: u32,
     /// Where the page starts; absent: at the first.
     pub starting_token: Option<String>,
