@@ -2,6 +2,7 @@
 //! question. The endpoint id is `metadata`; its requests carry no account, so the operator grants
 //! them as `METHOD /path`.
 
+use serde::de::DeserializeOwned;
 use wharf_sdk::http::{Request, Response};
 use wharf_sdk::{Error, ErrorKind};
 
@@ -56,8 +57,18 @@ fn ask(request: &Request) -> Result<Response, Error> {
     }
 }
 
+/// What the service says of this machine, as far as `T` names it. `outside` is what to do where
+/// there is no such service.
+///
+/// # Errors
+/// As [`Metadata::open`] and [`Metadata::get`], and an answer that is no `T`.
+pub fn identity<T: DeserializeOwned>(outside: &str) -> Result<T, Error> {
+    let ask = || Metadata::open()?.get(IDENTITY_PATH)?.json::<T>();
+    ask().map_err(|error| if is_absent(&error) { error.with_hint(outside) } else { error })
+}
+
 /// Whether the error says that this machine has no such metadata, or no metadata service at all.
-pub fn is_absent(error: &Error) -> bool {
+fn is_absent(error: &Error) -> bool {
     matches!(error.kind, ErrorKind::NotFound | ErrorKind::Unavailable)
 }
 

@@ -1,6 +1,8 @@
 //! Client tokens of CreateDisk: the cloud's own driver's, byte for byte, so that a volume whose
 //! creation one driver began is found by the other instead of being created twice.
 
+use wharf_alicloud::fnv128a;
+
 /// The cloud takes 64 ASCII characters; two of them say how the token was made.
 const LONGEST_NAME: usize = 62;
 
@@ -21,14 +23,7 @@ pub fn later_token(name: &str, renewals: u32) -> String {
 }
 
 fn hash(text: &str) -> String {
-    base64(&fnv128a(text.as_bytes()).to_be_bytes())
-}
-
-/// FNV-1a with 128 bits.
-fn fnv128a(bytes: &[u8]) -> u128 {
-    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
+    base64(&fnv128a(text).to_be_bytes())
 }
 
 /// Standard alphabet, no padding.

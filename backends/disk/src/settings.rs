@@ -1,7 +1,7 @@
 //! The operator's settings, and what the metadata service knows in their place.
 
 use serde::Deserialize;
-use wharf_alicloud::metadata::{IDENTITY_PATH, Metadata, is_absent};
+use wharf_alicloud::metadata;
 use wharf_sdk::{Error, config};
 
 /// Where this machine is, according to the metadata service.
@@ -26,14 +26,10 @@ impl Identity {
     /// There is none here, or it does not answer; the hint names the settings that make it
     /// unnecessary.
     pub fn ask() -> Result<Self, Error> {
-        let ask = || Metadata::open()?.get(IDENTITY_PATH)?.json::<Self>();
-        ask().map_err(|error| match is_absent(&error) {
-            true => error.with_hint(
-                "outside of an ECS instance, set `region`, `zone` and `instance-id` for the disk \
-                 backend",
-            ),
-            false => error,
-        })
+        metadata::identity(
+            "outside of an ECS instance, set `region`, `zone` and `instance-id` for the disk \
+             backend",
+        )
     }
 }
 

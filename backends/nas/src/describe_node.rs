@@ -2,7 +2,7 @@
 //! only has to be the node's own.
 
 use serde::Deserialize;
-use wharf_alicloud::metadata::{IDENTITY_PATH, Metadata, is_absent};
+use wharf_alicloud::metadata;
 use wharf_sdk::node::NodeDescription;
 use wharf_sdk::{Error, config};
 
@@ -20,11 +20,8 @@ pub fn describe_node() -> Result<NodeDescription, Error> {
     if let Some(name) = config::get("node-name").or_else(|| config::get("instance-id")) {
         return Ok(NodeDescription::new(name));
     }
-    let ask = || Metadata::open()?.get(IDENTITY_PATH)?.json::<Identity>();
-    let identity = ask().map_err(|error| match is_absent(&error) {
-        true => error.with_hint("outside of an ECS instance, set `node-name` for the NAS backend"),
-        false => error,
-    })?;
+    let identity: Identity =
+        metadata::identity("outside of an ECS instance, set `node-name` for the NAS backend")?;
     Ok(NodeDescription::new(identity.instance_id))
 }
 

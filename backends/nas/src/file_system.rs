@@ -5,13 +5,14 @@
 //! `filesystem#ID#delete`, or `…#keep` where the class does not say `deleteVolume: "true"`.
 
 use serde::Deserialize;
+use wharf_alicloud::fnv128a;
 use wharf_sdk::controller::CreateRequest;
 use wharf_sdk::types::{Parameters, Pending, Volume};
 use wharf_sdk::{Answer, Error, ErrorKind};
 
 use crate::action::Action;
 use crate::attributes::Named;
-use crate::handle::{hash, is_plain};
+use crate::handle::is_plain;
 use crate::nfs_options::{Defaults, NfsOptions};
 use crate::parameters::flag;
 use crate::quota;
@@ -199,7 +200,7 @@ impl NewFileSystem {
 
 /// The same name is the same request, for as long as the cloud remembers it; 64 characters at most.
 fn client_token(name: &str) -> String {
-    format!("wharf-{:032x}", hash(name))
+    format!("wharf-{:032x}", fnv128a(name))
 }
 
 fn wait<T>(what: &str) -> Answer<T> {

@@ -9,6 +9,7 @@
 
 use std::fmt;
 
+use wharf_alicloud::fnv128a;
 use wharf_sdk::Error;
 
 use crate::nfs_options::Version;
@@ -126,7 +127,7 @@ pub fn directory_name(volume: &str) -> String {
     if is_plain(volume) && volume.len() <= MAX_NAME_BYTES && !volume.starts_with("archived-") {
         volume.to_owned()
     } else {
-        format!("volume-{:032x}", hash(volume))
+        format!("volume-{:032x}", fnv128a(volume))
     }
 }
 
@@ -134,13 +135,6 @@ pub fn directory_name(volume: &str) -> String {
 pub fn is_plain(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     !name.is_empty() && !name.starts_with('.') && name.bytes().all(is_plain)
-}
-
-/// FNV-1a with 128 bits: the same on every machine and in every version.
-pub fn hash(text: &str) -> u128 {
-    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    text.bytes().fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME))
 }
 
 #[cfg(test)]

@@ -12,12 +12,13 @@
 //! All take `vers`, `options`, `mode`, `modeType`, and `sysConfig`, `mountProtocol: nfs`,
 //! `fileSystemType` as [`attributes`](crate::attributes) does.
 
+use wharf_alicloud::fnv128a;
 use wharf_sdk::Error;
 use wharf_sdk::types::{Parameters, Volume};
 
 use crate::attributes::{Mode, Named, check_version};
 use crate::file_system::NewFileSystem;
-use crate::handle::{Deletion, hash, is_plain};
+use crate::handle::{Deletion, is_plain};
 use crate::nfs_options::{Defaults, NfsOptions};
 use crate::server::{ExportPath, Server};
 
@@ -135,7 +136,7 @@ impl Common {
     /// None; a class has at least one export.
     pub fn export_for(&self, volume: &str) -> Result<&(Server, ExportPath), Error> {
         let count = u128::try_from(self.exports.len()).unwrap_or(1).max(1);
-        let index = usize::try_from(hash(volume) % count).unwrap_or(0);
+        let index = usize::try_from(fnv128a(volume) % count).unwrap_or(0);
         self.exports.get(index).ok_or_else(|| Error::defect("a class without a server"))
     }
 

@@ -2,7 +2,7 @@
 //! number of them.
 
 use serde::Deserialize;
-use wharf_alicloud::metadata::{IDENTITY_PATH, Metadata, is_absent};
+use wharf_alicloud::metadata;
 use wharf_sdk::node::NodeDescription;
 use wharf_sdk::{Error, config};
 
@@ -20,13 +20,9 @@ pub fn describe_node() -> Result<NodeDescription, Error> {
     if let Some(name) = config::get("node-name") {
         return Ok(NodeDescription::new(name));
     }
-    let ask = || Metadata::open()?.get(IDENTITY_PATH)?.json::<Identity>();
-    let identity = ask().map_err(|error| match is_absent(&error) {
-        true => error.with_hint(
-            "outside of an ECS instance, set `node-name` for the object storage backend",
-        ),
-        false => error,
-    })?;
+    let identity: Identity = metadata::identity(
+        "outside of an ECS instance, set `node-name` for the object storage backend",
+    )?;
     Ok(NodeDescription::new(identity.instance_id))
 }
 
