@@ -26,8 +26,8 @@ pub struct Bed {
     _alone: MutexGuard<'static, ()>,
 }
 
-/// One bed at a time: a mount namespace that another test makes gets copies of this one's mounts,
-/// which are then counted, and held.
+/// One bed at a time. A supervisor knows a dead mount by its device number, which the kernel gives
+/// out again: two of them on one machine heal each other's.
 static ALONE: Mutex<()> = Mutex::new(());
 
 impl Bed {
