@@ -121,6 +121,7 @@ pub(crate) fn find_data(device: &Device) -> Result<Option<u64>, Error> {
             (from.saturating_add(offset), PIECE_BYTES)
         })
     };
+    let reader = device.reader()?;
     let samples =
         (1..SAMPLES).map(|index| index * step).chain(EXT_BACKUPS).map(|at| (at, SAMPLE_BYTES));
     for (offset, length) in piece(0)
@@ -128,7 +129,7 @@ pub(crate) fn find_data(device: &Device) -> Result<Option<u64>, Error> {
         .chain(samples)
         .filter(|(offset, _)| *offset < size)
     {
-        let bytes = device.read(offset, length)?;
+        let bytes = reader.read(offset, length)?;
         // Compared as a whole, which costs nothing also where the compiler does not optimise.
         if ZEROS.get(..bytes.len()) == Some(bytes.as_slice()) {
             continue;
@@ -142,7 +143,7 @@ pub(crate) fn find_data(device: &Device) -> Result<Option<u64>, Error> {
 
 /// The superblock of an ext or XFS file system.
 pub(crate) fn read_superblock(device: &Device) -> Result<Option<Superblock>, Error> {
-    Ok(superblock::parse(&device.read(0, SUPERBLOCK_BYTES)?))
+    Ok(superblock::parse(&device.reader()?.read(0, SUPERBLOCK_BYTES)?))
 }
 
 /// Fails when anything holds the device: a mount, device mapper, md, swap, another program that
