@@ -16,9 +16,12 @@ mod tree;
 
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
@@ -120,7 +123,15 @@ pub fn run(mut command: Command, moment: Moment) -> io::Result<Traced> {
 pub struct Attached {
     tracer: JoinHandle<io::Result<()>>,
     ended: Receiver<Traced>,
+    process: i32,
+    /// What the tracer has met so far.
+    met: Arc<Mutex<Traced>>,
 }
+
+/// How long the tracer may take to tell that the process has ended. After that its status went to
+/// the process's parent, where that is a thread of the same program: the kernel gives it to one of
+/// the two, and the tracer goes on waiting for helpers that live on.
+const TOLD: Duration = Duration::from_millis(500);
 
 impl Attached {
     /// Traces a process that runs already, with all its threads.
@@ -130,14 +141,15 @@ impl Attached {
     pub fn to(pid: i32, moment: Moment) -> io::Result<Self> {
         let (ready_sender, ready) = channel();
         let (sender, ended) = channel();
+        let mut tree = Tree::new(Pid::from_raw(pid), moment);
+        let met = Arc::clone(&tree.traced);
         let tracer = std::thread::spawn(move || {
-            let mut tree = Tree::new(Pid::from_raw(pid), moment);
             tree.seize()?;
             let _ = ready_sender.send(());
             follow(&mut tree, |traced| drop(sender.send(traced)))
         });
         if ready.recv().is_ok() {
-            return Ok(Self { tracer, ended });
+            return Ok(Self { tracer, ended, process: pid, met });
         }
         Err(tracer
             .join()
@@ -151,16 +163,25 @@ impl Attached {
     /// # Errors
     /// What the tracer met.
     pub fn wait(self) -> io::Result<Traced> {
-        match self.ended.recv() {
-            Ok(traced) => Ok(traced),
-            Err(_) => Err(self
-                .tracer
-                .join()
-                .ok()
-                .and_then(Result::err)
-                .unwrap_or_else(|| io::Error::other("the tracer ended early"))),
+        let mut is_gone = false;
+        loop {
+            match self.ended.recv_timeout(TOLD) {
+                Ok(traced) => return Ok(traced),
+                Err(RecvTimeoutError::Timeout) if is_gone => return Ok(met(&self.met).clone()),
+                Err(RecvTimeoutError::Timeout) => {
+                    is_gone = !Path::new(&format!("/proc/{}", self.process)).exists();
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let error = self.tracer.join().ok().and_then(Result::err);
+                    return Err(error.unwrap_or_else(|| io::Error::other("the tracer ended early")));
+                }
+            }
         }
     }
+}
+
+fn met(traced: &Mutex<Traced>) -> MutexGuard<'_, Traced> {
+    traced.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn start(mut command: Command) -> io::Result<Pid> {
@@ -193,11 +214,11 @@ fn follow(tree: &mut Tree, tell: impl FnOnce(Traced)) -> io::Result<()> {
         if tree.has_ended()
             && let Some(tell) = tell.take()
         {
-            tell(tree.traced.clone());
+            tell(met(&tree.traced).clone());
         }
     }
     if let Some(tell) = tell.take() {
-        tell(tree.traced.clone());
+        tell(met(&tree.traced).clone());
     }
     Ok(())
 }

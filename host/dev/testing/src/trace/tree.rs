@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::{Arc, Mutex};
 
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
@@ -9,7 +10,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use super::calls::{self, Call};
-use super::{Act, Counted, Moment, Position, Traced};
+use super::{Act, Counted, Moment, Position, Traced, met};
 
 pub(super) const OPTIONS: Options = Options::PTRACE_O_TRACESYSGOOD
     .union(Options::PTRACE_O_TRACECLONE)
@@ -33,7 +34,7 @@ pub(super) struct Tree {
     inside: BTreeSet<Pid>,
     killed: BTreeSet<Pid>,
     ended: bool,
-    pub(super) traced: Traced,
+    pub(super) traced: Arc<Mutex<Traced>>,
 }
 
 impl Tree {
@@ -47,7 +48,7 @@ impl Tree {
             inside: BTreeSet::new(),
             killed: BTreeSet::new(),
             ended: false,
-            traced: Traced::default(),
+            traced: Arc::default(),
         }
     }
 
@@ -111,7 +112,7 @@ impl Tree {
         self.inside.remove(&thread);
         if thread == self.root {
             self.ended = true;
-            self.traced.code = code;
+            met(&self.traced).code = code;
         }
     }
 
@@ -154,14 +155,17 @@ impl Tree {
             Counted::Process => !is_helper,
             Counted::Helpers => is_helper,
         };
-        if self.traced.reached || !is_counted {
+        let mut traced = met(&self.traced);
+        if traced.reached || !is_counted {
             return;
         }
         let helper = is_helper.then(|| program_of(process));
-        let number = self.traced.positions.len();
-        self.traced.positions.push(Position { call: call.name, helper });
-        if number == self.at {
-            self.traced.reached = true;
+        let number = traced.positions.len();
+        traced.positions.push(Position { call: call.name, helper });
+        traced.reached = number == self.at;
+        let is_reached = traced.reached;
+        drop(traced);
+        if is_reached {
             self.act(process);
         }
     }
