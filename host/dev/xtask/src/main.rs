@@ -14,6 +14,7 @@ mod guests;
 mod instance;
 mod packages;
 mod parts;
+mod programs;
 mod region;
 mod sanity;
 mod signals;

@@ -1,6 +1,7 @@
 //! What `test` and `ci` run, as data: one table, in the order in which a failure teaches most. To
 //! add a part, add a row.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -11,6 +12,7 @@ use crate::command::{self, announce};
 use crate::deadline;
 use crate::demo;
 use crate::packages::{self, Need};
+use crate::programs::{self, Programs};
 use crate::sanity;
 use crate::supervise;
 use crate::tally::{Finished, Tally, summary};
@@ -255,20 +257,34 @@ fn work(workspace: &Workspace, part: &Part) -> Result<Tally> {
             complaints.insert(0, format!("`{}` failed ({status})", command::shown(&cargo)));
             Ok(Tally::failed(complaints.join("\n      ")))
         }
-        Work::CargoTest(arguments) => {
-            let mut tally = Tally::default();
-            let status = supervise::run(cargo.args(arguments), deadline::left(), |line| {
-                tally.take_test_line(line)
-            })?;
-            if !status.success() && tally.failures.is_empty() {
-                tally.failures.push(format!(
-                    "`{}` failed ({status}) before it could say which test",
-                    command::shown(&cargo)
-                ));
-            }
-            Ok(tally)
+        Work::CargoTest(arguments) => Ok(cargo_test(&mut cargo, arguments)),
+    }
+}
+
+/// A test program that hangs is ended alone, and what is said about failures survives the end of
+/// the whole part's time.
+fn cargo_test(cargo: &mut Command, arguments: &[&str]) -> Tally {
+    let mut tally = Tally::default();
+    let mut programs = Programs::default();
+    cargo.args(arguments.first()).args(programs::limiting_programs());
+    cargo.args(arguments.iter().skip(1));
+    let ran = supervise::run(cargo, deadline::left(), |line| {
+        tally.take_test_line(line);
+        tally.failures.extend(programs.take_line(line));
+    });
+    match ran {
+        Ok(status) if !status.success() && tally.failures.is_empty() => {
+            let command = command::shown(cargo);
+            let failure = format!("`{command}` failed ({status}) before it could say which test");
+            tally.failures.push(failure);
+        }
+        Ok(_) => {}
+        Err(error) => {
+            tally.failures.push(format!("{error:#}, with {}", programs.under_way()));
         }
     }
+    tally.slowest = programs.slowest();
+    tally
 }
 
 #[cfg(test)]

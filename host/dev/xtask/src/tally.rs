@@ -28,6 +28,8 @@ pub struct Tally {
     /// Checks that could not run for want of something, one line each, with the reason. In CI
     /// these are failures.
     pub absences: Vec<String>,
+    /// What took longest, the longest first, one line each.
+    pub slowest: Vec<String>,
 }
 
 impl Tally {
@@ -158,6 +160,7 @@ pub fn summary(parts: &[Finished]) -> String {
             .collect();
         if lines.is_empty() { lines } else { format!("\n{heading}\n{lines}") }
     };
+    text += &listed(|tally| &tally.slowest, "Slowest");
     text += &listed(|tally| &tally.skips, "Skipped");
     text += &listed(|tally| &tally.absences, "Could not run");
     text += &listed(|tally| &tally.failures, "Failed");
