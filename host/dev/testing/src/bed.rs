@@ -6,7 +6,6 @@
 //! own process is killed. What it leaves out: building the binary and the components, which is
 //! `cargo xtask`'s part, and playing Kubernetes, which is [`crate::player`]'s.
 
-mod config;
 mod machine;
 mod mounts;
 mod parts;
@@ -17,16 +16,16 @@ mod template;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use wharf_cloudsim::{Delays, OidcProvider, Region, RegionOptions};
+use wharf_cloudsim::{Delays, InstanceDescription, OidcProvider, Region, RegionOptions};
 
-use self::config::Rights;
 pub use self::machine::{Machine, Ran};
 pub use self::mounts::{MountLine, loops_below, mounts_below, unmount_below};
 pub use self::parts::Parts;
 pub use self::reaper::{REAPER, Reaper, note};
+use crate::configuration::{Configuration, SERVED, Served, quoted};
 pub use crate::player::{CsiPlayer, FlexPlayer};
 
-/// The CSI driver that the bed serves.
+/// The CSI driver of disks.
 pub const CSI_DRIVER: &str = "diskplugin.csi.alibabacloud.com";
 /// The FlexVolume driver of the same volumes.
 pub const FLEX_DRIVER: &str = "alicloud/disk";
@@ -83,6 +82,9 @@ impl BedError {
 pub struct BedOptions {
     /// How many nodes.
     pub nodes: usize,
+    /// The backends that are installed and served: of `disk`, `nas` and `oss`. Each takes a second
+    /// or two to compile in a debug build.
+    pub backends: Vec<&'static str>,
     /// How long the cloud takes.
     pub delays: Delays,
     /// The zones of the nodes, in their order; what is missing means the region's first.
@@ -95,6 +97,11 @@ pub struct BedOptions {
     /// Where an earlier FlexVolume plugin kept its `<volume name>.conf` files: below each
     /// machine's folder.
     pub legacy_state: bool,
+    /// What mount targets of file storage are called
+    /// ([`RegionOptions::mount_target_domain`]).
+    pub mount_target_domain: Option<&'static str>,
+    /// Where the bed lies; `None`: a temporary folder of the system.
+    pub parent: Option<PathBuf>,
 }
 
 impl Default for BedOptions {
@@ -110,11 +117,14 @@ impl Default for BedOptions {
         };
         Self {
             nodes: 2,
+            backends: vec!["disk"],
             delays,
             zones: Vec::new(),
             oidc_providers: Vec::new(),
             call_out_log: "info",
             legacy_state: false,
+            mount_target_domain: None,
+            parent: None,
         }
     }
 }
@@ -144,9 +154,10 @@ impl Bed {
     /// # Errors
     /// When the machine cannot do it.
     pub fn make_with(options: &BedOptions, parts: Parts) -> Result<Self, BedError> {
+        let parent = options.parent.clone().unwrap_or_else(std::env::temp_dir);
         let folder = tempfile::Builder::new()
             .prefix("wharf-bed-")
-            .tempdir()
+            .tempdir_in(parent)
             .map_err(BedError::system("make a temporary folder"))?;
         let reaper = Reaper::watch(folder.path())?;
         let mut region = RegionOptions::new(folder.path().join("region"));
@@ -154,6 +165,7 @@ impl Bed {
         region.delays = options.delays;
         region.instance_zones = options.zones.iter().map(|zone| (*zone).to_owned()).collect();
         region.oidc_providers.clone_from(&options.oidc_providers);
+        region.mount_target_domain = options.mount_target_domain.map(str::to_owned);
         std::fs::create_dir_all(&region.directory)
             .map_err(BedError::system("make the region's folder"))?;
         let region = Region::start(region)?;
@@ -162,6 +174,7 @@ impl Bed {
             manager: Machine::new(
                 "manager",
                 String::new(),
+                first_driver(options),
                 folder.path().join("manager"),
                 PathBuf::new(),
                 PathBuf::new(),
@@ -184,35 +197,38 @@ impl Bed {
             .enumerate()
             .map(|(n, instance)| (format!("node-{}", n + 1), instance.id.clone()))
             .collect();
-        let rights = Rights {
-            region: &description,
-            nodes: &names,
-            call_out_log: options.call_out_log,
-            legacy_state: options.legacy_state,
-        };
-        if let Some(first) = description.instances.first() {
-            self.manager = Machine::new(
-                "manager",
-                first.id.clone(),
-                self.folder.path().join("manager"),
-                first.by_id.clone(),
-                first.sysfs.clone(),
-            );
-            self.manager.equip(&config::write(&rights, first, &self.manager))?;
-            template::fill(&self.manager, &self.parts)?;
-        }
-        for (instance, (name, id)) in description.instances.iter().zip(&names) {
+        let equip = |instance: &InstanceDescription, name: &str| {
+            let directory = self.folder.path().join(name);
             let machine = Machine::new(
                 name,
-                id.clone(),
-                self.folder.path().join(name),
+                instance.id.clone(),
+                first_driver(options),
+                directory.clone(),
                 instance.by_id.clone(),
                 instance.sysfs.clone(),
             );
-            machine.equip(&config::write(&rights, instance, &machine))?;
-            machine.take_store(&self.manager.store())?;
-            self.nodes.push(machine);
+            let configuration = Configuration {
+                region: &description,
+                instance,
+                directory: &directory,
+                kubelet_root: &machine.kubelet(),
+                extra_roots: &[],
+                backends: &options.backends,
+                flexvolume: &flexvolume_section(options, &names, &machine),
+            };
+            machine.equip(&configuration).map(|()| machine)
+        };
+        let mut nodes = Vec::new();
+        if let Some(first) = description.instances.first() {
+            self.manager = equip(first, "manager")?;
+            template::fill(&self.manager, &self.parts, &options.backends)?;
         }
+        for (instance, (name, _)) in description.instances.iter().zip(&names) {
+            let machine = equip(instance, name)?;
+            machine.take_store(&self.manager.store())?;
+            nodes.push(machine);
+        }
+        self.nodes = nodes;
         Ok(())
     }
 
@@ -283,14 +299,24 @@ impl Bed {
             .try_for_each(|machine| machine.install_flexvolume(&self.parts))
     }
 
-    /// A player whose sidecars talk to the controller's server.
+    /// A player whose sidecars talk to the controller's server, about disks.
     pub fn csi(&self) -> CsiPlayer {
-        CsiPlayer::new(CSI_DRIVER, self.manager.socket())
+        self.csi_of(CSI_DRIVER)
     }
 
-    /// A player of FlexVolume.
+    /// The same about the volumes of another driver.
+    pub fn csi_of(&self, driver: &str) -> CsiPlayer {
+        CsiPlayer::new(driver, self.manager.socket_of(driver))
+    }
+
+    /// A player of FlexVolume, about disks.
     pub fn flex(&self) -> FlexPlayer {
-        FlexPlayer::new(FLEX_DRIVER)
+        self.flex_of(FLEX_DRIVER)
+    }
+
+    /// The same about the volumes of another driver.
+    pub fn flex_of(&self, driver: &str) -> FlexPlayer {
+        FlexPlayer::new(driver)
     }
 
     /// Mounts below the bed's folder.
@@ -302,6 +328,27 @@ impl Bed {
     pub fn loops(&self) -> Vec<(PathBuf, PathBuf)> {
         loops_below(self.folder.path())
     }
+}
+
+fn first_driver(options: &BedOptions) -> &'static str {
+    let is_first = |served: &&Served| options.backends.first() == Some(&served.backend);
+    SERVED.iter().find(is_first).map_or(CSI_DRIVER, |served| served.driver)
+}
+
+/// What a machine's `[flexvolume]` has besides what all have.
+fn flexvolume_section(
+    options: &BedOptions,
+    nodes: &[(String, String)],
+    machine: &Machine,
+) -> String {
+    let nodes: Vec<_> = nodes.iter().map(|(name, id)| format!("{name} = {}", quoted(id))).collect();
+    let mut section =
+        format!("log-level = \"{}\"\nnodes = {{ {} }}\n", options.call_out_log, nodes.join(", "));
+    if options.legacy_state {
+        let legacy = quoted(&machine.legacy().to_string_lossy());
+        section += &format!("legacy-state = {{ \"{FLEX_DRIVER}\" = {legacy} }}\n");
+    }
+    section
 }
 
 impl Drop for Bed {

@@ -3,13 +3,12 @@
 //! gives the same bytes. Called by `build-backends`.
 
 use std::borrow::Cow;
-use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use wasm_encoder::{ComponentSection, CustomSection, Module, RawSection};
 use wasmparser::{Parser, Payload};
-use wharf_core::manifest::{self, Manifest};
+use wharf_core::manifest;
 use wit_component::ComponentEncoder;
 
 /// Changes when the same input would give other bytes, so that earlier results are made again.
@@ -31,22 +30,6 @@ pub fn componentize(module: &[u8], manifest_json: &[u8]) -> Result<Vec<u8>> {
         .append_to_component(&mut component);
     wasmparser::validate(&component).context("the component is not valid WebAssembly")?;
     Ok(component)
-}
-
-/// Reads the manifest back from a component.
-pub fn manifest_of(component: &Path) -> Result<Manifest> {
-    let read = || {
-        for payload in Parser::new(0).parse_all(&std::fs::read(component)?) {
-            match payload? {
-                Payload::CustomSection(section) if section.name() == manifest::SECTION => {
-                    return Ok(serde_json::from_slice(section.data())?);
-                }
-                _ => {}
-            }
-        }
-        bail!("it has no section `{}`", manifest::SECTION)
-    };
-    read().with_context(|| format!("cannot read the manifest of {}", component.display()))
 }
 
 /// The SHA-256 of all parts, in hexadecimal. A part's length counts, so that moving bytes between

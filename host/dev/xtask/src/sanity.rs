@@ -18,7 +18,7 @@ use crate::binary::{self, Company};
 use crate::build_backends;
 use crate::command::announce;
 use crate::deadline;
-use crate::instance::{self, Equipment, prepare_instance};
+use crate::instance::{Equipment, prepare_instance};
 use crate::packages;
 use crate::supervise;
 use crate::tally::Tally;
@@ -121,7 +121,7 @@ fn against(tool: PathBuf, wharf: &Path, components: &Path, folder: &Path) -> Res
         Equipment { wharf, components, kubelet_root: None },
     )?;
     let home = config.parent().context("a configuration without a folder")?;
-    let socket = home.join("sockets").join(instance::DRIVER).join("csi.sock");
+    let socket = home.join("sockets").join(bed::CSI_DRIVER).join("csi.sock");
     let server = Server::start(wharf, &config, folder)?;
     let until = Instant::now() + LIMIT.min(deadline::left());
     let subject = Subject {

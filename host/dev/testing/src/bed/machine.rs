@@ -1,22 +1,22 @@
 //! One machine: its folders, its commands, its server.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use super::config::Written;
 use super::server::Server;
-use super::{BedError, CSI_DRIVER, Parts};
+use super::{BedError, Parts};
+use crate::configuration::{AUTH, Configuration};
 use crate::player::FlexNode;
 
 /// A machine of the bed.
 pub struct Machine {
     name: String,
     id: String,
+    /// The driver whose socket says that the server is there.
+    driver: &'static str,
     folder: PathBuf,
     by_id: PathBuf,
     sysfs: PathBuf,
@@ -50,11 +50,12 @@ impl Machine {
     pub(super) fn new(
         name: &str,
         id: String,
+        driver: &'static str,
         folder: PathBuf,
         by_id: PathBuf,
         sysfs: PathBuf,
     ) -> Self {
-        Self { name: name.to_owned(), id, folder, by_id, sysfs, server: Mutex::new(None) }
+        Self { name: name.to_owned(), id, driver, folder, by_id, sysfs, server: Mutex::new(None) }
     }
 
     /// Its name in the cluster.
@@ -112,10 +113,16 @@ impl Machine {
         self.folder.join("legacy")
     }
 
-    /// The CSI socket: the manager serves the controller, everybody else a node.
+    /// The CSI socket of the bed's first driver: the manager serves the controller, everybody else
+    /// a node.
     pub fn socket(&self) -> PathBuf {
+        self.socket_of(self.driver)
+    }
+
+    /// The same of another driver.
+    pub fn socket_of(&self, driver: &str) -> PathBuf {
         let file = if self.name == "manager" { "controller.sock" } else { "csi.sock" };
-        self.folder.join("sockets").join(CSI_DRIVER).join(file)
+        self.folder.join("sockets").join(driver).join(file)
     }
 
     /// What the server wrote.
@@ -129,26 +136,18 @@ impl Machine {
     }
 
     /// Folders, keys, configuration. The store is left to the caller.
-    pub(super) fn equip(&self, written: &Written) -> Result<(), BedError> {
-        for name in ["state", "sockets", "kubelet", "plugins", "legacy", "log"] {
+    pub(super) fn equip(&self, configuration: &Configuration<'_>) -> Result<(), BedError> {
+        for name in ["plugins", "legacy"] {
             let folder = self.folder.join(name);
             fs::create_dir_all(&folder)
                 .map_err(BedError::system(format!("make {}", folder.display())))?;
         }
-        let keys = self.folder.join("keys");
-        DirBuilder::new()
-            .mode(0o700)
-            .recursive(true)
-            .create(&keys)
-            .map_err(BedError::system("make the folder of keys"))?;
-        write_private(&keys.join("id"), &written.key_id)?;
-        write_private(&keys.join("secret"), &written.key_secret)?;
-        write_private(&self.config(), &written.text)
+        configuration.write().map_err(BedError::system("write a machine's configuration"))
     }
 
-    pub(super) fn install_all(&self, parts: &Parts) -> Result<(), BedError> {
-        ["auth", "disk"]
-            .into_iter()
+    pub(super) fn install_all(&self, parts: &Parts, backends: &[&str]) -> Result<(), BedError> {
+        std::iter::once(&AUTH)
+            .chain(backends)
             .try_for_each(|component| self.install(parts, &parts.component(component)))
     }
 
@@ -313,13 +312,4 @@ fn copy(from: &Path, to: &Path) -> Result<(), BedError> {
     }
     let command = format!("cp -a {} {}", from.display(), to.display());
     Err(BedError::Failed { command, output: String::from_utf8_lossy(&output.stderr).into_owned() })
-}
-
-fn write_private(path: &Path, text: &str) -> Result<(), BedError> {
-    let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.write_all(text.as_bytes())
-    };
-    write().map_err(BedError::system(format!("write {}", path.display())))
 }

@@ -10,6 +10,7 @@ use super::{BedError, Machine, Parts};
 
 struct Template {
     parts: Parts,
+    backends: Vec<String>,
     store: PathBuf,
     /// Takes the folder away when this process ends: a static has no destructor.
     _reaper: Reaper,
@@ -18,12 +19,13 @@ struct Template {
 static TEMPLATE: Mutex<Option<Template>> = Mutex::new(None);
 
 /// Fills a machine's store.
-pub(super) fn fill(machine: &Machine, parts: &Parts) -> Result<(), BedError> {
+pub(super) fn fill(machine: &Machine, parts: &Parts, backends: &[&str]) -> Result<(), BedError> {
     let mut template = TEMPLATE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(template) = template.as_ref().filter(|template| template.parts == *parts) {
+    let is_it = |made: &&Template| made.parts == *parts && made.backends == *backends;
+    if let Some(template) = template.as_ref().filter(is_it) {
         return machine.take_store(&template.store);
     }
-    machine.install_all(parts)?;
+    machine.install_all(parts, backends)?;
     let folder = tempfile::Builder::new()
         .prefix("wharf-store-")
         .tempdir()
@@ -31,6 +33,7 @@ pub(super) fn fill(machine: &Machine, parts: &Parts) -> Result<(), BedError> {
         .keep();
     let made = Template {
         parts: parts.clone(),
+        backends: backends.iter().map(|name| (*name).to_owned()).collect(),
         store: folder.join("store"),
         _reaper: Reaper::watch(&folder)?,
     };
