@@ -8,7 +8,7 @@ mod binds;
 #[cfg(test)]
 mod blank;
 #[cfg(test)]
-#[path = "../common/child.rs"]
+#[path = "../answering/child.rs"]
 mod child;
 #[cfg(test)]
 mod devices;

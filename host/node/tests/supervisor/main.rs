@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod bed;
 #[cfg(test)]
-#[path = "../common/child.rs"]
+#[path = "../answering/child.rs"]
 mod child;
 #[cfg(test)]
 mod failures;
