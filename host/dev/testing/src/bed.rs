@@ -22,6 +22,7 @@ pub use self::machine::{Machine, Ran};
 pub use self::mounts::{MountLine, loops_below, mounts_below, unmount_below};
 pub use self::parts::Parts;
 pub use self::reaper::{REAPER, Reaper, note};
+use self::template::Content;
 use crate::configuration::{Configuration, SERVED, Served, quoted};
 pub use crate::player::{CsiPlayer, FlexPlayer};
 
@@ -135,6 +136,7 @@ pub struct Bed {
     manager: Machine,
     region: Option<Region>,
     parts: Parts,
+    backends: Vec<&'static str>,
     reaper: Option<Reaper>,
     folder: TempDir,
 }
@@ -181,6 +183,7 @@ impl Bed {
             ),
             region: Some(region),
             parts,
+            backends: options.backends.clone(),
             reaper: Some(reaper),
             folder,
         };
@@ -221,7 +224,7 @@ impl Bed {
         let mut nodes = Vec::new();
         if let Some(first) = description.instances.first() {
             self.manager = equip(first, "manager")?;
-            template::fill(&self.manager, &self.parts, &options.backends)?;
+            template::fill(&self.manager, &self.content(None))?;
         }
         for (instance, (name, _)) in description.instances.iter().zip(&names) {
             let machine = equip(instance, name)?;
@@ -269,6 +272,24 @@ impl Bed {
     /// Where everything is.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    fn content(&self, newer_disk: Option<&str>) -> Content {
+        Content {
+            parts: self.parts.clone(),
+            backends: self.backends.clone(),
+            newer_disk: newer_disk.map(str::to_owned),
+        }
+    }
+
+    /// Gives every machine a second generation of the disk backend and makes it active. The bed
+    /// was not changed before.
+    ///
+    /// # Errors
+    /// When it cannot be built or installed.
+    pub fn install_newer_disk(&self, suffix: &str) -> Result<(), BedError> {
+        template::fill(&self.manager, &self.content(Some(suffix)))?;
+        self.nodes.iter().try_for_each(|node| node.take_store(&self.manager.store()))
     }
 
     /// Starts the controller's server and every node's.

@@ -1,4 +1,4 @@
-//! A filled store to copy. Installing compiles components, which takes seconds in a debug build; a
+//! Filled stores to copy. Installing compiles components, which takes seconds in a debug build; a
 //! store is a folder that is the whole state, so one process does it once, with the real `wharf
 //! backend install`, and every machine of every bed gets a copy.
 
@@ -8,36 +8,46 @@ use std::sync::{Mutex, PoisonError};
 use super::reaper::Reaper;
 use super::{BedError, Machine, Parts};
 
+/// What is in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) parts: Parts,
+    /// `auth` and these.
+    pub(super) backends: Vec<&'static str>,
+    /// A second generation of the disk backend, active: its version's suffix.
+    pub(super) newer_disk: Option<String>,
+}
+
 struct Template {
-    parts: Parts,
-    backends: Vec<String>,
+    content: Content,
     store: PathBuf,
     /// Takes the folder away when this process ends: a static has no destructor.
     _reaper: Reaper,
 }
 
-static TEMPLATE: Mutex<Option<Template>> = Mutex::new(None);
+static TEMPLATES: Mutex<Vec<Template>> = Mutex::new(Vec::new());
 
-/// Fills a machine's store.
-pub(super) fn fill(machine: &Machine, parts: &Parts, backends: &[&str]) -> Result<(), BedError> {
-    let mut template = TEMPLATE.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_it = |made: &&Template| made.parts == *parts && made.backends == *backends;
-    if let Some(template) = template.as_ref().filter(is_it) {
+/// Fills a machine's store. One with a second generation has the first already.
+pub(super) fn fill(machine: &Machine, content: &Content) -> Result<(), BedError> {
+    let mut templates = TEMPLATES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(template) = templates.iter().find(|template| template.content == *content) {
         return machine.take_store(&template.store);
     }
-    machine.install_all(parts, backends)?;
+    match &content.newer_disk {
+        None => machine.install_all(&content.parts, &content.backends)?,
+        Some(suffix) => machine.install(&content.parts, &content.parts.newer_disk(suffix)?)?,
+    }
     let folder = tempfile::Builder::new()
         .prefix("wharf-store-")
         .tempdir()
         .map_err(BedError::system("make a temporary folder"))?
         .keep();
     let made = Template {
-        parts: parts.clone(),
-        backends: backends.iter().map(|name| (*name).to_owned()).collect(),
+        content: content.clone(),
         store: folder.join("store"),
         _reaper: Reaper::watch(&folder)?,
     };
     machine.copy_store_to(&made.store)?;
-    *template = Some(made);
+    templates.push(made);
     Ok(())
 }

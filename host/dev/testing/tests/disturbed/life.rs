@@ -66,9 +66,7 @@ pub fn retry() -> Retry {
 
 /// Has the bed's manager the next version of the backend to swap to, and every node with it.
 pub fn install_next(bed: &Bed) {
-    let newer = bed.parts().newer_disk("next").unwrap();
-    bed.manager().install(bed.parts(), &newer).unwrap();
-    bed.nodes().iter().for_each(|node| node.take_store(&bed.manager().store()).unwrap());
+    bed.install_newer_disk("next").unwrap();
 }
 
 /// Visits every position of every kind.
