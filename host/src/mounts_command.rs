@@ -107,6 +107,7 @@ fn describe(mount: &Status) -> String {
         Condition::Dead => "dead, and started again",
         Condition::Partly => "serving, not yet everywhere",
         Condition::Ending => "ending",
+        Condition::Unproved => "left alone: nothing proves that what is mounted there is it",
     };
     let pid = mount.pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
     let mut text = format!(

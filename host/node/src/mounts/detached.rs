@@ -34,6 +34,7 @@ const ATTRIBUTES: [(MountFlags, u64); 6] = [
 ];
 const ACCESS_TIMES: u64 = 0x70;
 const NO_ACCESS_TIMES: u64 = 0x10;
+const STRICT_ACCESS_TIMES: u64 = 0x20;
 
 /// Shows `source` at `target` with these flags. On a kernel that cannot do it in one, without them.
 pub(super) fn bind(source: &Opened, target: &Opened, flags: MountFlags) -> Result<(), Errno> {
@@ -54,32 +55,50 @@ fn tree(source: &Opened, flags: MountFlags) -> Result<OwnedFd, Errno> {
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = open_tree(source.as_fd(), "", options)?;
-    set_flags(&tree, flags, None)?;
+    add_flags(&tree, flags)?;
     Ok(tree)
 }
 
-/// Gives a mount these flags beside those that it has, and a propagation (`MS_SHARED`, …) if there
-/// is one.
-pub(crate) fn set_flags(
+/// Gives a mount these flags beside those that it has.
+pub(crate) fn add_flags(mount: &OwnedFd, flags: MountFlags) -> Result<(), Errno> {
+    let has_times = flags.intersects(MountFlags::NOATIME | MountFlags::RELATIME);
+    set(
+        mount,
+        &MountAttr {
+            set: attributes(flags) | access_times(flags),
+            clear: if has_times { ACCESS_TIMES } else { 0 },
+            propagation: 0,
+            user_namespace: 0,
+        },
+    )
+}
+
+/// Gives a mount these flags in place of those that it has, and a propagation (`MS_SHARED`, …).
+pub(crate) fn replace_flags(
     mount: &OwnedFd,
     flags: MountFlags,
-    propagation: Option<MountPropagationFlags>,
+    propagation: MountPropagationFlags,
 ) -> Result<(), Errno> {
-    let attributes = MountAttr {
-        set: ATTRIBUTES
-            .iter()
-            .filter(|(flag, _)| flags.contains(*flag))
-            .fold(0, |all, (_, attribute)| all | attribute)
-            | access_times(flags),
-        clear: if flags.intersects(MountFlags::NOATIME | MountFlags::RELATIME) {
-            ACCESS_TIMES
-        } else {
-            0
+    let has_times = flags.intersects(MountFlags::NOATIME | MountFlags::RELATIME);
+    set(
+        mount,
+        &MountAttr {
+            set: attributes(flags)
+                | if has_times { access_times(flags) } else { STRICT_ACCESS_TIMES },
+            // `nosymfollow` can be taken away since Linux 5.14 only, and nobody gives it to a mount
+            // of which a copy is made.
+            clear: attributes(MountFlags::all() - MountFlags::NOSYMFOLLOW) | ACCESS_TIMES,
+            propagation: propagation.bits().into(),
+            user_namespace: 0,
         },
-        propagation: propagation.map_or(0, |propagation| propagation.bits().into()),
-        user_namespace: 0,
-    };
-    set(mount, &attributes)
+    )
+}
+
+fn attributes(flags: MountFlags) -> u64 {
+    ATTRIBUTES
+        .iter()
+        .filter(|(flag, _)| flags.contains(*flag))
+        .fold(0, |all, (_, attribute)| all | attribute)
 }
 
 /// `relatime` is no bit of its own.

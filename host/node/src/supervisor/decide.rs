@@ -28,9 +28,12 @@ pub(crate) struct Situation {
     pub is_alive: bool,
     /// What the living helper serves; `None`: it has not mounted yet.
     pub serving: Option<DeviceNumber>,
-    /// Devices that this namespace's mounts show, of those that were ever this mount's, at places
-    /// other than the private one.
+    /// Devices that this namespace's mounts show, of those that are this mount's for sure, at
+    /// places other than the private one.
     pub shown: Vec<DeviceNumber>,
+    /// Whether something with a number of this mount is shown, where this mount might be, that is
+    /// not this mount's for sure.
+    pub is_unproved: bool,
     /// Whether the private place shows the helper's mount: it does while places are repaired.
     pub is_private_mounted: bool,
     /// Whether places in other namespaces could not be repaired yet.
@@ -48,6 +51,8 @@ pub(crate) enum Next {
     Restart,
     /// Give the living helper's mount to places that show a dead one.
     Repair,
+    /// Nothing: what is shown may be somebody else's.
+    Leave,
     /// The mount is gone: let the helper end, then forget it.
     End,
 }
@@ -56,6 +61,7 @@ pub(crate) enum Next {
 pub(crate) fn next(now: &Situation) -> Next {
     match now {
         Situation { phase: Phase::Starting, .. } => Next::RollBack,
+        Situation { shown, is_unproved: true, .. } if shown.is_empty() => Next::Leave,
         Situation { shown, .. } if shown.is_empty() => Next::End,
         Situation { is_alive: false, .. } | Situation { serving: None, .. } => Next::Restart,
         Situation { serving: Some(device), shown, is_private_mounted, is_unhealed, .. } => {
@@ -127,6 +133,7 @@ mod tests {
             is_alive: true,
             serving: Some(NEW),
             shown: vec![NEW, NEW],
+            is_unproved: false,
             is_private_mounted: false,
             is_unhealed: false,
         }
@@ -144,6 +151,13 @@ mod tests {
             (Situation { shown: vec![], ..well() }, Next::End),
             (Situation { shown: vec![], is_alive: false, ..well() }, Next::End),
             (Situation { shown: vec![], is_unhealed: true, ..well() }, Next::End),
+            (Situation { is_unproved: true, ..well() }, Next::Nothing),
+            (Situation { is_unproved: true, is_alive: false, ..well() }, Next::Restart),
+            (Situation { is_unproved: true, shown: vec![], ..well() }, Next::Leave),
+            (
+                Situation { is_unproved: true, is_alive: false, shown: vec![], ..well() },
+                Next::Leave,
+            ),
             (Situation { phase: Phase::Starting, ..well() }, Next::RollBack),
             (Situation { phase: Phase::Starting, shown: vec![], ..well() }, Next::RollBack),
         ] {

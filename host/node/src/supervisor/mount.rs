@@ -6,20 +6,24 @@
 //! between any two of them finds out from the record, the mount table and the process list what is
 //! left to do (`decide`).
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
 use wharf_core::Error;
 
+use super::connections::Connections;
 use super::decide::{Deaths, Next, Phase, Situation, next};
 use super::launch::Running;
-use super::private::{Private, detach};
+use super::private::Private;
 use super::protocol::{Condition, Spec, Status};
 use super::record::Record;
-use super::repair;
 use super::world::World;
-use crate::mounts::table::MountTable;
+use crate::mounts::table::{Entry, MountTable};
 
 mod heal;
 mod make;
@@ -41,6 +45,7 @@ pub(crate) struct Mount {
     name: String,
     record: Record,
     private: Private,
+    connections: Arc<Connections>,
     helper: Option<Running>,
     /// Since when its mount has been ready.
     ready_since: Option<Instant>,
@@ -49,6 +54,8 @@ pub(crate) struct Mount {
     not_before: Option<Instant>,
     gone_since: Option<Instant>,
     unhealed: Vec<String>,
+    /// Whether it was said that what is shown may be somebody else's.
+    is_doubt_reported: bool,
     /// Replaced helpers that end when their last file is closed.
     leaving: Vec<Running>,
 }
@@ -63,6 +70,7 @@ impl Mount {
         Self {
             name: name.to_owned(),
             private: Private::new(&world.run_directory, name),
+            connections: Arc::clone(&world.connections),
             record,
             helper: None,
             ready_since: None,
@@ -70,6 +78,7 @@ impl Mount {
             not_before: None,
             gone_since: None,
             unhealed: Vec::new(),
+            is_doubt_reported: false,
             leaving: Vec::new(),
         }
     }
@@ -84,22 +93,6 @@ impl Mount {
         }
         mount.helper = helper;
         mount
-    }
-
-    /// The number of a device is used again once its file system is gone. With its helper dead, a
-    /// mount that answers is somebody else's.
-    fn forget_devices_of_others(&mut self) {
-        let is_served = self.helper.as_ref().is_some_and(Running::is_alive)
-            // By the helper that was being replaced.
-            || self.record.retired.is_some();
-        if is_served {
-            return;
-        }
-        let Ok(table) = MountTable::read() else { return };
-        self.record.devices.retain(|device| {
-            let mut places = table.of_device(*device).map(|entry| &entry.mount_point);
-            places.any(|place| repair::ask_root(place, ANSWER).is_err())
-        });
     }
 
     /// What was asked for.
@@ -125,6 +118,7 @@ impl Mount {
             Next::RollBack => Condition::Busy,
             Next::Restart => Condition::Dead,
             Next::Repair => Condition::Partly,
+            Next::Leave => Condition::Unproved,
             Next::End => Condition::Ending,
         };
         Status {
@@ -143,21 +137,41 @@ impl Mount {
 
     fn situation(&self, table: &MountTable) -> Situation {
         let private = self.private.mountpoint();
-        let shown = table
-            .entries()
-            .iter()
-            .filter(|entry| entry.mount_point != private && entry.fs_type.starts_with("fuse"))
-            .map(|entry| entry.device)
-            .filter(|device| self.record.devices.contains(device))
-            .collect();
+        let is_alive = self.helper.as_ref().is_some_and(Running::is_alive);
+        let (mut shown, mut is_unproved) = (Vec::new(), false);
+        for entry in table.entries().iter().filter(|entry| entry.mount_point != private) {
+            if self.is_own(entry) {
+                shown.push(entry.device);
+            } else if self.is_doubtful(entry) {
+                // Elsewhere, with the helper dead, it is another file system that got the number.
+                is_unproved |= is_alive || entry.mount_point == self.target();
+            }
+        }
         Situation {
             phase: self.record.phase,
-            is_alive: self.helper.as_ref().is_some_and(Running::is_alive),
-            serving: self.record.serving,
+            is_alive,
+            serving: self.record.serving.map(|connection| connection.device),
             shown,
+            is_unproved,
             is_private_mounted: table.top(&private).is_some(),
             is_unhealed: !self.unhealed.is_empty(),
         }
+    }
+
+    /// Whether an entry of the mount table shows what a helper of this mount serves or served.
+    fn is_own(&self, entry: &Entry) -> bool {
+        // What cannot be read proves nothing, and is said where it leads to doing nothing.
+        let is_there = |connection| self.connections.has(connection).unwrap_or(false);
+        self.record.with_number(entry.device).is_some_and(is_there)
+    }
+
+    /// Whether an entry has a number of this mount and is not its own for sure. After the kernel's
+    /// list of connections was mounted anew, with no supervisor running, that is what all of them
+    /// are.
+    fn is_doubtful(&self, entry: &Entry) -> bool {
+        entry.fs_type.starts_with("fuse")
+            && self.record.with_number(entry.device).is_some()
+            && !self.is_own(entry)
     }
 
     /// When [`Mount::tend`] has something to do; `None`: when something happens.
@@ -166,9 +180,15 @@ impl Mount {
             Next::Nothing => None,
             Next::RollBack => Some(now),
             Next::Restart if self.helper.is_some() => Some(now),
-            Next::End if self.helper.as_ref().is_none_or(|helper| !helper.is_alive()) => Some(now),
+            Next::Leave if self.is_doubt_reported && !self.has_dead_helper() => None,
+            Next::Leave => Some(now),
+            Next::End if self.helper.is_none() || self.has_dead_helper() => Some(now),
             Next::Restart | Next::Repair | Next::End => Some(self.not_before.unwrap_or(now)),
         }
+    }
+
+    fn has_dead_helper(&self) -> bool {
+        self.helper.as_ref().is_some_and(|helper| !helper.is_alive())
     }
 
     /// Does what is due. `false`: the mount is forgotten.
@@ -190,14 +210,17 @@ impl Mount {
     }
 
     fn tend_once(&mut self, world: &World) -> Result<bool, Error> {
-        self.forget_devices_of_others();
         let next = next(&self.situation(&MountTable::read()?));
         if next != Next::End {
             self.gone_since = None;
         }
+        if next != Next::Leave {
+            self.is_doubt_reported = false;
+        }
         match next {
             Next::Nothing => Ok(true),
             Next::RollBack => self.take_back(world).map(|()| false),
+            Next::Leave => self.leave(world).map(|()| true),
             Next::End => self.end(world),
             Next::Repair => self.finish_replacement(world).map(|()| true),
             Next::Restart => {
@@ -217,8 +240,24 @@ impl Mount {
     /// `Internal` when the mount table cannot be read.
     pub fn is_at_target(&self) -> Result<bool, Error> {
         let table = MountTable::read()?;
-        let top = table.top(self.target()).map(|entry| entry.device);
-        Ok(top.is_some_and(|device| self.record.devices.contains(&device)))
+        Ok(table.top(self.target()).is_some_and(|entry| self.is_own(entry)))
+    }
+
+    /// Whether what the target shows is this mount's or is not: one of the two, for sure.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when it is neither.
+    pub fn check_target(&self) -> Result<(), Error> {
+        let table = MountTable::read()?;
+        if table.top(self.target()).is_none_or(|entry| !self.is_doubtful(entry)) {
+            return Ok(());
+        }
+        let target = self.target().display();
+        Err(Error::precondition(format!(
+            "what is mounted at {target} has the number of the mount that was made there, and \
+             nothing proves that it is the same"
+        ))
+        .with_hint(format!("it is left alone; `umount {target}` takes it away")))
     }
 
     /// Whether whoever asked for it has no answer.
@@ -226,12 +265,12 @@ impl Mount {
         self.record.phase == Phase::Starting
     }
 
-    /// Whether any place of this namespace shows it, as far as its number tells.
+    /// Whether any place of this namespace shows it.
     ///
     /// # Errors
     /// `Internal` when the mount table cannot be read.
     pub fn is_shown(&self) -> Result<bool, Error> {
-        Ok(next(&self.situation(&MountTable::read()?)) != Next::End)
+        Ok(!self.situation(&MountTable::read()?).shown.is_empty())
     }
 
     /// For a mount whose target does not show it any more: waits for the end of its helper, and
@@ -244,9 +283,7 @@ impl Mount {
             // It ends by itself when the last place is gone, and may be writing until then.
             helper.wait(END.min(deadline.saturating_duration_since(Instant::now())));
         }
-        // Its number may be another file system's by now.
-        self.forget_devices_of_others();
-        if self.is_shown()? {
+        if next(&self.situation(&MountTable::read()?)) != Next::End {
             return Ok(false);
         }
         if let Some(helper) = self.helper.take() {
@@ -273,11 +310,45 @@ impl Mount {
         if let Some(helper) = self.helper.take() {
             helper.kill();
         }
-        let top = MountTable::read()?.top(self.target()).map(|entry| entry.device);
-        if top.is_some_and(|device| self.record.devices.contains(&device)) {
-            detach(self.target())?;
-        }
+        self.detach_from_target()?;
         self.forget(world)
+    }
+
+    /// Takes this mount away from its target, and nothing that is somebody else's.
+    fn detach_from_target(&self) -> Result<(), Error> {
+        if self.record.connections.is_empty() {
+            return Ok(());
+        }
+        let target = self.target();
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let failed =
+            |error: Errno| Error::internal(format!("cannot unmount {}: {error}", target.display()));
+        let shown = match rustix::fs::openat(CWD, target, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(()),
+            shown => shown.map_err(failed)?,
+        };
+        match self.connections.of_file(&shown)? {
+            Some(connection) if self.record.connections.contains(&connection) => {
+                let mount = format!("/proc/self/fd/{}", shown.as_raw_fd());
+                rustix::mount::unmount(mount, UnmountFlags::DETACH).map_err(failed)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Something with its number is mounted where it might be: says so, once.
+    fn leave(&mut self, world: &World) -> Result<(), Error> {
+        if self.has_dead_helper() {
+            self.bury(world)?;
+        }
+        if !std::mem::replace(&mut self.is_doubt_reported, true) {
+            let why = match self.connections.open() {
+                Ok(_) => "it is not the FUSE connection that was recorded".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            tracing::warn!(mount = self.name, target = %self.target().display(), "what has the number of this mount is left alone, it may be somebody else's: {why}");
+        }
+        Ok(())
     }
 
     fn forget(&mut self, world: &World) -> Result<(), Error> {

@@ -20,7 +20,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use wharf_core::Error;
 
 use super::protocol::Credential;
-use crate::mounts::table::{Entry, MountTable};
+use crate::mounts::table::MountTable;
 
 /// Keys, tokens and a log need a few pages; the kernel refuses more, also when nobody looks after
 /// the log.
@@ -228,9 +228,9 @@ impl Private {
         secrets
     }
 
-    /// The helper's mount, while it is here.
-    pub fn mounted<'a>(&self, table: &'a MountTable) -> Option<&'a Entry> {
-        table.top(&self.mountpoint()).filter(|entry| entry.fs_type.starts_with("fuse"))
+    /// Whether the helper's mount is here.
+    pub fn is_mounted(&self, table: &MountTable) -> bool {
+        table.top(&self.mountpoint()).is_some_and(|entry| entry.fs_type.starts_with("fuse"))
     }
 
     /// Takes the helper's mount away from here; other places keep theirs.
@@ -255,7 +255,7 @@ impl Private {
 }
 
 /// Takes every mount away from a place, whoever still uses it.
-pub(crate) fn detach(path: &Path) -> Result<(), Error> {
+fn detach(path: &Path) -> Result<(), Error> {
     for _ in 0..MAX_STACKED {
         if MountTable::read()?.top(path).is_none() {
             return Ok(());

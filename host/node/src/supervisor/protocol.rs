@@ -189,6 +189,9 @@ pub enum Condition {
     Partly,
     /// Nobody on this node shows it any more; its helper is about to end.
     Ending,
+    /// A file system with its number is mounted where it might be, and nothing proves that it is
+    /// this mount's. It is neither healed nor unmounted.
+    Unproved,
 }
 
 /// Writes one message.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use wharf_core::Error;
 
+use super::connections::Connection;
 use super::decide::{DeviceNumber, Phase};
 use super::launch::Process;
 use super::protocol::Spec;
@@ -15,9 +16,9 @@ use crate::state::records;
 
 /// The layout of the file. A newer one is refused, not guessed.
 const FORMAT: u32 = 1;
-/// Dead devices that some place may still show. One more comes with each restart that could not
+/// Dead connections that some place may still show. One more comes with each restart that could not
 /// repair everything; the oldest is forgotten first.
-const MAX_DEVICES: usize = 32;
+const MAX_CONNECTIONS: usize = 32;
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,9 +39,9 @@ pub(crate) struct Record {
     /// The helper that it takes the place of, and that still lives.
     pub retired: Option<Process>,
     /// What the helper serves, once it has mounted.
-    pub serving: Option<DeviceNumber>,
-    /// Every device that places may show, `serving` among them.
-    pub devices: Vec<DeviceNumber>,
+    pub serving: Option<Connection>,
+    /// Every connection that places may show, `serving` among them.
+    pub connections: Vec<Connection>,
     /// How often the helper was started again.
     pub restarts: u64,
     /// How many places were repaired.
@@ -62,7 +63,7 @@ impl Record {
             process: None,
             retired: None,
             serving: None,
-            devices: Vec::new(),
+            connections: Vec::new(),
             restarts: 0,
             healed: 0,
             last_exit: None,
@@ -77,18 +78,23 @@ impl Record {
     }
 
     /// Notes what the helper has mounted.
-    pub fn mounted(&mut self, device: DeviceNumber) {
-        self.serving = Some(device);
+    pub fn mounted(&mut self, connection: Connection) {
+        self.serving = Some(connection);
         // A number is used again once its file system is gone.
-        self.devices.retain(|other| *other != device);
-        self.devices.push(device);
-        let surplus = self.devices.len().saturating_sub(MAX_DEVICES);
-        self.devices.drain(..surplus);
+        self.connections.retain(|other| other.device != connection.device);
+        self.connections.push(connection);
+        let surplus = self.connections.len().saturating_sub(MAX_CONNECTIONS);
+        self.connections.drain(..surplus);
     }
 
-    /// The devices of helpers that have ended.
-    pub fn dead(&self) -> Vec<DeviceNumber> {
-        self.devices.iter().copied().filter(|device| Some(*device) != self.serving).collect()
+    /// The connection that this mount has or had under a number.
+    pub fn with_number(&self, device: DeviceNumber) -> Option<&Connection> {
+        self.connections.iter().find(|connection| connection.device == device)
+    }
+
+    /// The connections of helpers that have ended or are being replaced.
+    pub fn dead(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.iter().filter(|connection| Some(**connection) != self.serving)
     }
 }
 
@@ -196,13 +202,17 @@ pub(crate) mod tests {
         }
     }
 
+    fn connection(minor: u32) -> Connection {
+        Connection { device: (0, minor), inode: 1, made: (1, 2) }
+    }
+
     #[test]
     fn a_record_comes_back_as_it_was_written_and_goes_with_what_a_killed_writer_left() {
         let state = tempfile::tempdir().unwrap();
         let records = MountRecords::new(state.path());
         assert!(records.all().unwrap().is_empty());
         let mut record = Record::new("boot", spec("/a"), Some("passwd".into()));
-        record.mounted((0, 9));
+        record.mounted(connection(9));
         let name = name_of(Path::new("/a"));
         records.save(&name, &record).unwrap();
         assert_eq!(records.all().unwrap(), [(name.clone(), record)]);
@@ -228,15 +238,20 @@ pub(crate) mod tests {
     #[test]
     fn a_number_that_is_used_again_is_no_longer_dead() {
         let mut record = Record::new("boot", spec("/a"), None);
-        record.mounted((0, 9));
-        record.mounted((0, 10));
-        assert_eq!((record.serving, record.dead()), (Some((0, 10)), vec![(0, 9)]));
-        record.mounted((0, 9));
-        assert_eq!((record.serving, record.dead()), (Some((0, 9)), vec![(0, 10)]));
+        record.mounted(connection(9));
+        record.mounted(connection(10));
+        let dead = |record: &Record| record.dead().copied().collect::<Vec<_>>();
+        assert_eq!(record.serving, Some(connection(10)));
+        assert_eq!(dead(&record), [connection(9)]);
+        let again = Connection { inode: 2, ..connection(9) };
+        record.mounted(again);
+        assert_eq!(record.serving, Some(again));
+        assert_eq!(dead(&record), [connection(10)]);
+        assert_eq!(record.with_number((0, 9)), Some(&again));
         for minor in 0..100 {
-            record.mounted((0, minor));
+            record.mounted(connection(minor));
         }
-        assert_eq!(record.devices.len(), MAX_DEVICES);
+        assert_eq!(record.connections.len(), MAX_CONNECTIONS);
     }
 
     #[test]

@@ -100,6 +100,7 @@ impl Registry {
                     None => Ok(()),
                 };
             }
+            mount.check_target()?;
             if !mount.discard(&self.world, deadline)? {
                 return Err(Error::aborted(format!(
                     "{} was unmounted, and other places still show what it did",
@@ -134,6 +135,8 @@ impl Registry {
                 Error::precondition(format!("cannot unmount {}: {error}", target.display()))
                     .with_hint("it is unmounted once nobody uses it")
             })?;
+        } else {
+            mount.check_target()?;
         }
         // Binds of it keep it: then it goes with the last of them.
         if !mount.is_shown()? && mount.discard(&self.world, deadline)? {

@@ -3,14 +3,17 @@
 //!
 //! One forked child for each namespace does it, because entering one takes a process of one thread,
 //! and because a path in it may lead through somebody else's dead mount and hang. A place is known
-//! by the id of its mount from the namespace's own table, never by its path alone, and only a mount
-//! that answers "not connected" is taken away.
+//! by the id of its mount from the namespace's own table, never by its path alone. Before it is
+//! taken away, its root is opened, and what is open has to be a connection of this mount
+//! (`connections`) that answers "not connected".
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -24,9 +27,9 @@ use serde::{Deserialize, Serialize};
 use wharf_core::Error;
 
 use super::child::{Child, NoAnswer};
-use super::decide::DeviceNumber;
+use super::connections::{Connection, Connections};
 use super::namespaces::Namespace;
-use crate::mounts::detached::set_flags;
+use crate::mounts::detached::replace_flags;
 use crate::mounts::mounting::OWN_FLAGS;
 use crate::mounts::table::MountTable;
 
@@ -43,12 +46,25 @@ const BENEATH: MoveMountFlags = MoveMountFlags::from_bits_retain(0x200);
 pub(crate) struct Replacement {
     /// Where the healthy mount is in this process's namespace.
     pub healthy: PathBuf,
-    /// Its device.
-    pub serving: DeviceNumber,
-    /// The mounts that are replaced.
-    pub old: Vec<DeviceNumber>,
+    /// What it shows.
+    pub serving: Connection,
+    /// What the mounts show that are replaced.
+    pub old: Vec<Connection>,
+    /// The list that tells these from others. It is open.
+    pub connections: Arc<Connections>,
     /// Whether the old ones are to be dead. They are not when a living helper is replaced.
     pub must_be_dead: bool,
+}
+
+impl Replacement {
+    /// That an open file lies on this very file system, and not on another one with its number.
+    fn check(&self, file: &OwnedFd, expected: &Connection) -> Result<(), String> {
+        match self.connections.of_file(file) {
+            Ok(Some(found)) if found == *expected => Ok(()),
+            Ok(_) => Err("it shows another file system by now, which is left alone".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
 }
 
 /// What came of one place.
@@ -112,6 +128,8 @@ fn replace_at_once(
 struct Place {
     /// The mount's id.
     id: u64,
+    /// What it shows, if it still has the number that it was found by.
+    connection: Connection,
     path: PathBuf,
     /// What part of the file system it shows.
     root: PathBuf,
@@ -123,11 +141,12 @@ struct Place {
     obstacle: Option<String>,
 }
 
-/// Every place of a table that shows one of these devices and can be seen.
-fn places(table: &MountTable, old: &[DeviceNumber], serving: DeviceNumber) -> Vec<Place> {
-    let is_old = |device: &DeviceNumber| old.contains(device);
-    let shown = table.entries().iter().filter(|entry| is_old(&entry.device));
-    let place = |entry: &crate::mounts::table::Entry| {
+/// Every place of a table that shows something with one of these numbers.
+fn places(table: &MountTable, old: &[Connection], serving: &Connection) -> Vec<Place> {
+    let shown = old.iter().flat_map(|connection| {
+        table.of_device(connection.device).map(move |entry| (*connection, entry))
+    });
+    let place = |(connection, entry): (Connection, &crate::mounts::table::Entry)| {
         let on_it: Vec<String> = table
             .entries()
             .iter()
@@ -138,27 +157,34 @@ fn places(table: &MountTable, old: &[DeviceNumber], serving: DeviceNumber) -> Ve
             Some(format!("other mounts lie on it and would go with it: {}", on_it.join(", ")))
         } else if entry.options.iter().any(|option| option == "idmapped") {
             Some("its owners are mapped for this container alone".to_owned())
-        } else if entry.root.as_os_str().as_bytes().ends_with(b"//deleted") {
-            Some("the part of the volume that it showed was deleted".to_owned())
         } else {
             None
         };
         Place {
             id: entry.id,
+            connection,
             path: entry.mount_point.clone(),
-            root: entry.root.clone(),
+            root: without_deleted(&entry.root),
             flags: OWN_FLAGS
                 .iter()
                 .filter(|(name, _)| entry.options.iter().any(|option| option == name))
                 .fold(MountFlags::empty(), |all, (_, flag)| all | *flag),
             is_shared: entry.is_shared,
             is_prepared: table.by_id(entry.parent).is_some_and(|under| {
-                under.device == serving && under.mount_point == entry.mount_point
+                under.device == serving.device && under.mount_point == entry.mount_point
             }),
             obstacle,
         }
     };
     shown.map(place).collect()
+}
+
+/// The part of a file system that a place shows, by the name that it had last. The kernel says that
+/// it is deleted as soon as somebody looks for it and the dead helper does not answer; whether the
+/// volume still has it, the new helper knows.
+fn without_deleted(root: &Path) -> PathBuf {
+    let name = root.as_os_str().as_bytes();
+    PathBuf::from(OsStr::from_bytes(name.strip_suffix(b"//deleted").unwrap_or(name)))
 }
 
 /// In the child: everything that happens in one namespace.
@@ -167,6 +193,8 @@ fn work(namespace: &Namespace, replacement: &Replacement) -> Result<Vec<Outcome>
     let healthy = open_path(CWD, &replacement.healthy).map_err(|error| {
         format!("cannot open the healthy mount {}: {error}", replacement.healthy.display())
     })?;
+    // Open, it keeps its number from now on.
+    replacement.check(&healthy, &replacement.serving)?;
     let own = File::open("/proc/self/ns/mnt").map_err(|error| error.to_string())?;
     let enter = |into: &File| {
         move_into_link_name_space(into.as_fd(), Some(LinkNameSpaceType::Mount))
@@ -175,14 +203,14 @@ fn work(namespace: &Namespace, replacement: &Replacement) -> Result<Vec<Outcome>
     let there = namespace.file.as_ref();
     there.map_or(Ok(()), enter)?;
     // From inside, because paths in a process's own table begin at its own root.
-    let places = places(&this.table()?, &replacement.old, replacement.serving);
+    let places = places(&this.table()?, &replacement.old, &replacement.serving);
     there.map_or(Ok(()), |_| enter(&own))?;
     // A mount can be copied only from the namespace that one is in.
     let prepared: Vec<_> =
         places.into_iter().map(|place| (copy_for(&this, &healthy, &place), place)).collect();
     there.map_or(Ok(()), enter)?;
     let finish = |(copy, place): (Result<OwnedFd, String>, Place)| Outcome {
-        failure: copy.and_then(|copy| put(&this, &place, &copy, replacement.must_be_dead)).err(),
+        failure: copy.and_then(|copy| put(&this, replacement, &place, &copy)).err(),
         place: place.path,
     };
     Ok(prepared.into_iter().map(finish).collect())
@@ -204,7 +232,7 @@ fn copy_for(this: &This, healthy: &OwnedFd, place: &Place) -> Result<OwnedFd, St
     } else {
         MountPropagationFlags::PRIVATE
     };
-    set_flags(&copy, place.flags, Some(propagation))
+    replace_flags(&copy, place.flags, propagation)
         .map_err(|error| format!("cannot give the healthy mount the flags of this one: {error}"))?;
     Ok(copy)
 }
@@ -236,12 +264,18 @@ fn is_link(file: &OwnedFd) -> bool {
 }
 
 /// Puts the copy in the place of the old mount.
-fn put(this: &This, place: &Place, copy: &OwnedFd, must_be_dead: bool) -> Result<(), String> {
+fn put(
+    this: &This,
+    replacement: &Replacement,
+    place: &Place,
+    copy: &OwnedFd,
+) -> Result<(), String> {
     let old = open_path(CWD, &place.path).map_err(|error| format!("cannot open it: {error}"))?;
     if this.mount_of(&old)? != place.id {
         return Err("another mount covers it".to_owned());
     }
-    if must_be_dead && !is_dead(&old) {
+    replacement.check(&old, &place.connection)?;
+    if replacement.must_be_dead && !is_dead(&old) {
         return Err("it answers, and is not the dead mount that was to be replaced".to_owned());
     }
     let empty_paths =
@@ -340,13 +374,15 @@ pub(crate) fn ask_root(path: &Path, bound: Duration) -> Result<(), Error> {
 mod tests {
     use super::*;
 
+    const OLD: Connection = Connection { device: (0, 50), inode: 7, made: (1, 0) };
+    const NEW: Connection = Connection { device: (0, 51), inode: 8, made: (2, 0) };
     const TABLE: &str = "\
 21 1 8:1 / / rw - ext4 /dev/a rw
 30 21 0:50 / /stage rw,nosuid,nodev shared:7 - fuse.h s rw
 37 21 0:51 /sub /pod/sub ro - fuse.h s rw
 31 37 0:50 /sub /pod/sub ro,nosuid,nodev,relatime - fuse.h s rw
 32 21 0:51 / /other rw - fuse.h s rw
-33 21 0:50 /gone//deleted /pod/gone rw - fuse.h s rw
+33 21 0:50 /sub/file//deleted /pod/file rw - fuse.h s rw
 34 21 0:50 / /nested rw - fuse.h s rw
 35 34 0:60 / /nested/cache rw - tmpfs t rw
 36 21 0:50 / /mapped rw,idmapped - fuse.h s rw
@@ -355,7 +391,7 @@ mod tests {
     #[test]
     fn every_place_of_a_dead_device_is_found_with_its_part_and_its_flags() {
         let table = MountTable::parse(TABLE.as_bytes()).unwrap();
-        let found = places(&table, &[(0, 50)], (0, 51));
+        let found = places(&table, &[OLD], &NEW);
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
         let free: Vec<_> = found.iter().filter(|place| place.obstacle.is_none()).collect();
         assert_eq!(
@@ -363,6 +399,7 @@ mod tests {
             [
                 &Place {
                     id: 30,
+                    connection: OLD,
                     path: "/stage".into(),
                     root: "/".into(),
                     flags,
@@ -372,6 +409,7 @@ mod tests {
                 },
                 &Place {
                     id: 31,
+                    connection: OLD,
                     path: "/pod/sub".into(),
                     root: "/sub".into(),
                     flags: flags | MountFlags::RDONLY | MountFlags::RELATIME,
@@ -379,18 +417,27 @@ mod tests {
                     is_prepared: true,
                     obstacle: None
                 },
+                &Place {
+                    id: 33,
+                    connection: OLD,
+                    path: "/pod/file".into(),
+                    root: "/sub/file".into(),
+                    flags: MountFlags::empty(),
+                    is_shared: false,
+                    is_prepared: false,
+                    obstacle: None
+                },
             ]
         );
-        assert!(places(&table, &[(0, 9)], (0, 51)).is_empty());
+        assert!(places(&table, &[Connection { device: (0, 9), ..OLD }], &NEW).is_empty());
     }
 
     #[test]
     fn a_place_that_cannot_be_replaced_without_loss_is_left_with_the_reason() {
         let table = MountTable::parse(TABLE.as_bytes()).unwrap();
-        let found = places(&table, &[(0, 50)], (0, 51));
+        let found = places(&table, &[OLD], &NEW);
         let obstacle =
             |id: u64| found.iter().find(|place| place.id == id).unwrap().obstacle.clone().unwrap();
-        assert!(obstacle(33).contains("deleted"));
         assert!(obstacle(34).contains("/nested/cache"));
         assert!(obstacle(36).contains("mapped"));
     }

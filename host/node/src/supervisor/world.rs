@@ -1,12 +1,14 @@
 //! What all mounts of a supervisor have in common: where things are, and nothing that changes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use wharf_core::Error;
 use wharf_core::helper_profile::HelperProfile;
 
 use super::SupervisorOptions;
 use super::cgroups::Cgroups;
+use super::connections::Connections;
 use super::record::MountRecords;
 
 /// Where things are.
@@ -15,6 +17,7 @@ pub(crate) struct World {
     pub run_directory: PathBuf,
     pub records: MountRecords,
     pub cgroups: Cgroups,
+    pub connections: Arc<Connections>,
     pub program_path: Vec<PathBuf>,
     /// Which life of the machine this is.
     pub boot: String,
@@ -40,6 +43,7 @@ impl World {
             run_directory,
             records: MountRecords::new(&options.state_directory),
             cgroups: Cgroups::new(&options.cgroups),
+            connections: Arc::default(),
             program_path: options.program_path.clone(),
             boot: boot.trim().to_owned(),
         })

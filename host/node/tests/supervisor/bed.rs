@@ -6,7 +6,6 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -22,13 +21,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Bed {
     directory: TempDir,
     supervisors: RefCell<Vec<Child>>,
-    /// Dropped last.
-    _alone: MutexGuard<'static, ()>,
 }
-
-/// One bed at a time. A supervisor knows a dead mount by its device number, which the kernel gives
-/// out again: two of them on one machine heal each other's.
-static ALONE: Mutex<()> = Mutex::new(());
 
 impl Bed {
     /// `None`, and a line that says so, without root or without the helper.
@@ -40,11 +33,8 @@ impl Bed {
         } else if !Path::new("/dev/fuse").exists() {
             "the kernel has no FUSE (/dev/fuse)"
         } else {
-            let bed = Self {
-                directory: tempfile::tempdir().unwrap(),
-                supervisors: RefCell::default(),
-                _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
-            };
+            let bed =
+                Self { directory: tempfile::tempdir().unwrap(), supervisors: RefCell::default() };
             for name in ["run", "state", "data", "targets", "containers"] {
                 std::fs::create_dir(bed.path(name)).unwrap();
             }
@@ -284,6 +274,11 @@ pub fn bindfs() -> HelperProfile {
         options: ["fsname", "attr_timeout", "-n"].map(str::to_owned).to_vec(),
         start_seconds: 60,
     }
+}
+
+/// A helper's script: bindfs, but not while this file is there.
+pub fn bindfs_unless(broken: &Path) -> String {
+    format!("[ -e {} ] && exec false; exec bindfs -f $1 $2", broken.display())
 }
 
 pub fn request(spec: Spec, credential: Option<Credential>) -> MountRequest {

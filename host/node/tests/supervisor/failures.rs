@@ -6,7 +6,7 @@ use wharf_core::ErrorKind;
 use wharf_core::helper_profile::Device;
 use wharf_node::supervisor::{Condition, MountRequest};
 
-use crate::bed::{Bed, PATIENCE, credential, holds, kill, request, sh, until};
+use crate::bed::{Bed, PATIENCE, bindfs_unless, credential, holds, kill, request, sh, until};
 
 #[test]
 fn a_missing_helper_is_an_error_that_says_how_to_install_it() {
@@ -112,8 +112,7 @@ fn arguments_are_never_read_by_a_shell() {
 fn a_helper_that_can_not_be_started_again_is_tried_again_until_it_can() {
     let Some(bed) = Bed::new() else { return };
     let broken = bed.path("broken");
-    let script = format!("[ -e {} ] && exec false; exec bindfs -f $1 $2", broken.display());
-    let spec = bed.script("a", &script);
+    let spec = bed.script("a", &bindfs_unless(&broken));
     bed.mount(&spec).unwrap();
     std::fs::write(&broken, "").unwrap();
     kill(bed.pid(&spec));

@@ -7,6 +7,8 @@ mod bed;
 #[path = "../answering/child.rs"]
 mod child;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod healing;
@@ -22,3 +24,5 @@ mod process;
 mod restarts;
 #[cfg(test)]
 mod steps;
+#[cfg(test)]
+mod strangers;

@@ -2,10 +2,12 @@
 //! dead one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wharf_core::Error;
 
+use super::super::connections::Connection;
 use super::super::decide::DeviceNumber;
 use super::super::launch::Running;
 use super::super::namespaces;
@@ -64,15 +66,25 @@ impl Mount {
     /// Gives the living helper's mount to every place that shows an old one.
     pub(super) fn repair(&mut self, world: &World, must_be_dead: bool) -> Result<(), Error> {
         let Some(serving) = self.record.serving else { return Ok(()) };
-        let old = self.record.dead();
         let began = Instant::now();
         let (mut healed, mut failures) = (0, Vec::new());
         for _ in 0..MAX_ROUNDS {
-            let healthy = self.healthy(serving)?;
-            let replacement = Replacement { healthy, serving, old: old.clone(), must_be_dead };
+            let old = self.dead()?;
+            if old.is_empty() {
+                failures.clear();
+                break;
+            }
+            let numbers: Vec<_> = old.iter().map(|connection| connection.device).collect();
+            let replacement = Replacement {
+                healthy: self.healthy(serving.device)?,
+                serving,
+                old,
+                connections: Arc::clone(&self.connections),
+                must_be_dead,
+            };
             // This namespace first: what propagates from it needs no repair any more.
-            let mut outcomes = repair::replace(&namespaces::own(&old)?, &replacement);
-            outcomes.extend(repair::replace(&namespaces::others(&old)?, &replacement));
+            let mut outcomes = repair::replace(&namespaces::own(&numbers)?, &replacement);
+            outcomes.extend(repair::replace(&namespaces::others(&numbers)?, &replacement));
             let round = self.report(&outcomes);
             healed += round.0;
             failures = round.1;
@@ -84,17 +96,26 @@ impl Mount {
         self.finish_repair(world, serving, healed, failures, began)
     }
 
+    /// The file systems of earlier helpers that some mount or open file still keeps.
+    fn dead(&self) -> Result<Vec<Connection>, Error> {
+        let kept = |connection: &Connection| match self.connections.has(connection) {
+            Ok(is_there) => is_there.then_some(Ok(*connection)),
+            Err(error) => Some(Err(error)),
+        };
+        self.record.dead().filter_map(kept).collect()
+    }
+
     fn finish_repair(
         &mut self,
         world: &World,
-        serving: DeviceNumber,
+        serving: Connection,
         healed: u64,
         failures: Vec<String>,
         began: Instant,
     ) -> Result<(), Error> {
         let table = MountTable::read()?;
         let private = self.private.mountpoint();
-        let is_shown = table.of_device(serving).any(|entry| entry.mount_point != private);
+        let is_shown = table.of_device(serving.device).any(|entry| entry.mount_point != private);
         // While no place has it yet, it is all there is to repair from.
         if is_shown {
             self.private.detach_mount()?;
@@ -105,7 +126,7 @@ impl Mount {
         if !failures.is_empty() {
             self.not_before = Some(Instant::now() + REPAIR_AGAIN);
         } else {
-            self.record.devices = vec![serving];
+            self.record.connections = vec![serving];
         }
         if healed > 0 {
             tracing::info!(mount = self.name, target = %self.target().display(), places = healed, micros = began.elapsed().as_micros(), "healed");

@@ -13,13 +13,14 @@ use wharf_core::helper_profile::{Device, HelperMount};
 use wharf_core::plan::Readiness;
 
 use super::super::child::timespec;
-use super::super::decide::{DeviceNumber, Phase};
+use super::super::connections::Connection;
+use super::super::decide::Phase;
 use super::super::launch::{self, Launch, Running};
 use super::super::protocol::Credential;
 use super::super::repair;
 use super::super::world::World;
 use super::{ANSWER, Mount};
-use crate::mounts::detached::set_flags;
+use crate::mounts::detached::add_flags;
 use crate::mounts::paths::descend;
 use crate::mounts::table::MountTable;
 
@@ -56,6 +57,7 @@ impl Mount {
         deadline: Instant,
     ) -> Result<(), Error> {
         // Before anything is made: what is refused leaves no trace.
+        self.connections.open()?;
         self.arguments("/dev/fd/0")?;
         world.find(&self.record.spec.profile)?;
         self.check_free()?;
@@ -132,11 +134,11 @@ impl Mount {
         let limit = started + Duration::from_secs(profile.start_seconds.into());
         let ready = self.wait_until_ready(&helper, &changes, deadline.min(limit));
         self.helper = Some(helper);
-        let device = match ready {
-            Ok(device) => device,
+        let connection = match ready {
+            Ok(connection) => connection,
             Err(why) => return Err(self.explain(world, &why, log_start)),
         };
-        self.record.mounted(device);
+        self.record.mounted(connection);
         self.ready_since = Some(Instant::now());
         self.save(world)
     }
@@ -174,11 +176,13 @@ impl Mount {
         helper: &Running,
         changes: &MountChanges,
         deadline: Instant,
-    ) -> Result<DeviceNumber, NotReady> {
-        let device = loop {
+    ) -> Result<Connection, NotReady> {
+        let connection = loop {
             let table = MountTable::read().map_err(NotReady::Unknown)?;
-            if let Some(entry) = self.private.mounted(&table) {
-                break entry.device;
+            if self.private.is_mounted(&table)
+                && let Some(connection) = self.mounted().map_err(NotReady::Unknown)?
+            {
+                break connection;
             }
             if !helper.is_alive() {
                 return Err(NotReady::Ended);
@@ -193,7 +197,19 @@ impl Mount {
         {
             self.wait_for_answer(helper, deadline)?;
         }
-        Ok(device)
+        Ok(connection)
+    }
+
+    /// What is mounted on the private place, where nobody but the helper mounts.
+    fn mounted(&self) -> Result<Option<Connection>, Error> {
+        self.connections.of_file(self.open_mountpoint().map_err(|error| {
+            Error::internal(format!("cannot open what the helper has mounted: {error}"))
+        })?)
+    }
+
+    fn open_mountpoint(&self) -> Result<OwnedFd, rustix::io::Errno> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(CWD, self.private.mountpoint(), flags, Mode::empty())
     }
 
     fn wait_for_answer(&self, helper: &Running, deadline: Instant) -> Result<(), NotReady> {
@@ -260,14 +276,12 @@ impl Mount {
         let target = descend(Path::new("/"), relative, None)?.ok_or_else(|| {
             Error::precondition(format!("{} does not exist", self.target().display()))
         })?;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mount = rustix::fs::openat(CWD, self.private.mountpoint(), flags, Mode::empty())
-            .map_err(failed)?;
+        let mount = self.open_mountpoint().map_err(failed)?;
         let mut own = MountFlags::NOSUID | MountFlags::NODEV;
         if self.record.spec.read_only {
             own |= MountFlags::RDONLY;
         }
-        set_flags(&mount, own, None).map_err(failed)?;
+        add_flags(&mount, own).map_err(failed)?;
         let both_open =
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         move_mount(&mount, "", &target, "", both_open).map_err(failed)
