@@ -31,6 +31,8 @@ const IDENTITY_THREADS: usize = 32;
 pub const BLOCKING_THREADS: usize = CONTROLLER_THREADS + NODE_THREADS + IDENTITY_THREADS;
 /// Calls that wait for a permit. More than this is a defect of the caller and is told to come back.
 const MAX_WAITING: usize = 2048;
+/// A call of our own asks a backend to describe itself, which may have to be compiled first.
+const OWN_CALLS: Duration = Duration::from_secs(60);
 /// Longer ids are cut in the log; CSI's bound for them, which may not be checked yet where the line
 /// is written.
 const MAX_LOGGED_ID: usize = 128;
@@ -98,6 +100,11 @@ impl Calls {
             began: Instant::now(),
             is_answered: false,
         }
+    }
+
+    /// A call that no client made, for what the host wants to know.
+    pub(crate) fn for_ourselves(&self) -> Call {
+        Call::until(self.clock.now() + OWN_CALLS)
     }
 
     /// Tells every call that nobody waits any more.

@@ -1,6 +1,6 @@
 //! What a backend says that it can do, in CSI's words, and the check that a call asks for no more.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wharf_core::Error;
 use wharf_core::controller::Controller;
@@ -36,7 +36,23 @@ const NODE: &[(&str, NodeRpc)] = &[
 #[derive(Clone)]
 pub(crate) struct Described {
     source: Source,
-    last: Arc<Mutex<Option<Arc<Description>>>>,
+    known: Arc<Mutex<Known>>,
+}
+
+/// What is known of the backend without asking it.
+#[derive(Default)]
+struct Known {
+    last: Option<Arc<Description>>,
+    failure: Option<Error>,
+    is_asked: bool,
+}
+
+/// Whether this host can work for its driver.
+pub(crate) struct Readiness {
+    /// It has met its backend; or why it has not.
+    pub(crate) is_ready: Result<bool, Error>,
+    /// The caller is to let [`Described::ask`] run, away from the call.
+    pub(crate) is_to_be_asked: bool,
 }
 
 #[derive(Clone)]
@@ -53,27 +69,65 @@ impl Described {
             (None, Some(node)) => Source::Node(node),
             (None, None) => Source::Nothing,
         };
-        Self { source, last: Arc::default() }
+        Self { source, known: Arc::default() }
     }
 
     /// What the active backend says now.
     pub(crate) fn now(&self, call: &Call) -> Result<Arc<Description>, Error> {
-        let description = match &self.source {
+        let described = match &self.source {
             Source::Controller(controller) => controller.describe(call),
             Source::Node(node) => node.backend_description(call),
             Source::Nothing => Err(Error::precondition(
                 "this process has neither the controller's nor the node's role",
             )),
-        }?;
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(description.clone());
-        Ok(description)
+        };
+        let mut known = self.known();
+        match &described {
+            Ok(description) => known.last = Some(description.clone()),
+            Err(error) => known.failure = Some(error.clone()),
+        }
+        described
+    }
+
+    /// Whether the host can work, from what it knows: nothing here waits for the backend, which may
+    /// be slow, hang, or have broken since it was met.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let mut known = self.known();
+        let is_ready = match (&known.last, &known.failure) {
+            (Some(_), _) => Ok(true),
+            (None, Some(failure)) => Err(failure.clone()),
+            (None, None) => Ok(false),
+        };
+        let is_to_be_asked = known.last.is_none() && !known.is_asked;
+        known.is_asked |= is_to_be_asked;
+        Readiness { is_ready, is_to_be_asked }
+    }
+
+    /// Asks, for those who come later.
+    pub(crate) fn ask(&self, call: &Call) {
+        let _asked = AskedGuard(self);
+        if let Err(error) = self.now(call) {
+            tracing::warn!(%error, "the backend does not describe itself");
+        }
     }
 
     /// What it says now, or said last.
     pub(crate) fn now_or_last(&self, call: &Call) -> Result<Arc<Description>, Error> {
-        self.now(call).or_else(|error| {
-            self.last.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(error)
-        })
+        self.now(call).or_else(|error| self.known().last.clone().ok_or(error))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // A panic in another thread leaves whole values here.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to ask; it passes on however the asking ends.
+struct AskedGuard<'a>(&'a Described);
+
+impl Drop for AskedGuard<'_> {
+    fn drop(&mut self) {
+        self.0.known().is_asked = false;
     }
 }
 

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use wharf_core::{Error, ErrorKind};
 
 use crate::calls::{Calls, Lane};
-use crate::capabilities::{self, Described};
+use crate::capabilities::{self, Described, Readiness};
 use crate::proto;
 use crate::proto::identity_server::Identity;
 
@@ -61,16 +61,22 @@ impl Identity for IdentityFront {
         .await
     }
 
-    /// Ready once the active backend describes itself. Not ready while that is expected to pass,
-    /// which the sidecars wait for; otherwise `FAILED_PRECONDITION`, which they report.
+    /// About this host, and never behind a backend: ready once the backend has described itself,
+    /// whatever became of it since, because unmounting needs none. Not ready while it is being
+    /// asked or when its failure is expected to pass, which the sidecars wait for; otherwise
+    /// `FAILED_PRECONDITION`, which they report.
     async fn probe(
         &self,
         request: Request<proto::ProbeRequest>,
     ) -> Result<Response<proto::ProbeResponse>, Status> {
         let rpc = self.calls.begin("Probe", request.metadata(), &self.name);
-        let described = self.described.clone();
-        rpc.run(Lane::Identity, Ok(()), move |call, ()| match described.now(call) {
-            Ok(_) => Ok(proto::ProbeResponse { ready: Some(true) }),
+        let Readiness { is_ready, is_to_be_asked } = self.described.readiness();
+        if is_to_be_asked {
+            let (described, call) = (self.described.clone(), self.calls.for_ourselves());
+            tokio::task::spawn_blocking(move || described.ask(&call));
+        }
+        rpc.run(Lane::Identity, Ok(()), move |_, ()| match is_ready {
+            Ok(is_ready) => Ok(proto::ProbeResponse { ready: Some(is_ready) }),
             Err(error) if error.kind.is_transient() => {
                 Ok(proto::ProbeResponse { ready: Some(false) })
             }

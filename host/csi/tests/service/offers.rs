@@ -1,9 +1,11 @@
 //! What the backend says that it can do is what the driver offers, and no more.
 
 use tonic::Code;
+use tonic::transport::Channel;
 use wharf_core::Error;
 use wharf_csi::proto;
 use wharf_csi::proto::group_controller_client::GroupControllerClient;
+use wharf_csi::proto::identity_client::IdentityClient;
 use wharf_csi::proto::{controller_service_capability, node_service_capability, plugin_capability};
 
 use crate::rig::*;
@@ -181,24 +183,42 @@ async fn the_plugin_says_who_it_is_and_what_is_behind_it() {
     );
 }
 
+/// Probes until the answer is another one than `false`.
+async fn probed(identity: &mut IdentityClient<Channel>) -> Result<Option<bool>, Code> {
+    loop {
+        match identity.probe(proto::ProbeRequest {}).await {
+            Ok(answer) if answer.get_ref().ready == Some(false) => tokio::task::yield_now().await,
+            Ok(answer) => return Ok(answer.into_inner().ready),
+            Err(status) => return Err(status.code()),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn the_plugin_is_ready_once_its_backend_answers() {
+async fn the_plugin_is_ready_once_its_backend_has_answered_and_stays_so() {
     let rig = Rig::start().await;
     let mut identity = rig.identity().await;
     rig.backend.fail("describe", Error::unavailable("still compiling"));
-    assert_eq!(
-        identity.probe(proto::ProbeRequest {}).await.unwrap().into_inner().ready,
-        Some(false)
-    );
     rig.backend.fail("describe", Error::internal("trap"));
-    assert_eq!(
-        identity.probe(proto::ProbeRequest {}).await.unwrap_err().code(),
-        Code::FailedPrecondition
-    );
-    assert_eq!(
-        identity.probe(proto::ProbeRequest {}).await.unwrap().into_inner().ready,
-        Some(true)
-    );
+    assert_eq!(probed(&mut identity).await, Err(Code::FailedPrecondition));
+    while probed(&mut identity).await != Ok(Some(true)) {}
+    rig.backend.fail("describe", Error::internal("trap"));
+    assert_eq!(probed(&mut identity).await, Ok(Some(true)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_waits_for_no_guest() {
+    let rig = Rig::start().await;
+    let mut identity = rig.identity().await;
+    let hold = rig.backend.hold("describe");
+    for _ in 0..3 {
+        let answer = identity.probe(proto::ProbeRequest {}).await.unwrap();
+        assert_eq!(answer.into_inner().ready, Some(false));
+    }
+    until_held(&hold, 1).await;
+    assert_eq!(rig.backend.calls(), ["describe"], "one asks, the others do not wait");
+    hold.release();
+    assert_eq!(probed(&mut identity).await, Ok(Some(true)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
