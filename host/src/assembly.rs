@@ -2,10 +2,10 @@
 //! component or the network: what a call does not use is never touched.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use wharf_core::controller::{Controller, Pacer};
+use wharf_core::controller::Controller;
 use wharf_core::node::NodeService;
 use wharf_core::plan::HelperCredential;
 use wharf_core::policy::EndpointGrant;
@@ -16,7 +16,7 @@ use wharf_node::supervisor::{Client, StartCommand};
 use wharf_node::{HelperKeys, LinuxNode, NodeOptions, SystemClock};
 use wharf_runtime::{
     Account, Accounts, AuthPorts, BackendPorts, CallPorts, Egress, Endpoint, EngineMode,
-    HttpEgress, Limits, Signer, SourceReader,
+    HttpEgress, Share, Signer, SourceReader,
 };
 use wharf_store::Store;
 
@@ -47,7 +47,8 @@ pub struct Assembly<'a> {
     loader: Arc<Loader>,
     egress: Arc<dyn Egress>,
     signer: Arc<dyn Signer>,
-    pacers: Mutex<BTreeMap<String, Arc<Pacer>>>,
+    /// Drivers that a backend serves, and its controller and its node, share one.
+    shares: BTreeMap<String, Arc<Share>>,
 }
 
 impl<'a> Assembly<'a> {
@@ -64,10 +65,17 @@ impl<'a> Assembly<'a> {
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let loader = Arc::new(Loader::new(Store::open(&config.store), mode));
-        let egress: Arc<dyn Egress> =
-            Arc::new(HttpEgress::new(endpoints(config)?, handle).with_observer(Arc::new(Journal)));
+        let egress = HttpEgress::new(endpoints(config)?, handle)
+            .with_requests_at_once(config.limits.requests_per_endpoint())
+            .with_observer(Arc::new(Journal));
+        let egress: Arc<dyn Egress> = Arc::new(egress);
         let accounts = config.account.iter().map(|(name, account)| {
-            (name.clone(), open_account(name, account, &loader, &egress, &clock))
+            let ports = AuthPorts {
+                calls: call_ports(config, &clock, share(config, "account", name)),
+                egress: Some(Arc::clone(&egress)),
+                grants: account.endpoints.iter().map(|id| any_path(id)).collect(),
+            };
+            (name.clone(), open_account(name, account, &loader, ports))
         });
         let accounts = Arc::new(Accounts::new(accounts.collect::<Vec<_>>(), Arc::clone(&clock)));
         let keys = Arc::new(AccountKeys(Arc::clone(&accounts)));
@@ -81,7 +89,11 @@ impl<'a> Assembly<'a> {
             loader,
             egress,
             signer,
-            pacers: Mutex::default(),
+            shares: config
+                .backend
+                .keys()
+                .map(|name| (name.clone(), share(config, "backend", name)))
+                .collect(),
         })
     }
 
@@ -98,7 +110,7 @@ impl<'a> Assembly<'a> {
         let (name, section) = self.section(driver)?;
         let backend = self.backend(name, section);
         let controller = if self.is_server {
-            Controller::with_pacer(driver, backend, self.clock(), self.pacer(name, section))
+            Controller::new(driver, backend, self.clock())
         } else {
             Controller::for_one_call(driver, backend, self.clock())
         };
@@ -135,8 +147,10 @@ impl<'a> Assembly<'a> {
     }
 
     fn backend(&self, name: &str, section: &config::Backend) -> Arc<dyn Backend> {
+        let share =
+            self.shares.get(name).map_or_else(|| share(self.config, "backend", name), Arc::clone);
         let ports = BackendPorts {
-            calls: call_ports(&self.clock),
+            calls: call_ports(self.config, &self.clock, share),
             egress: Some(Arc::clone(&self.egress)),
             signer: Some(Arc::clone(&self.signer)),
             grants: section.grant.clone(),
@@ -151,17 +165,6 @@ impl<'a> Assembly<'a> {
             &self.loader,
             ports,
         ))
-    }
-
-    /// Backends that sign with the same account share its pace; one that signs with none has a pace
-    /// of its own.
-    fn pacer(&self, name: &str, section: &config::Backend) -> Arc<Pacer> {
-        let account = section.grant.iter().find_map(|grant| grant.account.clone());
-        let key = account
-            .map_or_else(|| format!("backend {name}"), |account| format!("account {account}"));
-        Arc::clone(
-            self.pacers.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default(),
-        )
     }
 }
 
@@ -185,12 +188,17 @@ impl HelperKeys for AccountKeys {
     }
 }
 
-fn call_ports(clock: &Arc<dyn Clock>) -> CallPorts {
+fn call_ports(config: &Config, clock: &Arc<dyn Clock>, share: Arc<Share>) -> CallPorts {
     CallPorts {
         clock: Arc::clone(clock),
-        limits: Limits::default(),
+        limits: config.limits.of_a_call(),
         observer: Some(Arc::new(Journal)),
+        share,
     }
+}
+
+fn share(config: &Config, kind: &str, name: &str) -> Arc<Share> {
+    Share::new(format!("{kind} {name}"), config.limits.of_a_share(config.shares()))
 }
 
 fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Error> {
@@ -204,24 +212,22 @@ fn endpoints(config: &Config) -> Result<Vec<Endpoint>, Error> {
     config.endpoint.iter().map(open).collect()
 }
 
+/// Whatever an account's authenticator asks of an endpoint that it may use.
+fn any_path(endpoint: &str) -> EndpointGrant {
+    EndpointGrant {
+        endpoint: endpoint.to_owned(),
+        account: None,
+        actions: Vec::new(),
+        paths: vec!["*".to_owned()],
+    }
+}
+
 fn open_account(
     name: &str,
     account: &config::Account,
     loader: &Arc<Loader>,
-    egress: &Arc<dyn Egress>,
-    clock: &Arc<dyn Clock>,
+    ports: AuthPorts,
 ) -> Account {
-    let grant = |endpoint: &String| EndpointGrant {
-        endpoint: endpoint.clone(),
-        account: None,
-        actions: Vec::new(),
-        paths: vec!["*".to_owned()],
-    };
-    let ports = AuthPorts {
-        calls: call_ports(clock),
-        egress: Some(Arc::clone(egress)),
-        grants: account.endpoints.iter().map(grant).collect(),
-    };
     let sources = account
         .source
         .iter()

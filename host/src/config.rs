@@ -13,6 +13,10 @@ use wharf_core::policy::{EndpointGrant, NodePolicy};
 
 use crate::cli::Role;
 
+mod limits;
+
+pub use limits::LimitsSection;
+
 /// A configuration is a page of text; a larger file is a mistake.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -97,6 +101,9 @@ pub struct Config {
     /// Mounts that helper programs serve.
     #[serde(default)]
     pub mounts: MountsSection,
+    /// What components may take of a process.
+    #[serde(default)]
+    pub limits: LimitsSection,
     /// Where backends and accounts may send requests, by id.
     #[serde(default)]
     pub endpoint: BTreeMap<String, Endpoint>,
@@ -355,7 +362,12 @@ impl Config {
                 self.check_endpoint(endpoint, &format!("account \"{name}\""))?;
             }
         }
-        Ok(())
+        self.limits.check(self.shares())
+    }
+
+    /// Who has a share of the process: every backend, and every account's authenticator.
+    pub fn shares(&self) -> usize {
+        self.backend.len().saturating_add(self.account.len())
     }
 
     fn check_endpoint(&self, id: &str, who: &str) -> Result<(), String> {

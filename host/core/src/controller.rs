@@ -1,19 +1,19 @@
 //! Controller verbs: observe, ask the backend for one decision, wait, repeat, until it is done or
 //! the caller's time is over.
 //!
-//! Deadlines, pacing, back-off, coalescing and the in-flight guard exist here and nowhere else.
-//! Front ends call this on a thread of their own; nothing here knows how the caller speaks. The
-//! loop keeps no state that matters: killed anywhere, the next call of the same verb observes and
-//! goes on. Where a create stood when its caller's time was over is remembered, to save time.
+//! Deadlines, back-off, coalescing and the in-flight guard exist here and nowhere else; how fast
+//! requests follow each other is decided where they leave, in the runtime. Front ends call this on
+//! a thread of their own; nothing here knows how the caller speaks. The loop keeps no state that
+//! matters: killed anywhere, the next call of the same verb observes and goes on. Where a create
+//! stood when its caller's time was over is remembered, to save time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backoff::{Backoff, Congestion};
 use crate::error::{Blame, Effect, Error, ErrorKind};
 use crate::inflight::InFlight;
-use crate::observer::Observer;
-use crate::pacing::Backoff;
-pub use crate::pacing::Pacer;
+use crate::observer::{Observer, Window};
 use crate::policy::NodePolicy;
 use crate::ports::{Ask, Backend, Call, Clock, Instant, Performer};
 use crate::types::{
@@ -28,10 +28,17 @@ use crate::verbs::{
 
 /// How long the first question of a moment waits for others to join it: less than a cloud request
 /// takes, and enough for a burst of calls that arrive together.
-const OBSERVE_WINDOW: Duration = Duration::from_millis(8);
+const OBSERVE_WINDOW: Window = Window {
+    usual: Duration::from_millis(8),
+    // Calls whose time ran out together come back within a few hundred milliseconds.
+    congested: Duration::from_millis(200),
+};
 /// Operations that wait wake up together, on multiples of this, so that one observation serves them
 /// all.
 const TICK: Duration = Duration::from_millis(250);
+/// The same while the cloud asks to slow down: a look a second is a small part of any published
+/// rate, and an operation that waits for its turn for many seconds does not miss one.
+const CONGESTED_TICK: Duration = Duration::from_secs(1);
 /// A backend that keeps answering `pending` with no delay is asked no faster than this.
 const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 /// A single wait is never longer, whatever a backend asks for: states that change earlier would go
@@ -43,7 +50,7 @@ pub struct Controller {
     driver: String,
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
-    pacer: Arc<Pacer>,
+    congestion: Arc<Congestion>,
     observer: Observer,
     in_flight: InFlight,
     unfinished: Unfinished<Operation>,
@@ -58,37 +65,38 @@ struct Machine {
 }
 
 impl Controller {
-    /// A controller with an account of its own, for many calls at once.
+    /// A controller for many calls at once.
     pub fn new(
         driver: impl Into<String>,
         backend: Arc<dyn Backend>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self::with_pacer(driver, backend, clock, Arc::default())
+        Self::coalescing(driver, backend, clock, OBSERVE_WINDOW, TICK)
     }
 
-    /// Drivers that share an account share its pacer.
-    pub fn with_pacer(
+    fn coalescing(
         driver: impl Into<String>,
         backend: Arc<dyn Backend>,
         clock: Arc<dyn Clock>,
-        pacer: Arc<Pacer>,
+        window: Window,
+        tick: Duration,
     ) -> Self {
+        let congestion = Arc::<Congestion>::default();
         let observer = Observer::new(
             Arc::clone(&backend),
             Arc::clone(&clock),
-            Arc::clone(&pacer),
-            OBSERVE_WINDOW,
+            Arc::clone(&congestion),
+            window,
         );
         Self {
             driver: driver.into(),
             backend,
             clock,
-            pacer,
+            congestion,
             observer,
             in_flight: InFlight::default(),
             unfinished: Unfinished::default(),
-            tick: TICK,
+            tick,
             machine: None,
         }
     }
@@ -107,15 +115,7 @@ impl Controller {
         backend: Arc<dyn Backend>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let mut controller = Self::new(driver, backend, clock);
-        controller.observer = Observer::new(
-            Arc::clone(&controller.backend),
-            Arc::clone(&controller.clock),
-            Arc::clone(&controller.pacer),
-            Duration::ZERO,
-        );
-        controller.tick = Duration::ZERO;
-        controller
+        Self::coalescing(driver, backend, clock, Window::default(), Duration::ZERO)
     }
 
     /// What the active backend says of itself.
@@ -315,17 +315,9 @@ impl Controller {
             [] => Vec::new(),
             ids => self.observer.observe(call, ids).map_err(|error| operation.unseen(error))?,
         };
-        let _turn = operation
-            .is_paced
-            .then(|| self.pacer.acquire(call, self.clock.as_ref()))
-            .transpose()?;
         let answer = decide(&Progress { observed, resume: operation.resume.clone() });
-        match &answer {
-            Err(error) if error.kind == ErrorKind::Throttled => {
-                self.pacer.throttled(self.clock.now(), error.retry_after)
-            }
-            Err(_) => {}
-            Ok(_) => self.pacer.answered(),
+        if matches!(&answer, Err(error) if error.kind == ErrorKind::Throttled) {
+            self.congestion.note(self.clock.now());
         }
         answer
     }
@@ -334,7 +326,11 @@ impl Controller {
     /// that.
     fn wait(&self, call: &Call, wait: Duration, operation: &Operation) -> Result<(), Error> {
         let now = self.clock.now();
-        let wake = align(now + wait, self.tick);
+        let tick = match self.congestion.is_recent(now) {
+            true if !self.tick.is_zero() => CONGESTED_TICK,
+            _ => self.tick,
+        };
+        let wake = align(now + wait, tick);
         if call.is_cancelled() || wake >= call.deadline() {
             return Err(operation.out_of_time());
         }
@@ -361,7 +357,6 @@ fn align(time: Instant, tick: Duration) -> Instant {
 struct Operation {
     watch: Vec<ResourceId>,
     resume: Option<String>,
-    is_paced: bool,
     is_under_way: bool,
     backoff: Backoff,
     effect: Effect,
@@ -379,7 +374,6 @@ impl Operation {
         Self {
             watch,
             resume: None,
-            is_paced: true,
             is_under_way: false,
             backoff: Backoff::default(),
             effect: Effect::None,
@@ -389,7 +383,7 @@ impl Operation {
 
     /// The same, as the next call begins with it.
     fn for_another_call(self) -> Self {
-        Self { is_paced: true, backoff: Backoff::default(), ..self }
+        Self { backoff: Backoff::default(), ..self }
     }
 
     fn follow<T>(&mut self, answer: Result<Answer<T>, Error>) -> Next<T> {
@@ -402,7 +396,6 @@ impl Operation {
                     self.effect = Effect::Unknown;
                 }
                 let wait = self.backoff.next(error.retry_after);
-                self.is_paced = true;
                 self.reason = error.to_string();
                 Next::Wait(wait.min(LONGEST_WAIT))
             }
@@ -421,9 +414,6 @@ impl Operation {
         }
         self.resume = pending.resume;
         self.is_under_way = true;
-        // What follows a `pending` is mostly a look at what was observed; it is paced again as soon
-        // as it fails.
-        self.is_paced = false;
         self.backoff.reset();
         self.reason = pending.reason;
         Duration::from_millis(u64::from(pending.after_ms)).clamp(SHORTEST_WAIT, LONGEST_WAIT)

@@ -5,6 +5,7 @@
 //! manifest bans them). What it needs from the world comes in through the ports in [`ports`]; front
 //! ends call [`controller::Controller`] and [`node::NodeService`].
 
+mod backoff;
 pub mod controller;
 pub mod error;
 pub mod helper_profile;
@@ -13,7 +14,7 @@ pub mod manifest;
 pub mod mount_options;
 pub mod node;
 mod observer;
-mod pacing;
+
 pub mod plan;
 pub mod policy;
 pub mod ports;

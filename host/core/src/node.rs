@@ -8,9 +8,9 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::inflight::InFlight;
-use crate::pacing::Backoff;
 use crate::plan::{Goal, Plan};
 use crate::policy::NodePolicy;
 use crate::ports::{Backend, Call, Clock, FoundDevice, Node, PlanRun, StageRecord, Usage};

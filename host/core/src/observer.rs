@@ -2,15 +2,16 @@
 //! call, and so into as few cloud requests as the backend can manage.
 //!
 //! One call is under way at a time. What is asked for meanwhile waits for the next one, which
-//! starts afterwards: an observation is never older than the question.
+//! starts afterwards: an observation is never older than the question. Who asked first is answered
+//! first, also where a batch does not take all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use crate::backoff::Congestion;
 use crate::error::{Blame, Error, ErrorKind};
 use crate::inflight::lock;
-use crate::pacing::Pacer;
 use crate::ports::{Backend, Call, Clock};
 use crate::types::{Observation, ResourceId};
 use crate::verbs::{AskExt as _, Observe};
@@ -26,27 +27,67 @@ type Cell = Arc<Mutex<Option<Result<Observation, Error>>>>;
 pub(crate) struct Observer {
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
-    pacer: Arc<Pacer>,
-    window: Duration,
+    congestion: Arc<Congestion>,
+    window: Window,
     state: Mutex<State>,
     changed: Condvar,
 }
 
+/// How long the first question waits for others to join it.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Window {
+    /// In general.
+    pub(crate) usual: Duration,
+    /// While the cloud asks to slow down.
+    pub(crate) congested: Duration,
+}
+
 #[derive(Default)]
 struct State {
-    wanted: BTreeMap<ResourceId, Cell>,
+    wanted: Wanted,
     running: bool,
 }
 
+/// What the next calls ask for, in the order in which it was first wanted.
+#[derive(Default)]
+struct Wanted {
+    order: VecDeque<ResourceId>,
+    cells: HashMap<ResourceId, Cell>,
+}
+
+impl Wanted {
+    fn join(&mut self, of: &ResourceId) -> Cell {
+        if let Some(cell) = self.cells.get(of) {
+            return Arc::clone(cell);
+        }
+        let cell = Cell::default();
+        self.order.push_back(of.clone());
+        self.cells.insert(of.clone(), Arc::clone(&cell));
+        cell
+    }
+
+    fn take(&mut self, size: usize) -> BTreeMap<ResourceId, Cell> {
+        let first = self.order.drain(..size.min(self.order.len()));
+        first.filter_map(|of| self.cells.remove_entry(&of)).collect()
+    }
+}
+
 impl Observer {
-    /// `window`: how long the first question waits for others to join it.
+    /// `congestion` is told when an observation is throttled.
     pub(crate) fn new(
         backend: Arc<dyn Backend>,
         clock: Arc<dyn Clock>,
-        pacer: Arc<Pacer>,
-        window: Duration,
+        congestion: Arc<Congestion>,
+        window: Window,
     ) -> Self {
-        Self { backend, clock, pacer, window, state: Mutex::default(), changed: Condvar::new() }
+        Self {
+            backend,
+            clock,
+            congestion,
+            window,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
     }
 
     /// One observation for each resource, in their order.
@@ -80,7 +121,7 @@ impl Observer {
 
     fn enqueue(&self, resources: &[ResourceId]) -> Vec<Cell> {
         let mut state = lock(&self.state);
-        resources.iter().map(|of| Arc::clone(state.wanted.entry(of.clone()).or_default())).collect()
+        resources.iter().map(|of| state.wanted.join(of)).collect()
     }
 
     /// Asked for every batch: it takes microseconds, and another generation may have another
@@ -95,6 +136,16 @@ fn collect(cells: &[Cell]) -> Option<Result<Vec<Observation>, Error>> {
     cells.iter().map(|cell| lock(cell).clone()).collect()
 }
 
+/// The time that ran out is the shared call's, not that of those who wait for it: they ask again
+/// for as long as they have time themselves.
+fn of_nobody_in_particular(error: Error) -> Error {
+    match error.kind {
+        ErrorKind::DeadlineExceeded => Error { kind: ErrorKind::Unavailable, ..error }
+            .context(format!("observing took longer than {} s", CALL_BOUND.as_secs())),
+        _ => error,
+    }
+}
+
 /// The one thread that asks, for everybody. Dropping it, also in a panic, answers whoever it took
 /// along and lets the next one lead.
 struct Lead<'a> {
@@ -105,15 +156,19 @@ struct Lead<'a> {
 impl Lead<'_> {
     fn run(mut self, call: &Call) {
         let observer = self.observer;
-        if !observer.window.is_zero() {
-            observer.clock.sleep(observer.window, call);
+        let window = match observer.congestion.is_recent(observer.clock.now()) {
+            true => observer.window.congested,
+            false => observer.window.usual,
+        };
+        if !window.is_zero() {
+            observer.clock.sleep(window, call);
         }
         let own = Call::until(observer.clock.now() + CALL_BOUND);
         let size = match observer.batch_size(&own) {
             Ok(size) => size,
             Err(error) => {
                 self.take(usize::MAX);
-                return self.refuse(&error);
+                return self.refuse(&of_nobody_in_particular(error));
             }
         };
         self.take(size);
@@ -121,28 +176,19 @@ impl Lead<'_> {
             return;
         }
         let wanted: Vec<ResourceId> = self.batch.keys().cloned().collect();
-        let answered = observer
-            .pacer
-            .acquire(&own, observer.clock.as_ref())
-            .and_then(|_turn| observer.backend.call::<Observe>(&own, &wanted));
-        match answered {
-            Ok(observations) => {
-                observer.pacer.answered();
-                self.distribute(observations);
-            }
+        match observer.backend.call::<Observe>(&own, &wanted) {
+            Ok(observations) => self.distribute(observations),
             Err(error) => {
                 if error.kind == ErrorKind::Throttled {
-                    observer.pacer.throttled(observer.clock.now(), error.retry_after);
+                    observer.congestion.note(observer.clock.now());
                 }
-                self.refuse(&error);
+                self.refuse(&of_nobody_in_particular(error));
             }
         }
     }
 
     fn take(&mut self, size: usize) {
-        let mut state = lock(&self.observer.state);
-        let taken: Vec<ResourceId> = state.wanted.keys().take(size).cloned().collect();
-        self.batch = taken.into_iter().filter_map(|id| state.wanted.remove_entry(&id)).collect();
+        self.batch = lock(&self.observer.state).wanted.take(size);
     }
 
     fn distribute(&mut self, observations: Vec<Observation>) {
@@ -179,8 +225,8 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
+    use crate::backoff::tests::SteppedClock;
     use crate::controller::tests::Scripted;
-    use crate::pacing::tests::SteppedClock;
     use crate::types::VolumeId;
 
     fn observer(backend: &Arc<Scripted>) -> Observer {
@@ -188,7 +234,7 @@ mod tests {
             Arc::clone(backend) as Arc<dyn Backend>,
             Arc::new(SteppedClock::default()),
             Arc::default(),
-            Duration::ZERO,
+            Window::default(),
         )
     }
 
@@ -235,6 +281,29 @@ mod tests {
         };
         assert_eq!(batches(100), [100]);
         assert_eq!(batches(10), [10; 10]);
+    }
+
+    #[test]
+    fn who_asked_first_is_answered_first_whatever_the_ids() {
+        let backend = Scripted::new([]);
+        backend.take_batches_of(2);
+        let observer = observer(&backend);
+        let early = observer.enqueue(&volumes(["z-1", "z-2"]));
+        observer.enqueue(&volumes(["a-1", "a-2"]));
+        // The one that leads joins a question that is waiting already.
+        observer.observe(&minute(), &volumes(["z-2"])).unwrap();
+        assert_eq!(backend.observed(), [["z-1", "z-2"]]);
+        assert!(collect(&early).is_some());
+    }
+
+    #[test]
+    fn a_shared_call_that_ran_out_of_time_is_not_its_callers_deadline() {
+        let backend = Scripted::new([]);
+        let late = Error::new(ErrorKind::DeadlineExceeded, Blame::Host, "stopped");
+        backend.fail_the_next_observation(late);
+        let error = observer(&backend).observe(&minute(), &volumes(["a"])).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable);
+        assert!(error.message.contains("longer than 15 s"), "{error}");
     }
 
     #[test]

@@ -23,7 +23,8 @@ use wharf_core::ports::{Call, Clock};
 use wharf_core::types::{AccessMode, AccessType, Caller, Capability, StageRequest, VolumeId};
 use wharf_core::verbs::{AskExt as _, PlanStage};
 use wharf_runtime::{
-    BackendCode, BackendPorts, CallPorts, Engine, EngineMode, Limits, WasmBackend,
+    BackendCode, BackendPorts, CallPorts, Engine, EngineMode, Limits, Share, ShareLimits,
+    WasmBackend,
 };
 
 const WARM_UP: usize = 2_000;
@@ -79,6 +80,7 @@ impl Subject {
             clock: Arc::new(RealClock(Instant::now())),
             limits: Limits::default(),
             observer: None,
+            share: Share::new("disk", ShareLimits::default()),
         };
         let ports =
             BackendPorts { calls, egress: None, signer: None, grants: vec![], config: vec![] };

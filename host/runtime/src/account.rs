@@ -73,8 +73,8 @@ impl<F: Fn() -> Result<Source, Error> + Send + Sync> SourceReader for F {
 
 /// Signs requests of accounts.
 pub trait Signer: Send + Sync {
-    /// What only the account's signer may set.
-    fn reserved(&self, call: &Call, account: &str) -> Result<Reserved, Error>;
+    /// Who signs for an account: what only it may set, and which codes ask to slow down.
+    fn describe(&self, call: &Call, account: &str) -> Result<AuthDescription, Error>;
     /// The signature of a request, and the credential that made it. `call_secrets` came with the
     /// call; they are what an account has whose source that is.
     fn sign(
@@ -353,8 +353,8 @@ impl Accounts {
 }
 
 impl Signer for Accounts {
-    fn reserved(&self, call: &Call, account: &str) -> Result<Reserved, Error> {
-        Ok(self.get(account)?.authenticator.describe(call)?.reserved)
+    fn describe(&self, call: &Call, account: &str) -> Result<AuthDescription, Error> {
+        self.get(account)?.authenticator.describe(call)
     }
 
     fn sign(

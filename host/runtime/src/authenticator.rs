@@ -27,6 +27,7 @@ use crate::egress::{Author, Egress, Grants};
 use crate::engine::Engine;
 use crate::guest::{CallPorts, Entry, Guest, Invoked, linker};
 use crate::host::{HostCtx, Outbound};
+use crate::share::Network;
 
 /// Values of one credential: an id, a key, a token and a few names.
 const CREDENTIAL_VALUES: usize = 32;
@@ -171,6 +172,7 @@ impl Authenticator for WasmAuthenticator {
             signer: None,
             grants,
             author: Author::Authenticator,
+            asker: Arc::clone(self.ports.calls.share.name()),
             call_secrets: Arc::default(),
         });
         let secrets = source.values.iter().map(|(_, value)| value.clone()).collect();
@@ -281,7 +283,9 @@ fn entry<'a>(
     outbound: Option<Outbound>,
     secrets: Vec<Secret>,
 ) -> Entry<'a> {
-    Entry { call, function, outbound, config: Arc::default(), secrets }
+    // Obtaining a credential changes nothing, and others wait for it.
+    let network = if outbound.is_some() { Network::Looks } else { Network::None };
+    Entry { call, function, network, outbound, config: Arc::default(), secrets }
 }
 
 fn exposed(values: &[(String, Secret)]) -> Parameters {

@@ -29,7 +29,8 @@ use crate::egress::{Author, Egress, Grants};
 use crate::engine::Engine;
 use crate::guest::{CallPorts, Entry, Guest, Invoked, linker};
 use crate::host::{HostCtx, Outbound};
-use crate::verbs::{Network, WasmVerb, for_every_verb};
+use crate::share::Network;
+use crate::verbs::{WasmVerb, for_every_verb};
 use crate::{bounds, contract, convert};
 
 /// A linked backend: one generation, ready to be called.
@@ -236,9 +237,11 @@ impl WasmBackend {
         &self,
         call: &'a Call,
         function: &'static str,
+        network: Network,
         outbound: Option<Outbound>,
     ) -> Entry<'a> {
-        Entry { call, function, outbound, config: Arc::clone(&self.config), secrets: Vec::new() }
+        let config = Arc::clone(&self.config);
+        Entry { call, function, network, outbound, config, secrets: Vec::new() }
     }
 
     /// What the active generation says of itself, asked anew. Only for those who measure a call:
@@ -259,7 +262,7 @@ impl WasmBackend {
         let code = self.active();
         code.guest.call(
             &self.ports.calls,
-            self.entry(call, "describe", None),
+            self.entry(call, "describe", Network::None, None),
             |store| {
                 let instance = code.instantiate(store)?;
                 for_every_verb!(Verb => code.check_type::<Verb>(&instance, store)?);
@@ -275,7 +278,7 @@ impl WasmBackend {
         let export = code.exports.get("identity", "describe")?;
         code.guest.call(
             &self.ports.calls,
-            self.entry(call, "describe", None),
+            self.entry(call, "describe", Network::None, None),
             |store| code.instantiate(store),
             |instance, store| export.call::<(), identity::Description>(instance, store, ()),
             |wire, _| Ok(convert::description_from_guest(wire)),
@@ -294,13 +297,13 @@ impl WasmBackend {
         let active = self.current();
         let export = active.code.exports.get(V::INTERFACE, V::NAME)?;
         let outbound = match V::NETWORK {
-            Network::Granted => active.outbound_for(V::caller(request)),
+            Network::Looks | Network::Changes => active.outbound_for(V::caller(request)),
             Network::None => None,
         };
         let params = V::lower(request, progress);
         active.code.guest.call(
             &self.ports.calls,
-            self.entry(call, V::NAME, outbound),
+            self.entry(call, V::NAME, V::NETWORK, outbound),
             |store| active.code.instantiate(store),
             |instance, store| export.call(instance, store, params),
             |wire, ctx| V::lift(wire, ctx),
@@ -327,6 +330,7 @@ impl Active {
             signer: ports.signer.clone(),
             grants,
             author: Author::Backend,
+            asker: Arc::clone(ports.calls.share.name()),
             call_secrets: Arc::default(),
         });
         Self { code, outbound }

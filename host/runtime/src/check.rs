@@ -16,6 +16,7 @@ use crate::component_error::ComponentError;
 use crate::engine::Engine;
 use crate::guest::CallPorts;
 use crate::limits::Limits;
+use crate::share::{Share, ShareLimits};
 
 /// `describe` is static: a Python guest answers in milliseconds, and nothing slower is fit for use.
 const DESCRIBE_TIME: Duration = Duration::from_secs(10);
@@ -40,7 +41,12 @@ pub fn check_component(
     manifest: &Manifest,
     clock: &Arc<dyn Clock>,
 ) -> Result<Checked, ComponentError> {
-    let calls = CallPorts { clock: Arc::clone(clock), limits: Limits::default(), observer: None };
+    let calls = CallPorts {
+        clock: Arc::clone(clock),
+        limits: Limits::default(),
+        observer: None,
+        share: Share::new("check", ShareLimits::default()),
+    };
     let call = Call::until(clock.now() + DESCRIBE_TIME);
     let (checked, described) = match manifest.world {
         World::Backend => {

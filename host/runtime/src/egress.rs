@@ -17,17 +17,21 @@ use wharf_core::{Error, Secret};
 
 use crate::account::{Signer, Used};
 use crate::guest_log::Scrubber;
+use crate::share::Admission;
 
 mod address;
 mod client;
+mod connections;
 mod endpoint;
 mod headers;
+mod pace;
 mod parameters;
 mod url;
 
 pub use client::HttpEgress;
 pub use endpoint::{Endpoint, EndpointError};
 pub use headers::Author;
+pub use pace::REQUESTS_AT_ONCE;
 
 /// Whether an unanswered request may have changed something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +141,8 @@ pub struct Scope<'a> {
     pub grants: &'a Grants,
     /// Who wrote the requests.
     pub author: Author,
+    /// The operator's name for whoever asks: backends take turns by it.
+    pub asker: &'a Arc<str>,
     /// Who signs; absent: a request that names an account is refused.
     pub signer: Option<&'a dyn Signer>,
     /// Secrets that came with the call, for accounts whose source that is.
@@ -153,27 +159,54 @@ pub struct Scope<'a> {
 
 /// A number of bytes that several requests share.
 #[derive(Debug, Clone)]
-pub struct Budget(Arc<AtomicUsize>);
+pub struct Budget {
+    left: Arc<AtomicUsize>,
+    admission: Option<Arc<Admission>>,
+}
+
+/// Why there are no bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spent {
+    /// The call had as many as one call may have.
+    ByTheCall,
+    /// Other calls of the same backend have what the process gives them.
+    ByOthers,
+}
 
 impl Budget {
     /// So many bytes.
     pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(AtomicUsize::new(bytes)))
+        Self { left: Arc::new(AtomicUsize::new(bytes)), admission: None }
     }
 
-    /// Takes bytes, if there are so many left.
-    pub fn take(&self, bytes: usize) -> bool {
-        self.0
+    /// So many bytes, which count as the call's.
+    pub(crate) fn within(bytes: usize, admission: Arc<Admission>) -> Self {
+        Self { admission: Some(admission), ..Self::new(bytes) }
+    }
+
+    /// Takes bytes.
+    ///
+    /// # Errors
+    /// When there are not so many left; nothing is taken then.
+    pub fn take(&self, bytes: usize) -> Result<(), Spent> {
+        self.left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes))
-            .is_ok()
+            .map_err(|_| Spent::ByTheCall)?;
+        match &self.admission {
+            Some(admission) if !admission.take(bytes) => {
+                self.left.fetch_add(bytes, Ordering::Relaxed);
+                Err(Spent::ByOthers)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
 /// Sends requests.
 pub trait Egress: Send + Sync {
-    /// Sends all of them at once and answers in their order. The error of a mutating request that
-    /// left the host and was not answered has [`wharf_core::Effect::Unknown`]; every other
-    /// error has [`wharf_core::Effect::None`].
+    /// Sends all of them, each as soon as its turn comes, and answers in their order. The error of
+    /// a mutating request that left the host and was not answered has
+    /// [`wharf_core::Effect::Unknown`]; every other error has [`wharf_core::Effect::None`].
     fn send_all(&self, scope: &Scope<'_>, requests: Vec<Request>) -> Vec<Result<Response, Error>>;
 }
 
@@ -255,8 +288,8 @@ mod tests {
     fn a_budget_is_shared_and_never_overdrawn() {
         let budget = Budget::new(10);
         let other = budget.clone();
-        assert!(budget.take(6));
-        assert!(!other.take(6));
-        assert!(other.take(4));
+        assert_eq!(budget.take(6), Ok(()));
+        assert_eq!(other.take(6), Err(Spent::ByTheCall));
+        assert_eq!(other.take(4), Ok(()));
     }
 }

@@ -22,6 +22,7 @@ use crate::guest_log::GuestLog;
 use crate::host::{HostCtx, Outbound};
 use crate::limits::{CROSSING_BYTES, Limits, Stop};
 use crate::observer::{CallEvent, Observer, Outcome};
+use crate::share::{Admission, Network, Share};
 use crate::wasi;
 use wharf_core::Secret;
 
@@ -37,6 +38,8 @@ pub struct CallPorts {
     pub limits: Limits,
     /// Hears of every call.
     pub observer: Option<Arc<dyn Observer>>,
+    /// What all calls of whoever is called may take of the process together.
+    pub share: Arc<Share>,
 }
 
 /// One generation of one component, whichever its world.
@@ -53,6 +56,7 @@ pub(crate) struct Guest {
 pub(crate) struct Entry<'a> {
     pub(crate) call: &'a Call,
     pub(crate) function: &'static str,
+    pub(crate) network: Network,
     pub(crate) outbound: Option<Outbound>,
     pub(crate) config: Arc<Parameters>,
     pub(crate) secrets: Vec<Secret>,
@@ -87,6 +91,10 @@ impl Guest {
         check: impl FnOnce(&T) -> Result<(), Error>,
     ) -> Result<T, Error> {
         let (start, call, function) = (Instant::now(), entry.call, entry.function);
+        let admission = ports
+            .share
+            .enter(entry.network, function, call, ports.clock.as_ref())
+            .map_err(|error| error.context(self.at(function)))?;
         let remaining = call.remaining(ports.clock.now());
         if call.is_cancelled() || remaining.is_zero() {
             return Err(Error::new(
@@ -96,7 +104,7 @@ impl Guest {
             ));
         }
         let _ticking = self.engine.ticking()?;
-        let mut store = self.store(ports, remaining, entry);
+        let mut store = self.store(ports, remaining, entry, admission);
         let ran = match instantiate(&mut store) {
             Ok(instance) => invoke(&instance, &mut store),
             Err(error) if error.is::<Trap>() || error.is::<PoolConcurrencyLimitError>() => {
@@ -127,11 +135,17 @@ impl Guest {
         result
     }
 
-    fn store(&self, ports: &CallPorts, remaining: Duration, entry: Entry<'_>) -> Store<HostCtx> {
-        let Entry { call, function, outbound, config, secrets } = entry;
-        let mut log = GuestLog::new(Arc::clone(&self.label), function, ports.limits.log_bytes);
-        log.hide(secrets);
-        let ctx = HostCtx::new(call, remaining, &ports.limits, log, function, outbound, config);
+    fn store(
+        &self,
+        ports: &CallPorts,
+        remaining: Duration,
+        mut entry: Entry<'_>,
+        admission: Arc<Admission>,
+    ) -> Store<HostCtx> {
+        let (label, bytes) = (Arc::clone(&self.label), ports.limits.log_bytes);
+        let mut log = GuestLog::new(label, entry.function, bytes);
+        log.hide(std::mem::take(&mut entry.secrets));
+        let ctx = HostCtx::new(entry, remaining, &ports.limits, log, admission);
         let mut store = Store::new(self.engine.wasmtime(), ctx);
         store.limiter(|ctx| &mut ctx.memory);
         store.set_hostcall_fuel(CROSSING_BYTES);
@@ -165,6 +179,16 @@ impl Guest {
                 let error = ctx.retried_if_refused(judged(ctx, error_from_guest(error)));
                 let outcome = Outcome::Failed(error.kind);
                 (Err(error), outcome)
+            }
+            Err(_) if ctx.was_refused_memory() && ctx.watch.stopped().is_none() => {
+                let error = Error::unavailable(format!(
+                    "{}: there is no memory for it: other calls of {} have what they may have \
+                     together",
+                    self.at(function),
+                    ctx.owner()
+                ))
+                .with_hint("it is called again by itself; `limits` in the configuration has it");
+                (Err(unknown_if(ctx.sent.mutated, error)), Outcome::Failed(ErrorKind::Unavailable))
             }
             Err(trap) if trap.is::<PoolConcurrencyLimitError>() => {
                 let error = Error::unavailable(format!(

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use wasmtime::component::ResourceTable;
-use wharf_core::ports::Call;
 use wharf_core::types::Parameters;
 use wharf_core::{Blame, Effect, Error, ErrorKind, Secret};
 
 use crate::account::{Signer, Used};
 use crate::bindings::imports::{config, http, log, random, types, wall_clock};
 use crate::egress::{Author, Budget, Egress, Grants, Request, RequestEffect, Scope};
+use crate::guest::Entry;
 use crate::guest_log::{GuestLog, Level};
 use crate::limits::{Limits, Memory, PARALLEL_REQUESTS, RANDOM_BYTES, Watch};
+use crate::share::Admission;
 use crate::wasi::WasiState;
 use crate::{convert, plan_builder};
 
@@ -24,6 +25,7 @@ pub(crate) struct Outbound {
     pub(crate) signer: Option<Arc<dyn Signer>>,
     pub(crate) grants: Arc<Grants>,
     pub(crate) author: Author,
+    pub(crate) asker: Arc<str>,
     /// What came with the call, for accounts whose source that is.
     pub(crate) call_secrets: Arc<Vec<(String, Secret)>>,
 }
@@ -53,21 +55,21 @@ pub(crate) struct HostCtx {
     request_bound: u32,
     bodies: Budget,
     used: Used,
+    admission: Arc<Admission>,
 }
 
 impl HostCtx {
-    /// `outbound` absent: this function must not send anything.
+    /// `remaining`: until the call's deadline.
     pub(crate) fn new(
-        call: &Call,
+        entry: Entry<'_>,
         remaining: Duration,
         limits: &Limits,
         log: GuestLog,
-        function: &'static str,
-        outbound: Option<Outbound>,
-        config: Arc<Parameters>,
+        admission: Arc<Admission>,
     ) -> Self {
+        let Entry { call, function, outbound, config, .. } = entry;
         Self {
-            memory: Memory::new(limits),
+            memory: Memory::new(limits, Arc::clone(&admission)),
             watch: Watch::new(call, remaining, limits),
             log,
             sent: Sent::default(),
@@ -77,9 +79,20 @@ impl HostCtx {
             outbound,
             function,
             request_bound: limits.http_requests,
-            bodies: Budget::new(limits.http_bytes),
+            bodies: Budget::within(limits.http_bytes, Arc::clone(&admission)),
             used: Used::default(),
+            admission,
         }
+    }
+
+    /// Whose share the call has a part of.
+    pub(crate) fn owner(&self) -> &str {
+        self.admission.owner()
+    }
+
+    /// Whether the call lacked memory that other calls have.
+    pub(crate) fn was_refused_memory(&self) -> bool {
+        self.admission.was_refused()
     }
 
     /// A credential that the cloud refused may have been rotated or revoked since it was obtained.
@@ -101,15 +114,20 @@ impl HostCtx {
         requests: Vec<http::Request>,
     ) -> Vec<Result<http::Response, types::Error>> {
         let count = requests.len();
-        match self.admit(count) {
-            Ok(outbound) => self.send_admitted(&outbound, requests),
+        let bytes = requests.iter().map(|request| request.body.len()).sum();
+        match self.admit(count, bytes) {
+            Ok(outbound) => {
+                let answers = self.send_admitted(&outbound, requests);
+                self.admission.give_back(bytes);
+                answers
+            }
             Err(error) => (0..count.min(PARALLEL_REQUESTS))
                 .map(|_| Err(convert::error_to_guest(&error)))
                 .collect(),
         }
     }
 
-    fn admit(&mut self, count: usize) -> Result<Outbound, Error> {
+    fn admit(&mut self, count: usize, bytes: usize) -> Result<Outbound, Error> {
         let Some(outbound) = self.outbound.clone() else {
             return Err(Error::new(
                 ErrorKind::PermissionDenied,
@@ -128,6 +146,11 @@ impl HostCtx {
                 ),
             ));
         }
+        if !self.admission.take(bytes) {
+            return Err(Error::unavailable(
+                "there is no memory for a request: other calls of the backend have it",
+            ));
+        }
         self.sent.requests += count;
         Ok(outbound)
     }
@@ -144,6 +167,7 @@ impl HostCtx {
         let scope = Scope {
             grants: &outbound.grants,
             author: outbound.author,
+            asker: &outbound.asker,
             signer: outbound.signer.as_deref(),
             call_secrets: &outbound.call_secrets,
             call: self.watch.requests(),

@@ -26,6 +26,7 @@ mod limits;
 mod measure;
 mod observer;
 mod plan_builder;
+mod share;
 mod ticker;
 mod verbs;
 mod wasi;
@@ -40,12 +41,13 @@ pub use check::{Checked, check_component};
 pub use component_error::ComponentError;
 pub use contract::VERSION as CONTRACT_VERSION;
 pub use egress::{
-    Author, Budget, Egress, Endpoint, EndpointError, Grants, HttpEgress, Request, RequestEffect,
-    Response, Scope,
+    Author, Budget, Egress, Endpoint, EndpointError, Grants, HttpEgress, REQUESTS_AT_ONCE, Request,
+    RequestEffect, Response, Scope, Spent,
 };
 pub use engine::{Engine, EngineMode, MEMORY_BYTES};
 pub use guest::CallPorts;
 pub use limits::Limits;
 pub use measure::{Measured, measure};
 pub use observer::{CallEvent, Observer, Outcome, RequestEvent};
+pub use share::{CALLS_AT_ONCE, SHARE_BYTES, Share, ShareLimits};
 pub use wasmtime::component::Component;

@@ -1,6 +1,7 @@
 //! What one call of a guest may use. Every bound stands beside its reason and is enforced in this
 //! crate.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -8,6 +9,7 @@ use wasmtime::ResourceLimiter;
 use wharf_core::ports::Call;
 
 use crate::engine::{CORE_INSTANCES, MEMORIES, MEMORY_BYTES, TABLE_ELEMENTS, TABLES};
+use crate::share::Admission;
 
 /// Bytes that a guest may hand over in one crossing, counted after copying: a list of a million
 /// references to one string is that many copies here. Above the largest honest answer (a thousand
@@ -56,6 +58,7 @@ impl Default for Limits {
 /// Counts what a store allocates.
 #[derive(Debug)]
 pub(crate) struct Memory {
+    admission: Arc<Admission>,
     bound: usize,
     bytes: usize,
     elements: usize,
@@ -63,8 +66,9 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        Self { bound: limits.memory_bytes.min(MEMORY_BYTES), bytes: 0, elements: 0, exceeded: None }
+    pub(crate) fn new(limits: &Limits, admission: Arc<Admission>) -> Self {
+        let bound = limits.memory_bytes.min(MEMORY_BYTES);
+        Self { admission, bound, bytes: 0, elements: 0, exceeded: None }
     }
 
     /// The bound that a growth was refused for, in words.
@@ -86,6 +90,9 @@ impl ResourceLimiter for Memory {
                 "it asked for {total} bytes of memory, at most {} are allowed",
                 self.bound
             ));
+            return Ok(false);
+        }
+        if !self.admission.take(total.saturating_sub(self.bytes)) {
             return Ok(false);
         }
         self.bytes = total;

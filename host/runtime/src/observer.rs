@@ -59,7 +59,7 @@ pub struct RequestEvent<'a> {
     pub endpoint: &'a str,
     /// What grants speak of.
     pub action: &'a str,
-    /// From signing to the last byte.
+    /// From signing to the last byte, the wait for its turn included.
     pub duration: Duration,
     /// The status, or why there is none.
     pub outcome: Result<u16, ErrorKind>,

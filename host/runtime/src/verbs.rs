@@ -42,25 +42,19 @@ use wharf_core::types::{Caller, Progress};
 use wharf_core::verbs::Verb;
 
 use crate::host::HostCtx;
+pub(crate) use crate::share::Network;
 
 /// Whether an answer keeps the contract's bounds.
 pub(crate) type Checked = Result<(), Error>;
 /// An answer, or that the guest handed back a handle which is not its own.
 pub(crate) type Lifted<T> = wasmtime::Result<T>;
 
-/// Whether a function may send requests. The contract calls the others static or pure, and they are
-/// held to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Network {
-    Granted,
-    None,
-}
-
 /// A verb as a component's function.
 pub(crate) trait WasmVerb: Verb {
     /// The interface of the contract that has it.
     const INTERFACE: &'static str;
-    /// Whether it may send requests.
+    /// Whether it may send requests. The contract calls the others static or pure, and they are
+    /// held to it.
     const NETWORK: Network;
     /// Its parameters in the contract's types.
     type Params: ComponentNamedList + Lower + Send + Sync + 'static;

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
+use crate::backoff::tests::SteppedClock;
 use crate::inflight::lock;
-use crate::pacing::tests::SteppedClock;
 use crate::plan::Plan;
 use crate::ports::Describe;
 use crate::types::{AccessMode, AccessType, Caller, Capability, CapacityRange, Observation};
@@ -42,6 +42,10 @@ impl Scripted {
 
     pub(crate) fn take_batches_of(&self, ids: usize) {
         self.observe_batch.store(ids, Ordering::SeqCst);
+    }
+
+    pub(crate) fn fail_the_next_observation(&self, error: Error) {
+        lock(&self.observe_errors).push_back(Some(error));
     }
 
     /// The ids of each observe call so far.
@@ -371,6 +375,30 @@ fn a_failed_observation_is_repeated_without_asking_the_backend_to_decide() {
         .unwrap();
     assert_eq!(lock(&backend.handed).len(), 1);
     assert_eq!(lock(&backend.observe_calls).len(), 2);
+}
+
+#[test]
+fn an_observation_that_ran_out_of_time_ends_no_call_that_has_some_left() {
+    let backend = Scripted::new([]);
+    let late = Error::new(ErrorKind::DeadlineExceeded, Blame::Host, "no turn in the time");
+    backend.fail_the_next_observation(late);
+    let call = Call::until(Duration::from_secs(60));
+    controller(&backend).0.attach(&call, &attach_request("d-1")).unwrap();
+    assert_eq!(lock(&backend.observe_calls).len(), 2);
+}
+
+#[test]
+fn while_the_cloud_asks_to_slow_down_waiting_operations_are_looked_at_less_often() {
+    let looks = |first: Option<Error>| {
+        let script = first.map(Err).into_iter().chain((0..1000).map(|_| pending(0, &[], "t")));
+        let backend = Scripted::new(script);
+        let call = Call::until(Duration::from_secs(8));
+        controller(&backend).0.attach(&call, &attach_request("d-1")).unwrap_err();
+        lock(&backend.observe_calls).len()
+    };
+    assert!((28..=33).contains(&looks(None)), "four a second: {}", looks(None));
+    let throttled = looks(Some(failure(ErrorKind::Throttled)));
+    assert!((7..=9).contains(&throttled), "one a second: {throttled}");
 }
 
 #[test]

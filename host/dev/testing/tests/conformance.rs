@@ -17,7 +17,7 @@ use wharf_core::ports::{Backend, Call, Clock};
 use wharf_core::types::{AccessMode, AccessType, Capability, NodeId};
 use wharf_runtime::{
     Account, Accounts, AuthCode, AuthPorts, BackendCode, BackendPorts, CallPorts, Endpoint, Engine,
-    EngineMode, HttpEgress, Limits, Source, WasmAuthenticator, WasmBackend,
+    EngineMode, HttpEgress, Limits, Share, ShareLimits, Source, WasmAuthenticator, WasmBackend,
 };
 use wharf_testing::bed::Parts;
 use wharf_testing::conformance::{Subject, breaches, rules};
@@ -60,7 +60,12 @@ fn subject<'a>(
 }
 
 fn call_ports(clock: &Arc<dyn Clock>) -> CallPorts {
-    CallPorts { clock: Arc::clone(clock), limits: Limits::default(), observer: None }
+    CallPorts {
+        clock: Arc::clone(clock),
+        limits: Limits::default(),
+        observer: None,
+        share: Share::new("conformance", ShareLimits::default()),
+    }
 }
 
 fn load(engine: &Engine, name: &str) -> (wharf_runtime::Component, wharf_core::manifest::Manifest) {

@@ -16,7 +16,7 @@ pub struct Credential {
 }
 
 /// Who an authenticator is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuthDescription {
     /// The component's name.
     pub name: String,

@@ -6,30 +6,27 @@
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use reqwest::header::HOST;
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Method, Response as Incoming};
+use reqwest::{Method, Response as Incoming};
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
 use wharf_core::ports::Call;
 use wharf_core::{Blame, Error, ErrorKind};
 
-use super::address::{PrivateAddress, PublicResolver};
+use super::address::PrivateAddress;
+use super::connections::{Clients, chain};
 use super::endpoint::Endpoint;
-use super::{Budget, Egress, Request, RequestEffect, Response, Scope, headers, parameters, url};
-use crate::account::{Reserved, Unsigned};
+use super::pace::{Pace, REQUESTS_AT_ONCE, Turn, Wanted};
+use super::{
+    Budget, Egress, Request, RequestEffect, Response, Scope, Spent, headers, parameters, url,
+};
+use crate::account::{AuthDescription, Unsigned};
 use crate::guest_log::cut;
 use crate::observer::{Observer, RequestEvent};
 
-/// A cloud's front is reached in tens of milliseconds or not at all.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Fronts close idle connections after about a minute; ours go first.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections kept to one host: as many as one `send-all` uses.
-const IDLE_PER_HOST: usize = 16;
 /// How often a waiting request looks whether its caller has gone.
 const CANCELLATION_CHECK: Duration = Duration::from_millis(50);
 /// A request's body: a guest's memory bounds it too, and no API takes more.
@@ -45,37 +42,9 @@ pub struct HttpEgress {
     endpoints: HashMap<String, Endpoint>,
     handle: Option<Handle>,
     own: OnceLock<Result<Runtime, String>>,
-    clients: Mutex<HashMap<ClientKind, Client>>,
+    clients: Clients,
+    pace: Pace,
     observer: Option<Arc<dyn Observer>>,
-}
-
-/// Clients differ in what they may connect to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct ClientKind {
-    private: bool,
-    trust: Trust,
-}
-
-/// Whose certificates are good.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Trust {
-    /// None is looked at, and none is read.
-    Plain,
-    /// The machine's certificate authorities.
-    Machine,
-    /// The ones in this file.
-    File(PathBuf),
-}
-
-impl ClientKind {
-    fn of(endpoint: &Endpoint) -> Self {
-        let trust = match (&endpoint.authorities, endpoint.is_tls()) {
-            (_, false) => Trust::Plain,
-            (None, true) => Trust::Machine,
-            (Some(file), true) => Trust::File(file.clone()),
-        };
-        Self { private: endpoint.private, trust }
-    }
 }
 
 impl HttpEgress {
@@ -85,7 +54,22 @@ impl HttpEgress {
     pub fn new(endpoints: impl IntoIterator<Item = Endpoint>, handle: Option<Handle>) -> Self {
         let endpoints =
             endpoints.into_iter().map(|endpoint| (endpoint.id.clone(), endpoint)).collect();
-        Self { endpoints, handle, own: OnceLock::new(), clients: Mutex::default(), observer: None }
+        Self {
+            endpoints,
+            handle,
+            own: OnceLock::new(),
+            clients: Clients::default(),
+            pace: Pace::new(REQUESTS_AT_ONCE),
+            observer: None,
+        }
+    }
+
+    /// How many requests of one account may be under way to one endpoint, where it is not
+    /// [`REQUESTS_AT_ONCE`].
+    #[must_use]
+    pub fn with_requests_at_once(mut self, requests: usize) -> Self {
+        self.pace = Pace::new(requests);
+        self
     }
 
     /// Tells somebody about every request.
@@ -112,16 +96,6 @@ impl HttpEgress {
             .map_err(|error| Error::internal(format!("no async runtime for requests: {error}")))
     }
 
-    fn client(&self, kind: ClientKind) -> Result<Client, Error> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&kind) {
-            return Ok(client.clone());
-        }
-        let client = build_client(&kind)?;
-        clients.insert(kind, client.clone());
-        Ok(client)
-    }
-
     /// Everything before the network. An error here means that nothing was sent.
     fn prepare(&self, scope: &Scope<'_>, request: &Request) -> Result<Prepared, Error> {
         check_shape(request)?;
@@ -135,7 +109,8 @@ impl HttpEgress {
         }
         let site = endpoint.site(request.subdomain.as_deref())?;
         let mut target = url::target(&site.base, &request.path, &request.query)?;
-        let reserved = self.reserved(scope, request)?;
+        let signer = describe_signer(scope, request)?;
+        let AuthDescription { reserved, throttling_codes, .. } = signer.unwrap_or_default();
         let mut headers = headers::checked(scope.author, &request.headers, &reserved)?;
         parameters::check(request, &reserved)?;
         if let Some(account) = &request.account {
@@ -178,74 +153,60 @@ impl HttpEgress {
         }
         let method = Method::from_bytes(request.method.as_bytes())
             .map_err(|_| Error::internal("a method that passed is none"))?;
-        let client = self.client(ClientKind::of(endpoint))?;
+        let client = self.clients.of(endpoint)?;
         Ok(Prepared {
             request: client.request(method, target).headers(headers).body(request.body.clone()),
             endpoint: endpoint.id.clone(),
             cap: endpoint.body_bytes,
             mutates: request.effect == RequestEffect::Mutate,
+            throttling_codes,
         })
     }
 
-    fn reserved(&self, scope: &Scope<'_>, request: &Request) -> Result<Reserved, Error> {
-        match (&request.account, scope.signer) {
-            (Some(account), Some(signer)) => signer.reserved(scope.call, account),
-            (Some(account), None) => Err(no_signer(account)),
-            (None, _) => Ok(Reserved::default()),
-        }
-    }
-
-    /// Sends what could be prepared, all at once.
-    fn deliver(
-        &self,
-        scope: &Scope<'_>,
-        prepared: Vec<Result<Prepared, Error>>,
-    ) -> Vec<Result<Response, Error>> {
-        if prepared.iter().all(Result::is_err) {
-            return prepared.into_iter().filter_map(|result| result.err().map(Err)).collect();
-        }
-        let handle = match self.runtime() {
-            Ok(handle) => handle,
-            Err(error) => {
-                return prepared
-                    .into_iter()
-                    .map(|result| Err(result.err().unwrap_or_else(|| error.clone())))
-                    .collect();
-            }
+    /// Sends one request as soon as its turn comes. An error here means that nothing was sent.
+    ///
+    /// It is signed before it waits: a signature is good for a quarter of an hour, and no call is
+    /// that long.
+    fn begin(&self, scope: &Scope<'_>, request: &Request) -> Result<Answering, Error> {
+        let prepared = self.prepare(scope, request)?;
+        let handle = self.runtime()?;
+        let wanted = Wanted {
+            asker: scope.asker,
+            account: request.account.as_deref(),
+            endpoint: &prepared.endpoint,
+            action: &request.action,
+            effect: request.effect,
         };
-        let limits = Delivery {
+        let turn = self.pace.turn(wanted, scope.call, scope.deadline)?;
+        let delivery = Delivery {
             call: scope.call.clone(),
             deadline: scope.deadline,
             bodies: scope.bodies.clone(),
+            turn,
         };
-        let tasks: Vec<_> = prepared
-            .into_iter()
-            .map(|result| result.map(|prepared| handle.spawn(prepared.send(limits.clone()))))
-            .collect();
-        handle.block_on(async {
-            let mut answers = Vec::with_capacity(tasks.len());
-            for task in tasks {
-                answers.push(match task {
-                    Ok(task) => task.await.unwrap_or_else(|error| {
-                        Err(Error::internal(format!("a request's task ended: {error}"))
-                            .with_unknown_effect())
-                    }),
-                    Err(error) => Err(error),
-                });
-            }
-            answers
-        })
+        Ok(handle.spawn(prepared.send(delivery)))
+    }
+
+    /// Waits for what was begun.
+    fn finish(&self, begun: Vec<Result<Answering, Error>>) -> Vec<Result<Response, Error>> {
+        let finish = |answering: Answering| {
+            self.runtime()?.block_on(answering).unwrap_or_else(|error| {
+                Err(Error::internal(format!("a request's task ended: {error}"))
+                    .with_unknown_effect())
+            })
+        };
+        begun.into_iter().map(|begun| begun.and_then(finish)).collect()
     }
 }
 
 impl Egress for HttpEgress {
     fn send_all(&self, scope: &Scope<'_>, requests: Vec<Request>) -> Vec<Result<Response, Error>> {
         let start = Instant::now();
-        let prepared = requests
+        let begun = requests
             .iter()
-            .map(|request| self.prepare(scope, request).map_err(|error| about(request, error)))
+            .map(|request| self.begin(scope, request).map_err(|error| about(request, error)))
             .collect();
-        let answers = self.deliver(scope, prepared);
+        let answers = self.finish(begun);
         if let Some(observer) = &self.observer {
             for (request, answer) in requests.iter().zip(&answers) {
                 let outcome =
@@ -272,24 +233,38 @@ impl Drop for HttpEgress {
     }
 }
 
+/// What signs a request, where something does.
+fn describe_signer(scope: &Scope<'_>, request: &Request) -> Result<Option<AuthDescription>, Error> {
+    match (&request.account, scope.signer) {
+        (Some(account), Some(signer)) => signer.describe(scope.call, account).map(Some),
+        (Some(account), None) => Err(no_signer(account)),
+        (None, _) => Ok(None),
+    }
+}
+
+/// A request on its way.
+type Answering = JoinHandle<Result<Response, Error>>;
+
 /// A request that only has to be sent.
 struct Prepared {
     request: reqwest::RequestBuilder,
     endpoint: String,
     cap: usize,
     mutates: bool,
+    throttling_codes: Vec<String>,
 }
 
-#[derive(Clone)]
 struct Delivery {
     call: Call,
     deadline: Instant,
     bodies: Budget,
+    turn: Turn,
 }
 
 impl Prepared {
     async fn send(self, delivery: Delivery) -> Result<Response, Error> {
-        let Self { request, endpoint, cap, mutates } = self;
+        let Self { request, endpoint, cap, mutates, throttling_codes } = self;
+        let Delivery { call, deadline, bodies, mut turn } = delivery;
         let lost = |error: Error| if mutates { error.with_unknown_effect() } else { error };
         let exchange = async {
             let incoming = request.send().await.map_err(|error| {
@@ -299,12 +274,14 @@ impl Prepared {
                     lost(broken(&endpoint, &error))
                 }
             })?;
-            receive(incoming, &endpoint, cap, &delivery.bodies).await.map_err(lost)
+            let response = receive(incoming, &endpoint, cap, &bodies).await.map_err(lost)?;
+            turn.answered(&response, &throttling_codes);
+            Ok(response)
         };
         tokio::select! {
             answer = exchange => answer,
-            () = tokio::time::sleep_until(delivery.deadline.into()) => Err(lost(late(&endpoint))),
-            () = cancelled(&delivery.call) => Err(lost(Error::unavailable(format!("endpoint `{endpoint}`: the caller stopped waiting")))),
+            () = tokio::time::sleep_until(deadline.into()) => Err(lost(late(&endpoint))),
+            () = cancelled(&call) => Err(lost(Error::unavailable(format!("endpoint `{endpoint}`: the caller stopped waiting")))),
         }
     }
 }
@@ -325,73 +302,27 @@ async fn receive(
                 format!("endpoint `{endpoint}`: the answer is longer than {cap} bytes"),
             ));
         }
-        if !bodies.take(chunk.len()) {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                Blame::Backend,
-                format!(
-                    "endpoint `{endpoint}`: the answers of this call are longer than one call may \
-                     take"
-                ),
-            ));
-        }
+        bodies.take(chunk.len()).map_err(|spent| too_long(endpoint, spent))?;
         body.extend_from_slice(&chunk);
     }
     Ok(Response { status, headers, body })
 }
 
+fn too_long(endpoint: &str, spent: Spent) -> Error {
+    let (blame, why) = match spent {
+        Spent::ByTheCall => {
+            (Blame::Backend, "the answers of this call are longer than one call may take")
+        }
+        Spent::ByOthers => {
+            (Blame::Host, "there is no memory for the answer: other calls of the backend have it")
+        }
+    };
+    Error::new(ErrorKind::Unavailable, blame, format!("endpoint `{endpoint}`: {why}"))
+}
+
 async fn cancelled(call: &Call) {
     while !call.is_cancelled() {
         tokio::time::sleep(CANCELLATION_CHECK).await;
-    }
-}
-
-fn build_client(kind: &ClientKind) -> Result<Client, Error> {
-    // A second installation fails, and then there is one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = Client::builder()
-        .http1_only()
-        .redirect(Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(IDLE_PER_HOST)
-        .user_agent(concat!("wharf/", env!("CARGO_PKG_VERSION")));
-    if !kind.private {
-        builder = builder.dns_resolver(Arc::new(PublicResolver));
-    }
-    builder = match &kind.trust {
-        Trust::Plain => builder.tls_certs_only([]),
-        Trust::Machine => builder.https_only(true),
-        Trust::File(file) => builder.https_only(true).tls_certs_only(read_authorities(file)?),
-    };
-    builder.build().map_err(|error| {
-        let built = Error::new(
-            ErrorKind::FailedPrecondition,
-            Blame::Host,
-            format!("no HTTPS client can be made: {}", chain(&error)),
-        );
-        built.with_hint(
-            "the machine needs certificate authorities (Debian's ca-certificates, or \
-             SSL_CERT_FILE), or the endpoint a `ca` file",
-        )
-    })
-}
-
-fn read_authorities(file: &Path) -> Result<Vec<Certificate>, Error> {
-    let refuse = |why: String| {
-        let message =
-            format!("the certificate authorities in {} cannot be used: {why}", file.display());
-        Error::new(ErrorKind::FailedPrecondition, Blame::Host, message)
-            .with_hint("the endpoint's `ca` names a PEM file with one certificate or more")
-    };
-    let pem = std::fs::read(file).map_err(|error| refuse(error.to_string()))?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(found) if found.is_empty() => Err(refuse("there is no certificate in it".to_owned())),
-        Ok(found) => Ok(found),
-        Err(error) => Err(refuse(chain(&error))),
     }
 }
 
@@ -475,17 +406,6 @@ fn late(endpoint: &str) -> Error {
     )
 }
 
-/// The causes, outermost first, without the URL: a signed query is in it.
-fn chain(error: &reqwest::Error) -> String {
-    let mut causes = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        causes.push(error.to_string());
-        cause = error.source();
-    }
-    if causes.is_empty() { "no further cause is known".to_owned() } else { causes.join(": ") }
-}
-
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -502,18 +422,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_of_every_kind_can_be_made() {
-        for private in [false, true] {
-            for trust in [Trust::Plain, Trust::Machine] {
-                assert!(build_client(&ClientKind { private, trust }).is_ok());
-            }
-        }
-    }
-
-    #[test]
     fn nothing_is_started_before_the_first_request() {
         let egress = HttpEgress::new([], None);
         assert!(egress.own.get().is_none());
-        assert!(egress.clients.lock().unwrap().is_empty());
+        assert!(egress.clients.is_empty());
     }
 }

@@ -11,7 +11,7 @@ use crate::{bounds, convert};
 
 impl WasmVerb for Detach {
     const INTERFACE: &'static str = "controller";
-    const NETWORK: Network = Network::Granted;
+    const NETWORK: Network = Network::Changes;
     type Params = (wit::DetachRequest, Vec<types::Observation>, Option<String>);
     type Wire = wit::DetachAnswer;
 

@@ -12,7 +12,7 @@ use crate::{bounds, convert};
 
 impl WasmVerb for Expand {
     const INTERFACE: &'static str = "controller";
-    const NETWORK: Network = Network::Granted;
+    const NETWORK: Network = Network::Changes;
     type Params = (wit::ExpandRequest, Vec<types::Observation>, Option<String>);
     type Wire = wit::ExpandAnswer;
 

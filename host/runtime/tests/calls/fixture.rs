@@ -13,7 +13,7 @@ use wharf_core::verbs::Delete;
 use wharf_core::{Error, types};
 use wharf_runtime::{
     BackendCode, BackendPorts, CallEvent, CallPorts, Component, Egress, Engine, EngineMode, Limits,
-    Observer, Outcome, Request, Response, Scope, WasmBackend,
+    Observer, Outcome, Request, Response, Scope, Share, ShareLimits, WasmBackend,
 };
 use wit_component::ComponentEncoder;
 
@@ -56,8 +56,8 @@ pub fn build(feature: Option<&str>) -> Vec<u8> {
 
 pub fn manifest(world: World) -> Manifest {
     let words = |words: &[&str]| words.iter().map(|&it| it.into()).collect();
-    let asks = |signed, actions: &[&str], paths: &[&str]| EndpointRequest {
-        endpoint: "cloud".into(),
+    let asks = |endpoint: &str, signed, actions: &[&str], paths: &[&str]| EndpointRequest {
+        endpoint: endpoint.into(),
         signed,
         actions: words(actions),
         paths: words(paths),
@@ -67,22 +67,38 @@ pub fn manifest(world: World) -> Manifest {
         version: "0.1.0".into(),
         world,
         contract: "0.1.0".into(),
-        request: vec![asks(false, &[], &["GET /*", "POST /*"]), asks(true, &["*"], &["*"])],
+        request: vec![
+            asks("cloud", false, &[], &["GET /*", "POST /*"]),
+            asks("cloud", true, &["*"], &["*"]),
+            asks("second", false, &[], &["GET /*"]),
+        ],
         node: NodeRequest { steps: vec!["check".into()] },
     }
 }
 
 pub fn grants() -> Vec<EndpointGrant> {
     let words = |words: &[&str]| words.iter().map(|&it| it.into()).collect();
-    let grant = |account: Option<&str>, actions: &[&str], paths: &[&str]| EndpointGrant {
-        endpoint: "cloud".into(),
-        account: account.map(Into::into),
-        actions: words(actions),
-        paths: words(paths),
-    };
+    let grant =
+        |endpoint: &str, account: Option<&str>, actions: &[&str], paths: &[&str]| EndpointGrant {
+            endpoint: endpoint.into(),
+            account: account.map(Into::into),
+            actions: words(actions),
+            paths: words(paths),
+        };
     vec![
-        grant(None, &[], &["GET /*", "POST /ok", "POST /slow", "POST /drop", "POST /truncated"]),
-        grant(Some("main"), &["Describe*", "leak", "steal-host", "tell", "unbound"], &["GET /ok"]),
+        grant(
+            "cloud",
+            None,
+            &[],
+            &["GET /*", "POST /ok", "POST /slow", "POST /drop", "POST /truncated"],
+        ),
+        grant(
+            "cloud",
+            Some("main"),
+            &["Describe*", "leak", "steal-host", "tell", "unbound"],
+            &["GET /ok"],
+        ),
+        grant("second", None, &[], &["GET /*"]),
     ]
 }
 
@@ -149,6 +165,7 @@ impl Bench {
             clock: clock.clone(),
             limits: Limits::default(),
             observer: Some(heard.clone()),
+            share: Share::new("misbehaving", ShareLimits::default()),
         };
         let ports = BackendPorts {
             calls,

@@ -8,7 +8,8 @@ use std::time::Duration;
 use wharf_core::ports::Call;
 use wharf_core::{Effect, Error, ErrorKind, Secret};
 use wharf_runtime::{
-    Credential, Endpoint, HttpEgress, Observer, RequestEvent, Reserved, Signature, Signer, Unsigned,
+    AuthDescription, Credential, Endpoint, HttpEgress, Observer, RequestEvent, Reserved, Signature,
+    Signer, Unsigned,
 };
 
 use crate::fixture::{Bench, does};
@@ -249,15 +250,19 @@ fn what_is_said_of_a_request_is_one_short_line() {
 }
 
 /// Signs with a counter, and lets a refused credential be replaced so many times.
-struct CountingSigner {
+pub struct CountingSigner {
     signed: AtomicUsize,
     renewals: AtomicUsize,
     ends: Mutex<Vec<Duration>>,
 }
 
 impl Signer for CountingSigner {
-    fn reserved(&self, _: &Call, _: &str) -> Result<Reserved, Error> {
-        Ok(Reserved { headers: vec!["x-signed-".into()], query: vec![] })
+    fn describe(&self, _: &Call, _: &str) -> Result<AuthDescription, Error> {
+        Ok(AuthDescription {
+            reserved: Reserved { headers: vec!["x-signed-".into()], query: vec![] },
+            throttling_codes: vec!["Throttling".into()],
+            ..AuthDescription::default()
+        })
     }
     fn sign(
         &self,
@@ -286,7 +291,7 @@ impl Signer for CountingSigner {
     }
 }
 
-fn signer(renewals: usize) -> Arc<CountingSigner> {
+pub fn signer(renewals: usize) -> Arc<CountingSigner> {
     Arc::new(CountingSigner {
         signed: AtomicUsize::new(0),
         renewals: AtomicUsize::new(renewals),

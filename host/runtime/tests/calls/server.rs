@@ -70,6 +70,12 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>) {
             big
         }
         "/truncated" => b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\nconnection: close\r\n\r\nhalf".to_vec(),
+        "/throttle" => b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec(),
+        "/throttling-code" => {
+            let body = r#"{"Code":"Throttling.User","Message":"flow control"}"#;
+            let head = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length:";
+            format!("{head} {}\r\n\r\n{body}", body.len()).into_bytes()
+        }
         "/drop" => Vec::new(),
         "/slow" => {
             // Until the client gives up.

@@ -94,6 +94,16 @@ impl Guest for Misbehaving {
                 Ok(pending((4 << 10) + 1))
             }
             "send" => Err(outcome(http::send(&request_of(words)))),
+            "fill" => {
+                let mib = words.next().and_then(|mib| mib.parse().ok()).unwrap_or(0);
+                let filled = vec![1_u8; mib << 20];
+                let answer = http::send(&request_of(words));
+                Err(error(&format!("{} filled, {}", filled.len(), outcome(answer).message)))
+            }
+            "say-throttled" => {
+                let _ = http::send(&request_of(words));
+                Err(Error { kind: ErrorKind::Throttled, ..error("slow down, says the guest") })
+            }
             "send-and-search" => {
                 let inverted = words.next().unwrap_or_default().to_owned();
                 let answered = http::send(&request_of(words)).is_ok();
