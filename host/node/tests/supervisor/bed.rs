@@ -225,8 +225,9 @@ impl Container {
     /// which it got copies of, are none of its business.
     pub fn new(bed: &Bed, commands: &str) -> Self {
         let script = format!(
-            "set -e\ntable=$(cat /proc/self/mountinfo)\nwhile read -r _ _ _ _ at _; do case \"$at\" in \
-             {0}*) ;; /tmp/.tmp*) umount -l \"$at\" || true ;; esac; done <<END\n$table\nEND\n{commands}\n\
+            "set -e\nothers=\nwhile read -r _ _ _ _ at _; do case \"$at\" in \
+             {0}*) ;; /tmp/.tmp*) others=\"$at $others\" ;; esac; done </proc/self/mountinfo\n\
+             [ -z \"$others\" ] || umount -l $others 2>/dev/null || true\n{commands}\n\
              echo ready\nexec sleep 4242",
             bed.path("").display()
         );
@@ -339,12 +340,20 @@ pub fn signal(pid: i32, signal: rustix::process::Signal) {
 }
 
 /// Looks again until it is so.
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub fn until(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(until_within(PATIENCE, is_so), "not within {PATIENCE:?}: {what}");
+}
+
+/// Looks again until it is so, or the time is over.
+pub fn until_within(bound: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + bound;
     while !is_so() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        if Instant::now() >= deadline {
+            return false;
+        }
         std::thread::yield_now();
     }
+    true
 }
 
 pub fn sh(script: &str) {

@@ -37,9 +37,8 @@ impl Volume {
                 "mount -t tmpfs box {inside}; mkdir {inside}/whole {inside}/part; \
                  touch {inside}/one; mount --bind {at} {inside}/whole; \
                  mount -o bind,ro {at}/sub {inside}/part; mount --bind {at}/file {inside}/one; \
-                 for node in {}/* {}/*/mount {}/*; do umount -l $node 2>/dev/null || true; done",
+                 umount -l {}/* {}/* 2>/dev/null || true",
                 targets.display(),
-                run.display(),
                 run.display()
             );
             (Container::new(bed, &commands), root)

@@ -1,44 +1,43 @@
 //! File systems of somebody else with the device number of a dead mount: the kernel gives a number
 //! out again, the lowest free one, as soon as the last mount of a file system is gone.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::Duration;
 
+use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::Signal;
 use wharf_core::ErrorKind;
-use wharf_node::supervisor::{Condition, Spec};
+use wharf_node::supervisor::Condition;
 
-use crate::bed::{
-    Bed, Container, PATIENCE, bindfs_unless, holds, kill, mountinfo, sh, signal, until,
-};
+use crate::bed::{Bed, Container, PATIENCE, bindfs_unless, holds, kill, mountinfo, sh, signal};
+use crate::bed::{until, until_within};
 
-/// A mount that no supervisor knows.
+/// A FUSE mount that no supervisor knows, and that nobody serves.
 struct Stranger {
     target: PathBuf,
-    helper: Child,
+    _device: File,
 }
 
 impl Stranger {
-    /// One that shows other data than the bed's.
-    fn mount(bed: &Bed) -> Self {
-        let (data, target) = (bed.path("other-data"), bed.target("stranger"));
-        std::fs::create_dir_all(&data).unwrap();
-        std::fs::write(data.join("file"), "theirs").unwrap();
-        let helper = Command::new("bindfs")
-            .args(["-f".as_ref(), data.as_os_str(), target.as_os_str()])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let stranger = Self { target, helper };
-        until("the stranger has mounted", || number_at(&stranger.target).is_some());
-        stranger
+    fn mount(target: PathBuf) -> Self {
+        let device = File::options().read(true).write(true).open("/dev/fuse").unwrap();
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+        let options = std::ffi::CString::new(options).unwrap();
+        let (flags, options) = (MountFlags::empty(), options.as_c_str());
+        rustix::mount::mount("stranger", &target, "fuse", flags, options).unwrap();
+        Self { target, _device: device }
     }
 
-    /// Killed, and its mount left as it is.
-    fn die(&mut self) {
-        self.helper.kill().unwrap();
-        self.helper.wait().unwrap();
+    fn number(&self) -> u32 {
+        number_at(&self.target).unwrap()
+    }
+
+    /// As when its helper dies.
+    fn die(&self) {
+        let abort = format!("/sys/fs/fuse/connections/{}/abort", self.number());
+        std::fs::write(abort, "1").unwrap();
     }
 
     /// Its line of the mount table.
@@ -49,36 +48,55 @@ impl Stranger {
 
 impl Drop for Stranger {
     fn drop(&mut self) {
-        let _ = rustix::mount::unmount(&self.target, rustix::mount::UnmountFlags::DETACH);
-        let _ = self.helper.kill();
-        let _ = self.helper.wait();
+        let _ = rustix::mount::unmount(&self.target, UnmountFlags::DETACH);
     }
 }
 
-/// Mounts with `mount` until that gets this number, which another test may be faster with.
-fn with_number<T>(bed: &Bed, number: u32, mount: impl Fn() -> T, of: impl Fn(&T) -> u32) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    let mut lower = Vec::new();
-    while Instant::now() < deadline {
-        // The next file system gets the lowest free number: lower ones are taken first.
-        let filler = bed.target(&format!("filler-{}", lower.len()));
-        sh(&format!("mount -t tmpfs filler {}", filler.display()));
-        let lowest = number_at(&filler).unwrap();
-        if lowest < number {
-            lower.push(filler);
-            continue;
-        }
-        sh(&format!("umount {}", filler.display()));
-        if lowest > number {
-            continue;
-        }
-        let mounted = mount();
-        if of(&mounted) == number {
-            lower.iter().for_each(|filler| sh(&format!("umount {}", filler.display())));
-            return mounted;
+/// Mounts of strangers that take every free number below one, which is then the next one that is
+/// given out once it is free.
+struct Below<'a> {
+    bed: &'a Bed,
+    number: u32,
+    taken: Vec<Stranger>,
+}
+
+impl<'a> Below<'a> {
+    /// While somebody has that one.
+    fn new(bed: &'a Bed, number: u32) -> Self {
+        let mut below = Self { bed, number, taken: Vec::new() };
+        below.next();
+        below
+    }
+
+    /// A mount with the number, once it is free; `None`: another test was faster and keeps it.
+    fn stranger(&mut self) -> Option<Stranger> {
+        let mut found = None;
+        until_within(SOON, || {
+            found = Some(self.next()).filter(|stranger| stranger.number() == self.number);
+            found.is_some()
+        });
+        found
+    }
+
+    /// A mount with the number or a higher one. Those with lower ones are kept.
+    fn next(&mut self) -> Stranger {
+        loop {
+            let target = self.bed.target(&format!("stranger-{}", self.taken.len()));
+            let stranger = Stranger::mount(target);
+            if stranger.number() >= self.number {
+                return stranger;
+            }
+            self.taken.push(stranger);
         }
     }
-    panic!("not within {PATIENCE:?}: a mount with the number {number}");
+}
+
+/// What is given back is given back at once, but for copies in the namespaces of other tests.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Tries a scene until it comes to what it is about: other tests want the same numbers.
+fn until_played<T>(scene: impl FnMut(usize) -> Option<T>) -> T {
+    (0..20).find_map(scene).expect("the number is free when it is wanted, once in 20 times")
 }
 
 fn line_at(path: &Path) -> Option<String> {
@@ -90,31 +108,32 @@ fn number_at(path: &Path) -> Option<u32> {
     line_at(path)?.split(' ').nth(2)?.split_once(':')?.1.parse().ok()
 }
 
-/// A helper whose mount is gone while the supervisor does not look, and a stranger that got the
-/// number and died too.
-fn dead_stranger_in_place_of(bed: &Bed, spec: &Spec, helper: i32) -> Stranger {
-    let number = number_at(&spec.target).unwrap();
+/// A helper and its mount go while the supervisor does not look, and a stranger gets the number and
+/// dies too.
+fn dead_stranger_in_place_of(bed: &Bed, target: &Path, helper: i32) -> Option<Stranger> {
+    let mut below = Below::new(bed, number_at(target).unwrap());
     kill(helper);
-    sh(&format!("umount -l {}", spec.target.display()));
-    let mount = || Stranger::mount(bed);
-    let mut stranger = with_number(bed, number, mount, |it| number_at(&it.target).unwrap());
-    assert!(holds(&stranger.target.join("file"), "theirs"));
+    sh(&format!("umount -l {}", target.display()));
+    let stranger = below.stranger()?;
     stranger.die();
-    stranger
+    Some(stranger)
 }
 
 #[test]
 fn a_strangers_dead_mount_with_the_number_of_a_dead_one_is_left_alone() {
     let Some(bed) = Bed::new() else { return };
-    let spec = bed.spec("a");
-    bed.mount(&spec).unwrap();
-    let (helper, supervisor) = (bed.pid(&spec), bed.supervisor());
-    signal(supervisor, Signal::STOP);
-    let stranger = dead_stranger_in_place_of(&bed, &spec, helper);
-    let before = stranger.line();
-    signal(supervisor, Signal::CONT);
-    until("the mount that is gone is forgotten", || bed.client().list().unwrap().is_empty());
-    assert_eq!(stranger.line(), before);
+    let stranger = until_played(|time| {
+        let spec = bed.spec(&format!("a-{time}"));
+        bed.mount(&spec).unwrap();
+        let helper = bed.pid(&spec);
+        signal(bed.supervisor(), Signal::STOP);
+        let stranger = dead_stranger_in_place_of(&bed, &spec.target, helper);
+        let before = stranger.as_ref().map(Stranger::line);
+        signal(bed.supervisor(), Signal::CONT);
+        until("the mount that is gone is forgotten", || bed.client().list().unwrap().is_empty());
+        assert_eq!(stranger.as_ref().map(Stranger::line), before);
+        stranger
+    });
     assert!(!bed.log().contains("repaired a place"), "{}", bed.log());
     drop(stranger);
     bed.assert_clean();
@@ -123,15 +142,18 @@ fn a_strangers_dead_mount_with_the_number_of_a_dead_one_is_left_alone() {
 #[test]
 fn a_new_supervisor_leaves_a_strangers_dead_mount_with_a_number_of_its_records_alone() {
     let Some(bed) = Bed::new() else { return };
-    let spec = bed.spec("a");
-    bed.mount(&spec).unwrap();
-    let helper = bed.pid(&spec);
-    bed.kill_supervisor();
-    let stranger = dead_stranger_in_place_of(&bed, &spec, helper);
-    let before = stranger.line();
-    bed.start();
-    until("the mount that is gone is forgotten", || bed.client().list().unwrap().is_empty());
-    assert_eq!(stranger.line(), before);
+    let stranger = until_played(|time| {
+        let spec = bed.spec(&format!("a-{time}"));
+        bed.mount(&spec).unwrap();
+        let helper = bed.pid(&spec);
+        bed.kill_supervisor();
+        let stranger = dead_stranger_in_place_of(&bed, &spec.target, helper);
+        let before = stranger.as_ref().map(Stranger::line);
+        bed.start();
+        until("the mount that is gone is forgotten", || bed.client().list().unwrap().is_empty());
+        assert_eq!(stranger.as_ref().map(Stranger::line), before);
+        stranger
+    });
     assert!(!bed.log().contains("repaired a place"), "{}", bed.log());
     drop(stranger);
     bed.assert_clean();
@@ -142,37 +164,43 @@ fn two_mounts_of_one_supervisor_that_had_the_same_number_stay_apart() {
     let Some(bed) = Bed::new() else { return };
     let broken = bed.path("broken");
     let (first, second) = (bed.spec("first"), bed.script("second", &bindfs_unless(&broken)));
-    bed.mount(&first).unwrap();
-    bed.mount(&second).unwrap();
-    let number = number_at(&first.target).unwrap();
-    // A place that cannot be repaired keeps the number on the first one's record.
-    let stage = first.target.display();
-    let container = Container::new(&bed, &format!("mount -t tmpfs cache {stage}/sub"));
-    kill(bed.pid(&first));
-    until("the place is reported", || !bed.status(&first).unhealed.is_empty());
-    drop(container);
-    let restart = || {
-        let before = bed.status(&second).restarts;
-        kill(bed.pid(&second));
-        until("the second is healed", || {
-            let now = bed.status(&second);
-            now.restarts > before && now.condition == Condition::Serving
+    let at_rest = |spec, restarts: u64| {
+        until("it is started again and at rest", || {
+            let now = bed.status(spec);
+            now.restarts == restarts && now.condition != Condition::Busy && now.pid.is_some()
         });
     };
-    with_number(&bed, number, restart, |()| number_at(&second.target).unwrap());
-    // It dies, and cannot be started again: only the first could heal it.
-    let before = bed.status(&first);
+    until_played(|_| {
+        bed.mount(&first).unwrap();
+        bed.mount(&second).unwrap();
+        let number = number_at(&first.target).unwrap();
+        let below = Below::new(&bed, number);
+        // A place that cannot be repaired keeps the number on the first one's record.
+        let stage = first.target.display();
+        let container = Container::new(&bed, &format!("mount -t tmpfs cache {stage}/sub"));
+        kill(bed.pid(&first));
+        at_rest(&first, 1);
+        assert!(!bed.status(&first).unhealed.is_empty(), "{}", bed.log());
+        drop(container);
+        kill(bed.pid(&second));
+        at_rest(&second, 1);
+        drop(below);
+        if number_at(&second.target) == Some(number) {
+            return Some(());
+        }
+        for spec in [&first, &second] {
+            bed.client().unmount(&spec.target, PATIENCE).unwrap();
+        }
+        None
+    });
+    // The second one dies, and cannot be started again: only the first could heal it.
     std::fs::write(&broken, "").unwrap();
     kill(bed.pid(&second));
     until("the second is dead", || bed.status(&second).condition == Condition::Dead);
     let dead = line_at(&second.target).unwrap();
-    kill(before.pid.unwrap());
-    until("the first is healed", || {
-        let now = bed.status(&first);
-        now.restarts > before.restarts && now.condition == Condition::Serving
-    });
-    assert_eq!(bed.status(&first).healed, before.healed + 1, "{}", bed.log());
-    assert_eq!(line_at(&second.target).unwrap(), dead);
+    kill(bed.pid(&first));
+    at_rest(&first, 2);
+    assert_eq!(line_at(&second.target).unwrap(), dead, "{}", bed.log());
     std::fs::remove_file(&broken).unwrap();
     until("the second is healed by itself", || holds(&second.target.join("file"), "hello"));
     for spec in [&first, &second] {
