@@ -105,7 +105,8 @@ impl Deaths {
         self.unready = self.unready.saturating_add(1);
     }
 
-    /// How long to wait before it is started again.
+    /// How long to wait before it is started again: from when it was ready, or from when it failed
+    /// to get so.
     pub fn pause(self) -> Duration {
         let doubled = |times: u32, first: Duration, most: Duration| {
             first.saturating_mul(2_u32.saturating_pow(times)).min(most)

@@ -351,7 +351,8 @@ pub fn until_within(bound: Duration, mut is_so: impl FnMut() -> bool) -> bool {
         if Instant::now() >= deadline {
             return false;
         }
-        std::thread::yield_now();
+        // What is waited for needs the processor too.
+        std::thread::sleep(Duration::from_millis(1));
     }
     true
 }

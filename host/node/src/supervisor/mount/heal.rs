@@ -29,7 +29,8 @@ impl Mount {
         tracing::warn!(mount = self.name, target = %self.target().display(), "the helper has ended: {ending}");
         let lived = self.ready_since.take().map_or(Duration::ZERO, |since| since.elapsed());
         self.deaths.after_ready(lived);
-        self.not_before = Some(Instant::now() + self.deaths.pause());
+        // Between two starts, not after a death: one that served meanwhile is not waited for.
+        self.not_before = Some(Instant::now() + self.deaths.pause().saturating_sub(lived));
         self.record.last_exit = Some(ending);
         self.save(world)
     }
