@@ -128,8 +128,8 @@
 //!
 //! [[request]]                        # one for each endpoint
 //! endpoint = "storage"
-//! signed = true                      # by an account; otherwise actions are `METHOD /path`
-//! actions = ["GetVolume"]
+//! signed = true                      # by an account
+//! actions = ["GetVolume"]            # without actions: `paths = ["GET /volumes/*?key&other"]`
 //!
 //! [node]
 //! steps = ["make-directory", "mount-directory"]

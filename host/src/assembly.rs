@@ -218,7 +218,7 @@ fn any_path(endpoint: &str) -> EndpointGrant {
         endpoint: endpoint.to_owned(),
         account: None,
         actions: Vec::new(),
-        paths: vec!["*".to_owned()],
+        paths: vec!["*?*".to_owned()],
     }
 }
 

@@ -54,13 +54,21 @@ use crate::keys::Keys;
 /// Alibaba Cloud.
 pub struct Alicloud;
 
-/// Headers that only the signer sets; one that ends in a dash is a prefix.
-const RESERVED_HEADERS: [&str; 6] = [
+/// Headers that only the signer sets; one that ends in a dash is a prefix. With them are those that
+/// have object storage do what method and path do not say: read another object, open one to
+/// everybody, or call somebody.
+const RESERVED_HEADERS: [&str; 12] = [
     "authorization",
     "content-md5",
     "x-acs-",
+    "x-oss-acl",
+    "x-oss-callback",
+    "x-oss-callback-",
     "x-oss-content-sha256",
+    "x-oss-copy-source",
+    "x-oss-copy-source-",
     "x-oss-date",
+    "x-oss-object-acl",
     "x-oss-security-token",
 ];
 /// Query keys that only the signer sets. Action and version are among them: a gateway may read them
@@ -204,7 +212,7 @@ mod tests {
         let made = [
             format!("metadata PUT {}", metadata::TOKEN_PATH),
             format!("metadata GET {}*", metadata::ROLE_PATH),
-            "sts POST /".to_owned(),
+            "sts POST /?Action&Format&Timestamp&Version".to_owned(),
         ];
         assert_eq!(asked, made.into_iter().collect());
     }
@@ -268,6 +276,14 @@ mod tests {
             request.api.clear();
             let error = Alicloud::sign(request, credential.clone(), 0, "n").unwrap_err();
             assert_eq!((error.kind, error.blame), (ErrorKind::Internal, Blame::Backend), "{name}");
+        }
+    }
+
+    #[test]
+    fn headers_that_reach_beyond_their_path_are_reserved() {
+        let reserved = Alicloud::describe().reserved_headers;
+        for header in ["x-oss-copy-source", "x-oss-object-acl", "x-oss-callback"] {
+            assert!(reserved.iter().any(|own| own == header), "{header}");
         }
     }
 

@@ -15,31 +15,57 @@ mod nfs;
 pub use nfs::NfsPolicy;
 
 /// What a request asks an endpoint for: an action where the signer signs one, otherwise method,
-/// subdomain and path (`GET /latest/*`). No grant of the one kind is satisfied by the other.
+/// subdomain, path and the query's keys (`GET /latest/*`). No grant of the one kind is satisfied by
+/// the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
     /// An API action (`AttachDisk`).
     Action(String),
-    /// `METHOD subdomain/path`; the subdomain is mostly empty.
-    Path(String),
+    /// A request without one.
+    Path {
+        /// `METHOD subdomain/path`; the subdomain is mostly empty.
+        line: String,
+        /// The query's keys. They say what is asked for as much as the path does: of a bucket, its
+        /// objects or its access rules (`?acl`).
+        keys: Vec<String>,
+    },
+}
+
+impl std::fmt::Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Action(action) => f.write_str(action),
+            Self::Path { line, keys } if keys.is_empty() => f.write_str(line),
+            Self::Path { line, keys } => write!(f, "{line}?{}", keys.join("&")),
+        }
+    }
 }
 
 impl Asked {
-    /// As it stands in a message and in a log.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Action(text) | Self::Path(text) => text,
-        }
-    }
-
     /// Whether one of these patterns covers it: `actions` for an action, `paths` for a path.
     pub(crate) fn is_covered(&self, actions: &[String], paths: &[String]) -> bool {
-        let (patterns, text) = match self {
-            Self::Action(action) => (actions, action),
-            Self::Path(path) => (paths, path),
-        };
-        patterns.iter().any(|pattern| matches_pattern(pattern, text))
+        match self {
+            Self::Action(action) => actions.iter().any(|pattern| matches_pattern(pattern, action)),
+            Self::Path { line, keys } => {
+                paths.iter().any(|pattern| matches_path(pattern, line, keys))
+            }
+        }
     }
+}
+
+/// `GET /bucket/*?tagging&max-keys`: behind the question mark are the keys that the query may have,
+/// each with a star at its end or not; without it there may be none. A path is percent-encoded and
+/// has no question mark of its own.
+fn matches_path(pattern: &str, line: &str, keys: &[String]) -> bool {
+    let (path, allowed) = match pattern.split_once('?') {
+        Some((path, allowed)) => (path, allowed),
+        None => (pattern, ""),
+    };
+    let is_allowed = |key: &String| {
+        let mut allowed = allowed.split('&').filter(|allowed| !allowed.is_empty());
+        allowed.any(|allowed| matches_pattern(allowed, key))
+    };
+    matches_pattern(path, line) && keys.iter().all(is_allowed)
 }
 
 /// What a component may ask of one endpoint.
@@ -55,7 +81,7 @@ pub struct EndpointGrant {
     #[serde(default)]
     pub actions: Vec<String>,
     /// Requests without an action: `METHOD /path`, or `METHOD subdomain/path`. A trailing `*`
-    /// matches any rest.
+    /// matches any rest. Keys that the query may have are named behind it: `GET /a*?key&other`.
     #[serde(default)]
     pub paths: Vec<String>,
 }
@@ -349,9 +375,51 @@ mod tests {
             paths: vec!["PutBucket".into(), "GET /a*".into()],
         };
         let permits = |asked| grant.permits("oss", Some("a"), &asked);
-        assert!(!permits(Asked::Path("GET /b/c".into())));
+        assert!(!permits(path("GET /b/c", &[])));
         assert!(!permits(Asked::Action("PutBucket".into())));
-        assert!(permits(Asked::Path("GET /a/b".into())));
+        assert!(permits(path("GET /a/b", &[])));
+    }
+
+    fn path(line: &str, keys: &[&str]) -> Asked {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        Asked::Path { line: line.to_owned(), keys }
+    }
+
+    #[test]
+    fn a_grant_of_a_path_grants_no_key_of_the_query_that_it_does_not_name() {
+        let permits = |pattern: &str, line: &str, keys: &[&str]| {
+            let grant = EndpointGrant {
+                endpoint: "oss".into(),
+                paths: vec![pattern.into()],
+                ..EndpointGrant::default()
+            };
+            grant.permits("oss", None, &path(line, keys))
+        };
+        for (pattern, line, keys) in [
+            ("GET b/*", "GET b/x", &[][..]),
+            ("GET b/?tagging&max-keys", "GET b/", &[]),
+            ("GET b/?tagging&max-keys", "GET b/", &["tagging"]),
+            ("GET b/?tagging&max-keys", "GET b/", &["max-keys", "tagging"]),
+            ("GET *?list-*", "GET b/", &["list-type"]),
+            ("*?*", "PUT b/x", &["acl"]),
+        ] {
+            assert!(permits(pattern, line, keys), "{pattern} {line} {keys:?}");
+        }
+        for (pattern, line, keys) in [
+            ("GET b/*", "GET b/", &["acl"][..]),
+            ("GET b/", "GET b/", &["policy"]),
+            ("*", "PUT b/", &["acl"]),
+            ("GET b/?tagging", "GET b/", &["tagging", "acl"]),
+            ("GET b/?tagging", "GET b/", &["tag"]),
+            ("GET b/?tagging", "GET b/", &["Tagging"]),
+            ("GET b/?tagging", "PUT b/", &["tagging"]),
+            ("GET b/?a&b", "GET b/", &["a&b"]),
+            ("GET b/?", "GET b/", &[""]),
+            ("GET b/?acl", "GET b/?acl", &[]),
+        ] {
+            assert!(!permits(pattern, line, keys), "{pattern} {line} {keys:?}");
+        }
+        assert_eq!(path("GET b/", &["acl", "x"]).to_string(), "GET b/?acl&x");
     }
 
     #[test]

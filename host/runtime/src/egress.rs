@@ -74,7 +74,10 @@ impl Request {
     pub fn asked(&self) -> Asked {
         if self.action.is_empty() {
             let subdomain = self.subdomain.as_deref().unwrap_or_default();
-            Asked::Path(format!("{} {subdomain}{}", self.method, self.path))
+            Asked::Path {
+                line: format!("{} {subdomain}{}", self.method, self.path),
+                keys: self.query.iter().map(|(key, _)| key.clone()).collect(),
+            }
         } else {
             Asked::Action(self.action.clone())
         }
@@ -109,14 +112,13 @@ impl Grants {
     pub fn check(&self, request: &Request) -> Result<(), Error> {
         let (endpoint, account, asked) =
             (request.endpoint.as_str(), request.account.as_deref(), request.asked());
-        let action = asked.as_str();
         let signed = account.map_or_else(
             || "unsigned".to_owned(),
             |account| format!("signed by account `{account}`"),
         );
         if !self.manifest.iter().any(|ours| ours.covers(endpoint, account.is_some(), &asked)) {
             return Err(Error::denied(format!(
-                "`{action}` on endpoint `{endpoint}` ({signed}) is not in the component's manifest"
+                "`{asked}` on endpoint `{endpoint}` ({signed}) is not in the component's manifest"
             ))
             .with_hint(
                 "the backend's author has to request it; a manifest that does not ask gets nothing",
@@ -124,7 +126,7 @@ impl Grants {
         }
         if !self.operator.iter().any(|grant| grant.permits(endpoint, account, &asked)) {
             return Err(Error::denied(format!(
-                "`{action}` on endpoint `{endpoint}` ({signed}) is not granted"
+                "`{asked}` on endpoint `{endpoint}` ({signed}) is not granted"
             ))
             .with_hint(format!(
                 "an administrator can add it to the grants of endpoint `{endpoint}` in the \
@@ -282,6 +284,9 @@ mod tests {
         let grants = Grants { operator: vec![grant], manifest: vec![asked] };
         assert!(grants.check(&request(None, "")).is_ok());
         assert!(grants.check(&request(Some("main"), "GET /latest/id")).is_err());
+        let with_key = Request { query: vec![("acl".into(), String::new())], ..request(None, "") };
+        let refused = grants.check(&with_key).unwrap_err();
+        assert!(refused.message.contains("`GET /latest/id?acl`"), "{refused}");
     }
 
     #[test]

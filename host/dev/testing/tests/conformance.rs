@@ -144,7 +144,7 @@ fn disk_ports(engine: &Engine, region: &Region, clock: &Arc<dyn Clock>) -> Backe
         endpoint: endpoint.to_owned(),
         account: account.map(str::to_owned),
         actions: vec!["*".to_owned()],
-        paths: vec!["*".to_owned()],
+        paths: vec!["*?*".to_owned()],
     };
     let (component, manifest) = load(engine, "auth");
     let code = Arc::new(AuthCode::link(engine, &component, manifest, 1).unwrap());

@@ -213,7 +213,7 @@ impl Egress for HttpEgress {
                     answer.as_ref().map(|response| response.status).map_err(|error| error.kind);
                 observer.requested(&RequestEvent {
                     endpoint: &scope.scrubber.clean(&request.endpoint, NAME_BYTES),
-                    action: &scope.scrubber.clean(request.asked().as_str(), NAME_BYTES),
+                    action: &scope.scrubber.clean(&request.asked().to_string(), NAME_BYTES),
                     duration: start.elapsed(),
                     outcome,
                 });
@@ -361,7 +361,7 @@ fn check_shape(request: &Request) -> Result<(), Error> {
 fn about(request: &Request, error: Error) -> Error {
     error.context(format!(
         "request `{}` to endpoint `{}`",
-        cut(request.asked().as_str(), NAME_BYTES),
+        cut(&request.asked().to_string(), NAME_BYTES),
         cut(&request.endpoint, NAME_BYTES)
     ))
 }
