@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
+use wharf_core::Error;
 use wharf_core::controller::Controller;
 use wharf_core::node::NodeService;
 use wharf_core::plan::HelperCredential;
 use wharf_core::policy::EndpointGrant;
-use wharf_core::ports::{Backend, Call, Clock};
-use wharf_core::{Error, Secret};
+use wharf_core::ports::{Backend, Call, CallSecrets, Clock};
 use wharf_node::supervisor::CredentialFile;
 use wharf_node::supervisor::{Client, StartCommand};
 use wharf_node::{HelperKeys, LinuxNode, NodeOptions, SystemClock};
@@ -175,7 +175,7 @@ impl HelperKeys for AccountKeys {
     fn render(
         &self,
         call: &Call,
-        secrets: &[(String, Secret)],
+        secrets: CallSecrets<'_>,
         credential: &HelperCredential,
     ) -> Result<Vec<CredentialFile>, Error> {
         let HelperCredential { account, form, values } = credential;

@@ -13,8 +13,9 @@ use crate::error::Error;
 use crate::inflight::InFlight;
 use crate::plan::{Goal, Plan};
 use crate::policy::NodePolicy;
-use crate::ports::{Backend, Call, Clock, FoundDevice, Node, PlanRun, StageRecord, Usage};
-use crate::secret::Secret;
+use crate::ports::{
+    Backend, Call, CallSecrets, Clock, FoundDevice, Node, PlanRun, StageRecord, Usage,
+};
 use crate::types::{
     Capability, Description, NodeDescription, StageRequest, TranslateRequest, Translated, VolumeId,
 };
@@ -135,7 +136,7 @@ impl NodeService {
         volume: &VolumeId,
         destination: &Path,
         staged: Option<&Path>,
-        secrets: &[(String, Secret)],
+        secrets: CallSecrets<'_>,
     ) -> Result<Option<FoundDevice>, Error> {
         let run = PlanRun {
             plan,

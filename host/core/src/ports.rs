@@ -146,7 +146,22 @@ pub struct PlanRun<'a> {
     pub staged: Option<&'a Path>,
     /// What came with the call, for the keys of a mount helper: an account may have them for a
     /// source. Never written down.
-    pub secrets: &'a [(String, Secret)],
+    pub secrets: CallSecrets<'a>,
+}
+
+/// Secrets of a call, as far as accounts have them for a source.
+#[derive(Debug, Clone, Copy)]
+pub enum CallSecrets<'a> {
+    /// It brought these.
+    Brought(&'a [(String, Secret)]),
+    /// It brought none, and a later call may: an account that has them for a source has no
+    /// credential yet, whatever other sources it has. They are for volumes that bring none at all.
+    Later,
+}
+
+impl CallSecrets<'_> {
+    /// It brought none, and none will come.
+    pub const NONE: Self = Self::Brought(&[]);
 }
 
 /// A block device that a plan found.

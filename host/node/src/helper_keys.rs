@@ -1,9 +1,9 @@
 //! Where the keys of mount helpers come from. Who renders them is not this crate's business: the
 //! binary puts the two together.
 
+use wharf_core::Error;
 use wharf_core::plan::HelperCredential;
-use wharf_core::ports::Call;
-use wharf_core::{Error, Secret};
+use wharf_core::ports::{Call, CallSecrets};
 
 use crate::supervisor::CredentialFile;
 
@@ -13,11 +13,12 @@ pub trait HelperKeys: Send + Sync {
     /// with the call, for accounts whose source that is.
     ///
     /// # Errors
-    /// Why there is no credential; never with any of it in the text.
+    /// Why there is no credential, `Unauthenticated` where no source has one; never with any of it
+    /// in the text.
     fn render(
         &self,
         call: &Call,
-        secrets: &[(String, Secret)],
+        secrets: CallSecrets<'_>,
         credential: &HelperCredential,
     ) -> Result<Vec<CredentialFile>, Error>;
 }

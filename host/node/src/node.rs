@@ -7,8 +7,8 @@ use std::time::Duration;
 use wharf_core::plan::{Plan, Step};
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{
-    Call, Clock, FoundDevice, Mounted, Node, NodeGuard, Performer, PlanRun, RemovePath,
-    StageRecord, Usage,
+    Call, CallSecrets, Clock, FoundDevice, Mounted, Node, NodeGuard, Performer, PlanRun,
+    RemovePath, StageRecord, Usage,
 };
 use wharf_core::types::VolumeId;
 use wharf_core::{Error, ErrorKind};
@@ -109,7 +109,7 @@ impl Performer for LinuxNode {
             volume: &VolumeId::new(""),
             destination: Path::new(""),
             staged: None,
-            secrets: &[],
+            secrets: CallSecrets::NONE,
         };
         Run::new(&self.context, call, &run, Claim::default()).finish(plan).map(drop)
     }

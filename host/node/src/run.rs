@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use wharf_core::Error;
 use wharf_core::plan::{Plan, Step};
 use wharf_core::policy::NodePolicy;
-use wharf_core::ports::{Call, PlanRun};
-use wharf_core::{Error, Secret};
+use wharf_core::ports::{Call, CallSecrets, PlanRun};
 
 use crate::context::NodeContext;
 use crate::disk::device::Device;
@@ -32,7 +32,7 @@ pub(crate) struct Run<'a> {
     /// The staging path, in a call that has one besides its own path.
     pub staged: Option<&'a Path>,
     /// What came with the call.
-    pub secrets: &'a [(String, Secret)],
+    pub secrets: CallSecrets<'a>,
     /// What the last `find-device` found.
     pub device: Option<Device>,
     /// Whether the plan grows the file system.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use wharf_core::ports::{Call, Clock};
+use wharf_core::ports::{Call, CallSecrets, Clock};
 use wharf_core::types::Parameters;
 use wharf_core::{Blame, Error, ErrorKind, Secret};
 
@@ -168,6 +168,10 @@ impl Account {
         Self { authenticator, sources, settings, state: Mutex::default(), obtained: Condvar::new() }
     }
 
+    fn is_of_calls(&self) -> bool {
+        self.sources.iter().any(|source| source.is_call())
+    }
+
     /// The credential of one call. An account whose source is the call has one for each call, kept
     /// by nobody; every other has one for all.
     fn credential(
@@ -176,7 +180,7 @@ impl Account {
         clock: &dyn Clock,
         call_secrets: &[(String, Secret)],
     ) -> Result<Arc<Credential>, Error> {
-        if !call_secrets.is_empty() && self.sources.iter().any(|source| source.is_call()) {
+        if !call_secrets.is_empty() && self.is_of_calls() {
             let source = Source { kind: CALL_SOURCE.to_owned(), values: call_secrets.to_vec() };
             match self.authenticator.obtain(call, &source, unix_millis()) {
                 Err(error) if error.kind == ErrorKind::NotFound => {}
@@ -266,7 +270,12 @@ impl Account {
             Blame::User,
             format!("no credential: {reasons}"),
         )
-        .with_hint("give the account a source that has keys"))
+        .with_hint(if self.is_of_calls() {
+            "name the volume's secret (CSI: `nodePublishSecretRef` or `nodeStageSecretRef`, \
+             FlexVolume: `secretRef`), or give the account another source"
+        } else {
+            "give the account a source that has keys"
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -318,10 +327,21 @@ impl Accounts {
         &self,
         call: &Call,
         account: &str,
-        call_secrets: &[(String, Secret)],
+        call_secrets: CallSecrets<'_>,
         form: &str,
         values: &Parameters,
     ) -> Result<Vec<CredentialFile>, Error> {
+        let call_secrets = match call_secrets {
+            CallSecrets::Brought(secrets) => secrets,
+            CallSecrets::Later if self.get(account)?.is_of_calls() => {
+                return Err(Error::new(
+                    ErrorKind::Unauthenticated,
+                    Blame::User,
+                    format!("account `{account}`: its keys come with a later call"),
+                ));
+            }
+            CallSecrets::Later => &[],
+        };
         let credential = self.credential(call, account, call_secrets)?;
         self.get(account)?
             .authenticator

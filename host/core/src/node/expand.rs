@@ -6,7 +6,7 @@ use super::same_use::check_same_disk;
 use super::{NodeService, check_path};
 use crate::error::Error;
 use crate::plan::{DeviceMatch, Goal, Plan, Step};
-use crate::ports::{Call, StageRecord};
+use crate::ports::{Call, CallSecrets, StageRecord};
 use crate::types::{AccessType, NodeExpandRequest};
 use crate::verbs::{AskExt as _, PlanExpand};
 
@@ -62,7 +62,8 @@ impl NodeService {
         if let Some(record) = &record {
             look_for_staged(&mut plan, record);
         }
-        let found = self.run(call, &plan, &request.volume, path, None, &request.caller.secrets)?;
+        let secrets = CallSecrets::Brought(&request.caller.secrets);
+        let found = self.run(call, &plan, &request.volume, path, None, secrets)?;
         let measured = found
             .map(|found| found.path)
             .or(record.and_then(|record| record.device))

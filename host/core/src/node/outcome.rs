@@ -5,8 +5,7 @@ use std::path::Path;
 use super::{NodeService, log_failure};
 use crate::error::{Blame, Error, ErrorKind};
 use crate::plan::{Goal, Plan};
-use crate::ports::{Call, FoundDevice, RemovePath};
-use crate::secret::Secret;
+use crate::ports::{Call, CallSecrets, FoundDevice, RemovePath};
 use crate::types::VolumeId;
 
 /// What a call wants to find once its plan has run.
@@ -17,7 +16,7 @@ pub(super) struct Outcome<'a> {
     pub staged: Option<&'a Path>,
     pub only_reads: bool,
     /// What came with the call, for the keys of a mount helper.
-    pub secrets: &'a [(String, Secret)],
+    pub secrets: CallSecrets<'a>,
 }
 
 impl NodeService {

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::outcome::Outcome;
 use super::same_use::{check_same_disk, check_same_use};
+use super::stage::StagedBy;
 use super::{NodeService, check_path, log_failure};
 use crate::error::{Blame, Error, ErrorKind};
 use crate::plan::{FindDevice, Goal, Plan};
-use crate::ports::{Call, Mounted, PublishRecord, StageRecord};
+use crate::ports::{Call, CallSecrets, Mounted, PublishRecord, StageRecord};
 use crate::types::{AccessMode, AccessType, Caller, Capability, PublishRequest, StageRequest};
 use crate::verbs::{AskExt as _, PlanPublish, PlanStage};
 
@@ -46,7 +47,8 @@ impl NodeService {
         if let (Some(record), Some(staging)) = (&known, staging)
             && is_half_staged(record, staging)
         {
-            self.stage_locked(call, &stage_request(record), staging)?;
+            let stage = stage_request(record, &request.caller);
+            self.stage_locked(call, &stage, staging, StagedBy::Publish)?;
             known = self.node.record(&self.driver, &request.volume)?;
         }
         if let Some(record) = &known {
@@ -82,7 +84,7 @@ impl NodeService {
             destination: target,
             staged: staging,
             only_reads: request.read_only || request.capability.is_read_only(),
-            secrets: &request.caller.secrets,
+            secrets: CallSecrets::Brought(&request.caller.secrets),
         };
         self.run_to(call, &plan, &request.volume, wanted).map(drop).inspect_err(|_| {
             log_failure("write down what is published", self.save_or_forget(&before));
@@ -249,19 +251,19 @@ fn check_plan_is_for(record: &StageRecord, plan: &Plan) -> Result<(), Error> {
     }
 }
 
-/// Staging was killed on the way. kubelet does not call again when it finds the mount there, so
-/// publishing finishes it.
+/// Staging was killed on the way, or had no keys. kubelet does not call it again when it finds the
+/// mount there, or has had its answer, so publishing finishes it.
 fn is_half_staged(record: &StageRecord, staging: &Path) -> bool {
     !record.complete && record.staging_path == staging
 }
 
-/// What the record was written for.
-fn stage_request(record: &StageRecord) -> StageRequest {
+/// What the record was written for, with the secrets of the call that finishes it.
+fn stage_request(record: &StageRecord, caller: &Caller) -> StageRequest {
     StageRequest {
         volume: record.volume.clone(),
         capability: record.capability.clone(),
         context: record.context.clone(),
         publish_context: record.publish_context.clone(),
-        caller: Caller::default(),
+        caller: caller.clone(),
     }
 }

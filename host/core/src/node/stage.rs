@@ -1,15 +1,28 @@
 //! Staging: the volume's file system on the staging path, or its device made ready.
+//!
+//! A volume whose keys come with a call may name its secret for publishing alone. Staging then has
+//! none, so it only writes the volume down; the first publish, which brings the secret, finishes.
 
 use std::path::Path;
 
 use super::outcome::Outcome;
 use super::same_use::{check_same_disk, check_same_use};
 use super::{NodeService, check_path, log_failure};
-use crate::error::Error;
-use crate::plan::Goal;
-use crate::ports::{Call, Mounted, RemovePath, StageRecord};
+use crate::error::{Error, ErrorKind};
+use crate::plan::{Goal, Plan, Step};
+use crate::ports::{Call, CallSecrets, Mounted, RemovePath, StageRecord};
 use crate::types::{AccessType, StageRequest};
 use crate::verbs::{AskExt as _, PlanStage};
+
+/// Which call stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StagedBy {
+    /// The staging call itself. One that fails is forgotten.
+    Stage,
+    /// The first publish, which finishes what staging left. It may fail and come again, and
+    /// staging does not come before it, so the volume stays written down.
+    Publish,
+}
 
 impl NodeService {
     /// Stages the volume. Staged already, the same way: nothing is done and no backend is asked.
@@ -24,7 +37,7 @@ impl NodeService {
         staging_path: &Path,
     ) -> Result<(), Error> {
         let _guard = self.lock(call, &request.volume, "stage")?;
-        self.stage_locked(call, request, staging_path)
+        self.stage_locked(call, request, staging_path, StagedBy::Stage)
             .map_err(|error| self.explain(error, "stage of", &request.volume))
     }
 
@@ -33,6 +46,7 @@ impl NodeService {
         call: &Call,
         request: &StageRequest,
         staging_path: &Path,
+        by: StagedBy,
     ) -> Result<(), Error> {
         check_path(staging_path)?;
         let mounted = self.clear_dead(call, staging_path)?;
@@ -63,12 +77,16 @@ impl NodeService {
             targets: known.as_ref().map(|record| record.targets.clone()).unwrap_or_default(),
         };
         self.node.save(&record)?;
+        let secrets = match by {
+            StagedBy::Stage if request.caller.secrets.is_empty() => CallSecrets::Later,
+            StagedBy::Stage | StagedBy::Publish => CallSecrets::Brought(&request.caller.secrets),
+        };
         let wanted = Outcome {
             goal,
             destination: staging_path,
             staged: None,
             only_reads: request.capability.is_read_only(),
-            secrets: &request.caller.secrets,
+            secrets,
         };
         let ran = match &record.plan {
             Some(plan) => self.run_to(call, plan, &request.volume, wanted),
@@ -82,8 +100,16 @@ impl NodeService {
                 record.complete = true;
                 self.node.save(&record)
             }
+            Err(error)
+                if error.kind == ErrorKind::Unauthenticated
+                    && matches!(secrets, CallSecrets::Later)
+                    && record.plan.as_ref().is_some_and(needs_keys) =>
+            {
+                tracing::info!(%error, volume = %request.volume, "staged by the first publish");
+                Ok(())
+            }
             Err(error) => {
-                if record.targets.is_empty() {
+                if by == StagedBy::Stage && record.targets.is_empty() {
                     log_failure(
                         "forget the volume",
                         self.node.forget(&self.driver, &request.volume),
@@ -150,4 +176,9 @@ impl NodeService {
             None => Ok(false),
         }
     }
+}
+
+/// Whether a mount helper is to be given a credential.
+fn needs_keys(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| matches!(step, Step::MountFuse(fuse) if fuse.credential.is_some()))
 }

@@ -12,13 +12,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wharf_core::node::NodeService;
-use wharf_core::plan::{BlockDevice, DeviceMatch, FindDevice, MountDevice, MountStaged, Step};
+use wharf_core::plan::{
+    BlockDevice, DeviceMatch, FindDevice, HelperCredential, MountDevice, MountFuse, MountStaged,
+    Readiness, Step,
+};
+use wharf_core::policy::{HelperGrant, NodePolicy};
 use wharf_core::ports::{Call, Node};
 use wharf_core::types::{
     AccessMode, AccessType, Caller, Capability, NodeExpandRequest, PublishRequest, StageRequest,
     VolumeId,
 };
-use wharf_core::{Error, ErrorKind};
+use wharf_core::{Blame, Error, ErrorKind, Secret};
 use wharf_testing::fakes::{FakeBackend, FakeClock, FakeNode, generous_policy};
 
 const DRIVER: &str = "fake.csi.example";
@@ -33,6 +37,10 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::with(generous_policy())
+    }
+
+    fn with(policy: NodePolicy) -> Self {
         let node = Arc::new(FakeNode::default());
         let backend = Arc::new(FakeBackend::new(DRIVER));
         let service = NodeService::new(
@@ -40,7 +48,7 @@ impl Rig {
             backend.clone(),
             node.clone(),
             Arc::new(FakeClock::default()),
-            generous_policy(),
+            policy,
         );
         Self { node, backend, service }
     }
@@ -396,4 +404,99 @@ fn the_cause_of_a_failure_is_told_although_the_record_cannot_be_written() {
     rig.node.fail("unmount", Error::unavailable("the real cause"));
     rig.node.fail("save", Error::internal("the disk is full"));
     refused(rig.unstage("v", STAGING), ErrorKind::Unavailable, "the real cause");
+}
+
+/// A volume that a helper serves with the keys of the call.
+fn served_with_keys() -> Rig {
+    let grant = HelperGrant { accounts: vec!["keys".into()], ..HelperGrant::default() };
+    let helpers = [("helper".to_owned(), grant)].into();
+    let rig = Rig::with(NodePolicy { helpers, ..generous_policy() });
+    let credential =
+        HelperCredential { account: "keys".into(), form: "passwd".into(), values: vec![] };
+    let step = MountFuse {
+        helper: "helper".into(),
+        source: "bucket".into(),
+        arguments: vec![],
+        credential: Some(credential),
+        ready: Readiness::Answers,
+        read_only: false,
+    };
+    rig.backend.plan_instead("plan-stage", vec![step.into()]);
+    rig
+}
+
+fn no_credential() -> Error {
+    Error::new(ErrorKind::Unauthenticated, Blame::User, "no credential")
+}
+
+fn publish_with_secret(rig: &Rig, target: &str) -> Result<(), Error> {
+    let request = PublishRequest {
+        volume: VolumeId::new("v"),
+        capability: mount(),
+        read_only: false,
+        context: vec![],
+        publish_context: vec![],
+        caller: Caller {
+            secrets: vec![("key".to_owned(), Secret::new("c4n4ry"))],
+            ..Caller::default()
+        },
+    };
+    rig.service.publish(&call(), &request, Path::new(target), Some(Path::new(STAGING)))
+}
+
+#[test]
+fn a_volume_whose_secret_comes_with_publishing_alone_is_staged_by_the_first_publish() {
+    let rig = served_with_keys();
+    for _ in 0..2 {
+        rig.node.fail("run", no_credential());
+        rig.stage("v", mount(), STAGING).unwrap();
+    }
+    assert!(rig.node.mounts().is_empty());
+    // A wrong secret is an error of the pod's, which comes again.
+    rig.node.fail("run", Error::precondition("wrong key"));
+    refused(publish_with_secret(&rig, TARGET), ErrorKind::FailedPrecondition, "wrong key");
+    publish_with_secret(&rig, TARGET).unwrap();
+    publish_with_secret(&rig, "/kubelet/pod-2").unwrap();
+    assert_eq!(rig.node.mounts().len(), 3);
+    // Staged by now, so nobody runs a plan for it, whatever the call brings.
+    let runs = rig.runs();
+    rig.stage("v", mount(), STAGING).unwrap();
+    assert_eq!(rig.runs(), runs);
+    for target in [TARGET, "/kubelet/pod-2"] {
+        rig.unpublish("v", target).unwrap();
+    }
+    rig.unstage("v", STAGING).unwrap();
+    assert!(rig.node.mounts().is_empty() && rig.node.all_records().is_empty());
+}
+
+#[test]
+fn a_volume_that_no_pod_published_is_unstaged_although_nothing_was_mounted() {
+    let rig = served_with_keys();
+    rig.node.fail("run", no_credential());
+    rig.stage("v", mount(), STAGING).unwrap();
+    rig.unstage("v", STAGING).unwrap();
+    assert!(rig.node.all_records().is_empty());
+}
+
+#[test]
+fn without_a_secret_anywhere_the_pod_hears_that_there_is_no_credential() {
+    let rig = served_with_keys();
+    rig.node.fail("run", no_credential());
+    rig.stage("v", mount(), STAGING).unwrap();
+    for _ in 0..2 {
+        rig.node.fail("run", no_credential());
+        let published = rig.publish("v", mount(), false, TARGET);
+        refused(published, ErrorKind::Unauthenticated, "no credential");
+    }
+}
+
+#[test]
+fn only_a_missing_key_puts_staging_off() {
+    let rig = served_with_keys();
+    rig.node.fail("run", Error::unavailable("no helper"));
+    refused(rig.stage("v", mount(), STAGING), ErrorKind::Unavailable, "no helper");
+    let rig = Rig::new();
+    rig.node.fail("run", no_credential());
+    refused(rig.stage("v", mount(), STAGING), ErrorKind::Unauthenticated, "no credential");
+    assert!(rig.node.all_records().is_empty());
 }

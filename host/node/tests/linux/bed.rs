@@ -14,7 +14,7 @@ use wharf_core::plan::{
     SetBlockQueue, Step,
 };
 use wharf_core::policy::NodePolicy;
-use wharf_core::ports::{Call, FoundDevice, Node, PlanRun, StageRecord};
+use wharf_core::ports::{Call, CallSecrets, FoundDevice, Node, PlanRun, StageRecord};
 use wharf_core::types::{AccessMode, AccessType, Capability, VolumeId};
 use wharf_core::{Error, ErrorKind};
 use wharf_node::{LinuxNode, NodeOptions};
@@ -151,7 +151,7 @@ impl Bed {
             volume: &VolumeId::new("d-1"),
             destination: &self.path(destination),
             staged: None,
-            secrets: &[],
+            secrets: CallSecrets::NONE,
         };
         Ok(self.node().run(&forever(), &run)?.map(|found| found.path))
     }
@@ -172,7 +172,7 @@ impl Bed {
             volume: &VolumeId::new(volume),
             destination,
             staged,
-            secrets: &[],
+            secrets: CallSecrets::NONE,
         };
         self.node().run(call, &run)
     }

@@ -1,7 +1,7 @@
 //! A whole stage: the plan that a disk backend makes.
 
 use wharf_core::ErrorKind;
-use wharf_core::ports::{Call, Node, PlanRun, RemovePath};
+use wharf_core::ports::{Call, CallSecrets, Node, PlanRun, RemovePath};
 use wharf_core::types::VolumeId;
 
 use crate::bed::{
@@ -79,7 +79,7 @@ fn two_volumes_are_staged_at_once() {
             volume: &VolumeId::new(serial),
             destination: &roots[0].join("deep/er").join(serial),
             staged: None,
-            secrets: &[],
+            secrets: CallSecrets::NONE,
         };
         node.run(&forever(), &run)
     };

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use wharf_core::Error;
 use wharf_core::plan::{MountNfs, MountPlace, Plan, Step};
 use wharf_core::policy::{NfsPolicy, NodePolicy};
-use wharf_core::ports::{Call, Clock, Node, Performer, PlanRun, RemovePath};
+use wharf_core::ports::{Call, CallSecrets, Clock, Node, Performer, PlanRun, RemovePath};
 use wharf_core::types::VolumeId;
 use wharf_node::{LinuxNode, NodeOptions, SystemClock};
 
@@ -233,7 +233,7 @@ impl Bed {
             volume: &VolumeId::new(destination),
             destination: &self.path(destination),
             staged: None,
-            secrets: &[],
+            secrets: CallSecrets::NONE,
         };
         self.node().run(&within(time), &run).map(drop)
     }

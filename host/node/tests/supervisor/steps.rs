@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use wharf_core::plan::{HelperCredential, MountFuse, MountStaged, Plan, Readiness, Step};
 use wharf_core::policy::{HelperGrant, NodePolicy};
-use wharf_core::ports::{Call, Node, PlanRun, RemovePath};
+use wharf_core::ports::{Call, CallSecrets, Node, PlanRun, RemovePath};
 use wharf_core::types::VolumeId;
-use wharf_core::{Error, ErrorKind, Secret};
+use wharf_core::{Error, ErrorKind};
 use wharf_node::supervisor::CredentialFile;
 use wharf_node::{HelperKeys, LinuxNode, NodeOptions};
 
@@ -22,7 +22,7 @@ impl HelperKeys for Keys {
     fn render(
         &self,
         _: &Call,
-        _: &[(String, Secret)],
+        _: CallSecrets<'_>,
         wanted: &HelperCredential,
     ) -> Result<Vec<CredentialFile>, Error> {
         let content = format!("key-{}", self.0.fetch_add(1, Ordering::SeqCst)).into_bytes();
@@ -88,7 +88,7 @@ fn run(
         volume: &VolumeId::new("v"),
         destination: &path(at),
         staged: staged.as_deref(),
-        secrets: &[],
+        secrets: CallSecrets::NONE,
     };
     node.run(&call, &run).map(drop)
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use wharf_core::manifest::World;
-use wharf_core::ports::{Call, Clock};
+use wharf_core::ports::{Call, CallSecrets, Clock};
 use wharf_core::types::Parameters;
 use wharf_core::{Error, ErrorKind, Secret};
 use wharf_runtime::{
@@ -516,12 +516,34 @@ fn secrets_of_a_call_sign_that_call_and_are_kept_for_none_after_it() {
 }
 
 #[test]
+fn an_account_of_calls_has_no_credential_while_a_later_call_may_bring_one() {
+    let bench = Bench::new();
+    let account = |sources| Account::new(authenticator(&bench, None), sources, vec![]);
+    let accounts = Accounts::new(
+        [
+            ("calls".to_owned(), account(vec![Box::new(OfTheCall), reader("key")])),
+            ("own".to_owned(), account(vec![reader("key")])),
+        ],
+        bench.clock.clone(),
+    );
+    let render = |account: &str, secrets| {
+        accounts.render(&bench.call(), account, secrets, "passwd", &vec![])
+    };
+    let refused = render("calls", CallSecrets::Later).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Unauthenticated, "{refused}");
+    assert!(
+        render("calls", CallSecrets::NONE).is_ok() && render("own", CallSecrets::Later).is_ok()
+    );
+}
+
+#[test]
 fn files_with_keys_are_rendered_by_the_component_and_named_plainly() {
     let bench = Bench::new();
     let account = Account::new(authenticator(&bench, None), vec![reader("key")], vec![]);
     let accounts = Accounts::new([("main".to_owned(), account)], bench.clock.clone());
     let values = vec![("bucket".to_owned(), "b".to_owned())];
-    let render = |form: &str| accounts.render(&bench.call(), "main", &[], form, &values);
+    let render =
+        |form: &str| accounts.render(&bench.call(), "main", CallSecrets::NONE, form, &values);
     let files = render("passwd").unwrap();
     let content = String::from_utf8(files[0].content.expose().to_vec()).unwrap();
     assert!(content.contains(KEY) && content.contains("bucket"));
