@@ -6,6 +6,7 @@
 //! own process is killed. What it leaves out: building the binary and the components, which is
 //! `cargo xtask`'s part, and playing Kubernetes, which is [`crate::player`]'s.
 
+mod fuse_helpers;
 mod machine;
 mod mounts;
 mod parts;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use wharf_cloudsim::{Delays, InstanceDescription, OidcProvider, Region, RegionOptions};
 
+pub use self::fuse_helpers::Helper;
 pub use self::machine::{Machine, Ran};
 pub use self::mounts::{MountLine, loops_below, mounts_below, unmount_below};
 pub use self::parts::Parts;
@@ -376,6 +378,7 @@ impl Drop for Bed {
     fn drop(&mut self) {
         for machine in std::iter::once(&self.manager).chain(&self.nodes) {
             machine.stop();
+            machine.end_helpers();
         }
         mounts::unmount_below(self.folder.path());
         if let Some(region) = self.region.take()

@@ -3,6 +3,7 @@
 //! the demonstration's; nothing in the product calls it.
 
 pub mod bed;
+pub mod canaries;
 pub mod configuration;
 pub mod conformance;
 pub mod fakes;

@@ -23,6 +23,23 @@ pub fn machine(test: &str) -> bool {
     is_met(test, &missing())
 }
 
+/// Whether this machine can mount buckets with `s3fs`: root, `/dev/fuse` and the program. `false`:
+/// the caller returns.
+///
+/// # Panics
+/// In CI, when something is missing.
+pub fn buckets(test: &str) -> bool {
+    let mut missing = Vec::new();
+    if !nix::unistd::Uid::effective().is_root() {
+        missing.push("not root".to_owned());
+    }
+    if !Path::new("/dev/fuse").exists() {
+        missing.push("no /dev/fuse".to_owned());
+    }
+    missing.extend(missing_programs(&[("s3fs", "s3fs")]));
+    is_met(test, &missing)
+}
+
 /// Whether nothing is missing; says what is otherwise. `false`: the caller returns.
 ///
 /// # Panics

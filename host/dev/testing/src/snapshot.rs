@@ -1,8 +1,8 @@
 //! The state that a bed is in, in words that do not depend on the run: what the position tests
 //! compare, and what a test looks at to say that nothing was left behind.
 //!
-//! Disks with their attachments and tags, links, mounts, loop devices, Wharf's state files with
-//! their content, and kubelet's folders. Names that differ from run to run (the bed's folder,
+//! Disks with their attachments and tags, buckets, links, mounts, loop devices, mount helpers,
+//! Wharf's state files with their content, and kubelet's folders. Names that differ from run to run (the bed's folder,
 //! device numbers, whatever the caller names) are replaced by words.
 
 use std::fmt;
@@ -10,7 +10,12 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use wharf_cloudsim::BucketSummary;
+
 use crate::bed::{Bed, Machine};
+
+/// A bucket of this name is nobody's: a test made it for all its volumes.
+pub const SHARED_BUCKET: &str = "shared";
 
 /// A sorted list of facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +39,11 @@ impl Snapshot {
             if !disk.detached_while_mounted.is_empty() {
                 facts.push(format!("disk {} was taken away while mounted", disk.id));
             }
+        }
+        let is_of_a_volume = |bucket: &BucketSummary| bucket.name != SHARED_BUCKET;
+        for bucket in bed.region().buckets().into_iter().filter(is_of_a_volume) {
+            let keys: Vec<&str> = bucket.objects.iter().map(|object| object.key.as_str()).collect();
+            facts.push(format!("bucket {} tags {:?} objects {keys:?}", bucket.name, bucket.tags));
         }
         for (device, image) in bed.loops() {
             facts.push(format!("loop {} of {}", device.display(), image.display()));
@@ -102,13 +112,19 @@ fn look_at(machine: &Machine, mounted: &[PathBuf], facts: &mut Vec<String>) {
         let is_lock = path.file_name().is_some_and(|name| name == "lock");
         let is_remembered = path.ancestors().any(|folder| folder.ends_with("detached"));
         if kind == "file" && !is_lock && !is_remembered {
-            facts.push(format!(
-                "state {}: {}",
-                path.display(),
-                fs::read_to_string(path).unwrap_or_default().trim_end()
-            ));
+            // The supervisor's records name processes and devices of this run.
+            let content = if path.parent() == Some(&machine.state().join("mounts")) {
+                String::new()
+            } else {
+                fs::read_to_string(path).unwrap_or_default()
+            };
+            facts.push(format!("state {}: {}", path.display(), content.trim_end()));
         }
     });
+    for helper in machine.helpers() {
+        let program = helper.arguments.first().map_or("", String::as_str);
+        facts.push(format!("helper {program} on {}", machine.name()));
+    }
     walk(&machine.kubelet(), mounted, &mut |path, kind| {
         if kind != "folder" || mounted.iter().any(|mount| mount == path) || is_of_a_volume(path) {
             facts.push(format!("kubelet {kind} {}", path.display()));
@@ -149,7 +165,22 @@ fn plain(fact: &str, bed: &Bed, names: &[(String, String)]) -> String {
     for node in bed.nodes() {
         fact = fact.replace(node.id(), node.name());
     }
-    without_numbers(&fact.replace(&bed.folder().display().to_string(), ""))
+    without_digests(&without_numbers(&fact.replace(&bed.folder().display().to_string(), "")))
+}
+
+/// `/mounts/0123456789abcdef/log` is `/mounts/HELPER/log` to us: the name is made of a path.
+fn without_digests(fact: &str) -> String {
+    let mut parts = fact.split("/mounts/");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let length = part.bytes().take_while(u8::is_ascii_hexdigit).count();
+        let is_digest =
+            length == 16 && !part[length..].starts_with(|it: char| it.is_alphanumeric());
+        plain += "/mounts/";
+        plain += if is_digest { "HELPER" } else { "" };
+        plain += if is_digest { &part[length..] } else { part };
+    }
+    plain
 }
 
 /// `/dev/loop17` is `/dev/loop` to us, also where a mount calls it `/loop17`.
@@ -171,6 +202,14 @@ mod tests {
     fn device_numbers_are_left_out() {
         assert_eq!(without_numbers("a /dev/loop12 b /dev/loop3\""), "a /dev/loop b /dev/loop\"");
         assert_eq!(without_numbers("devtmpfs /loop7 none"), "devtmpfs /loop none");
+    }
+
+    #[test]
+    fn names_that_are_made_of_paths_are_left_out() {
+        assert_eq!(without_digests("a /mounts/0123456789abcdef: b"), "a /mounts/HELPER: b");
+        for other in ["/mounts/pv-1", "/mounts/0123456789abcdefg", "/mounts/0123", "no"] {
+            assert_eq!(without_digests(other), other);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 
 use wharf_testing::bed::{Bed, BedOptions};
-use wharf_testing::player::{CsiNode, CsiPlayer, PlayError, Retry, VolumeClass};
+use wharf_testing::player::{Access, CsiNode, CsiPlayer, PlayError, Retry, VolumeClass};
 use wharf_testing::requirement;
 use wharf_testing::snapshot::Snapshot;
 
@@ -319,7 +319,7 @@ fn two_pods_on_one_node_share_a_volume_and_leave_one_by_one() {
 fn a_volume_for_one_pod_is_not_given_to_a_second() {
     let Some(cluster) = cluster("a_volume_for_one_pod_is_not_given_to_a_second") else { return };
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
-    let class = VolumeClass { one_pod: true, ..VolumeClass::file_system("ext4", CLASS) };
+    let class = VolumeClass { access: Access::OnePod, ..VolumeClass::file_system("ext4", CLASS) };
     let mut volume = csi.provision("pvc-one", GIB, &class).unwrap();
     csi.start_pod(&mut volume, node, "first").unwrap();
     let refused = csi.publish(&volume, node, "second", false).unwrap_err();

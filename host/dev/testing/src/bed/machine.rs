@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+use super::fuse_helpers::{self, Helper};
 use super::server::Server;
 use super::{BedError, Parts};
 use crate::configuration::{AUTH, Configuration};
@@ -128,6 +129,26 @@ impl Machine {
     /// What the server wrote.
     pub fn server_log(&self) -> PathBuf {
         self.folder.join("server.log")
+    }
+
+    /// Where the supervisor of mounts and its helpers have their things.
+    pub fn helper_mounts(&self) -> PathBuf {
+        self.folder.join("mounts")
+    }
+
+    /// The processes that serve its FUSE mounts.
+    pub fn helpers(&self) -> Vec<Helper> {
+        fuse_helpers::helpers(&self.helper_mounts())
+    }
+
+    /// The process that keeps them, while one runs.
+    pub fn supervisor_pid(&self) -> Option<i32> {
+        fuse_helpers::supervisor(&self.helper_mounts())
+    }
+
+    /// Ends both, by force.
+    pub(super) fn end_helpers(&self) {
+        fuse_helpers::end(&self.helper_mounts());
     }
 
     /// For a [`crate::player::FlexPlayer`].

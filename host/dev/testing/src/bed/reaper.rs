@@ -28,6 +28,15 @@ for file in "$1"/pids/*; do
     pid=${file##*/}
     tr '\0' '\n' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF "$1/" && kill -9 "$pid"
 done
+# The supervisors of mounts and their helpers, which nobody noted: a supervisor goes first, for it
+# would start a helper again.
+for words in 'serve' ''; do
+    for process in /proc/[0-9]*; do
+        line=$(tr '\0' '\n' < "$process/cmdline" 2>/dev/null) || continue
+        case "$line" in *"$words"*) ;; *) continue;; esac
+        echo "$line" | grep -q "^$1/[^/]*/mounts\(/\|\$\)" && kill -9 "${process#/proc/}"
+    done
+done
 sleep 0.2
 while read -r _ _ _ _ at _; do
     case "$at" in "$1"/*) echo "$at";; esac
@@ -97,6 +106,24 @@ mod tests {
         drop(reaper.shell.stdin.take());
         reaper.shell.wait().unwrap();
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn helpers_of_a_bed_that_ended_without_a_word_end_too() {
+        let folder = tempfile::tempdir().unwrap().keep();
+        let target = folder.join("node-1/mounts/0123/mount");
+        let helper = Command::new("/bin/sh")
+            .args(["-c", "echo; read -r line", "helper"])
+            .arg(target)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut helper = helper.unwrap();
+        helper.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+        let mut reaper = Reaper::watch(&folder).unwrap();
+        drop(reaper.shell.stdin.take());
+        reaper.shell.wait().unwrap();
+        assert!(helper.try_wait().unwrap().is_some());
     }
 
     #[test]

@@ -57,6 +57,19 @@ pub enum Use {
     Block,
 }
 
+/// `accessModes` of a claim; of several the one that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// ReadWriteOnce.
+    OneNode,
+    /// ReadWriteOncePod.
+    OnePod,
+    /// ReadWriteMany.
+    ManyNodes,
+    /// ReadOnlyMany.
+    ManyNodesToRead,
+}
+
 /// What a StorageClass and a claim say together.
 #[derive(Debug, Clone)]
 pub struct VolumeClass {
@@ -69,8 +82,8 @@ pub struct VolumeClass {
     pub mount_options: Vec<String>,
     /// `volumeMode`.
     pub volume_use: Use,
-    /// ReadWriteOncePod and not ReadWriteOnce.
-    pub one_pod: bool,
+    /// `accessModes`.
+    pub access: Access,
     /// Segments of the nodes that the scheduler allows, best first. Empty: those of all registered
     /// nodes.
     pub topology: Vec<Segments>,
@@ -87,7 +100,7 @@ impl VolumeClass {
             fs_type: fs_type.to_owned(),
             mount_options: Vec::new(),
             volume_use: Use::Mount,
-            one_pod: false,
+            access: Access::OneNode,
             topology: Vec::new(),
         }
     }
@@ -115,6 +128,10 @@ pub struct CsiVolume {
     pub class: VolumeClass,
     /// `VolumeAttachment.status.attachmentMetadata` of the last attach.
     pub publish_context: BTreeMap<String, String>,
+    /// What is in the secret that `nodeStageSecretRef` names.
+    pub stage_secret: BTreeMap<String, String>,
+    /// What is in the secret that `nodePublishSecretRef` names.
+    pub publish_secret: BTreeMap<String, String>,
 }
 
 impl CsiVolume {
@@ -128,6 +145,8 @@ impl CsiVolume {
             context: BTreeMap::new(),
             class,
             publish_context: BTreeMap::new(),
+            stage_secret: BTreeMap::new(),
+            publish_secret: BTreeMap::new(),
         }
     }
 
@@ -161,10 +180,12 @@ impl CsiVolume {
 fn capability(class: &VolumeClass, multi_writer: bool) -> proto::VolumeCapability {
     use proto::volume_capability::access_mode::Mode;
     use proto::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
-    let mode = match (multi_writer, class.one_pod) {
-        (false, _) => Mode::SingleNodeWriter,
-        (true, false) => Mode::SingleNodeMultiWriter,
-        (true, true) => Mode::SingleNodeSingleWriter,
+    let mode = match (class.access, multi_writer) {
+        (Access::ManyNodes, _) => Mode::MultiNodeMultiWriter,
+        (Access::ManyNodesToRead, _) => Mode::MultiNodeReaderOnly,
+        (Access::OneNode | Access::OnePod, false) => Mode::SingleNodeWriter,
+        (Access::OneNode, true) => Mode::SingleNodeMultiWriter,
+        (Access::OnePod, true) => Mode::SingleNodeSingleWriter,
     };
     let access = match class.volume_use {
         Use::Block => AccessType::Block(BlockVolume {}),

@@ -1,13 +1,10 @@
 //! Canaries: the region's keys and a FlexVolume secret. Everything that Wharf writes, prints, says
 //! or executes is searched for them.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use wharf_cloudsim::{Fault, FaultRule};
+use wharf_testing::canaries::Canaries;
 use wharf_testing::player::{Event, FlexVolume, Happening, VolumeClass};
 
 use super::cluster::{Cluster, GIB};
@@ -19,32 +16,20 @@ const FLEX_SECRET_BASE64: &str = "Y2FuYXJ5LW9mLWEtZmxleHZvbHVtZS1zZWNyZXQ";
 pub fn search() {
     let Some(cluster) = Cluster::of("invariant_4") else { return };
     let instances = &cluster.bed.region().description().instances;
-    let mut canaries: Vec<String> =
-        instances.iter().map(|instance| instance.keys.access_key_secret.clone()).collect();
-    canaries.extend([FLEX_SECRET.to_owned(), FLEX_SECRET_BASE64.to_owned()]);
+    let keys = instances.iter().map(|instance| instance.keys.access_key_secret.clone());
+    let canaries = Canaries::new(keys.chain([FLEX_SECRET.into(), FLEX_SECRET_BASE64.into()]));
     let said: Arc<Mutex<Vec<String>>> = Arc::default();
-    let is_over = AtomicBool::new(false);
-    let seen = std::thread::scope(|scope| {
-        let looking = scope.spawn(|| look_at_processes(&canaries, &is_over));
-        let lived = scope.spawn(|| live(&cluster, &said)).join();
-        is_over.store(true, Ordering::SeqCst);
-        let seen = looking.join().unwrap();
-        lived.unwrap();
-        seen
-    });
+    let seen = canaries.shown_during(|| live(&cluster, &said));
     assert!(seen.is_empty(), "in argument lists or environments: {seen:?}");
     for words in said.lock().unwrap().iter() {
-        assert!(canaries.iter().all(|canary| !words.contains(canary)), "{words}");
+        assert!(!canaries.are_in(words), "{words}");
     }
     let mut searched = 0;
     for machine in cluster.bed.nodes().iter().chain([cluster.bed.manager()]) {
-        search_files(machine.folder(), &canaries, &mut searched);
+        // Without the operator's own key files.
+        searched += canaries.search_files(machine.folder(), &["keys"]);
         let shown = machine.run(cluster.bed.parts(), &["backend", "show", "disk"]).unwrap();
-        assert!(
-            canaries
-                .iter()
-                .all(|canary| !shown.stdout.contains(canary) && !shown.stderr.contains(canary))
-        );
+        assert!(!canaries.are_in(&shown.stdout) && !canaries.are_in(&shown.stderr));
     }
     // Logs, state, stores: a search that finds no file finds no secret either.
     assert!(searched > 20, "only {searched} files were searched");
@@ -95,54 +80,4 @@ fn live(cluster: &Cluster, said: &Arc<Mutex<Vec<String>>>) {
     flex.mount(&pv, &flex_node, "pod").unwrap();
     flex.end_pod(&pv, &manager, &flex_node, "pod").unwrap();
     cluster.csi.delete(&volume).unwrap();
-}
-
-/// Every process of the machine, again and again. kubelet itself passes a FlexVolume secret in the
-/// arguments of `mount`, so that call-out is not looked at; what it executes is.
-fn look_at_processes(canaries: &[String], is_over: &AtomicBool) -> BTreeSet<String> {
-    let mut seen = BTreeSet::new();
-    while !is_over.load(Ordering::SeqCst) {
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let process = entry.path();
-            let read = |file: &str| {
-                fs::read(process.join(file))
-                    .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "))
-            };
-            let (Ok(arguments), Ok(environment)) = (read("cmdline"), read("environ")) else {
-                continue;
-            };
-            let is_the_call_out = arguments.contains("~disk/disk mount ");
-            if !is_the_call_out
-                && canaries
-                    .iter()
-                    .any(|canary| arguments.contains(canary) || environment.contains(canary))
-            {
-                seen.insert(arguments);
-            }
-        }
-    }
-    seen
-}
-
-fn search_files(folder: &Path, canaries: &[String], searched: &mut usize) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        let path = entry.path();
-        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-        if metadata.is_dir() {
-            // The operator's own key files.
-            if path.file_name().is_none_or(|name| name != "keys") {
-                search_files(&path, canaries, searched);
-            }
-            continue;
-        }
-        if !metadata.is_file() {
-            continue;
-        }
-        *searched += 1;
-        let content = fs::read(&path).unwrap();
-        for canary in canaries {
-            let found = content.windows(canary.len()).any(|window| window == canary.as_bytes());
-            assert!(!found, "{} holds a secret", path.display());
-        }
-    }
 }

@@ -166,6 +166,8 @@ impl CsiPlayer {
             context,
             class: class.clone(),
             publish_context: BTreeMap::new(),
+            stage_secret: BTreeMap::new(),
+            publish_secret: BTreeMap::new(),
         })
     }
 

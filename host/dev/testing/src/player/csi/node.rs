@@ -58,8 +58,8 @@ impl CsiPlayer {
             publish_context: volume.publish_context.clone().into_iter().collect(),
             staging_target_path: text(staging),
             volume_capability: Some(volume.capability(multi_writer)),
+            secrets: volume.stage_secret.clone().into_iter().collect(),
             volume_context: volume.context.clone().into_iter().collect(),
-            ..Default::default()
         };
         self.ask(&kubelet("NodeStageVolume", volume, node), text(staging), async |line| {
             let request = line.request(message);
@@ -98,8 +98,8 @@ impl CsiPlayer {
                     volume.capability(can.contains(&i32::from(Can::SingleNodeMultiWriter))),
                 ),
                 readonly: read_only,
+                secrets: volume.publish_secret.clone().into_iter().collect(),
                 volume_context: volume.context.clone().into_iter().collect(),
-                ..Default::default()
             };
             let published = self.ask(
                 &kubelet("NodePublishVolume", volume, node),
