@@ -117,8 +117,9 @@ impl Mount {
         let table = MountTable::read()?;
         let private = self.private.mountpoint();
         let is_shown = table.of_device(serving.device).any(|entry| entry.mount_point != private);
-        // While no place has it yet, it is all there is to repair from.
-        if is_shown {
+        // While no place has it yet, it is all there is to repair from. Where there is nothing to
+        // repair, because all were unmounted meanwhile, it would keep its helper.
+        if is_shown || failures.is_empty() {
             self.private.detach_mount()?;
         }
         for failure in failures.iter().filter(|failure| !self.unhealed.contains(failure)) {

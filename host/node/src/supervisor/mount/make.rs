@@ -28,8 +28,11 @@ use crate::mounts::table::MountTable;
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Who a helper runs as that needs no privilege: nobody.
 const NOBODY: u32 = 65534;
-/// As much of a helper's last words goes into an error.
-const MAX_SHOWN_BYTES: usize = 2048;
+/// As much of a helper's last words goes into an error: kubelet's events hold a kilobyte, with the
+/// paths in it. What a helper says last is the cause; what it says before goes to the log.
+const MAX_SHOWN_BYTES: usize = 400;
+/// As much of them goes into the log.
+const MAX_LOGGED_BYTES: usize = 4096;
 
 impl Mount {
     /// Makes the mount. Whoever asked waits until `deadline`; what was begun is taken back when it
@@ -195,7 +198,7 @@ impl Mount {
         if self.record.spec.ready == Readiness::Answers
             || self.record.spec.profile.device == Device::Given
         {
-            self.wait_for_answer(helper, deadline)?;
+            self.wait_for_answer(helper, connection, deadline)?;
         }
         Ok(connection)
     }
@@ -212,10 +215,20 @@ impl Mount {
         rustix::fs::openat(CWD, self.private.mountpoint(), flags, Mode::empty())
     }
 
-    fn wait_for_answer(&self, helper: &Running, deadline: Instant) -> Result<(), NotReady> {
+    /// Asks until the mount answers. A helper that finds its key refused takes its mount away and
+    /// ends, and the directory below answers in its stead: so what answered has to be there still.
+    fn wait_for_answer(
+        &self,
+        helper: &Running,
+        connection: Connection,
+        deadline: Instant,
+    ) -> Result<(), NotReady> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match repair::ask_root(&self.private.mountpoint(), left.min(ANSWER)) {
+            let answer = repair::ask_root(&self.private.mountpoint(), left.min(ANSWER));
+            let is_there = self.mounted().map_err(NotReady::Unknown)? == Some(connection);
+            let gone = || Error::unavailable("it has taken its mount away again");
+            match answer.and_then(|()| is_there.then_some(()).ok_or_else(gone)) {
                 Ok(()) => return Ok(()),
                 Err(_) if helper.wait(ASK_AGAIN.min(left)) => return Err(NotReady::Ended),
                 Err(error) if Instant::now() >= deadline => {
@@ -228,9 +241,17 @@ impl Mount {
 
     /// The error of a helper that did not get ready, which it does not survive.
     fn explain(&mut self, world: &World, why: &NotReady, log_start: u64) -> Error {
-        let name = &self.record.spec.helper;
+        let (name, source) = (&self.record.spec.helper, &self.record.spec.source);
+        let target = self.target().display().to_string();
         let ended = self.helper.take().map(Running::kill).unwrap_or_default();
-        let words = last_words(&self.private.log_from(log_start));
+        let log = self.private.log_from(log_start);
+        tracing::warn!(
+            mount = self.name,
+            target,
+            words = last_words(&log, MAX_LOGGED_BYTES),
+            "the helper did not get ready: {ended}"
+        );
+        let words = last_words(&log, MAX_SHOWN_BYTES);
         let said = if words.is_empty() {
             "it said nothing".to_owned()
         } else {
@@ -238,13 +259,11 @@ impl Mount {
         };
         let error = match why {
             NotReady::Ended => Error::precondition(format!(
-                "the mount helper `{name}` did not mount {}: {ended}; {said}",
-                self.target().display()
+                "the mount helper `{name}` did not mount `{source}` at {target}: {ended}; {said}"
             )),
             NotReady::Late(what) => Error::unavailable(format!(
-                "the mount helper `{name}` was not ready for {} in time and was stopped: {what}; \
-                 {said}",
-                self.target().display()
+                "the mount helper `{name}` was not ready in time to show `{source}` at {target}, \
+                 and was stopped: {what}; {said}"
             )),
             NotReady::Unknown(error) => error.clone(),
         };
@@ -316,12 +335,21 @@ impl MountChanges {
     }
 }
 
-/// The end of a log, in one line.
-fn last_words(log: &str) -> String {
-    let start = log.len().saturating_sub(MAX_SHOWN_BYTES);
-    let start = (start..log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(log.len());
-    let lines = log.get(start..).unwrap_or_default().lines().map(str::trim);
-    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
+/// The end of a log in one line of at most so many bytes: its last lines, or the beginning of the
+/// last one where that alone is longer.
+fn last_words(log: &str, bytes: usize) -> String {
+    const BETWEEN: &str = " | ";
+    let mut words = String::new();
+    for line in log.lines().rev().map(str::trim).filter(|line| !line.is_empty()) {
+        if words.is_empty() {
+            words = line.get(..line.floor_char_boundary(bytes)).unwrap_or_default().to_owned();
+        } else if words.len() + BETWEEN.len() + line.len() <= bytes {
+            words = format!("{line}{BETWEEN}{words}");
+        } else {
+            break;
+        }
+    }
+    words
 }
 
 #[cfg(test)]
@@ -330,10 +358,9 @@ mod tests {
 
     #[test]
     fn last_words_are_the_end_of_a_log_in_one_line() {
-        assert_eq!(last_words(""), "");
-        assert_eq!(last_words("a\n\n  b \n"), "a | b");
-        let long = "é".repeat(5000) + "\nend\n";
-        let words = last_words(&long);
-        assert!(words.len() <= MAX_SHOWN_BYTES + 3 && words.ends_with("é | end"));
+        assert_eq!(last_words("", 9), "");
+        assert_eq!(last_words("a\n\n  b \n", 9), "a | b");
+        assert_eq!(last_words("é\nb\nc", 5), "b | c");
+        assert_eq!(last_words("a\nééé", 5), "éé");
     }
 }
