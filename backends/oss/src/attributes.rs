@@ -49,7 +49,7 @@ const KEYS: &str = "bucket, url, path, otherOpts, fuseType, authType, roleName, 
 
 /// Keys that ask for what is not there, and what to do in their place.
 const NOT_HERE: [(&str, &str); 3] = [
-    ("secretref", "the secret in `nodeStageSecretRef` of the PersistentVolume"),
+    ("secretref", "the secret in `nodePublishSecretRef` of the PersistentVolume"),
     ("containernetworkfilesystem", "`bucket` and `url`"),
     ("runtimeclass", "`runc`, which needs no attribute"),
 ];
@@ -207,8 +207,8 @@ impl Found {
                     "parameter `{key}` holds a key for everybody to read, which is refused"
                 ))
                 .with_hint(
-                    "put `akId` and `akSecret` into a Secret and name it in `nodeStageSecretRef` \
-                     (FlexVolume: `secretRef`)",
+                    "put `akId` and `akSecret` into a Secret and name it in \
+                     `nodePublishSecretRef` (FlexVolume: `secretRef`)",
                 ));
             }
         }
@@ -256,9 +256,12 @@ fn normalised(pairs: &Parameters) -> Result<Vec<(String, String)>, Error> {
     Ok(found)
 }
 
-/// What Kubernetes and its sidecars add.
-fn is_of_others(key: &str) -> bool {
-    ["csi.storage.k8s.io/", "storage.kubernetes.io/"].iter().any(|prefix| key.starts_with(prefix))
+/// What Kubernetes and its sidecars add, the cloud's own among them; of a key in lower case.
+pub fn is_of_others(key: &str) -> bool {
+    const PREFIXES: [&str; 2] = ["csi.storage.k8s.io/", "storage.kubernetes.io/"];
+    const KEYS: [&str; 2] =
+        ["csi.alibabacloud.com/reclaimpolicy", "csi.alibabacloud.com/storageclassname"];
+    PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || KEYS.contains(&key)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use wharf_sdk::controller::{CreateRequest, DeleteRequest, ValidateRequest, Valid
 use wharf_sdk::types::{Parameters, Volume};
 use wharf_sdk::{Error, Pairs};
 
-use crate::attributes::Attributes;
+use crate::attributes::{self, Attributes};
 use crate::choices::VolumeAs;
 use crate::names;
 use crate::{own_bucket, plans};
@@ -50,7 +50,7 @@ pub fn create(request: &CreateRequest) -> Result<Volume, Error> {
     let is_kept = |key: &str| {
         let key = key.trim().to_ascii_lowercase();
         !["path", "volumeas", "bucket", "akid", "aksecret"].contains(&key.as_str())
-            && !key.starts_with("csi.storage.k8s.io/")
+            && !attributes::is_of_others(&key)
     };
     volume.context = parameters.into_iter().filter(|(key, _)| is_kept(key)).collect();
     Ok(volume.with_context("bucket", attributes.bucket).with_context("path", path))
@@ -121,6 +121,7 @@ mod tests {
     fn a_new_volume_is_where_its_class_says() {
         for (more, path) in [
             (&[][..], "/"),
+            (&[("csi.alibabacloud.com/reclaimPolicy", "Retain")], "/"),
             (&[("path", "/a/")], "/a"),
             (&[("path", "/a"), ("volumeAs", "sharepath")], "/a"),
             (&[("path", "/a"), ("volumeAs", "subpath")], "/a/pvc-1"),

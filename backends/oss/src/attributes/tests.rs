@@ -66,7 +66,7 @@ fn a_bad_value_is_refused_with_what_is_allowed() {
         ("overlay", "true", "false"),
         ("direct", "true", "false"),
         ("runtimeClass", "rund", "runc"),
-        ("secretRef", "s", "nodeStageSecretRef"),
+        ("secretRef", "s", "nodePublishSecretRef"),
         ("containerNetworkFileSystem", "c", "bucket"),
         ("nosuchkey", "x", "otherOpts"),
         ("metricsTop", "1,ro", "letters"),
@@ -98,7 +98,7 @@ fn keys_in_plain_text_are_refused_unless_the_operator_tolerates_them_and_never_s
     for key in ["akId", "AKSECRET", " akSecret "] {
         let refused = read(&[(key, "canary")]).unwrap_err();
         assert!(!format!("{refused:?}").contains("canary"), "{refused:?}");
-        assert!(refused.hint.unwrap().contains("nodeStageSecretRef"));
+        assert!(refused.hint.unwrap().contains("nodePublishSecretRef"));
     }
     let _host = FakeHost::install().with_config("allow-plaintext-keys", "true");
     let volume = read(&[("akId", "canary"), ("akSecret", "canary")]).unwrap();
