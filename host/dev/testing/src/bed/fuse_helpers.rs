@@ -39,6 +39,15 @@ pub(super) fn helpers(mounts: &Path) -> Vec<Helper> {
     helpers
 }
 
+/// `kill -9`; says of whom.
+pub(super) fn kill_all(helpers: Vec<Helper>) -> Vec<String> {
+    let killed = |helper: Helper| {
+        let _ = kill(Pid::from_raw(helper.pid), Signal::SIGKILL);
+        helper.pid.to_string()
+    };
+    helpers.into_iter().map(killed).collect()
+}
+
 /// Ends the supervisor and then the helpers, which it would start again.
 pub(super) fn end(mounts: &Path) {
     let end = Instant::now() + GONE;

@@ -146,6 +146,11 @@ impl Machine {
         fuse_helpers::supervisor(&self.helper_mounts())
     }
 
+    /// `kill -9` of all of them; says which.
+    pub fn kill_helpers(&self) -> Vec<String> {
+        helpers::kill_all(self.helpers())
+    }
+
     /// Ends both, by force.
     pub(super) fn end_helpers(&self) {
         fuse_helpers::end(&self.helper_mounts());

@@ -1,0 +1,82 @@
+//! Keys of a volume's secret are nowhere but in the helper's own files and in its memory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use wharf_testing::canaries::Canaries;
+use wharf_testing::player::{Access, Event, Happening};
+
+use super::cluster::{Cluster, kill, until, write};
+
+#[test]
+fn keys_of_a_volume_are_in_no_argument_list_log_state_environment_or_error() {
+    const TEST: &str = "keys_of_a_volume_are_in_no_argument_list_log_state_environment_or_error";
+    let Some(cluster) = Cluster::of(TEST) else { return };
+    let keys = &cluster.bed.region().description().admin;
+    let encoded = base64::engine::general_purpose::STANDARD_NO_PAD.encode(&keys.access_key_secret);
+    let wrong = format!("{}-wrong", keys.access_key_secret);
+    let canaries = Canaries::new([keys.access_key_secret.clone(), encoded]);
+    let said: Arc<Mutex<Vec<String>>> = Arc::default();
+    let shown = canaries.shown_during(|| live(&cluster, &wrong, &said));
+    assert!(shown.is_empty(), "in argument lists or environments: {shown:?}");
+    let said = said.lock().unwrap();
+    assert!(said.len() >= 3, "refusals are heard: {said:?}");
+    assert!(!said.iter().any(|words| canaries.are_in(words)), "{said:?}");
+    let mut searched = 0;
+    for machine in cluster.bed.nodes().iter().chain([cluster.bed.manager()]) {
+        searched += canaries.search_files(machine.folder(), &["keys"]);
+    }
+    assert!(searched > 20, "only {searched} files were searched");
+}
+
+/// A life over both front ends: refused with a wrong key, mounted, healed, taken away.
+fn live(cluster: &Cluster, wrong: &str, said: &Arc<Mutex<Vec<String>>>) {
+    let heard = Arc::clone(said);
+    let audience = Arc::new(move |event: &Event| {
+        if let Happening::Failed { why, .. } = &event.happening {
+            heard.lock().unwrap().push(why.clone());
+        }
+    });
+    let csi = cluster.csi.clone().with_audience(audience.clone());
+    let flex = cluster.flex.clone().with_audience(audience);
+    let (node, flex_node) = (&cluster.nodes[0], &cluster.flex_nodes[0]);
+    let mut refused = cluster.volume("pv-refused", Access::ManyNodes, &[]);
+    refused.publish_secret.insert("akSecret".to_owned(), wrong.to_owned());
+    csi.attach(&mut refused, node).unwrap();
+    csi.stage(&refused, node).unwrap();
+    csi.publish(&refused, node, "pod", false).unwrap_err();
+    // A secret whose keys are called otherwise is none.
+    let odd: BTreeMap<_, _> = [("password".to_owned(), wrong.to_owned())].into();
+    refused.publish_secret = odd;
+    csi.unstage(&refused, node).unwrap();
+    let mut flex_refused = cluster.flex_volume("pv-flex-refused", &[]);
+    flex_refused.secret.insert("akSecret".to_owned(), wrong.as_bytes().to_vec());
+    flex.mount(&flex_refused, flex_node, "pod").unwrap_err();
+    // Keys among the attributes are refused, and not repeated.
+    let plain = cluster.volume("pv-plain", Access::ManyNodes, &[("akSecret", wrong)]);
+    csi.stage(&plain, node).unwrap_err();
+
+    let mut volume = cluster.volume("pv-secret", Access::ManyNodes, &[]);
+    let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+    write(&target, "data", "x");
+    kill(cluster.helper(0));
+    until("it is healed", || fs::read(target.join("data")).is_ok());
+    let mount = cluster.serving(0);
+    for arguments in
+        [vec!["mounts", "list"], vec!["mounts", "logs", mount["name"].as_str().unwrap()]]
+    {
+        let ran = cluster.bed.node(0).run(cluster.bed.parts(), &arguments).unwrap();
+        said.lock().unwrap().push(format!("{}{}", ran.stdout, ran.stderr));
+    }
+    // The helper's own files are there as long as it is, for root alone, and nowhere on a disk.
+    let files = cluster.bed.node(0).helper_mounts().join(mount["name"].as_str().unwrap());
+    assert!(fs::read_to_string(files.join("credential/passwd")).unwrap().contains(':'));
+    csi.end_pod(&volume, node, "pod").unwrap();
+    let flex_volume = cluster.flex_volume("pv-flex-secret", &[]);
+    flex.mount(&flex_volume, flex_node, "pod").unwrap();
+    flex.unmount(&flex_volume, flex_node, "pod").unwrap();
+    csi.detach(&refused, node).unwrap();
+    cluster.assert_empty();
+}
