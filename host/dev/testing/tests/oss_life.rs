@@ -17,6 +17,5 @@ mod oss_life {
     mod dynamic;
     mod errors;
     mod flexvolume;
-
     mod secrets;
 }

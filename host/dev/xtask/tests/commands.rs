@@ -180,6 +180,7 @@ fn the_binary_takes_the_readmes_configuration_and_it_grants_what_the_backend_ask
     let mut blocks =
         readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let (whole, sources) = (blocks.next().unwrap(), blocks.next().unwrap());
+    let whole = &[whole].into_iter().chain(blocks).collect::<String>();
     let shown = whole.lines().find(|line| line.starts_with("source = ")).unwrap();
     let home = tempfile::tempdir().unwrap();
     let parts = Parts::find().unwrap();
@@ -198,15 +199,22 @@ fn the_binary_takes_the_readmes_configuration_and_it_grants_what_the_backend_ask
         .unwrap();
         run(&["backend", "list"]);
     }
-    run(&["backend", "install", parts.component("disk").to_str().unwrap(), "--activate"]);
+    for backend in ["disk", "oss"] {
+        run(&["backend", "install", parts.component(backend).to_str().unwrap(), "--activate"]);
+    }
     run(&["flexvolume", "install", "--dir", plugins.to_str().unwrap()]);
-    assert!(plugins.join("alicloud~disk/disk").exists());
-    let shown = run(&["backend", "show", "disk"]);
-    let (asks, granted) = shown.split_once("is granted by").unwrap();
-    let actions = asks
-        .lines()
-        .filter(|line| line.contains("endpoint "))
-        .flat_map(|line| line.split_once(": ").unwrap().1.split(", "));
-    actions
-        .for_each(|action| assert!(granted.contains(action), "the README does not grant {action}"));
+    for backend in ["disk", "oss"] {
+        assert!(plugins.join(format!("alicloud~{backend}/{backend}")).exists());
+        let shown = run(&["backend", "show", backend]);
+        let (asks, granted) = shown.split_once("is granted by").unwrap();
+        let actions = asks
+            .lines()
+            .filter(|line| line.contains("endpoint "))
+            .flat_map(|line| line.split_once(": ").unwrap().1.split(", "));
+        // Buckets are granted by the beginning of their names.
+        let actions = actions.map(|action| action.replace(" *", " k8s-*"));
+        actions.for_each(|action| {
+            assert!(granted.contains(&action), "the README does not grant {action} to {backend}");
+        });
+    }
 }

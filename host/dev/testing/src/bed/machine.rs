@@ -148,7 +148,7 @@ impl Machine {
 
     /// `kill -9` of all of them; says which.
     pub fn kill_helpers(&self) -> Vec<String> {
-        helpers::kill_all(self.helpers())
+        fuse_helpers::kill_all(self.helpers())
     }
 
     /// Ends both, by force.
