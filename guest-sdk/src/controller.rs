@@ -161,6 +161,18 @@ impl ExpandRequest {
     }
 }
 
+impl ModifyRequest {
+    /// A request to change what these parameters name.
+    pub fn new(volume_id: impl Into<String>, mutable_parameters: Parameters) -> Self {
+        Self {
+            volume_id: volume_id.into(),
+            mutable_parameters,
+            caller: Caller::unknown(),
+            extensions: Vec::new(),
+        }
+    }
+}
+
 impl ValidateRequest {
     /// A question about one capability.
     pub fn new(volume_id: impl Into<String>, capability: VolumeCapability) -> Self {

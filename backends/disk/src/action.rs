@@ -21,23 +21,32 @@ pub enum Action {
     DescribeInstanceTypes,
     /// Detaches a disk from an instance.
     DetachDisk,
+    /// Switches a disk's bursting.
+    ModifyDiskAttribute,
+    /// Changes a disk's category, performance level or provisioned operations.
+    ModifyDiskSpec,
     /// Makes a disk larger.
     ResizeDisk,
     /// Tags a disk.
     TagResources,
+    /// Takes tags from a disk.
+    UntagResources,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::AttachDisk,
         Self::CreateDisk,
         Self::DeleteDisk,
         Self::DescribeDisks,
         Self::DescribeInstanceTypes,
         Self::DetachDisk,
+        Self::ModifyDiskAttribute,
+        Self::ModifyDiskSpec,
         Self::ResizeDisk,
         Self::TagResources,
+        Self::UntagResources,
     ];
 
     /// The cloud's name for it.
@@ -49,8 +58,11 @@ impl Action {
             Self::DescribeDisks => "DescribeDisks",
             Self::DescribeInstanceTypes => "DescribeInstanceTypes",
             Self::DetachDisk => "DetachDisk",
+            Self::ModifyDiskAttribute => "ModifyDiskAttribute",
+            Self::ModifyDiskSpec => "ModifyDiskSpec",
             Self::ResizeDisk => "ResizeDisk",
             Self::TagResources => "TagResources",
+            Self::UntagResources => "UntagResources",
         }
     }
 
@@ -70,8 +82,11 @@ impl Action {
             | Self::CreateDisk
             | Self::DeleteDisk
             | Self::DetachDisk
+            | Self::ModifyDiskAttribute
+            | Self::ModifyDiskSpec
             | Self::ResizeDisk
-            | Self::TagResources => Api::ecs().mutate(self.name()),
+            | Self::TagResources
+            | Self::UntagResources => Api::ecs().mutate(self.name()),
         };
         call.with("RegionId", region)
     }

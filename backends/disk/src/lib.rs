@@ -27,8 +27,7 @@
 //!
 //! See [`parameters`] for the keys, their values, and which of them are accepted without effect.
 //!
-//! Snapshots, group snapshots and changes through a VolumeAttributesClass answer `unsupported`;
-//! restoring from a snapshot works.
+//! Snapshots and group snapshots answer `unsupported`; restoring from a snapshot works.
 
 pub mod action;
 pub mod asked;
@@ -44,6 +43,7 @@ pub mod existing;
 pub mod expand;
 pub mod filesystem;
 pub mod list;
+pub mod modify;
 pub mod parameters;
 pub mod placement;
 pub mod plans;
@@ -58,7 +58,7 @@ pub mod volume;
 
 use wharf_sdk::controller::{
     AttachRequest, Attachment, Controller, CreateRequest, DeleteRequest, DetachRequest,
-    ExpandRequest, Expanded, ListRequest, Listed, ValidateRequest, Validated,
+    ExpandRequest, Expanded, ListRequest, Listed, ModifyRequest, ValidateRequest, Validated,
 };
 use wharf_sdk::identity::{Description, Identity};
 use wharf_sdk::legacy::{Legacy, LegacyVolume, TranslateRequest, Translated};
@@ -86,6 +86,7 @@ impl Identity for Disk {
                 "attach",
                 "expand",
                 "expand-node",
+                "modify",
                 "list",
                 "stage",
                 "topology",
@@ -128,6 +129,10 @@ impl Controller for Disk {
 
     fn expand(request: ExpandRequest, progress: Progress) -> Result<Answer<Expanded>, Error> {
         expand::expand(&request, &progress)
+    }
+
+    fn modify(request: ModifyRequest, progress: Progress) -> Result<Answer<()>, Error> {
+        modify::modify(&request, &progress)
     }
 
     fn validate(request: ValidateRequest, observed: Vec<Observation>) -> Result<Validated, Error> {

@@ -204,7 +204,7 @@ impl DiskParameters {
     }
 
     fn change(&mut self, key: &str, value: &str) -> Result<(), Error> {
-        match key.strip_prefix(REMOVED_DISK_TAG) {
+        match removed_disk_tag(key) {
             Some(tag) => drop(self.tags.remove(tag)),
             None if is_metadata(key) => {}
             None => self.set_mutable(key, value, MUTABLE)?,
@@ -216,15 +216,11 @@ impl DiskParameters {
         match key {
             "type" => self.categories = categories(value)?,
             "performanceLevel" => self.levels = levels(value)?,
-            "provisionedIops" => {
-                self.provisioned_iops = Some(number(key, value, "a whole number", |_| true)?)
-            }
+            "provisionedIops" => self.provisioned_iops = Some(provisioned_iops(value)?),
             "burstingEnabled" => self.bursting = flag(key, value)?,
-            _ => match key.strip_prefix(DISK_TAG) {
-                Some(tag) if !tag.is_empty() => {
-                    drop(self.tags.insert(tag.to_owned(), value.to_owned()))
-                }
-                _ => return Err(Error::unknown_key(key, value, known)),
+            _ => match disk_tag(key) {
+                Some(tag) => drop(self.tags.insert(tag.to_owned(), value.to_owned())),
+                None => return Err(Error::unknown_key(key, value, known)),
             },
         }
         Ok(())
@@ -255,7 +251,8 @@ const KNOWN: &str = "alibabacloud.com/createdisk-arn, alibabacloud.com/kms-key-i
                      omitfsck, performanceLevel, provisionedIops, regionId, resourceGroupId, \
                      storageClusterId, sysConfig, type, volume.alibabacloud.com/disk-id, \
                      volumeDeleteSnapshotRetentionDays, volumeSizeAutoAvailable, zoneId";
-const MUTABLE: &str =
+/// Keys of a VolumeAttributesClass, for an error.
+pub const MUTABLE: &str =
     "burstingEnabled, diskTags/<key>, -diskTags/<key>, performanceLevel, provisionedIops, type";
 
 /// What Kubernetes, and the provisioners in front of this backend, say about a claim.
@@ -320,7 +317,29 @@ fn listed(key: &str, value: &str) -> Result<Vec<String>, Error> {
     Ok(items)
 }
 
-fn categories(value: &str) -> Result<Vec<&'static Category>, Error> {
+/// `diskTags/<key>`: the key.
+pub fn disk_tag(key: &str) -> Option<&str> {
+    key.strip_prefix(DISK_TAG).filter(|tag| !tag.is_empty())
+}
+
+/// `-diskTags/<key>`: the key.
+pub fn removed_disk_tag(key: &str) -> Option<&str> {
+    key.strip_prefix(REMOVED_DISK_TAG).filter(|tag| !tag.is_empty())
+}
+
+/// `provisionedIops`.
+///
+/// # Errors
+/// `invalid-argument`.
+pub fn provisioned_iops(value: &str) -> Result<u64, Error> {
+    number("provisionedIops", value, "a whole number", |_| true)
+}
+
+/// `type`, best first.
+///
+/// # Errors
+/// `invalid-argument` for a category that there is not.
+pub fn categories(value: &str) -> Result<Vec<&'static Category>, Error> {
     if matches!(value, "" | "available") {
         return Ok(Category::available());
     }
@@ -330,7 +349,11 @@ fn categories(value: &str) -> Result<Vec<&'static Category>, Error> {
     value.split(',').map(named).collect()
 }
 
-fn levels(value: &str) -> Result<Vec<&'static Level>, Error> {
+/// `performanceLevel`, best first; empty: none is named.
+///
+/// # Errors
+/// `invalid-argument` for a level that there is not.
+pub fn levels(value: &str) -> Result<Vec<&'static Level>, Error> {
     if value.is_empty() {
         return Ok(Vec::new());
     }

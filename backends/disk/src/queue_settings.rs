@@ -80,7 +80,7 @@ mod tests {
     fn the_configurations_that_people_start_from_grant_every_setting() {
         for text in [
             include_str!("../../../README.md"),
-            include_str!("../../../host/dev/xtask/src/instance.rs"),
+            include_str!("../../../host/dev/testing/src/configuration.rs"),
         ] {
             let line = text.lines().find(|line| line.starts_with("block-queue = ")).unwrap();
             let granted: toml::Table = line.parse().unwrap();

@@ -22,6 +22,12 @@ pub const CREATED_FOR: [(&str, &str); 3] = [
     ("csi.storage.k8s.io/pv/name", "kubernetes.io/created-for/pv/name"),
 ];
 
+/// Whether it is one of those above, by which a disk is known and found again.
+pub fn is_own(tag: &str) -> bool {
+    let own = [MANAGED.0, CREATED_BY.0, CLUSTER, VOLUME_NAME, RETENTION];
+    own.contains(&tag) || CREATED_FOR.iter().any(|(_, created_for)| *created_for == tag)
+}
+
 /// All tags of a new disk, in order.
 pub fn of_new_disk(
     name: &str,

@@ -6,6 +6,7 @@ use wharf_sdk::{Error, Progress};
 
 use crate::disk_record::observed;
 use crate::filesystem::known;
+use crate::modify;
 
 /// Whether the capabilities need a disk that several nodes may hold.
 ///
@@ -45,6 +46,9 @@ pub fn validate(request: &ValidateRequest, progress: &Progress) -> Result<Valida
         .ok_or_else(|| Error::not_found(format!("there is no disk {id}")).as_observed())?;
     if let Err(refused) = disk.need_data_disk() {
         return Ok(Validated::no(refused.message));
+    }
+    if let Some(difference) = modify::differs(&disk, &request.mutable_parameters)? {
+        return Ok(Validated::no(difference));
     }
     Ok(match need_multi_attach(&request.capabilities) {
         Err(refused) => Validated::no(refused.message),

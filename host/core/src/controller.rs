@@ -18,12 +18,12 @@ use crate::policy::NodePolicy;
 use crate::ports::{Ask, Backend, Call, Clock, Instant, Performer};
 use crate::types::{
     Answer, AttachRequest, Attached, CreateRequest, DeleteRequest, Description, DetachRequest,
-    ExpandRequest, Expanded, LIST_PAGE, ListRequest, Listed, NodeId, Pending, Perform, Progress,
-    ResourceId, ValidateRequest, Validated, Volume, VolumeId,
+    ExpandRequest, Expanded, LIST_PAGE, ListRequest, Listed, ModifyRequest, NodeId, Pending,
+    Perform, Progress, ResourceId, ValidateRequest, Validated, Volume, VolumeId,
 };
 use crate::unfinished::Unfinished;
 use crate::verbs::{
-    AskExt as _, Attach, Create, Delete, Detach, Expand, List, Read, Validate, Verb,
+    AskExt as _, Attach, Create, Delete, Detach, Expand, List, Modify, Read, Validate, Verb,
 };
 
 /// How long the first question of a moment waits for others to join it: less than a cloud request
@@ -169,6 +169,13 @@ impl Controller {
         let _guard = self.in_flight.begin(request.volume.as_str(), Expand::NAME)?;
         let what = format!("expansion of volume {}", request.volume);
         self.drive(call, &what, watch(&request.volume), self.decide::<Expand, _>(call, request))
+    }
+
+    /// Changes what the mutable parameters name, and nothing else.
+    pub fn modify(&self, call: &Call, request: &ModifyRequest) -> Result<(), Error> {
+        let _guard = self.in_flight.begin(request.volume.as_str(), Modify::NAME)?;
+        let what = format!("modification of volume {}", request.volume);
+        self.drive(call, &what, watch(&request.volume), self.decide::<Modify, _>(call, request))
     }
 
     /// Whether the volume can be used like that. Read-only, and so outside the in-flight guard.

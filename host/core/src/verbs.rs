@@ -12,9 +12,9 @@ use crate::plan::Plan;
 use crate::ports::Call;
 use crate::types::{
     Answer, AttachRequest, Attached, CreateRequest, DeleteRequest, Description, DetachRequest,
-    ExpandRequest, Expanded, ListRequest, Listed, NodeDescription, NodeExpandRequest, Observation,
-    Progress, PublishRequest, ResourceId, StageRequest, TranslateRequest, Translated,
-    ValidateRequest, Validated, Volume,
+    ExpandRequest, Expanded, ListRequest, Listed, ModifyRequest, NodeDescription,
+    NodeExpandRequest, Observation, Progress, PublishRequest, ResourceId, StageRequest,
+    TranslateRequest, Translated, ValidateRequest, Validated, Volume,
 };
 
 /// One function of the contract.
@@ -105,6 +105,8 @@ verbs! {
     Detach("detach"): DetachRequest => Answer<()>;
     /// Makes a volume larger.
     Expand("expand"): ExpandRequest => Answer<Expanded>;
+    /// Changes what a VolumeAttributesClass names.
+    Modify("modify"): ModifyRequest => Answer<()>;
     /// Whether a volume can be used in some way.
     Validate("validate"): ValidateRequest => Validated;
     /// One page of volumes.

@@ -14,13 +14,14 @@ use crate::proto::node_service_capability::rpc::Type as NodeRpc;
 use crate::proto::plugin_capability::service::Type as Service;
 use crate::proto::plugin_capability::volume_expansion::Type as Expansion;
 
-/// Words of the contract on the left. Snapshots, groups, `modify` and `capacity` have no port in
-/// the core yet and are not offered.
+/// Words of the contract on the left. Snapshots, groups and `capacity` have no port in the core yet
+/// and are not offered.
 const CONTROLLER: &[(&str, &[ControllerRpc])] = &[
     ("create", &[ControllerRpc::CreateDeleteVolume]),
     ("attach", &[ControllerRpc::PublishUnpublishVolume]),
     ("attach-read-only", &[ControllerRpc::PublishReadonly]),
     ("expand", &[ControllerRpc::ExpandVolume]),
+    ("modify", &[ControllerRpc::ModifyVolume]),
     ("list", &[ControllerRpc::ListVolumes, ControllerRpc::ListVolumesPublishedNodes]),
     ("single-node-multi-writer", &[ControllerRpc::SingleNodeMultiWriter]),
 ];

@@ -170,9 +170,13 @@ impl ControllerService for ControllerFront {
             mutable_parameters: message.mutable_parameters.clone(),
         };
         let (controller, parsed) = (Arc::clone(&self.controller), read::validate(message));
+        let described = self.described.clone();
         rpc.run(Lane::Controller, parsed, move |call, request| {
             let validated = controller.validate(call, &request)?;
-            if validated.confirmed && !asked.mutable_parameters.is_empty() {
+            if validated.confirmed
+                && !asked.mutable_parameters.is_empty()
+                && !described.now_or_last(call)?.can("modify")
+            {
                 let message = "mutable_parameters cannot be looked at: this driver does not offer \
                                them (MODIFY_VOLUME)"
                     .to_owned();
@@ -202,7 +206,15 @@ impl ControllerService for ControllerFront {
         &self,
         request: Request<proto::ControllerModifyVolumeRequest>,
     ) -> Answer<proto::ControllerModifyVolumeResponse> {
-        self.begin("ControllerModifyVolume", &request, &request.get_ref().volume_id).refuse()
+        let asked = request.get_ref();
+        let subject = Subject::of(&[&asked.mutable_parameters], &asked.secrets);
+        let rpc = self.begin("ControllerModifyVolume", &request, &asked.volume_id).about(subject);
+        let parsed = read::modify(request.into_inner());
+        self.run(rpc, "modify", parsed, |on, request| {
+            on.controller.modify(on.call, &request)?;
+            Ok(proto::ControllerModifyVolumeResponse {})
+        })
+        .await
     }
 
     async fn controller_get_volume(

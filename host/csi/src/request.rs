@@ -11,9 +11,9 @@ use std::path::PathBuf;
 
 use wharf_core::types::{
     AccessMode, AccessType, AttachRequest, Caller, Capability, CapacityRange, CreateRequest,
-    DeleteRequest, DetachRequest, ExpandRequest, NodeExpandRequest, NodeId, Parameters,
-    PublishRequest, Segments, StageRequest, TopologyRequirement, ValidateRequest, VolumeId,
-    VolumeSource, Workload,
+    DeleteRequest, DetachRequest, ExpandRequest, ModifyRequest, NodeExpandRequest, NodeId,
+    Parameters, PublishRequest, Segments, StageRequest, TopologyRequirement, ValidateRequest,
+    VolumeId, VolumeSource, Workload,
 };
 use wharf_core::{Blame, Error, ErrorKind, Secret};
 
@@ -90,6 +90,20 @@ pub(crate) fn expand(
         volume,
         capacity,
         capability: message.volume_capability.map(capability).transpose()?,
+        caller: caller(message.secrets, None)?,
+    })
+}
+
+pub(crate) fn modify(
+    message: proto::ControllerModifyVolumeRequest,
+) -> Result<ModifyRequest, Error> {
+    let volume = volume(message.volume_id)?;
+    if message.mutable_parameters.is_empty() {
+        return Err(Error::invalid("mutable_parameters is missing"));
+    }
+    Ok(ModifyRequest {
+        volume,
+        mutable_parameters: bounds::map("mutable_parameters", message.mutable_parameters, MAX_MAP)?,
         caller: caller(message.secrets, None)?,
     })
 }

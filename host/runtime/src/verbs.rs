@@ -7,7 +7,7 @@ macro_rules! for_every_verb {
     ($verb:ident => $do:expr) => {{
         use wharf_core::verbs;
         $crate::verbs::for_every_verb!(@ $verb, $do; Observe, Read, Create, Delete, Attach);
-        $crate::verbs::for_every_verb!(@ $verb, $do; Detach, Expand, Validate, List);
+        $crate::verbs::for_every_verb!(@ $verb, $do; Detach, Expand, Modify, Validate, List);
         $crate::verbs::for_every_verb!(@ $verb, $do; DescribeNode, PlanStage, PlanPublish);
         $crate::verbs::for_every_verb!(@ $verb, $do; PlanExpand, Translate);
     }};
@@ -27,6 +27,7 @@ mod describe_node;
 mod detach;
 mod expand;
 mod list;
+mod modify;
 mod observe;
 mod plan_expand;
 mod plan_publish;

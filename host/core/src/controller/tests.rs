@@ -166,6 +166,7 @@ macro_rules! not_in_the_script {
 not_in_the_script!(
     Detach,
     Expand,
+    Modify,
     Validate,
     List,
     DescribeNode,

@@ -92,6 +92,17 @@ pub struct Expanded {
     pub node_expansion_required: bool,
 }
 
+/// `modify`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModifyRequest {
+    /// The volume.
+    pub volume: VolumeId,
+    /// What it must be like; what is not named stays as it is.
+    pub mutable_parameters: Parameters,
+    /// Who asks.
+    pub caller: Caller,
+}
+
 /// `validate`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidateRequest {

@@ -278,6 +278,7 @@ async fn validation_confirms_in_the_caller_s_own_words() {
         code(controller.validate_volume_capabilities(message("vol-0")).await),
         Code::NotFound
     );
+    rig.backend.offer(&["create"]);
     let with_class = proto::ValidateVolumeCapabilitiesRequest {
         mutable_parameters: map(&[("iops", "1")]),
         ..message("vol-1")

@@ -12,6 +12,7 @@
 mod authority;
 mod drain;
 mod edge;
+mod modify;
 mod offers;
 mod once;
 mod rig;

@@ -70,6 +70,7 @@ async fn a_backend_that_can_do_everything_is_offered_as_far_as_the_core_goes() {
         "PUBLISH_UNPUBLISH_VOLUME",
         "PUBLISH_READONLY",
         "EXPAND_VOLUME",
+        "MODIFY_VOLUME",
         "LIST_VOLUMES",
         "LIST_VOLUMES_PUBLISHED_NODES",
         "SINGLE_NODE_MULTI_WRITER",
@@ -120,10 +121,6 @@ async fn what_this_version_has_no_port_for_is_unimplemented() {
             .controller_get_volume(proto::ControllerGetVolumeRequest::default())
             .await
             .unwrap_err(),
-        controller
-            .controller_modify_volume(proto::ControllerModifyVolumeRequest::default())
-            .await
-            .unwrap_err(),
         groups
             .group_controller_get_capabilities(proto::GroupControllerGetCapabilitiesRequest {})
             .await
@@ -138,6 +135,7 @@ async fn what_this_version_has_no_port_for_is_unimplemented() {
 async fn what_a_volume_cannot_have_is_refused_before_one_is_made() {
     use proto::volume_content_source::{SnapshotSource, Type};
     let rig = Rig::start().await;
+    rig.backend.offer(&["create"]);
     let mut controller = rig.controller().await;
     let source = proto::VolumeContentSource {
         r#type: Some(Type::Snapshot(SnapshotSource { snapshot_id: "s-1".into() })),

@@ -259,6 +259,43 @@ fn growth_that_the_machine_forbids_is_refused_with_the_capability_that_is_missin
 }
 
 #[test]
+fn a_volume_in_use_gets_what_its_attributes_class_names() {
+    let Some(cluster) = cluster("a_volume_in_use_gets_what_its_attributes_class_names") else {
+        return;
+    };
+    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
+    let class = VolumeClass::file_system("xfs", &[("type", "cloud_essd")]);
+    let mut volume = csi.provision("pvc-class", 20 * GIB, &class).unwrap();
+    let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+    write(&target, "before");
+    let auto = [
+        ("type", "cloud_auto"),
+        ("provisionedIops", "100"),
+        ("burstingEnabled", "true"),
+        ("diskTags/team", "a"),
+        ("csi.storage.k8s.io/pvc/name", "claim"),
+    ];
+    csi.modify(&volume, &auto).unwrap();
+    // What is so already asks the cloud for nothing but the tags.
+    let before = cluster.bed.region().journal().len();
+    csi.modify(&volume, &auto).unwrap();
+    let again = cluster.bed.region().journal().split_off(before);
+    assert!(again.iter().all(|entry| !entry.action.starts_with("ModifyDisk")), "{again:?}");
+    let disks = cluster.bed.region().disks();
+    let disk = disks.iter().find(|disk| disk.id == volume.handle).unwrap();
+    assert_eq!((disk.category.as_str(), disk.tags["team"].as_str()), ("cloud_auto", "a"));
+    let refused = csi.modify(&volume, &[("diskTags/team", "b"), ("colour", "red")]).unwrap_err();
+    assert!(refused.to_string().contains("colour"), "{refused}");
+    let disks = cluster.bed.region().disks();
+    let disk = disks.iter().find(|disk| disk.id == volume.handle).unwrap();
+    assert_eq!(disk.tags["team"], "a");
+    assert_eq!(read(&target), "before");
+    csi.end_pod(&volume, node, "pod").unwrap();
+    csi.delete(&volume).unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
 fn a_raw_device_is_handed_to_a_pod_and_moves_with_its_bytes() {
     let Some(cluster) = cluster("a_raw_device_is_handed_to_a_pod_and_moves_with_its_bytes") else {
         return;

@@ -180,6 +180,9 @@ fn check_all(subject: &Subject) -> Result<Tally> {
     Ok(all)
 }
 
+/// A VolumeAttributesClass: another category than the one that disks get by default.
+const MUTABLE: &str = r#"{ "type": "cloud_essd", "performanceLevel": "PL1" }"#;
+
 /// With a cloud in trouble; nothing may fail, and nothing may be left in it.
 fn check_troubled(subject: &Subject, region: &Region, mut all: Tally) -> Result<Tally> {
     announce(
@@ -203,6 +206,8 @@ fn check_troubled(subject: &Subject, region: &Region, mut all: Tally) -> Result<
 /// One run. csi-sanity makes and removes the two folders itself, and insists on finding them empty.
 fn check(subject: &Subject, access: &Access) -> Result<Tally> {
     let Subject { tool, endpoint, folder, until } = subject;
+    let class = folder.join("csi-sanity-class.json");
+    fs::write(&class, MUTABLE).with_context(|| format!("cannot write {}", class.display()))?;
     let report = folder.join(format!("csi-sanity-{}.json", access.word));
     let mut sanity = Command::new(tool);
     sanity
@@ -211,6 +216,7 @@ fn check(subject: &Subject, access: &Access) -> Result<Tally> {
         .arg(format!("--csi.stagingdir={}", folder.join("sanity-staging").display()))
         .arg(format!("--csi.testvolumesize={VOLUME_BYTES}"))
         .arg(format!("--csi.testvolumeexpandsize={EXPANDED_BYTES}"))
+        .arg(format!("--csi.testvolumemutableparameters={}", class.display()))
         .arg(format!("--csi.testvolumeaccesstype={}", access.word))
         .arg(format!("--ginkgo.json-report={}", report.display()))
         .arg("--ginkgo.no-color");

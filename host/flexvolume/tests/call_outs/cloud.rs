@@ -16,8 +16,8 @@ use wharf_core::types::{
     VolumeId,
 };
 use wharf_core::verbs::{
-    Attach, Create, Delete, DescribeNode, Detach, Expand, List, Observe, PlanExpand, PlanPublish,
-    PlanStage, Read, Translate, Validate, Verb,
+    Attach, Create, Delete, DescribeNode, Detach, Expand, List, Modify, Observe, PlanExpand,
+    PlanPublish, PlanStage, Read, Translate, Validate, Verb,
 };
 
 /// The node that the tests run on.
@@ -279,7 +279,7 @@ macro_rules! never_asked {
     };
 }
 
-never_asked!(Create, Delete, Validate, List);
+never_asked!(Create, Delete, Modify, Validate, List);
 
 /// Not to be guessed from the id.
 fn serial(volume: &VolumeId) -> String {

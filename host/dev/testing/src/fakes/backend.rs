@@ -10,13 +10,14 @@ use wharf_core::plan::{
 use wharf_core::ports::{Ask, Call, Describe, Instant};
 use wharf_core::types::{
     AccessType, Answer, AttachRequest, Attached, CreateRequest, DeleteRequest, Description,
-    DetachRequest, DriverName, ExpandRequest, Expanded, ListRequest, Listed, NodeDescription,
-    NodeExpandRequest, NodeId, Observation, Parameters, Progress, PublishRequest, ResourceId,
-    StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume, VolumeId,
+    DetachRequest, DriverName, ExpandRequest, Expanded, ListRequest, Listed, ModifyRequest,
+    NodeDescription, NodeExpandRequest, NodeId, Observation, Parameters, Progress, PublishRequest,
+    ResourceId, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume,
+    VolumeId,
 };
 use wharf_core::verbs::{
-    Attach, Create, Delete, DescribeNode, Detach, Expand, List, Observe, PlanExpand, PlanPublish,
-    PlanStage, Read, Translate, Validate,
+    Attach, Create, Delete, DescribeNode, Detach, Expand, List, Modify, Observe, PlanExpand,
+    PlanPublish, PlanStage, Read, Translate, Validate,
 };
 
 use super::cloud::FakeCloud;
@@ -31,6 +32,7 @@ const CAPABILITIES: &[&str] = &[
     "attach-read-only",
     "expand",
     "expand-node",
+    "modify",
     "list",
     "stage",
     "topology",
@@ -102,6 +104,11 @@ impl FakeBackend {
     /// Every volume of the cloud, in the order of the ids.
     pub fn volumes(&self) -> Vec<Volume> {
         lock(&self.cloud).volumes()
+    }
+
+    /// What `modify` made of a volume.
+    pub fn mutable_parameters(&self, volume: &str) -> Parameters {
+        lock(&self.cloud).mutable_parameters(volume)
     }
 
     /// The next call of `verb` (its name in the contract) fails like this. Several wait in line.
@@ -223,6 +230,18 @@ impl Ask<Expand> for FakeBackend {
         self.journal.see(Seen::Expand(request.clone()));
         self.journal.enter(call, "expand")?;
         lock(&self.cloud).expand(request, progress)
+    }
+}
+
+impl Ask<Modify> for FakeBackend {
+    fn ask(
+        &self,
+        call: &Call,
+        request: &ModifyRequest,
+        progress: &Progress,
+    ) -> Result<Answer<()>, Error> {
+        self.journal.enter(call, "modify")?;
+        lock(&self.cloud).modify(request, progress)
     }
 }
 

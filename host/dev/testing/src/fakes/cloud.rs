@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 
 use wharf_core::types::{
     Answer, AttachRequest, Attached, CapacityRange, CreateRequest, DetachRequest, ExpandRequest,
-    Expanded, Listed, NodeId, Observation, Parameters, Pending, Progress, ResourceId, Volume,
-    VolumeId,
+    Expanded, Listed, ModifyRequest, NodeId, Observation, Parameters, Pending, Progress,
+    ResourceId, Volume, VolumeId,
 };
 use wharf_core::{Blame, Error, ErrorKind};
 
 /// What a volume gets when nobody says how large it must be.
 const DEFAULT_BYTES: u64 = 1 << 30;
+/// The one thing that can be changed.
+const MUTABLE: &str = "iops";
 
 #[derive(Debug, Default)]
 pub(crate) struct FakeCloud {
@@ -29,6 +31,8 @@ struct FakeVolume {
     volume: Volume,
     /// Nodes that may only read, of those that hold it.
     readers: Vec<NodeId>,
+    /// What a VolumeAttributesClass made of it.
+    mutable: Parameters,
 }
 
 impl FakeCloud {
@@ -74,7 +78,12 @@ impl FakeCloud {
         };
         self.volumes.insert(
             volume.id.to_string(),
-            FakeVolume { name: request.name.clone(), volume: volume.clone(), readers: Vec::new() },
+            FakeVolume {
+                name: request.name.clone(),
+                volume: volume.clone(),
+                readers: Vec::new(),
+                mutable: request.mutable_parameters.clone(),
+            },
         );
         Ok(Answer::Done(volume))
     }
@@ -176,6 +185,30 @@ impl FakeCloud {
         Ok(Answer::Done(Expanded { capacity_bytes: wants, node_expansion_required: true }))
     }
 
+    pub(crate) fn modify(
+        &mut self,
+        request: &ModifyRequest,
+        progress: &Progress,
+    ) -> Result<Answer<()>, Error> {
+        let unknown = request.mutable_parameters.iter().find(|(key, _)| key != MUTABLE);
+        if let Some((key, _)) = unknown {
+            return Err(Error::invalid(format!("{key} is no mutable parameter; {MUTABLE} is")));
+        }
+        let has = &self.volume(&request.volume)?.mutable;
+        if *has == request.mutable_parameters {
+            return Ok(Answer::Done(()));
+        }
+        if let Some(pending) = self.round(progress) {
+            return Ok(Answer::Pending(pending));
+        }
+        self.volume_mut(&request.volume)?.mutable.clone_from(&request.mutable_parameters);
+        Ok(Answer::Done(()))
+    }
+
+    pub(crate) fn mutable_parameters(&self, volume: &str) -> Parameters {
+        self.volumes.get(volume).map(|found| found.mutable.clone()).unwrap_or_default()
+    }
+
     pub(crate) fn list(&self, max_entries: u32, token: Option<&str>) -> Result<Listed, Error> {
         let start = match token {
             None => 0,
@@ -234,7 +267,12 @@ impl FakeCloud {
     pub(crate) fn adopt(&mut self, volume: Volume) {
         self.volumes.insert(
             volume.id.to_string(),
-            FakeVolume { name: volume.id.to_string(), volume, readers: Vec::new() },
+            FakeVolume {
+                name: volume.id.to_string(),
+                volume,
+                readers: Vec::new(),
+                mutable: Parameters::new(),
+            },
         );
     }
 

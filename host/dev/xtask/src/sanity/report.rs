@@ -27,9 +27,6 @@ const ALLOWED_SKIPS: &[AllowedSkip] = &[
     allowed("DeleteSnapshot not supported", "snapshots are not offered yet"),
     allowed("GetSnapshot not supported", "snapshots are not offered yet"),
     allowed("GroupControllerService not supported", "group snapshots are not offered yet"),
-    allowed("Modify volume not supported", "VolumeAttributesClass is not offered yet"),
-    allowed("Modify Volume not supported", "VolumeAttributesClass is not offered yet"),
-    allowed("ControllerModifyVolume not supported", "VolumeAttributesClass is not offered yet"),
     allowed(
         "Volume Cloning not supported",
         "the cloud makes a disk from a snapshot, never from a disk",

@@ -241,6 +241,27 @@ impl CsiPlayer {
         })
     }
 
+    /// The claim names a VolumeAttributesClass.
+    ///
+    /// # Errors
+    /// The driver's refusal, or the last of the failures that were repeated.
+    pub fn modify(&self, volume: &CsiVolume, class: &[(&str, &str)]) -> Result<(), PlayError> {
+        let rpc = self.rpc(Part::Resizer, "ControllerModifyVolume", &volume.name, RESIZER);
+        let of = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        self.repeat(rpc.part, "", rpc.call, &volume.name, || {
+            let message = proto::ControllerModifyVolumeRequest {
+                volume_id: volume.handle.clone(),
+                mutable_parameters: class.iter().map(of).collect(),
+                ..Default::default()
+            };
+            self.ask(&rpc, String::new(), async |line| {
+                let request = line.request(message);
+                ControllerClient::new(line.channel).controller_modify_volume(request).await
+            })
+        })
+        .map(drop)
+    }
+
     /// The claim asks for more. Says whether a node has to grow something too.
     ///
     /// # Errors
