@@ -28,7 +28,7 @@ fn every_place_shows_the_files_again_after_the_helper_was_killed() {
                 &format!(
                     "mount -t tmpfs box {0}; mkdir {0}/whole {0}/part {0}/one; mount --bind {1} \
                  {0}/whole; mount -o bind,ro {1}/sub {0}/part; touch {0}/one/file; mount --bind \
-                 {1}/file {0}/one/file",
+                 {1}/file {0}/one/file; mount -o remount,bind,strictatime,noexec {0}/one/file",
                     inside.display(),
                     pod.display()
                 ),
@@ -61,6 +61,8 @@ fn every_place_shows_the_files_again_after_the_helper_was_killed() {
         there.chain([table(crate::bed::mountinfo())]).collect()
     };
     let before = tables();
+    let has = |flags: &str| before.iter().flatten().any(|place| place.ends_with(flags));
+    assert!(has(" ro,relatime") && has(" rw,nosuid,nodev,relatime") && has("nodev,noexec"));
     for round in 1..=5 {
         kill(bed.pid(&spec));
         let began = Instant::now();
