@@ -2,6 +2,7 @@
 //! the real binary against a simulated region on loopback. Also a part of `test` and `ci`, as the
 //! one test that a person can read along.
 
+mod buckets;
 mod csi;
 mod event;
 mod flexvolume;
@@ -17,11 +18,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use wharf_cloudsim::Delays;
 use wharf_testing::bed::{Bed, BedOptions, Parts};
+use wharf_testing::snapshot::Snapshot;
 
 use self::event::Event;
 use self::interrupt::{Interrupt, Interrupted};
@@ -36,8 +39,8 @@ use crate::supervise;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
-/// Shows the main job against a simulated region: a disk from kubelet's call to a mounted file
-/// system, over CSI and over FlexVolume.
+/// Shows the main job against a simulated region: a disk and a bucket, from kubelet's call to a
+/// mounted file system, over CSI and over FlexVolume.
 ///
 /// Builds what it needs first. Needs root, for loop devices and mounts, and leaves nothing behind,
 /// also after Ctrl-C.
@@ -77,6 +80,9 @@ const BY_SIGNAL: u8 = 130;
 /// Also when the build has just put another file in its place.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
+/// How long an unmounted bucket's helper may take to end.
+const SETTLED: Duration = Duration::from_secs(10);
+
 /// As many lines of a server's log as show what went before a failure.
 const LOG_TAIL: usize = 15;
 
@@ -87,7 +93,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         "the demo mounts file systems and makes loop devices: run it as root"
     );
     let teller = Arc::new(Teller::new(options.output)?);
-    packages::ensure(&[&[packages::C_COMPILER], packages::BLOCK_DEVICES].concat())?;
+    packages::ensure(&[&[packages::C_COMPILER, packages::S3FS], packages::BLOCK_DEVICES].concat())?;
     let workspace = Workspace::load()?;
     if !options.no_build {
         build(&workspace, Company::Alone)?;
@@ -136,7 +142,12 @@ fn perform(teller: &Arc<Teller>, interrupt: &Interrupt, parts: Parts, newer: Pat
     // the way.
     let shown = catch_unwind(AssertUnwindSafe(|| {
         let bed = Bed::make_with(
-            &BedOptions { delays: DELAYS, call_out_log: "debug", ..BedOptions::default() },
+            &BedOptions {
+                backends: vec!["disk", "oss"],
+                delays: DELAYS,
+                call_out_log: "debug",
+                ..BedOptions::default()
+            },
             parts,
         )?;
         folder = Some(bed.folder().to_owned());
@@ -180,9 +191,18 @@ fn chapters(scene: &Scene, newer: &std::path::Path) -> Result<()> {
     swap::offer_broken(scene, newer)?;
     scene.chapter("A disk over FlexVolume");
     flexvolume::life(scene)?;
-    let left = wharf_testing::snapshot::Snapshot::of(scene.bed(), &[]);
-    if !left.is_empty() {
-        bail!("disks, mounts or records are left:\n{left}");
+    scene.chapter("A bucket over CSI and over FlexVolume, and its helper killed");
+    buckets::life(scene)?;
+    let begun = Instant::now();
+    // What an unmounted helper had is taken away once that has ended.
+    loop {
+        let left = Snapshot::of(scene.bed(), &[]);
+        if left.is_empty() {
+            return Ok(());
+        }
+        if begun.elapsed() > SETTLED {
+            bail!("disks, mounts or records are left:\n{left}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
-    Ok(())
 }

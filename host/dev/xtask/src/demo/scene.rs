@@ -30,6 +30,7 @@ const QUIET: [&str; 3] =
 pub struct Scene {
     csi: CsiPlayer,
     flex: FlexPlayer,
+    audience: Audience,
     nodes: Vec<CsiNode>,
     witness: Arc<Witness>,
     teller: Arc<Teller>,
@@ -43,9 +44,10 @@ impl Scene {
         let bed = Arc::new(bed);
         let witness = Arc::new(Witness::new(Arc::clone(&bed)));
         let audience = audience(&teller, &witness, &interrupt, &bed);
-        let (csi, flex) =
-            (bed.csi().with_audience(Arc::clone(&audience)), bed.flex().with_audience(audience));
-        let mut scene = Self { csi, flex, nodes: Vec::new(), witness, teller, interrupt, bed };
+        let csi = bed.csi().with_audience(Arc::clone(&audience));
+        let flex = bed.flex().with_audience(Arc::clone(&audience));
+        let nodes = Vec::new();
+        let mut scene = Self { csi, flex, audience, nodes, witness, teller, interrupt, bed };
         scene.bed.serve_telling_all()?;
         scene.note(&format!(
             "`wharf csi` serves on the control plane ({}) and on each node ({})",
@@ -82,6 +84,16 @@ impl Scene {
     /// kubelet and kube-controller-manager.
     pub fn flex(&self) -> &FlexPlayer {
         &self.flex
+    }
+
+    /// kubelet and the sidecars, about volumes of another driver.
+    pub fn csi_of(&self, driver: &str) -> CsiPlayer {
+        self.bed.csi_of(driver).with_audience(Arc::clone(&self.audience))
+    }
+
+    /// The same over FlexVolume.
+    pub fn flex_of(&self, driver: &str) -> FlexPlayer {
+        self.bed.flex_of(driver).with_audience(Arc::clone(&self.audience))
     }
 
     /// A registered node by its place.

@@ -34,7 +34,9 @@ impl Witness {
         let known = Known {
             logs: machines
                 .flat_map(|machine| {
-                    [machine.server_log(), machine.folder().join("log/flexvolume_disk.log")]
+                    let call_outs = ["log/flexvolume_disk.log", "log/flexvolume_oss.log"];
+                    let call_outs = call_outs.map(|log| machine.folder().join(log));
+                    [machine.server_log()].into_iter().chain(call_outs)
                 })
                 .map(Log::of)
                 .collect(),
