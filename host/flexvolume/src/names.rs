@@ -221,11 +221,17 @@ fn read<T: for<'de> Deserialize<'de>>(file: &Path) -> Result<Option<T>, Error> {
 fn load(file: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(file) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Ok(None)
-        }
+        Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(unreadable(file, &error)),
     }
+}
+
+/// There is no such file; under a name that is too long for one there never was.
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename
+    )
 }
 
 fn unreadable(file: &Path, error: &std::io::Error) -> Error {
@@ -270,7 +276,7 @@ fn replace(file: &Path, text: &[u8]) -> std::io::Result<()> {
 
 fn remove(file: &Path) -> Result<(), Error> {
     match fs::remove_file(file) {
-        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+        Err(error) if !is_absent(&error) => {
             Err(Error::unavailable(format!("cannot remove {}: {error}", file.display())))
         }
         Ok(()) | Err(_) => Ok(()),

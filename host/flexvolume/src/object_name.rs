@@ -16,11 +16,20 @@ pub(crate) struct ObjectName(String);
 impl ObjectName {
     /// `what`: what is named, for the message.
     pub(crate) fn parse(what: &str, text: &OsStr) -> Result<Self, Error> {
+        let name = Self::of_folder(what, text)?;
+        if name.0.len() > MAX_LENGTH {
+            return Err(Error::invalid(format!("the {what} is longer than {MAX_LENGTH} bytes")));
+        }
+        Ok(name)
+    }
+
+    /// The name of a folder, which may be longer than any record's: what an earlier driver mounted
+    /// there has to be unmounted, and a path has a bound of its own.
+    pub(crate) fn of_folder(what: &str, text: &OsStr) -> Result<Self, Error> {
         let refuse = |why: &str| Err(Error::invalid(format!("the {what} {why}")));
         let Some(text) = text.to_str() else { return refuse("is not UTF-8") };
         match text {
             "" => refuse("is empty"),
-            _ if text.len() > MAX_LENGTH => refuse(&format!("is longer than {MAX_LENGTH} bytes")),
             _ if text.starts_with('.')
                 || text.contains('/')
                 || text.chars().any(char::is_control) =>

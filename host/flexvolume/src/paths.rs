@@ -9,6 +9,11 @@ use wharf_core::Error;
 use crate::driver_name::DriverName;
 use crate::object_name::ObjectName;
 
+/// `PATH_MAX`, less the final zero.
+const MAX_PATH: usize = 4095;
+/// `NAME_MAX` of every file system that kubelet's folder can be on.
+const MAX_NAME: usize = 255;
+
 /// Where kubelet mounts a volume once per node:
 /// `<root>/plugins/kubernetes.io/flexvolume/<vendor>/<driver>/mounts/<name>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +29,7 @@ impl GlobalMountDir {
             ["mounts", driver.driver(), driver.vendor(), "flexvolume", "kubernetes.io", "plugins"];
         let name = name_above(&path, &tail.map(Some))
             .ok_or_else(|| foreign(driver, "the global mount folder of a volume"))?;
-        Ok(Self { name: ObjectName::parse("name of the volume's folder", &name)?, path })
+        Ok(Self { name: ObjectName::of_folder("name of the volume's folder", &name)?, path })
     }
 }
 
@@ -43,7 +48,7 @@ impl PodVolumeDir {
         let name = name_above(&path, &[Some(folder.as_str()), Some("volumes"), None, Some("pods")])
             .ok_or_else(|| foreign(driver, "the volume folder of a pod"))?;
         let root = path.ancestors().nth(5).unwrap_or(Path::new("/")).to_owned();
-        Ok(Self { name: ObjectName::parse("name of the volume's folder", &name)?, path, root })
+        Ok(Self { name: ObjectName::of_folder("name of the volume's folder", &name)?, path, root })
     }
 
     /// The uid of the pod.
@@ -76,6 +81,11 @@ pub(crate) fn parse_mounted(path: &OsStr, driver: &DriverName) -> Result<PathBuf
     GlobalMountDir::parse(path, driver)
         .map(|dir| dir.path)
         .or_else(|_| PodVolumeDir::parse(path, driver).map(|dir| dir.path))
+}
+
+/// Whether anything can be at this path; where nothing can, there is nothing to take away.
+pub(crate) fn can_exist(path: &Path) -> bool {
+    path.as_os_str().len() <= MAX_PATH && path.iter().all(|part| part.len() <= MAX_NAME)
 }
 
 fn normal(path: &OsStr) -> Result<PathBuf, Error> {

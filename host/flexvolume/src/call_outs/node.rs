@@ -186,12 +186,18 @@ impl CallOuts<'_> {
     }
 
     pub(super) fn unmount(&self, folder: &PodVolumeDir) -> Result<Reply, Error> {
+        if !paths::can_exist(&folder.path) {
+            return Ok(Reply::success());
+        }
         let (node, call) = self.teardown()?;
         node.unpublish_path(&call, &folder.path)?;
         Ok(Reply::success())
     }
 
     pub(super) fn unmount_device(&self, folder: &GlobalMountDir) -> Result<Reply, Error> {
+        if !paths::can_exist(&folder.path) {
+            return Ok(Reply::success());
+        }
         let (node, call) = self.teardown()?;
         // First: kubelet does not repeat a call that was killed after the unmount. What is
         // forgotten by a call that fails is written again. A record that cannot be removed

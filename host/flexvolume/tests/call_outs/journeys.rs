@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use wharf_flexvolume::{Machine, answer};
 
+use super::machine::Mounted;
 use super::world::World;
 
 const OPTIONS: &str = r#"{"kubernetes.io/pvOrVolumeName":"d-1","volumeId":"d-1"}"#;
@@ -41,6 +42,42 @@ fn no_secret_is_kept_or_repeated() {
     let records = format!("{:?}", world.machine.state().records);
     assert!(records.contains("nas"), "{records}");
     assert!(!records.contains("hunter2") && !records.contains("aHVudGVyMg"), "{records}");
+}
+
+#[test]
+fn long_names_and_paths_are_unmounted_where_anything_can_be() {
+    let world = World::new();
+    let global = "/var/lib/kubelet/plugins/kubernetes.io/flexvolume/acme/disk/mounts";
+    // Longer than any record's, and mounted by the driver before.
+    for length in [251, 255] {
+        let name = "n".repeat(length);
+        let pod = format!("/var/lib/kubelet/pods/u/volumes/acme~disk/{name}");
+        let global = format!("{global}/{name}");
+        for (verb, path) in [("unmount", pod), ("unmountdevice", global)] {
+            let mounted = Mounted { what: "d-1".into(), read_only: false };
+            world.machine.state().mounts.insert(path.clone().into(), mounted);
+            let printed = world.call(&[verb, &path]);
+            assert!(printed.contains("Success"), "{verb} {length}: {printed}");
+            assert!(world.machine.state().mounts.is_empty(), "{verb} {length}");
+        }
+    }
+    let deep = format!("/{}", "k/".repeat(2500));
+    for path in [
+        format!("/k/pods/{}/volumes/acme~disk/d-1", "u".repeat(300)),
+        format!("/k/pods/u/volumes/acme~disk/{}", "n".repeat(256)),
+        format!("{deep}pods/u/volumes/acme~disk/d-1"),
+    ] {
+        assert!(world.call(&["unmount", &path]).contains("Success"), "{path}");
+    }
+    for path in [
+        format!("{global}/{}", "n".repeat(256)),
+        format!("{deep}plugins/kubernetes.io/flexvolume/acme/disk/mounts/d-1"),
+    ] {
+        assert!(world.call(&["unmountdevice", &path]).contains("Success"), "{path}");
+    }
+    // What is no folder of this driver is refused whatever its length.
+    let foreign = format!("/k/pods/u/volumes/acme~share/{}", "n".repeat(300));
+    assert!(world.call(&["unmount", &foreign]).contains("Failure"));
 }
 
 #[test]
