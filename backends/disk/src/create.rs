@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wharf_alicloud::Failure;
 use wharf_sdk::controller::CreateRequest;
-use wharf_sdk::types::{Pending, Volume, VolumeSource};
+use wharf_sdk::types::{Pending, Volume, VolumeCapability, VolumeSource};
 use wharf_sdk::{Answer, Error, Progress};
 
 use self::refusals::{Refusals, Refused, falls_through};
@@ -108,6 +108,9 @@ impl<'a> Wish<'a> {
                 "several nodes can hold a disk only if its StorageClass says `multiAttach: \
                  \"true\"`",
             ));
+        }
+        for options in request.capabilities.iter().filter_map(VolumeCapability::mount_options) {
+            parameters.formatting.check(options)?;
         }
         let size = Wanted::read(&request.capacity)?;
         let size = if parameters.round_up { size.at_least_default() } else { size };

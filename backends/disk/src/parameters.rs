@@ -19,7 +19,8 @@
 //! | `volumeSizeAutoAvailable` | sizes below 20 GiB become 20 GiB |
 //! | `volumeDeleteSnapshotRetentionDays` | 1 to 65536; a tag on the disk |
 //! | `fsType`, `mkfsOptions`, `sysConfig`, `omitfsck` | for the node; see
-//! [`filesystem`](crate::filesystem) and [`queue_settings`](mod@crate::queue_settings) |
+//! [`filesystem`](crate::filesystem), [`mkfs_options`](crate::mkfs_options) and
+//! [`queue_settings`](mod@crate::queue_settings) |
 //! | `volume.alibabacloud.com/disk-id` | takes over this disk instead of creating one |
 //! | `csi.alibabacloud.com/disk-snapshot-id` | starts from this snapshot |
 //!
@@ -91,6 +92,8 @@ pub struct DiskParameters {
     pub adopt: Option<DiskId>,
     /// The snapshot to start from.
     pub snapshot: Option<String>,
+    /// How its file system will be made.
+    pub formatting: Formatting,
 }
 
 /// One role on the way to an encryption key. The cloud's own driver reads the names in any case;
@@ -128,6 +131,7 @@ impl Default for DiskParameters {
             retention_days: None,
             adopt: None,
             snapshot: None,
+            formatting: Formatting::default(),
         }
     }
 }
@@ -156,7 +160,7 @@ impl DiskParameters {
                 read.tags.insert(tag.to_owned(), value.clone());
             }
         }
-        Formatting::read(parameters)?;
+        read.formatting = Formatting::read(parameters)?;
         queue_settings::read(parameters)?;
         read.check()
     }

@@ -10,7 +10,7 @@ use wharf_sdk::types::{AccessType, MountOptions, Parameters, VolumeCapability};
 use wharf_sdk::{Error, Pairs};
 
 use crate::attach::SERIAL;
-use crate::filesystem::Formatting;
+use crate::filesystem::{Formatting, each};
 use crate::queue_settings;
 use crate::serial::{DiskId, links};
 
@@ -49,14 +49,9 @@ fn mount(
     if capability.mode.is_read_only() || last_word == Some("ro") {
         return Ok(plan.mount_device(mounted, flags, Writing::Forbidden));
     }
-    let plan = if formatting.is_checked { plan.check(mounted) } else { plan };
-    let (made, arguments) = formatting.made(asked);
+    let plan = if formatting.is_unchecked { plan } else { plan.check(mounted) };
+    let (made, arguments) = formatting.made(asked)?;
     Ok(plan.format(made, arguments).mount_device(mounted, flags, Writing::Allowed).grow(mounted))
-}
-
-/// Mount options one by one: each string may hold several.
-fn each(flags: &[String]) -> impl Iterator<Item = &str> {
-    flags.iter().flat_map(|flags| flags.split(',')).map(str::trim)
 }
 
 /// `node.plan-publish`: the staged file system, or the device itself, on the target path.

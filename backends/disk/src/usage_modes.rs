@@ -5,7 +5,7 @@ use wharf_sdk::types::VolumeCapability;
 use wharf_sdk::{Error, Progress};
 
 use crate::disk_record::observed;
-use crate::filesystem::known;
+use crate::filesystem::{Formatting, known};
 use crate::modify;
 
 /// Whether the capabilities need a disk that several nodes may hold.
@@ -50,6 +50,9 @@ pub fn validate(request: &ValidateRequest, progress: &Progress) -> Result<Valida
     if let Some(difference) = modify::differs(&disk, &request.mutable_parameters)? {
         return Ok(Validated::no(difference));
     }
+    if let Err(refused) = check_formatting(request) {
+        return Ok(Validated::no(refused.message));
+    }
     Ok(match need_multi_attach(&request.capabilities) {
         Err(refused) => Validated::no(refused.message),
         Ok(true) if !disk.is_multi_attach() => Validated::no(format!(
@@ -59,12 +62,23 @@ pub fn validate(request: &ValidateRequest, progress: &Progress) -> Result<Valida
     })
 }
 
+/// What a node would refuse only when a workload waits.
+fn check_formatting(request: &ValidateRequest) -> Result<(), Error> {
+    for context in [&request.context, &request.parameters] {
+        let formatting = Formatting::read(context)?;
+        for options in request.capabilities.iter().filter_map(VolumeCapability::mount_options) {
+            formatting.check(options)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::disk_record::tests::{disk, seen};
     use wharf_sdk::ErrorKind;
-    use wharf_sdk::types::{AccessMode, Observation};
+    use wharf_sdk::types::{AccessMode, Observation, pairs};
 
     #[test]
     fn every_access_mode_has_its_answer() {
@@ -105,6 +119,12 @@ mod tests {
         );
         let odd = ValidateRequest::new("d-1", VolumeCapability::mount("ntfs"));
         assert!(validate(&odd, &seen(&disk(|_| {}))).unwrap().message.contains("ntfs"));
+        let panics = ValidateRequest {
+            context: pairs([("mkfsOptions", "-F -e panic")]),
+            ..ValidateRequest::new("d-1", VolumeCapability::mount("ext4"))
+        };
+        let refused = validate(&panics, &seen(&disk(|_| {}))).unwrap();
+        assert!(!refused.confirmed && refused.message.contains("mkfsOptions"), "{refused:?}");
         let missing = Progress::observed([Observation::missing("d-1")]);
         assert_eq!(validate(&shared, &missing).unwrap_err().kind, ErrorKind::NotFound);
     }

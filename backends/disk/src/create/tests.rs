@@ -38,6 +38,31 @@ fn found(disks: &[serde_json::Value]) -> Response {
     Response::new(200, json!({ "Disks": { "Disk": disks } }).to_string())
 }
 
+#[test]
+fn what_a_node_would_refuse_is_refused_before_anything_is_created() {
+    let host = host();
+    let with_flags = |flags: &[&str]| {
+        let mut options = VolumeCapability::mount("ext4");
+        if let wharf_sdk::types::AccessType::Mount(options) = &mut options.access {
+            options.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        }
+        CreateRequest { capabilities: vec![options], ..ask(&[]) }
+    };
+    for (request, key) in [
+        (ask(&[("mkfsOptions", "-F -e panic")]), "mkfsOptions"),
+        (ask(&[("mkfsOptions", "-epanic")]), "mkfsOptions"),
+        (ask(&[("mkfsOptions", "-t ext2")]), "mkfsOptions"),
+        // Right for xfs, and the capability says ext4.
+        (ask(&[("mkfsOptions", "-d agcount=4")]), "mkfsOptions"),
+        (with_flags(&["noatime, errors=panic"]), "mountOptions"),
+    ] {
+        let error = begin(&request).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidArgument, "{error:?}");
+        assert!(error.message.contains(key) && !error.message.contains("defect"), "{error:?}");
+    }
+    assert!(host.requests().is_empty());
+}
+
 fn tagged(change: impl FnOnce(&mut serde_json::Value)) -> serde_json::Value {
     let mut disk = json!({ "DiskId": "d-1", "Status": "Available", "Size": 20, "ZoneId": "z-a", "Category": "cloud_essd", "PerformanceLevel": "PL1", "MultiAttach": "Disabled" });
     change(&mut disk);
