@@ -63,15 +63,16 @@ fn roots(driver: &DriverFile) -> Result<Vec<PathBuf>, Error> {
 /// What is wrong with the configuration, or the drivers that could not be installed.
 pub fn run(path: &Path, command: &Flexvolume) -> Result<(), Failure> {
     let config = Config::load(path).map_err(|error| error.for_a_command())?;
+    let mut told = String::new();
     let outcomes = match command {
         Flexvolume::Install { dir } => {
             let program = std::env::current_exe()
                 .map_err(|error| format!("cannot find this program: {error}"))?;
-            install::install(
-                dir,
-                &program,
-                &driver_files(path, &config).map_err(|error| error.to_string())?,
-            )
+            let files = driver_files(path, &config).map_err(|error| error.to_string())?;
+            let outcomes = install::install(dir, &program, &files);
+            let attaching = outcomes.iter().zip(&files).filter(|(_, file)| file.attachable);
+            told = note(&config.state, attaching.map(|(outcome, _)| outcome));
+            outcomes
         }
         Flexvolume::Uninstall { force, dir } => {
             let names = config.driver.values().flat_map(|driver| &driver.flexvolume);
@@ -93,16 +94,13 @@ pub fn run(path: &Path, command: &Flexvolume) -> Result<(), Failure> {
         ));
     }
     report(&outcomes)?;
-    match command {
-        Flexvolume::Install { .. } => output::write(note(&config, &outcomes).as_bytes()),
-        Flexvolume::Uninstall { .. } => Ok(()),
-    }
+    output::write(told.as_bytes())
 }
 
-/// What a person has to know about a driver whose volumes are attached: nothing in the cloud tells
-/// which volume `detach` means by a name.
-fn note(config: &Config, outcomes: &[Outcome]) -> String {
-    let is_changed = outcomes.iter().any(|outcome| {
+/// What a person has to know about drivers whose volumes are attached, where one of these is new:
+/// nothing in the cloud tells which volume `detach` means by a name.
+fn note<'a>(state: &Path, mut attaching: impl Iterator<Item = &'a Outcome>) -> String {
+    let is_changed = attaching.any(|outcome| {
         matches!(outcome.result, Ok(install::Change::Installed | install::Change::TookOver))
     });
     if !is_changed {
@@ -112,7 +110,7 @@ fn note(config: &Config, outcomes: &[Outcome]) -> String {
         "note: where kube-controller-manager attaches, keep {} over its restarts: `detach` gets \
          the PersistentVolume's name alone and finds there which volume that is, unless the name \
          is the volume's id\n",
-        config.state.join("flexvolume").display()
+        state.join("flexvolume").display()
     )
 }
 
@@ -236,4 +234,27 @@ fn node_names(config: &Config) -> Result<NodeNames, Error> {
         id_prefixes: config.flexvolume.node_id_prefixes.clone(),
         node_name,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wharf_flexvolume::install::Change;
+
+    #[test]
+    fn whoever_installs_a_driver_that_attaches_is_told_what_has_to_be_kept() {
+        let told = |change| {
+            let outcome = Outcome {
+                driver: DriverName::parse("alicloud/disk").unwrap(),
+                executable: "/plugins/alicloud~disk/disk".into(),
+                result: Ok(change),
+            };
+            note(Path::new("/var/lib/wharf/state"), [outcome].iter())
+        };
+        for new in [Change::Installed, Change::TookOver] {
+            assert!(told(new).contains("keep /var/lib/wharf/state/flexvolume over its restarts"));
+        }
+        assert_eq!(told(Change::Updated), "");
+        assert_eq!(note(Path::new("/state"), std::iter::empty()), "");
+    }
 }
