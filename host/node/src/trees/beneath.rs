@@ -44,7 +44,8 @@ impl Base {
     /// # Errors
     /// When the kernel does not say what mount it lies on.
     pub fn new(directory: OwnedFd, shown: impl Into<String>) -> Result<Self, Error> {
-        let mount = mount_of(&directory)?;
+        let mount = mount_of(&directory)
+            .map_err(|error| Error::unavailable(format!("cannot look at a directory: {error}")))?;
         Ok(Self { directory, mount, shown: shown.into() })
     }
 
@@ -114,8 +115,16 @@ impl Base {
             .with_hint("nothing is changed on it; unmount it first")
     }
 
-    /// Opens a directory in an open one.
+    /// Opens a directory in an open one. What another client of a server removes at the same moment
+    /// may answer with EIO and is missing a moment later, so that is looked at once more.
     pub(super) fn enter(&self, parent: &OwnedFd, name: &OsStr) -> Result<Entered, Errno> {
+        match self.enter_once(parent, name) {
+            Err(Errno::IO) => self.enter_once(parent, name),
+            entered => entered,
+        }
+    }
+
+    fn enter_once(&self, parent: &OwnedFd, name: &OsStr) -> Result<Entered, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
             Ok(directory) => directory,
@@ -123,8 +132,12 @@ impl Base {
             Err(Errno::NOTDIR | Errno::LOOP) => return Ok(Entered::NotADirectory),
             Err(error) => return Err(error),
         };
-        let mount = mount_of(&directory).map_err(|_| Errno::IO)?;
-        Ok(if mount == self.mount { Entered::Directory(directory) } else { Entered::OtherMount })
+        match mount_of(&directory) {
+            Ok(mount) if mount == self.mount => Ok(Entered::Directory(directory)),
+            Ok(_) => Ok(Entered::OtherMount),
+            Err(Errno::NOENT | Errno::STALE) => Ok(Entered::Missing),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether a name that is no directory is where something else is mounted (a file can be).
@@ -165,17 +178,15 @@ impl Base {
 
 /// The mount that something open lies on, asked without waiting for a server where the kernel can
 /// say it by itself (Linux 5.8).
-fn mount_of(directory: &OwnedFd) -> Result<u64, Error> {
+fn mount_of(directory: &OwnedFd) -> Result<u64, Errno> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
     match rustix::fs::statx(directory, "", flags, StatxFlags::MNT_ID) {
         Ok(stat) if stat.stx_mask & StatxFlags::MNT_ID.bits() != 0 => Ok(stat.stx_mnt_id),
         Ok(_) | Err(Errno::NOSYS | Errno::PERM) => {
-            Opened::new(directory.try_clone().map_err(|error| {
-                Error::internal(format!("cannot duplicate a descriptor: {error}"))
-            })?)
-            .mount_id()
+            let again = directory.try_clone().map_err(|_| Errno::MFILE)?;
+            Opened::new(again).mount_id().map_err(|_| Errno::IO)
         }
-        Err(error) => Err(Error::unavailable(format!("cannot look at a directory: {error}"))),
+        Err(error) => Err(error),
     }
 }
 
