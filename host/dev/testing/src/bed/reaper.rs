@@ -18,15 +18,19 @@ pub const REAPER: &str = "wharf-bed-reaper";
 const DONE: &str = "done";
 
 /// `$1` is the folder. It says when it has begun: before that it has no command line, and whoever
-/// spares reapers would not know it for one. Inner mounts are listed after outer ones, so they are
-/// taken in reverse.
+/// spares reapers would not know it for one. It looks at the noted processes twice for the same
+/// reason: one that was just started has no command line yet. Inner mounts are listed after outer
+/// ones, so they are taken in reverse.
 const SCRIPT: &str = r#"
 echo
 exec > /dev/null
 read -r word && [ "$word" = done ] && exit 0
-for file in "$1"/pids/*; do
-    pid=${file##*/}
-    tr '\0' '\n' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF "$1/" && kill -9 "$pid"
+for look in 1 2; do
+    for file in "$1"/pids/*; do
+        pid=${file##*/}
+        tr '\0' '\n' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF "$1/" && kill -9 "$pid"
+    done
+    sleep 0.2
 done
 # The supervisors of mounts and their helpers, which nobody noted: a supervisor goes first, for it
 # would start a helper again.
