@@ -174,7 +174,7 @@ pub struct FoundDevice {
 }
 
 /// Bytes and inodes of a mounted volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Usage {
     /// Whole size.
     pub total_bytes: u64,

@@ -10,8 +10,9 @@
 //! - Whether something is mounted is read from the kernel's mount table, by exact path; nothing
 //!   that is mounted is touched to find out, so a dead mount cannot hang a call.
 //! - A device is found by its serial, and formatted only when it is provably blank.
-//! - What may wait for a server that is gone is asked in a process of its own, which can be killed
-//!   (`remote`).
+//! - What may wait for a server that is gone, or for a disk that hangs, is asked in a process of
+//!   its own, which can be killed or left behind: a few system calls in a forked one (`child`),
+//!   work on directories and all about servers in this program, started again (`remote`).
 //! - Programs are started by argument vector with a cleared environment and a time bound; there is
 //!   no shell.
 //!
@@ -21,6 +22,7 @@
 
 #![deny(unsafe_code)]
 
+mod child;
 mod clock;
 mod context;
 mod directories;

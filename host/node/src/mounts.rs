@@ -3,7 +3,6 @@
 
 pub(crate) mod answers;
 pub(crate) mod detached;
-pub(crate) mod hanging;
 pub(crate) mod mounting;
 pub(crate) mod nfs;
 pub(crate) mod options;

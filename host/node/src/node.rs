@@ -223,7 +223,7 @@ impl Node for LinuxNode {
                 Some(device) => Ok(usage::of_device(device.bytes()?)),
                 None => Err(missing()),
             },
-            None => usage::of_mount(&self.context, place, entry),
+            None => usage::of_mount(&self.context, &place, entry),
         }
     }
 

@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use wharf_core::Error;
 use wharf_core::ports::{Call, Clock};
-use wharf_core::{Error, ErrorKind};
 
 use crate::state::lock;
 
@@ -114,20 +114,7 @@ impl Remote {
         call: &Call,
         clock: &dyn Clock,
     ) -> Result<Session, Error> {
-        let lock = match lock::acquire(&self.state, work, clock, call) {
-            Ok(lock) => Some(lock.into_file()),
-            Err(error) if error.kind == ErrorKind::Aborted => {
-                return Err(Error::unavailable(format!(
-                    "an earlier call ({work}) still waits for an answer"
-                ))
-                .with_hint("its server or its process may be gone"));
-            }
-            // A state directory that cannot be written must not keep a mount.
-            Err(error) => {
-                tracing::warn!(%error, "working without the lock of {work}");
-                None
-            }
-        };
+        let lock = lock::acquire_for_work(&self.state, work, clock, call)?;
         let counted = Counted::new(&self.living)?;
         let failed = |error: std::io::Error| {
             Error::internal(format!("cannot start {}: {error}", self.program.display()))

@@ -14,7 +14,6 @@ use crate::disk::ownership::Claim;
 use crate::mounts::paths::MountTarget;
 use crate::mounts::table::MountTable;
 use crate::remote::Session;
-use crate::state::lock::VolumeGuard;
 use crate::steps::performer;
 use crate::undo::UndoLog;
 
@@ -25,8 +24,6 @@ pub(crate) struct Run<'a> {
     pub policy: &'a NodePolicy,
     /// Whose disk the found one has to be.
     pub claim: Claim,
-    /// Nobody else decides about the found device meanwhile.
-    pub device_guard: Option<VolumeGuard>,
     /// The path of the call.
     pub destination: &'a Path,
     /// The staging path, in a call that has one besides its own path.
@@ -57,7 +54,6 @@ impl<'a> Run<'a> {
             call,
             policy: run.policy,
             claim,
-            device_guard: None,
             destination: run.destination,
             staged: run.staged,
             secrets: run.secrets,

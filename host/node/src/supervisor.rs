@@ -5,8 +5,8 @@
 //!   about one, in order. `decide`: what has to be done, from what is true. `record`: what is
 //!   remembered.
 //! - `launch`, `private`, `cgroups`: a helper's process, directory and control group.
-//! - `connections`: what a file system is known by. `namespaces`, `repair`, `child`: giving a new
-//!   mount to every place that showed a dead one, inside of running containers too.
+//! - `connections`: what a file system is known by. `namespaces`, `repair`: giving a new mount to
+//!   every place that showed a dead one, inside of running containers too.
 //! - `protocol`, `client`: how the rest of the host asks for all this.
 //!
 //! Left out: what a helper serves, and what its arguments mean. Profiles
@@ -16,7 +16,6 @@
 use std::path::{Path, PathBuf};
 
 mod cgroups;
-mod child;
 mod client;
 mod connections;
 mod decide;

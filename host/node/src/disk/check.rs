@@ -63,7 +63,9 @@ pub(crate) fn before_resize(context: &NodeContext, device: &Device) -> Result<()
 /// # Errors
 /// `FailedPrecondition` naming what is there besides.
 fn holds_ext(context: &NodeContext, device: &Device, fs_type: &str) -> Result<bool, Error> {
-    if probe::read_superblock(device)?.is_none_or(|superblock| superblock.family != Family::Ext) {
+    if probe::read_superblock(context, device)?
+        .is_none_or(|superblock| superblock.family != Family::Ext)
+    {
         return Ok(false);
     }
     match probe::probe(&context.programs, device, context.options.bounds.probe)? {
@@ -84,7 +86,7 @@ fn holds_ext(context: &NodeContext, device: &Device, fs_type: &str) -> Result<bo
 fn check_ext(context: &NodeContext, device: &Device, force: Option<OsString>) -> Result<(), Error> {
     let finished = e2fsck(context, device, force)?;
     if finished.code == Some(NOT_OPENED)
-        && let Some(superblock) = probe::read_superblock(device)?
+        && let Some(superblock) = probe::read_superblock(context, device)?
     {
         tracing::warn!(device = %device.path.display(), "the superblock cannot be used, trying its first copy: {}", finished.report);
         let repaired = e2fsck(context, device, first_copy(superblock.block_bytes))?;

@@ -2,11 +2,14 @@
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wharf_core::Error;
+
+use crate::child::close_device;
+use crate::state::lock::VolumeGuard;
 
 /// A block device that is there.
 #[derive(Debug, Clone)]
@@ -24,31 +27,21 @@ pub(crate) struct Device {
     /// Open since it was recognised. As long as it is, the kernel gives the device's name and
     /// number to no other disk, so what is done to the path is done to this one, however long
     /// this process was stopped in between.
-    held: Option<Arc<File>>,
+    held: Option<Arc<Held>>,
 }
 
-/// A device that is open for reading.
-pub(crate) struct Reader<'a> {
-    device: &'a Device,
-    file: File,
+/// An open device, locked.
+#[derive(Debug)]
+struct Held {
+    file: Option<File>,
+    guard: VolumeGuard,
 }
 
-impl Reader<'_> {
-    /// Reads `length` bytes at `offset`, fewer at the device's end.
-    pub fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
-        let mut bytes = vec![0; length];
-        let mut filled = 0;
-        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            let at = offset.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
-            match self.file.read_at(rest, at) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.device.failed("read", &error)),
-            }
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            close_device(file, self.guard.as_fd());
         }
-        bytes.truncate(filled);
-        Ok(bytes)
     }
 }
 
@@ -99,12 +92,13 @@ impl Device {
     }
 
     /// The same device, held from now on. What it was recognised by has to be looked at again
-    /// afterwards.
+    /// afterwards. `guard`: nobody else on this node decides about the device meanwhile, or opens
+    /// it while it is still being closed.
     ///
     /// # Errors
     /// `Unavailable` when it is gone, or another one by now.
-    pub fn hold(mut self) -> Result<Self, Error> {
-        let file = self.open().map_err(|error| {
+    pub fn hold(mut self, guard: VolumeGuard) -> Result<Self, Error> {
+        let file = File::open(&self.path).map_err(|error| {
             Error::unavailable(format!(
                 "{} was taken away at the same moment: {error}",
                 self.path.display()
@@ -117,7 +111,7 @@ impl Device {
                 self.path.display()
             )));
         }
-        self.held = Some(Arc::new(file));
+        self.held = Some(Arc::new(Held { file: Some(file), guard }));
         Ok(self)
     }
 
@@ -141,25 +135,13 @@ impl Device {
 
     /// Its size now.
     pub fn bytes(&self) -> Result<u64, Error> {
-        self.open()
+        File::open(&self.path)
             .and_then(|mut device| device.seek(SeekFrom::End(0)))
             .map_err(|error| self.failed("read the size of", &error))
     }
 
-    /// For reads here and there: the kernel reads nothing ahead, which would be several times what
-    /// is asked for.
-    pub fn reader(&self) -> Result<Reader<'_>, Error> {
-        let file = self.open().map_err(|error| self.failed("open", &error))?;
-        // Advice: where it is not taken, reading is slower and nothing else.
-        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
-        Ok(Reader { device: self, file })
-    }
-
-    fn open(&self) -> std::io::Result<File> {
-        File::open(&self.path)
-    }
-
-    fn failed(&self, what: &str, error: &std::io::Error) -> Error {
+    /// What went wrong with it.
+    pub fn failed(&self, what: &str, error: &std::io::Error) -> Error {
         Error::internal(format!("cannot {what} {}: {error}", self.path.display()))
     }
 

@@ -38,11 +38,12 @@ pub(crate) fn type_to_mount(
             )));
         }
         // libblkid passes over a superblock whose checksum is wrong; the kernel has the last word.
-        Signature::Nothing => match probe::read_superblock(device)?.map(|found| found.family) {
-            Some(Family::Ext) => "ext4".to_owned(),
-            Some(Family::Xfs) => "xfs".to_owned(),
-            None => {
-                return Err(Error::precondition(format!(
+        Signature::Nothing => {
+            match probe::read_superblock(context, device)?.map(|found| found.family) {
+                Some(Family::Ext) => "ext4".to_owned(),
+                Some(Family::Xfs) => "xfs".to_owned(),
+                None => {
+                    return Err(Error::precondition(format!(
                     "{} holds no file system that is recognised",
                     device.path.display()
                 ))
@@ -50,8 +51,9 @@ pub(crate) fn type_to_mount(
                     "a blank disk is formatted only by a call that may write: use the volume for \
                      writing first",
                 ));
+                }
             }
-        },
+        }
     };
     check_family(device, &found, asked)?;
     choose(&found, asked, policy)

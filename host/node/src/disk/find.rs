@@ -11,6 +11,7 @@ use wharf_core::plan::{DeviceMatch, FindDevice};
 use wharf_core::ports::{Call, Clock};
 
 use crate::disk::device::Device;
+use crate::state::lock;
 
 /// udev is done within milliseconds, mostly.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -25,6 +26,8 @@ const MAX_MATCHES: usize = 16;
 
 /// Where devices are looked for, and how long.
 pub(crate) struct Finder<'a> {
+    /// Where devices are locked.
+    pub state: &'a Path,
     /// By-id links.
     pub links: &'a Path,
     /// By-path links.
@@ -52,7 +55,7 @@ impl Finder<'_> {
         let mut pause = FIRST_PAUSE;
         let mut is_rescanned = false;
         loop {
-            let reason = match self.look(wanted)? {
+            let reason = match self.look(call, wanted)? {
                 Look::Found(device) => match size_problem(&device, wanted)? {
                     None => return Ok(device),
                     Some(problem) => {
@@ -79,14 +82,14 @@ impl Finder<'_> {
         }
     }
 
-    fn look(&self, wanted: &FindDevice) -> Result<Look, Error> {
+    fn look(&self, call: &Call, wanted: &FindDevice) -> Result<Look, Error> {
         let mut found = self.matching(wanted)?;
         found.sort_by_key(|device| device.number);
         found.dedup_by_key(|device| device.number);
         match found.as_slice() {
             [] => Ok(Look::NotYet(self.missing(wanted)?)),
             [_] => match found.pop() {
-                Some(device) => self.hold(device, wanted),
+                Some(device) => self.hold(call, device, wanted),
                 None => Ok(Look::NotYet(self.missing(wanted)?)),
             },
             several => {
@@ -129,8 +132,12 @@ impl Finder<'_> {
 
     /// What was recognised by its name may have made room for another disk since; what is held
     /// cannot.
-    fn hold(&self, device: Device, wanted: &FindDevice) -> Result<Look, Error> {
-        let mut device = match device.hold() {
+    fn hold(&self, call: &Call, device: Device, wanted: &FindDevice) -> Result<Look, Error> {
+        let (major, minor) = device.number;
+        // Before it is opened: that may wait for what hangs since an earlier call.
+        let guard =
+            lock::acquire(self.state, &format!("device {major}:{minor}"), self.clock, call)?;
+        let mut device = match device.hold(guard) {
             Ok(device) => device,
             Err(reason) => return Ok(Look::NotYet(reason)),
         };

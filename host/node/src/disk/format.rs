@@ -84,8 +84,8 @@ fn decide(
     let name = device.path.display();
     match probe::probe(&context.programs, device, context.options.bounds.probe)? {
         Signature::FileSystem(found) => {
-            let is_complete =
-                probe::read_superblock(device)?.is_none_or(|superblock| superblock.is_complete);
+            let is_complete = probe::read_superblock(context, device)?
+                .is_none_or(|superblock| superblock.is_complete);
             if !is_complete && intent.is_recorded(device) {
                 return Ok(Decision::MakeAgain);
             }
@@ -115,7 +115,7 @@ fn decide(
         .with_hint("partitions are used as they are, never formatted")),
         // Decided anew once it is locked; then the disk is read.
         Signature::Nothing if !intent.is_locked() => Ok(Decision::Make),
-        Signature::Nothing => match probe::find_data(device)? {
+        Signature::Nothing => match probe::find_data(context, device)? {
             None => Ok(Decision::Make),
             Some(_) if intent.proves_leftovers(device) => Ok(Decision::MakeAgain),
             Some(offset) => Err(not_blank(device, offset, intent)),

@@ -26,7 +26,7 @@ pub(crate) fn before_mount(context: &NodeContext, device: &Device) -> Result<(),
     if may_grow_mounted_ext() || MountTable::read()?.of_device(device.number).next().is_some() {
         return Ok(());
     }
-    match probe::read_superblock(device)? {
+    match probe::read_superblock(context, device)? {
         Some(superblock) if superblock.family == Family::Ext && has_room(device, &superblock)? => {
             resize_unmounted_ext(context, device)
         }
@@ -50,7 +50,7 @@ pub(crate) fn run(
     if device != *disk {
         warn_of_room_behind(disk, &device)?;
     }
-    let Some(superblock) = probe::read_superblock(&device)? else {
+    let Some(superblock) = probe::read_superblock(context, &device)? else {
         return Err(Error::precondition(format!(
             "{} holds no file system that can be grown",
             device.path.display()

@@ -11,11 +11,18 @@
 //! 1/1000 of the disk is always seen. Reading everything would take a large disk minutes to hours.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use wharf_core::Error;
+use wharf_core::ports::Call;
 
+use crate::context::NodeContext;
 use crate::disk::device::Device;
 use crate::disk::superblock::{self, SUPERBLOCK_BYTES, Superblock};
 use crate::program::{Program, Programs};
@@ -111,8 +118,35 @@ fn read_export(output: &str) -> Signature {
 }
 
 /// Says where a device is not zero; `None` when everything that was read is.
-pub(crate) fn find_data(device: &Device) -> Result<Option<u64>, Error> {
-    let size = device.bytes()?;
+///
+/// # Errors
+/// `Unavailable` when the disk hangs.
+pub(crate) fn find_data(context: &NodeContext, device: &Device) -> Result<Option<u64>, Error> {
+    reading(context, device, first_data)
+}
+
+/// Opens, reads and closes the device in a process of its own: a disk that hangs never answers.
+fn reading<T: Serialize + DeserializeOwned>(
+    context: &NodeContext,
+    device: &Device,
+    read: impl FnOnce(&File) -> std::io::Result<T>,
+) -> Result<T, Error> {
+    let call = Call::until(context.clock.now() + context.options.bounds.probe);
+    let work = format!("reading {}", device.path.display());
+    let read = context.ask_kernel(&call, &work, &[], || {
+        let read = File::open(&device.path).and_then(|file| {
+            // The kernel reads nothing ahead, which would be several times what is asked for. Where
+            // the advice is not taken, reading is slower and nothing else.
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
+            read(&file)
+        });
+        read.map_err(|error| error.raw_os_error().unwrap_or_default())
+    })?;
+    read.map_err(|error| device.failed("read", &std::io::Error::from_raw_os_error(error)))
+}
+
+fn first_data(mut device: &File) -> std::io::Result<Option<u64>> {
+    let size = device.seek(SeekFrom::End(0))?;
     let edge = u64::try_from(EDGE_BYTES).unwrap_or(u64::MAX);
     let step = (size / SAMPLES).max(1);
     let piece = |from: u64| {
@@ -121,7 +155,6 @@ pub(crate) fn find_data(device: &Device) -> Result<Option<u64>, Error> {
             (from.saturating_add(offset), PIECE_BYTES)
         })
     };
-    let reader = device.reader()?;
     let samples =
         (1..SAMPLES).map(|index| index * step).chain(EXT_BACKUPS).map(|at| (at, SAMPLE_BYTES));
     for (offset, length) in piece(0)
@@ -129,7 +162,7 @@ pub(crate) fn find_data(device: &Device) -> Result<Option<u64>, Error> {
         .chain(samples)
         .filter(|(offset, _)| *offset < size)
     {
-        let bytes = reader.read(offset, length)?;
+        let bytes = read_at(device, offset, length)?;
         // Compared as a whole, which costs nothing also where the compiler does not optimise.
         if ZEROS.get(..bytes.len()) == Some(bytes.as_slice()) {
             continue;
@@ -141,9 +174,33 @@ pub(crate) fn find_data(device: &Device) -> Result<Option<u64>, Error> {
     Ok(None)
 }
 
+/// Reads `length` bytes at `offset`, fewer at the device's end.
+fn read_at(device: &File, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let at = offset.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
+        match device.read_at(rest, at) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
 /// The superblock of an ext or XFS file system.
-pub(crate) fn read_superblock(device: &Device) -> Result<Option<Superblock>, Error> {
-    Ok(superblock::parse(&device.reader()?.read(0, SUPERBLOCK_BYTES)?))
+///
+/// # Errors
+/// `Unavailable` when the disk hangs.
+pub(crate) fn read_superblock(
+    context: &NodeContext,
+    device: &Device,
+) -> Result<Option<Superblock>, Error> {
+    let head = reading(context, device, |file| read_at(file, 0, SUPERBLOCK_BYTES))?;
+    Ok(superblock::parse(&head))
 }
 
 /// Fails when anything holds the device: a mount, device mapper, md, swap, another program that

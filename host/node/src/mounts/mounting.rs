@@ -1,18 +1,25 @@
 //! Mounts: a device, a bind of what is staged or of a granted directory, a raw device on a file.
 //! Each looks first and does nothing when it is so already.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount};
 use wharf_core::{Blame, Error, ErrorKind};
 
+use crate::child::{Child, Files};
 use crate::disk::device::{Device, split_number};
 use crate::mounts::options::MountOptions;
 use crate::mounts::paths::{MountTarget, Opened};
 use crate::mounts::table::{Entry, MountTable};
+use crate::run::Run;
 use crate::undo::UndoLog;
+
+/// Nothing was written yet to what is taken back.
+const UNDO_BOUND: Duration = Duration::from_secs(30);
 
 /// Flags that belong to one mount and not to the file system, by their name in the mount table.
 pub(crate) const OWN_FLAGS: [(&str, MountFlags); 8] = [
@@ -32,11 +39,11 @@ pub(crate) const OWN_FLAGS: [(&str, MountFlags); 8] = [
 /// `FailedPrecondition` when something else is mounted here, `AlreadyExists` when it is the device,
 /// but not the way that is asked for.
 pub(crate) fn mount_device(
+    run: &mut Run<'_>,
     target: &MountTarget,
     device: &Device,
     fs_type: &str,
     options: &MountOptions,
-    undo: &mut UndoLog,
 ) -> Result<(), Error> {
     if let Some(entry) = MountTable::read()?.top(target.path()) {
         if entry.device != device.number || entry.root != Path::new("/") || entry.fs_type != fs_type
@@ -49,10 +56,19 @@ pub(crate) fn mount_device(
         check_writable_alike(target, entry, options)?;
         return set_propagation(target, options);
     }
-    let opened = target.open_or_create_directory(undo)?;
-    mount(&device.path, opened.stable_path(), fs_type, options.flags, options.data().as_c_str())
-        .map_err(|error| cannot_mount(target, device, fs_type, options, error))?;
-    remember(target, undo)?;
+    let opened = target.open_or_create_directory(&mut run.undo)?;
+    // Replays a journal, which may take long, and waits for ever where the disk hangs.
+    let work = format!("mounting {} at {}", device.path.display(), target.path().display());
+    let data = options.data();
+    let mounted = run.context.ask_kernel(run.call, &work, &[opened.as_fd()], || {
+        let at = opened.stable_path();
+        mount(&device.path, at, fs_type, options.flags, data.as_c_str())
+            .map_err(Errno::raw_os_error)
+    })?;
+    mounted.map_err(|error| {
+        cannot_mount(target, device, fs_type, options, Errno::from_raw_os_error(error))
+    })?;
+    remember(target, &mut run.undo)?;
     match MountTable::read()?.top(target.path()) {
         Some(entry) if entry.device == device.number => set_propagation(target, options),
         Some(entry) => Err(Error::internal(format!(
@@ -269,10 +285,22 @@ pub(crate) fn block_number(
 
 fn remember(target: &MountTarget, undo: &mut UndoLog) -> Result<(), Error> {
     let again = target.duplicate()?;
-    undo.push(target.path(), move || {
-        Ok(rustix::mount::unmount(again.stable_path(), UnmountFlags::NOFOLLOW)?)
-    });
+    undo.push(target.path(), move || unmount_within(&again, UNDO_BOUND));
     Ok(())
+}
+
+fn unmount_within(target: &MountTarget, bound: Duration) -> std::io::Result<()> {
+    let child = Child::start(Files::Only(&[target.as_fd()]), || {
+        let unmounted = rustix::mount::unmount(target.stable_path(), UnmountFlags::NOFOLLOW);
+        let error = unmounted.err().map_or(0, Errno::raw_os_error);
+        error.to_be_bytes().to_vec()
+    });
+    let answer = child.map_err(std::io::Error::other)?.finish(Instant::now() + bound, || false);
+    match answer.ok().and_then(|answer| answer.try_into().ok()).map(i32::from_be_bytes) {
+        Some(0) => Ok(()),
+        Some(error) => Err(std::io::Error::from_raw_os_error(error)),
+        None => Err(std::io::ErrorKind::TimedOut.into()),
+    }
 }
 
 /// What is asked for of this mount, and not of its file system.

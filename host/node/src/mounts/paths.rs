@@ -7,7 +7,7 @@
 //! there afterwards redirects nothing.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -398,6 +398,11 @@ impl MountTarget {
         }
     }
 
+    /// The directory that it is in, for a process that keeps nothing else.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.parent.as_fd()
+    }
+
     /// The same, for what outlives this one.
     pub fn duplicate(&self) -> Result<Self, Error> {
         Ok(Self {
@@ -450,7 +455,7 @@ impl Opened {
 }
 
 impl AsFd for Opened {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 }

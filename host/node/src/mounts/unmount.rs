@@ -28,8 +28,6 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// on the mount too.
 const BUSY_TRIES: u32 = 5;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
-/// A call whose time is over still takes away what answers at once.
-const LEAST_BOUND: Duration = Duration::from_secs(1);
 /// Processes named in an error: enough to find the workload.
 const MAX_HOLDERS: usize = 5;
 
@@ -47,6 +45,8 @@ pub(crate) fn unmount(
     for _ in 0..MAX_STACKED {
         let table = MountTable::read()?;
         let Some(entry) = table.top(target.path()) else {
+            // What is out of the table may still be written back.
+            context.check_not_hanging(call, &work_at(target))?;
             return match remove {
                 RemovePath::Yes => target.remove(),
                 RemovePath::No => Ok(()),
@@ -98,30 +98,28 @@ fn unmount_top(
     target: &MountTarget,
     is_last: bool,
 ) -> Result<Result<(), Errno>, Error> {
-    let name = format!("unmounting {}", target.path().display());
-    context.hanging.check_done(&name)?;
-    let bound = call.remaining(context.clock.now()).max(LEAST_BOUND);
-    let target = target.duplicate()?;
-    context.hanging.wait_for(call, bound, &name, move || {
-        if is_last {
-            write_back(&target);
-        }
-        rustix::mount::unmount(target.stable_path(), UnmountFlags::NOFOLLOW)
-    })
+    let asked = context.ask_kernel(call, &work_at(target), &[target.as_fd()], || {
+        let written = if is_last { write_back(target) } else { Ok(()) };
+        let unmounted = rustix::mount::unmount(target.stable_path(), UnmountFlags::NOFOLLOW);
+        (written.map_err(Errno::raw_os_error), unmounted.map_err(Errno::raw_os_error))
+    });
+    let (written, unmounted) = asked?;
+    if let Err(error) = written.map_err(Errno::from_raw_os_error) {
+        tracing::warn!(path = %target.path().display(), "what was written may not all be on the disk: {error}");
+    }
+    Ok(unmounted.map_err(Errno::from_raw_os_error))
+}
+
+/// What a process is called that unmounts here.
+fn work_at(target: &MountTarget) -> String {
+    format!("unmounting {}", target.path().display())
 }
 
 /// The kernel writes everything back when the last mount goes; but a copy of it in another mount
 /// namespace, which this one does not see, keeps the file system alive while the disk is detached.
-fn write_back(target: &MountTarget) {
-    let directory = rustix::fs::openat(
-        CWD,
-        target.stable_path(),
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    );
-    if let Err(error) = directory.and_then(rustix::fs::syncfs) {
-        tracing::warn!(path = %target.path().display(), "what was written may not all be on the disk: {error}");
-    }
+fn write_back(target: &MountTarget) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, target.stable_path(), flags, Mode::empty()).and_then(rustix::fs::syncfs)
 }
 
 fn warn_of_users(device: (u32, u32), sysfs: &Path, path: &Path) {

@@ -2,7 +2,6 @@
 //! devices.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use rustix::io::Errno;
 use wharf_core::Error;
@@ -13,32 +12,30 @@ use crate::mounts::paths::MountTarget;
 use crate::mounts::table::Entry;
 use crate::remote::{Answer, Request};
 
-/// Asks the file system mounted here: a server or a process that answers for it in a process of its
-/// own, a disk on a thread, which is all that a disk leaves to end.
+/// Asks the file system mounted here, in a process that can be left behind.
 ///
 /// # Errors
 /// `Unavailable`, naming what is mounted, when it does not answer in time or is disconnected.
 pub(crate) fn of_mount(
     context: &NodeContext,
-    target: MountTarget,
+    target: &MountTarget,
     entry: &Entry,
 ) -> Result<Usage, Error> {
     if entry.is_remote() {
-        return ask(context, &target, entry);
+        return ask(context, target, entry);
     }
-    let name = format!("the file system at {}", target.path().display());
-    let call = Call::until(Duration::MAX);
-    context.hanging.wait_for(&call, context.options.patience, &name, move || {
-        let opened = target.open()?.ok_or_else(|| {
-            Error::not_found(format!("{} does not exist", target.path().display()))
-        })?;
-        of_file_system(&opened).map_err(|error| {
-            Error::unavailable(format!(
-                "the file system at {} does not answer: {error}",
-                target.path().display()
-            ))
-        })
-    })?
+    let path = target.path().display();
+    let call = Call::until(context.clock.now() + context.options.patience);
+    let work = format!("asking the file system at {path}");
+    let opened =
+        target.open()?.ok_or_else(|| Error::not_found(format!("{path} does not exist")))?;
+    let asked = context.ask_kernel(&call, &work, &[opened.as_fd()], || {
+        of_file_system(&opened).map_err(Errno::raw_os_error)
+    })?;
+    asked.map_err(|error| {
+        let error = Errno::from_raw_os_error(error);
+        Error::unavailable(format!("the file system at {path} does not answer: {error}"))
+    })
 }
 
 /// Asks the file system that is mounted here, in a process of its own.
@@ -61,13 +58,7 @@ pub(crate) fn ask(
         .map_err(|error| error.context(format!("the file system {what} was not asked")))?;
     let request = Request::Usage { at: target.name().to_owned() };
     match session.ask(&request, call.remaining(clock.now())) {
-        Ok(Answer::Usage { total, available, used, inodes, free_inodes }) => Ok(Usage {
-            total_bytes: total,
-            available_bytes: available,
-            used_bytes: used,
-            total_inodes: inodes,
-            free_inodes,
-        }),
+        Ok(Answer::Usage(usage)) => Ok(usage),
         Ok(_) => Err(Error::internal(format!("{what}: the answer is not about space"))),
         Err(failure) => Err(failure.into_error(&what, bound).context(what)),
     }

@@ -55,13 +55,7 @@ pub(crate) enum Tree {
 pub(crate) enum Answer {
     Done,
     Addresses(Vec<IpAddr>),
-    Usage {
-        total: u64,
-        available: u64,
-        used: u64,
-        inodes: u64,
-        free_inodes: u64,
-    },
+    Usage(Usage),
     /// The bound of the work came first.
     Unfinished {
         entries: u64,
@@ -71,16 +65,4 @@ pub(crate) enum Answer {
         failure: SentError,
         errno: Option<i32>,
     },
-}
-
-impl From<Usage> for Answer {
-    fn from(usage: Usage) -> Self {
-        Self::Usage {
-            total: usage.total_bytes,
-            available: usage.available_bytes,
-            used: usage.used_bytes,
-            inodes: usage.total_inodes,
-            free_inodes: usage.free_inodes,
-        }
-    }
 }

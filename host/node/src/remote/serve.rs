@@ -76,7 +76,7 @@ impl Worker {
                 Err(refusal) => said(&mount, Err(refusal)),
             },
             Request::Usage { at } => match usage_of(&at) {
-                Ok(usage) => usage.into(),
+                Ok(usage) => Answer::Usage(usage),
                 Err(error) => {
                     failed_with(Error::unavailable(format!("it does not answer: {error}")), error)
                 }

@@ -6,6 +6,7 @@
 //! holder however it dies, and leave no file behind for each volume.
 
 use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use sha2::{Digest, Sha256};
-use wharf_core::Error;
 use wharf_core::ports::{Call, Clock};
+use wharf_core::{Error, ErrorKind};
 
 /// Another process's step takes milliseconds when it is not formatting; asking more rarely would be
 /// felt, more often would be noise.
@@ -29,9 +30,9 @@ pub struct VolumeGuard {
 }
 
 impl VolumeGuard {
-    /// The open file: the lock is held as long as this, or a copy of it in another process.
-    pub fn into_file(self) -> File {
-        self.file
+    /// What the lock is held by, also in a process that keeps it open.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 
@@ -55,6 +56,32 @@ pub(crate) fn acquire(
                 .with_hint("it is tried again once that one is done"));
         }
         clock.sleep(POLL, call);
+    }
+}
+
+/// Takes the lock of work that may hang, for a process that holds it as long as it lives: no call
+/// adds another one to it. `None`: nothing can be locked here, which must not keep a mount.
+///
+/// # Errors
+/// `Unavailable` when an earlier one still hangs at the call's deadline.
+pub(crate) fn acquire_for_work(
+    state: &Path,
+    work: &str,
+    clock: &dyn Clock,
+    call: &Call,
+) -> Result<Option<File>, Error> {
+    match acquire(state, work, clock, call) {
+        Ok(guard) => Ok(Some(guard.file)),
+        Err(error) if error.kind == ErrorKind::Aborted => {
+            Err(Error::unavailable(format!("an earlier call ({work}) still waits for an answer"))
+                .with_hint(
+                    "its disk, its server or its process may be gone: see the node's kernel log",
+                ))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "working without the lock of {work}");
+            Ok(None)
+        }
     }
 }
 

@@ -15,8 +15,6 @@ impl PerformStep for FindDevice {
 
     fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
         let device = run.context.finder().find(run.call, self)?;
-        let (major, minor) = device.number;
-        run.device_guard = Some(run.context.acquire(run.call, &format!("device {major}:{minor}"))?);
         ownership::check(run.context, &device, self, &run.claim)?;
         run.device = Some(device);
         Ok(())

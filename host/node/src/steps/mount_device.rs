@@ -26,6 +26,6 @@ impl PerformStep for MountDevice {
         let options = options.for_type(&fs_type);
         options.check_allowed(&fs_type)?;
         let target = run.target()?;
-        mounting::mount_device(&target, &device, &fs_type, &options, &mut run.undo)
+        mounting::mount_device(run, &target, &device, &fs_type, &options)
     }
 }

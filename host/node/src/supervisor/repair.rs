@@ -26,9 +26,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
 use wharf_core::Error;
 
-use super::child::{Child, NoAnswer};
 use super::connections::{Connection, Connections};
 use super::namespaces::Namespace;
+use crate::child::{self, Child, Files, NoAnswer};
 use crate::mounts::detached::replace_flags;
 use crate::mounts::mounting::OWN_FLAGS;
 use crate::mounts::table::MountTable;
@@ -92,7 +92,7 @@ fn replace_at_once(
     let children: Vec<_> = namespaces
         .iter()
         .map(|namespace| {
-            Child::start(|| {
+            Child::start(Files::All, || {
                 let outcomes = work(namespace, replacement).unwrap_or_else(|failure| {
                     vec![Outcome { place: "/".into(), failure: Some(failure) }]
                 });
@@ -101,7 +101,7 @@ fn replace_at_once(
         })
         .collect();
     let outcome = |child: Result<Child, Error>| {
-        let failure = match child.map(|child| child.finish(deadline)) {
+        let failure = match child.map(|child| child.finish(deadline, || false)) {
             Ok(Ok(answer)) => match serde_json::from_slice(&answer) {
                 Ok(outcomes) => return outcomes,
                 Err(error) => format!("its answer cannot be read: {error}"),
@@ -359,7 +359,7 @@ impl This {
 /// Why there is no answer.
 pub(crate) fn ask_root(path: &Path, bound: Duration) -> Result<(), Error> {
     let what = format!("the file system at {}", path.display());
-    let answer = super::child::ask(&what, bound, || {
+    let answer = child::ask(&what, bound, || {
         let asked = rustix::fs::statat(CWD, path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
             .and_then(|_| rustix::fs::statfs(path));
         asked.err().map(|error| error.to_string().into_bytes()).unwrap_or_default()

@@ -20,12 +20,12 @@ use nix::libc;
 use rustix::event::{PollFd, PollFlags};
 use wharf_core::Error;
 
-use super::child::timespec;
 use super::namespaces;
 use super::protocol::{self, Answer, Request};
 use super::registry::Registry;
 use super::world::World;
 use super::{SupervisorOptions, socket_path};
+use crate::child::timespec;
 
 /// Requests at the same time: kubelet stages as many volumes at its start.
 const MAX_REQUESTS: usize = 64;

@@ -19,6 +19,8 @@ mod existing;
 #[cfg(test)]
 mod filesystems;
 #[cfg(test)]
+mod hung_disks;
+#[cfg(test)]
 mod interrupted;
 #[cfg(test)]
 mod ownership;

@@ -12,7 +12,6 @@ use wharf_core::Error;
 use wharf_core::helper_profile::{Device, HelperMount};
 use wharf_core::plan::Readiness;
 
-use super::super::child::timespec;
 use super::super::connections::Connection;
 use super::super::decide::Phase;
 use super::super::launch::{self, Launch, Running};
@@ -20,6 +19,7 @@ use super::super::protocol::Credential;
 use super::super::repair;
 use super::super::world::World;
 use super::{ANSWER, Mount};
+use crate::child::timespec;
 use crate::mounts::detached::add_flags;
 use crate::mounts::paths::descend;
 use crate::mounts::table::MountTable;

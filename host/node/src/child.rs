@@ -1,13 +1,16 @@
-//! Work that may hang, in a process of its own that can be killed: whoever asks a file system that
-//! a process serves waits for that process.
+//! A few system calls that may hang, in a process of their own: whoever asks a file system waits
+//! for the disk, the server or the process behind it, and a thread that waits in the kernel can
+//! neither be ended nor be left behind by a process that wants to end. A child can be left behind.
 //!
 //! The child is forked and not executed, so that it may have any open file and costs a fraction of
 //! a millisecond. It has one thread, which entering another mount namespace requires. What it may
 //! do is bounded: system calls and memory, no log and no lock of this process, for another thread
-//! may have held one at the fork (both C libraries keep their allocator usable).
+//! may have held one at the fork (both C libraries keep their allocator usable). Work that is more
+//! than that is done by `remote`.
 
+use std::fs::File;
 use std::io::{ErrorKind, PipeReader, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,6 +21,10 @@ use wharf_core::Error;
 
 /// An answer is a list of places and what came of each: a few hundred bytes a place.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// A disk that answers is closed in microseconds.
+const CLOSE_BOUND: Duration = Duration::from_secs(1);
+/// Nobody notices that a cancelled call goes on for so long.
+const CANCELLATION_CHECK: Duration = Duration::from_millis(50);
 /// Children that cannot be killed because they are stuck in the kernel; beyond, none is started.
 const MAX_STUCK: usize = 16;
 /// How long a killed child may take to be gone before it counts as stuck.
@@ -33,10 +40,19 @@ pub(crate) struct Child {
     pid: Pid,
 }
 
+/// What a child keeps open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Files<'a> {
+    /// Everything that this process has open.
+    All,
+    /// These alone. A child that is left behind then holds nobody's pipe, socket or lock.
+    Only(&'a [BorrowedFd<'a>]),
+}
+
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoAnswer {
-    /// It was killed at the deadline.
+    /// It was killed at the deadline, or because nobody waits any more.
     Late,
     /// It ended without one.
     Died,
@@ -51,7 +67,8 @@ pub(crate) fn ask(
     bound: Duration,
     work: impl FnOnce() -> Vec<u8>,
 ) -> Result<Vec<u8>, Error> {
-    Child::start(work)?.finish(Instant::now() + bound).map_err(|why| match why {
+    let child = Child::start(Files::All, work)?;
+    child.finish(Instant::now() + bound, || false).map_err(|why| match why {
         NoAnswer::Late => Error::unavailable(format!("{what} did not answer within {bound:?}")),
         NoAnswer::Died => Error::unavailable(format!("{what}: the process that asked died")),
     })
@@ -62,20 +79,23 @@ impl Child {
     ///
     /// # Errors
     /// `Unavailable` when too many hang already, or the system has no process left.
-    pub fn start(work: impl FnOnce() -> Vec<u8>) -> Result<Self, Error> {
+    pub fn start(files: Files<'_>, work: impl FnOnce() -> Vec<u8>) -> Result<Self, Error> {
         if STUCK.load(Ordering::SeqCst) >= MAX_STUCK {
             return Err(Error::unavailable(format!(
-                "{MAX_STUCK} processes that looked at mounts hang in the kernel; no more are \
-                 started"
+                "{MAX_STUCK} processes that asked for disks and mounts hang in the kernel; no more \
+                 are started"
             ))
             .with_hint("the kernel log may say what they wait for"));
         }
         let failed = |error: std::io::Error| {
-            Error::unavailable(format!("cannot start a process that looks at a mount: {error}"))
+            Error::unavailable(format!("cannot start a process that asks the kernel: {error}"))
         };
         let (answer, writer) = std::io::pipe().map_err(failed)?;
         let pid = fork(|| {
             let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+            if let Files::Only(kept) = files {
+                close_all_but(kept, writer.as_raw_fd());
+            }
             let bytes = work();
             let length = u32::try_from(bytes.len()).unwrap_or(0).to_be_bytes();
             let mut writer = &writer;
@@ -88,31 +108,40 @@ impl Child {
         Ok(Self { answer, process, pid })
     }
 
-    /// Waits for the answer, and kills the child at the deadline.
-    pub fn finish(mut self, deadline: Instant) -> Result<Vec<u8>, NoAnswer> {
-        let answer = self.read(deadline);
+    /// Waits for the answer, and kills the child at the deadline, or when nobody waits any more.
+    pub fn finish(
+        mut self,
+        deadline: Instant,
+        is_cancelled: impl Fn() -> bool,
+    ) -> Result<Vec<u8>, NoAnswer> {
+        let answer = self.read(deadline, is_cancelled);
         let _ = rustix::process::pidfd_send_signal(&self.process, Signal::KILL);
         self.reap();
         answer
     }
 
-    fn read(&mut self, deadline: Instant) -> Result<Vec<u8>, NoAnswer> {
+    fn read(
+        &mut self,
+        deadline: Instant,
+        is_cancelled: impl Fn() -> bool,
+    ) -> Result<Vec<u8>, NoAnswer> {
         let mut bytes = Vec::new();
         loop {
             if let Some(answer) = complete(&bytes) {
                 return Ok(answer);
             }
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || is_cancelled() {
                 return Err(NoAnswer::Late);
-            };
+            }
             let mut fds = [
                 PollFd::new(&self.answer, PollFlags::IN),
                 PollFd::new(&self.process, PollFlags::IN),
             ];
-            let polled = rustix::event::poll(&mut fds, Some(&timespec(left)));
+            let pause = timespec(left.min(CANCELLATION_CHECK));
+            let polled = rustix::event::poll(&mut fds, Some(&pause));
             let [readable, ended] = fds.map(|fd| !fd.revents().is_empty());
             match polled {
-                Ok(0) => return Err(NoAnswer::Late),
                 Ok(_) if readable => {
                     let mut buffer = [0_u8; 4096];
                     match self.answer.read(&mut buffer) {
@@ -157,6 +186,47 @@ fn complete(bytes: &[u8]) -> Option<Vec<u8>> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     rest.get(..length).map(<[u8]>::to_vec)
+}
+
+/// In the child, whose memory still has owners of what is closed here; it ends without dropping
+/// them.
+fn close_all_but(kept: &[BorrowedFd<'_>], answer: RawFd) {
+    let listed: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    let is_kept = |fd: RawFd| fd == answer || kept.iter().any(|kept| kept.as_raw_fd() == fd);
+    // Standard input and both outputs stay what they are.
+    listed.into_iter().filter(|fd| *fd > 2 && !is_kept(*fd)).for_each(close_in_child);
+}
+
+#[allow(unsafe_code, reason = "the owner is in the memory of a child that never drops it")]
+fn close_in_child(fd: RawFd) {
+    // SAFETY: closes a number; nothing in the child uses it from now on.
+    unsafe { libc::close(fd) };
+}
+
+/// Closes a block device in a child: whoever closes it last waits for what is under way to it, and
+/// so does whoever opens it then. The child keeps its lock until it is closed, which it mostly is
+/// when this returns.
+pub(crate) fn close_device(device: File, lock: BorrowedFd<'_>) {
+    let raw = device.as_raw_fd();
+    let Ok((wait, mut go)) = std::io::pipe() else { return };
+    let kept = [device.as_fd(), wait.as_fd(), lock];
+    // Waited for in the child, so that it is the last one.
+    let child = Child::start(Files::Only(&kept), || {
+        let _ = (&wait).read_exact(&mut [0]);
+        close_in_child(raw);
+        Vec::new()
+    });
+    drop(device);
+    if let Ok(child) = child {
+        let _ = go.write_all(&[1]);
+        if child.finish(Instant::now() + CLOSE_BOUND, || false).is_err() {
+            tracing::warn!("a disk does not answer; it is closed once it does");
+        }
+    }
 }
 
 /// A duration for poll(2).
@@ -204,20 +274,43 @@ mod tests {
 
     #[test]
     fn a_child_that_dies_is_noticed_at_once() {
-        let child = Child::start(|| {
+        let child = Child::start(Files::All, || {
             let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
             Vec::new()
         });
-        let answer = child.unwrap().finish(Instant::now() + Duration::from_secs(600));
+        let answer = child.unwrap().finish(Instant::now() + Duration::from_secs(600), || false);
         assert_eq!(answer, Err(NoAnswer::Died));
     }
 
     #[test]
     fn children_work_side_by_side() {
-        let children: Vec<_> = (0..8).map(|n| Child::start(move || vec![n]).unwrap()).collect();
+        let children: Vec<_> =
+            (0..8).map(|n| Child::start(Files::All, move || vec![n]).unwrap()).collect();
         let deadline = Instant::now() + Duration::from_secs(60);
         let answers: Vec<_> =
-            children.into_iter().map(|child| child.finish(deadline).unwrap()).collect();
+            children.into_iter().map(|child| child.finish(deadline, || false).unwrap()).collect();
         assert_eq!(answers.concat(), [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_child_is_given_up_when_nobody_waits() {
+        let child = Child::start(Files::All, || {
+            std::thread::sleep(Duration::from_secs(4242));
+            Vec::new()
+        });
+        let deadline = Instant::now() + Duration::from_secs(600);
+        assert_eq!(child.unwrap().finish(deadline, || true), Err(NoAnswer::Late));
+    }
+
+    #[test]
+    fn a_child_holds_nothing_but_what_it_needs() {
+        let (kept, other) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let is_open = |fd: RawFd| std::fs::metadata(format!("/proc/self/fd/{fd}")).is_ok();
+        let child = Child::start(Files::Only(&[kept.as_fd()]), || {
+            vec![is_open(kept.as_raw_fd()).into(), is_open(other.as_raw_fd()).into()]
+        });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        assert_eq!(child.unwrap().finish(deadline, || false), Ok(vec![1, 0]));
+        assert!(is_open(other.as_raw_fd()));
     }
 }
