@@ -88,6 +88,8 @@ pub struct BedOptions {
     /// The backends that are installed and served: of `disk`, `nas` and `oss`. Each takes a second
     /// or two to compile in a debug build.
     pub backends: Vec<&'static str>,
+    /// How many disks a node takes; `None`: as the region has it.
+    pub disks_per_node: Option<u32>,
     /// How long the cloud takes.
     pub delays: Delays,
     /// The zones of the nodes, in their order; what is missing means the region's first.
@@ -121,6 +123,7 @@ impl Default for BedOptions {
         Self {
             nodes: 2,
             backends: vec!["disk"],
+            disks_per_node: None,
             delays,
             zones: Vec::new(),
             oidc_providers: Vec::new(),
@@ -167,6 +170,9 @@ impl Bed {
         let mut region = RegionOptions::new(folder.path().join("region"));
         region.instances = options.nodes.max(1);
         region.delays = options.delays;
+        // The system disk counts.
+        region.disk_quantity =
+            options.disks_per_node.map_or(region.disk_quantity, |disks| disks + 1);
         region.instance_zones = options.zones.iter().map(|zone| (*zone).to_owned()).collect();
         region.oidc_providers.clone_from(&options.oidc_providers);
         region.mount_target_domain = options.mount_target_domain.map(str::to_owned);
