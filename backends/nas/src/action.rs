@@ -11,14 +11,20 @@ const NAS: Api = Api::new("nas", "2017-06-26");
 pub enum Action {
     /// Ends the quota of a directory.
     CancelDirQuota,
+    /// Makes a directory with a name of its own on the network.
+    CreateAccessPoint,
     /// Creates a file system.
     CreateFileSystem,
     /// Makes a file system reachable from a network.
     CreateMountTarget,
+    /// Ends an access point; its directory stays.
+    DeleteAccessPoint,
     /// Deletes a file system with all that is in it.
     DeleteFileSystem,
     /// Ends that.
     DeleteMountTarget,
+    /// Looks at access points.
+    DescribeAccessPoints,
     /// Looks at quotas.
     DescribeDirQuotas,
     /// Looks at file systems and their mount targets.
@@ -29,12 +35,15 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::CancelDirQuota,
+        Self::CreateAccessPoint,
         Self::CreateFileSystem,
         Self::CreateMountTarget,
+        Self::DeleteAccessPoint,
         Self::DeleteFileSystem,
         Self::DeleteMountTarget,
+        Self::DescribeAccessPoints,
         Self::DescribeDirQuotas,
         Self::DescribeFileSystems,
         Self::SetDirQuota,
@@ -44,10 +53,13 @@ impl Action {
     pub fn name(self) -> &'static str {
         match self {
             Self::CancelDirQuota => "CancelDirQuota",
+            Self::CreateAccessPoint => "CreateAccessPoint",
             Self::CreateFileSystem => "CreateFileSystem",
             Self::CreateMountTarget => "CreateMountTarget",
+            Self::DeleteAccessPoint => "DeleteAccessPoint",
             Self::DeleteFileSystem => "DeleteFileSystem",
             Self::DeleteMountTarget => "DeleteMountTarget",
+            Self::DescribeAccessPoints => "DescribeAccessPoints",
             Self::DescribeDirQuotas => "DescribeDirQuotas",
             Self::DescribeFileSystems => "DescribeFileSystems",
             Self::SetDirQuota => "SetDirQuota",
@@ -57,10 +69,14 @@ impl Action {
     /// A call of this action. The endpoint is that of one region, so no region is named.
     pub fn call(self) -> RpcCall {
         match self {
-            Self::DescribeDirQuotas | Self::DescribeFileSystems => NAS.read(self.name()),
+            Self::DescribeAccessPoints | Self::DescribeDirQuotas | Self::DescribeFileSystems => {
+                NAS.read(self.name())
+            }
             Self::CancelDirQuota
+            | Self::CreateAccessPoint
             | Self::CreateFileSystem
             | Self::CreateMountTarget
+            | Self::DeleteAccessPoint
             | Self::DeleteFileSystem
             | Self::DeleteMountTarget
             | Self::SetDirQuota => NAS.mutate(self.name()),

@@ -1,11 +1,13 @@
-//! `create`: a directory of the volume's own, made by the host in a private mount; or a directory
-//! that all volumes of the class share, for which nothing is done.
+//! `create`: a directory of the volume's own, made by the host in a private mount, or by the cloud
+//! with an access point; or a directory that all volumes of the class share, for which nothing is
+//! done.
 
 use wharf_sdk::controller::CreateRequest;
 use wharf_sdk::plan::{Directory, Owner, Plan};
 use wharf_sdk::types::{Perform, Volume};
 use wharf_sdk::{Answer, Error, Progress};
 
+use crate::access_point::Step;
 use crate::handle::{Handle, directory_name};
 use crate::parameters::{Class, Common, Subpath};
 use crate::plans::{OPEN, share};
@@ -40,7 +42,7 @@ pub fn create(request: &CreateRequest, progress: &Progress) -> Result<Answer<Vol
     }
     match Class::read(&request.parameters, &flags)? {
         Class::Subpath(class) => subpath(&class, request, progress),
-        Class::FileSystem(class) => class.create(request),
+        Class::FileSystem(class) => class.create(request, progress),
         Class::Sharepath(class) => sharepath(&class, request).map(Answer::Done),
     }
 }
@@ -64,10 +66,19 @@ fn subpath(
         deletion: class.deletion,
         version: class.common.nfs.version,
         quota: class.quota_of(server)?,
+        access_point: class.access_point_of(server)?,
     };
     handle.check_length()?;
     if handle.quota.is_some() {
         quota::size(&request.capacity)?;
+    }
+    if let (Some(points), Some(file_system)) = (&class.access_points, &handle.access_point) {
+        let domain = match points.create(file_system, &handle)? {
+            Step::Active(domain) => domain,
+            Step::Awaited(pending) => return Ok(pending.into()),
+        };
+        let bytes = size(&handle, request)?;
+        return Ok(Answer::Done(class.common.volume_at(handle.to_string(), bytes, &domain)));
     }
     if progress.resume.as_deref() != Some(MADE) {
         let bits = class.common.mode.map_or(OPEN, |mode| mode.bits);
@@ -76,11 +87,16 @@ fn subpath(
             .make_directory(Directory::in_scratch(&handle.name), bits, Owner::UNCHANGED);
         return Ok(Perform::new(plan, MADE).into());
     }
-    let bytes = match &handle.quota {
-        None => request.capacity.required_bytes.unwrap_or(0),
-        Some(file_system) => limit(&handle, file_system, request)?,
-    };
+    let bytes = size(&handle, request)?;
     Ok(Answer::Done(class.common.volume(handle.to_string(), bytes, server, &handle.path())))
+}
+
+/// What the volume of a directory that is there has.
+fn size(handle: &Handle, request: &CreateRequest) -> Result<u64, Error> {
+    match &handle.quota {
+        None => Ok(request.capacity.required_bytes.unwrap_or(0)),
+        Some(file_system) => limit(handle, file_system, request),
+    }
 }
 
 /// Sets the quota of a directory that has none. One that is there was set by an earlier call for

@@ -9,6 +9,7 @@ use wharf_sdk::plan::{Directory, Plan};
 use wharf_sdk::types::Perform;
 use wharf_sdk::{Answer, Error, Progress, clock, log};
 
+use crate::access_point;
 use crate::file_system;
 use crate::handle::{Deletion, Handle};
 use crate::nfs_options::NfsOptions;
@@ -39,6 +40,11 @@ pub fn delete(request: &DeleteRequest, progress: &Progress) -> Result<Answer<()>
     // First: the quota is found by the path that the directory has now.
     if let Some(file_system) = &handle.quota {
         quota::cancel(file_system, &handle.path())?;
+    }
+    if let Some(file_system) = &handle.access_point
+        && let Some(pending) = access_point::delete(file_system, &handle)?
+    {
+        return Ok(pending.into());
     }
     Ok(Perform::new(plan(&handle, clock::now_ms()), GONE).into())
 }

@@ -1,32 +1,42 @@
 //! `volumeAs: filesystem`: a file system of the volume's own, with one mount target.
 //!
 //! It is found again by a tag with the volume's name, and by the client token where the listing
-//! does not show it yet, so a lost answer or a restart never makes a second one. Its handle is
+//! does not show it yet, so a lost answer or a restart never makes a second one. A token that
+//! stands for a file system that is gone again (a name that is used anew within the day) gives way
+//! to the next one. What is found is compared with what is asked for. Its handle is
 //! `filesystem#ID#delete`, or `…#keep` where the class does not say `deleteVolume: "true"`.
+
+mod described;
 
 use serde::Deserialize;
 use wharf_alicloud::fnv128a;
 use wharf_sdk::controller::CreateRequest;
-use wharf_sdk::types::{Parameters, Pending, Volume};
-use wharf_sdk::{Answer, Error, ErrorKind};
+use wharf_sdk::types::{CapacityRange, Parameters, Pending, Volume};
+use wharf_sdk::{Answer, Error, Pairs as _, Progress};
 
+use self::described::{FileSystem, by_name, is_there};
+pub use self::described::{Network, Tag, network};
 use crate::action::Action;
 use crate::attributes::Named;
+use crate::gone::gone;
 use crate::handle::is_plain;
 use crate::nfs_options::{Defaults, NfsOptions};
 use crate::parameters::flag;
 use crate::quota;
 
 /// Says which volume a file system is; also how it is found again.
-const VOLUME_NAME: &str = "csi.alibabacloud.com/volume-name";
+pub const VOLUME_NAME: &str = "csi.alibabacloud.com/volume-name";
 /// Says that a Kubernetes driver made it.
-const MANAGED: (&str, &str) = ("k8s.aliyun.com", "true");
+pub const MANAGED: (&str, &str) = ("k8s.aliyun.com", "true");
 /// Mount targets and extreme file systems take seconds to minutes.
 const LOOK_AGAIN_MS: u32 = 2000;
 /// The smallest extreme file system, in GiB.
 const SMALLEST_EXTREME: u64 = 100;
-/// Of DescribeFileSystems.
-const PAGE: u32 = 100;
+/// How often the listing is looked at before a file system that it does not show is asked for by
+/// its id. One that is there is listed within seconds.
+const MOST_LOOKS: u32 = 3;
+/// A name that is used anew more often within a day has to wait.
+const MOST_RENEWALS: u32 = 7;
 
 const KNOWN: [&str; 19] = [
     "volumeAs",
@@ -125,12 +135,18 @@ impl NewFileSystem {
     /// One step towards a file system that can be mounted.
     ///
     /// # Errors
-    /// Those of the cloud.
-    pub fn create(&self, request: &CreateRequest) -> Result<Answer<Volume>, Error> {
+    /// `already-exists` when the file system of this name is another one than is asked for;
+    /// `out-of-range` where none has such a size; those of the cloud.
+    pub fn create(
+        &self,
+        request: &CreateRequest,
+        progress: &Progress,
+    ) -> Result<Answer<Volume>, Error> {
+        let size = self.size(&request.capacity)?;
         let Some(found) = by_name(&request.name)? else {
-            let made = self.order(request)?;
-            return Ok(wait(&format!("file system {made} to be made")));
+            return self.order_once(request, size, progress);
         };
+        self.check_same(request, size, &found)?;
         if !found.status.is_empty() && found.status != "Running" {
             return Ok(wait(&format!("file system {} to run", found.file_system_id)));
         }
@@ -139,46 +155,123 @@ impl NewFileSystem {
             self.order_mount_target(&found.file_system_id)?;
             return Ok(wait(&format!("a mount target of {}", found.file_system_id)));
         };
+        let network = [
+            ("vpcId", self.vpc.as_str(), target.vpc_id.as_str()),
+            ("vSwitchId", &self.vswitch, &target.vsw_id),
+            ("accessGroupName", &self.access_group, &target.access_group_name),
+        ];
+        check_alike(request, &found, &network)?;
         if target.status != "Active" || target.mount_target_domain.is_empty() {
             return Ok(wait(&format!("the mount target of {}", found.file_system_id)));
         }
         let end = if self.is_deleted { "delete" } else { "keep" };
-        let volume = Volume::new(
-            format!("filesystem#{}#{end}", found.file_system_id),
-            self.capacity(request)
-                .map_or(request.capacity.required_bytes.unwrap_or(0), quota::bytes),
-        )
-        .with_context("server", &target.mount_target_domain)
-        .with_context("path", if self.is_extreme { "/share" } else { "/" });
+        // Only extreme file systems have a size of their own.
+        let bytes = match size {
+            Some(_) => quota::bytes(found.capacity),
+            None => request.capacity.required_bytes.unwrap_or(0),
+        };
+        let volume = Volume::new(format!("filesystem#{}#{end}", found.file_system_id), bytes)
+            .with_context("server", &target.mount_target_domain)
+            .with_context("path", if self.is_extreme { "/share" } else { "/" });
         let context = self.context.iter();
         Ok(Answer::Done(
             context.fold(volume, |volume, (key, value)| volume.with_context(key, value)),
         ))
     }
 
-    /// Only extreme file systems have a size, in GiB.
-    fn capacity(&self, request: &CreateRequest) -> Option<u64> {
-        let asked = request.capacity.required_bytes.unwrap_or(0).div_ceil(1 << 30);
-        self.is_extreme.then(|| asked.max(SMALLEST_EXTREME))
+    /// What is asked for, in GiB, of an extreme file system; any other has no size.
+    fn size(&self, capacity: &CapacityRange) -> Result<Option<u64>, Error> {
+        if !self.is_extreme {
+            return Ok(None);
+        }
+        let asked = capacity.required_bytes.unwrap_or(0).div_ceil(1 << 30).max(SMALLEST_EXTREME);
+        match capacity.limit_bytes.filter(|limit| *limit > 0 && quota::bytes(asked) > *limit) {
+            None => Ok(Some(asked)),
+            Some(limit) => Err(Error::out_of_range(format!(
+                "extreme file systems have whole GiB, at least {SMALLEST_EXTREME}, and {asked} GiB \
+                 are more than {limit} bytes"
+            ))),
+        }
     }
 
-    fn order(&self, request: &CreateRequest) -> Result<String, Error> {
+    /// Whether the file system of this name is the one that is asked for. Where nothing is said
+    /// (of the zone, of a snapshot), any is.
+    fn check_same(
+        &self,
+        request: &CreateRequest,
+        size: Option<u64>,
+        found: &FileSystem,
+    ) -> Result<(), Error> {
+        let zone = self.handed_on.value("ZoneId").unwrap_or(&found.zone_id);
+        let encrypted = if found.encrypt_type == 0 { "0" } else { "1" };
+        let alike = [
+            ("fileSystemType", self.kind(), found.file_system_type.as_str()),
+            ("storageType", &self.storage_type, &found.storage_type),
+            ("encryptType", if self.is_encrypted { "1" } else { "0" }, encrypted),
+            ("protocolType", "NFS", &found.protocol_type),
+            ("zoneId", zone, &found.zone_id),
+        ];
+        check_alike(request, found, &alike)?;
+        let Some(asked) = size else { return Ok(()) };
+        let limit = request.capacity.limit_bytes.filter(|limit| *limit > 0);
+        let is_too_large = limit.is_some_and(|limit| quota::bytes(found.capacity) > limit);
+        if found.capacity < asked || is_too_large {
+            let (has, asked) = (format!("{} GiB", found.capacity), format!("{asked} GiB"));
+            return Err(another(request, found, "size", &asked, &has));
+        }
+        Ok(())
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.is_extreme { "extreme" } else { "standard" }
+    }
+
+    /// Asks for the file system, unless it has been asked for and may still turn up.
+    fn order_once(
+        &self,
+        request: &CreateRequest,
+        size: Option<u64>,
+        progress: &Progress,
+    ) -> Result<Answer<Volume>, Error> {
+        let renewals = match progress.resume.as_deref().and_then(Ordered::parse) {
+            None => 0,
+            Some(ordered) if ordered.looks < MOST_LOOKS || is_there(&ordered.id)? => {
+                return Ok(Ordered { looks: ordered.looks + 1, ..ordered }.wait());
+            }
+            Some(ordered) => ordered.renewals + 1,
+        };
+        if renewals > MOST_RENEWALS {
+            return Err(Error::unavailable(format!(
+                "the cloud says of every file system that it made for {} that it is gone",
+                request.name
+            ))
+            .with_hint("use another name, or wait a day until the cloud has forgotten this one"));
+        }
+        let id = self.order(request, size, &client_token(&request.name, renewals))?;
+        Ok(Ordered { renewals, looks: 0, id }.wait())
+    }
+
+    fn order(
+        &self,
+        request: &CreateRequest,
+        size: Option<u64>,
+        client_token: &str,
+    ) -> Result<String, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Made {
             file_system_id: String,
         }
-        let kind = if self.is_extreme { "extreme" } else { "standard" };
         let call = Action::CreateFileSystem
             .call()
-            .with("FileSystemType", kind)
+            .with("FileSystemType", self.kind())
             .with("ProtocolType", "NFS")
             .with("StorageType", &self.storage_type)
             .with("EncryptType", u8::from(self.is_encrypted))
             .with("VpcId", &self.vpc)
             .with("VSwitchId", &self.vswitch)
-            .with("ClientToken", client_token(&request.name))
-            .with_some("Capacity", self.capacity(request))
+            .with("ClientToken", client_token)
+            .with_some("Capacity", size)
             .with_tags([MANAGED, (VOLUME_NAME, request.name.as_str())]);
         let handed_on = self.handed_on.iter();
         let call = handed_on.fold(call, |call, (name, value)| call.with(name, value));
@@ -198,83 +291,70 @@ impl NewFileSystem {
     }
 }
 
+/// Refuses a file system that differs in one of these: what it is called in a class, what is asked
+/// for, what is there. What the cloud does not tell is not compared.
+fn check_alike(
+    request: &CreateRequest,
+    found: &FileSystem,
+    pairs: &[(&str, &str, &str)],
+) -> Result<(), Error> {
+    let differs =
+        |(_, asked, has): &&(&str, &str, &str)| !has.is_empty() && !asked.eq_ignore_ascii_case(has);
+    match pairs.iter().find(differs) {
+        Some((key, asked, has)) => Err(another(request, found, key, asked, has)),
+        None => Ok(()),
+    }
+}
+
+fn another(
+    request: &CreateRequest,
+    found: &FileSystem,
+    key: &str,
+    asked: &str,
+    has: &str,
+) -> Error {
+    let (name, id) = (&request.name, &found.file_system_id);
+    Error::already_exists(format!(
+        "volume {name} is file system {id}, whose `{key}` is {has}, and {asked} is asked for"
+    ))
+    .with_hint("delete the volume first, or ask for the one that is there")
+    .as_observed()
+}
+
 /// The same name is the same request, for as long as the cloud remembers it; 64 characters at most.
-fn client_token(name: &str) -> String {
-    format!("wharf-{:032x}", fnv128a(name))
+fn client_token(name: &str, renewals: u32) -> String {
+    match renewals {
+        0 => format!("wharf-{:032x}", fnv128a(name)),
+        renewals => format!("wharf-{:032x}-{renewals}", fnv128a(name)),
+    }
+}
+
+/// A file system that was asked for and is not listed yet.
+struct Ordered {
+    /// How many client tokens of this name stand for file systems that are gone.
+    renewals: u32,
+    /// How often the listing was looked at since.
+    looks: u32,
+    id: String,
+}
+
+impl Ordered {
+    fn parse(resume: &str) -> Option<Self> {
+        let mut words = resume.strip_prefix("ordered ")?.split(' ');
+        let (renewals, looks) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(Self { renewals, looks, id: words.next()?.to_owned() })
+    }
+
+    fn wait(&self) -> Answer<Volume> {
+        let Self { renewals, looks, id } = self;
+        Pending::after_ms(LOOK_AGAIN_MS, format!("the cloud is asked for file system {id}"))
+            .with_resume(format!("ordered {renewals} {looks} {id}"))
+            .into()
+    }
 }
 
 fn wait<T>(what: &str) -> Answer<T> {
     Pending::after_ms(LOOK_AGAIN_MS, format!("the cloud is asked for {what}")).into()
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Page {
-    file_systems: FileSystems,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct FileSystems {
-    file_system: Vec<FileSystem>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct FileSystem {
-    file_system_id: String,
-    status: String,
-    mount_targets: MountTargets,
-    tags: Tags,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct MountTargets {
-    mount_target: Vec<MountTarget>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct MountTarget {
-    mount_target_domain: String,
-    status: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Tags {
-    tag: Vec<Tag>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Tag {
-    key: String,
-    value: String,
-}
-
-impl FileSystem {
-    /// The name of the volume that this was made for.
-    fn volume_name(&self) -> Option<&str> {
-        let mut tags = self.tags.tag.iter();
-        tags.find(|tag| tag.key == VOLUME_NAME).map(|tag| tag.value.as_str())
-    }
-}
-
-fn by_name(name: &str) -> Result<Option<FileSystem>, Error> {
-    let call = Action::DescribeFileSystems
-        .call()
-        .with("FileSystemType", "all")
-        .with("PageSize", PAGE)
-        .with_tags([(VOLUME_NAME, name)]);
-    let page: Page = call.send()?;
-    let mut found = page.file_systems.file_system.into_iter();
-    Ok(found.find(|system| system.volume_name() == Some(name) && !is_ending(system)))
-}
-
-fn is_ending(system: &FileSystem) -> bool {
-    matches!(system.status.as_str(), "Stopping" | "Stopped" | "Deleting")
 }
 
 /// The file system of a handle whose class said `deleteVolume: "true"`.
@@ -288,20 +368,7 @@ pub fn to_delete(handle: &str) -> Option<&str> {
 /// # Errors
 /// `failed-precondition` for a file system without the tag of a volume; those of the cloud.
 pub fn delete(id: &str) -> Result<Answer<()>, Error> {
-    let call = Action::DescribeFileSystems
-        .call()
-        .with("FileSystemId", id)
-        .with("FileSystemType", "all")
-        .with("PageSize", PAGE);
-    let page: Page = match gone(call.send().map_err(Error::from))? {
-        Some(page) => page,
-        None => return Ok(Answer::Done(())),
-    };
-    let mut systems = page.file_systems.file_system.into_iter();
-    let Some(found) = systems.find(|system| system.file_system_id == id && !is_ending(system))
-    else {
-        return Ok(Answer::Done(()));
-    };
+    let Some(found) = described::by_id(id)? else { return Ok(Answer::Done(())) };
     if found.volume_name().is_none() {
         return Err(Error::precondition(format!(
             "file system {id} has no tag `{VOLUME_NAME}`, so it was not made for a volume"
@@ -312,7 +379,7 @@ pub fn delete(id: &str) -> Result<Answer<()>, Error> {
     let targets = &found.mount_targets.mount_target;
     if targets.is_empty() {
         let end = Action::DeleteFileSystem.call().with("FileSystemId", id);
-        gone(end.send::<serde_json::Value>().map_err(Error::from))?;
+        gone(end.send::<serde_json::Value>())?;
         return Ok(Answer::Done(()));
     }
     for target in targets.iter().filter(|target| target.status == "Active") {
@@ -320,19 +387,9 @@ pub fn delete(id: &str) -> Result<Answer<()>, Error> {
             .call()
             .with("FileSystemId", id)
             .with("MountTargetDomain", &target.mount_target_domain);
-        gone(end.send::<serde_json::Value>().map_err(Error::from))?;
+        gone(end.send::<serde_json::Value>())?;
     }
     Ok(wait(&format!("the end of the mount targets of {id}")))
-}
-
-/// What is not there needs no ending.
-fn gone<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
-    match answer {
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-        // The cloud says so of a mount target that is gone.
-        Err(error) if error.code.as_deref() == Some("InvalidParam.MountTargetDomain") => Ok(None),
-        other => other.map(Some),
-    }
 }
 
 #[cfg(test)]

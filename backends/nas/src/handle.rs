@@ -2,7 +2,8 @@
 //! PersistentVolume nor the StorageClass is needed for it.
 //!
 //! `subpath#SERVER#PATH#WORDS`: words are `archive` or `remove`, then `v4.0` or `v4.1`, then
-//! `quota`, or `quota=ID` where the server's name does not begin with the file system's id.
+//! `quota`, then `point` where an access point leads to the directory; `quota=ID` and `point=ID`
+//! where the server's name does not begin with the file system's id.
 //!
 //! Handles of static volumes are whatever a person chose. What does not parse here was not made by
 //! Wharf, and nothing of it is ever deleted.
@@ -17,6 +18,11 @@ use crate::server::{ExportPath, Server};
 
 /// CSI's bound on a volume id, in bytes.
 const MAX_BYTES: usize = 128;
+
+/// The directory has a quota.
+const QUOTA: &str = "quota";
+/// An access point leads to the directory.
+const POINT: &str = "point";
 
 /// What happens to the data of a deleted volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +48,8 @@ pub struct Handle {
     pub version: Version,
     /// The file system in which the directory has a quota.
     pub quota: Option<String>,
+    /// The file system in which an access point leads to the directory.
+    pub access_point: Option<String>,
 }
 
 impl Handle {
@@ -62,16 +70,17 @@ impl Handle {
             "remove" => Deletion::Remove,
             _ => return None,
         };
-        let (mut version, mut quota) = (Version::V3, None);
+        let (mut version, mut quota, mut access_point) = (Version::V3, None, None);
         for word in words {
             match word {
                 "v4.0" => version = Version::V4_0,
                 "v4.1" => version = Version::V4_1,
-                "quota" => quota = Some(server.file_system_id()?.to_owned()),
-                other => quota = Some(other.strip_prefix("quota=")?.to_owned()),
+                other if other.starts_with(QUOTA) => quota = Some(id_in(other, QUOTA, &server)?),
+                other => access_point = Some(id_in(other, POINT, &server)?),
             }
         }
-        let handle = Self { name: name.to_owned(), base, server, deletion, version, quota };
+        let name = name.to_owned();
+        let handle = Self { name, base, server, deletion, version, quota, access_point };
         // Only what is written exactly as this backend writes it.
         (is_plain(&handle.name) && handle.to_string() == text).then_some(handle)
     }
@@ -110,11 +119,22 @@ impl fmt::Display for Handle {
         if self.version != Version::V3 {
             write!(f, ",v{}", self.version.word())?;
         }
-        match &self.quota {
-            None => Ok(()),
-            Some(id) if self.server.file_system_id() == Some(id) => f.write_str(",quota"),
-            Some(id) => write!(f, ",quota={id}"),
+        for (word, id) in [(QUOTA, &self.quota), (POINT, &self.access_point)] {
+            match id {
+                None => {}
+                Some(id) if self.server.file_system_id() == Some(id) => write!(f, ",{word}")?,
+                Some(id) => write!(f, ",{word}={id}")?,
+            }
         }
+        Ok(())
+    }
+}
+
+/// The file system of a word: what it says, else what the server's name says.
+fn id_in(text: &str, word: &str, server: &Server) -> Option<String> {
+    match text.strip_prefix(word)? {
+        "" => server.file_system_id().map(str::to_owned),
+        said => said.strip_prefix('=').map(str::to_owned),
     }
 }
 
@@ -150,6 +170,9 @@ mod tests {
             format!("subpath#{STANDARD}#/pvc-1#remove,quota"),
             "subpath#10.0.0.1#/a/b/pvc-1#archive,v4.0,quota=0cd8".to_owned(),
             "subpath#[fd00::1]#/pvc-1#remove,v4.1".to_owned(),
+            format!("subpath#{STANDARD}#/k8s/pvc-1#archive,quota,point"),
+            "subpath#10.0.0.1#/pvc-1#remove,quota=a,point=a".to_owned(),
+            "subpath#10.0.0.1#/pvc-1#archive,point=0cd8".to_owned(),
         ] {
             assert_eq!(Handle::parse(&text).unwrap().to_string(), text);
         }
@@ -177,6 +200,9 @@ mod tests {
             "subpath#a#/b#remove#",
             "subpath#a#/b#remove,v3",
             "subpath#a#/b#remove,quota",
+            "subpath#a#/b#remove,point",
+            "subpath#a#/b#remove,pointless",
+            "subpath#a#/b#remove,point=x,quota=x",
             "subpath#a#/.b#remove",
             "subpath#a b#/b#remove",
             "other#a#/b#remove",
@@ -204,7 +230,7 @@ mod tests {
         let refused = Handle::parse(&long).unwrap().check_length().unwrap_err();
         assert!(refused.message.contains("`server`") && refused.message.contains("bytes less"));
         let uuid = "pvc-6a1f0c9e-8c1e-45eb-8ec7-786a8b2e0b61";
-        let usual = format!("subpath#{STANDARD}#/k8s/{uuid}#archive,quota");
+        let usual = format!("subpath#{STANDARD}#/k8s/{uuid}#archive,quota,point");
         assert!(Handle::parse(&usual).unwrap().check_length().is_ok());
     }
 }

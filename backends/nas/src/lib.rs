@@ -18,6 +18,7 @@
 //!
 //! See [`attributes`] for PersistentVolumes and [`parameters`] for StorageClasses.
 
+pub mod access_point;
 pub mod action;
 pub mod attributes;
 pub mod create;
@@ -25,6 +26,7 @@ pub mod delete;
 pub mod describe_node;
 pub mod expand;
 pub mod file_system;
+pub mod gone;
 pub mod handle;
 pub mod nfs_options;
 pub mod parameters;

@@ -5,6 +5,10 @@
 //! | `subpath` (absent) | a directory of its own, `<directory>/<name of the volume>` | `server`
 //! (`host:/directory`, several with commas between), `path`, `archiveOnDelete`, `volumeCapacity` or
 //! `allowVolumeExpansion`, `fileSystemId` |
+//! | `accesspoint` | a directory of its own with an access point that leads to it | those of
+//! `subpath`, `ownerUserId`, `ownerGroupId`, `permission`, `posixUserId`, `posixGroupId`,
+//! `posixSecondaryGroupIds`, and `vpcId`, `vSwitchId`, `accessGroupName` where they are others than
+//! those of the `server` |
 //! | `sharepath` | one directory that all volumes share | `server`, `path` |
 //! | `filesystem` | a file system of its own | `fileSystemType`, `storageType`, `zoneId`, `vpcId`,
 //! `vSwitchId`, `accessGroupName`, `encryptType`, `snapshotID`, `description`, `deleteVolume` |
@@ -16,6 +20,7 @@ use wharf_alicloud::fnv128a;
 use wharf_sdk::Error;
 use wharf_sdk::types::{Parameters, Volume};
 
+use crate::access_point::{self, AccessPoints};
 use crate::attributes::{Mode, Named, check_version};
 use crate::file_system::NewFileSystem;
 use crate::handle::{Deletion, is_plain};
@@ -76,6 +81,8 @@ pub struct Subpath {
     pub deletion: Deletion,
     /// Whether the directory gets a quota.
     pub has_quota: bool,
+    /// How an access point is made that leads to the directory, where it gets one.
+    pub access_points: Option<AccessPoints>,
     /// The file system, where the server's name does not say it.
     file_system_id: Option<String>,
 }
@@ -91,7 +98,12 @@ impl Class {
         match named.get("volumeAs") {
             "" | "subpath" => {
                 named.check_known(&[&OF_BOTH, &OF_SUBPATH, &CLOSED])?;
-                Subpath::read(&named, mount_options).map(Self::Subpath)
+                Subpath::read(&named, mount_options, None).map(Self::Subpath)
+            }
+            "accesspoint" => {
+                named.check_known(&[&OF_BOTH, &OF_SUBPATH, &access_point::KEYS, &CLOSED])?;
+                let points = AccessPoints::read(&named)?;
+                Subpath::read(&named, mount_options, Some(points)).map(Self::Subpath)
             }
             "sharepath" => {
                 named.check_known(&[&OF_BOTH, &CLOSED])?;
@@ -99,7 +111,10 @@ impl Class {
                 Common::read(&named, mount_options).map(Self::Sharepath)
             }
             "filesystem" => NewFileSystem::read(&named, mount_options).map(Self::FileSystem),
-            other => Err(Error::invalid("volumeAs", other, "subpath, sharepath or filesystem")),
+            other => {
+                let allowed = "subpath, accesspoint, sharepath or filesystem";
+                Err(Error::invalid("volumeAs", other, allowed))
+            }
         }
     }
 }
@@ -140,6 +155,17 @@ impl Common {
         self.exports.get(index).ok_or_else(|| Error::defect("a class without a server"))
     }
 
+    /// A volume that is mounted by way of an access point. Its directory is the root there, and has
+    /// had its mode from the beginning.
+    pub fn volume_at(&self, id: String, bytes: u64, access_point: &str) -> Volume {
+        let volume = Volume::new(id, bytes)
+            .with_context("accesspoint", access_point)
+            .with_context("path", "/");
+        let of_mount = |(key, _): &&(String, String)| !key.starts_with("mode");
+        let handed_on = self.handed_on.iter().filter(of_mount);
+        handed_on.fold(volume, |volume, (key, value)| volume.with_context(key, value))
+    }
+
     /// A volume with what a node needs.
     pub fn volume(&self, id: String, bytes: u64, server: &Server, path: &ExportPath) -> Volume {
         let volume = Volume::new(id, bytes)
@@ -151,7 +177,11 @@ impl Common {
 }
 
 impl Subpath {
-    fn read(named: &Named, mount_options: &[String]) -> Result<Self, Error> {
+    fn read(
+        named: &Named,
+        mount_options: &[String],
+        access_points: Option<AccessPoints>,
+    ) -> Result<Self, Error> {
         let common = Common::read(named, mount_options)?;
         let deletion = match flag(named, "archiveOnDelete", true)? {
             true => Deletion::Archive,
@@ -164,7 +194,7 @@ impl Subpath {
             id if is_plain(id) => Some(id.to_owned()),
             id => return Err(Error::invalid("fileSystemId", id, "the id of a file system")),
         };
-        let this = Self { common, deletion, has_quota, file_system_id };
+        let this = Self { common, deletion, has_quota, access_points, file_system_id };
         this.common.exports.iter().try_for_each(|(server, path)| {
             // A directory below has to be one that a handle can name.
             let is_odd = |letter: char| letter == '#' || letter.is_whitespace();
@@ -176,7 +206,8 @@ impl Subpath {
                     allowed,
                 ));
             }
-            this.quota_of(server).map(drop)
+            this.quota_of(server)?;
+            this.access_point_of(server).map(drop)
         })?;
         Ok(this)
     }
@@ -186,13 +217,28 @@ impl Subpath {
     /// # Errors
     /// `invalid-argument` when the file system is not known.
     pub fn quota_of(&self, server: &Server) -> Result<Option<String>, Error> {
-        if !self.has_quota {
-            return Ok(None);
-        }
-        let id = self.file_system_id.as_deref().or_else(|| server.file_system_id());
-        id.map(|id| Some(id.to_owned())).ok_or_else(|| {
-            let allowed = "a mount target of a general-purpose file system, or `fileSystemId` \
-                           beside it: the quota of `volumeCapacity` is set there";
+        let what = "the quota of `volumeCapacity` is set there";
+        self.has_quota.then(|| self.file_system_of(server, what)).transpose()
+    }
+
+    /// The file system in which a directory on this server gets an access point; `None`: it gets
+    /// none.
+    ///
+    /// # Errors
+    /// `invalid-argument` when the file system is not known.
+    pub fn access_point_of(&self, server: &Server) -> Result<Option<String>, Error> {
+        let what = "the access point is made there";
+        self.access_points.as_ref().map(|_| self.file_system_of(server, what)).transpose()
+    }
+
+    fn file_system_of(&self, server: &Server, what: &str) -> Result<String, Error> {
+        let known = self.file_system_id.as_deref().or_else(|| server.file_system_id());
+        let id = known.filter(|_| !server.is_extreme());
+        id.map(str::to_owned).ok_or_else(|| {
+            let allowed = format!(
+                "a mount target of a general-purpose file system, or `fileSystemId` beside it: \
+                 {what}"
+            );
             Error::invalid("server", &server.to_string(), allowed)
         })
     }
@@ -291,6 +337,8 @@ mod tests {
         let (server, _) = class.common.export_for("v").unwrap();
         assert_eq!(class.quota_of(server).unwrap().as_deref(), Some("fs1"));
         assert!(read(&[own, ("volumeCapacity", "true")]).is_err());
+        let extreme = ("server", "a-b.cn-x.extreme.nas.aliyuncs.com:/share");
+        assert!(read(&[extreme, ("volumeCapacity", "true"), ("fileSystemId", "fs1")]).is_err());
     }
 
     #[test]

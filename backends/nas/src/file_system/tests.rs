@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use wharf_sdk::http::Response;
 use wharf_sdk::testing::FakeHost;
 use wharf_sdk::types::{VolumeCapability, pairs};
-use wharf_sdk::{Pairs as _, Progress};
+use wharf_sdk::{ErrorKind, Progress};
 
 fn request(parameters: &[(&str, &str)]) -> CreateRequest {
     let mut request = CreateRequest::new("pvc-1", VolumeCapability::mount(""));
@@ -23,6 +23,12 @@ fn listed(systems: &Value) -> Response {
 fn system(status: &str, targets: &Value) -> Value {
     json!({
         "FileSystemId": "fs1",
+        "FileSystemType": "standard",
+        "StorageType": "Performance",
+        "ProtocolType": "NFS",
+        "ZoneId": "z",
+        "Capacity": 10240,
+        "EncryptType": 0,
         "Status": status,
         "MountTargets": { "MountTarget": targets },
         "Tags": { "Tag": [{ "Key": VOLUME_NAME, "Value": "pvc-1" }] },
@@ -30,7 +36,13 @@ fn system(status: &str, targets: &Value) -> Value {
 }
 
 fn target(status: &str) -> Value {
-    json!({ "MountTargetDomain": "fs1-a.cn-x.nas.aliyuncs.com", "Status": status })
+    json!({
+        "MountTargetDomain": "fs1-a.cn-x.nas.aliyuncs.com",
+        "VpcId": "vpc-1",
+        "VswId": "vsw-1",
+        "AccessGroupName": "DEFAULT_VPC_GROUP_NAME",
+        "Status": status,
+    })
 }
 
 fn ask(parameters: &[(&str, &str)]) -> Answer<Volume> {
@@ -87,6 +99,54 @@ fn a_lost_answer_is_asked_for_again_with_the_same_token() {
 }
 
 #[test]
+fn a_name_that_is_used_anew_gets_a_file_system_of_its_own() {
+    let gone = || Response::new(404, r#"{"Code":"InvalidFileSystem.NotFound","Message":"m"}"#);
+    let nothing = || listed(&json!([]));
+    let mut host = FakeHost::install()
+        .answering("DescribeFileSystems", nothing())
+        .answering("CreateFileSystem", made());
+    // What the cloud promises for the old token is looked for thrice, then by its id.
+    for _ in 0..4 {
+        host = host.answering("DescribeFileSystems", nothing());
+    }
+    let host = host
+        .answering("DescribeFileSystems", gone())
+        .answering("CreateFileSystem", Response::new(200, r#"{"FileSystemId":"fs2"}"#))
+        .answering("DescribeFileSystems", nothing());
+    let mut progress = Progress::default();
+    let mut reasons = Vec::new();
+    for _ in 0..6 {
+        match create(&request(&[]), &progress).unwrap() {
+            Answer::Pending(pending) => {
+                reasons.push(pending.resume.clone().unwrap());
+                progress = Progress::default().with_resume(pending.resume.unwrap());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(reasons.last().unwrap(), "ordered 1 1 fs2");
+    assert_eq!(host.left_over(), 0);
+    let requests = host.requests();
+    let tokens: Vec<_> = requests.iter().filter_map(|r| r.query.value("ClientToken")).collect();
+    assert!(tokens.len() == 2 && tokens[0] != tokens[1] && tokens[1].len() <= 64, "{tokens:?}");
+}
+
+#[test]
+fn a_file_system_that_is_only_not_listed_yet_is_never_asked_for_twice() {
+    let ordering =
+        Response::new(403, r#"{"Code":"InvalidFileSystemStatus.Ordering","Message":"m"}"#);
+    for by_id in [listed(&json!([system("Pending", &json!([]))])), ordering] {
+        let host = FakeHost::install()
+            .answering("DescribeFileSystems", listed(&json!([])))
+            .answering("DescribeFileSystems", by_id);
+        let progress = Progress::default().with_resume("ordered 0 3 fs1");
+        let answer = create(&request(&[]), &progress).unwrap();
+        assert!(matches!(answer, Answer::Pending(_)));
+        assert_eq!(host.actions(), ["DescribeFileSystems", "DescribeFileSystems"]);
+    }
+}
+
+#[test]
 fn a_file_system_of_another_volume_is_never_taken() {
     let mut other = system("Running", &json!([target("Active")]));
     other["Tags"]["Tag"][0]["Value"] = json!("pvc-2");
@@ -100,13 +160,14 @@ fn a_file_system_of_another_volume_is_never_taken() {
 #[test]
 fn an_extreme_one_has_a_size_and_its_share() {
     let of_class = [("fileSystemType", "extreme"), ("zoneId", "z")];
+    let mut there = system("Running", &json!([target("Active")]));
+    there["FileSystemType"] = json!("extreme");
+    there["StorageType"] = json!("standard");
+    there["Capacity"] = json!(100);
     let host = FakeHost::install()
         .answering("DescribeFileSystems", listed(&json!([])))
         .answering("CreateFileSystem", made())
-        .answering(
-            "DescribeFileSystems",
-            listed(&json!([system("Running", &json!([target("Active")]))])),
-        );
+        .answering("DescribeFileSystems", listed(&json!([there])));
     assert!(matches!(ask(&of_class), Answer::Pending(_)));
     let order = &host.requests()[1].query;
     let sent = ["Capacity", "StorageType", "ZoneId"].map(|key| order.value(key).unwrap());
@@ -114,6 +175,73 @@ fn an_extreme_one_has_a_size_and_its_share() {
     let Answer::Done(volume) = ask(&of_class) else { panic!("it is active") };
     assert_eq!((volume.context.value("path"), volume.capacity_bytes), (Some("/share"), 100 << 30));
     assert_eq!(volume.id, "filesystem#fs1#keep");
+}
+
+#[test]
+fn an_extreme_one_of_a_size_that_there_is_not_is_refused_before_it_is_asked_for() {
+    let mut request = request(&[("fileSystemType", "extreme"), ("zoneId", "z")]);
+    request.capacity.limit_bytes = Some(50 << 30);
+    let host = FakeHost::install();
+    let refused = create(&request, &Progress::default()).unwrap_err();
+    assert_eq!((refused.kind, host.requests().len()), (ErrorKind::OutOfRange, 0));
+}
+
+#[test]
+fn a_file_system_that_is_another_one_than_is_asked_for_is_refused() {
+    let is_taken = |key: &str, value: Value, parameters: &[(&str, &str)]| {
+        let mut there = system("Running", &json!([target("Active")]));
+        there[key] = value;
+        let _host = FakeHost::install().answering("DescribeFileSystems", listed(&json!([there])));
+        match create(&request(parameters), &Progress::default()) {
+            Ok(answer) => matches!(answer, Answer::Done(_)),
+            Err(error) => {
+                assert_eq!(error.kind, ErrorKind::AlreadyExists, "{error:?}");
+                assert!(error.observed && error.message.contains("fs1"), "{error:?}");
+                false
+            }
+        }
+    };
+    assert!(is_taken("ZoneId", json!("z"), &[]));
+    assert!(is_taken("ZoneId", json!("z"), &[("zoneId", "z")]));
+    assert!(is_taken("StorageType", json!("performance"), &[]));
+    for (key, value, parameters) in [
+        ("FileSystemType", json!("extreme"), &[][..]),
+        ("StorageType", json!("Capacity"), &[]),
+        ("EncryptType", json!(1), &[]),
+        ("EncryptType", json!(0), &[("encryptType", "1")]),
+        ("ProtocolType", json!("SMB"), &[]),
+        ("ZoneId", json!("y"), &[("zoneId", "z")]),
+    ] {
+        assert!(!is_taken(key, value, parameters), "{key}");
+    }
+    for key in ["VpcId", "VswId", "AccessGroupName"] {
+        let mut other = target("Active");
+        other[key] = json!("other");
+        assert!(!is_taken("MountTargets", json!({ "MountTarget": [other] }), &[]), "{key}");
+    }
+}
+
+#[test]
+fn an_extreme_one_of_another_size_is_refused() {
+    let mut there = system("Running", &json!([target("Active")]));
+    there["FileSystemType"] = json!("extreme");
+    there["StorageType"] = json!("standard");
+    there["Capacity"] = json!(200);
+    for (gib, limit, fits) in
+        [(200, None, true), (150, None, true), (201, None, false), (100, Some(150), false)]
+    {
+        let _host = FakeHost::install().answering("DescribeFileSystems", listed(&json!([there])));
+        let mut request = request(&[("fileSystemType", "extreme"), ("zoneId", "z")]);
+        request.capacity.required_bytes = Some(gib << 30);
+        request.capacity.limit_bytes = limit.map(|gib: u64| gib << 30);
+        match create(&request, &Progress::default()) {
+            Ok(Answer::Done(volume)) => {
+                assert_eq!((volume.capacity_bytes, fits), (200 << 30, true));
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => assert_eq!((error.kind, fits), (ErrorKind::AlreadyExists, false)),
+        }
+    }
 }
 
 #[test]
