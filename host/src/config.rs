@@ -13,8 +13,10 @@ use wharf_core::policy::{EndpointGrant, NodePolicy};
 
 use crate::cli::Role;
 
+mod flexvolume;
 mod limits;
 
+pub use flexvolume::FlexVolume;
 pub use limits::LimitsSection;
 
 /// A configuration is a page of text; a larger file is a mistake.
@@ -268,36 +270,6 @@ pub struct Driver {
     pub flexvolume: Vec<String>,
 }
 
-/// FlexVolume.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct FlexVolume {
-    /// Node names of the cluster to node ids of the cloud.
-    #[serde(default)]
-    pub nodes: BTreeMap<String, String>,
-    /// A node name that begins like this is a node id already (as is what follows the first dot of
-    /// `region.id`).
-    #[serde(default)]
-    pub node_id_prefixes: Vec<String>,
-    /// Options, without regard to case, that hold a secret in plain text: they are dropped before
-    /// anything reads them.
-    #[serde(default)]
-    pub secret_options: Vec<String>,
-    /// `any`: attach to this machine whatever node name is passed, as kubelets without controller
-    /// attach need it.
-    #[serde(default)]
-    pub node_name: Option<String>,
-    /// Where an earlier plugin kept `<volume name>.conf`, by `vendor/driver`.
-    #[serde(default)]
-    pub legacy_state: BTreeMap<String, PathBuf>,
-    /// A folder for logs; unset: `/var/log/wharf`; empty: nothing is logged.
-    #[serde(default)]
-    pub log: Option<PathBuf>,
-    /// `info`, or `debug`: what components and node steps do, in JSON.
-    #[serde(default)]
-    pub log_level: wharf_flexvolume::LogLevel,
-}
-
 impl Config {
     /// Reads and checks a configuration.
     ///
@@ -360,6 +332,13 @@ impl Config {
         for (name, account) in &self.account {
             for endpoint in &account.endpoints {
                 self.check_endpoint(endpoint, &format!("account \"{name}\""))?;
+            }
+        }
+        for name in self.flexvolume.init.keys() {
+            if !self.driver.values().any(|driver| driver.flexvolume.contains(name)) {
+                return Err(format!(
+                    "[flexvolume.init.\"{name}\"] is of no driver: none has it in `flexvolume`"
+                ));
             }
         }
         self.limits.check(self.shares())
@@ -512,6 +491,20 @@ mod tests {
                 .unwrap_err()
                 .contains("[endpoint.e]")
         );
+    }
+
+    #[test]
+    fn what_init_answers_is_said_for_drivers_that_there_are() {
+        let of = |driver: &str| {
+            format!(
+                "[backend.b]\n[driver.d]\nbackend = \"b\"\nflexvolume = [\"acme/share\"]\n\
+                 [flexvolume.init.\"{driver}\"]\nfs-group = true"
+            )
+        };
+        let config = parse(&of("acme/share")).unwrap();
+        let said = config.flexvolume.init["acme/share"];
+        assert_eq!((said.fs_group, said.attach), (Some(true), None));
+        assert!(parse(&of("acme/shares")).unwrap_err().contains("acme/shares"));
     }
 
     #[test]

@@ -197,11 +197,7 @@ fn driver_files(path: &Path, config: &Config) -> Result<Vec<DriverFile>, Error> 
                 state: config.state.clone(),
                 roots: config.roots(),
                 attachable: is_attachable,
-                capabilities: if is_attachable {
-                    Capabilities::of_disks()
-                } else {
-                    Capabilities::of_shares()
-                },
+                capabilities: capabilities(name, is_attachable, config)?,
                 nodes: node_names(config)?,
                 secret_options: config.flexvolume.secret_options.clone(),
                 legacy_state: config.flexvolume.legacy_state.get(name).cloned(),
@@ -211,6 +207,23 @@ fn driver_files(path: &Path, config: &Config) -> Result<Vec<DriverFile>, Error> 
         }
     }
     Ok(files)
+}
+
+/// What suits the backend, changed as the operator says.
+fn capabilities(driver: &str, is_attachable: bool, config: &Config) -> Result<Capabilities, Error> {
+    let usual = if is_attachable { Capabilities::of_disks() } else { Capabilities::of_shares() };
+    let Some(said) = config.flexvolume.init.get(driver) else { return Ok(usual) };
+    if is_attachable && said.attach == Some(false) {
+        return Err(Error::invalid(format!(
+            "[flexvolume.init.\"{driver}\"] says `attach = false`, and volumes of its backend \
+             have to be attached"
+        )));
+    }
+    Ok(Capabilities {
+        attach: said.attach.unwrap_or(usual.attach),
+        fs_group: said.fs_group.unwrap_or(usual.fs_group),
+        ..usual
+    })
 }
 
 /// An empty path is how a configuration says that there shall be none.
@@ -256,5 +269,22 @@ mod tests {
         }
         assert_eq!(told(Change::Updated), "");
         assert_eq!(note(Path::new("/state"), std::iter::empty()), "");
+    }
+
+    #[test]
+    fn the_operator_says_what_init_answers_but_not_that_disks_are_not_attached() {
+        let said = |is_attachable: bool, lines: &str| {
+            let mut config: Config = toml::from_str("").unwrap();
+            config.flexvolume = toml::from_str(&format!("[init.\"a/b\"]\n{lines}")).unwrap();
+            capabilities("a/b", is_attachable, &config)
+        };
+        let (shares, disks) = (Capabilities::of_shares(), Capabilities::of_disks());
+        assert_eq!(said(false, "").unwrap(), shares);
+        let both = Capabilities { attach: true, fs_group: true, ..shares };
+        assert_eq!(said(false, "attach = true\nfs-group = true").unwrap(), both);
+        let without = Capabilities { fs_group: false, ..disks };
+        assert_eq!(said(true, "attach = true\nfs-group = false").unwrap(), without);
+        let refused = said(true, "attach = false").unwrap_err();
+        assert!(refused.message.contains("attach = false"), "{refused}");
     }
 }

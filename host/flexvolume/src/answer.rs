@@ -73,7 +73,7 @@ fn reply(argv: &[OsString], machine: &Machine, open: &dyn Open, prepare: fn(&Dri
         return Reply { capabilities: Some(driver.capabilities), ..Reply::success() };
     }
     if verb.needs_attachable() && !driver.attachable {
-        return Reply::not_supported(None);
+        return without_attaching(verb);
     }
     prepare(&driver);
     let begun = Instant::now();
@@ -83,6 +83,16 @@ fn reply(argv: &[OsString], machine: &Machine, open: &dyn Open, prepare: fn(&Dri
         .and_then(|request| CallOuts::new(&driver, machine, open, verb.bound()).perform(request));
     log(&driver, verb, &subject, begun, outcome.as_ref().err());
     outcome.unwrap_or_else(|error| Reply::failure(&error))
+}
+
+/// What a kubelet hears that still knows the driver as one that attaches, as the driver before
+/// said: it then does its own part, which is nothing where there is no device. Only `mountdevice`
+/// is not left to it, for with a device, whatever that is, its part is to format and to mount.
+fn without_attaching(verb: Verb) -> Reply {
+    match verb {
+        Verb::MountDevice => Reply::success(),
+        _ => Reply::not_supported(None),
+    }
 }
 
 fn log(driver: &DriverFile, verb: Verb, on: &Subject, begun: Instant, error: Option<&Error>) {

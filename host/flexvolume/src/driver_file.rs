@@ -43,8 +43,8 @@ pub struct DriverFile {
     #[serde(default)]
     pub roots: Vec<PathBuf>,
     /// Whether volumes of this driver are attached and staged before they are mounted. False:
-    /// `attach`, `detach`, `waitforattach`, `isattached`, `mountdevice` and `unmountdevice`
-    /// answer "Not supported", whatever `capabilities` says.
+    /// `attach`, `detach`, `waitforattach`, `isattached` and `unmountdevice` answer "Not
+    /// supported" and `mountdevice` does nothing, whatever `capabilities` says.
     pub attachable: bool,
     /// What `init` answers.
     pub capabilities: Capabilities,

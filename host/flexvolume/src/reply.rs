@@ -8,7 +8,7 @@
 //! again. So no [`ErrorKind`] is mapped here, and above all `Unsupported` does not become "Not
 //! supported", which kubelet remembers and replaces by doing the work its own way (formatting a
 //! disk, say). Only call-outs that nobody knows, and those that a driver without attaching has no
-//! use for, get that.
+//! use for and kubelet does nothing for, get that.
 //!
 //! [`ErrorKind`]: wharf_core::ErrorKind
 

@@ -1,8 +1,8 @@
 //! `attach`, `detach`, `isattached`, `expandvolume`.
 
 use wharf_core::types::{
-    AttachRequest, Caller, CapacityRange, DetachRequest, ExpandRequest, NodeId, Translated,
-    VolumeId,
+    AttachRequest, Caller, CapacityRange, DetachRequest, ExpandRequest, Expanded, NodeId,
+    Translated, VolumeId,
 };
 use wharf_core::{Error, ErrorKind};
 
@@ -175,13 +175,13 @@ impl CallOuts<'_> {
         Ok(Reply::success())
     }
 
-    /// Grows the volume in the cloud.
+    /// Grows the volume in the cloud, and says whether its node has to do something too.
     pub(super) fn grow(
         &self,
         volume: &VolumeId,
         options: &Options,
         bytes: u64,
-    ) -> Result<(), Error> {
+    ) -> Result<Expanded, Error> {
         let (services, call) = self.services()?;
         let request = ExpandRequest {
             volume: volume.clone(),
@@ -189,7 +189,7 @@ impl CallOuts<'_> {
             capability: Some(self.capability(options)),
             caller: options.caller.clone(),
         };
-        services.controller.expand(call, &request).map(|_| ())
+        services.controller.expand(call, &request)
     }
 
     fn node_id(&self, node: &ObjectName) -> Result<NodeId, Error> {

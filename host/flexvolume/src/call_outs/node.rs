@@ -233,7 +233,9 @@ impl CallOuts<'_> {
             )));
         }
         let volume = self.translate(&options.volume_name, &options.chosen)?;
-        self.grow(&volume.volume, options, bytes)?;
+        if !self.grow(&volume.volume, options, bytes)?.node_expansion_required {
+            return Ok(Reply::success());
+        }
         // The PersistentVolume may name no file system; what is mounted has one.
         let request = NodeExpandRequest {
             volume: volume.volume,
