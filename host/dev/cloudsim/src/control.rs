@@ -55,6 +55,8 @@ pub struct FileSystemSummary {
     pub mount_targets: Vec<String>,
     /// The names of its access points, and the directories that they lead to.
     pub access_points: BTreeMap<String, String>,
+    /// The directories that everybody's files together have a quota in, and its size in GiB.
+    pub quotas: BTreeMap<String, u64>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
 }
@@ -148,6 +150,12 @@ pub(crate) fn file_systems(shared: &Shared) -> Vec<FileSystemSummary> {
                 .iter()
                 .map(|point| (point.domain.clone(), point.root.clone()))
                 .collect(),
+            quotas: system
+                .quotas
+                .iter()
+                .filter(|quota| quota.user_type == "AllUsers")
+                .filter_map(|quota| Some((quota.path.clone(), quota.size_gib?)))
+                .collect(),
             tags: system.tags.clone(),
         })
         .collect()
@@ -194,6 +202,17 @@ pub(crate) fn make_disks(
         })?;
         made.extend(answer.get("DiskId").and_then(|id| id.as_str()).map(str::to_owned));
     }
+    world.save()?;
+    Ok(made)
+}
+
+pub(crate) fn make_file_system(shared: &Shared) -> Result<String, RegionError> {
+    let mut world = lock(&shared.world);
+    let made = crate::nas::make(&mut world).map_err(|error| RegionError::Refused {
+        action: "CreateFileSystem",
+        code: error.code,
+        message: error.message,
+    })?;
     world.save()?;
     Ok(made)
 }

@@ -88,6 +88,28 @@ pub(crate) fn call(world: &mut World, action: &str, params: &Params) -> Answer {
     answer
 }
 
+/// A standard file system with a mount target, as by `CreateFileSystem` and `CreateMountTarget`;
+/// answers its id.
+pub(crate) fn make(world: &mut World) -> Result<String, ApiError> {
+    let params = |pairs: &[(&str, &str)]| {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Params::new(pairs.iter().map(owned))
+    };
+    let asked = params(&[("ProtocolType", "NFS"), ("StorageType", "Performance")]);
+    let made = call(world, "CreateFileSystem", &asked)?;
+    let id = made.get("FileSystemId").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let group = world.options.access_groups.first().cloned().unwrap_or_default();
+    let target = params(&[
+        ("FileSystemId", &id),
+        ("NetworkType", "Vpc"),
+        ("VpcId", VPC),
+        ("VSwitchId", VSWITCH),
+        ("AccessGroupName", &group),
+    ]);
+    call(world, "CreateMountTarget", &target)?;
+    Ok(id)
+}
+
 /// Removes what has been deleted for long enough.
 pub(crate) fn progress(world: &mut World, now: Millis) {
     if world.state.nas.next_change().is_none_or(|at| at > now) {

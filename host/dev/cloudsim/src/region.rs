@@ -151,6 +151,11 @@ impl Region {
         control::make_disks(&self.shared, count, parameters)
     }
 
+    /// Makes a standard file system with a mount target, as the account itself; answers its id.
+    pub fn make_file_system(&self) -> Result<String, RegionError> {
+        control::make_file_system(&self.shared)
+    }
+
     /// All file systems, oldest first.
     pub fn file_systems(&self) -> Vec<FileSystemSummary> {
         control::file_systems(&self.shared)

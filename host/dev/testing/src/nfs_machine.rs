@@ -4,7 +4,7 @@
 //! writes is in its memory and gone with it. Where the kernel has both, the same is made of fresh
 //! namespaces.
 //!
-//! Called by the `main` of test programs that need NFS. What it leaves out: exports and mounts,
+//! [`run_tests`] is the `main` of test programs that need NFS. What it leaves out: exports and mounts,
 //! which are the tests' own; the server is there, listens on 127.0.0.1, and exports nothing.
 
 use std::ffi::OsString;
@@ -64,11 +64,40 @@ pub enum NfsMachineError {
     },
 }
 
+/// A test of a program that runs in such a machine: its name, and what it does.
+pub type Test = (&'static str, fn());
+
+/// Names functions as tests of a program that runs in such a machine.
+#[macro_export]
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => {
+        /// The tests of this module.
+        pub const TESTS: &[$crate::nfs_machine::Test] =
+            &[$((concat!(module_path!(), "::", stringify!($test)), $test)),*];
+    };
+}
+
+/// The `main` of a test program: runs its tests in such a machine. They must not take longer than
+/// `limit` together.
+pub fn run_tests(program: &str, limit: Duration, tests: &[&[Test]]) -> ExitCode {
+    if let Some(ended) = enter(program, limit) {
+        return ended;
+    }
+    let trials = tests.iter().copied().flatten().map(|(name, test)| {
+        let test = *test;
+        libtest_mimic::Trial::test(*name, move || {
+            test();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials.collect()).exit_code()
+}
+
 /// For the `main` of a test program. `None`: this is a machine with NFS, go on. Otherwise the
 /// program has run there, or cannot run, and this is how it ends.
 ///
 /// Its tests must not take longer than `limit`.
-pub fn enter(test: &str, limit: Duration) -> Option<ExitCode> {
+fn enter(test: &str, limit: Duration) -> Option<ExitCode> {
     if std::env::var_os(INSIDE).is_some() {
         return None;
     }

@@ -1,16 +1,17 @@
 //! The state that a bed is in, in words that do not depend on the run: what the position tests
 //! compare, and what a test looks at to say that nothing was left behind.
 //!
-//! Disks with their attachments and tags, buckets, links, mounts, loop devices, mount helpers,
-//! Wharf's state files with their content, and kubelet's folders. Names that differ from run to run (the bed's folder,
-//! device numbers, whatever the caller names) are replaced by words.
+//! Disks with their attachments and tags, buckets, file systems with their directories, links,
+//! mounts, loop devices, mount helpers, Wharf's state files with their content, and kubelet's
+//! folders. Names that differ from run to run (the bed's folder, device numbers, whatever the caller
+//! names) are replaced by words.
 
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use wharf_cloudsim::BucketSummary;
+use wharf_cloudsim::{BucketSummary, FileSystemSummary};
 
 use crate::bed::{Bed, Machine};
 
@@ -44,6 +45,9 @@ impl Snapshot {
         for bucket in bed.region().buckets().into_iter().filter(is_of_a_volume) {
             let keys: Vec<&str> = bucket.objects.iter().map(|object| object.key.as_str()).collect();
             facts.push(format!("bucket {} tags {:?} objects {keys:?}", bucket.name, bucket.tags));
+        }
+        for system in bed.region().file_systems() {
+            look_into(&system, &mut facts);
         }
         for (device, image) in bed.loops() {
             facts.push(format!("loop {} of {}", device.display(), image.display()));
@@ -100,6 +104,20 @@ fn beyond<'a>(facts: &'a [String], others: &[String]) -> Vec<&'a String> {
         None => true,
     };
     facts.iter().filter(|fact| is_beyond(fact)).collect()
+}
+
+/// A file system and what leads to it. The directories of volumes are looked at and not into: what
+/// pods write is theirs.
+fn look_into(system: &FileSystemSummary, facts: &mut Vec<String>) {
+    let FileSystemSummary { id, status, mount_targets, access_points, quotas, tags, .. } = system;
+    facts.push(format!(
+        "file system {id} {status} at {mount_targets:?} {access_points:?} quotas {quotas:?} tags \
+         {tags:?}"
+    ));
+    for above in entries(&system.directory) {
+        facts.push(format!("directory {}", above.display()));
+        facts.extend(entries(&above).iter().map(|path| format!("directory {}", path.display())));
+    }
 }
 
 fn look_at(machine: &Machine, mounted: &[PathBuf], facts: &mut Vec<String>) {

@@ -16,15 +16,24 @@
 )]
 
 mod disturbed {
+    pub mod call_out;
     pub mod csi;
     pub mod flex;
     pub mod kind;
     pub mod life;
+    pub mod pod;
+    pub mod server;
 }
 
 use disturbed::csi::{CsiLife, CsiRawLife};
 use disturbed::flex::{FlexGrowth, FlexLife};
-use disturbed::life::live_through;
+use disturbed::life::Lives;
+
+fn live_through<L: Lives>(test: &str) {
+    if wharf_testing::requirement::machine(test) {
+        disturbed::life::live_through::<L>(test);
+    }
+}
 
 #[test]
 fn every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed() {

@@ -14,7 +14,7 @@ use wharf_core::ports::Node;
 use wharf_node::{LinuxNode, NodeOptions};
 
 use crate::bed::{Bed, Export, LONG, Server, VERSIONS, mount, scratch, sh, timed};
-use crate::tests;
+use wharf_testing::tests;
 
 tests![
     mounting_ends_by_its_deadline_and_leaves_nothing,

@@ -8,7 +8,7 @@ use wharf_core::plan::{DirectoryBase, DirectoryPath, RemoveTree, Step};
 
 use crate::bed::{Bed, Export, LONG, Server, VERSIONS, mount, scratch, sh};
 use crate::scenes::{self, Place};
-use crate::tests;
+use wharf_testing::tests;
 
 tests![
     every_scene_holds_out_of_sight_over_version_3,

@@ -2,7 +2,7 @@
 //! reaches the host.
 
 use crate::bed::{Export, Server, sh};
-use crate::tests;
+use wharf_testing::tests;
 
 tests![what_one_version_writes_the_other_reads, the_outside_cannot_be_written,];
 

@@ -3,8 +3,6 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Trial};
-
 #[cfg(test)]
 mod bed;
 #[cfg(test)]
@@ -26,15 +24,6 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(wharf_node::CHILD_COMMAND) {
         return wharf_node::answer_parent();
     }
-    if let Some(ended) = wharf_testing::nfs_machine::enter("nfs", LIMIT) {
-        return ended;
-    }
     let tests = [machine::TESTS, mounts::TESTS, dead_servers::TESTS, directories::TESTS];
-    let trials = tests.into_iter().flatten().map(|(name, test)| {
-        Trial::test(*name, move || {
-            test();
-            Ok(())
-        })
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    wharf_testing::nfs_machine::run_tests("nfs", LIMIT, &tests)
 }

@@ -7,7 +7,7 @@ use wharf_core::plan::{MakePath, MountNfs};
 use wharf_core::ports::Node;
 
 use crate::bed::{Bed, Export, LONG, Server, VERSIONS, mount, sh};
-use crate::tests;
+use wharf_testing::tests;
 
 tests![
     an_export_is_mounted_over_each_version_written_and_unmounted,

@@ -26,6 +26,8 @@ pub struct CsiPlayer {
     driver: String,
     controller: PathBuf,
     retry: Retry,
+    /// No call waits longer, whatever the usual flags say.
+    longest: Duration,
     audience: Audience,
     /// The CSINode objects: node names, and where the nodes are.
     nodes: Arc<Mutex<BTreeMap<String, Segments>>>,
@@ -70,8 +72,19 @@ pub enum Access {
     ManyNodesToRead,
 }
 
+/// How full a volume is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Altogether.
+    pub total: u64,
+    /// Taken.
+    pub used: u64,
+    /// For whoever is not root.
+    pub available: u64,
+}
+
 /// What a StorageClass and a claim say together.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeClass {
     /// `parameters`, without the reserved ones.
     pub parameters: BTreeMap<String, String>,
@@ -105,6 +118,11 @@ impl VolumeClass {
         }
     }
 
+    /// A share of this kind, ReadWriteMany; it says itself how it is formatted.
+    pub fn share(parameters: &[(&str, &str)]) -> Self {
+        Self { access: Access::ManyNodes, ..Self::file_system("", parameters) }
+    }
+
     /// The raw device, ReadWriteOnce.
     pub fn raw(parameters: &[(&str, &str)]) -> Self {
         Self { volume_use: Use::Block, ..Self::file_system("", parameters) }
@@ -112,7 +130,7 @@ impl VolumeClass {
 }
 
 /// A PersistentVolume.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CsiVolume {
     /// Its name, `pvc-…`.
     pub name: String,
@@ -208,6 +226,7 @@ impl CsiPlayer {
             driver: driver.into(),
             controller: controller.into(),
             retry: Retry::brisk(Duration::from_secs(60)),
+            longest: Duration::MAX,
             audience: silence(),
             nodes: Arc::default(),
         }
@@ -217,6 +236,13 @@ impl CsiPlayer {
     #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
+        self
+    }
+
+    /// Has no call wait longer than this: flags of the sidecars, and a kubelet that is in a hurry.
+    #[must_use]
+    pub fn with_timeout(mut self, longest: Duration) -> Self {
+        self.longest = longest;
         self
     }
 
@@ -260,7 +286,7 @@ impl CsiPlayer {
     ) -> Result<T, PlayError> {
         self.say(rpc.part, rpc.node, rpc.call, rpc.volume, Happening::Asked { with });
         let begun = Instant::now();
-        let result = connection::call(rpc, send);
+        let result = connection::call(&rpc.within(self.longest), send);
         let took = begun.elapsed();
         let happening = match &result {
             Ok(_) => Happening::Answered { with: String::new(), took },

@@ -6,14 +6,13 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use wharf_testing::bed::{Bed, Machine};
+use wharf_testing::bed::Bed;
 use wharf_testing::player::{CsiNode, CsiPlayer, CsiVolume, PlayError, VolumeClass};
-use wharf_testing::trace::Attached;
 
-use super::kind::{Kind, Swap};
+use super::kind::Kind;
 use super::life::{Life, Lives, install_next, retry};
+use super::pod::{CONTENT, Found, use_volume};
+use super::server;
 
 const GIB: u64 = 1 << 30;
 const POD: &str = "pod";
@@ -129,23 +128,7 @@ impl<'a, const RAW: bool> Life<'a> for OneLife<'a, RAW> {
         } else {
             bed.node(usize::from(verb.ends_with(" elsewhere")))
         };
-        let swap = Swap::of(bed, machine);
-        if kind.is_of_the_cloud() {
-            let pid = machine.server_pid();
-            let (result, reached) = kind.at_request(bed, at, || pid, &swap, || self.perform(verb));
-            result?;
-            return Ok(reached.then(|| "request".to_owned()));
-        }
-        let pid = machine.server_pid();
-        let attached = Attached::to(pid, kind.moment(at, swap))
-            .map_err(|error| stage("trace the server", &error))?;
-        let result = self.perform(verb);
-        // Whoever was not killed is: the tracer goes with it.
-        let traced = end(machine, pid, attached)?;
-        result?;
-        Ok(traced.reached.then(|| {
-            traced.positions.last().map(|position| format!("{position:?}")).unwrap_or_default()
-        }))
+        server::disturb(bed, machine, kind, at, || self.perform(verb))
     }
 
     fn was_skipped(&self) -> bool {
@@ -187,32 +170,6 @@ fn is_of_the_controller(verb: &str) -> bool {
     matches!(verb, "create" | "attach" | "expand controller" | "detach" | "delete")
 }
 
-fn end(
-    machine: &Machine,
-    pid: i32,
-    attached: Attached,
-) -> Result<wharf_testing::trace::Traced, PlayError> {
-    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-    let traced = attached.wait().map_err(|error| stage("trace the server", &error))?;
-    machine.wait_for_server(pid).map_err(|error| stage("wait for the server", &error))?;
-    Ok(traced)
-}
-
-fn stage(what: &str, why: &impl std::fmt::Display) -> PlayError {
-    PlayError::Stage { what: what.to_owned(), why: why.to_string() }
-}
-
-/// What a pod does with a volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// It is the first, and writes.
-    Empty,
-    /// It finds what was written, and writes it again.
-    Written,
-    /// It finds what was written, and cannot write.
-    ReadOnly,
-}
-
 /// What the pod was given is a folder or a device.
 fn use_target(target: &Path, found: Found) {
     if target.is_dir() {
@@ -235,19 +192,4 @@ fn use_target(target: &Path, found: Found) {
         device.write_all(CONTENT.as_bytes()).unwrap();
         device.sync_all().unwrap();
     }
-}
-
-const CONTENT: &str = "content";
-
-/// The same for a file in a folder.
-pub fn use_volume(file: &Path, found: Found) {
-    if found != Found::Empty {
-        assert_eq!(std::fs::read_to_string(file).unwrap(), CONTENT);
-    }
-    assert_eq!(
-        std::fs::write(file, CONTENT).is_ok(),
-        found != Found::ReadOnly,
-        "{}",
-        file.display()
-    );
 }

@@ -1,22 +1,20 @@
 //! A volume's life over FlexVolume: a process for each call-out. The disk itself comes and goes by
 //! CSI, undisturbed.
 
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use wharf_testing::bed::Bed;
-use wharf_testing::player::flex::{Disturbance, Sizes};
+use wharf_testing::player::flex::Sizes;
 use wharf_testing::player::{
     CsiPlayer, CsiVolume, Event, FlexNode, FlexPlayer, FlexVolume, Happening, PlayError,
     VolumeClass,
 };
-use wharf_testing::trace::{self, Moment, Traced};
 
-use super::csi::{Found, use_volume};
-use super::kind::{Kind, Swap};
+use super::call_out;
+use super::kind::Kind;
 use super::life::{Life, Lives, install_next, retry};
+use super::pod::{Found, use_volume};
 
 const GIB: u64 = 1 << 30;
 const POD: &str = "pod";
@@ -121,31 +119,10 @@ impl<'a, const GROWS: bool> Life<'a> for OneLife<'a, GROWS> {
         } else {
             bed.node(usize::from(elsewhere))
         };
-        let swap = Swap::of(bed, machine);
-        if kind.is_of_the_cloud() {
-            let pid = Arc::new(AtomicI32::new(0));
-            let flex = self.flex.clone().with_disturbance(noting_the_process(&pid));
-            let (result, reached) = kind.at_request(
-                bed,
-                at,
-                || pid.load(Ordering::SeqCst),
-                &swap,
-                || self.perform_by(&flex, verb),
-            );
-            result?;
-            return Ok(reached.then(|| "request".to_owned()));
-        }
-        let traced = Arc::new(Mutex::new(Traced::default()));
-        let flex = self.flex.clone().with_disturbance(tracing_the_first(
-            &call,
-            kind.moment(at, swap),
-            &traced,
-        ));
-        self.perform_by(&flex, verb)?;
-        let traced = traced.lock().unwrap().clone();
-        Ok(traced.reached.then(|| {
-            traced.positions.last().map(|position| format!("{position:?}")).unwrap_or_default()
-        }))
+        let flex = self.flex.clone();
+        call_out::disturb(bed, machine, &call, kind, at, |disturb| {
+            self.perform_by(&flex.clone().with_disturbance(disturb), verb)
+        })
     }
 
     fn was_skipped(&self) -> bool {
@@ -208,31 +185,4 @@ impl<const GROWS: bool> OneLife<'_, GROWS> {
         }
         Ok(())
     }
-}
-
-fn noting_the_process(pid: &Arc<AtomicI32>) -> Disturbance {
-    let pid = Arc::clone(pid);
-    Arc::new(move |mut command: Command| {
-        let mut child = command.spawn()?;
-        drop(command);
-        pid.store(i32::try_from(child.id()).unwrap(), Ordering::SeqCst);
-        child.wait()
-    })
-}
-
-/// Only the first call of that name is traced; what follows repeats it.
-fn tracing_the_first(call: &str, moment: Moment, traced: &Arc<Mutex<Traced>>) -> Disturbance {
-    let (call, moment, traced) = (call.to_owned(), Mutex::new(Some(moment)), Arc::clone(traced));
-    Arc::new(move |mut command: Command| {
-        let is_it = command.get_args().next().is_some_and(|word| word == call.as_str());
-        let Some(moment) = is_it.then(|| moment.lock().unwrap().take()).flatten() else {
-            return command.status();
-        };
-        let result = trace::run(command, moment)?;
-        let status = result
-            .code
-            .map_or_else(|| ExitStatus::from_raw(9), |code| ExitStatus::from_raw(code << 8));
-        *traced.lock().unwrap() = result;
-        Ok(status)
-    })
 }

@@ -47,10 +47,15 @@ pub trait Life<'a>: Sized {
 /// The protocol's lives, whatever bed they are on.
 pub trait Lives {
     type On<'a>: Life<'a>;
-}
 
-/// Lives mostly wait for the cloud, so several are lived at once, each on a bed of its own.
-const BEDS: usize = 8;
+    /// Lives mostly wait for the cloud, so several are lived at once, each on a bed of its own.
+    const BEDS: usize = 8;
+
+    /// How beds are made.
+    fn bed() -> BedOptions {
+        BedOptions::default()
+    }
+}
 
 /// How a disturbed verb is repeated. As in Kubernetes, final failures too: an orphaned helper may
 /// hold a mount for a moment.
@@ -71,13 +76,10 @@ pub fn install_next(bed: &Bed) {
 
 /// Visits every position of every kind.
 pub fn live_through<L: Lives>(test: &str) {
-    if !requirement::machine(test) {
-        return;
-    }
     let begun = Instant::now();
     let work = Mutex::new(Work::new::<L>());
     std::thread::scope(|scope| {
-        for _ in 0..BEDS {
+        for _ in 0..L::BEDS {
             scope.spawn(|| live_on_a_bed::<L>(&work));
         }
     });
@@ -92,9 +94,10 @@ pub fn live_through<L: Lives>(test: &str) {
 }
 
 fn live_on_a_bed<L: Lives>(work: &Mutex<Work>) {
-    let bed = Bed::make(&BedOptions::default()).unwrap();
+    let bed = Bed::make(&L::bed()).unwrap();
     <L::On<'_> as Life>::prepare(&bed);
-    let mut through = Through { bed: &bed, expected: BTreeMap::new(), lives: 0 };
+    let nothing = Snapshot::of(&bed, &[]);
+    let mut through = Through { bed: &bed, nothing, expected: BTreeMap::new(), lives: 0 };
     through.undisturbed::<L>();
     loop {
         let Some(task) = work.lock().unwrap().next() else { return };
@@ -189,6 +192,8 @@ impl Work {
 
 struct Through<'a> {
     bed: &'a Bed,
+    /// What is there before a life and after it.
+    nothing: Snapshot,
     expected: BTreeMap<&'static str, Snapshot>,
     lives: usize,
 }
@@ -206,8 +211,8 @@ impl<'a> Through<'a> {
             self.expected.insert(verb, Snapshot::of(self.bed, &life.names()));
         }
         life.end().unwrap();
-        let left = Snapshot::of(self.bed, &[]);
-        assert!(left.is_empty(), "an undisturbed life leaves behind:\n{left}");
+        let left = Snapshot::of(self.bed, &[]).differences(&self.nothing);
+        assert!(left.is_empty(), "an undisturbed life leaves behind: {left:#?}");
     }
 
     /// Lives one life, up to its last disturbed verb. Says whether nothing is left of it.
@@ -224,11 +229,11 @@ impl<'a> Through<'a> {
             is_past_last |= *verb == last;
         }
         let ended = life.end();
-        let left = Snapshot::of(self.bed, &life.names());
+        let left = Snapshot::of(self.bed, &[]).differences(&self.nothing);
         let is_clean = ended.is_ok() && left.is_empty();
         if !is_clean && lived.failures.is_empty() {
             lived.failures.push(format!(
-                "{:?} {}: the life leaves behind ({ended:?}):\n{left}",
+                "{:?} {}: the life leaves behind ({ended:?}): {left:#?}",
                 task.kind, task.at
             ));
         }

@@ -11,6 +11,7 @@ use crate::player::PlayError;
 use crate::player::event::Part;
 
 /// Who calls what, and how long it waits.
+#[derive(Clone, Copy)]
 pub(super) struct Rpc<'a> {
     pub(super) part: Part,
     pub(super) node: &'a str,
@@ -18,6 +19,13 @@ pub(super) struct Rpc<'a> {
     pub(super) volume: &'a str,
     pub(super) socket: &'a Path,
     pub(super) timeout: Duration,
+}
+
+impl Rpc<'_> {
+    /// The same, but it waits no longer than this.
+    pub(super) fn within(self, longest: Duration) -> Self {
+        Self { timeout: self.timeout.min(longest), ..self }
+    }
 }
 
 /// An open connection, and the deadline that goes with each message on it.

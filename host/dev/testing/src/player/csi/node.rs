@@ -11,7 +11,7 @@ use wharf_csi::proto::node_service_capability::rpc::Type as Can;
 
 use super::connection::{self, Rpc};
 use super::controller::{KUBELET, range};
-use super::{CsiNode, CsiPlayer, CsiVolume, Use};
+use super::{CsiNode, CsiPlayer, CsiVolume, Usage, Use};
 use crate::player::event::Part;
 use crate::player::{PlayError, paths};
 
@@ -203,6 +203,39 @@ impl CsiPlayer {
                 },
             )?;
             Ok(u64::try_from(answer.capacity_bytes).unwrap_or(0))
+        })
+    }
+
+    /// kubelet's look at how full a pod's volume is.
+    ///
+    /// # Errors
+    /// The driver's refusal, or the last of the failures that were repeated.
+    pub fn stats(&self, volume: &CsiVolume, node: &CsiNode, pod: &str) -> Result<Usage, PlayError> {
+        let target = volume.target(node, pod);
+        let rpc = kubelet("NodeGetVolumeStats", volume, node);
+        self.repeat(Part::Kubelet, &node.name, rpc.call, &volume.name, || {
+            let message = proto::NodeGetVolumeStatsRequest {
+                volume_id: volume.handle.clone(),
+                volume_path: text(&target),
+                ..Default::default()
+            };
+            let answer = self.ask(&rpc, text(&target), async |line| {
+                let request = line.request(message);
+                let answer = NodeClient::new(line.channel).node_get_volume_stats(request).await?;
+                Ok(answer.into_inner())
+            })?;
+            let bytes = proto::volume_usage::Unit::Bytes;
+            let found = answer.usage.into_iter().find(|usage| usage.unit() == bytes);
+            let usage = found.ok_or_else(|| PlayError::Unreadable {
+                call: rpc.call.to_owned(),
+                what: "no bytes in it".to_owned(),
+            })?;
+            let size = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
+            Ok(Usage {
+                total: size(usage.total),
+                used: size(usage.used),
+                available: size(usage.available),
+            })
         })
     }
 

@@ -1,0 +1,47 @@
+//! Invariant 7 for file storage: what `disturbed` does for disks, in a machine with an NFS server.
+//! Every position of every verb is visited, and none is sampled; what is left out is the swap of
+//! backends, which is the same for all of them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the helpers of tests fail as tests do"
+)]
+
+mod disturbed {
+    pub mod call_out;
+    pub mod kind;
+    #[allow(dead_code, reason = "some of it is for disks alone")]
+    pub mod life;
+    pub mod nas;
+    #[allow(dead_code, reason = "some of it is for disks alone")]
+    pub mod pod;
+    pub mod server;
+}
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use disturbed::life::live_through;
+use disturbed::nas::{CsiLife, FlexLife};
+
+/// Several times what it takes on two busy processors.
+const LIMIT: Duration = Duration::from_secs(1800);
+
+wharf_testing::tests![
+    every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed,
+    every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed,
+];
+
+fn main() -> ExitCode {
+    wharf_testing::nfs_machine::run_tests("nas_disturbed", LIMIT, &[TESTS])
+}
+
+fn every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed() {
+    live_through::<CsiLife>("every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed");
+}
+
+fn every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed() {
+    live_through::<FlexLife>("every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed");
+}

@@ -1,0 +1,31 @@
+//! Volumes of file storage over CSI and FlexVolume: the real binary and the real backend, against
+//! real NFS servers and a simulated region whose file systems they show, in a machine with NFS
+//! (`wharf_testing::nfs_machine`).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the helpers of tests fail as tests do"
+)]
+
+mod nas_life {
+    pub mod cluster;
+    pub mod dead_server;
+    pub mod dynamic;
+    pub mod fixed;
+    pub mod flexvolume;
+}
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nas_life::{dead_server, dynamic, fixed, flexvolume};
+
+/// Several times what it takes on two busy processors.
+const LIMIT: Duration = Duration::from_secs(600);
+
+fn main() -> ExitCode {
+    let tests = [fixed::TESTS, dynamic::TESTS, flexvolume::TESTS, dead_server::TESTS];
+    wharf_testing::nfs_machine::run_tests("nas_life", LIMIT, &tests)
+}
