@@ -174,7 +174,7 @@ fn a_demo_that_is_interrupted_takes_everything_down() {
 }
 
 #[test]
-fn the_binary_takes_the_readmes_configuration_and_it_grants_what_the_backend_asks_for() {
+fn the_binary_takes_the_readmes_configuration_and_it_grants_what_the_backends_ask_for() {
     let readme =
         fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../README.md")).unwrap();
     let mut blocks =
@@ -190,7 +190,7 @@ fn the_binary_takes_the_readmes_configuration_and_it_grants_what_the_backend_ask
         assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
         String::from_utf8(ran.stdout).unwrap()
     };
-    for text in [whole.replace(shown, sources), whole.to_owned()] {
+    for text in [whole.replace(shown, sources), whole.clone()] {
         // The machine's own folders are left alone.
         fs::write(
             &config,
@@ -199,11 +199,11 @@ fn the_binary_takes_the_readmes_configuration_and_it_grants_what_the_backend_ask
         .unwrap();
         run(&["backend", "list"]);
     }
-    for backend in ["disk", "oss"] {
+    for backend in ["disk", "nas", "oss"] {
         run(&["backend", "install", parts.component(backend).to_str().unwrap(), "--activate"]);
     }
     run(&["flexvolume", "install", "--dir", plugins.to_str().unwrap()]);
-    for backend in ["disk", "oss"] {
+    for backend in ["disk", "nas", "oss"] {
         assert!(plugins.join(format!("alicloud~{backend}/{backend}")).exists());
         let shown = run(&["backend", "show", backend]);
         let (asks, granted) = shown.split_once("is granted by").unwrap();
@@ -217,4 +217,7 @@ fn the_binary_takes_the_readmes_configuration_and_it_grants_what_the_backend_ask
             assert!(granted.contains(&action), "the README does not grant {action} to {backend}");
         });
     }
+    let init = std::process::Command::new(plugins.join("alicloud~nas/nas")).arg("init").output();
+    let init = String::from_utf8(init.unwrap().stdout).unwrap();
+    assert!(init.contains(r#""attach":false"#) && init.contains(r#""fsGroup":false"#), "{init}");
 }
