@@ -26,9 +26,9 @@ use crate::journal::Journal;
 use crate::mounts_command;
 use crate::secrets::ConfiguredSource;
 
-/// Calls that a server runs at once; also the slots of its pool. More than that wait for a moment:
-/// a call takes microseconds besides its cloud requests, and a cloud takes fewer at once than this.
-const CALL_SLOTS: u32 = 256;
+/// Slots of a server's pool: as many as calls of one backend wait for a cloud at once. A slot keeps
+/// up to 1.2 MiB between calls; calls beyond get memory of their own, for some microseconds more.
+const CALL_SLOTS: u32 = 64;
 
 /// What kind of process this is.
 pub enum Process {

@@ -28,6 +28,7 @@ use crate::engine::Engine;
 use crate::guest::{CallPorts, Entry, Guest, Invoked, linker};
 use crate::host::{HostCtx, Outbound};
 use crate::share::Network;
+use crate::spare::{Linked, Twin};
 
 /// Values of one credential: an id, a key, a token and a few names.
 const CREDENTIAL_VALUES: usize = 32;
@@ -43,6 +44,7 @@ pub struct AuthCode {
     guest: Guest,
     pre: CloudAuthPre<HostCtx>,
     described: OnceLock<AuthDescription>,
+    twin: Twin<Self>,
 }
 
 impl AuthCode {
@@ -67,6 +69,7 @@ impl AuthCode {
             guest: Guest::new(engine, manifest, generation),
             pre,
             described: OnceLock::new(),
+            twin: Twin::new(engine, component),
         })
     }
 
@@ -82,7 +85,20 @@ impl AuthCode {
 
     /// Calls so far, and how many of them trapped or broke a bound.
     pub fn health(&self) -> (u64, u64) {
-        self.guest.health()
+        let (calls, broken) = self.guest.health();
+        let (more, more_broken) = self.twin.get().map_or((0, 0), |twin| twin.guest.health());
+        (calls.saturating_add(more), broken.saturating_add(more_broken))
+    }
+}
+
+impl Linked for AuthCode {
+    fn link(
+        engine: &Engine,
+        component: &Component,
+        manifest: Manifest,
+        generation: u64,
+    ) -> Result<Self, ComponentError> {
+        Self::link(engine, component, manifest, generation)
     }
 }
 
@@ -119,14 +135,29 @@ impl WasmAuthenticator {
         Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn entry<'a>(
+        &self,
+        call: &'a Call,
+        function: &'static str,
+        outbound: Option<Outbound>,
+        secrets: Vec<Secret>,
+    ) -> Result<Entry<'a>, Error> {
+        // Obtaining a credential changes nothing, and others wait for it.
+        let network = if outbound.is_some() { Network::Looks } else { Network::None };
+        let admission = self.ports.calls.admit(network, function, call)?;
+        Ok(Entry { call, function, admission, outbound, config: Arc::default(), secrets })
+    }
+
     fn call<W, T>(
         &self,
-        code: &AuthCode,
+        code: &Arc<AuthCode>,
         entry: Entry<'_>,
         invoke: impl FnOnce(&Instance, &mut Store<HostCtx>) -> Invoked<W>,
         convert: impl FnOnce(W) -> T,
         check: impl FnOnce(&T) -> Result<(), Error>,
     ) -> Result<T, Error> {
+        let place = code.twin.place(code, &code.guest.manifest, code.guest.generation);
+        let code = &*place.code;
         code.guest.call(
             &self.ports.calls,
             entry,
@@ -153,7 +184,7 @@ impl Authenticator for WasmAuthenticator {
         };
         let description = self.call(
             &code,
-            entry(call, "describe", None, Vec::new()),
+            self.entry(call, "describe", None, Vec::new())?,
             invoke,
             description_from_guest,
             check_description,
@@ -186,7 +217,7 @@ impl Authenticator for WasmAuthenticator {
         };
         self.call(
             &code,
-            entry(call, "obtain", outbound, secrets),
+            self.entry(call, "obtain", outbound, secrets)?,
             invoke,
             credential_from_guest,
             check_credential,
@@ -211,7 +242,7 @@ impl Authenticator for WasmAuthenticator {
         };
         self.call(
             &code,
-            entry(call, "sign", None, secrets),
+            self.entry(call, "sign", None, secrets)?,
             invoke,
             signature_from_guest,
             check_signature,
@@ -233,7 +264,7 @@ impl Authenticator for WasmAuthenticator {
         };
         self.call(
             &code,
-            entry(call, "render", None, secrets),
+            self.entry(call, "render", None, secrets)?,
             invoke,
             |files| files.into_iter().map(file_from_guest).collect(),
             |files: &Vec<CredentialFile>| check_files(files),
@@ -275,17 +306,6 @@ fn check_files(files: &[CredentialFile]) -> Result<(), Error> {
 fn is_file_name(name: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     (1..=NAMES).contains(&name.len()) && name.chars().all(is_plain) && !name.starts_with('.')
-}
-
-fn entry<'a>(
-    call: &'a Call,
-    function: &'static str,
-    outbound: Option<Outbound>,
-    secrets: Vec<Secret>,
-) -> Entry<'a> {
-    // Obtaining a credential changes nothing, and others wait for it.
-    let network = if outbound.is_some() { Network::Looks } else { Network::None };
-    Entry { call, function, network, outbound, config: Arc::default(), secrets }
 }
 
 fn exposed(values: &[(String, Secret)]) -> Parameters {

@@ -30,6 +30,7 @@ use crate::engine::Engine;
 use crate::guest::{CallPorts, Entry, Guest, Invoked, linker};
 use crate::host::{HostCtx, Outbound};
 use crate::share::Network;
+use crate::spare::{Linked, Place, Twin};
 use crate::verbs::{WasmVerb, for_every_verb};
 use crate::{bounds, contract, convert};
 
@@ -39,6 +40,7 @@ pub struct BackendCode {
     pre: InstancePre<HostCtx>,
     exports: Exports,
     described: OnceLock<Arc<Description>>,
+    twin: Twin<Self>,
 }
 
 /// Functions that a component exports, by interface and name, found once for each generation.
@@ -147,7 +149,13 @@ impl BackendCode {
             pre,
             exports,
             described: OnceLock::new(),
+            twin: Twin::new(engine, component),
         })
+    }
+
+    /// What one call runs in.
+    fn place(self: &Arc<Self>) -> Place<Self> {
+        self.twin.place(self, &self.guest.manifest, self.guest.generation)
     }
 
     /// The generation's number in the store.
@@ -162,7 +170,9 @@ impl BackendCode {
 
     /// Calls so far, and how many of them trapped or broke a bound.
     pub fn health(&self) -> (u64, u64) {
-        self.guest.health()
+        let (calls, broken) = self.guest.health();
+        let (more, more_broken) = self.twin.get().map_or((0, 0), |twin| twin.guest.health());
+        (calls.saturating_add(more), broken.saturating_add(more_broken))
     }
 
     pub(crate) fn instantiate(&self, store: &mut Store<HostCtx>) -> wasmtime::Result<Instance> {
@@ -179,6 +189,17 @@ impl BackendCode {
             Ok(export) => export.typed::<V::Params, V::Wire>(instance, store).map(drop),
             Err(_) => Ok(()),
         }
+    }
+}
+
+impl Linked for BackendCode {
+    fn link(
+        engine: &Engine,
+        component: &Component,
+        manifest: Manifest,
+        generation: u64,
+    ) -> Result<Self, ComponentError> {
+        Self::link(engine, component, manifest, generation)
     }
 }
 
@@ -239,9 +260,10 @@ impl WasmBackend {
         function: &'static str,
         network: Network,
         outbound: Option<Outbound>,
-    ) -> Entry<'a> {
+    ) -> Result<Entry<'a>, Error> {
+        let admission = self.ports.calls.admit(network, function, call)?;
         let config = Arc::clone(&self.config);
-        Entry { call, function, network, outbound, config, secrets: Vec::new() }
+        Ok(Entry { call, function, admission, outbound, config, secrets: Vec::new() })
     }
 
     /// What the active generation says of itself, asked anew. Only for those who measure a call:
@@ -259,10 +281,12 @@ impl WasmBackend {
     /// # Errors
     /// The first that differs, in words.
     pub(crate) fn check_types(&self, call: &Call) -> Result<(), Error> {
-        let code = self.active();
+        let entry = self.entry(call, "describe", Network::None, None)?;
+        let place = self.active().place();
+        let code = &*place.code;
         code.guest.call(
             &self.ports.calls,
-            self.entry(call, "describe", Network::None, None),
+            entry,
             |store| {
                 let instance = code.instantiate(store)?;
                 for_every_verb!(Verb => code.check_type::<Verb>(&instance, store)?);
@@ -274,11 +298,14 @@ impl WasmBackend {
         )
     }
 
-    fn describe(&self, call: &Call, code: &BackendCode) -> Result<Description, Error> {
+    fn describe(&self, call: &Call, code: &Arc<BackendCode>) -> Result<Description, Error> {
+        let entry = self.entry(call, "describe", Network::None, None)?;
+        let place = code.place();
+        let code = &*place.code;
         let export = code.exports.get("identity", "describe")?;
         code.guest.call(
             &self.ports.calls,
-            self.entry(call, "describe", Network::None, None),
+            entry,
             |store| code.instantiate(store),
             |instance, store| export.call::<(), identity::Description>(instance, store, ()),
             |wire, _| Ok(convert::description_from_guest(wire)),
@@ -295,16 +322,21 @@ impl WasmBackend {
         progress: &Progress,
     ) -> Result<V::Answer, Error> {
         let active = self.current();
-        let export = active.code.exports.get(V::INTERFACE, V::NAME)?;
+        // What is not offered is refused without a place.
+        active.code.exports.get(V::INTERFACE, V::NAME)?;
         let outbound = match V::NETWORK {
             Network::Looks | Network::Changes => active.outbound_for(V::caller(request)),
             Network::None => None,
         };
         let params = V::lower(request, progress);
-        active.code.guest.call(
+        let entry = self.entry(call, V::NAME, V::NETWORK, outbound)?;
+        let place = active.code.place();
+        let code = &*place.code;
+        let export = code.exports.get(V::INTERFACE, V::NAME)?;
+        code.guest.call(
             &self.ports.calls,
-            self.entry(call, V::NAME, V::NETWORK, outbound),
-            |store| active.code.instantiate(store),
+            entry,
+            |store| code.instantiate(store),
             |instance, store| export.call(instance, store, params),
             |wire, ctx| V::lift(wire, ctx),
             |answer| {

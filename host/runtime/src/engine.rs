@@ -7,7 +7,8 @@
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::component::Component;
 use wasmtime::{
@@ -49,9 +50,9 @@ const KEEP_RESIDENT: usize = 1_200 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineMode {
     /// Slots reserved once and reused: 28 µs a call, 3 ms to set up. Falls back to `OnDemand` where
-    /// the kernel cannot do it well.
+    /// the kernel cannot do it well, and for calls that find no slot.
     Pooled {
-        /// Calls that can run at once.
+        /// Calls that can run at once in slots.
         slots: u32,
     },
     /// Mapped for each call: 50 µs a call, nothing to set up.
@@ -68,6 +69,17 @@ struct Inner {
     wasmtime: wasmtime::Engine,
     ticker: Ticker,
     mode: EngineMode,
+    taken: AtomicUsize,
+    spare: OnceLock<Option<Engine>>,
+}
+
+/// One slot of a pool, for one call.
+pub(crate) struct SlotGuard(Arc<Inner>);
+
+impl Drop for SlotGuard {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Engine {
@@ -89,7 +101,31 @@ impl Engine {
 
     fn around(wasmtime: wasmtime::Engine, mode: EngineMode) -> Self {
         let ticker = Ticker::new(wasmtime.weak());
-        Self { inner: Arc::new(Inner { wasmtime, ticker, mode }) }
+        let (taken, spare) = (AtomicUsize::new(0), OnceLock::new());
+        Self { inner: Arc::new(Inner { wasmtime, ticker, mode, taken, spare }) }
+    }
+
+    /// A slot for one call; `None`: the pool is full. Without a pool there is always one.
+    pub(crate) fn slot(&self) -> Option<SlotGuard> {
+        let slots = match self.inner.mode {
+            EngineMode::Pooled { slots } => usize::try_from(slots).unwrap_or(usize::MAX),
+            EngineMode::OnDemand => usize::MAX,
+        };
+        let taken = self.inner.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+            (taken < slots).then(|| taken.saturating_add(1))
+        });
+        taken.ok().map(|_| SlotGuard(Arc::clone(&self.inner)))
+    }
+
+    /// A component for calls that find the pool full: the same code in an engine that maps memory
+    /// for each call. `None` where that engine cannot be made.
+    pub(crate) fn spare_of(&self, component: &Component) -> Option<(Engine, Component)> {
+        let spare = self.inner.spare.get_or_init(|| Self::new(EngineMode::OnDemand).ok());
+        let spare = spare.as_ref()?;
+        let code = component.serialize().ok()?;
+        // SAFETY: wasmtime itself wrote these bytes a moment ago, and nobody had them in between.
+        let component = unsafe { Component::deserialize(spare.wasmtime(), code) };
+        Some((spare.clone(), component.ok()?))
     }
 
     /// The mode that it has in fact.

@@ -56,10 +56,23 @@ pub(crate) struct Guest {
 pub(crate) struct Entry<'a> {
     pub(crate) call: &'a Call,
     pub(crate) function: &'static str,
-    pub(crate) network: Network,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) outbound: Option<Outbound>,
     pub(crate) config: Arc<Parameters>,
     pub(crate) secrets: Vec<Secret>,
+}
+
+impl CallPorts {
+    /// Waits until the share has room for a call.
+    pub(crate) fn admit(
+        &self,
+        network: Network,
+        function: &'static str,
+        call: &Call,
+    ) -> Result<Arc<Admission>, Error> {
+        let admitted = self.share.enter(network, function, call, self.clock.as_ref());
+        admitted.map_err(|error| error.context(format!("`{function}`")))
+    }
 }
 
 impl Guest {
@@ -91,10 +104,6 @@ impl Guest {
         check: impl FnOnce(&T) -> Result<(), Error>,
     ) -> Result<T, Error> {
         let (start, call, function) = (Instant::now(), entry.call, entry.function);
-        let admission = ports
-            .share
-            .enter(entry.network, function, call, ports.clock.as_ref())
-            .map_err(|error| error.context(self.at(function)))?;
         let remaining = call.remaining(ports.clock.now());
         if call.is_cancelled() || remaining.is_zero() {
             return Err(Error::new(
@@ -104,7 +113,7 @@ impl Guest {
             ));
         }
         let _ticking = self.engine.ticking()?;
-        let mut store = self.store(ports, remaining, entry, admission);
+        let mut store = self.store(ports, remaining, entry);
         let ran = match instantiate(&mut store) {
             Ok(instance) => invoke(&instance, &mut store),
             Err(error) if error.is::<Trap>() || error.is::<PoolConcurrencyLimitError>() => {
@@ -140,12 +149,11 @@ impl Guest {
         ports: &CallPorts,
         remaining: Duration,
         mut entry: Entry<'_>,
-        admission: Arc<Admission>,
     ) -> Store<HostCtx> {
         let (label, bytes) = (Arc::clone(&self.label), ports.limits.log_bytes);
         let mut log = GuestLog::new(label, entry.function, bytes);
         log.hide(std::mem::take(&mut entry.secrets));
-        let ctx = HostCtx::new(entry, remaining, &ports.limits, log, admission);
+        let ctx = HostCtx::new(entry, remaining, &ports.limits, log);
         let mut store = Store::new(self.engine.wasmtime(), ctx);
         store.limiter(|ctx| &mut ctx.memory);
         store.set_hostcall_fuel(CROSSING_BYTES);

@@ -65,9 +65,8 @@ impl HostCtx {
         remaining: Duration,
         limits: &Limits,
         log: GuestLog,
-        admission: Arc<Admission>,
     ) -> Self {
-        let Entry { call, function, outbound, config, .. } = entry;
+        let Entry { call, function, admission, outbound, config, .. } = entry;
         Self {
             memory: Memory::new(limits, Arc::clone(&admission)),
             watch: Watch::new(call, remaining, limits),

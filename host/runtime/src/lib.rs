@@ -27,6 +27,7 @@ mod measure;
 mod observer;
 mod plan_builder;
 mod share;
+mod spare;
 mod ticker;
 mod verbs;
 mod wasi;
