@@ -85,6 +85,7 @@ pub fn live_through<L: Lives>(test: &str) {
     });
     let work = work.into_inner().unwrap();
     requirement::say(&work.table(test, <L::On<'_> as Life>::VERBS, begun.elapsed()));
+    assert!(!work.counts.is_empty(), "no position was found, so nothing was disturbed");
     assert!(
         work.failures.is_empty(),
         "{} positions end differently:\n{}",
