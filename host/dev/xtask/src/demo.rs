@@ -93,7 +93,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         "the demo mounts file systems and makes loop devices: run it as root"
     );
     let teller = Arc::new(Teller::new(options.output)?);
-    packages::ensure(&[&[packages::C_COMPILER, packages::S3FS], packages::BLOCK_DEVICES].concat())?;
+    packages::ensure(packages::DEMO)?;
     let workspace = Workspace::load()?;
     if !options.no_build {
         build(&workspace, Company::Alone)?;

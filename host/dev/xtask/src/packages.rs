@@ -46,6 +46,8 @@ pub const LOSETUP: Need = Need::of("losetup", &["mount"]);
 pub const BLKID: Need = Need::of("blkid", &["util-linux"]);
 /// What the node tests work on.
 pub const BLOCK_DEVICES: &[Need] = &[EXT, XFS, LOSETUP, BLKID];
+/// What the demonstration works on.
+pub const DEMO: &[Need] = &[C_COMPILER, EXT, XFS, LOSETUP, BLKID, S3FS];
 /// Virtual environments with pip in them, for the cloud's own clients. Debian's Python has neither.
 pub const PYTHON: Need = Need {
     program: "python3",

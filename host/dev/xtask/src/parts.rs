@@ -165,7 +165,7 @@ pub const PARTS: &[Part] = &[
                on the way",
         belongs: Belongs::ToTest,
         weight: Weight::Required,
-        needs: packages::BLOCK_DEVICES,
+        needs: packages::DEMO,
         limit: MINUTE.saturating_mul(10),
         work: Work::Here(demo::part),
     },
