@@ -123,6 +123,25 @@ pub struct Account {
 struct State {
     held: Option<Held>,
     obtaining: bool,
+    /// How often a credential was obtained, or tried to be.
+    attempts: u64,
+    failed: Option<Failed>,
+}
+
+/// An attempt that failed, for everybody who waited for it: one after the other they would wait for
+/// a service that hangs as often as there are callers.
+struct Failed {
+    attempt: u64,
+    time: Duration,
+    error: Error,
+}
+
+impl Failed {
+    /// Whether somebody who has so much time would learn no more by trying it again. An attempt of
+    /// a call that was nearly over says little to one that has long.
+    fn answers(&self, time: Duration) -> bool {
+        self.time >= time / 2
+    }
 }
 
 #[derive(Clone)]
@@ -191,19 +210,28 @@ impl Account {
     }
 
     /// A credential that is good for a while. While one caller obtains another, the rest go on with
-    /// the old one or, where there is none, wait.
+    /// the old one or, where there is none, wait, and get what that one gets.
     fn shared_credential(&self, call: &Call, clock: &dyn Clock) -> Result<Arc<Credential>, Error> {
         let generation = self.authenticator.generation();
         let mut state = self.lock();
+        let mut awaited = None;
         loop {
             let (now, now_ms) = (clock.now(), unix_millis());
+            let time = obtaining_time(call, now);
             let good = state.held.as_ref().filter(|held| held.is_good(generation, now_ms));
             if let Some(held) = good.filter(|held| state.obtaining || !held.is_due(now, now_ms)) {
                 return Ok(Arc::clone(&held.credential));
             }
+            if let (Some(awaited), Some(failed)) = (awaited, &state.failed)
+                && failed.attempt >= awaited
+                && failed.answers(time)
+            {
+                return Err(failed.error.clone());
+            }
             if !state.obtaining {
                 break;
             }
+            awaited = Some(state.attempts);
             if call.is_cancelled() || call.remaining(clock.now()).is_zero() {
                 return Err(Error::unavailable(
                     "the caller stopped waiting while a credential was obtained",
@@ -216,11 +244,10 @@ impl Account {
                 .0;
         }
         state.obtaining = true;
+        state.attempts += 1;
         drop(state);
         let _turn = ObtainingGuard { account: self };
-        let now = clock.now();
-        let obtaining = call.no_later_than(now + OBTAINING_TIME.min(call.remaining(now) / 2));
-        self.renewed(&obtaining, clock, generation)
+        self.renewed(call, clock, generation)
     }
 
     fn renewed(
@@ -229,7 +256,8 @@ impl Account {
         clock: &dyn Clock,
         generation: u64,
     ) -> Result<Arc<Credential>, Error> {
-        let obtained = self.obtain(call);
+        let (begun, time) = (clock.now(), obtaining_time(call, clock.now()));
+        let obtained = self.obtain(&call.no_later_than(begun + time));
         let (now, now_ms) = (clock.now(), unix_millis());
         let mut state = self.lock();
         match (obtained, state.held.as_mut().filter(|held| held.is_good(generation, now_ms))) {
@@ -244,7 +272,16 @@ impl Account {
                 old.not_renewed_before = now + RENEW_AGAIN;
                 Ok(Arc::clone(&old.credential))
             }
-            (Err(error), None) => Err(error),
+            (Err(error), None) => {
+                // A call that was given up says nothing about the service.
+                let is_shared = !call.is_cancelled();
+                state.failed = is_shared.then(|| Failed {
+                    attempt: state.attempts,
+                    time,
+                    error: error.clone(),
+                });
+                Err(error)
+            }
         }
     }
 
@@ -294,6 +331,11 @@ impl Drop for ObtainingGuard<'_> {
         self.account.lock().obtaining = false;
         self.account.obtained.notify_all();
     }
+}
+
+/// How long a call that has so much time left may wait for a credential.
+fn obtaining_time(call: &Call, now: Duration) -> Duration {
+    OBTAINING_TIME.min(call.remaining(now) / 2)
 }
 
 /// When to renew: [`RENEW_BEFORE`] the end, or in the last quarter of a short life.

@@ -1,7 +1,9 @@
 //! Accounts, and the component that sees keys.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
+use std::thread::ThreadId;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use wharf_core::manifest::World;
@@ -344,6 +346,90 @@ fn callers_wait_together_for_one_credential_and_no_longer_than_their_time() {
         assert!(first.join().unwrap().is_ok() && second.join().unwrap().is_ok());
     });
     assert_eq!(fake.obtained.load(Ordering::Relaxed), 1);
+}
+
+/// Stands still, and knows who looked at it: an account does so while it is locked.
+#[derive(Default)]
+struct WatchedClock(Mutex<HashSet<ThreadId>>);
+
+impl WatchedClock {
+    fn wait_for(&self, threads: usize) {
+        while self.0.lock().unwrap().len() < threads {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Clock for WatchedClock {
+    fn now(&self) -> Duration {
+        self.0.lock().unwrap().insert(std::thread::current().id());
+        Duration::ZERO
+    }
+    fn sleep(&self, _: Duration, _: &Call) {}
+}
+
+fn watched() -> (Arc<FakeAuthenticator>, Arc<WatchedClock>, Accounts) {
+    let gate = Gate { entered: Barrier::new(2), leaving: Barrier::new(2) };
+    let fake = Arc::new(FakeAuthenticator { gate: Some(gate), ..FakeAuthenticator::default() });
+    let clock = Arc::new(WatchedClock::default());
+    let account =
+        Account::new(Arc::clone(&fake) as Arc<dyn Authenticator>, vec![reader("key")], vec![]);
+    let accounts =
+        Accounts::new([("main".to_owned(), account)], Arc::clone(&clock) as Arc<dyn Clock>);
+    fake.broken.store(1, Ordering::Relaxed);
+    (fake, clock, accounts)
+}
+
+#[test]
+fn callers_who_waited_for_a_service_that_hangs_do_not_wait_again_one_after_the_other() {
+    let (fake, clock, accounts) = watched();
+    let gate = fake.gate.as_ref().unwrap();
+    let asks = || accounts.credential(&far(), "main", &[]).map(drop);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(asks);
+        gate.entered.wait();
+        let others: Vec<_> = (0..8).map(|_| scope.spawn(asks)).collect();
+        clock.wait_for(9);
+        gate.leaving.wait();
+        for asked in others.into_iter().chain([first]) {
+            let error = asked.join().unwrap().err().unwrap();
+            assert!(error.message.contains("the token service is down"), "{error}");
+        }
+    });
+    assert_eq!(fake.calls.lock().unwrap().len(), 1);
+    // Whoever comes later asks anew.
+    fake.broken.store(0, Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let later = scope.spawn(asks);
+        gate.entered.wait();
+        gate.leaving.wait();
+        later.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn what_a_caller_without_time_or_interest_did_not_get_says_nothing_to_others() {
+    for is_cancelled in [false, true] {
+        let (fake, clock, accounts) = watched();
+        let gate = fake.gate.as_ref().unwrap();
+        let call = if is_cancelled { far() } else { Call::until(Duration::from_secs(2)) };
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| accounts.credential(&call, "main", &[]).map(drop));
+            gate.entered.wait();
+            let second = scope.spawn(|| accounts.credential(&far(), "main", &[]).map(drop));
+            clock.wait_for(2);
+            if is_cancelled {
+                call.cancel();
+            }
+            gate.leaving.wait();
+            assert!(first.join().unwrap().is_err());
+            gate.entered.wait();
+            fake.broken.store(0, Ordering::Relaxed);
+            gate.leaving.wait();
+            second.join().unwrap().unwrap();
+        });
+        assert_eq!(fake.calls.lock().unwrap().len(), 2, "cancelled: {is_cancelled}");
+    }
 }
 
 /// Shows what it is set to.
