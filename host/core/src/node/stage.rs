@@ -179,6 +179,6 @@ impl NodeService {
 }
 
 /// Whether a mount helper is to be given a credential.
-fn needs_keys(plan: &Plan) -> bool {
+pub(super) fn needs_keys(plan: &Plan) -> bool {
     plan.steps.iter().any(|step| matches!(step, Step::MountFuse(fuse) if fuse.credential.is_some()))
 }

@@ -445,6 +445,27 @@ fn publish_with_secret(rig: &Rig, target: &str) -> Result<(), Error> {
 }
 
 #[test]
+fn keys_are_renewed_by_a_repeated_publish_and_stay_where_it_brings_none() {
+    let rig = served_with_keys();
+    rig.node.fail("run", no_credential());
+    rig.stage("v", mount(), STAGING).unwrap();
+    publish_with_secret(&rig, TARGET).unwrap();
+    let runs = rig.runs();
+    publish_with_secret(&rig, TARGET).unwrap();
+    assert_eq!(rig.runs(), runs + 1, "the plan that mounts with keys");
+    rig.node.fail("run", Error::unavailable("the helper does not take them"));
+    refused(publish_with_secret(&rig, TARGET), ErrorKind::Unavailable, "new keys for the mount");
+    rig.node.fail("run", no_credential());
+    rig.publish("v", mount(), false, TARGET).unwrap();
+    assert_eq!(rig.node.mounts().len(), 2);
+    // Without keys nothing is run again.
+    let plain = Rig::in_use();
+    let runs = plain.runs();
+    plain.publish("v", mount(), false, TARGET).unwrap();
+    assert_eq!(plain.runs(), runs);
+}
+
+#[test]
 fn a_volume_whose_secret_comes_with_publishing_alone_is_staged_by_the_first_publish() {
     let rig = served_with_keys();
     for _ in 0..2 {

@@ -102,6 +102,56 @@ fn a_volume_of_its_own_secret_is_never_mounted_with_other_keys_of_the_node() {
 }
 
 #[test]
+fn a_secret_that_changed_reaches_the_helper_with_the_next_publish_and_no_pod_notices() {
+    const TEST: &str =
+        "a_secret_that_changed_reaches_the_helper_with_the_next_publish_and_no_pod_notices";
+    let Some(cluster) = Cluster::of(TEST) else { return };
+    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
+    let mut volume = cluster.volume("pv-keys", Access::ManyNodes, &[]);
+    let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+    write(&target, "data", "kept");
+    let before = cluster.helper(0);
+    // As it was: the helper goes on.
+    csi.publish(&volume, node, "pod", false).unwrap();
+    assert_eq!(cluster.helper(0), before);
+    let region = cluster.bed.region();
+    let other = region.description().instances[0].keys.clone();
+    let uses = || {
+        let journal = region.journal();
+        journal
+            .iter()
+            .filter(|entry| entry.caller.as_deref() == Some(&*other.access_key_id))
+            .any(|entry| entry.listener == "oss" && entry.status == 200)
+    };
+    assert!(!uses());
+    volume.publish_secret = [
+        ("akId".to_owned(), other.access_key_id.clone()),
+        ("akSecret".to_owned(), other.access_key_secret.clone()),
+    ]
+    .into();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            for _ in 0..200 {
+                assert_eq!(read(&target, "data"), "kept");
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        });
+        csi.publish(&volume, node, "pod", false).unwrap();
+        reader.join().unwrap();
+    });
+    write(&target, "more", "by the new keys");
+    assert!(uses() && cluster.helper(0) != before);
+    assert_eq!(read(&target, "data"), "kept");
+    // A call without a secret changes nothing.
+    let now = cluster.helper(0);
+    volume.publish_secret.clear();
+    csi.publish(&volume, node, "pod", false).unwrap();
+    assert_eq!(cluster.helper(0), now);
+    csi.end_pod(&volume, node, "pod").unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
 fn a_volume_for_reading_and_a_path_of_a_bucket_are_what_they_say() {
     let Some(cluster) =
         Cluster::of("a_volume_for_reading_and_a_path_of_a_bucket_are_what_they_say")
