@@ -91,6 +91,14 @@ pub struct Traced {
     pub code: Option<i32>,
 }
 
+impl Traced {
+    /// The position that was asked for, in words; `None`: the run did not get there.
+    pub fn last_reached(&self) -> Option<String> {
+        let last = || self.positions.last().map(|position| format!("{position:?}"));
+        self.reached.then(|| last().unwrap_or_default())
+    }
+}
+
 /// Runs a command to its end, acting at a moment on the way. Returns when the process itself has
 /// ended.
 ///

@@ -16,6 +16,7 @@
 )]
 
 mod disturbed {
+    pub mod buckets;
     pub mod call_out;
     pub mod csi;
     pub mod flex;
@@ -25,6 +26,7 @@ mod disturbed {
     pub mod server;
 }
 
+use disturbed::buckets::BucketLife;
 use disturbed::csi::{CsiLife, CsiRawLife};
 use disturbed::flex::{FlexGrowth, FlexLife};
 use disturbed::life::Lives;
@@ -55,4 +57,12 @@ fn every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed() {
 #[test]
 fn flexvolume_growth_disturbed_anywhere_ends_as_if_undisturbed() {
     live_through::<FlexGrowth>("flexvolume_growth_disturbed_anywhere_ends_as_if_undisturbed");
+}
+
+#[test]
+fn every_verb_of_a_bucket_disturbed_anywhere_ends_as_if_undisturbed() {
+    const TEST: &str = "every_verb_of_a_bucket_disturbed_anywhere_ends_as_if_undisturbed";
+    if wharf_testing::requirement::buckets(TEST) {
+        disturbed::life::live_through::<BucketLife>(TEST);
+    }
 }

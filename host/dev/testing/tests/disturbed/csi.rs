@@ -165,7 +165,7 @@ impl<'a, const RAW: bool> Life<'a> for OneLife<'a, RAW> {
     }
 }
 
-fn is_of_the_controller(verb: &str) -> bool {
+pub fn is_of_the_controller(verb: &str) -> bool {
     let verb = verb.trim_end_matches(" elsewhere");
     matches!(verb, "create" | "attach" | "expand controller" | "detach" | "delete")
 }

@@ -26,6 +26,9 @@ pub enum Kind {
     Killed,
     /// The host dies at the n-th system call of a helper, which goes on.
     Orphaned,
+    /// The supervisor of mounts dies at its n-th system call, and its helpers go on.
+    #[allow(dead_code, reason = "not every life has helpers")]
+    SupervisorKilled,
     /// The backend is replaced during the n-th request.
     SwappedAtRequest,
     /// The backend is replaced at the n-th system call of the host.
@@ -33,7 +36,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind.
+    /// Every kind that any life may meet.
     pub const ALL: &'static [Self] = &[
         Self::AnswerLost,
         Self::RequestLost,
@@ -53,7 +56,7 @@ impl Kind {
             | Self::KilledBeforeRequest
             | Self::KilledAfterRequest
             | Self::SwappedAtRequest => true,
-            Self::Killed | Self::Orphaned | Self::SwappedAtCall => false,
+            Self::Killed | Self::Orphaned | Self::SupervisorKilled | Self::SwappedAtCall => false,
         }
     }
 
@@ -78,6 +81,9 @@ impl Kind {
     pub fn moment(self, at: usize, swap: Swap) -> Moment {
         match self {
             Self::Orphaned => Moment { at, counted: Counted::Helpers, act: Act::KillProcess },
+            Self::SupervisorKilled => {
+                Moment { at, counted: Counted::Process, act: Act::KillProcess }
+            }
             Self::SwappedAtCall => Moment {
                 at,
                 counted: Counted::Process,

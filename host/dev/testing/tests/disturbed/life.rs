@@ -34,6 +34,8 @@ pub trait Life<'a>: Sized {
     fn perform(&mut self, verb: &str) -> Result<(), PlayError>;
     /// Does a verb, disturbed at a position. Says whether there is one, and in words which.
     fn disturb(&mut self, verb: &str, kind: Kind, at: usize) -> Result<Option<String>, PlayError>;
+    /// Waits for what follows a verb that has been answered; most do it all before.
+    fn settle(&self) {}
     /// Whether Kubernetes skipped the repetition of the last verb, because the place looked as if
     /// it were done (something is mounted there, nothing is mounted there any more). Then the
     /// next verb has to make good for it.
@@ -50,6 +52,9 @@ pub trait Lives {
 
     /// Lives mostly wait for the cloud, so several are lived at once, each on a bed of its own.
     const BEDS: usize = 8;
+
+    /// What disturbs it.
+    const KINDS: &'static [Kind] = Kind::ALL;
 
     /// How beds are made.
     fn bed() -> BedOptions {
@@ -150,7 +155,7 @@ impl Work {
                 .map(|verb| (*verb, usize::MAX))
                 .collect()
         };
-        let open = Kind::ALL.iter().map(|kind| (*kind, 0, limits(*kind))).collect();
+        let open = L::KINDS.iter().map(|kind| (*kind, 0, limits(*kind))).collect();
         Self { verbs, open, lives: 0, counts: BTreeMap::new(), failures: Vec::new() }
     }
 
@@ -209,9 +214,11 @@ impl<'a> Through<'a> {
         let mut life = self.begin::<L>();
         for verb in <L::On<'a> as Life>::VERBS {
             life.perform(verb).unwrap();
+            life.settle();
             self.expected.insert(verb, Snapshot::of(self.bed, &life.names()));
         }
         life.end().unwrap();
+        life.settle();
         let left = Snapshot::of(self.bed, &[]).differences(&self.nothing);
         assert!(left.is_empty(), "an undisturbed life leaves behind: {left:#?}");
     }
@@ -230,6 +237,7 @@ impl<'a> Through<'a> {
             is_past_last |= *verb == last;
         }
         let ended = life.end();
+        life.settle();
         let left = Snapshot::of(self.bed, &[]).differences(&self.nothing);
         let is_clean = ended.is_ok() && left.is_empty();
         if !is_clean && lived.failures.is_empty() {

@@ -30,9 +30,7 @@ pub fn disturb(
     // Whoever was not killed is: the tracer goes with it.
     let traced = end(machine, pid, attached)?;
     result?;
-    Ok(traced.reached.then(|| {
-        traced.positions.last().map(|position| format!("{position:?}")).unwrap_or_default()
-    }))
+    Ok(traced.last_reached())
 }
 
 fn end(
@@ -46,6 +44,6 @@ fn end(
     Ok(traced)
 }
 
-fn stage(what: &str, why: &impl std::fmt::Display) -> PlayError {
+pub fn stage(what: &str, why: &impl std::fmt::Display) -> PlayError {
     PlayError::Stage { what: what.to_owned(), why: why.to_string() }
 }
