@@ -17,7 +17,9 @@ mod template;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use wharf_cloudsim::{Delays, InstanceDescription, OidcProvider, Region, RegionOptions};
+use wharf_cloudsim::{
+    Delays, FaultRule, InstanceDescription, OidcProvider, Region, RegionOptions, Shortage,
+};
 
 pub use self::fuse_helpers::Helper;
 pub use self::machine::{Machine, Ran};
@@ -92,6 +94,10 @@ pub struct BedOptions {
     pub disks_per_node: Option<u32>,
     /// How long the cloud takes.
     pub delays: Delays,
+    /// What the cloud does not have.
+    pub shortages: Vec<Shortage>,
+    /// How the cloud always misbehaves; [`Bed::set_faults`] adds to it.
+    pub faults: Vec<FaultRule>,
     /// The zones of the nodes, in their order; what is missing means the region's first.
     pub zones: Vec<&'static str>,
     /// Identity providers of the region, for `AssumeRoleWithOIDC`.
@@ -125,6 +131,8 @@ impl Default for BedOptions {
             backends: vec!["disk"],
             disks_per_node: None,
             delays,
+            shortages: Vec::new(),
+            faults: Vec::new(),
             zones: Vec::new(),
             oidc_providers: Vec::new(),
             call_out_log: "info",
@@ -143,6 +151,7 @@ pub struct Bed {
     parts: Parts,
     backends: Vec<&'static str>,
     reaper: Option<Reaper>,
+    options: BedOptions,
     folder: TempDir,
 }
 
@@ -173,6 +182,8 @@ impl Bed {
         // The system disk counts.
         region.disk_quantity =
             options.disks_per_node.map_or(region.disk_quantity, |disks| disks + 1);
+        region.shortages.clone_from(&options.shortages);
+        region.faults.clone_from(&options.faults);
         region.instance_zones = options.zones.iter().map(|zone| (*zone).to_owned()).collect();
         region.oidc_providers.clone_from(&options.oidc_providers);
         region.mount_target_domain = options.mount_target_domain.map(str::to_owned);
@@ -193,6 +204,7 @@ impl Bed {
             parts,
             backends: options.backends.clone(),
             reaper: Some(reaper),
+            options: options.clone(),
             folder,
         };
         bed.equip(options)?;
@@ -270,6 +282,16 @@ impl Bed {
     #[allow(clippy::expect_used, reason = "taken only while the bed is dropped")]
     pub fn region(&self) -> &Region {
         self.region.as_ref().expect("the region lives as long as the bed")
+    }
+
+    /// Has the cloud misbehave like this from now on, and always as the bed's options say.
+    pub fn set_faults(&self, rules: Vec<FaultRule>) {
+        self.region().set_faults(rules.into_iter().chain(self.options.faults.clone()).collect());
+    }
+
+    /// How the bed was made.
+    pub fn options(&self) -> &BedOptions {
+        &self.options
     }
 
     /// What the bed is made of.

@@ -21,6 +21,7 @@ mod disturbed {
     pub mod csi;
     pub mod flex;
     pub mod kind;
+    pub mod lagging;
     pub mod life;
     pub mod pod;
     pub mod server;
@@ -29,6 +30,7 @@ mod disturbed {
 use disturbed::buckets::BucketLife;
 use disturbed::csi::{CsiLife, CsiRawLife};
 use disturbed::flex::{FlexGrowth, FlexLife};
+use disturbed::lagging::{LaggingCsi, LaggingFlex};
 use disturbed::life::Lives;
 
 fn live_through<L: Lives>(test: &str) {
@@ -65,4 +67,18 @@ fn every_verb_of_a_bucket_disturbed_anywhere_ends_as_if_undisturbed() {
     if wharf_testing::requirement::buckets(TEST) {
         disturbed::life::live_through::<BucketLife>(TEST);
     }
+}
+
+#[test]
+fn every_csi_verb_disturbed_on_a_lagging_cloud_ends_as_if_undisturbed() {
+    live_through::<LaggingCsi>(
+        "every_csi_verb_disturbed_on_a_lagging_cloud_ends_as_if_undisturbed",
+    );
+}
+
+#[test]
+fn every_flexvolume_verb_disturbed_on_a_lagging_cloud_ends_as_if_undisturbed() {
+    live_through::<LaggingFlex>(
+        "every_flexvolume_verb_disturbed_on_a_lagging_cloud_ends_as_if_undisturbed",
+    );
 }

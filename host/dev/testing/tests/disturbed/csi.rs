@@ -86,13 +86,14 @@ impl<'a, const RAW: bool> Life<'a> for OneLife<'a, RAW> {
         let node = &self.nodes[usize::from(elsewhere)];
         let verb = verb.trim_end_matches(" elsewhere");
         if verb == "create" {
-            let parameters = [("type", "cloud_auto")];
+            let (types, bytes) = asked(self.bed);
+            let parameters = [("type", types.as_str())];
             let class = if RAW {
                 VolumeClass::raw(&parameters)
             } else {
                 VolumeClass::file_system("xfs", &parameters)
             };
-            self.volume = Some(self.csi.provision(&self.name, GIB, &class)?);
+            self.volume = Some(self.csi.provision(&self.name, bytes, &class)?);
             return Ok(());
         }
         let Some(volume) = &mut self.volume else { return Ok(()) };
@@ -163,6 +164,13 @@ impl<'a, const RAW: bool> Life<'a> for OneLife<'a, RAW> {
         }
         names
     }
+}
+
+/// Types of disk and a size: what is sold out is asked for first, which takes a size that it has.
+fn asked(bed: &Bed) -> (String, u64) {
+    let sold_out = bed.options().shortages.iter().map(|shortage| shortage.category.as_str());
+    let types: Vec<&str> = sold_out.chain(["cloud_auto"]).collect();
+    (types.join(","), if types.len() > 1 { 20 * GIB } else { GIB })
 }
 
 pub fn is_of_the_controller(verb: &str) -> bool {

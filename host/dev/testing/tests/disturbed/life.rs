@@ -49,6 +49,8 @@ pub trait Life<'a>: Sized {
 /// The protocol's lives, whatever bed they are on.
 pub trait Lives {
     type On<'a>: Life<'a>;
+    /// The verbs that are lived, in order.
+    const VERBS: &'static [&'static str] = <Self::On<'static> as Life<'static>>::VERBS;
 
     /// Lives mostly wait for the cloud, so several are lived at once, each on a bed of its own.
     const BEDS: usize = 8;
@@ -89,7 +91,7 @@ pub fn live_through<L: Lives>(test: &str) {
         }
     });
     let work = work.into_inner().unwrap();
-    requirement::say(&work.table(test, <L::On<'_> as Life>::VERBS, begun.elapsed()));
+    requirement::say(&work.table(test, L::VERBS, begun.elapsed()));
     assert!(!work.counts.is_empty(), "no position was found, so nothing was disturbed");
     assert!(
         work.failures.is_empty(),
@@ -147,7 +149,7 @@ struct Lived {
 
 impl Work {
     fn new<L: Lives>() -> Self {
-        let verbs = <L::On<'_> as Life>::VERBS;
+        let verbs = L::VERBS;
         let limits = |kind| {
             verbs
                 .iter()
@@ -212,7 +214,7 @@ impl<'a> Through<'a> {
 
     fn undisturbed<L: Lives>(&mut self) {
         let mut life = self.begin::<L>();
-        for verb in <L::On<'a> as Life>::VERBS {
+        for verb in L::VERBS {
             life.perform(verb).unwrap();
             life.settle();
             self.expected.insert(verb, Snapshot::of(self.bed, &life.names()));
@@ -228,7 +230,7 @@ impl<'a> Through<'a> {
         let mut life = self.begin::<L>();
         let last = task.verbs.last().copied().unwrap_or_default();
         let mut is_past_last = false;
-        for verb in <L::On<'a> as Life>::VERBS {
+        for verb in L::VERBS {
             // A skipped verb is made good for by the next one.
             let is_enough = is_past_last && !life.was_skipped();
             if is_enough || !self.verb::<L>(&mut life, verb, task, lived) {
