@@ -40,6 +40,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("modprobe", "kmod"),
     ("ip", "iproute2"),
     ("pivot_root", "util-linux"),
+    ("pkill", "procps"),
 ];
 
 /// Why there is no such machine.

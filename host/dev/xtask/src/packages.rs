@@ -64,6 +64,8 @@ pub const IP: Need = Need::of("ip", &["iproute2"]);
 pub const NFS_SERVER: Need = Need::of("rpc.nfsd", &["nfs-kernel-server"]);
 /// Tells NFSv3 clients the server's ports.
 pub const RPCBIND: Need = Need::of("rpcbind", &["rpcbind"]);
+/// Ends what that server starts by itself.
+pub const PKILL: Need = Need::of("pkill", &["procps"]);
 /// Mounts buckets.
 pub const S3FS: Need = Need::of("s3fs", &["s3fs"]);
 /// The smallest program that serves a mount from user space.
@@ -80,6 +82,7 @@ pub const TESTS: &[Need] = &[
     IP,
     NFS_SERVER,
     RPCBIND,
+    PKILL,
     S3FS,
     BINDFS,
 ];

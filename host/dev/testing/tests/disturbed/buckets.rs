@@ -211,7 +211,9 @@ static STARTED: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 /// Starts a supervisor where none runs, and waits until it answers.
 fn keep_a_supervisor(bed: &Bed, machine: &Machine) {
     // A tracer may have had its status before.
-    STARTED.lock().unwrap().retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    // Only those that are dead are waited for: of one that another thread traces, `wait` would take
+    // the stops that its tracer waits for.
+    STARTED.lock().unwrap().retain_mut(|child| !is_dead(child.id()) || child.wait().is_err());
     if machine.supervisor_pid().is_none() {
         let mut serve = Command::new(&bed.parts().wharf);
         serve.args(["mounts", "serve", "--run"]).arg(machine.helper_mounts());
@@ -223,4 +225,9 @@ fn keep_a_supervisor(bed: &Bed, machine: &Machine) {
     while std::os::unix::net::UnixStream::connect(&socket).is_err() {
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+fn is_dead(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z'))
 }
