@@ -26,6 +26,7 @@ pub use self::machine::{Machine, Ran};
 pub use self::mounts::{MountLine, loops_below, mounts_below, unmount_below};
 pub use self::parts::Parts;
 pub use self::reaper::{REAPER, Reaper, note};
+pub use self::server::is_dead;
 use self::template::Content;
 use crate::configuration::{Configuration, SERVED, Served, quoted};
 pub use crate::player::{CsiPlayer, FlexPlayer};

@@ -164,7 +164,7 @@ fn pid_of(child: &Child) -> i32 {
 }
 
 /// Gone, or a zombie that nobody has asked about.
-fn is_dead(pid: i32) -> bool {
+pub fn is_dead(pid: i32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
     stat.rsplit_once(')')
         .is_none_or(|(_, rest)| matches!(rest.trim_start().chars().next(), Some('Z' | 'X')))

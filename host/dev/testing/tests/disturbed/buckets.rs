@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use wharf_testing::bed::{Bed, BedOptions, Machine};
+use wharf_testing::bed::{Bed, BedOptions, Machine, is_dead};
 use wharf_testing::player::{Access, CsiNode, CsiPlayer, CsiVolume, PlayError, VolumeClass};
 use wharf_testing::trace::Attached;
 
@@ -213,7 +213,10 @@ fn keep_a_supervisor(bed: &Bed, machine: &Machine) {
     // A tracer may have had its status before.
     // Only those that are dead are waited for: of one that another thread traces, `wait` would take
     // the stops that its tracer waits for.
-    STARTED.lock().unwrap().retain_mut(|child| !is_dead(child.id()) || child.wait().is_err());
+    STARTED
+        .lock()
+        .unwrap()
+        .retain_mut(|child| !is_dead(child.id().cast_signed()) || child.wait().is_err());
     if machine.supervisor_pid().is_none() {
         let mut serve = Command::new(&bed.parts().wharf);
         serve.args(["mounts", "serve", "--run"]).arg(machine.helper_mounts());
@@ -225,9 +228,4 @@ fn keep_a_supervisor(bed: &Bed, machine: &Machine) {
     while std::os::unix::net::UnixStream::connect(&socket).is_err() {
         std::thread::sleep(Duration::from_millis(2));
     }
-}
-
-fn is_dead(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z'))
 }
