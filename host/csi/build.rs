@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_client(true)
         .build_server(true)
+        .codec_path("crate::codec::SmallBuffers")
         .btree_map(".")
         .skip_debug(UNPRINTABLE)
         .compile_fds(files)?;

@@ -130,6 +130,14 @@ impl<T> Slot<T> {
         }
     }
 
+    /// The component of the active generation where nothing has to be loaded first.
+    fn at_hand(&self) -> Option<Arc<T>> {
+        let revision = self.loader.store.revision(&self.name);
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_active = |loaded| revision.is_none_or(|revision| revision == loaded);
+        current.and_then(|(component, loaded)| is_active(loaded).then_some(component))
+    }
+
     /// Loads the new generation on one thread, while the others go on with what they have.
     fn replace(&self, component: Arc<T>, revision: Revision) -> Arc<T> {
         let Ok(mut failed) = self.loading.try_lock() else { return component };
@@ -239,6 +247,10 @@ where
 impl Describe for StoredBackend {
     fn description(&self, call: &Call) -> Result<Arc<Description>, Error> {
         self.slot.get()?.description(call)
+    }
+
+    fn description_at_hand(&self) -> Option<Arc<Description>> {
+        self.slot.at_hand()?.description_at_hand()
     }
 }
 
@@ -377,8 +389,11 @@ pub(crate) mod tests {
             generation => Ok(Arc::new(generation)),
         };
         let slot = Slot::new("disk", &loader, link);
+        assert!(slot.at_hand().is_none());
         assert_eq!((*slot.get().unwrap(), *slot.get().unwrap()), (1, 1));
+        assert_eq!(slot.at_hand().as_deref(), Some(&1));
         bed.store.activate("disk", bed.checked("3.0.0")).unwrap();
+        assert!(slot.at_hand().is_none());
         assert_eq!(*slot.get().unwrap(), 3);
         let none = Slot::new("disk", &loader, |_: Loaded, _: Option<&Arc<u64>>| {
             Err::<Arc<u64>, _>(Error::internal("it needs another host"))

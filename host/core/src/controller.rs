@@ -126,6 +126,11 @@ impl Controller {
         self.backend.description(call)
     }
 
+    /// The same without waiting for anything; `None` where that is not possible now.
+    pub fn description_at_hand(&self) -> Option<Arc<Description>> {
+        self.backend.description_at_hand()
+    }
+
     /// Creates the volume of this name, or finds it.
     pub fn create(&self, call: &Call, request: &CreateRequest) -> Result<Volume, Error> {
         let _guard = self.in_flight.begin(&request.name, Create::NAME)?;

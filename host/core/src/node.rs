@@ -76,6 +76,11 @@ impl NodeService {
         self.backend.description(call)
     }
 
+    /// The same without waiting for anything; `None` where that is not possible now.
+    pub fn description_at_hand(&self) -> Option<Arc<Description>> {
+        self.backend.description_at_hand()
+    }
+
     /// FlexVolume options in the words of the contract.
     pub fn translate(&self, call: &Call, request: &TranslateRequest) -> Result<Translated, Error> {
         self.backend.call::<Translate>(call, request)

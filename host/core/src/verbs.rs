@@ -49,6 +49,12 @@ pub trait Describe: Send + Sync {
     /// # Errors
     /// When no generation can be loaded.
     fn description(&self, call: &Call) -> Result<Arc<Description>, Error>;
+
+    /// The same without waiting for anything; `None` where something would have to be loaded or
+    /// asked first.
+    fn description_at_hand(&self) -> Option<Arc<Description>> {
+        None
+    }
 }
 
 impl<V: Verb, B: Ask<V> + ?Sized> Ask<V> for Arc<B> {
@@ -65,6 +71,10 @@ impl<V: Verb, B: Ask<V> + ?Sized> Ask<V> for Arc<B> {
 impl<B: Describe + ?Sized> Describe for Arc<B> {
     fn description(&self, call: &Call) -> Result<Arc<Description>, Error> {
         B::description(self, call)
+    }
+
+    fn description_at_hand(&self) -> Option<Arc<Description>> {
+        B::description_at_hand(self)
     }
 }
 

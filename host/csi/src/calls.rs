@@ -11,8 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Response, Status};
 use wharf_core::ports::{Call, Clock};
+use wharf_core::types::Description;
 use wharf_core::{Blame, Error, ErrorKind};
 
+use crate::capabilities::Described;
 use crate::status;
 use crate::subject::Subject;
 use crate::timeout::Allowance;
@@ -99,6 +101,7 @@ impl Calls {
             allowance,
             began: Instant::now(),
             is_answered: false,
+            is_routine: false,
         }
     }
 
@@ -138,6 +141,7 @@ pub(crate) struct Rpc {
     allowance: Allowance,
     began: Instant,
     is_answered: bool,
+    is_routine: bool,
 }
 
 impl Rpc {
@@ -147,9 +151,16 @@ impl Rpc {
         self
     }
 
+    /// Asked many times a minute by kubelet and the sidecars, about no volume: a good answer is
+    /// worth a line for whoever looks into the server, and no other.
+    pub(crate) fn routine(mut self) -> Self {
+        self.is_routine = true;
+        self
+    }
+
     /// Runs `work` on what was parsed, on a thread of its own, and answers.
     pub(crate) async fn run<P, A>(
-        mut self,
+        self,
         lane: Lane,
         parsed: Result<P, Error>,
         work: impl FnOnce(&Call, P) -> Result<A, Error> + Send + 'static,
@@ -162,17 +173,36 @@ impl Rpc {
             Ok(parsed) => self.work(lane, move |call| work(call, parsed)).await,
             Err(error) => Err(error),
         };
+        self.answer(result)
+    }
+
+    /// Answers with what is at hand, on this thread. Handing a call to another thread and waking
+    /// this one again costs several times what such an answer does.
+    pub(crate) fn answer<A>(mut self, result: Result<A, Error>) -> Result<Response<A>, Status> {
         self.is_answered = true;
         self.log(&result);
         result.map(Response::new).map_err(|error| status::of(&error))
     }
 
+    /// Answers on this thread with what can be said of a description that is at hand, and on a
+    /// thread of its own where the backend has to be loaded or asked for it.
+    pub(crate) async fn described<A: Send + 'static>(
+        self,
+        described: &Described,
+        say: impl FnOnce(Result<Arc<Description>, Error>) -> Result<A, Error> + Send + 'static,
+    ) -> Result<Response<A>, Status> {
+        let rpc = self.routine();
+        if let Some(description) = described.at_hand() {
+            return rpc.answer(say(Ok(description)));
+        }
+        let described = described.clone();
+        rpc.run(Lane::Identity, Ok(()), move |call, ()| say(described.now_or_last(call))).await
+    }
+
     /// A call that this version does not offer.
-    pub(crate) fn refuse<A>(mut self) -> Result<Response<A>, Status> {
+    pub(crate) fn refuse<A>(self) -> Result<Response<A>, Status> {
         let error = Error::unsupported(format!("{} is not offered", self.name));
-        self.is_answered = true;
-        self.log::<A>(&Err(error.clone()));
-        Err(status::of(&error))
+        self.answer(Err(error))
     }
 
     async fn work<A: Send + 'static>(
@@ -225,6 +255,9 @@ impl Rpc {
     fn log<A>(&self, result: &Result<A, Error>) {
         let elapsed_ms = milliseconds(self.began.elapsed());
         match result {
+            Ok(_) if self.is_routine => {
+                tracing::debug!(rpc = self.name, code = ?Code::Ok, elapsed_ms, "call answered");
+            }
             Ok(_) => {
                 tracing::info!(
                     rpc = self.name,

@@ -90,6 +90,17 @@ impl Described {
         described
     }
 
+    /// What the active backend says, where that is known without waiting.
+    pub(crate) fn at_hand(&self) -> Option<Arc<Description>> {
+        let at_hand = match &self.source {
+            Source::Controller(controller) => controller.description_at_hand(),
+            Source::Node(node) => node.description_at_hand(),
+            Source::Nothing => None,
+        }?;
+        self.known().last = Some(Arc::clone(&at_hand));
+        Some(at_hand)
+    }
+
     /// Whether the host can work, from what it knows: nothing here waits for the backend, which may
     /// be slow, hang, or have broken since it was met.
     pub(crate) fn readiness(&self) -> Readiness {

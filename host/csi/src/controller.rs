@@ -65,9 +65,8 @@ impl ControllerService for ControllerFront {
         request: Request<proto::ControllerGetCapabilitiesRequest>,
     ) -> Answer<proto::ControllerGetCapabilitiesResponse> {
         let rpc = self.begin("ControllerGetCapabilities", &request, "");
-        let described = self.described.clone();
-        rpc.run(Lane::Identity, Ok(()), move |call, ()| {
-            let capabilities = capabilities::of_controller(described.now_or_last(call)?.as_ref());
+        rpc.described(&self.described, |described| {
+            let capabilities = capabilities::of_controller(described?.as_ref());
             Ok(proto::ControllerGetCapabilitiesResponse { capabilities })
         })
         .await

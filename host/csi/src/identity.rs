@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use wharf_core::{Error, ErrorKind};
 
-use crate::calls::{Calls, Lane};
+use crate::calls::Calls;
 use crate::capabilities::{self, Described, Readiness};
 use crate::proto;
 use crate::proto::identity_server::Identity;
@@ -28,11 +28,9 @@ impl Identity for IdentityFront {
         request: Request<proto::GetPluginInfoRequest>,
     ) -> Result<Response<proto::GetPluginInfoResponse>, Status> {
         let rpc = self.calls.begin("GetPluginInfo", request.metadata(), &self.name);
-        let (name, vendor_version, described) =
-            (self.name.clone(), self.version.clone(), self.described.clone());
-        rpc.run(Lane::Identity, Ok(()), move |call, ()| {
-            let description = described.now_or_last(call).ok();
-            let manifest = description.map(|backend| {
+        let (name, vendor_version) = (self.name.clone(), self.version.clone());
+        rpc.described(&self.described, move |described| {
+            let manifest = described.ok().map(|backend| {
                 BTreeMap::from([
                     ("backend".into(), backend.name.clone()),
                     ("backend-version".into(), backend.version.clone()),
@@ -52,10 +50,9 @@ impl Identity for IdentityFront {
         request: Request<proto::GetPluginCapabilitiesRequest>,
     ) -> Result<Response<proto::GetPluginCapabilitiesResponse>, Status> {
         let rpc = self.calls.begin("GetPluginCapabilities", request.metadata(), &self.name);
-        let (described, has_controller) = (self.described.clone(), self.has_controller);
-        rpc.run(Lane::Identity, Ok(()), move |call, ()| {
-            let capabilities =
-                capabilities::of_plugin(described.now_or_last(call)?.as_ref(), has_controller);
+        let has_controller = self.has_controller;
+        rpc.described(&self.described, move |described| {
+            let capabilities = capabilities::of_plugin(described?.as_ref(), has_controller);
             Ok(proto::GetPluginCapabilitiesResponse { capabilities })
         })
         .await
@@ -75,7 +72,7 @@ impl Identity for IdentityFront {
             let (described, call) = (self.described.clone(), self.calls.for_ourselves());
             tokio::task::spawn_blocking(move || described.ask(&call));
         }
-        rpc.run(Lane::Identity, Ok(()), move |_, ()| match is_ready {
+        rpc.routine().answer(match is_ready {
             Ok(is_ready) => Ok(proto::ProbeResponse { ready: Some(is_ready) }),
             Err(error) if error.kind.is_transient() => {
                 Ok(proto::ProbeResponse { ready: Some(false) })
@@ -83,6 +80,5 @@ impl Identity for IdentityFront {
             Err(error) => Err(Error { kind: ErrorKind::FailedPrecondition, ..error }
                 .context("the backend does not answer")),
         })
-        .await
     }
 }

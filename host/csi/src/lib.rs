@@ -13,6 +13,7 @@ mod authority;
 mod bounds;
 mod calls;
 mod capabilities;
+mod codec;
 mod controller;
 mod driver;
 pub mod endpoint;

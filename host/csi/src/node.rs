@@ -38,9 +38,8 @@ impl Node for NodeFront {
         request: Request<proto::NodeGetCapabilitiesRequest>,
     ) -> Answer<proto::NodeGetCapabilitiesResponse> {
         let rpc = self.begin("NodeGetCapabilities", &request, "");
-        let described = self.described.clone();
-        rpc.run(Lane::Identity, Ok(()), move |call, ()| {
-            let capabilities = described.now_or_last(call).map_or_else(
+        rpc.described(&self.described, |described| {
+            let capabilities = described.map_or_else(
                 |_| capabilities::of_an_unknown_node(),
                 |known| capabilities::of_node(&known),
             );

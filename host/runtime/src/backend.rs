@@ -403,6 +403,10 @@ impl Describe for WasmBackend {
         let description = self.describe(call, &active.code)?;
         Ok(Arc::clone(active.code.described.get_or_init(|| Arc::new(description))))
     }
+
+    fn description_at_hand(&self) -> Option<Arc<Description>> {
+        self.current().code.described.get().map(Arc::clone)
+    }
 }
 
 impl<V: WasmVerb> Ask<V> for WasmBackend {
