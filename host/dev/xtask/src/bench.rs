@@ -8,6 +8,7 @@ mod attaches;
 mod calls;
 mod processes;
 mod report;
+mod server;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -23,8 +24,8 @@ use crate::workspace::Workspace;
 
 use self::report::Report;
 
-/// Measures the release build: whole FlexVolume processes, single calls, swaps under load, three
-/// hundred attaches at a cloud's real rates.
+/// Measures the release build: whole FlexVolume processes, the CSI server, single calls, swaps
+/// under load, three hundred attaches at a cloud's real rates.
 #[derive(Args)]
 pub struct Options {
     /// A table, or JSON for scripts; progress is then told on standard error.
@@ -47,6 +48,8 @@ pub struct Options {
 enum Part {
     /// Whole FlexVolume processes.
     Processes,
+    /// The CSI server beside minimal ones.
+    Server,
     /// Single calls, and swaps under load.
     Calls,
     /// Attaches at a cloud's real rates.
@@ -80,6 +83,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         announce(&format!("timing {} pairs of processes", options.runs));
         processes::measure(&workspace, &parts, options.runs, &mut report)?;
     }
+    if is_wanted(Part::Server) {
+        announce("calling the CSI server, and minimal ones in Rust and Go, in turn");
+        server::measure(&workspace, &parts, &mut report)?;
+    }
     if is_wanted(Part::Calls) {
         announce("timing single calls, and swaps under load (compiles the benchmark first)");
         calls::measure(&workspace, &parts, &mut report)?;
@@ -93,4 +100,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Some(mut stdout) => writeln!(stdout, "{}", report.json()?)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -29,7 +29,7 @@ pub fn run(_options: &Options) -> Result<ExitCode> {
     let components = build_backends::all(&workspace, None)?;
     let folder = workspace.target.join("dist");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let names = ["auth.wasm", "disk.wasm", "nas.wasm", "hello.wasm"];
+    let names = ["auth.wasm", "disk.wasm", "nas.wasm", "oss.wasm", "hello.wasm"];
     let files = std::iter::once(binary).chain(names.iter().map(|name| components.join(name)));
     for file in files {
         let copy = folder.join(file.file_name().context("a file without a name")?);
@@ -42,10 +42,15 @@ pub fn run(_options: &Options) -> Result<ExitCode> {
 
 /// Builds the static binary and says where it is.
 pub fn build(workspace: &Workspace) -> Result<PathBuf> {
+    build_package(workspace, "wharf")
+}
+
+/// Builds the program of a package the same way.
+pub fn build_package(workspace: &Workspace, package: &str) -> Result<PathBuf> {
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     packages::ensure(&[packages::C_COMPILER, MUSL_COMPILER])?;
     add_target(&target)?;
-    announce("building the static release binary (many minutes the first time)");
+    announce(&format!("building {package} static, for release (many minutes the first time)"));
     let variable = target.replace('-', "_");
     let mut build = command::cargo();
     build
@@ -55,9 +60,9 @@ pub fn build(workspace: &Workspace) -> Result<PathBuf> {
             "-C relocation-model=static -C target-feature=+crt-static",
         )
         .env(format!("CC_{variable}"), MUSL_COMPILER.program)
-        .args(["build", "--release", "--package", "wharf", "--target", &target]);
+        .args(["build", "--release", "--package", package, "--target", &target]);
     command::run(&mut build)?;
-    let binary = workspace.target.join(&target).join("release/wharf");
+    let binary = workspace.target.join(&target).join("release").join(package);
     ensure!(binary.is_file(), "cargo built no {}", binary.display());
     Ok(binary)
 }

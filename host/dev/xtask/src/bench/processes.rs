@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use wharf_testing::bed::{Bed, BedOptions, FLEX_DRIVER, Parts};
 use wharf_testing::player::{FlexVolume, VolumeClass};
 
+use super::median;
 use super::report::{Figure, Report};
 use crate::command;
 use crate::workspace::Workspace;
@@ -139,9 +140,4 @@ fn add(report: &mut Report, pairs: &[Pair], what: &'static str, target: &'static
         against: None,
         target: "≤ 8 MiB",
     });
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
