@@ -18,9 +18,10 @@ pub const DEFAULT_CONFIG: &str = "/etc/wharf/wharf.toml";
   wharf csi --role node                        serve every configured driver to this node's kubelet
   wharf backend install disk.wasm --activate   replace the disk backend; nothing restarts
   wharf backend rollback disk                  go back to the one before
+  wharf config check                           name every mistake of the configuration
   wharf flexvolume install --dir /usr/libexec/kubernetes/kubelet-plugins/volume/exec
 
-Exit codes: 0 done, 1 failed (the message says what to do), 2 the command line is wrong."
+Exit codes: 0 done, 1 failed or found something (the message says what to do), 2 the command line is wrong."
 )]
 pub struct Cli {
     /// The configuration.
@@ -40,6 +41,9 @@ pub enum Command {
     /// change at once.
     #[command(subcommand)]
     Backend(Backend),
+    /// Check the configuration, and show what is in force.
+    #[command(subcommand)]
+    Config(Config),
     /// Put FlexVolume drivers in place, or take them away.
     #[command(subcommand)]
     Flexvolume(Flexvolume),
@@ -147,6 +151,26 @@ pub enum Output {
     Text,
     /// For scripts.
     Json,
+}
+
+/// `wharf config`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Name everything that is wrong with the configuration: where, what, and what to write
+    /// instead. Looks at the configuration alone; `wharf doctor` looks at the machine.
+    #[command(after_help = "Exit codes: 0 nothing is wrong, 1 it cannot be used.")]
+    Check {
+        /// Text, or JSON for scripts.
+        #[arg(long, value_enum, default_value = "text")]
+        output: Output,
+    },
+    /// Print every setting that is in force and where it comes from: a line of the file, a preset,
+    /// an environment variable, or the default. Values that may be secret are not shown.
+    Show {
+        /// Text (which is TOML), or JSON for scripts.
+        #[arg(long, value_enum, default_value = "text")]
+        output: Output,
+    },
 }
 
 /// `wharf flexvolume`.

@@ -3,79 +3,25 @@
 //! file; secrets named here are read by [`crate::secrets`] when they are used.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use wharf_core::policy::{EndpointGrant, NodePolicy};
+use wharf_core::policy::{EndpointGrant, HelperGrant, NodePolicy};
 
 use crate::cli::Role;
 
+pub mod check;
 mod flexvolume;
+pub mod in_force;
 mod limits;
+mod load;
+pub mod mistake;
+mod read;
+pub mod tree;
 
 pub use flexvolume::FlexVolume;
 pub use limits::LimitsSection;
-
-/// A configuration is a page of text; a larger file is a mistake.
-const MAX_BYTES: u64 = 1 << 20;
-
-/// Why a configuration cannot be used: which file, what is wrong, what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// It cannot be read.
-    #[error("the configuration {path} cannot be read: {source}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// It is not what it should be.
-    #[error("the configuration {path} is wrong: {what}")]
-    Wrong {
-        /// The file.
-        path: PathBuf,
-        /// What, and where.
-        what: String,
-    },
-}
-
-impl ConfigError {
-    /// What to do, for somebody at a command line.
-    pub fn for_a_command(&self) -> String {
-        match self {
-            Self::Unreadable { source, .. } => {
-                let fix = match source.kind() {
-                    std::io::ErrorKind::NotFound => {
-                        "write one (the README has an example) or name another with --config"
-                    }
-                    other => fix_of(other),
-                };
-                format!("{self}; {fix}")
-            }
-            Self::Wrong { .. } => self.to_string(),
-        }
-    }
-
-    /// What to do, for somebody who reads what a call-out said: it has no command line of its own.
-    pub fn for_a_call_out(&self) -> String {
-        match self {
-            Self::Unreadable { source, .. } => {
-                let fix = match source.kind() {
-                    std::io::ErrorKind::NotFound => {
-                        "put it back, or run `wharf flexvolume install` with the one that is meant"
-                    }
-                    other => fix_of(other),
-                };
-                format!("{self}; {fix}")
-            }
-            Self::Wrong { .. } => self.to_string(),
-        }
-    }
-}
+pub use load::{ConfigError, Loaded};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -211,7 +157,11 @@ pub struct Source {
 /// A value, or where it is found. Files and environment are read anew whenever a credential is
 /// obtained.
 #[derive(Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a value of a source is a string, `{ file = \"…\" }`, `{ env = \"…\" }` or `{ value = \
+                 \"…\" }`"
+)]
 pub enum SourceValue {
     /// Written here.
     Plain(String),
@@ -274,86 +224,14 @@ impl Config {
     /// Reads and checks a configuration.
     ///
     /// # Errors
-    /// [`ConfigError`] naming the file, the place in it, and the fix.
+    /// [`ConfigError`] naming the file, every place in it that is wrong, and the fix.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable =
-            |source: std::io::Error| ConfigError::Unreadable { path: path.to_owned(), source };
-        let wrong = |what: String| ConfigError::Wrong { path: path.to_owned(), what };
-        let mut file = File::open(path).map_err(unreadable)?;
-        let metadata = file.metadata().map_err(unreadable)?;
-        if metadata.len() > MAX_BYTES {
-            return Err(wrong(format!(
-                "it has {} bytes, at most {MAX_BYTES} are read",
-                metadata.len()
-            )));
-        }
-        check_writers(path, metadata.uid(), metadata.mode()).map_err(wrong)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(unreadable)?;
-        let config = Self::parse(&text).map_err(wrong)?;
-        if config.holds_secrets() && metadata.mode() & 0o077 != 0 {
-            return Err(wrong(format!(
-                "it holds secrets and others may read it; run `chmod 600 {}`, or name files with \
-                 `{{ file = … }}`",
-                path.display()
-            )));
-        }
-        Ok(config)
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|error| place_of(&error, text))?;
-        config.check()?;
-        Ok(config)
-    }
-
-    fn check(&self) -> Result<(), String> {
-        for (name, driver) in &self.driver {
-            if !self.backend.contains_key(&driver.backend) {
-                return Err(format!(
-                    "driver \"{name}\" names backend \"{}\", and there is no section [backend.{}]",
-                    driver.backend, driver.backend
-                ));
-            }
-        }
-        for (name, backend) in &self.backend {
-            for grant in &backend.grant {
-                self.check_endpoint(&grant.endpoint, &format!("a grant of backend \"{name}\""))?;
-                if let Some(account) =
-                    grant.account.as_ref().filter(|account| !self.account.contains_key(*account))
-                {
-                    return Err(format!(
-                        "a grant of backend \"{name}\" names account \"{account}\", and there is \
-                         no section [account.{account}]"
-                    ));
-                }
-            }
-        }
-        for (name, account) in &self.account {
-            for endpoint in &account.endpoints {
-                self.check_endpoint(endpoint, &format!("account \"{name}\""))?;
-            }
-        }
-        for name in self.flexvolume.init.keys() {
-            if !self.driver.values().any(|driver| driver.flexvolume.contains(name)) {
-                return Err(format!(
-                    "[flexvolume.init.\"{name}\"] is of no driver: none has it in `flexvolume`"
-                ));
-            }
-        }
-        self.limits.check(self.shares())
+        Loaded::load(path).map(|loaded| loaded.config)
     }
 
     /// Who has a share of the process: every backend, and every account's authenticator.
     pub fn shares(&self) -> usize {
         self.backend.len().saturating_add(self.account.len())
-    }
-
-    fn check_endpoint(&self, id: &str, who: &str) -> Result<(), String> {
-        if self.endpoint.contains_key(id) {
-            return Ok(());
-        }
-        Err(format!("{who} names endpoint \"{id}\", and there is no section [endpoint.{id}]"))
     }
 
     fn holds_secrets(&self) -> bool {
@@ -394,58 +272,10 @@ impl Config {
     }
 }
 
-/// Whoever writes this file says what runs as root, and where keys go.
-fn check_writers(path: &Path, owner: u32, mode: u32) -> Result<(), String> {
-    let path = path.display();
-    let caller = rustix::process::geteuid().as_raw();
-    if owner != 0 && owner != caller {
-        return Err(format!(
-            "it belongs to user {owner}, who could grant anything; run `chown root {path}`"
-        ));
-    }
-    if mode & 0o022 != 0 {
-        return Err(format!("others may write it, and so grant anything; run `chmod go-w {path}`"));
-    }
-    Ok(())
-}
-
 /// Whether what stands under this key of a source is a secret, however it is written.
 fn names_a_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     ["secret", "token", "password", "private-key", "content"].iter().any(|word| key.contains(word))
-}
-
-/// What is wrong, and where. The parser's own text quotes the line, and its message what it found
-/// there: either may be a secret.
-fn place_of(error: &toml::de::Error, text: &str) -> String {
-    let message = without_values(error.message());
-    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    format!("{message} (line {line}, column {column})")
-}
-
-/// The message without the value that it tells of: what was expected says enough.
-fn without_values(message: &str) -> String {
-    let found = ["invalid type: ", "invalid value: ", "unknown variant "]
-        .into_iter()
-        .find(|start| message.starts_with(start));
-    match (found, message.rsplit_once(", expected ")) {
-        (Some(start), Some((_, expected))) => {
-            format!("{}, expected {expected}", start.trim_end_matches([':', ' ']))
-        }
-        (Some(start), None) => start.trim_end_matches([':', ' ']).to_owned(),
-        (None, _) => message.to_owned(),
-    }
-}
-
-fn fix_of(kind: std::io::ErrorKind) -> &'static str {
-    match kind {
-        std::io::ErrorKind::PermissionDenied => {
-            "run as root, or make the file readable for this user"
-        }
-        _ => "it must be a text file in TOML",
-    }
 }
 
 fn default_state() -> PathBuf {
@@ -461,11 +291,18 @@ fn default_kubelet_root() -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(text)
+    pub(super) fn tree(text: &str) -> tree::Tree {
+        tree::Tree::parse(text, tree::file(Path::new("/w.toml"))).unwrap()
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Config, String> {
+        let told = |mistakes: Vec<mistake::Mistake>| {
+            mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        Loaded::parse(text, Path::new("/w.toml")).map(|loaded| loaded.config).map_err(told)
     }
 
     #[test]
@@ -573,35 +410,5 @@ mod tests {
         ] {
             assert!(!holds(line), "{line}");
         }
-    }
-
-    #[test]
-    fn a_configuration_that_others_may_write_is_refused() {
-        let path = Path::new("/etc/wharf/wharf.toml");
-        let own = rustix::process::geteuid().as_raw();
-        for mode in [0o100_600, 0o100_644, 0o100_444] {
-            assert!(check_writers(path, own, mode).is_ok() && check_writers(path, 0, mode).is_ok());
-            assert!(check_writers(path, own + 1, mode).unwrap_err().contains("chown root"));
-        }
-        for mode in [0o100_664, 0o100_602] {
-            assert!(check_writers(path, own, mode).unwrap_err().contains("chmod go-w"));
-        }
-    }
-
-    #[test]
-    fn a_configuration_with_secrets_that_others_may_read_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let path = std::env::temp_dir().join(format!("wharf-config-{}.toml", std::process::id()));
-        std::fs::write(
-            &path,
-            "[account.a]\ncomponent = \"auth\"\n[[account.a.source]]\nkind = \"static\"\nkey = { \
-             value = \"x\" }\n",
-        )
-        .unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Config::load(&path).unwrap_err().to_string().contains("chmod 600"));
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(Config::load(&path).is_ok());
-        std::fs::remove_file(&path).unwrap();
     }
 }

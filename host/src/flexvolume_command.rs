@@ -23,7 +23,7 @@ const DESCRIBE_BOUND: std::time::Duration = std::time::Duration::from_secs(30);
 /// Where call-outs log: they have no standard error of their own, so without it a failure leaves
 /// nothing but kubelet's event. Bounded by the front end; not being able to write there is
 /// harmless.
-const DEFAULT_LOG: &str = "/var/log/wharf";
+pub const DEFAULT_LOG: &str = "/var/log/wharf";
 
 /// Opens the rooms for one call-out, from the configuration that `install` named.
 pub struct OpenFromConfig;

@@ -6,6 +6,7 @@ mod backend_command;
 mod cli;
 mod compile;
 mod config;
+mod config_command;
 mod csi_command;
 mod flexvolume_command;
 mod generations;
@@ -55,6 +56,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Csi(command) => Ok(csi_command::run(&cli.config, &command)?),
         Command::Backend(command) => backend_command::run(&cli.config, command),
         Command::Flexvolume(command) => flexvolume_command::run(&cli.config, &command),
+        Command::Config(command) => config_command::run(&cli.config, &command),
         Command::Mounts(command) => mounts_command::run(&cli.config, command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

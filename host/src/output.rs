@@ -16,6 +16,8 @@ pub enum Failure {
     Message(String),
     /// Nobody reads what it prints.
     NobodyReads,
+    /// What it printed is what is wrong.
+    Printed,
 }
 
 impl From<String> for Failure {

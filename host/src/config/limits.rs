@@ -117,10 +117,10 @@ fn mib(mib: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Config;
+    use super::super::{Config, tests};
 
     fn parse(limits: &str) -> Result<Config, String> {
-        Config::parse(&format!(
+        tests::parse(&format!(
             "{limits}\n[backend.a]\n[backend.b]\n[account.c]\ncomponent = \"auth\"\nsource = []"
         ))
     }
