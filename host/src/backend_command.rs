@@ -16,15 +16,23 @@ use crate::compile;
 use crate::config::Config;
 use crate::output::{self, Failure};
 
+mod grants;
+
+use grants::Grants;
+
 /// Runs one command and prints its result.
 ///
 /// # Errors
 /// What could not be done, and what to do about it.
 pub fn run(config: &Path, command: Backend) -> Result<(), Failure> {
-    let config = Config::load(config).map_err(|error| error.for_a_command())?;
+    let path = config;
+    let config = Config::load(path).map_err(|error| error.for_a_command())?;
     let store = Store::open(&config.store);
     match command {
-        Backend::Install { file, activate, output } => install(&store, &file, activate, output),
+        Backend::Install { file, activate, grant, account, output } => {
+            let grants = Grants { path, config: &config, write: grant, account };
+            install(&store, &file, activate, &grants, output)
+        }
         Backend::List { output } => list(&store, output),
         Backend::Show { name, output } => show(&store, &config, &name, output),
         Backend::Activate { name, generation, output } => {
@@ -34,7 +42,13 @@ pub fn run(config: &Path, command: Backend) -> Result<(), Failure> {
     }
 }
 
-fn install(store: &Store, file: &Path, and_activate: bool, output: Output) -> Result<(), Failure> {
+fn install(
+    store: &Store,
+    file: &Path,
+    and_activate: bool,
+    grants: &Grants<'_>,
+    output: Output,
+) -> Result<(), Failure> {
     let unreadable = |error: std::io::Error| format!("cannot read {}: {error}", file.display());
     let size = std::fs::metadata(file).map_err(unreadable)?.len();
     if size > MAX_COMPONENT_BYTES {
@@ -66,15 +80,21 @@ fn install(store: &Store, file: &Path, and_activate: bool, output: Output) -> Re
             )));
         }
     };
-    if and_activate {
-        return point(store, &checked.manifest.name, checked.number, output);
+    // Before it is active, so that its first call finds its grants.
+    let (told, lacking) = grants.settle(&checked.manifest)?;
+    let name = &checked.manifest.name;
+    let (state, said) = if and_activate {
+        store.activate(name, checked.number).map_err(|error| error.to_string())?;
+        ("active", "is active".to_owned())
+    } else {
+        let next = format!("`wharf backend activate {name}` makes it active");
+        ("checked", format!("is installed and checked; {next}"))
+    };
+    let mut value = report(&checked, state);
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("lacking".to_owned(), json!(lacking));
     }
-    let next = format!("`wharf backend activate {}` makes it active", checked.manifest.name);
-    print(
-        output,
-        &report(&checked, "checked"),
-        &format!("{} is installed and checked; {next}", title(&checked)),
-    )
+    print(output, &value, &format!("{} {said}{told}", title(&checked)))
 }
 
 /// Compiles in a process with limits, then really instantiates and describes: some differences show

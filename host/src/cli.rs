@@ -15,6 +15,7 @@ pub const DEFAULT_CONFIG: &str = "/etc/wharf/wharf.toml";
     version,
     arg_required_else_help = true,
     after_help = "Examples:
+  wharf config init --cloud NAME               write /etc/wharf/wharf.toml, in ten lines
   wharf csi --role node                        serve every configured driver to this node's kubelet
   wharf backend install disk.wasm --activate   replace the disk backend; nothing restarts
   wharf backend rollback disk                  go back to the one before
@@ -106,6 +107,13 @@ pub enum Backend {
         /// Make it active as well.
         #[arg(long)]
         activate: bool,
+        /// Grant what it asks for and the configuration does not, in `grants.d/NAME.toml` beside
+        /// the configuration. Without this, the difference is shown.
+        #[arg(long)]
+        grant: bool,
+        /// The account that signs what is granted, where that is not clear.
+        #[arg(long, value_name = "NAME", requires = "grant")]
+        account: Option<String>,
         /// Text, or JSON for scripts.
         #[arg(long, value_enum, default_value = "text")]
         output: Output,
@@ -163,6 +171,25 @@ pub enum Config {
         /// Text, or JSON for scripts.
         #[arg(long, value_enum, default_value = "text")]
         output: Output,
+    },
+    /// Write a short configuration that a cloud's preset makes complete. Values come from `--set`,
+    /// or else from the environment, and stand in the file afterwards.
+    #[command(after_help = "Examples:
+  wharf config init --cloud CLOUD --set region=cn-hangzhou
+  wharf config init --cloud CLOUD --driver disk --print")]
+    Init {
+        /// The preset.
+        #[arg(long, value_name = "NAME")]
+        cloud: String,
+        /// Values of its parameters.
+        #[arg(long, value_name = "PARAMETER=VALUE")]
+        set: Vec<String>,
+        /// Which drivers to serve, by the preset's names; all unless named.
+        #[arg(long, value_name = "NAME")]
+        driver: Vec<String>,
+        /// Print it, and write nothing.
+        #[arg(long)]
+        print: bool,
     },
     /// Print every setting that is in force and where it comes from: a line of the file, a preset,
     /// an environment variable, or the default. Values that may be secret are not shown.

@@ -1,6 +1,7 @@
 //! The operator's configuration: what there is, and what each backend may do with it. Parsed once,
-//! at the edge, into types that cannot contradict themselves. Reads no environment and no other
-//! file; secrets named here are read by [`crate::secrets`] when they are used.
+//! at the edge, into types that cannot contradict themselves. Reads no other file but grants beside
+//! it, and of the environment what a preset names; secrets named here are read by
+//! [`crate::secrets`] when they are used.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,10 +13,12 @@ use crate::cli::Role;
 
 pub mod check;
 mod flexvolume;
+pub mod grants;
 pub mod in_force;
 mod limits;
 mod load;
 pub mod mistake;
+pub mod preset;
 mod read;
 pub mod tree;
 
@@ -27,6 +30,9 @@ pub use load::{ConfigError, Loaded};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
+    /// What this is laid over: see [`preset`], which reads it before anything else is.
+    #[serde(default, rename = "preset")]
+    _preset: Option<serde::de::IgnoredAny>,
     /// One small file per volume, and what FlexVolume must remember.
     #[serde(default = "default_state")]
     pub state: PathBuf,

@@ -11,6 +11,8 @@ use crate::config::tree::Origin;
 use crate::config::{ConfigError, Loaded, check, tree};
 use crate::output::{self, Failure};
 
+mod init;
+
 /// Runs one command.
 ///
 /// # Errors
@@ -19,6 +21,13 @@ pub fn run(config: &Path, command: &cli::Config) -> Result<(), Failure> {
     match command {
         cli::Config::Check { output } => check(config, *output),
         cli::Config::Show { output } => show(config, *output),
+        cli::Config::Init { cloud, set, driver, print } => {
+            let text = init::text(cloud, set, driver, &|name| std::env::var(name).ok())?;
+            match print {
+                true => output::write(text.as_bytes()),
+                false => init::write(config, &text),
+            }
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use wharf_node::{LinuxNode, NodeOptions, SystemClock};
 
 use crate::assembly::{Assembly, Process};
 use crate::cli::Flexvolume;
-use crate::config::Config;
+use crate::config::tree::{Source, Tree};
+use crate::config::{Config, Loaded, mistake};
 use crate::output::{self, Failure};
 
 /// How long asking a backend who it is may take while drivers are installed.
@@ -62,10 +63,11 @@ fn roots(driver: &DriverFile) -> Result<Vec<PathBuf>, Error> {
 /// # Errors
 /// What is wrong with the configuration, or the drivers that could not be installed.
 pub fn run(path: &Path, command: &Flexvolume) -> Result<(), Failure> {
-    let config = Config::load(path).map_err(|error| error.for_a_command())?;
+    let Loaded { config, tree } = Loaded::load(path).map_err(|error| error.for_a_command())?;
     let mut told = String::new();
     let outcomes = match command {
         Flexvolume::Install { dir } => {
+            refuse_environment(path, &tree)?;
             let program = std::env::current_exe()
                 .map_err(|error| format!("cannot find this program: {error}"))?;
             let files = driver_files(path, &config).map_err(|error| error.to_string())?;
@@ -95,6 +97,21 @@ pub fn run(path: &Path, command: &Flexvolume) -> Result<(), Failure> {
     }
     report(&outcomes)?;
     output::write(told.as_bytes())
+}
+
+/// A call-out is started by kubelet, and has its environment.
+fn refuse_environment(path: &Path, tree: &Tree) -> Result<(), String> {
+    let Some((setting, origin)) =
+        tree.first_from(|origin| matches!(&*origin.source, Source::Environment(_)))
+    else {
+        return Ok(());
+    };
+    Err(format!(
+        "`{}` comes from the {origin}, which kubelet does not have when it calls the driver; write \
+         the value into {}, as `wharf config init` does",
+        mistake::setting(&setting),
+        path.display()
+    ))
 }
 
 /// What a person has to know about drivers whose volumes are attached, where one of these is new:

@@ -79,7 +79,8 @@ mod tests {
     #[test]
     fn the_configurations_that_people_start_from_grant_every_setting() {
         for text in [
-            include_str!("../../../README.md"),
+            include_str!("../../alicloud/preset.toml"),
+            include_str!("../manifest.toml"),
             include_str!("../../../host/dev/testing/src/configuration.rs"),
         ] {
             let line = text.lines().find(|line| line.starts_with("block-queue = ")).unwrap();

@@ -76,10 +76,18 @@ impl EndpointRequest {
     }
 }
 
-/// What a component's plans want to do.
+/// What a component's plans want to do. Steps that are not here are refused, whatever is granted;
+/// the rest tells an operator what to grant with them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct NodeRequest {
     /// Steps by [`crate::plan::Step::word`].
     #[serde(default)]
     pub steps: Vec<String>,
+    /// As in [`crate::policy::NodePolicy::filesystems`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filesystems: Vec<String>,
+    /// As in [`crate::policy::NodePolicy::block_queue`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub block_queue: Vec<String>,
 }

@@ -10,8 +10,10 @@ use crate::error::Error;
 use crate::helper_profile::HelperProfile;
 use crate::plan::{MAX_STEPS, Plan};
 
+mod lacking;
 mod nfs;
 
+pub use lacking::Lacking;
 pub use nfs::NfsPolicy;
 
 /// What a request asks an endpoint for: an action where the signer signs one, otherwise method,

@@ -74,7 +74,10 @@ impl Subject {
             world: World::Backend,
             contract: "wharf:volume@0.1.0".into(),
             request: vec![],
-            node: NodeRequest { steps: steps.map(str::to_owned).to_vec() },
+            node: NodeRequest {
+                steps: steps.map(str::to_owned).to_vec(),
+                ..NodeRequest::default()
+            },
         };
         let calls = CallPorts {
             clock: Arc::new(RealClock(Instant::now())),

@@ -273,7 +273,7 @@ mod tests {
     }
 
     /// Settings that are nothing until somebody says them.
-    const WITHOUT_DEFAULT: [&str; 13] = [
+    const WITHOUT_DEFAULT: [&str; 14] = [
         "account",
         "backend",
         "driver",
@@ -287,6 +287,7 @@ mod tests {
         "flexvolume.secret-options",
         "limits",
         "node.devices",
+        "preset",
     ];
 
     /// The names of the fields of a section, as its type tells them to whoever reads it.

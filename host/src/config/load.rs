@@ -7,8 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::mistake::Mistake;
-use super::tree::{Origin, Tree, file};
-use super::{Config, check, read};
+use super::tree::{Origin, Source, Tree, file};
+use super::{Config, check, grants, preset, read};
 
 /// A configuration is a page of text; a larger file is a mistake.
 const MAX_BYTES: u64 = 1 << 20;
@@ -25,7 +25,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// It is not what it should be.
-    #[error("the configuration {path} is wrong: {}", list(mistakes))]
+    #[error("the configuration {path} is wrong: {}", list(mistakes, path))]
     Wrong {
         /// The file.
         path: PathBuf,
@@ -35,10 +35,18 @@ pub enum ConfigError {
 }
 
 /// One mistake in a line; several in a line each.
-fn list(mistakes: &[Mistake]) -> String {
+fn list(mistakes: &[Mistake], main: &Path) -> String {
     match mistakes {
-        [one] => one.to_string(),
-        all => all.iter().map(|mistake| format!("\n       {mistake}")).collect(),
+        [one] => told(one, main),
+        all => all.iter().map(|mistake| format!("\n       {}", told(mistake, main))).collect(),
+    }
+}
+
+/// A mistake in another file than the configuration names that.
+fn told(mistake: &Mistake, main: &Path) -> String {
+    match mistake.at.as_ref().map(|at| &*at.source) {
+        Some(Source::File(path)) if path != main => format!("{}: {mistake}", path.display()),
+        _ => mistake.to_string(),
     }
 }
 
@@ -49,7 +57,7 @@ impl ConfigError {
             Self::Unreadable { source, .. } => {
                 let fix = match source.kind() {
                     std::io::ErrorKind::NotFound => {
-                        "write one (the README has an example) or name another with --config"
+                        "write one (`wharf config init` does) or name another with --config"
                     }
                     other => fix_of(other),
                 };
@@ -74,8 +82,9 @@ impl ConfigError {
             }
             Self::Wrong { path, mistakes } => match mistakes.as_slice() {
                 [first, _, ..] => format!(
-                    "the configuration {} is wrong: {first}; `wharf config check` names {} more",
+                    "the configuration {} is wrong: {}; `wharf config check` names {} more",
                     path.display(),
+                    told(first, path),
                     mistakes.len() - 1
                 ),
                 _ => self.to_string(),
@@ -123,12 +132,19 @@ impl Loaded {
 
     /// Reads the text of a configuration.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Vec<Mistake>> {
-        let tree = Tree::parse(text, file(path))?;
-        let (config, mut mistakes) = match read::read::<Config>(&tree) {
-            Ok(config) => (Some(config), Vec::new()),
-            Err((mistakes, config)) => (config, mistakes),
+        let mut tree = Tree::parse(text, file(path))?;
+        let mut mistakes = preset::lay_under(&mut tree);
+        let has_preset = mistakes.is_empty();
+        mistakes.extend(grants::lay_into(&mut tree, path));
+        let config = match read::read::<Config>(&tree) {
+            Ok(config) => Some(config),
+            Err((more, config)) => {
+                mistakes.extend(more);
+                config
+            }
         };
-        if let Some(config) = &config {
+        // Without its preset, most of what a file names is not there.
+        if let Some(config) = config.as_ref().filter(|_| has_preset) {
             mistakes.extend(check::mistakes(config, &tree));
         }
         match config {
@@ -142,15 +158,17 @@ impl Loaded {
 }
 
 /// A file of the configuration.
-struct Text {
-    content: Result<String, Mistake>,
+pub(super) struct Text {
+    /// All of it.
+    pub(super) content: Result<String, Mistake>,
     mode: u32,
     /// Somebody else may write it.
-    writers: Option<Mistake>,
+    pub(super) writers: Option<Mistake>,
 }
 
 impl Text {
-    fn read(path: &Path) -> std::io::Result<Self> {
+    /// Reads it, and looks at who may write it.
+    pub(super) fn read(path: &Path) -> std::io::Result<Self> {
         let mut file = File::open(path)?;
         let metadata = file.metadata()?;
         let content = if metadata.len() > MAX_BYTES {

@@ -158,6 +158,27 @@ impl Tree {
         }
     }
 
+    /// The first value whose origin is like that, and where it is.
+    pub fn first_from(
+        &self,
+        is: impl Fn(&Origin) -> bool + Copy,
+    ) -> Option<(Vec<String>, &Origin)> {
+        let children: Vec<(String, &Self)> = match &self.value {
+            Value::Table(table) => {
+                table.iter().map(|(key, entry)| (key.clone(), &entry.tree)).collect()
+            }
+            Value::List(list) => {
+                list.iter().enumerate().map(|(index, tree)| (index.to_string(), tree)).collect()
+            }
+            _ => return is(&self.origin).then(|| (Vec::new(), &self.origin)),
+        };
+        children.into_iter().find_map(|(step, tree)| {
+            let (mut path, origin) = tree.first_from(is)?;
+            path.insert(0, step);
+            Some((path, origin))
+        })
+    }
+
     /// Puts a default where nothing is; sections on the way are made.
     pub fn fill_in(&mut self, path: &[&str], value: Value) {
         let origin = Origin::whole(Source::Default);

@@ -40,10 +40,14 @@ struct Request {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Node {
     #[serde(default)]
     steps: Vec<String>,
+    #[serde(default)]
+    filesystems: Vec<String>,
+    #[serde(default)]
+    block_queue: Vec<String>,
 }
 
 impl ManifestFile {
@@ -52,7 +56,8 @@ impl ManifestFile {
             self.request.into_iter().map(|Request { endpoint, signed, actions, paths }| {
                 EndpointRequest { endpoint, signed, actions, paths }
             });
-        let node = NodeRequest { steps: self.node.steps };
+        let Node { steps, filesystems, block_queue } = self.node;
+        let node = NodeRequest { steps, filesystems, block_queue };
         Manifest {
             name: self.name,
             version,

@@ -166,7 +166,10 @@ const HELLO: &[u8] = include_bytes!("../fixtures/hello-0.1.0.wasm");
 fn a_component_that_was_compiled_long_ago_goes_on_working() {
     let asks = Manifest {
         name: "hello".into(),
-        node: NodeRequest { steps: vec!["make-directory".into(), "mount-directory".into()] },
+        node: NodeRequest {
+            steps: vec!["make-directory".into(), "mount-directory".into()],
+            ..NodeRequest::default()
+        },
         ..manifest(World::Backend)
     };
     assert!(matches!(check(HELLO, &asks), Ok(Checked::Backend(_))));

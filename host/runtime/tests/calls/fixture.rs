@@ -72,7 +72,7 @@ pub fn manifest(world: World) -> Manifest {
             asks("cloud", true, &["*"], &["*"]),
             asks("second", false, &[], &["GET /*"]),
         ],
-        node: NodeRequest { steps: vec!["check".into()] },
+        node: NodeRequest { steps: vec!["check".into()], ..NodeRequest::default() },
     }
 }
 

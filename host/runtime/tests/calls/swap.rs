@@ -54,7 +54,10 @@ fn a_plan_is_judged_by_the_manifest_of_the_generation_that_made_it() {
     let backend = Arc::new(Bench::new().backend());
     let swapped = Arc::clone(&backend);
     let generous = Manifest {
-        node: NodeRequest { steps: vec!["check".into(), "format".into()] },
+        node: NodeRequest {
+            steps: vec!["check".into(), "format".into()],
+            ..NodeRequest::default()
+        },
         ..manifest(World::Backend)
     };
     let second = Arc::new(BackendCode::link(&ENGINE, &BACKEND, generous, 2).unwrap());
