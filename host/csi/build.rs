@@ -1,5 +1,5 @@
-//! Generates the CSI messages, servers and clients from `proto/csi.proto`, without a `protoc` on
-//! the machine.
+//! Generates the messages, servers and clients of CSI and of kubelet's plugin registration from
+//! `proto/`, without a `protoc` on the machine.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -32,9 +32,10 @@ const UNPRINTABLE: &[&str] = &[
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed=proto/csi.proto");
+    println!("cargo:rerun-if-changed=proto");
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("proto");
-    let files = protox::compile([root.join("csi.proto")], [root])?;
+    let protos = ["csi.proto", "pluginregistration.proto"].map(|name| root.join(name));
+    let files = protox::compile(protos, [root])?;
     tonic_prost_build::configure()
         .build_client(true)
         .build_server(true)

@@ -80,6 +80,12 @@ pub struct Csi {
     /// `<sockets>/<driver>/csi.sock`, and `controller.sock` there for `--role controller`.
     #[arg(long, value_name = "URL", requires = "driver")]
     pub endpoint: Option<String>,
+    /// Leave it to node-driver-registrar to register the drivers with kubelet. Otherwise a process
+    /// with the node's role does that itself, at
+    /// `<kubelet-root>/plugins_registry/<driver>-reg.sock`. Two that register one driver are in
+    /// each other's way.
+    #[arg(long)]
+    pub no_registration: bool,
     /// One JSON object per log line.
     #[arg(long)]
     pub log_json: bool,

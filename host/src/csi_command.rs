@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,6 +14,7 @@ use wharf_csi::Driver;
 use crate::assembly::{Assembly, Process};
 use crate::cli::{Csi, Role};
 use crate::config::Config;
+use crate::drivers::{self, Served};
 use crate::log::Log;
 
 /// After the drain, threads that do not return are left: the one that waits for a mkfs may do so
@@ -50,30 +52,25 @@ async fn serve(config: &Config, command: &Csi) -> Result<(), String> {
     let signals = Signals::listen()?;
     let assembly = Assembly::new(config, &Process::Server(tokio::runtime::Handle::current()))
         .map_err(|error| error.to_string())?;
-    let opened = sockets(config, command)?.into_iter().map(|(name, socket)| {
-        let driver =
-            open(&assembly, config, command.role, &name).map_err(|error| error.to_string())?;
-        Ok((name, socket, driver))
-    });
+    let mut opened = Vec::new();
+    for (name, socket) in sockets(config, command)? {
+        let registers = command.role != Role::Controller && !command.no_registration;
+        let registration = registers.then(|| drivers::registration(config, &name));
+        let served = Served::new(name, socket, registration);
+        let driver = open(&assembly, config, command.role, &served);
+        opened.push((driver.map_err(|error| error.to_string())?, served));
+    }
+    let all: Arc<Vec<_>> = Arc::new(opened.iter().map(|(_, served)| Arc::clone(served)).collect());
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
-    for (name, socket, driver) in opened.collect::<Result<Vec<_>, String>>()? {
-        let mut stopped = stopped.clone();
-        servers.spawn(async move {
-            let shutdown = async move {
-                // An error means that the sender is gone, which is a reason to stop too.
-                let _ = stopped.wait_for(|stop| *stop).await;
-            };
-            wharf_csi::serve(driver, &socket, shutdown)
-                .await
-                .map_err(|error| format!("driver {name} at {}: {error}", socket.display()))
-        });
+    for (driver, served) in opened {
+        servers.spawn(drivers::keep(driver, served, Arc::clone(&all), stopped.clone()));
     }
     run_until(signals.end(), servers, &stop).await
 }
 
-/// Until the signal, or until the first server ends by itself; then every other one drains. The
-/// first failure is returned.
+/// Until the signal, or until the first server gives up; then every other one drains. The first
+/// failure is returned.
 async fn run_until(
     signal: impl Future<Output = Result<&'static str, String>>,
     mut servers: JoinSet<Result<(), String>>,
@@ -123,8 +120,9 @@ fn open(
     assembly: &Assembly<'_>,
     config: &Config,
     role: Role,
-    name: &str,
+    served: &Served,
 ) -> Result<Driver, wharf_core::Error> {
+    let name = served.name.as_str();
     let (has_controller, has_node) = match role {
         Role::Controller => (true, false),
         Role::Node => (false, true),
@@ -138,6 +136,7 @@ fn open(
         clock: assembly.clock(),
         allowed_roots: config.roots(),
         drain: wharf_csi::DEFAULT_DRAIN,
+        registration: served.registration.clone(),
     })
 }
 

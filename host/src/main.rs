@@ -8,6 +8,7 @@ mod compile;
 mod config;
 mod config_command;
 mod csi_command;
+mod drivers;
 mod flexvolume_command;
 mod generations;
 mod journal;

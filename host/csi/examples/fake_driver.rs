@@ -67,6 +67,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         clock,
         allowed_roots: vec![PathBuf::from(root)],
         drain: DEFAULT_DRAIN,
+        registration: None,
     };
     let mut terminate = signal(SignalKind::terminate())?;
     serve(driver, &socket, async move {

@@ -8,6 +8,8 @@ use wharf_core::controller::Controller;
 use wharf_core::node::NodeService;
 use wharf_core::ports::Clock;
 
+use crate::registration::Registration;
+
 /// Calls in flight get this long to finish when the process is told to end: less than a pod's
 /// default of 30 seconds, with room for the cancelled ones to answer.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(20);
@@ -32,6 +34,9 @@ pub struct Driver {
     pub allowed_roots: Vec<PathBuf>,
     /// How long calls in flight may go on after the shutdown began; mostly [`DEFAULT_DRAIN`].
     pub drain: Duration,
+    /// How kubelet learns of it; absent in a process without the node's role, and where
+    /// node-driver-registrar does that.
+    pub registration: Option<Arc<Registration>>,
 }
 
 /// Whether CSI allows this name.

@@ -2,8 +2,8 @@
 //!
 //! A [`Driver`] is served on one unix socket by [`serve`]. Every call is parsed at the edge into
 //! the core's types, run on a blocking thread behind a bound, and answered; errors become status
-//! codes in one place ([`status`]). What is left out on purpose: deciding anything (`wharf-core`
-//! does), touching the node or the cloud, and the kubelet's registration socket.
+//! codes in one place ([`status`]). Kubelet learns of a driver by its [`Registration`]. What is
+//! left out on purpose: deciding anything (`wharf-core` does), and touching the node or the cloud.
 //!
 //! Called by the binary (`wharf csi`). The generated clients in [`proto`] serve tests that play
 //! kubelet and the sidecars.
@@ -20,7 +20,9 @@ pub mod endpoint;
 mod identity;
 mod node;
 mod paths;
+mod probe;
 pub mod proto;
+mod registration;
 mod request;
 mod response;
 mod server;
@@ -31,5 +33,7 @@ mod timeout;
 
 pub use calls::BLOCKING_THREADS;
 pub use driver::{DEFAULT_DRAIN, Driver};
+pub use probe::{Probed, probe};
+pub use registration::{Registration, RegistrationState};
 pub use server::{ServeError, serve};
 pub use socket::SocketError;

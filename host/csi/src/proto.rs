@@ -1,5 +1,5 @@
 //! CSI 1.12 messages, servers and clients, generated from `proto/csi.proto`. Types that carry
-//! secrets or mount flags have no `Debug`.
+//! secrets or mount flags have no `Debug`. Kubelet's plugin registration is in [`registration`].
 
 #![allow(
     missing_docs,
@@ -9,3 +9,9 @@
 )]
 
 tonic::include_proto!("csi.v1");
+
+pub mod registration {
+    //! `proto/pluginregistration.proto`.
+
+    tonic::include_proto!("pluginregistration");
+}

@@ -1,5 +1,6 @@
 //! One driver on one socket, until it is told to end.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
@@ -52,9 +53,10 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Serves the driver on the socket until `shutdown`. Then no new connection is taken, calls in
-/// flight may finish within [`Driver::drain`], the rest is cancelled, and the socket file is
-/// removed.
+/// Serves the driver on the socket until `shutdown`, and its registration socket, where it has one,
+/// as long as the CSI socket answers. Then kubelet is told by the end of the registration socket,
+/// no new connection is taken, calls in flight may finish within [`Driver::drain`], the rest is
+/// cancelled, and the socket file is removed.
 ///
 /// Runs on a tokio runtime with [`crate::BLOCKING_THREADS`] blocking threads or more for each
 /// driver that is busy.
@@ -85,6 +87,7 @@ pub async fn serve(
     tokio::select! {
         ended = &mut server => return Ok(ended?),
         () = shutdown => {}
+        never = registered(&driver, socket) => match never {},
     }
     tracing::info!(driver = driver.name, "ending: calls in flight may finish");
     drop(stop);
@@ -96,6 +99,14 @@ pub async fn serve(
     match timeout(CANCELLED_GRACE, server).await {
         Ok(ended) => Ok(ended?),
         Err(_elapsed) => Ok(()),
+    }
+}
+
+/// Offers the driver to kubelet, for as long as this is polled.
+async fn registered(driver: &Driver, socket: &Path) -> Infallible {
+    match &driver.registration {
+        Some(registration) => Arc::clone(registration).keep(&driver.name, socket).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -15,6 +15,7 @@ mod edge;
 mod modify;
 mod offers;
 mod once;
+mod registration;
 mod rig;
 mod secrets;
 mod time;

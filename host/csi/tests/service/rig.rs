@@ -18,7 +18,7 @@ use wharf_csi::proto::identity_client::IdentityClient;
 use wharf_csi::proto::node_client::NodeClient;
 use wharf_csi::proto::volume_capability::access_mode::Mode;
 use wharf_csi::proto::volume_capability::{AccessMode, AccessType, MountVolume};
-use wharf_csi::{Driver, ServeError, serve};
+use wharf_csi::{Driver, Registration, ServeError, serve};
 use wharf_testing::fakes::{FakeBackend, FakeClock, FakeNode, Hold, generous_policy};
 
 pub const NAME: &str = "fake.csi.example";
@@ -30,6 +30,7 @@ pub struct Rig {
     pub node: Arc<FakeNode>,
     pub clock: Arc<FakeClock>,
     pub socket: PathBuf,
+    pub registration: Arc<Registration>,
     shutdown: Option<oneshot::Sender<()>>,
     server: JoinHandle<Result<(), ServeError>>,
     _folder: TempDir,
@@ -40,9 +41,21 @@ impl Rig {
         Self::start_with_drain(Duration::from_secs(60)).await
     }
 
+    /// One that offers itself to kubelet. To find out whether its socket answers it probes itself,
+    /// so its backend is asked something before the test does.
+    pub async fn start_registered() -> Self {
+        Self::start_with(Duration::from_secs(60), true).await
+    }
+
     pub async fn start_with_drain(drain: Duration) -> Self {
+        Self::start_with(drain, false).await
+    }
+
+    async fn start_with(drain: Duration, is_registered: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("csi.sock");
+        let registration = folder.path().join(format!("plugins_registry/{NAME}-reg.sock"));
+        let registration = Arc::new(Registration::at(registration));
         let (backend, node, clock) = (
             Arc::new(FakeBackend::new(NAME)),
             Arc::new(FakeNode::default()),
@@ -62,6 +75,7 @@ impl Rig {
             clock: clock.clone(),
             allowed_roots: vec!["/kubelet".into()],
             drain,
+            registration: is_registered.then(|| registration.clone()),
         };
         let (shutdown, ended) = oneshot::channel();
         let path = socket.clone();
@@ -70,7 +84,16 @@ impl Rig {
         while !socket.exists() {
             tokio::task::yield_now().await;
         }
-        Self { backend, node, clock, socket, shutdown: Some(shutdown), server, _folder: folder }
+        Self {
+            backend,
+            node,
+            clock,
+            socket,
+            registration,
+            shutdown: Some(shutdown),
+            server,
+            _folder: folder,
+        }
     }
 
     pub async fn channel(&self) -> Channel {
@@ -112,6 +135,26 @@ impl Rig {
             condition: None,
         });
         id.to_owned()
+    }
+
+    /// Another server for the same CSI socket, with a registration socket of its own.
+    pub fn rival(&self) -> (JoinHandle<Result<(), ServeError>>, Arc<Registration>) {
+        let registration = Arc::new(Registration::at(self.socket.with_file_name("rival-reg.sock")));
+        let driver = Driver {
+            name: NAME.into(),
+            version: "9.8.7".into(),
+            controller: None,
+            node: None,
+            clock: self.clock.clone(),
+            allowed_roots: vec!["/kubelet".into()],
+            drain: Duration::from_secs(60),
+            registration: Some(registration.clone()),
+        };
+        let path = self.socket.clone();
+        (
+            tokio::spawn(async move { serve(driver, &path, std::future::pending()).await }),
+            registration,
+        )
     }
 
     pub fn begin_shutdown(&mut self) {

@@ -144,7 +144,13 @@ fn look_at(machine: &Machine, mounted: &[PathBuf], facts: &mut Vec<String>) {
         facts.push(format!("helper {program} on {}", machine.name()));
     }
     walk(&machine.kubelet(), mounted, &mut |path, kind| {
-        if kind != "folder" || mounted.iter().any(|mount| mount == path) || is_of_a_volume(path) {
+        // A running server's socket is no volume's.
+        let is_left = match kind {
+            "socket" => false,
+            "folder" => mounted.iter().any(|mount| mount == path) || is_of_a_volume(path),
+            _ => true,
+        };
+        if is_left {
             facts.push(format!("kubelet {kind} {}", path.display()));
         }
     });
@@ -164,6 +170,7 @@ fn walk(folder: &Path, stop_at: &[PathBuf], visit: &mut impl FnMut(&Path, &str))
             kind if kind.is_dir() => "folder",
             kind if kind.is_symlink() => "symlink",
             kind if kind.is_block_device() => "device",
+            kind if kind.is_socket() => "socket",
             _ => "file",
         };
         visit(&path, kind);

@@ -1,117 +1,13 @@
-//! The process itself: what it does with its standard streams, and with signals. No backend is
-//! needed for that, so none is installed.
-
-#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+//! What the process does with its standard streams, and with signals.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, PipeReader, Read};
+use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
-use tonic::transport::{Channel, Endpoint};
-use wharf_csi::proto::GetPluginInfoRequest;
-use wharf_csi::proto::identity_client::IdentityClient;
+use rustix::process::Signal;
 
-const DRIVER: &str = "disk.example.com";
-/// A debug build on a loaded machine takes its time.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A configuration with one driver, and a folder for everything.
-struct Home {
-    folder: TempDir,
-}
-
-impl Home {
-    fn make() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        let config = format!(
-            "state = \"{}\"\nstore = \"{}\"\nkubelet-root = \"{}\"\nsockets = \"{}\"\n\
-             [backend.disk]\n[driver.\"{DRIVER}\"]\nbackend = \"disk\"\n",
-            at("state"),
-            at("store"),
-            at("kubelet"),
-            at("sockets")
-        );
-        fs::write(folder.path().join("wharf.toml"), config).unwrap();
-        Self { folder }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
-        command.arg("--config").arg(self.folder.path().join("wharf.toml")).args(arguments);
-        command.stdin(Stdio::null());
-        command
-    }
-
-    fn serve(&self, role: &str, errors: Stdio) -> Server {
-        let process = self
-            .command(&["csi", "--role", role])
-            .stdout(Stdio::null())
-            .stderr(errors)
-            .spawn()
-            .unwrap();
-        let socket = self.folder.path().join("sockets").join(DRIVER).join("csi.sock");
-        let mut server = Server { process, socket };
-        server.wait_for("the socket", |server| UnixStream::connect(&server.socket).ok());
-        server
-    }
-}
-
-/// A server that is killed with its test.
-struct Server {
-    process: Child,
-    socket: PathBuf,
-}
-
-impl Server {
-    fn wait_for<T>(&mut self, what: &str, mut look: impl FnMut(&mut Self) -> Option<T>) -> T {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(found) = look(self) {
-                return found;
-            }
-            assert!(Instant::now() < end, "{what} within {PATIENCE:?}");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-
-    fn send(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-
-    fn end(&mut self, signal: Signal) -> ExitStatus {
-        self.send(signal);
-        self.wait_for("the end", |server| server.process.try_wait().unwrap())
-    }
-
-    /// So many calls, one after the other; each is answered.
-    fn call(&self, times: usize) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let socket = format!("unix://{}", self.socket.display());
-        runtime.block_on(async {
-            let channel: Channel = Endpoint::try_from(socket).unwrap().connect().await.unwrap();
-            let mut identity = IdentityClient::new(channel);
-            for _ in 0..times {
-                let call = identity.get_plugin_info(GetPluginInfoRequest {});
-                let info = tokio::time::timeout(PATIENCE, call).await.unwrap().unwrap();
-                assert_eq!(info.into_inner().name, DRIVER);
-            }
-        });
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use crate::home::{DRIVER, Home, Server, read};
 
 #[test]
 fn a_log_on_a_full_disk_costs_no_call() {
@@ -136,17 +32,11 @@ fn a_log_that_nobody_reads_any_more_costs_no_call() {
 fn a_log_pipe_that_nobody_empties_holds_up_neither_calls_nor_the_end() {
     let home = Home::make();
     let (reader, writer) = std::io::pipe().unwrap();
-    let mut server = home.serve("node", writer.into());
+    let mut server = home.serve_telling_all("node", writer.into());
     server.call(800);
     assert!(server.end(Signal::TERM).success());
     const FULL: usize = 60 << 10;
     assert!(read(reader).len() > FULL, "a pipe holds 64 KiB: it was full");
-}
-
-fn read(mut reader: PipeReader) -> String {
-    let mut text = String::new();
-    reader.read_to_string(&mut text).unwrap();
-    text
 }
 
 #[test]
