@@ -11,7 +11,9 @@ use crate::workspace::Workspace;
 /// together, so asking for the other company compiles a part of them again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Company {
-    /// The binary and what it needs: the shortest way from a fresh clone.
+    /// The binary and what it needs: the shortest way from a fresh clone. Chosen among all packages
+    /// and not as one, so that its dependencies have the features that all of them ask for and are
+    /// compiled once.
     Alone,
     /// With all tests of the workspace, which are wanted anyway.
     Tests,
@@ -21,7 +23,7 @@ impl Company {
     /// The arguments for cargo.
     pub const fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Alone => &["build", "--package", "wharf"],
+            Self::Alone => &["build", "--bin", "wharf"],
             Self::Tests => &["build", "--workspace", "--all-targets"],
         }
     }

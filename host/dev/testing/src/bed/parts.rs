@@ -77,10 +77,12 @@ impl Parts {
             return Ok(file);
         }
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+        // From the root and not as a package of its own: that would compile dependencies again, with
+        // fewer features.
+        build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../..")).args([
             "run",
             "--quiet",
-            "--package",
+            "--bin",
             "xtask",
             "--",
             "build-backends",
