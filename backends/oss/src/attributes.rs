@@ -256,6 +256,12 @@ fn normalised(pairs: &Parameters) -> Result<Vec<(String, String)>, Error> {
     Ok(found)
 }
 
+/// Whether they name a bucket. A call that leaves the attributes out says nothing of the volume but
+/// its id.
+pub fn name_a_bucket(pairs: &Parameters) -> bool {
+    pairs.iter().any(|(key, _)| key.trim().eq_ignore_ascii_case("bucket"))
+}
+
 /// What Kubernetes and its sidecars add, the cloud's own among them; of a key in lower case.
 pub fn is_of_others(key: &str) -> bool {
     const PREFIXES: [&str; 2] = ["csi.storage.k8s.io/", "storage.kubernetes.io/"];

@@ -1,7 +1,10 @@
-//! `create` and `validate`: a new volume is a place in a bucket that exists, as with the earlier
-//! driver: the class's path (`direct`, `sharepath`), or a directory of the volume's name below it
-//! (`subpath`). Nothing in the cloud is needed for that: a directory of object storage begins with
-//! its first object. Only `bucket` makes something: a bucket of the volume's own.
+//! `create`, `delete` and `validate`: a new volume is a place in a bucket that exists, as with the
+//! earlier driver: the class's path (`direct`, `sharepath`), or a directory of the volume's name
+//! below it (`subpath`). Nothing in the cloud is needed for that: a directory of object storage
+//! begins with its first object. Only `bucket` makes something: a bucket of the volume's own.
+//!
+//! A volume's capacity is answered as unknown: object storage sets no bound to a bucket, so the
+//! same volume serves whatever size is asked for, and the claim keeps the size that it names.
 
 use wharf_sdk::controller::{CreateRequest, DeleteRequest, ValidateRequest, Validated};
 use wharf_sdk::types::{Parameters, Volume};
@@ -46,7 +49,7 @@ pub fn create(request: &CreateRequest) -> Result<Volume, Error> {
             own_bucket::id(name)
         }
     };
-    let mut volume = Volume::new(id, request.capacity.required_bytes.unwrap_or(0));
+    let mut volume = Volume::new(id, 0);
     let is_kept = |key: &str| {
         let key = key.trim().to_ascii_lowercase();
         !["path", "volumeas", "bucket", "akid", "aksecret"].contains(&key.as_str())
@@ -90,12 +93,18 @@ pub fn delete(request: &DeleteRequest) -> Result<(), Error> {
 /// `controller.validate`.
 ///
 /// # Errors
-/// None: what is wrong is the answer.
+/// `not-found` as [`own_bucket::find`], where the call brings no attributes; what else is wrong is
+/// the answer.
 pub fn validate(request: &ValidateRequest) -> Result<Validated, Error> {
-    let wrong = request
-        .capabilities
-        .iter()
-        .find_map(|capability| plans::check(&request.context, capability).err());
+    let is_described = attributes::name_a_bucket(&request.context);
+    if !is_described {
+        own_bucket::find(&request.volume_id)?;
+    }
+    let check = |capability| match is_described {
+        true => plans::check(&request.context, capability),
+        false => plans::mount_options(capability).map(drop),
+    };
+    let wrong = request.capabilities.iter().find_map(|capability| check(capability).err());
     Ok(wrong.map_or_else(Validated::yes, |error| Validated::no(error.message)))
 }
 
@@ -129,7 +138,7 @@ mod tests {
         ] {
             let host = FakeHost::install();
             let volume = create(&request(more)).unwrap();
-            assert_eq!((volume.id.as_str(), volume.capacity_bytes), ("pvc-1", 5 << 30));
+            assert_eq!((volume.id.as_str(), volume.capacity_bytes), ("pvc-1", 0));
             assert_eq!(volume.context.value("path"), Some(path), "{more:?}");
             assert!(host.requests().is_empty());
             assert_eq!(create(&request(more)).unwrap(), volume);
@@ -173,5 +182,7 @@ mod tests {
         assert!(validate(&ask(VolumeCapability::mount(""))).unwrap().confirmed);
         let refused = validate(&ask(VolumeCapability::block())).unwrap();
         assert!(!refused.confirmed && refused.message.contains("block"));
+        let unknown = ValidateRequest::new("pvc-1", VolumeCapability::mount(""));
+        assert_eq!(validate(&unknown).unwrap_err().kind, ErrorKind::NotFound);
     }
 }

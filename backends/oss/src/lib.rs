@@ -27,6 +27,7 @@
 //!
 //! See [`attributes`].
 
+pub mod attach;
 pub mod attributes;
 pub mod bucket_api;
 pub mod choices;
@@ -50,7 +51,7 @@ use wharf_sdk::identity::{Description, Identity};
 use wharf_sdk::legacy::{Legacy, LegacyVolume, TranslateRequest, Translated};
 use wharf_sdk::node::{Node, NodeDescription, PublishRequest, StageRequest};
 use wharf_sdk::plan::Plan;
-use wharf_sdk::types::{Observation, Parameters, Volume};
+use wharf_sdk::types::{Observation, Volume};
 use wharf_sdk::{Answer, Error, Progress};
 
 /// The CSI driver name.
@@ -66,7 +67,6 @@ impl Identity for Oss {
         Description::new("oss", env!("CARGO_PKG_VERSION")).serves(DRIVER, [FLEXVOLUME]).can([
             "create",
             "attach",
-            "attach-read-only",
             "attach-nothing",
             "stage",
         ])
@@ -85,8 +85,8 @@ impl Controller for Oss {
     /// There is nothing to attach. It is offered because the earlier driver's `CSIDriver` says that
     /// there is, which cannot be changed in place, and because its volumes' attachments wait for
     /// somebody to end them.
-    fn attach(_: AttachRequest, _: Progress) -> Result<Answer<Attachment>, Error> {
-        Ok(Answer::Done(Attachment::new(Parameters::new())))
+    fn attach(request: AttachRequest, _: Progress) -> Result<Answer<Attachment>, Error> {
+        attach::attach(&request).map(Answer::Done)
     }
 
     fn detach(_: DetachRequest, _: Progress) -> Result<Answer<()>, Error> {

@@ -1,10 +1,12 @@
 //! A volume that is a bucket of its own (`volumeAs: bucket`).
 //!
 //! The bucket is called by the class's `bucketPrefix` and the volume's name, so a call that is
-//! repeated after a lost answer finds what the first one made. It carries a tag with the volume's
-//! name; without it nothing is taken for this volume's, unless it is empty. It is deleted only with
-//! that tag, and only while it is empty: the cloud itself refuses to delete any other.
+//! repeated after a lost answer finds what the first one made. A name that no bucket can have (too
+//! long, capital letters) is replaced by its hash. The bucket carries a tag with its own name;
+//! without it nothing is taken for this volume's, unless it is empty. It is deleted only with that
+//! tag, and only while it is empty: the cloud itself refuses to delete any other.
 
+use wharf_alicloud::fnv128a;
 use wharf_sdk::Error;
 
 use crate::bucket_api::{Bucket, No};
@@ -20,7 +22,9 @@ const TAG: &str = "wharf-volume";
 /// # Errors
 /// `invalid-argument`: no bucket can be called so.
 pub fn name(prefix: &str, volume: &str) -> Result<String, Error> {
-    names::bucket("bucketPrefix", &format!("{prefix}{volume}"))
+    const KEY: &str = "bucketPrefix";
+    names::bucket(KEY, &format!("{prefix}{volume}"))
+        .or_else(|_| names::bucket(KEY, &format!("{prefix}{:032x}", fnv128a(volume))))
 }
 
 /// The id of the volume in this bucket.
@@ -31,6 +35,25 @@ pub fn id(bucket: &str) -> String {
 /// The bucket of a volume, if it has one of its own.
 pub fn of_id(volume_id: &str) -> Option<&str> {
     volume_id.strip_prefix(ID).filter(|name| names::bucket("volume id", name).is_ok())
+}
+
+/// The volume of this id has a bucket of its own, and that is there.
+///
+/// # Errors
+/// `not-found`: it has none, or that is gone. The cloud's.
+pub fn find(volume_id: &str) -> Result<(), Error> {
+    let missing = |why: &str| {
+        Err(Error::not_found(format!("there is no volume {}: {why}", names::shown(volume_id)))
+            .as_observed())
+    };
+    let Some(name) = of_id(volume_id) else {
+        return missing("the call brings no attributes, and the id names no bucket");
+    };
+    match Bucket::named(name)?.tag(TAG)? {
+        Ok(tag) if tag.as_deref() == Some(name) => Ok(()),
+        Ok(_) => missing("the bucket is not this volume's"),
+        Err(_) => missing("its bucket is gone"),
+    }
 }
 
 /// Makes the bucket, or finds it.

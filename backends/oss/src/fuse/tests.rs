@@ -155,27 +155,86 @@ fn hostile_values_are_refused_or_stay_one_argument() {
         "",
     ];
     for value in hostile {
-        for key in ["bucket", "url", "path", "region", "kmsKeyId", "metricsTop", "otherOpts"] {
-            let more = [
-                ("encrypted", "kms"),
-                ("sigVersion", "v4"),
-                ("region", "cn-x"),
-                ("bucket", "b-1"),
-                ("url", "h.example"),
-            ];
-            let more = more.into_iter().filter(|(known, _)| *known != key);
-            let attributes = Attributes::read(&pairs(more.chain([(key, value)])));
-            let Ok(attributes) = attributes else { continue };
-            let options = MountOptions { fs_type: String::new(), flags: vec![], group: None };
-            let Ok(mount) = mount(&attributes, &options, &Caller::unknown()) else { continue };
-            assert!(mount.fuse.source.starts_with("b-1"), "{key} {value:?}");
-            for argument in &mount.fuse.options {
-                let one = argument == "-s" || argument == "-d" || argument.starts_with("-o");
-                assert!(one && !argument.contains(','), "{key} {value:?}: {argument}");
-                assert!(!argument.starts_with("-opasswd_file"), "{key} {value:?}: {argument}");
-            }
+        for key in CHOSEN {
+            check_hostile(key, value);
         }
     }
+}
+
+/// Attributes whose values a volume chooses freely.
+const CHOSEN: [&str; 7] =
+    ["bucket", "url", "path", "region", "kmsKeyId", "metricsTop", "otherOpts"];
+
+#[test]
+fn random_values_are_refused_or_stay_one_argument() {
+    const PIECES: [&str; 24] = [
+        "-o ",
+        "-o",
+        "-s",
+        "--",
+        "b-1",
+        ":/",
+        "/",
+        "a",
+        "umask",
+        "=",
+        ",",
+        "\\",
+        " ",
+        "\n",
+        "\0",
+        "'",
+        "\"",
+        "$(id)",
+        ";",
+        "|",
+        "passwd_file",
+        "url",
+        ".",
+        "\u{e9}",
+    ];
+    // A fixed sequence: the same values in every run (xorshift64).
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut below = |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % bound as u64).unwrap()
+    };
+    let mut mounted = 0;
+    for _ in 0..20_000 {
+        let key = CHOSEN[below(CHOSEN.len())];
+        let value: String = (0..1 + below(6)).map(|_| PIECES[below(PIECES.len())]).collect();
+        mounted += usize::from(check_hostile(key, &value));
+    }
+    assert!(mounted > 500, "{mounted} were mounted");
+}
+
+/// Whether the volume can be mounted; if so, each of its arguments is what it should be.
+fn check_hostile(key: &str, value: &str) -> bool {
+    let more = [
+        ("encrypted", "kms"),
+        ("sigVersion", "v4"),
+        ("region", "cn-x"),
+        ("bucket", "b-1"),
+        ("url", "h.example"),
+    ];
+    let more = more.into_iter().filter(|(known, _)| *known != key);
+    let attributes = Attributes::read(&pairs(more.chain([(key, value)])));
+    let Ok(attributes) = attributes else { return false };
+    let options = MountOptions { fs_type: String::new(), flags: vec![], group: None };
+    let Ok(mount) = mount(&attributes, &options, &Caller::unknown()) else { return false };
+    assert!(!mount.fuse.source.starts_with('-'), "{key} {value:?}");
+    let is_own = key == "bucket" || mount.fuse.source.starts_with("b-1");
+    assert!(is_own && !mount.fuse.source.contains('\n'), "{key} {value:?}");
+    for argument in &mount.fuse.options {
+        let one = argument == "-s" || argument == "-d" || argument.starts_with("-o");
+        let is_split = argument.contains([',', '\\', '\n', '\0']);
+        assert!(one && !is_split, "{key} {value:?}: {argument}");
+        let name = argument.split_once('=').map_or(argument.as_str(), |(name, _)| name);
+        assert_ne!(name, "-opasswd_file", "{key} {value:?}: {argument}");
+    }
+    true
 }
 
 /// The host ships profiles of these helpers: what is passed by itself has to be allowed there, and

@@ -180,6 +180,21 @@ fn a_bucket_that_is_not_empty_is_not_deleted() {
 }
 
 #[test]
+fn a_name_that_no_bucket_can_have_is_replaced_by_its_hash() {
+    let names = ["PVC-1", "pvc_1", &"a".repeat(128), "pvc-1"].map(|volume| {
+        let made = name("k8s-", volume).unwrap();
+        assert_eq!(name("k8s-", volume).unwrap(), made);
+        assert!(names::bucket("bucket", &made).is_ok(), "{made}");
+        made
+    });
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    assert_eq!(names[3], "k8s-pvc-1");
+    for prefix in ["K8S-", "k8s_", "-", &"k".repeat(64)] {
+        assert!(name(prefix, "pvc-1").unwrap_err().message.contains("bucketPrefix"), "{prefix}");
+    }
+}
+
+#[test]
 fn deleting_any_other_volume_asks_for_nothing() {
     let host = FakeHost::install();
     for id in ["pvc-1", "b-1:/x", "bucket:", "bucket:../x", "bucket:B"] {
