@@ -150,7 +150,7 @@ impl Node for NodeFront {
         let parsed = read::usage(request.into_inner(), &self.allowed_roots);
         let node = Arc::clone(&self.node);
         rpc.run(Lane::Node, parsed, move |call, (volume, path)| {
-            write::used(node.usage(call, &volume, &path)?)
+            Ok(write::used(node.usage(call, &volume, &path)?))
         })
         .await
     }

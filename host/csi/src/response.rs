@@ -70,25 +70,26 @@ pub(crate) fn node_expanded(capacity_bytes: u64) -> Result<proto::NodeExpandVolu
     Ok(proto::NodeExpandVolumeResponse { capacity_bytes: bytes("capacity_bytes", capacity_bytes)? })
 }
 
-/// Bytes, and inodes where the volume has any: a raw device has not.
-pub(crate) fn used(usage: Usage) -> Result<proto::NodeGetVolumeStatsResponse, Error> {
+/// Bytes, and inodes where the volume has any: a raw device has not. Where nothing bounds a volume,
+/// as with a bucket, its file system says more than CSI's numbers hold; then they say their most.
+pub(crate) fn used(usage: Usage) -> proto::NodeGetVolumeStatsResponse {
     use proto::volume_usage::Unit;
-    let entry = |unit: Unit, total, available, used| -> Result<proto::VolumeUsage, Error> {
-        let number = |value| bytes("usage", value);
-        Ok(proto::VolumeUsage {
-            total: number(total)?,
-            available: number(available)?,
-            used: number(used)?,
+    let entry = |unit: Unit, total, available, used| {
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        proto::VolumeUsage {
+            total: number(total),
+            available: number(available),
+            used: number(used),
             unit: unit.into(),
-        })
+        }
     };
     let mut entries =
-        vec![entry(Unit::Bytes, usage.total_bytes, usage.available_bytes, usage.used_bytes)?];
+        vec![entry(Unit::Bytes, usage.total_bytes, usage.available_bytes, usage.used_bytes)];
     if usage.total_inodes > 0 {
         let used = usage.total_inodes.saturating_sub(usage.free_inodes);
-        entries.push(entry(Unit::Inodes, usage.total_inodes, usage.free_inodes, used)?);
+        entries.push(entry(Unit::Inodes, usage.total_inodes, usage.free_inodes, used));
     }
-    Ok(proto::NodeGetVolumeStatsResponse { usage: entries, volume_condition: None })
+    proto::NodeGetVolumeStatsResponse { usage: entries, volume_condition: None }
 }
 
 fn volume(volume: Volume) -> Result<proto::Volume, Error> {
@@ -177,6 +178,23 @@ mod tests {
             let error = created(broken).unwrap_err();
             assert_eq!((error.kind, error.effect), (ErrorKind::Internal, Effect::Unknown));
         }
+    }
+
+    #[test]
+    fn a_volume_that_nothing_bounds_has_as_much_as_csi_can_say() {
+        let usage = Usage {
+            total_bytes: u64::MAX,
+            available_bytes: u64::MAX,
+            used_bytes: 0,
+            total_inodes: u64::MAX,
+            free_inodes: 1 << 40,
+        };
+        let usage = used(usage).usage;
+        let numbers = usage.iter().map(|entry| (entry.total, entry.available, entry.used));
+        assert_eq!(
+            numbers.collect::<Vec<_>>(),
+            [(i64::MAX, i64::MAX, 0), (i64::MAX, 1 << 40, i64::MAX)]
+        );
     }
 
     #[test]
