@@ -44,8 +44,8 @@ pub const XFS: Need = Need::of("mkfs.xfs", &["xfsprogs"]);
 pub const LOSETUP: Need = Need::of("losetup", &["mount"]);
 /// Superblocks and block devices.
 pub const BLKID: Need = Need::of("blkid", &["util-linux"]);
-/// What the node tests work on.
-pub const BLOCK_DEVICES: &[Need] = &[EXT, XFS, LOSETUP, BLKID];
+/// What csi-sanity's volumes are made of.
+pub const SANITY: &[Need] = &[EXT, XFS, LOSETUP, BLKID, S3FS];
 /// What the demonstration works on.
 pub const DEMO: &[Need] = &[C_COMPILER, EXT, XFS, LOSETUP, BLKID, S3FS];
 /// Virtual environments with pip in them, for the cloud's own clients. Debian's Python has neither.

@@ -155,7 +155,7 @@ pub const PARTS: &[Part] = &[
         what: "the CSI community's own checks against the real binary and a simulated region",
         belongs: Belongs::ToTest,
         weight: Weight::Required,
-        needs: packages::BLOCK_DEVICES,
+        needs: packages::SANITY,
         limit: MINUTE.saturating_mul(15),
         work: Work::Here(sanity::part),
     },

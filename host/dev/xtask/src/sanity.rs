@@ -1,7 +1,10 @@
 //! csi-sanity against the real binary and a simulated region: `cargo xtask sanity`, and a part of
-//! `test` and `ci`.
+//! `test` and `ci`. What is checked of each driver stands in `drivers`, which checks need not run
+//! in `skips`.
 
+mod drivers;
 pub mod report;
+mod skips;
 mod tool;
 
 use std::fs;
@@ -9,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use wharf_cloudsim::{Fault, FaultRule, Region, RegionOptions};
 use wharf_testing::bed::{self, Reaper};
@@ -24,40 +27,28 @@ use crate::supervise;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
+use self::drivers::{DISK, DRIVERS, Driver, Run};
+
 /// Runs csi-sanity: against `wharf` and a region of its own, or against any endpoint.
 #[derive(Args)]
 pub struct Options {
-    /// A driver that runs already (`unix:///path/csi.sock`). Its paths will lie below the folder
-    /// given with `--dir`.
+    /// A driver of disks that runs already (`unix:///path/csi.sock`). Its paths will lie below the
+    /// folder given with `--dir`.
     #[arg(long, value_name = "URL", requires = "dir")]
     endpoint: Option<String>,
     /// Where staging and target paths will lie.
     #[arg(long, value_name = "DIR", requires = "endpoint")]
     dir: Option<PathBuf>,
+    /// Only this driver's volumes: `disks`, `buckets`.
+    #[arg(long, value_name = "VOLUMES", conflicts_with = "endpoint")]
+    only: Option<String>,
 }
 
-/// How volumes are used in a run. Both ways, because they share little on a node.
-struct Access {
-    word: &'static str,
-    /// Fills a node with volumes up to its limit and tries one more: a minute, and the same for
-    /// both ways.
-    fills_a_node: bool,
-}
-
-const ACCESS_TYPES: [Access; 2] =
-    [Access { word: "mount", fills_a_node: true }, Access { word: "block", fills_a_node: false }];
-
-/// The same with a cloud that throttles every seventh request and drops every tenth answer after
-/// doing what was asked.
-const TROUBLED: Access = Access { word: "mount", fills_a_node: false };
-
-/// The smallest disk that every category of the cloud has is 20 GiB; csi-sanity's default is half
-/// of that.
-const VOLUME_BYTES: u64 = 20 << 30;
-const EXPANDED_BYTES: u64 = 25 << 30;
-
-/// All runs together take about three minutes; the limit is for a driver that hangs.
+/// All runs together take about four minutes; the limit is for a driver that hangs.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// How long an unmounted helper may take to end.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// The command.
 pub fn run(options: &Options) -> Result<ExitCode> {
@@ -66,13 +57,15 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         (Some(endpoint), Some(dir)) => {
             let tool = tool::find_or_install(&workspace)?;
             check_all(&Subject {
-                tool,
+                driver: &DISK,
+                tool: &tool,
                 endpoint: endpoint.clone(),
-                folder: dir.clone(),
+                folder: dir,
+                arguments: (DISK.arguments)(None, dir)?,
                 until: Instant::now() + LIMIT,
             })?
         }
-        _ => against_wharf(&workspace, Company::Alone)?,
+        _ => against_wharf(&workspace, Company::Alone, &chosen(options.only.as_deref())?)?,
     };
     tally.absences.iter().chain(&tally.skips).for_each(|skip| println!("skipped: {skip}"));
     tally.failures.iter().for_each(|failure| println!("FAILED: {failure}"));
@@ -87,11 +80,18 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 /// The part of `test` and `ci`.
 pub fn part(workspace: &Workspace) -> Result<Tally> {
-    against_wharf(workspace, Company::Tests)
+    against_wharf(workspace, Company::Tests, &chosen(None)?)
+}
+
+fn chosen(only: Option<&str>) -> Result<Vec<&'static Driver>> {
+    let is_chosen = |driver: &&Driver| only.is_none_or(|only| only == driver.volumes);
+    let chosen: Vec<_> = DRIVERS.iter().filter(is_chosen).collect();
+    ensure!(!chosen.is_empty(), "no driver has volumes of this name, see `--help`");
+    Ok(chosen)
 }
 
 /// A fresh region and a fresh server for it, gone afterwards.
-fn against_wharf(workspace: &Workspace, company: Company) -> Result<Tally> {
+fn against_wharf(workspace: &Workspace, company: Company, drivers: &[&Driver]) -> Result<Tally> {
     if !packages::is_root() {
         return Ok(Tally::absent("csi-sanity has disks attached and mounted, which needs root"));
     }
@@ -104,14 +104,20 @@ fn against_wharf(workspace: &Workspace, company: Company) -> Result<Tally> {
     let folder = workspace.target.join("csi-sanity");
     clear(&folder)?;
     let reaper = Reaper::watch(&folder)?;
-    let tally = against(tool, &wharf, &components, &folder);
+    let tally = against(&tool, &wharf, &components, &folder, drivers);
     bed::unmount_below(&folder);
     reaper.dismiss();
     tally
 }
 
 /// With what has been built, in a folder that is taken care of.
-fn against(tool: PathBuf, wharf: &Path, components: &Path, folder: &Path) -> Result<Tally> {
+fn against(
+    tool: &Path,
+    wharf: &Path,
+    components: &Path,
+    folder: &Path,
+    drivers: &[&Driver],
+) -> Result<Tally> {
     announce("starting a region and the server for csi-sanity");
     let region = Region::start(RegionOptions::new(folder))?;
     let instance = region.description().instances.first().context("the region has no instance")?;
@@ -121,18 +127,12 @@ fn against(tool: PathBuf, wharf: &Path, components: &Path, folder: &Path) -> Res
         Equipment { wharf, components, kubelet_root: None },
     )?;
     let home = config.parent().context("a configuration without a folder")?;
-    let socket = home.join("sockets").join(bed::CSI_DRIVER).join("csi.sock");
     let server = Server::start(wharf, &config, folder)?;
     let until = Instant::now() + LIMIT.min(deadline::left());
-    let subject = Subject {
-        tool,
-        endpoint: format!("unix://{}", socket.display()),
-        folder: home.join("kubelet"),
-        until,
-    };
-    let tally = check_all(&subject).and_then(|tally| check_troubled(&subject, &region, tally));
+    let tally = check_drivers(drivers, tool, home, &region, until);
     let ended = server.stop();
-    let mounts = bed::mounts_below(folder);
+    let mounts = left_mounted(folder);
+    bed::end_helpers(&home.join("mounts"));
     bed::unmount_below(folder);
     region.stop()?;
     let mut tally = tally?;
@@ -149,6 +149,18 @@ fn against(tool: PathBuf, wharf: &Path, components: &Path, folder: &Path) -> Res
     Ok(tally)
 }
 
+/// A helper's private directory is taken away once the helper has ended.
+fn left_mounted(folder: &Path) -> Vec<bed::MountLine> {
+    let begun = Instant::now();
+    loop {
+        let mounts = bed::mounts_below(folder);
+        if mounts.is_empty() || begun.elapsed() > SETTLED {
+            return mounts;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// What an earlier run left would be found again: its disks, its store, its half-made mounts.
 fn clear(folder: &Path) -> Result<()> {
     bed::unmount_below(folder);
@@ -162,65 +174,89 @@ fn clear(folder: &Path) -> Result<()> {
 }
 
 /// What is checked, and with what.
-struct Subject {
-    tool: PathBuf,
+struct Subject<'a> {
+    driver: &'a Driver,
+    tool: &'a Path,
     endpoint: String,
-    folder: PathBuf,
+    folder: &'a Path,
+    /// What csi-sanity is told about this driver's volumes.
+    arguments: Vec<String>,
     /// All runs together.
     until: Instant,
 }
 
-/// All access types, one after the other.
-fn check_all(subject: &Subject) -> Result<Tally> {
+/// Every driver that one server serves, one after the other.
+fn check_drivers(
+    drivers: &[&Driver],
+    tool: &Path,
+    home: &Path,
+    region: &Region,
+    until: Instant,
+) -> Result<Tally> {
+    let folder = home.join("kubelet");
     let mut all = Tally::default();
-    for access in &ACCESS_TYPES {
-        announce(&format!("csi-sanity with {} volumes", access.word));
-        all.absorb(access.word, check(subject, access)?);
+    for driver in drivers {
+        let socket = home.join("sockets").join(driver.name).join("csi.sock");
+        let subject = Subject {
+            driver,
+            tool,
+            endpoint: format!("unix://{}", socket.display()),
+            folder: &folder,
+            arguments: (driver.arguments)(Some(region), &folder)?,
+            until,
+        };
+        let begun = Instant::now();
+        let tally = check_all(&subject).and_then(|tally| check_troubled(&subject, region, tally));
+        all.absorb(driver.volumes, tally?);
+        println!("    {} took {:.0} s", driver.volumes, begun.elapsed().as_secs_f64());
     }
     Ok(all)
 }
 
-/// A VolumeAttributesClass: another category than the one that disks get by default.
-const MUTABLE: &str = r#"{ "type": "cloud_essd", "performanceLevel": "PL1" }"#;
+/// All ways to use a driver's volumes, one after the other.
+fn check_all(subject: &Subject) -> Result<Tally> {
+    let mut all = Tally::default();
+    for run in subject.driver.runs {
+        announce(&format!("csi-sanity: {}, {}", subject.driver.volumes, run.access));
+        all.absorb(run.access, check(subject, run)?);
+    }
+    Ok(all)
+}
 
 /// With a cloud in trouble; nothing may fail, and nothing may be left in it.
 fn check_troubled(subject: &Subject, region: &Region, mut all: Tally) -> Result<Tally> {
-    announce("csi-sanity while the region throttles or leaves unanswered one request in ten");
+    announce(&format!(
+        "csi-sanity: {}, while the region throttles or leaves unanswered one request in ten",
+        subject.driver.volumes
+    ));
     region.set_faults(vec![
         FaultRule::new("*", Fault::DropAnswer).every(15),
         // Not more often: whoever is refused whatever the pace, one request in twenty or more, is
         // slowed down to the longest distance, and the run would take ten minutes.
         FaultRule::new("*", Fault::Throttle).after(3).every(25),
     ]);
-    all.absorb("mount, troubled cloud", check(subject, &TROUBLED)?);
+    let run = Run { access: "mount", fills_a_node: false };
+    let checked = check(subject, &run);
     region.set_faults(Vec::new());
-    let left: Vec<String> = region
-        .disks()
-        .into_iter()
-        .map(|disk| format!("disk {} ({}) is left in the region", disk.id, disk.name))
-        .collect();
-    all.failures.extend(left);
+    all.absorb("mount, troubled cloud", checked?);
+    all.failures.extend((subject.driver.left)(region));
     Ok(all)
 }
 
 /// One run. csi-sanity makes and removes the two folders itself, and insists on finding them empty.
-fn check(subject: &Subject, access: &Access) -> Result<Tally> {
-    let Subject { tool, endpoint, folder, until } = subject;
-    let class = folder.join("csi-sanity-class.json");
-    fs::write(&class, MUTABLE).with_context(|| format!("cannot write {}", class.display()))?;
-    let report = folder.join(format!("csi-sanity-{}.json", access.word));
+fn check(subject: &Subject, run: &Run) -> Result<Tally> {
+    let Subject { driver, tool, endpoint, folder, arguments, until } = subject;
+    let report = folder.join(format!("csi-sanity-{}.json", run.access));
     let mut sanity = Command::new(tool);
     sanity
         .arg(format!("--csi.endpoint={endpoint}"))
         .arg(format!("--csi.mountdir={}", folder.join("sanity-target").display()))
         .arg(format!("--csi.stagingdir={}", folder.join("sanity-staging").display()))
-        .arg(format!("--csi.testvolumesize={VOLUME_BYTES}"))
-        .arg(format!("--csi.testvolumeexpandsize={EXPANDED_BYTES}"))
-        .arg(format!("--csi.testvolumemutableparameters={}", class.display()))
-        .arg(format!("--csi.testvolumeaccesstype={}", access.word))
+        .arg(format!("--csi.testvolumeaccesstype={}", run.access))
         .arg(format!("--ginkgo.json-report={}", report.display()))
-        .arg("--ginkgo.no-color");
-    if access.fills_a_node {
+        .arg("--ginkgo.no-color")
+        .args(arguments);
+    if run.fills_a_node {
         sanity.arg("--csi.testnodevolumeattachlimit");
     }
     // A failed check shows in the report; without a report the exit status says why.
@@ -228,7 +264,7 @@ fn check(subject: &Subject, access: &Access) -> Result<Tally> {
         supervise::run(&mut sanity, until.saturating_duration_since(Instant::now()), |_| {})?;
     let text = fs::read_to_string(&report)
         .with_context(|| format!("csi-sanity ended ({status}) without a report"))?;
-    let tally = report::parse(&text)?;
+    let tally = report::parse(&text, driver.skips)?;
     if !status.success() && tally.failures.is_empty() {
         bail!("csi-sanity failed ({status}) and its report does not say why");
     }

@@ -49,7 +49,7 @@ pub(super) fn kill_all(helpers: Vec<Helper>) -> Vec<String> {
 }
 
 /// Ends the supervisor and then the helpers, which it would start again.
-pub(super) fn end(mounts: &Path) {
+pub fn end(mounts: &Path) {
     let end = Instant::now() + GONE;
     while Instant::now() < end {
         let supervisor = supervisor(mounts);

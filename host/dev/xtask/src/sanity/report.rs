@@ -1,47 +1,12 @@
 //! csi-sanity's report: which checks passed and failed, and whether each skip is one that we
-//! expect. An unexpected skip is a failure: a capability that vanished would otherwise look like
-//! success.
+//! expect (`skips`). An unexpected skip is a failure: a capability that vanished would otherwise
+//! look like success.
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use super::skips::{AllowedSkip, reason_to_skip};
 use crate::tally::Tally;
-
-/// A reason that csi-sanity gives for a skip, and why that is right for this driver.
-struct AllowedSkip {
-    /// How csi-sanity says it.
-    says: &'static str,
-    /// Why we agree.
-    because: &'static str,
-}
-
-const fn allowed(says: &'static str, because: &'static str) -> AllowedSkip {
-    AllowedSkip { says, because }
-}
-
-/// Everything else that is skipped is a failure. A row goes when its capability comes.
-const ALLOWED_SKIPS: &[AllowedSkip] = &[
-    allowed("Snapshot not supported", "snapshots are not offered yet"),
-    allowed("ListSnapshots not supported", "snapshots are not offered yet"),
-    allowed("CreateSnapshot not supported", "snapshots are not offered yet"),
-    allowed("DeleteSnapshot not supported", "snapshots are not offered yet"),
-    allowed("GetSnapshot not supported", "snapshots are not offered yet"),
-    allowed("GroupControllerService not supported", "group snapshots are not offered yet"),
-    allowed(
-        "Volume Cloning not supported",
-        "the cloud makes a disk from a snapshot, never from a disk",
-    ),
-    allowed(
-        "ControllerPublishVolume.readonly field not supported",
-        "the cloud attaches disks for writing only; read-only is a mount flag",
-    ),
-    allowed(
-        "testnodevolumeattachlimit not enabled",
-        "the controller does the same for both access types; the run with mounted volumes has it",
-    ),
-    allowed("GetCapacity not supported", "the cloud does not tell how much it has left"),
-    allowed("pending", "csi-sanity has switched this check off itself"),
-];
 
 /// What Ginkgo writes for `--ginkgo.json-report`.
 #[derive(Deserialize)]
@@ -71,13 +36,14 @@ struct Failure {
     message: String,
 }
 
-/// Reads the report. No checks at all is an error: something else went wrong then.
-pub fn parse(text: &str) -> Result<Tally> {
+/// Reads the report of a driver of which these checks may be skipped, besides those of every
+/// driver. No checks at all is an error: something else went wrong then.
+pub fn parse(text: &str, skips: &[AllowedSkip]) -> Result<Tally> {
     let suites: Vec<Suite> =
         serde_json::from_str(text).context("cannot read csi-sanity's report")?;
     let mut tally = Tally::default();
     for suite in &suites {
-        suite.spec_reports.iter().for_each(|spec| spec.count(&mut tally));
+        suite.spec_reports.iter().for_each(|spec| spec.count(&mut tally, skips));
         tally.failures.extend(suite.special_suite_failure_reasons.iter().flatten().cloned());
     }
     ensure!(tally.passed() + tally.failures.len() > 0, "csi-sanity ran no check");
@@ -85,25 +51,20 @@ pub fn parse(text: &str) -> Result<Tally> {
 }
 
 impl Spec {
-    fn count(&self, tally: &mut Tally) {
+    fn count(&self, tally: &mut Tally, skips: &[AllowedSkip]) {
         let reason = if self.state == "pending" { "pending" } else { self.failure.message.trim() };
         match self.state.as_str() {
             "passed" if self.leaf_node_type == "It" => tally.pass(),
             // Set-up and clean-up around the checks.
             "passed" => {}
-            "skipped" | "pending" => {
-                match ALLOWED_SKIPS.iter().find(|allowed| allowed.says == reason_of(reason)) {
-                    Some(allowed) => tally.skips.push(format!(
-                        "{}: {} ({})",
-                        self.name(),
-                        reason_of(reason),
-                        allowed.because
-                    )),
-                    None => tally
-                        .failures
-                        .push(format!("{}: skipped, and it should not be: {reason}", self.name())),
+            "skipped" | "pending" => match reason_to_skip(skips, reason_of(reason)) {
+                Some(because) => {
+                    tally.skips.push(format!("{}: {} ({because})", self.name(), reason_of(reason),))
                 }
-            }
+                None => tally
+                    .failures
+                    .push(format!("{}: skipped, and it should not be: {reason}", self.name())),
+            },
             state => tally.failures.push(format!(
                 "{}: {state}: {}",
                 self.name(),
@@ -129,6 +90,7 @@ fn reason_of(message: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::skips::DISK;
     use super::*;
 
     fn spec(text: &str, state: &str, message: &str) -> serde_json::Value {
@@ -142,6 +104,7 @@ mod tests {
         parse(
             &serde_json::json!([{"SpecReports": specs, "SpecialSuiteFailureReasons": null}])
                 .to_string(),
+            DISK,
         )
     }
 
@@ -188,8 +151,8 @@ mod tests {
 
     #[test]
     fn a_report_without_a_single_check_is_an_error() {
-        assert!(parse("[]").is_err());
+        assert!(parse("[]", DISK).is_err());
         assert!(parse_specs(vec![spec("later", "pending", "")]).is_err());
-        assert!(parse("").is_err());
+        assert!(parse("", DISK).is_err());
     }
 }

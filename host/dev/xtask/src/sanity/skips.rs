@@ -1,0 +1,69 @@
+//! Checks of csi-sanity that need not run, by the reason that it gives, and why that is right.
+//! Everything else that is skipped is a failure. A row goes when its capability comes.
+
+/// A reason that csi-sanity gives for a skip, and why that is right for a driver.
+#[derive(Debug)]
+pub struct AllowedSkip {
+    /// How csi-sanity says it.
+    says: &'static str,
+    /// Why we agree.
+    because: &'static str,
+}
+
+const fn allowed(says: &'static str, because: &'static str) -> AllowedSkip {
+    AllowedSkip { says, because }
+}
+
+/// Of every driver.
+const ALL: &[AllowedSkip] = &[
+    allowed("Snapshot not supported", "snapshots are not offered yet"),
+    allowed("ListSnapshots not supported", "snapshots are not offered yet"),
+    allowed("CreateSnapshot not supported", "snapshots are not offered yet"),
+    allowed("DeleteSnapshot not supported", "snapshots are not offered yet"),
+    allowed("GetSnapshot not supported", "snapshots are not offered yet"),
+    allowed("GroupControllerService not supported", "group snapshots are not offered yet"),
+    allowed("GetCapacity not supported", "the cloud does not tell how much it has left"),
+    allowed("pending", "csi-sanity has switched this check off itself"),
+];
+
+/// Of disks.
+pub const DISK: &[AllowedSkip] = &[
+    allowed(
+        "Volume Cloning not supported",
+        "the cloud makes a disk from a snapshot, never from a disk",
+    ),
+    allowed(
+        "ControllerPublishVolume.readonly field not supported",
+        "the cloud attaches disks for writing only; read-only is a mount flag",
+    ),
+    allowed(
+        "testnodevolumeattachlimit not enabled",
+        "the controller does the same for both access types; the run with mounted volumes has it",
+    ),
+];
+
+/// Of buckets.
+pub const OSS: &[AllowedSkip] = &[
+    allowed("Volume Cloning not supported", "a bucket's volume starts from nothing"),
+    allowed(
+        "ControllerPublishVolume.readonly field not supported",
+        "a bucket is attached to nothing; read-only is a mount flag",
+    ),
+    allowed(
+        "testnodevolumeattachlimit not enabled",
+        "a node mounts any number of buckets, so there is no limit to reach",
+    ),
+    allowed("capacity of the volume is unknown", "a bucket has no size: nothing bounds it"),
+    allowed("ListVolumes not supported", "buckets that were made elsewhere are volumes too"),
+    allowed("ControllerExpandVolume not supported", "a bucket has no size to expand"),
+    allowed("NodeExpandVolume not supported", "a bucket has no size to expand"),
+    allowed("Modify volume not supported", "a bucket has no attributes that change"),
+    allowed("Modify Volume not supported", "a bucket has no attributes that change"),
+    allowed("ControllerModifyVolume not supported", "a bucket has no attributes that change"),
+];
+
+/// Why such a skip is right.
+pub fn reason_to_skip(driver: &[AllowedSkip], says: &str) -> Option<&'static str> {
+    let row = ALL.iter().chain(driver).find(|allowed| allowed.says == says);
+    row.map(|allowed| allowed.because)
+}
