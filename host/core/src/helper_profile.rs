@@ -420,6 +420,94 @@ mod tests {
         }
     }
 
+    /// Names of options as libfuse reads them (`fuse_opt_parse`), and whatever else stands in an
+    /// argument list.
+    fn as_fuse_reads(arguments: &[String]) -> (Vec<String>, Vec<String>) {
+        let (mut names, mut others) = (Vec::new(), Vec::new());
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            let list = match argument.strip_prefix("-o") {
+                Some("") => rest.next().map_or("", String::as_str),
+                Some(list) => list,
+                None => {
+                    others.push(name_of(argument).to_owned());
+                    continue;
+                }
+            };
+            // A backslash takes the meaning of the next character away.
+            let (mut option, mut characters) = (String::new(), list.chars());
+            loop {
+                match characters.next() {
+                    Some('\\') => option.extend(characters.next()),
+                    Some(',') | None if option.is_empty() => {}
+                    Some(',') | None => {
+                        names.push(name_of(&std::mem::take(&mut option)).to_owned());
+                    }
+                    Some(other) => option.push(other),
+                }
+                if characters.as_str().is_empty() && option.is_empty() {
+                    break;
+                }
+            }
+        }
+        (names, others)
+    }
+
+    #[test]
+    fn whatever_passes_is_an_allowed_option_as_the_fuse_library_reads_it() {
+        const PIECES: [&str; 22] = [
+            "-o",
+            "-s",
+            "-f",
+            "--",
+            "-",
+            "allow_other",
+            "url",
+            "max_",
+            "=",
+            ",",
+            "\\",
+            "x",
+            " ",
+            "\n",
+            "\0",
+            "\"",
+            "'",
+            "$(id)",
+            "credlib=/x",
+            "--log_level",
+            "\u{e9}",
+            "/etc",
+        ];
+        // A fixed sequence: the same lists in every run (xorshift64).
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut below = |bound: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % bound as u64).unwrap()
+        };
+        let profile = profile();
+        let is_allowed =
+            |name: &String| profile.options.iter().any(|allowed| matches_pattern(allowed, name));
+        let mut passed = 0;
+        for _ in 0..60_000 {
+            let mut arguments = Vec::new();
+            for _ in 0..1 + below(3) {
+                let start = ["-o", "-o", "-oallow_other,", "-ourl=", ""][below(5)];
+                let more = (0..below(4)).map(|_| PIECES[below(PIECES.len())]);
+                arguments.push(start.to_owned() + &more.collect::<String>());
+            }
+            if profile.check_options(&arguments).is_err() {
+                continue;
+            }
+            passed += 1;
+            let (names, others) = as_fuse_reads(&arguments);
+            assert!(names.iter().chain(&others).all(is_allowed), "{arguments:?}: {names:?}");
+        }
+        assert!(passed > 1_000, "{passed} lists passed");
+    }
+
     #[test]
     fn a_profile_that_cannot_work_is_refused() {
         let broken = |change: fn(&mut HelperProfile)| {

@@ -17,5 +17,6 @@ mod oss_life {
     mod dynamic;
     mod errors;
     mod flexvolume;
+    mod injection;
     mod secrets;
 }
