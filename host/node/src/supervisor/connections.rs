@@ -10,6 +10,7 @@
 //! another one for each place and after a container of the supervisor was replaced.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, CWD, FsWord, Mode, OFlags, StatxFlags, statx};
@@ -37,26 +38,38 @@ pub(crate) struct Connection {
 }
 
 /// The list.
-#[derive(Debug, Default)]
-pub(crate) struct Connections(OnceLock<OwnedFd>);
+#[derive(Debug)]
+pub(crate) struct Connections {
+    list: OnceLock<OwnedFd>,
+    /// Where it is mounted, or can be, the best place first.
+    places: [PathBuf; 2],
+}
 
 impl Connections {
+    /// The list of a supervisor whose directory this is. Opens nothing yet.
+    pub fn of(run_directory: &Path) -> Self {
+        Self {
+            list: OnceLock::new(),
+            places: [MOUNT_POINT.into(), run_directory.join("connections")],
+        }
+    }
+
     /// Opens the list if it is not open yet. Whoever forks looks at the parent's from then on, in
     /// any mount namespace.
     ///
     /// # Errors
     /// `Internal` when the kernel has no FUSE, or this process may not mount.
     pub fn open(&self) -> Result<BorrowedFd<'_>, Error> {
-        if let Some(list) = self.0.get() {
+        if let Some(list) = self.list.get() {
             return Ok(list.as_fd());
         }
-        let list = open().map_err(|error| {
+        let list = open(&self.places).map_err(|error| {
             Error::internal(format!("cannot see the kernel's list of FUSE connections: {error}"))
                 .with_hint(
                     "the kernel needs FUSE (`modprobe fuse`), and this process CAP_SYS_ADMIN",
                 )
         })?;
-        Ok(self.0.get_or_init(|| list).as_fd())
+        Ok(self.list.get_or_init(|| list).as_fd())
     }
 
     /// Which file system has this number now; `None`: none that a helper serves.
@@ -104,8 +117,8 @@ impl Connections {
     }
 }
 
-fn open() -> Result<OwnedFd, Errno> {
-    if let Some(list) = mounted() {
+fn open(places: &[PathBuf]) -> Result<OwnedFd, Errno> {
+    if let Some(list) = places.iter().find_map(|place| mounted(place)) {
         return Ok(list);
     }
     // Attached nowhere. This also loads FUSE where it is a module.
@@ -113,23 +126,37 @@ fn open() -> Result<OwnedFd, Errno> {
     rustix::mount::fsconfig_create(&context)?;
     let attributes = MountAttrFlags::empty();
     let list = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    // And where it belongs, to stay: when the last mount of the list goes, the next one gives every
-    // connection another inode, and the next supervisor would know none of its mounts.
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    match rustix::mount::mount("fusectl", MOUNT_POINT, "fusectl", flags, None) {
-        // Somebody else was faster.
-        Ok(()) | Err(Errno::BUSY) => {}
-        Err(error) => tracing::warn!(
-            "fusectl is not mounted at {MOUNT_POINT} and cannot be: {error}; mounts that outlive \
-             this supervisor are healed by the next one only if something else mounts it"
-        ),
-    }
+    keep(places);
     Ok(list)
 }
 
-fn mounted() -> Option<OwnedFd> {
+/// Mounts the list, to stay: when its last mount goes, the next one gives every connection another
+/// inode, and the next supervisor would know none of its mounts. Where it belongs, or, where that
+/// cannot be (a container without this part of `/sys`), in the supervisor's own directory.
+fn keep(places: &[PathBuf]) {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let mut failures = Vec::new();
+    for place in places {
+        if place != Path::new(MOUNT_POINT) {
+            // What cannot be made cannot be mounted on either, which is said.
+            let _ = std::fs::create_dir(place);
+        }
+        match rustix::mount::mount("fusectl", place, "fusectl", flags, None) {
+            // Somebody else was faster.
+            Ok(()) | Err(Errno::BUSY) => return,
+            Err(error) => failures.push(format!("{}: {error}", place.display())),
+        }
+    }
+    tracing::warn!(
+        "fusectl can be mounted nowhere ({}); mounts that outlive this supervisor are healed by the \
+         next one only if something else mounts it at {MOUNT_POINT}",
+        failures.join(", ")
+    );
+}
+
+fn mounted(place: &Path) -> Option<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let list = rustix::fs::openat(CWD, MOUNT_POINT, flags, Mode::empty()).ok()?;
+    let list = rustix::fs::openat(CWD, place, flags, Mode::empty()).ok()?;
     let is_list = rustix::fs::fstatfs(&list).is_ok_and(|found| found.f_type == MAGIC);
     is_list.then_some(list)
 }
@@ -140,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_number_without_a_connection_and_a_file_of_the_kernels_have_none() {
-        let connections = Connections::default();
+        let connections = Connections::of(Path::new("/nowhere"));
         if let Err(error) = connections.open() {
             assert!(std::env::var_os("CI").is_none(), "{error}");
             return eprintln!("skipped: {error}");
@@ -149,5 +176,21 @@ mod tests {
         assert_eq!(connections.of_file(std::fs::File::open("/proc").unwrap()).unwrap(), None);
         let connection = Connection { device: (0, 1_048_575), inode: 1, made: (0, 0) };
         assert!(!connections.has(&connection).unwrap());
+    }
+
+    #[test]
+    fn where_the_list_cannot_be_where_it_belongs_it_stays_in_the_supervisor_s_directory() {
+        let run = tempfile::tempdir().unwrap();
+        let places = [run.path().join("no/such/part"), run.path().join("connections")];
+        if let Err(error) = open(&places) {
+            assert!(std::env::var_os("CI").is_none(), "{error}");
+            return eprintln!("skipped: {error}");
+        }
+        // The first supervisor's descriptor is closed; the next one finds what it mounted.
+        let found = mounted(&places[1]);
+        let again = open(&places);
+        rustix::mount::unmount(&places[1], rustix::mount::UnmountFlags::DETACH).unwrap();
+        assert!(found.is_some() && again.is_ok());
+        assert!(mounted(&places[1]).is_none());
     }
 }

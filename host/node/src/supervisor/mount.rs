@@ -279,6 +279,9 @@ impl Mount {
     /// # Errors
     /// `Internal` with what is left.
     pub fn discard(&mut self, world: &World, deadline: Instant) -> Result<bool, Error> {
+        if next(&self.situation(&MountTable::read()?)) == Next::End {
+            self.private.detach_mount()?;
+        }
         if let Some(helper) = &self.helper {
             // It ends by itself when the last place is gone, and may be writing until then.
             helper.wait(END.min(deadline.saturating_duration_since(Instant::now())));
@@ -360,6 +363,8 @@ impl Mount {
 
     /// Nobody on this node shows the mount any more. `false`: it is forgotten.
     fn end(&mut self, world: &World) -> Result<bool, Error> {
+        // What an interrupted repair left there would keep the helper.
+        self.private.detach_mount()?;
         if self.helper.as_ref().is_some_and(Running::is_alive) {
             let since = *self.gone_since.get_or_insert_with(Instant::now);
             if since.elapsed() < LINGER {

@@ -40,10 +40,10 @@ impl World {
         let boot_file = Path::new("/proc/sys/kernel/random/boot_id");
         let boot = std::fs::read_to_string(boot_file).map_err(|error| failed(boot_file, error))?;
         Ok(Self {
+            connections: Arc::new(Connections::of(&run_directory)),
             run_directory,
             records: MountRecords::new(&options.state_directory),
             cgroups: Cgroups::new(&options.cgroups),
-            connections: Arc::default(),
             program_path: options.program_path.clone(),
             boot: boot.trim().to_owned(),
         })

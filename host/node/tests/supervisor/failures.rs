@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use wharf_core::ErrorKind;
-use wharf_core::helper_profile::Device;
+use wharf_core::helper_profile::{Device, Rotation};
 use wharf_node::supervisor::{Condition, MountRequest};
 
 use crate::bed::{Bed, PATIENCE, bindfs_unless, credential, holds, kill, request, sh, until};
@@ -143,5 +143,51 @@ fn a_long_log_is_bounded_and_its_end_can_be_read() {
     assert_eq!(log, bed.client().log(&bed.status(&spec).name).unwrap());
     assert_eq!(bed.client().log("other").unwrap_err().kind, ErrorKind::NotFound);
     bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn keys_are_renewed_although_the_helper_has_filled_its_directory() {
+    let Some(bed) = Bed::new() else { return };
+    let (go, full) = (bed.path("go"), bed.path("full"));
+    let mut spec = bed.script(
+        "a",
+        &format!(
+            "(while [ ! -e {} ]; do sleep 0.01; done; yes words | head -c 3000000; touch {}) & \
+             exec bindfs -f $1 $2",
+            go.display(),
+            full.display()
+        ),
+    );
+    spec.profile.rotation = Rotation::InPlace;
+    bed.client().mount(request(spec.clone(), Some(credential("first-key")))).unwrap();
+    std::fs::write(&go, "").unwrap();
+    until("it is full", || full.exists());
+    bed.client().update(&spec.target, credential("second-key"), PATIENCE).unwrap();
+    let keys = bed.path("run").join(bed.status(&spec).name).join("credential/passwd");
+    assert!(holds(&keys, "second-key"));
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn a_mount_that_cannot_be_written_down_is_not_made() {
+    let Some(bed) = Bed::new() else { return };
+    let state = bed.path("state");
+    let state = state.display();
+    sh(&format!(
+        "mount -t tmpfs -o size=16k,mode=0700 full {state}; mkdir -m 0700 {state}/mounts; \
+         head -c 1000000 /dev/zero > {state}/other 2> /dev/null || true"
+    ));
+    let spec = bed.spec("a");
+    let error = bed.mount(&spec).unwrap_err();
+    assert!(error.message.contains("No space left"), "{error}");
+    assert!(!holds(&spec.target.join("file"), "hello"));
+    assert_eq!(bed.processes(), Vec::<String>::new());
+    sh(&format!("rm {state}/other"));
+    bed.mount(&spec).unwrap();
+    assert!(holds(&spec.target.join("file"), "hello"));
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    sh(&format!("umount {state}"));
     bed.assert_clean();
 }

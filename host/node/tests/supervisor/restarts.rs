@@ -1,5 +1,7 @@
 //! The supervisor is killed, and another one goes on.
 
+use std::time::{Duration, Instant};
+
 use crate::bed::{Bed, Container, PATIENCE, holds, kill, sh, until};
 
 #[test]
@@ -51,6 +53,23 @@ fn what_died_while_no_supervisor_ran_is_healed_by_the_next() {
     until("the other is forgotten", || bed.client().list().unwrap().len() == 1);
     drop(container);
     bed.client().unmount(&dead.target, PATIENCE).unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn a_helper_that_its_private_place_alone_still_holds_is_not_waited_for() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.spec("a");
+    bed.mount(&spec).unwrap();
+    let private = bed.path("run").join(bed.status(&spec).name).join("mount");
+    bed.kill_supervisor();
+    // As when a supervisor is killed in the middle of a repair, and the volume is taken away.
+    let target = spec.target.display();
+    sh(&format!("mount --bind {target} {}; umount {target}", private.display()));
+    let begun = Instant::now();
+    bed.start();
+    until("it is forgotten", || bed.client().list().unwrap().is_empty());
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
     bed.assert_clean();
 }
 
