@@ -1,9 +1,9 @@
-//! What goes both ways comes back the same.
+//! What goes both ways comes back the same, and secrets do not go at all.
 
 use std::time::Duration;
 
-use wharf_core::types::{AccessMode, AccessType, Capability, Observation, ResourceId};
-use wharf_core::{Blame, Effect, Error, ErrorKind};
+use wharf_core::types::{AccessMode, AccessType, Caller, Capability, Observation, ResourceId};
+use wharf_core::{Blame, Effect, Error, ErrorKind, Secret};
 
 use super::*;
 use crate::bindings::imports::types;
@@ -79,4 +79,12 @@ fn access_modes_keep_their_names() {
             guest
         );
     }
+}
+
+#[test]
+fn a_guest_gets_the_names_of_secrets_and_no_value() {
+    let secrets = vec![("akSecret".to_owned(), Secret::new("c4n4ry"))];
+    let given = caller_to_guest(&Caller { secrets, workload: None });
+    assert_eq!(given.secrets, ["akSecret"]);
+    assert!(!format!("{given:?}").contains("c4n4ry"));
 }

@@ -45,17 +45,33 @@ impl Cluster {
 
     /// The same with each machine's `wharf.toml` changed.
     pub fn with(test: &str, change: impl Fn(String) -> String) -> Option<Self> {
+        Self::logging(test, "info", change)
+    }
+
+    /// The same, and every log says all there is to say: calls, requests, plans, steps, programs.
+    pub fn telling_all(test: &str) -> Option<Self> {
+        Self::logging(test, "debug", |config| config)
+    }
+
+    fn logging(
+        test: &str,
+        call_out_log: &'static str,
+        change: impl Fn(String) -> String,
+    ) -> Option<Self> {
         if !requirement::buckets(test) {
             return None;
         }
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let bed =
-            Bed::make(&BedOptions { backends: vec!["oss"], ..BedOptions::default() }).unwrap();
+        let options = BedOptions { backends: vec!["oss"], call_out_log, ..BedOptions::default() };
+        let bed = Bed::make(&options).unwrap();
         for machine in bed.nodes().iter().chain([bed.manager()]) {
             let config = fs::read_to_string(machine.config()).unwrap();
             fs::write(machine.config(), change(config)).unwrap();
         }
-        bed.serve().unwrap();
+        match call_out_log {
+            "debug" => bed.serve_telling_all().unwrap(),
+            _ => bed.serve().unwrap(),
+        }
         bed.install_flexvolume().unwrap();
         bed.region().make_bucket(SHARED_BUCKET).unwrap();
         let csi = bed.csi_of(CSI);

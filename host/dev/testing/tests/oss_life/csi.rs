@@ -32,6 +32,8 @@ fn what_one_pod_writes_another_on_another_node_reads() {
     let refused = std::fs::write(reader.join("data"), "x").unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ReadOnlyFilesystem);
     assert_eq!(cluster.bed.node(0).helpers().len(), 1);
+    let usage = csi.stats(&volume, &nodes[0], "pod-a").unwrap();
+    assert!(usage.total > 0 && usage.available > 0, "{usage:?}");
     csi.unpublish(&volume, &nodes[0], "pod-a").unwrap();
     assert_eq!(read(&reader, "data"), "from node 1");
     csi.end_pod(&volume, &nodes[0], "pod-c").unwrap();

@@ -1,5 +1,8 @@
 //! Deaths: of the server, of a helper, of the supervisor.
 
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use wharf_testing::player::Access;
@@ -7,11 +10,17 @@ use wharf_testing::player::Access;
 use super::cluster::{Cluster, holds, kill, read, until, write};
 
 #[test]
-fn a_reader_does_not_notice_that_the_server_is_killed() {
-    let Some(cluster) = Cluster::of("a_reader_does_not_notice_that_the_server_is_killed") else {
-        return;
+fn a_reader_does_not_notice_that_the_server_is_killed_or_updated() {
+    const TEST: &str = "a_reader_does_not_notice_that_the_server_is_killed_or_updated";
+    let Some(cluster) = Cluster::of(TEST) else { return };
+    let (csi, node, machine) = (&cluster.csi, &cluster.nodes[0], cluster.bed.node(0));
+    let parts = cluster.bed.parts();
+    let update = || {
+        // The backend first, while the server runs; then the server, as a DaemonSet is updated.
+        machine.install(parts, &parts.component("oss")).unwrap();
+        machine.stop();
+        machine.serve("node", parts).unwrap();
     };
-    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
     let mut volume = cluster.volume("pv-read", Access::ManyNodes, &[]);
     let target = csi.start_pod(&mut volume, node, "pod").unwrap();
     write(&target, "data", "steady");
@@ -24,9 +33,10 @@ fn a_reader_does_not_notice_that_the_server_is_killed() {
                 reads.fetch_add(1, Ordering::SeqCst);
             }
         });
-        for _ in 0..3 {
+        let kill = || machine.kill_server().unwrap();
+        for disturb in [&kill as &dyn Fn(), &update, &kill] {
             let before = reads.load(Ordering::SeqCst);
-            cluster.bed.node(0).kill_server().unwrap();
+            disturb();
             until("it is read on", || {
                 reads.load(Ordering::SeqCst) > before + 3 || reader.is_finished()
             });
@@ -35,6 +45,9 @@ fn a_reader_does_not_notice_that_the_server_is_killed() {
         reader.join().unwrap();
     });
     assert_eq!(cluster.helper(0), helper, "the helper lives on");
+    // The new server knows the volume.
+    csi.publish(&volume, node, "pod-2", false).unwrap();
+    csi.unpublish(&volume, node, "pod-2").unwrap();
     csi.end_pod(&volume, node, "pod").unwrap();
     cluster.assert_empty();
 }
@@ -67,6 +80,59 @@ fn every_place_is_readable_again_after_a_helper_was_killed() {
     }
     csi.unpublish(&volume, node, "pod-b").unwrap();
     csi.end_pod(&volume, node, "pod-a").unwrap();
+    cluster.assert_empty();
+}
+
+/// Writes a file and has it stored: what answers without an error is in the bucket.
+fn store(target: &Path, name: &str, text: &str) -> std::io::Result<()> {
+    let mut file = File::create(target.join(name))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+#[test]
+fn what_was_stored_before_a_helper_was_killed_is_there_and_writing_goes_on() {
+    const TEST: &str = "what_was_stored_before_a_helper_was_killed_is_there_and_writing_goes_on";
+    let Some(cluster) = Cluster::of(TEST) else { return };
+    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
+    let mut volume = cluster.volume("pv-write", Access::ManyNodes, &[]);
+    let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+    let text = |n: usize| format!("{n}: {}", "content ".repeat(500));
+    let (is_over, stored) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let names = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut names = Vec::new();
+            for n in 0.. {
+                if is_over.load(Ordering::SeqCst) {
+                    break;
+                }
+                let name = format!("file-{n}");
+                // A pod that tries again.
+                if store(&target, &name, &text(n)).is_ok() {
+                    names.push((name, text(n)));
+                    stored.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            names
+        });
+        let is_written_on = |before: usize| {
+            until("it is written on", || {
+                stored.load(Ordering::SeqCst) > before + 5 || writer.is_finished()
+            });
+        };
+        for _ in 0..3 {
+            is_written_on(stored.load(Ordering::SeqCst));
+            kill(cluster.helper(0));
+        }
+        is_written_on(stored.load(Ordering::SeqCst));
+        is_over.store(true, Ordering::SeqCst);
+        writer.join().unwrap()
+    });
+    assert!(names.len() > 20);
+    for (name, text) in &names {
+        assert!(holds(&target, name, text), "{name} is not what was stored");
+    }
+    csi.end_pod(&volume, node, "pod").unwrap();
     cluster.assert_empty();
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use wharf_cloudsim::{Fault, FaultRule};
 use wharf_testing::player::{Access, CsiVolume, FlexVolume, PlayError, Retry};
 
 use super::cluster::{Cluster, holds, kill, until, write};
@@ -17,6 +18,16 @@ fn refusal(cluster: &Cluster, volume: &mut CsiVolume) -> String {
     csi.unpublish(volume, node, "pod").unwrap();
     csi.unstage(volume, node).unwrap();
     csi.detach(volume, node).unwrap();
+    cluster.assert_empty();
+    refused.to_string()
+}
+
+/// The same over FlexVolume.
+fn flex_refusal(cluster: &Cluster, volume: &FlexVolume) -> String {
+    let (flex, node) = (cluster.flex.clone().with_retry(Retry::never()), &cluster.flex_nodes[0]);
+    let refused = flex.mount(volume, node, "pod").unwrap_err();
+    assert!(matches!(refused, PlayError::Refused { .. }), "{refused}");
+    flex.unmount(volume, node, "pod").unwrap();
     cluster.assert_empty();
     refused.to_string()
 }
@@ -39,6 +50,40 @@ fn a_wrong_key_and_a_missing_bucket_are_told_apart() {
     assert_says(&said, &["pv-wrong-key", "s3fs", "`shared`", "nvalid credentials", "key"]);
     let said = refusal(&cluster, &mut volume("pv-no-bucket", &[("bucket", "nowhere")]));
     assert_says(&said, &["pv-no-bucket", "s3fs", "bucket", "nowhere"]);
+    let mut wrong_key = cluster.flex_volume("pv-flex-wrong-key", &[]);
+    wrong_key.secret.insert("akSecret".to_owned(), b"not-the-key".to_vec());
+    assert_says(&flex_refusal(&cluster, &wrong_key), &["s3fs", "`shared`", "nvalid credentials"]);
+    let no_bucket = cluster.flex_volume("pv-flex-no-bucket", &[("bucket", "nowhere")]);
+    assert_says(&flex_refusal(&cluster, &no_bucket), &["s3fs", "bucket", "nowhere"]);
+}
+
+#[test]
+fn a_network_that_is_gone_is_told_and_one_that_comes_back_is_used_again() {
+    const TEST: &str = "a_network_that_is_gone_is_told_and_one_that_comes_back_is_used_again";
+    let Some(cluster) = Cluster::of(TEST) else { return };
+    // Nobody listens there.
+    let nowhere = [("url", "http://127.0.0.1:1")];
+    let mut gone = cluster.volume("pv-no-network", Access::ManyNodes, &nowhere);
+    assert_says(&refusal(&cluster, &mut gone), &["pv-no-network", "s3fs", "`shared`", "onnect"]);
+    let gone = cluster.flex_volume("pv-flex-no-network", &nowhere);
+    assert_says(&flex_refusal(&cluster, &gone), &["s3fs", "`shared`", "onnect"]);
+    // It goes while a pod has the bucket.
+    let (csi, node, region) = (&cluster.csi, &cluster.nodes[0], cluster.bed.region());
+    let mut volume = cluster.volume("pv-network", Access::ManyNodes, &[]);
+    let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+    write(&target, "data", "kept");
+    let helper = cluster.helper(0);
+    region.set_faults(vec![FaultRule::new("*", Fault::DropRequest)]);
+    assert!(fs::read(target.join("data")).is_err(), "the pod is told");
+    assert_eq!(cluster.helper(0), helper, "a helper that waits for its network is left alone");
+    // The node's own part goes on: another pod comes and goes.
+    csi.publish(&volume, node, "pod-2", false).unwrap();
+    csi.unpublish(&volume, node, "pod-2").unwrap();
+    region.set_faults(Vec::new());
+    until("it is read again", || holds(&target, "data", "kept"));
+    assert_eq!(cluster.helper(0), helper);
+    csi.end_pod(&volume, node, "pod").unwrap();
+    cluster.assert_empty();
 }
 
 #[test]
@@ -72,6 +117,8 @@ fn a_helper_that_is_not_installed_is_told_with_how_to_install_it() {
     let Some(cluster) = Cluster::with(TEST, absent) else { return };
     let said = refusal(&cluster, &mut cluster.volume("pv-absent", Access::ManyNodes, &[]));
     assert_says(&said, &["pv-absent", "no-such-program", "not installed", "apt-get install s3fs"]);
+    let said = flex_refusal(&cluster, &cluster.flex_volume("pv-flex-absent", &[]));
+    assert_says(&said, &["no-such-program", "not installed", "apt-get install s3fs"]);
 }
 
 /// A profile whose program is a script, with this many seconds to get ready.

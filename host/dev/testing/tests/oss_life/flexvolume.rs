@@ -21,6 +21,19 @@ fn a_bucket_is_mounted_for_a_pod_and_healed_and_taken_away() {
     assert_eq!(read(&two, "data"), "by flexvolume");
     kill(cluster.helper(0));
     until("it is healed", || holds(&one, "data", "by flexvolume"));
+    // A supervisor that is killed is followed by one that the next call-out starts.
+    let machine = cluster.bed.node(0);
+    kill(machine.supervisor_pid().unwrap());
+    until("the supervisor is gone", || machine.supervisor_pid().is_none());
+    assert_eq!(read(&one, "data"), "by flexvolume");
+    let more = flex.mount(&volume, &nodes[0], "pod-c").unwrap();
+    assert_eq!(read(&more, "data"), "by flexvolume");
+    let helpers = machine.kill_helpers();
+    assert_eq!(helpers.len(), 2);
+    until("both are healed", || {
+        holds(&one, "data", "by flexvolume") && holds(&more, "data", "by flexvolume")
+    });
+    flex.unmount(&volume, &nodes[0], "pod-c").unwrap();
     flex.unmount(&volume, &nodes[0], "pod-a").unwrap();
     flex.unmount(&volume, &nodes[1], "pod-b").unwrap();
     cluster.assert_empty();

@@ -1,4 +1,5 @@
-//! Keys of a volume's secret are nowhere but in the helper's own files and in its memory.
+//! Keys of a volume's secret are nowhere but in the helper's own files and in the memory of those
+//! who sign with them: the component `auth` and the helper.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,29 +11,32 @@ use wharf_testing::player::{Access, Event, Happening};
 
 use super::cluster::{Cluster, kill, until, write};
 
+/// What may hold keys: the machine's own, and the files of a helper.
+const MAY_HOLD_KEYS: &[&str] = &["keys", ".credential-1", ".credential-2"];
+
 #[test]
 fn keys_of_a_volume_are_in_no_argument_list_log_state_environment_or_error() {
     const TEST: &str = "keys_of_a_volume_are_in_no_argument_list_log_state_environment_or_error";
-    let Some(cluster) = Cluster::of(TEST) else { return };
+    let Some(cluster) = Cluster::telling_all(TEST) else { return };
     let keys = &cluster.bed.region().description().admin;
     let encoded = base64::engine::general_purpose::STANDARD_NO_PAD.encode(&keys.access_key_secret);
     let wrong = format!("{}-wrong", keys.access_key_secret);
     let canaries = Canaries::new([keys.access_key_secret.clone(), encoded]);
     let said: Arc<Mutex<Vec<String>>> = Arc::default();
-    let shown = canaries.shown_during(|| live(&cluster, &wrong, &said));
+    let shown = canaries.shown_during(|| live(&cluster, &canaries, &wrong, &said));
     assert!(shown.is_empty(), "in argument lists or environments: {shown:?}");
     let said = said.lock().unwrap();
     assert!(said.len() >= 3, "refusals are heard: {said:?}");
     assert!(!said.iter().any(|words| canaries.are_in(words)), "{said:?}");
     let mut searched = 0;
     for machine in cluster.bed.nodes().iter().chain([cluster.bed.manager()]) {
-        searched += canaries.search_files(machine.folder(), &["keys"]);
+        searched += canaries.search_files(machine.folder(), MAY_HOLD_KEYS);
     }
     assert!(searched > 20, "only {searched} files were searched");
 }
 
 /// A life over both front ends: refused with a wrong key, mounted, healed, taken away.
-fn live(cluster: &Cluster, wrong: &str, said: &Arc<Mutex<Vec<String>>>) {
+fn live(cluster: &Cluster, canaries: &Canaries, wrong: &str, said: &Arc<Mutex<Vec<String>>>) {
     let heard = Arc::clone(said);
     let audience = Arc::new(move |event: &Event| {
         if let Happening::Failed { why, .. } = &event.happening {
@@ -64,19 +68,48 @@ fn live(cluster: &Cluster, wrong: &str, said: &Arc<Mutex<Vec<String>>>) {
     kill(cluster.helper(0));
     until("it is healed", || fs::read(target.join("data")).is_ok());
     let mount = cluster.serving(0);
-    for arguments in
-        [vec!["mounts", "list"], vec!["mounts", "logs", mount["name"].as_str().unwrap()]]
-    {
+    let name = mount["name"].as_str().unwrap();
+    for arguments in [
+        vec!["mounts", "list"],
+        vec!["mounts", "list", "--output", "json"],
+        vec!["mounts", "logs", name],
+    ] {
         let ran = cluster.bed.node(0).run(cluster.bed.parts(), &arguments).unwrap();
         said.lock().unwrap().push(format!("{}{}", ran.stdout, ran.stderr));
     }
     // The helper's own files are there as long as it is, for root alone, and nowhere on a disk.
-    let files = cluster.bed.node(0).helper_mounts().join(mount["name"].as_str().unwrap());
-    assert!(fs::read_to_string(files.join("credential/passwd")).unwrap().contains(':'));
+    let machine = cluster.bed.node(0);
+    let keys = machine.helper_mounts().join(name).join("credential/passwd");
+    assert!(canaries.are_in(&fs::read_to_string(&keys).unwrap()));
+    // Records, sockets, logs and what is mounted, while all of it is there.
+    assert!(canaries.search_files(machine.folder(), MAY_HOLD_KEYS) > 10);
+    assert!(machine.state().join("mounts").join(format!("{name}.json")).exists());
+    check_processes(cluster, canaries);
     csi.end_pod(&volume, node, "pod").unwrap();
+    until("the keys are gone with the mount", || !keys.exists());
     let flex_volume = cluster.flex_volume("pv-flex-secret", &[]);
     flex.mount(&flex_volume, flex_node, "pod").unwrap();
     flex.unmount(&flex_volume, flex_node, "pod").unwrap();
     csi.detach(&refused, node).unwrap();
     cluster.assert_empty();
+}
+
+/// The helper, and everybody who handles its keys: none shows them, and none leaves a dump.
+fn check_processes(cluster: &Cluster, canaries: &Canaries) {
+    let machine = cluster.bed.node(0);
+    let helper = cluster.helper(0);
+    for pid in [helper, machine.supervisor_pid().unwrap(), machine.server_pid()] {
+        let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap();
+        for file in ["cmdline", "environ"] {
+            assert!(!canaries.are_in(&String::from_utf8_lossy(&read(file))), "{pid}: {file}");
+        }
+        let limits = String::from_utf8(read("limits")).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{pid}: {core}");
+    }
+    let environment = fs::read(format!("/proc/{helper}/environ")).unwrap();
+    let environment = String::from_utf8(environment).unwrap();
+    let names: Vec<_> =
+        environment.split_terminator('\0').filter_map(|one| one.split('=').next()).collect();
+    assert_eq!(names, ["LC_ALL", "PATH"], "a helper gets nothing else");
 }
