@@ -5,6 +5,7 @@
 //! figures for a person to judge.
 
 mod attaches;
+mod buckets;
 mod calls;
 mod processes;
 mod report;
@@ -20,12 +21,13 @@ use wharf_testing::bed::Parts;
 use crate::build_backends;
 use crate::command::{self, announce};
 use crate::dist;
+use crate::packages;
 use crate::workspace::Workspace;
 
 use self::report::Report;
 
 /// Measures the release build: whole FlexVolume processes, the CSI server, single calls, swaps
-/// under load, three hundred attaches at a cloud's real rates.
+/// under load, three hundred attaches at a cloud's real rates, mounts of buckets.
 #[derive(Args)]
 pub struct Options {
     /// A table, or JSON for scripts; progress is then told on standard error.
@@ -54,6 +56,8 @@ enum Part {
     Calls,
     /// Attaches at a cloud's real rates.
     Attaches,
+    /// Mounts of buckets, and what keeps them.
+    Buckets,
 }
 
 /// How figures are printed.
@@ -94,6 +98,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if is_wanted(Part::Attaches) {
         announce("attaching 300 disks to 10 nodes at the cloud's real rates");
         attaches::measure(&parts, &mut report)?;
+    }
+    if is_wanted(Part::Buckets) {
+        announce("mounting buckets, by Wharf and by hand");
+        packages::ensure(&[packages::S3FS])?;
+        buckets::measure(&parts, &mut report)?;
     }
     match for_scripts {
         None => print!("{}", report.table()),

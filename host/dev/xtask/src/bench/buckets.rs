@@ -1,0 +1,241 @@
+//! Buckets: staging a volume beside starting the same helper by hand, the memory of the supervisor,
+//! and reading through a mount that was healed beside a fresh one.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use wharf_testing::bed::{Bed, BedOptions, Parts, mounts_below};
+use wharf_testing::player::{Access, CsiNode, CsiPlayer, CsiVolume, VolumeClass};
+use wharf_testing::snapshot::SHARED_BUCKET;
+
+use super::median;
+use super::report::{Figure, Report};
+
+const DRIVER: &str = "ossplugin.csi.alibabacloud.com";
+/// Pairs of mounts that are timed.
+const PAIRS: usize = 20;
+/// Mounts at the same time, for the memory of each.
+const MOUNTS: usize = 16;
+/// Pairs of files that are read.
+const READS: usize = 5;
+/// Of such a file.
+const MIB: usize = 48;
+/// What takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks meanwhile.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// What both, the volume and whoever starts `s3fs` by hand, pass to it.
+const OPTIONS: [&str; 3] = ["use_path_request_style", "allow_other", "listobjectsv2"];
+
+/// Makes a bed of its own and adds its figures.
+pub fn measure(parts: &Parts, report: &mut Report) -> Result<()> {
+    let options = BedOptions { nodes: 1, backends: vec!["oss"], ..BedOptions::default() };
+    let bed = Bed::make_with(&options, parts.clone())?;
+    bed.serve()?;
+    bed.region().make_bucket(SHARED_BUCKET)?;
+    bed.region().put_object(SHARED_BUCKET, "large", &vec![7; MIB << 20])?;
+    let machine = bed.node(0);
+    let csi = bed.csi_of(DRIVER);
+    let node = csi.register(machine.name(), &machine.socket_of(DRIVER), &machine.kubelet())?;
+    let scene = Scene { bed: &bed, csi, node };
+    scene.stages(report)?;
+    scene.memory(report)?;
+    scene.reads(report)
+}
+
+struct Scene<'a> {
+    bed: &'a Bed,
+    csi: CsiPlayer,
+    node: CsiNode,
+}
+
+impl Scene<'_> {
+    fn stages(&self, report: &mut Report) -> Result<()> {
+        let volume = self.volume(0);
+        let (mut staged, mut started) = (Vec::new(), Vec::new());
+        for _ in 0..PAIRS {
+            let begun = Instant::now();
+            self.csi.stage(&volume, &self.node)?;
+            staged.push(milliseconds(begun));
+            self.csi.unstage(&volume, &self.node)?;
+            let begun = Instant::now();
+            let helper = ByHand::start(self.bed)?;
+            started.push(milliseconds(begun));
+            helper.unmount()?;
+        }
+        report.add(Figure {
+            what: "OSS NodeStageVolume, p50",
+            value: median(staged),
+            unit: "ms",
+            against: Some(("s3fs started by hand", median(started))),
+            target: "≤ 1.2 ×",
+        });
+        Ok(())
+    }
+
+    fn memory(&self, report: &mut Report) -> Result<()> {
+        let without = self.supervisor_kib("RssAnon")?;
+        let volumes: Vec<_> = (0..MOUNTS).map(|n| self.volume(n)).collect();
+        volumes.iter().try_for_each(|volume| self.csi.stage(volume, &self.node))?;
+        let (with, resident) = (self.supervisor_kib("RssAnon")?, self.supervisor_kib("VmRSS")?);
+        volumes.iter().try_for_each(|volume| self.csi.unstage(volume, &self.node))?;
+        for (what, value, unit, target) in [
+            ("supervisor's own memory, no mount", without / 1024.0, "MiB", "≤ 3 MiB"),
+            ("  more for each mount", (with - without) / MOUNTS as f64, "KiB", "≤ 64 KiB"),
+            ("  resident with 16 mounts, program file included", resident / 1024.0, "MiB", "-"),
+        ] {
+            report.add(Figure { what, value, unit, against: None, target });
+        }
+        Ok(())
+    }
+
+    fn reads(&self, report: &mut Report) -> Result<()> {
+        let volume = self.volume(0);
+        let large = volume.staging(&self.node, DRIVER).join("large");
+        let (mut fresh, mut healed) = (Vec::new(), Vec::new());
+        for _ in 0..READS {
+            self.csi.stage(&volume, &self.node)?;
+            fresh.push(read(&large)?);
+            let killed = self.bed.node(0).kill_helpers();
+            ensure!(killed.len() == 1, "there are {} helpers", killed.len());
+            until("the mount is healed", || File::open(&large).is_ok() && self.is_at_rest())?;
+            healed.push(read(&large)?);
+            self.csi.unstage(&volume, &self.node)?;
+        }
+        report.add(Figure {
+            what: "reading through a healed mount, p50",
+            value: median(healed),
+            unit: "MiB/s",
+            against: Some(("through a fresh one", median(fresh))),
+            target: "1 ×",
+        });
+        Ok(())
+    }
+
+    /// As an administrator writes it; its keys come with the staging.
+    fn volume(&self, n: usize) -> CsiVolume {
+        let region = self.bed.region().description();
+        let class = VolumeClass { access: Access::ManyNodes, ..VolumeClass::file_system("", &[]) };
+        let name = format!("pv-bench-{n}");
+        let mut volume = CsiVolume::of_handle(&name, &name, 1 << 30, class);
+        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        volume.context = [
+            ("bucket", SHARED_BUCKET),
+            ("url", region.endpoints.oss.as_str()),
+            ("fuseType", "s3fs"),
+            ("otherOpts", &format!("-o {}", OPTIONS.join(","))),
+        ]
+        .map(owned)
+        .into();
+        volume.stage_secret = [
+            ("akId", region.admin.access_key_id.as_str()),
+            ("akSecret", region.admin.access_key_secret.as_str()),
+        ]
+        .map(owned)
+        .into();
+        volume
+    }
+
+    /// Whether every mount is served and nobody is at work on one.
+    fn is_at_rest(&self) -> bool {
+        let arguments = ["mounts", "list", "--output", "json"];
+        let Ok(listed) = self.bed.node(0).run(self.bed.parts(), &arguments) else { return false };
+        let mounts: Vec<Value> = serde_json::from_str(&listed.stdout).unwrap_or_default();
+        !mounts.is_empty()
+            && mounts
+                .iter()
+                .all(|mount| mount.get("condition").and_then(Value::as_str) == Some("serving"))
+    }
+
+    /// A line of the supervisor's `status`.
+    fn supervisor_kib(&self, name: &str) -> Result<f64> {
+        let pid = self.bed.node(0).supervisor_pid().context("there is no supervisor")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        let number = number.with_context(|| format!("the kernel does not say {name}"))?;
+        Ok(number.parse()?)
+    }
+}
+
+/// `s3fs` as one starts it without Wharf.
+struct ByHand {
+    helper: Child,
+    mountpoint: PathBuf,
+}
+
+impl ByHand {
+    /// Until its mount answers.
+    fn start(bed: &Bed) -> Result<Self> {
+        let region = bed.region().description();
+        let (mountpoint, keys) = (bed.folder().join("by-hand"), bed.folder().join("passwd"));
+        std::fs::create_dir_all(&mountpoint)?;
+        let text = format!("{}:{}", region.admin.access_key_id, region.admin.access_key_secret);
+        std::fs::write(&keys, text)?;
+        command("chmod", &["600".as_ref(), keys.as_os_str()])?;
+        let helper = Command::new("s3fs")
+            .arg(SHARED_BUCKET)
+            .arg(&mountpoint)
+            .arg("-f")
+            .arg(format!("-ourl={}", region.endpoints.oss))
+            .args(OPTIONS.map(|option| format!("-o{option}")))
+            .arg(format!("-opasswd_file={}", keys.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start s3fs")?;
+        let started = Self { helper, mountpoint };
+        until("s3fs has mounted", || {
+            let mounts = mounts_below(&started.mountpoint);
+            !mounts.is_empty() && std::fs::read_dir(&started.mountpoint).is_ok()
+        })?;
+        Ok(started)
+    }
+
+    fn unmount(mut self) -> Result<()> {
+        command("umount", &[self.mountpoint.as_os_str()])?;
+        self.helper.wait()?;
+        Ok(())
+    }
+}
+
+fn command(program: &str, arguments: &[&std::ffi::OsStr]) -> Result<()> {
+    let status = Command::new(program).args(arguments).status()?;
+    ensure!(status.success(), "{program} failed ({status})");
+    Ok(())
+}
+
+/// How fast a whole file is read.
+fn read(path: &Path) -> Result<f64> {
+    let begun = Instant::now();
+    let (mut file, mut buffer) = (File::open(path)?, vec![0; 1 << 20]);
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            count => bytes += count,
+        }
+    }
+    ensure!(bytes == MIB << 20, "{} has {bytes} bytes", path.display());
+    Ok(MIB as f64 / begun.elapsed().as_secs_f64())
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+    let begun = Instant::now();
+    while !is_so() {
+        ensure!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(GLANCE);
+    }
+    Ok(())
+}
