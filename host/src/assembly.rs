@@ -45,7 +45,7 @@ pub struct Assembly<'a> {
     clock: Arc<dyn Clock>,
     node: Arc<LinuxNode>,
     loader: Arc<Loader>,
-    egress: Arc<dyn Egress>,
+    http: Arc<HttpEgress>,
     signer: Arc<dyn Signer>,
     /// Drivers that a backend serves, and its controller and its node, share one.
     shares: BTreeMap<String, Arc<Share>>,
@@ -68,7 +68,8 @@ impl<'a> Assembly<'a> {
         let egress = HttpEgress::new(endpoints(config)?, handle)
             .with_requests_at_once(config.limits.requests_per_endpoint())
             .with_observer(Arc::new(Journal));
-        let egress: Arc<dyn Egress> = Arc::new(egress);
+        let http = Arc::new(egress);
+        let egress: Arc<dyn Egress> = http.clone();
         let accounts = config.account.iter().map(|(name, account)| {
             let ports = AuthPorts {
                 calls: call_ports(config, &clock, share(config, "account", name)),
@@ -87,7 +88,7 @@ impl<'a> Assembly<'a> {
             clock,
             node,
             loader,
-            egress,
+            http,
             signer,
             shares: config
                 .backend
@@ -100,6 +101,11 @@ impl<'a> Assembly<'a> {
     /// The clock that everything here shares.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock)
+    }
+
+    /// Which generations serve here, and how requests leave.
+    pub fn insides(&self) -> (Arc<Loader>, Arc<HttpEgress>) {
+        (Arc::clone(&self.loader), Arc::clone(&self.http))
     }
 
     /// The controller verbs of a driver.
@@ -151,7 +157,7 @@ impl<'a> Assembly<'a> {
             self.shares.get(name).map_or_else(|| share(self.config, "backend", name), Arc::clone);
         let ports = BackendPorts {
             calls: call_ports(self.config, &self.clock, share),
-            egress: Some(Arc::clone(&self.egress)),
+            egress: Some(self.http.clone()),
             signer: Some(Arc::clone(&self.signer)),
             grants: section.grant.clone(),
             config: section

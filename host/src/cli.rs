@@ -19,6 +19,7 @@ pub const DEFAULT_CONFIG: &str = "/etc/wharf/wharf.toml";
   wharf csi --role node                        serve every configured driver to this node's kubelet
   wharf backend install disk.wasm --activate   replace the disk backend; nothing restarts
   wharf backend rollback disk                  go back to the one before
+  wharf status --watch                         what serves, what is under way, what it waits for
   wharf config check                           name every mistake of the configuration
   wharf flexvolume install --dir /usr/libexec/kubernetes/kubelet-plugins/volume/exec
 
@@ -52,6 +53,10 @@ pub enum Command {
     /// beside everything else: what it started goes on whatever is updated or killed.
     #[command(subcommand)]
     Mounts(Mounts),
+    /// Show what serves on this machine: servers and their drivers, which generation of each
+    /// component serves and why not the active one, what is under way and what it waits for, how
+    /// requests leave, volumes and mounts.
+    Status(Status),
     /// Print a completion script for a shell.
     Completions {
         /// For which shell.
@@ -89,6 +94,28 @@ pub struct Csi {
     /// One JSON object per log line.
     #[arg(long)]
     pub log_json: bool,
+}
+
+/// `wharf status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Look again every two seconds, until it is ended.
+    #[arg(long)]
+    pub watch: bool,
+    /// Text, or JSON for scripts: one document, with --watch one a line.
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: Output,
+}
+
+impl Role {
+    /// Its word on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Controller => "controller",
+            Self::Node => "node",
+            Self::All => "all",
+        }
+    }
 }
 
 /// Which CSI services a process offers, besides Identity.

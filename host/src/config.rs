@@ -49,6 +49,10 @@ pub struct Config {
     /// `<kubelet-root>/csi-plugins`.
     #[serde(default)]
     pub sockets: Option<PathBuf>,
+    /// Where running servers tell `wharf status` how they are, a socket each, root's alone; unset:
+    /// `status` beside the directory of `[mounts]`.
+    #[serde(default)]
+    pub status: Option<PathBuf>,
     /// This machine.
     #[serde(default)]
     pub node: NodeSection,
@@ -270,6 +274,11 @@ impl Config {
     pub fn run_directory(&self) -> PathBuf {
         let usual = || wharf_node::supervisor::SupervisorOptions::default().run_directory;
         self.mounts.run.clone().unwrap_or_else(usual)
+    }
+
+    /// Where running servers have the sockets that they tell their status on.
+    pub fn status_directory(&self) -> PathBuf {
+        self.status.clone().unwrap_or_else(|| self.run_directory().with_file_name("status"))
     }
 
     /// Folders below which staging and target paths lie.

@@ -16,6 +16,7 @@ use crate::cli::{Csi, Role};
 use crate::config::Config;
 use crate::drivers::{self, Served};
 use crate::log::Log;
+use crate::status::{self, Teller, Watched};
 
 /// After the drain, threads that do not return are left: the one that waits for a mkfs may do so
 /// for half an hour, and with the drain this has to fit into a pod's default of 30 seconds. They
@@ -61,12 +62,27 @@ async fn serve(config: &Config, command: &Csi) -> Result<(), String> {
         opened.push((driver.map_err(|error| error.to_string())?, served));
     }
     let all: Arc<Vec<_>> = Arc::new(opened.iter().map(|(_, served)| Arc::clone(served)).collect());
+    let watched = opened.iter().map(|(driver, served)| Watched {
+        served: Arc::clone(served),
+        controller: driver.controller.clone(),
+        node: driver.node.clone(),
+    });
+    let teller = Teller::new(command.role.word(), watched.collect(), assembly.insides());
+    let _told = status::serve(&config.status_directory(), &status_name(command), teller);
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
     for (driver, served) in opened {
         servers.spawn(drivers::keep(driver, served, Arc::clone(&all), stopped.clone()));
     }
     run_until(signals.end(), servers, &stop).await
+}
+
+/// A process that serves one driver has others of its role beside it.
+fn status_name(command: &Csi) -> String {
+    match &command.driver {
+        Some(driver) => format!("{}-{driver}", command.role.word()),
+        None => command.role.word().to_owned(),
+    }
 }
 
 /// Until the signal, or until the first server gives up; then every other one drains. The first

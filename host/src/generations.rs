@@ -5,8 +5,9 @@
 //! nothing: calls go on with the one they have, and the log says why. Nothing is loaded for calls
 //! that need no component.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError, Weak};
 
+use serde::{Deserialize, Serialize};
 use wharf_core::manifest::Manifest;
 use wharf_core::ports::{Ask, Call, Describe};
 use wharf_core::types::{Description, Parameters, Progress};
@@ -26,6 +27,28 @@ pub struct Loader {
     store: Store,
     mode: EngineMode,
     engine: Mutex<Option<Engine>>,
+    /// Who can say which generation serves. As many as the operator has sections.
+    slots: Mutex<Vec<Weak<dyn Tells>>>,
+}
+
+/// Which generation of a component serves in this process.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Serving {
+    /// The component's name in the store.
+    pub component: String,
+    /// The generation that calls run on; `None`: none is loaded.
+    pub generation: Option<u64>,
+    /// Its version.
+    pub version: Option<String>,
+    /// The store's active generation.
+    pub active: Option<u64>,
+    /// Why the active one does not serve; `None` where it does.
+    pub why_not: Option<String>,
+}
+
+trait Tells: Send + Sync {
+    fn serving(&self) -> Serving;
 }
 
 /// A component that is ready to be linked.
@@ -39,7 +62,18 @@ struct Loaded {
 impl Loader {
     /// A loader for this store.
     pub fn new(store: Store, mode: EngineMode) -> Self {
-        Self { store, mode, engine: Mutex::new(None) }
+        Self { store, mode, engine: Mutex::new(None), slots: Mutex::default() }
+    }
+
+    /// Which generation of each component serves, by the component's name.
+    pub fn serving(&self) -> Vec<Serving> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let told = slots.iter().filter_map(Weak::upgrade).map(|slot| slot.serving());
+        let mut told: Vec<_> = told.collect();
+        told.sort();
+        // A controller and a node of one process each have a backend of their own.
+        told.dedup();
+        told
     }
 
     fn engine(&self) -> Result<Engine, Error> {
@@ -98,23 +132,78 @@ struct Slot<T> {
     name: String,
     loader: Arc<Loader>,
     link: Link<T>,
-    current: RwLock<Option<(Arc<T>, Revision)>>,
-    loading: Mutex<Option<Revision>>,
+    current: RwLock<Option<Current<T>>>,
+    loading: Mutex<Option<Failed>>,
 }
 
-impl<T> Slot<T> {
+/// What calls run on.
+struct Current<T> {
+    component: Arc<T>,
+    /// Of the store, when it was loaded.
+    revision: Revision,
+    generation: u64,
+    version: Arc<str>,
+}
+
+impl<T> Clone for Current<T> {
+    fn clone(&self) -> Self {
+        Self {
+            component: Arc::clone(&self.component),
+            revision: self.revision,
+            generation: self.generation,
+            version: Arc::clone(&self.version),
+        }
+    }
+}
+
+/// What could not be loaded, and why.
+struct Failed {
+    revision: Option<Revision>,
+    why: String,
+}
+
+impl<T: Send + Sync> Tells for Slot<T> {
+    fn serving(&self) -> Serving {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let revision = self.loader.store.revision(&self.name);
+        let active = self.loader.active(&self.name);
+        let number = active.as_ref().ok().map(|active| active.number);
+        let failed = match self.loading.try_lock() {
+            Ok(failed) => failed
+                .as_ref()
+                .filter(|failed| failed.revision == revision)
+                .map(|failed| failed.why.clone()),
+            Err(TryLockError::Poisoned(_)) => None,
+            Err(TryLockError::WouldBlock) => Some("it is being loaded".to_owned()),
+        };
+        let generation = current.as_ref().map(|current| current.generation);
+        let why_not = match (generation, &active) {
+            (generation, Ok(active)) if generation == Some(active.number) => None,
+            (_, Err(error)) => Some(error.to_string()),
+            (None, _) => Some(failed.unwrap_or_else(|| "no call has needed it yet".to_owned())),
+            (Some(_), _) => Some(failed.unwrap_or_else(|| "the next call loads it".to_owned())),
+        };
+        let version = current.map(|current| current.version.to_string());
+        Serving { component: self.name.clone(), generation, version, active: number, why_not }
+    }
+}
+
+impl<T: Send + Sync + 'static> Slot<T> {
     fn new(
         name: &str,
         loader: &Arc<Loader>,
         link: impl Fn(Loaded, Option<&Arc<T>>) -> Result<Arc<T>, Error> + Send + Sync + 'static,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        let slot = Arc::new(Self {
             name: name.to_owned(),
             loader: Arc::clone(loader),
             link: Box::new(link),
             current: RwLock::new(None),
             loading: Mutex::new(None),
-        }
+        });
+        let told: Arc<dyn Tells> = slot.clone();
+        loader.slots.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&told));
+        slot
     }
 
     /// The component of the active generation.
@@ -122,10 +211,12 @@ impl<T> Slot<T> {
         let revision = self.loader.store.revision(&self.name);
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
         match (current, revision) {
-            (Some((component, loaded)), Some(revision)) if loaded == revision => Ok(component),
+            (Some(current), Some(revision)) if current.revision == revision => {
+                Ok(current.component)
+            }
             // Removed under a running server: what is loaded goes on.
-            (Some((component, _)), None) => Ok(component),
-            (Some((component, _)), Some(revision)) => Ok(self.replace(component, revision)),
+            (Some(current), None) => Ok(current.component),
+            (Some(current), Some(revision)) => Ok(self.replace(current.component, revision)),
             (None, _) => self.load_first(),
         }
     }
@@ -133,40 +224,48 @@ impl<T> Slot<T> {
     /// The component of the active generation where nothing has to be loaded first.
     fn at_hand(&self) -> Option<Arc<T>> {
         let revision = self.loader.store.revision(&self.name);
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_active = |loaded| revision.is_none_or(|revision| revision == loaded);
-        current.and_then(|(component, loaded)| is_active(loaded).then_some(component))
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let is_active = revision.is_none_or(|revision| revision == current.revision);
+        is_active.then_some(current.component)
     }
 
     /// Loads the new generation on one thread, while the others go on with what they have.
     fn replace(&self, component: Arc<T>, revision: Revision) -> Arc<T> {
         let Ok(mut failed) = self.loading.try_lock() else { return component };
-        if *failed == Some(revision) {
+        if failed.as_ref().is_some_and(|failed| failed.revision == Some(revision)) {
             return component;
         }
-        let loaded =
-            self.loader.active(&self.name).and_then(|generation| self.loader.load(&generation));
-        match loaded.and_then(|loaded| (self.link)(loaded, Some(&component))) {
-            Ok(next) => {
+        let linked = self.loader.active(&self.name).and_then(|generation| {
+            let next = (self.link)(self.loader.load(&generation)?, Some(&component))?;
+            Ok((next, generation))
+        });
+        match linked {
+            Ok((next, generation)) => {
                 tracing::info!(backend = %self.name, "now serving another generation");
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) =
-                    Some((Arc::clone(&next), revision));
+                self.serve(&next, revision, &generation);
                 next
             }
             Err(error) => {
                 tracing::error!(backend = %self.name, %error, "the new generation cannot be loaded; the one before it goes on serving");
-                *failed = Some(revision);
+                *failed = Some(Failed { revision: Some(revision), why: error.to_string() });
                 component
             }
         }
     }
 
+    fn serve(&self, component: &Arc<T>, revision: Revision, generation: &Generation) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Current {
+            component: Arc::clone(component),
+            revision,
+            generation: generation.number,
+            version: generation.manifest.version.as_str().into(),
+        });
+    }
+
     fn load_first(&self) -> Result<Arc<T>, Error> {
-        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((component, _)) =
-            self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
-        {
-            return Ok(component);
+        let mut failed = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(current) = self.current.read().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Ok(current.component);
         }
         // Read before loading: a swap in between is then noticed by the next call.
         let revision = self.loader.store.revision(&self.name);
@@ -174,10 +273,15 @@ impl<T> Slot<T> {
         let first = |generation: &Generation| {
             self.loader.load(generation).and_then(|loaded| (self.link)(loaded, None))
         };
-        let component = first(&active).or_else(|error| self.one_before(&active, error, first))?;
+        let (component, generation) = match first(&active) {
+            Ok(component) => (component, active),
+            Err(error) => {
+                *failed = Some(Failed { revision, why: error.to_string() });
+                self.one_before(&active, error, first)?
+            }
+        };
         if let Some(revision) = revision {
-            *self.current.write().unwrap_or_else(PoisonError::into_inner) =
-                Some((Arc::clone(&component), revision));
+            self.serve(&component, revision, &generation);
         }
         Ok(component)
     }
@@ -189,12 +293,12 @@ impl<T> Slot<T> {
         active: &Generation,
         error: Error,
         load: impl Fn(&Generation) -> Result<Arc<T>, Error>,
-    ) -> Result<Arc<T>, Error> {
+    ) -> Result<(Arc<T>, Generation), Error> {
         for generation in self.loader.previous(&self.name) {
             if let Ok(component) = load(&generation) {
                 let (active, serving) = (active.number, generation.number);
                 tracing::warn!(backend = %self.name, active, serving, %error, "the active generation cannot be loaded; an earlier one serves");
-                return Ok(component);
+                return Ok((component, generation));
             }
         }
         Err(error)
@@ -203,7 +307,7 @@ impl<T> Slot<T> {
 
 /// The backend of this name in the store, whichever generation is active.
 pub struct StoredBackend {
-    slot: Slot<WasmBackend>,
+    slot: Arc<Slot<WasmBackend>>,
 }
 
 impl StoredBackend {
@@ -256,7 +360,7 @@ impl Describe for StoredBackend {
 
 /// The authenticator of this name in the store, whichever generation is active.
 pub struct StoredAuthenticator {
-    slot: Slot<WasmAuthenticator>,
+    slot: Arc<Slot<WasmAuthenticator>>,
 }
 
 impl StoredAuthenticator {

@@ -16,6 +16,8 @@ mod log;
 mod mounts_command;
 mod output;
 mod secrets;
+mod status;
+mod status_command;
 
 use std::process::ExitCode;
 
@@ -58,6 +60,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Backend(command) => backend_command::run(&cli.config, command),
         Command::Flexvolume(command) => flexvolume_command::run(&cli.config, &command),
         Command::Config(command) => config_command::run(&cli.config, &command),
+        Command::Status(command) => status_command::run(&cli.config, &command),
         Command::Mounts(command) => mounts_command::run(&cli.config, command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

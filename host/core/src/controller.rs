@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::backoff::{Backoff, Congestion};
 use crate::error::{Blame, Effect, Error, ErrorKind};
-use crate::inflight::InFlight;
+use crate::inflight::{InFlight, InFlightGuard, UnderWay};
 use crate::observer::{Observer, Window};
 use crate::policy::NodePolicy;
 use crate::ports::{Ask, Backend, Call, Clock, Instant, Performer};
@@ -88,13 +88,14 @@ impl Controller {
             Arc::clone(&congestion),
             window,
         );
+        let in_flight = InFlight::new(Arc::clone(&clock));
         Self {
             driver: driver.into(),
             backend,
             clock,
             congestion,
             observer,
-            in_flight: InFlight::default(),
+            in_flight,
             unfinished: Unfinished::default(),
             tick,
             machine: None,
@@ -118,6 +119,11 @@ impl Controller {
         Self::coalescing(driver, backend, clock, Window::default(), Duration::ZERO)
     }
 
+    /// The calls that are being worked on, the oldest first.
+    pub fn under_way(&self) -> Vec<UnderWay> {
+        self.in_flight.under_way()
+    }
+
     /// What the active backend says of itself.
     ///
     /// # Errors
@@ -133,12 +139,12 @@ impl Controller {
 
     /// Creates the volume of this name, or finds it.
     pub fn create(&self, call: &Call, request: &CreateRequest) -> Result<Volume, Error> {
-        let _guard = self.in_flight.begin(&request.name, Create::NAME)?;
+        let guard = self.in_flight.begin(&request.name, Create::NAME)?;
         let what = format!("create of volume {}", request.name);
         let kept = self.unfinished.take(request, self.clock.now());
         let mut operation = kept.unwrap_or_else(|| Operation::new(Vec::new()));
         let decide = self.decide::<Create, _>(call, request);
-        let created = self.go_on(call, &what, &mut operation, decide);
+        let created = self.go_on(call, &what, Some(&guard), &mut operation, decide);
         if matches!(&created, Err(error) if error.kind == ErrorKind::DeadlineExceeded) {
             self.unfinished.keep(request, operation.for_another_call(), self.clock.now());
         }
@@ -147,46 +153,51 @@ impl Controller {
 
     /// Deletes the volume; a missing one is fine.
     pub fn delete(&self, call: &Call, request: &DeleteRequest) -> Result<(), Error> {
-        let _guard = self.in_flight.begin(request.volume.as_str(), Delete::NAME)?;
+        let guard = self.in_flight.begin(request.volume.as_str(), Delete::NAME)?;
         let what = format!("delete of volume {}", request.volume);
-        self.drive(call, &what, watch(&request.volume), self.decide::<Delete, _>(call, request))
+        let decide = self.decide::<Delete, _>(call, request);
+        self.drive(call, &what, Some(&guard), watch(&request.volume), decide)
     }
 
     /// Attaches the volume to the node.
     pub fn attach(&self, call: &Call, request: &AttachRequest) -> Result<Attached, Error> {
-        let _guard = self.in_flight.begin(request.volume.as_str(), Attach::NAME)?;
+        let guard = self.in_flight.begin(request.volume.as_str(), Attach::NAME)?;
         let what = format!("attach of volume {} to node {}", request.volume, request.node);
-        self.drive(call, &what, watch(&request.volume), self.decide::<Attach, _>(call, request))
+        let decide = self.decide::<Attach, _>(call, request);
+        self.drive(call, &what, Some(&guard), watch(&request.volume), decide)
     }
 
     /// Detaches the volume from the node, and only from it.
     pub fn detach(&self, call: &Call, request: &DetachRequest) -> Result<(), Error> {
-        let _guard = self.in_flight.begin(request.volume.as_str(), Detach::NAME)?;
+        let guard = self.in_flight.begin(request.volume.as_str(), Detach::NAME)?;
         let what = match &request.node {
             Some(node) => format!("detach of volume {} from node {node}", request.volume),
             None => format!("detach of volume {} from every node", request.volume),
         };
-        self.drive(call, &what, watch(&request.volume), self.decide::<Detach, _>(call, request))
+        let decide = self.decide::<Detach, _>(call, request);
+        self.drive(call, &what, Some(&guard), watch(&request.volume), decide)
     }
 
     /// Makes the volume at least as large as asked for.
     pub fn expand(&self, call: &Call, request: &ExpandRequest) -> Result<Expanded, Error> {
-        let _guard = self.in_flight.begin(request.volume.as_str(), Expand::NAME)?;
+        let guard = self.in_flight.begin(request.volume.as_str(), Expand::NAME)?;
         let what = format!("expansion of volume {}", request.volume);
-        self.drive(call, &what, watch(&request.volume), self.decide::<Expand, _>(call, request))
+        let decide = self.decide::<Expand, _>(call, request);
+        self.drive(call, &what, Some(&guard), watch(&request.volume), decide)
     }
 
     /// Changes what the mutable parameters name, and nothing else.
     pub fn modify(&self, call: &Call, request: &ModifyRequest) -> Result<(), Error> {
-        let _guard = self.in_flight.begin(request.volume.as_str(), Modify::NAME)?;
+        let guard = self.in_flight.begin(request.volume.as_str(), Modify::NAME)?;
         let what = format!("modification of volume {}", request.volume);
-        self.drive(call, &what, watch(&request.volume), self.decide::<Modify, _>(call, request))
+        let decide = self.decide::<Modify, _>(call, request);
+        self.drive(call, &what, Some(&guard), watch(&request.volume), decide)
     }
 
     /// Whether the volume can be used like that. Read-only, and so outside the in-flight guard.
     pub fn validate(&self, call: &Call, request: &ValidateRequest) -> Result<Validated, Error> {
         let what = format!("validation of volume {}", request.volume);
-        self.drive(call, &what, watch(&request.volume), |progress| {
+        self.drive(call, &what, None, watch(&request.volume), |progress| {
             Ask::<Validate>::ask(&*self.backend, call, request, progress).map(Answer::Done)
         })
     }
@@ -196,7 +207,7 @@ impl Controller {
     /// # Errors
     /// `NotFound` when there is none.
     pub fn read(&self, call: &Call, volume: &VolumeId) -> Result<Volume, Error> {
-        self.drive(call, &format!("look-up of volume {volume}"), watch(volume), |progress| {
+        self.drive(call, &format!("look-up of volume {volume}"), None, watch(volume), |progress| {
             let observed = progress
                 .observed
                 .first()
@@ -238,11 +249,13 @@ impl Controller {
             },
             starting_token: token.map(str::to_owned),
         };
-        self.drive(call, what, Vec::new(), |_| match self.backend.call::<List>(call, &request) {
-            Err(error) if error.kind == ErrorKind::Aborted => {
-                Ok(Answer::Done(Err(error.context(what).context(&self.driver))))
+        self.drive(call, what, None, Vec::new(), |_| {
+            match self.backend.call::<List>(call, &request) {
+                Err(error) if error.kind == ErrorKind::Aborted => {
+                    Ok(Answer::Done(Err(error.context(what).context(&self.driver))))
+                }
+                listed => listed.map(|listed| Answer::Done(Ok(listed))),
             }
-            listed => listed.map(|listed| Answer::Done(Ok(listed))),
         })?
     }
 
@@ -264,25 +277,34 @@ impl Controller {
         &self,
         call: &Call,
         what: &str,
+        guard: Option<&InFlightGuard>,
         watch: Vec<ResourceId>,
         decide: impl Fn(&Progress) -> Result<Answer<T>, Error>,
     ) -> Result<T, Error> {
-        self.go_on(call, what, &mut Operation::new(watch), decide)
+        self.go_on(call, what, guard, &mut Operation::new(watch), decide)
     }
 
     fn go_on<T>(
         &self,
         call: &Call,
         what: &str,
+        guard: Option<&InFlightGuard>,
         operation: &mut Operation,
         decide: impl Fn(&Progress) -> Result<Answer<T>, Error>,
     ) -> Result<T, Error> {
         loop {
+            let tell = |what: &str| guard.into_iter().for_each(|guard| guard.waits_for(what));
             let answer = self.step(call, operation, &decide);
             let ended = match operation.follow(answer) {
                 Next::Return(result) => Some(result),
-                Next::Wait(wait) => self.wait(call, wait, operation).err().map(Err),
-                Next::Perform(perform) => self.perform(call, &perform, operation).err().map(Err),
+                Next::Wait(wait) => {
+                    tell(&operation.reason);
+                    self.wait(call, wait, operation).err().map(Err)
+                }
+                Next::Perform(perform) => {
+                    tell("a plan that is performed on this machine");
+                    self.perform(call, &perform, operation).err().map(Err)
+                }
             };
             if let Some(result) = ended {
                 return result.map_err(|error| error.context(what).context(&self.driver));

@@ -24,4 +24,5 @@ mod unfinished;
 pub mod verbs;
 
 pub use error::{Blame, Effect, Error, ErrorKind};
+pub use inflight::UnderWay;
 pub use secret::{Secret, SecretBytes};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::backoff::Backoff;
 use crate::error::Error;
-use crate::inflight::InFlight;
+use crate::inflight::{InFlight, UnderWay};
 use crate::plan::{Goal, Plan};
 use crate::policy::NodePolicy;
 use crate::ports::{
@@ -48,7 +48,13 @@ impl NodeService {
         clock: Arc<dyn Clock>,
         policy: NodePolicy,
     ) -> Self {
-        Self { driver: driver.into(), backend, node, clock, policy, in_flight: InFlight::default() }
+        let in_flight = InFlight::new(Arc::clone(&clock));
+        Self { driver: driver.into(), backend, node, clock, policy, in_flight }
+    }
+
+    /// The calls that are being worked on, the oldest first.
+    pub fn under_way(&self) -> Vec<UnderWay> {
+        self.in_flight.under_way()
     }
 
     /// This node, as the backend sees it. It may ask the cloud, so what is expected to pass is

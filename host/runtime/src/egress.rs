@@ -31,7 +31,7 @@ mod url;
 pub use client::HttpEgress;
 pub use endpoint::{Endpoint, EndpointError};
 pub use headers::Author;
-pub use pace::REQUESTS_AT_ONCE;
+pub use pace::{PaceOfAction, PaceOfSite, REQUESTS_AT_ONCE};
 
 /// Whether an unanswered request may have changed something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -65,6 +65,7 @@ fn defaults(config: &Config) -> Vec<(&'static [&'static str], Value)> {
         (&["store"], text(&config.store)),
         (&["kubelet-root"], text(&config.kubelet_root)),
         (&["sockets"], text(sockets)),
+        (&["status"], text(&config.status_directory())),
         (&["node", "device-links"], text(&node.device_links)),
         (&["node", "sysfs"], text(&node.sysfs)),
         (&["mounts", "run"], text(&config.run_directory())),

@@ -33,11 +33,12 @@ impl Home {
         let at = |name: &str| folder.path().join(name).display().to_string();
         let mut config = format!(
             "state = \"{}\"\nstore = \"{}\"\nkubelet-root = \"{}\"\nsockets = \"{}\"\n\
-             [backend.disk]\n",
+             status = \"{}\"\n[backend.disk]\n",
             at("state"),
             at("store"),
             at("kubelet"),
-            at("sockets")
+            at("sockets"),
+            at("status")
         );
         for driver in drivers {
             config += &format!("[driver.\"{driver}\"]\nbackend = \"disk\"\n");

@@ -12,6 +12,10 @@ use crate::types::VolumeId;
 /// locked.
 pub(super) type TeardownGuard = (InFlightGuard, Option<NodeGuard>);
 
+/// What a call waits for before it has its volume.
+const OTHERS: &str = "another process of this node that works on the volume";
+const TAKING_AWAY: &str = "mounts of this node to go";
+
 impl NodeService {
     /// Keeps every other call from working on the volume.
     pub(super) fn lock(
@@ -21,7 +25,10 @@ impl NodeService {
         verb: &'static str,
     ) -> Result<(InFlightGuard, NodeGuard), Error> {
         let guard = self.in_flight.begin(volume.as_str(), verb)?;
-        Ok((guard, self.node.lock(call, &self.driver, volume)?))
+        guard.waits_for(OTHERS);
+        let lock = self.node.lock(call, &self.driver, volume)?;
+        guard.waits_for("the backend's plan and its steps");
+        Ok((guard, lock))
     }
 
     /// The same for a call that takes something away. It has to work where nothing can be written,
@@ -33,7 +40,10 @@ impl NodeService {
         verb: &'static str,
     ) -> Result<TeardownGuard, Error> {
         let guard = self.in_flight.begin(volume.as_str(), verb)?;
-        match self.node.lock(call, &self.driver, volume) {
+        guard.waits_for(OTHERS);
+        let lock = self.node.lock(call, &self.driver, volume);
+        guard.waits_for(TAKING_AWAY);
+        match lock {
             Ok(lock) => Ok((guard, Some(lock))),
             Err(error) if error.kind == ErrorKind::Aborted => Err(error),
             Err(error) => {
@@ -66,7 +76,11 @@ impl NodeService {
             None
         });
         match seen.filter(|record| record.driver == self.driver && is_meant(record)) {
-            None => Ok(((self.in_flight.begin(&path.to_string_lossy(), verb)?, None), None)),
+            None => {
+                let guard = self.in_flight.begin(&path.to_string_lossy(), verb)?;
+                guard.waits_for(TAKING_AWAY);
+                Ok(((guard, None), None))
+            }
             Some(seen) => {
                 let guard = self.lock_for_teardown(call, &seen.volume, verb)?;
                 Ok((guard, self.record_for_teardown(&seen.volume)))

@@ -82,9 +82,17 @@ impl Client {
     /// # Errors
     /// `Unavailable` when it does not answer.
     pub fn list(&self) -> Result<Vec<Status>, Error> {
-        let Some(stream) = self.connect()? else { return Ok(Vec::new()) };
+        self.list_if_running().map(Option::unwrap_or_default)
+    }
+
+    /// The same; `None` when no supervisor runs.
+    ///
+    /// # Errors
+    /// `Unavailable` when it does not answer.
+    pub fn list_if_running(&self) -> Result<Option<Vec<Status>>, Error> {
+        let Some(stream) = self.connect()? else { return Ok(None) };
         match exchange(stream, &Request::List, ANSWER)? {
-            Answer::Mounts(mounts) => Ok(mounts),
+            Answer::Mounts(mounts) => Ok(Some(mounts)),
             Answer::Failed(failure) => Err(failure.into()),
             other => Err(unexpected(&other)),
         }

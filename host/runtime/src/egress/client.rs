@@ -19,7 +19,7 @@ use wharf_core::{Blame, Error, ErrorKind};
 use super::address::PrivateAddress;
 use super::connections::{Clients, chain};
 use super::endpoint::Endpoint;
-use super::pace::{Pace, REQUESTS_AT_ONCE, Turn, Wanted};
+use super::pace::{Pace, PaceOfSite, REQUESTS_AT_ONCE, Turn, Wanted};
 use super::{
     Budget, Egress, Request, RequestEffect, Response, Scope, Spent, headers, parameters, url,
 };
@@ -77,6 +77,11 @@ impl HttpEgress {
     pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
+    }
+
+    /// How requests leave now, wherever any has left.
+    pub fn pace(&self) -> Vec<PaceOfSite> {
+        self.pace.sites()
     }
 
     fn runtime(&self) -> Result<&Handle, Error> {

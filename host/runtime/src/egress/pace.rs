@@ -43,6 +43,34 @@ pub(super) struct Pace {
 /// An account, if one signs, and an endpoint.
 type SiteKey = (Option<String>, String);
 
+/// How requests of one account to one endpoint leave at a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaceOfSite {
+    /// Who signs; `None`: nobody.
+    pub account: Option<String>,
+    /// Where they go.
+    pub endpoint: String,
+    /// Requests under way.
+    pub under_way: usize,
+    /// As many may be under way.
+    pub at_once: usize,
+    /// Requests that wait for their turn.
+    pub waiting: usize,
+    /// Actions that the endpoint has asked to slow down.
+    pub slowed: Vec<PaceOfAction>,
+}
+
+/// How requests of one action leave at a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaceOfAction {
+    /// The action; empty: those without one.
+    pub action: String,
+    /// How far apart they leave.
+    pub interval: Duration,
+    /// When the next may leave.
+    pub opens_in: Duration,
+}
+
 /// What waits for its turn.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'a> {
@@ -102,6 +130,21 @@ impl Pace {
                 ),
             )),
         }
+    }
+
+    /// How requests leave now, wherever any has left.
+    pub(super) fn sites(&self) -> Vec<PaceOfSite> {
+        let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = |((account, endpoint), site): (&SiteKey, &Arc<Site>)| {
+            let (under_way, waiting, slowed) = site.lock().queue.moment(site.now());
+            let (account, endpoint) = (account.clone(), endpoint.clone());
+            PaceOfSite { account, endpoint, under_way, at_once: self.at_once, waiting, slowed }
+        };
+        let mut told: Vec<_> = sites.iter().map(told).collect();
+        told.sort_by(|one, other| {
+            (&one.endpoint, &one.account).cmp(&(&other.endpoint, &other.account))
+        });
+        told
     }
 
     /// Accounts and endpoints are the operator's, so there are as many sites as the configuration

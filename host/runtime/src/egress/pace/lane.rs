@@ -58,6 +58,11 @@ impl Lane {
         self.next.max(self.paused_until)
     }
 
+    /// How far apart requests leave.
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// Whether requests are held back.
     pub(super) fn is_slowed(&self, now: Duration) -> bool {
         !self.interval.is_zero() || self.paused_until > now

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::RequestEffect;
+use super::PaceOfAction;
 use super::lane::{Lane, Verdict};
 
 /// Actions of one account at one endpoint with a pace of their own: the largest backend asks for a
@@ -76,6 +77,20 @@ impl Queue {
         let left = self.waiting.remove(&number);
         let lane = left.and_then(|waiter| self.lanes.get(&waiter.action));
         lane.is_some_and(|lane| lane.is_slowed(now))
+    }
+
+    /// How many requests are under way and wait, and which actions are held back.
+    pub(super) fn moment(&self, now: Duration) -> (usize, usize, Vec<PaceOfAction>) {
+        let slowed = self.lanes.iter().filter(|(_, lane)| lane.is_slowed(now));
+        let mut slowed: Vec<_> = slowed
+            .map(|(action, lane)| PaceOfAction {
+                action: action.clone(),
+                interval: lane.interval(),
+                opens_in: lane.opens_at().saturating_sub(now),
+            })
+            .collect();
+        slowed.sort_by(|one, other| one.action.cmp(&other.action));
+        (self.looking + self.changing, self.waiting.len(), slowed)
     }
 
     /// Who goes next, and when.

@@ -321,3 +321,17 @@ fn a_refusal_is_known_by_its_status_or_by_the_signers_codes() {
     let date = [("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")];
     assert_eq!(verdict(&response(429, "", &date), &[]), slows);
 }
+
+#[test]
+fn a_moment_tells_what_is_under_way_what_waits_and_which_actions_are_held_back() {
+    let mut queue = Queue::new(1);
+    join(&mut queue, 2, || change("disk", "AttachDisk"));
+    let (number, at) = queue.next(ms(0)).unwrap();
+    let started = queue.start(number, at, 0.5).unwrap();
+    assert_eq!(queue.moment(ms(0)), (1, 1, vec![]));
+    queue.end(started, ms(1), Verdict::Throttled(None), 0.0);
+    let (under_way, waiting, slowed) = queue.moment(ms(1));
+    assert_eq!((under_way, waiting), (0, 1));
+    let told: Vec<_> = slowed.iter().map(|it| (it.action.as_str(), it.opens_in)).collect();
+    assert_eq!(told, [("AttachDisk", ms(250))]);
+}

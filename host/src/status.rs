@@ -1,0 +1,185 @@
+//! What a running server tells `wharf status`: who it is, which generations serve, what is under
+//! way and what that waits for, how requests leave. Read from what the server has in its memory;
+//! nothing is asked of a backend, a cloud or a disk.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use wharf_core::UnderWay;
+use wharf_core::controller::Controller;
+use wharf_core::node::NodeService;
+use wharf_runtime::HttpEgress;
+
+use crate::drivers::Served;
+use crate::generations::{Loader, Serving};
+
+mod socket;
+
+pub use socket::{ask, serve};
+
+/// One server as it is now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Report {
+    /// `node`, `controller` or `all`.
+    pub role: String,
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Since when it runs, in seconds since 1970.
+    pub started: u64,
+    /// What it serves.
+    pub drivers: Vec<DriverReport>,
+    /// The components that it runs.
+    pub components: Vec<Serving>,
+    /// Calls that are being worked on, the oldest first.
+    pub operations: Vec<OperationReport>,
+    /// Requests to clouds.
+    pub pace: Vec<PaceReport>,
+}
+
+/// One driver of a server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DriverReport {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// Why it is not served, if it is not.
+    pub trouble: Option<String>,
+}
+
+/// One call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OperationReport {
+    /// Of which driver.
+    pub driver: String,
+    /// What is done.
+    pub verb: String,
+    /// With which volume.
+    pub volume: String,
+    /// For how long.
+    pub seconds: u64,
+    /// What it waits for now.
+    pub waits_for: String,
+}
+
+/// Requests of one account to one endpoint.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PaceReport {
+    /// Where they go.
+    pub endpoint: String,
+    /// Who signs them.
+    pub account: Option<String>,
+    /// How many are under way.
+    pub under_way: usize,
+    /// How many may be.
+    pub at_once: usize,
+    /// How many wait for their turn.
+    pub waiting: usize,
+    /// Actions that the endpoint asked to slow down.
+    pub slowed: Vec<SlowedReport>,
+}
+
+/// An action that is held back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SlowedReport {
+    /// Which; empty: requests without one.
+    pub action: String,
+    /// How far apart they leave.
+    pub interval_ms: u64,
+    /// When the next may leave.
+    pub opens_in_ms: u64,
+}
+
+/// The services of one driver, for those who ask how it is.
+pub struct Watched {
+    /// Its sockets.
+    pub served: Arc<Served>,
+    /// Its controller, where it has one.
+    pub controller: Option<Arc<Controller>>,
+    /// Its node, where it has one.
+    pub node: Option<Arc<NodeService>>,
+}
+
+/// What a report is made from.
+pub struct Teller {
+    role: &'static str,
+    started: u64,
+    drivers: Vec<Watched>,
+    loader: Arc<Loader>,
+    http: Arc<HttpEgress>,
+}
+
+impl Teller {
+    /// Of this process, from now on.
+    pub fn new(
+        role: &'static str,
+        drivers: Vec<Watched>,
+        (loader, http): (Arc<Loader>, Arc<HttpEgress>),
+    ) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self { role, started: now.map_or(0, |since| since.as_secs()), drivers, loader, http }
+    }
+
+    fn report(&self) -> Report {
+        let drivers = self.drivers.iter().map(|driver| DriverReport {
+            name: driver.served.name.clone(),
+            socket: driver.served.socket.clone(),
+            trouble: driver.served.trouble(),
+        });
+        let mut operations: Vec<_> = self.drivers.iter().flat_map(operations).collect();
+        operations.sort_by_key(|one| std::cmp::Reverse(one.seconds));
+        Report {
+            role: self.role.to_owned(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.started,
+            drivers: drivers.collect(),
+            components: self.loader.serving(),
+            operations,
+            pace: pace(&self.http),
+        }
+    }
+}
+
+fn operations(driver: &Watched) -> Vec<OperationReport> {
+    let controller = driver.controller.iter().flat_map(|controller| controller.under_way());
+    let node = driver.node.iter().flat_map(|node| node.under_way());
+    let report = |UnderWay { volume, verb, since, waits_for }| OperationReport {
+        driver: driver.served.name.clone(),
+        verb: verb.to_owned(),
+        volume,
+        seconds: since.as_secs(),
+        waits_for,
+    };
+    controller.chain(node).map(report).collect()
+}
+
+fn pace(http: &HttpEgress) -> Vec<PaceReport> {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let report = |site: wharf_runtime::PaceOfSite| PaceReport {
+        endpoint: site.endpoint,
+        account: site.account,
+        under_way: site.under_way,
+        at_once: site.at_once,
+        waiting: site.waiting,
+        slowed: site
+            .slowed
+            .into_iter()
+            .map(|action| SlowedReport {
+                action: action.action,
+                interval_ms: ms(action.interval),
+                opens_in_ms: ms(action.opens_in),
+            })
+            .collect(),
+    };
+    http.pace().into_iter().map(report).collect()
+}
