@@ -16,13 +16,15 @@ use wharf_node::supervisor::{Client, StartCommand};
 use wharf_node::{HelperKeys, LinuxNode, NodeOptions, SystemClock};
 use wharf_runtime::{
     Account, Accounts, AuthPorts, BackendPorts, CallPorts, Egress, Endpoint, EngineMode,
-    HttpEgress, Share, Signer, SourceReader,
+    HttpEgress, Observer, Share, Signer, SourceReader,
 };
 use wharf_store::Store;
 
 use crate::config::{self, Config, SupervisorStart};
 use crate::generations::{Loader, StoredAuthenticator, StoredBackend};
 use crate::journal::Journal;
+use crate::metrics::Metrics;
+use crate::metrics::operations::CountingClock;
 use crate::mounts_command;
 use crate::secrets::ConfiguredSource;
 
@@ -32,8 +34,9 @@ const CALL_SLOTS: u32 = 64;
 
 /// What kind of process this is.
 pub enum Process {
-    /// Serves until it is told to end, on this async runtime.
-    Server(Handle),
+    /// Serves until it is told to end, on this async runtime. What happens is told to the metrics,
+    /// where there are some.
+    Server(Handle, Option<Arc<Metrics>>),
     /// Makes one call and exits.
     OneCall,
 }
@@ -43,12 +46,14 @@ pub struct Assembly<'a> {
     config: &'a Config,
     is_server: bool,
     clock: Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
     node: Arc<LinuxNode>,
     loader: Arc<Loader>,
     http: Arc<HttpEgress>,
     signer: Arc<dyn Signer>,
     /// Drivers that a backend serves, and its controller and its node, share one.
     shares: BTreeMap<String, Arc<Share>>,
+    account_shares: Vec<Arc<Share>>,
 }
 
 impl<'a> Assembly<'a> {
@@ -58,21 +63,24 @@ impl<'a> Assembly<'a> {
     /// When an endpoint's URL is not one.
     pub fn new(config: &'a Config, process: &Process) -> Result<Self, Error> {
         let (mode, handle) = match process {
-            Process::Server(handle) => {
+            Process::Server(handle, _) => {
                 (EngineMode::Pooled { slots: CALL_SLOTS }, Some(handle.clone()))
             }
             Process::OneCall => (EngineMode::OnDemand, None),
         };
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (clock, observer) = watched(process);
         let loader = Arc::new(Loader::new(Store::open(&config.store), mode));
         let egress = HttpEgress::new(endpoints(config)?, handle)
             .with_requests_at_once(config.limits.requests_per_endpoint())
-            .with_observer(Arc::new(Journal));
+            .with_observer(Arc::clone(&observer));
         let http = Arc::new(egress);
         let egress: Arc<dyn Egress> = http.clone();
+        let mut account_shares = Vec::new();
         let accounts = config.account.iter().map(|(name, account)| {
+            let share = share(config, "account", name);
+            account_shares.push(Arc::clone(&share));
             let ports = AuthPorts {
-                calls: call_ports(config, &clock, share(config, "account", name)),
+                calls: call_ports(config, &clock, &observer, share),
                 egress: Some(Arc::clone(&egress)),
                 grants: account.endpoints.iter().map(|id| any_path(id)).collect(),
             };
@@ -84,8 +92,9 @@ impl<'a> Assembly<'a> {
         let node = Arc::new(LinuxNode::new(node_options(config)).with_helper_keys(keys));
         Ok(Self {
             config,
-            is_server: matches!(process, Process::Server(_)),
+            is_server: matches!(process, Process::Server(..)),
             clock,
+            observer,
             node,
             loader,
             http,
@@ -95,7 +104,18 @@ impl<'a> Assembly<'a> {
                 .keys()
                 .map(|name| (name.clone(), share(config, "backend", name)))
                 .collect(),
+            account_shares,
         })
+    }
+
+    /// What calls may take, of every backend and account.
+    pub fn shares(&self) -> Vec<Arc<Share>> {
+        self.shares.values().chain(&self.account_shares).cloned().collect()
+    }
+
+    /// This machine.
+    pub fn machine(&self) -> Arc<LinuxNode> {
+        Arc::clone(&self.node)
     }
 
     /// The clock that everything here shares.
@@ -156,7 +176,7 @@ impl<'a> Assembly<'a> {
         let share =
             self.shares.get(name).map_or_else(|| share(self.config, "backend", name), Arc::clone);
         let ports = BackendPorts {
-            calls: call_ports(self.config, &self.clock, share),
+            calls: call_ports(self.config, &self.clock, &self.observer, share),
             egress: Some(self.http.clone()),
             signer: Some(Arc::clone(&self.signer)),
             grants: section.grant.clone(),
@@ -194,11 +214,28 @@ impl HelperKeys for AccountKeys {
     }
 }
 
-fn call_ports(config: &Config, clock: &Arc<dyn Clock>, share: Arc<Share>) -> CallPorts {
+/// The clock, and who hears of what components do.
+fn watched(process: &Process) -> (Arc<dyn Clock>, Arc<dyn Observer>) {
+    let clock = Arc::new(SystemClock);
+    match process {
+        Process::Server(_, Some(metrics)) => {
+            let metrics: Arc<Metrics> = Arc::clone(metrics);
+            (Arc::new(CountingClock(clock)), metrics)
+        }
+        Process::Server(_, None) | Process::OneCall => (clock, Arc::new(Journal)),
+    }
+}
+
+fn call_ports(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    observer: &Arc<dyn Observer>,
+    share: Arc<Share>,
+) -> CallPorts {
     CallPorts {
         clock: Arc::clone(clock),
         limits: config.limits.of_a_call(),
-        observer: Some(Arc::new(Journal)),
+        observer: Some(Arc::clone(observer)),
         share,
     }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::http::Listen;
+
 /// Where the configuration is unless `--config` says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/wharf/wharf.toml";
 
@@ -91,6 +93,11 @@ pub struct Csi {
     /// each other's way.
     #[arg(long)]
     pub no_registration: bool,
+    /// Answer `/healthz`, `/readyz` and `/metrics` over HTTP here: `127.0.0.1:9808`,
+    /// `0.0.0.0:9808` or `unix:///path`. Unset: as `[http] listen` in the configuration has it, or
+    /// nowhere.
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<Listen>,
     /// One JSON object per log line.
     #[arg(long)]
     pub log_json: bool,
@@ -279,6 +286,10 @@ pub enum Mounts {
         /// container, which know it by that.
         #[arg(long)]
         own_group: bool,
+        /// Answer `/healthz`, `/readyz` and `/metrics` over HTTP here: `127.0.0.1:9809`,
+        /// `0.0.0.0:9809` or `unix:///path`.
+        #[arg(long, value_name = "ADDR")]
+        http: Option<Listen>,
     },
     /// Every mount and its helper.
     List {

@@ -14,6 +14,7 @@ use crate::cli::Role;
 pub mod check;
 mod flexvolume;
 pub mod grants;
+mod http;
 pub mod in_force;
 mod limits;
 mod load;
@@ -23,6 +24,7 @@ mod read;
 pub mod tree;
 
 pub use flexvolume::FlexVolume;
+pub use http::HttpSection;
 pub use limits::LimitsSection;
 pub use load::{ConfigError, Loaded};
 
@@ -59,6 +61,9 @@ pub struct Config {
     /// Mounts that helper programs serve.
     #[serde(default)]
     pub mounts: MountsSection,
+    /// Health and metrics of a server.
+    #[serde(default)]
+    pub http: HttpSection,
     /// What components may take of a process.
     #[serde(default)]
     pub limits: LimitsSection,

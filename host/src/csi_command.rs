@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use wharf_csi::Driver;
+use wharf_csi::{CallObserver, Driver};
 
 use crate::assembly::{Assembly, Process};
 use crate::cli::{Csi, Role};
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::drivers::{self, Served};
 use crate::log::Log;
 use crate::status::{self, Teller, Watched};
+use crate::{http, observed};
 
 /// After the drain, threads that do not return are left: the one that waits for a mkfs may do so
 /// for half an hour, and with the drain this has to fit into a pod's default of 30 seconds. They
@@ -51,15 +52,19 @@ fn run_logged(config: &Path, command: &Csi) -> Result<(), String> {
 
 async fn serve(config: &Config, command: &Csi) -> Result<(), String> {
     let signals = Signals::listen()?;
-    let assembly = Assembly::new(config, &Process::Server(tokio::runtime::Handle::current()))
-        .map_err(|error| error.to_string())?;
+    let listen = command.http.as_ref().or(config.http.listen.as_ref());
+    let metrics = listen.map(|_| observed::metrics(config));
+    let process = Process::Server(tokio::runtime::Handle::current(), metrics.clone());
+    let assembly = Assembly::new(config, &process).map_err(|error| error.to_string())?;
     let mut opened = Vec::new();
     for (name, socket) in sockets(config, command)? {
         let registers = command.role != Role::Controller && !command.no_registration;
         let registration = registers.then(|| drivers::registration(config, &name));
         let served = Served::new(name, socket, registration);
         let driver = open(&assembly, config, command.role, &served);
-        opened.push((driver.map_err(|error| error.to_string())?, served));
+        let mut driver = driver.map_err(|error| error.to_string())?;
+        driver.observer = metrics.clone().map(|metrics| metrics as Arc<dyn CallObserver>);
+        opened.push((driver, served));
     }
     let all: Arc<Vec<_>> = Arc::new(opened.iter().map(|(_, served)| Arc::clone(served)).collect());
     let watched = opened.iter().map(|(driver, served)| Watched {
@@ -71,6 +76,13 @@ async fn serve(config: &Config, command: &Csi) -> Result<(), String> {
     let _told = status::serve(&config.status_directory(), &status_name(command), teller);
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
+    if let (Some(listen), Some(metrics)) = (listen.cloned(), metrics) {
+        let drivers = Arc::clone(&all);
+        let pages =
+            observed::pages(config, command.role, &assembly, metrics, drivers, stopped.clone());
+        // Until the process ends: who waits for the end of the drain wants to see it.
+        tokio::spawn(async move { http::serve(&listen, pages).await });
+    }
     for (driver, served) in opened {
         servers.spawn(drivers::keep(driver, served, Arc::clone(&all), stopped.clone()));
     }
@@ -153,6 +165,7 @@ fn open(
         allowed_roots: config.roots(),
         drain: wharf_csi::DEFAULT_DRAIN,
         registration: served.registration.clone(),
+        observer: None,
     })
 }
 

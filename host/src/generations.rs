@@ -21,12 +21,14 @@ use wharf_runtime::{
 use wharf_store::{Generation, Revision, Store};
 
 use crate::compile;
+use crate::components::Components;
 
 /// Loads components from the store into one engine, which is made when the first of them is needed.
 pub struct Loader {
     store: Store,
     mode: EngineMode,
     engine: Mutex<Option<Engine>>,
+    components: Components,
     /// Who can say which generation serves. As many as the operator has sections.
     slots: Mutex<Vec<Weak<dyn Tells>>>,
 }
@@ -47,6 +49,11 @@ pub struct Serving {
     pub why_not: Option<String>,
 }
 
+/// Why nothing serves where nothing was asked of it.
+pub const NOT_NEEDED_YET: &str = "no call has needed it yet";
+/// Why nothing else serves for a moment.
+pub const BEING_LOADED: &str = "it is being loaded";
+
 trait Tells: Send + Sync {
     fn serving(&self) -> Serving;
 }
@@ -62,7 +69,18 @@ struct Loaded {
 impl Loader {
     /// A loader for this store.
     pub fn new(store: Store, mode: EngineMode) -> Self {
-        Self { store, mode, engine: Mutex::new(None), slots: Mutex::default() }
+        let (engine, components) = (Mutex::new(None), Components::default());
+        Self { store, mode, engine, components, slots: Mutex::default() }
+    }
+
+    /// Where components are loaded from.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// How often they were replaced.
+    pub fn components(&self) -> &Components {
+        &self.components
     }
 
     /// Which generation of each component serves, by the component's name.
@@ -174,13 +192,13 @@ impl<T: Send + Sync> Tells for Slot<T> {
                 .filter(|failed| failed.revision == revision)
                 .map(|failed| failed.why.clone()),
             Err(TryLockError::Poisoned(_)) => None,
-            Err(TryLockError::WouldBlock) => Some("it is being loaded".to_owned()),
+            Err(TryLockError::WouldBlock) => Some(BEING_LOADED.to_owned()),
         };
         let generation = current.as_ref().map(|current| current.generation);
         let why_not = match (generation, &active) {
             (generation, Ok(active)) if generation == Some(active.number) => None,
             (_, Err(error)) => Some(error.to_string()),
-            (None, _) => Some(failed.unwrap_or_else(|| "no call has needed it yet".to_owned())),
+            (None, _) => Some(failed.unwrap_or_else(|| NOT_NEEDED_YET.to_owned())),
             (Some(_), _) => Some(failed.unwrap_or_else(|| "the next call loads it".to_owned())),
         };
         let version = current.map(|current| current.version.to_string());
@@ -247,6 +265,7 @@ impl<T: Send + Sync + 'static> Slot<T> {
             }
             Err(error) => {
                 tracing::error!(backend = %self.name, %error, "the new generation cannot be loaded; the one before it goes on serving");
+                self.loader.components.fail(&self.name, Some(revision));
                 *failed = Some(Failed { revision: Some(revision), why: error.to_string() });
                 component
             }
@@ -254,6 +273,7 @@ impl<T: Send + Sync + 'static> Slot<T> {
     }
 
     fn serve(&self, component: &Arc<T>, revision: Revision, generation: &Generation) {
+        self.loader.components.serve(&self.name, generation.number);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Current {
             component: Arc::clone(component),
             revision,
@@ -276,6 +296,7 @@ impl<T: Send + Sync + 'static> Slot<T> {
         let (component, generation) = match first(&active) {
             Ok(component) => (component, active),
             Err(error) => {
+                self.loader.components.fail(&self.name, revision);
                 *failed = Some(Failed { revision, why: error.to_string() });
                 self.one_before(&active, error, first)?
             }

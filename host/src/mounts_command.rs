@@ -8,8 +8,11 @@ use wharf_node::supervisor::{self, Client, Condition, StartCommand, Status, Supe
 
 use crate::cli::{Mounts, Output};
 use crate::config::Config;
+use crate::http::Listen;
 use crate::log::Log;
 use crate::output::{self, Failure};
+
+mod pages;
 
 /// How long a person waits for the end of a helper.
 const UNMOUNT: Duration = Duration::from_secs(30);
@@ -20,7 +23,7 @@ const UNMOUNT: Duration = Duration::from_secs(30);
 /// What could not be done, and what to do about it.
 pub fn run(config: &Path, command: Mounts) -> Result<(), Failure> {
     match command {
-        Mounts::Serve { run, state, own_group } => serve(config, run, state, own_group),
+        Mounts::Serve { run, state, own_group, http } => serve(config, run, state, own_group, http),
         Mounts::List { run, output } => {
             let mounts = client(config, run)?.list().map_err(|error| error.to_string())?;
             list(&mounts, output)
@@ -60,6 +63,7 @@ fn serve(
     run: Option<PathBuf>,
     state: Option<PathBuf>,
     own_group: bool,
+    http: Option<Listen>,
 ) -> Result<(), Failure> {
     let (run_directory, state_directory) = match (run, state) {
         (Some(run), Some(state)) => (run, state),
@@ -69,6 +73,9 @@ fn serve(
         }
     };
     let log = Log::start(false);
+    if let Some(listen) = http {
+        pages::serve(listen, &run_directory)?;
+    }
     let served = supervisor::serve(&SupervisorOptions {
         run_directory,
         state_directory,

@@ -110,7 +110,9 @@ impl Observer {
             }
             let mut state = lock(&self.state);
             if state.running {
+                let began = self.clock.now();
                 drop(self.changed.wait_timeout(state, CANCELLATION_CHECK));
+                self.clock.note_wait(self.clock.now().saturating_sub(began));
                 continue;
             }
             state.running = true;

@@ -46,12 +46,17 @@ impl std::fmt::Display for Asked {
 impl Asked {
     /// Whether one of these patterns covers it: `actions` for an action, `paths` for a path.
     pub(crate) fn is_covered(&self, actions: &[String], paths: &[String]) -> bool {
-        match self {
-            Self::Action(action) => actions.iter().any(|pattern| matches_pattern(pattern, action)),
+        self.covering(actions, paths).is_some()
+    }
+
+    fn covering<'a>(&self, actions: &'a [String], paths: &'a [String]) -> Option<&'a str> {
+        let covering = match self {
+            Self::Action(action) => actions.iter().find(|pattern| matches_pattern(pattern, action)),
             Self::Path { line, keys } => {
-                paths.iter().any(|pattern| matches_path(pattern, line, keys))
+                paths.iter().find(|pattern| matches_path(pattern, line, keys))
             }
-        }
+        };
+        covering.map(String::as_str)
     }
 }
 
@@ -91,9 +96,13 @@ pub struct EndpointGrant {
 impl EndpointGrant {
     /// Whether this grant covers the request.
     pub fn permits(&self, endpoint: &str, account: Option<&str>, asked: &Asked) -> bool {
-        self.endpoint == endpoint
-            && self.account.as_deref() == account
-            && asked.is_covered(&self.actions, &self.paths)
+        self.covering(endpoint, account, asked).is_some()
+    }
+
+    /// The pattern of this grant that covers the request.
+    pub fn covering(&self, endpoint: &str, account: Option<&str>, asked: &Asked) -> Option<&str> {
+        let is_for_it = self.endpoint == endpoint && self.account.as_deref() == account;
+        is_for_it.then(|| asked.covering(&self.actions, &self.paths)).flatten()
     }
 }
 

@@ -22,6 +22,9 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Instant;
     /// Blocks this thread for so long, or until `call` is cancelled.
     fn sleep(&self, duration: Duration, call: &Call);
+    /// A thread has waited for so long for what another one learns from the cloud. For clocks that
+    /// account for time; it is over when this is called.
+    fn note_wait(&self, _waited: Duration) {}
 }
 
 /// One call of a front end: its deadline and whether anybody still waits for it.

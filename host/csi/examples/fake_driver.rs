@@ -68,6 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         allowed_roots: vec![PathBuf::from(root)],
         drain: DEFAULT_DRAIN,
         registration: None,
+        observer: None,
     };
     let mut terminate = signal(SignalKind::terminate())?;
     serve(driver, &socket, async move {

@@ -15,6 +15,7 @@ use wharf_core::types::Description;
 use wharf_core::{Blame, Error, ErrorKind};
 
 use crate::capabilities::Described;
+use crate::observer::{Answered, CallObserver, Work};
 use crate::status;
 use crate::subject::Subject;
 use crate::timeout::Allowance;
@@ -49,7 +50,9 @@ pub(crate) enum Lane {
 
 /// Every call of one server.
 pub(crate) struct Calls {
+    driver: Arc<str>,
     clock: Arc<dyn Clock>,
+    observer: Option<Arc<dyn CallObserver>>,
     identity: Arc<Semaphore>,
     controller: Arc<Semaphore>,
     node: Arc<Semaphore>,
@@ -64,10 +67,16 @@ struct Running {
 }
 
 impl Calls {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(crate) fn new(
+        driver: &str,
+        clock: Arc<dyn Clock>,
+        observer: Option<Arc<dyn CallObserver>>,
+    ) -> Arc<Self> {
         let lane = |threads| Arc::new(Semaphore::new(threads));
         Arc::new(Self {
+            driver: driver.into(),
             clock,
+            observer,
             identity: lane(IDENTITY_THREADS),
             controller: lane(CONTROLLER_THREADS),
             node: lane(NODE_THREADS),
@@ -181,6 +190,10 @@ impl Rpc {
     pub(crate) fn answer<A>(mut self, result: Result<A, Error>) -> Result<Response<A>, Status> {
         self.is_answered = true;
         self.log(&result);
+        self.observe(match &result {
+            Ok(_) => Code::Ok,
+            Err(error) => status::code(error.kind, error.effect),
+        });
         result.map(Response::new).map_err(|error| status::of(&error))
     }
 
@@ -212,8 +225,13 @@ impl Rpc {
     ) -> Result<A, Error> {
         let permit = self.admit(lane).await?;
         let call = self.call.clone();
+        let (calls, rpc, volume) = (Arc::clone(&self.calls), self.name, self.object.clone());
         let thread = tokio::task::spawn_blocking(move || {
             let _permit = permit;
+            let _working = calls.observer.as_ref().map(|observer| {
+                let (driver, deadline) = (&*calls.driver, call.deadline());
+                observer.working(&Work { driver, rpc, volume: &volume, deadline })
+            });
             work(&call)
         });
         // The core ends by itself at its deadline; this only catches work that is stuck, in a mount
@@ -247,6 +265,17 @@ impl Rpc {
             Err(_elapsed) => {
                 Err(out_of_time("every thread was busy for so long; nothing was done"))
             }
+        }
+    }
+
+    fn observe(&self, code: Code) {
+        if let Some(observer) = &self.calls.observer {
+            observer.answered(&Answered {
+                driver: &self.calls.driver,
+                rpc: self.name,
+                code: status::name(code),
+                duration: self.began.elapsed(),
+            });
         }
     }
 
@@ -300,6 +329,7 @@ impl Drop for Rpc {
         self.calls.running.lock().unwrap_or_else(PoisonError::into_inner).calls.remove(&self.key);
         self.call.cancel();
         if !self.is_answered {
+            self.observe(Code::Cancelled);
             let elapsed_ms = milliseconds(self.began.elapsed());
             tracing::warn!(rpc = self.name, volume = self.object, code = ?Code::Cancelled, elapsed_ms, "call abandoned by its client");
         }
@@ -333,7 +363,7 @@ mod tests {
     }
 
     fn calls() -> Arc<Calls> {
-        Calls::new(Arc::new(StoppedClock))
+        Calls::new("fake", Arc::new(StoppedClock), None)
     }
 
     fn within(timeout: &str) -> MetadataMap {

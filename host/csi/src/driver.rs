@@ -8,6 +8,7 @@ use wharf_core::controller::Controller;
 use wharf_core::node::NodeService;
 use wharf_core::ports::Clock;
 
+use crate::observer::CallObserver;
 use crate::registration::Registration;
 
 /// Calls in flight get this long to finish when the process is told to end: less than a pod's
@@ -37,6 +38,8 @@ pub struct Driver {
     /// How kubelet learns of it; absent in a process without the node's role, and where
     /// node-driver-registrar does that.
     pub registration: Option<Arc<Registration>>,
+    /// Hears of its calls.
+    pub observer: Option<Arc<dyn CallObserver>>,
 }
 
 /// Whether CSI allows this name.

@@ -19,6 +19,7 @@ mod driver;
 pub mod endpoint;
 mod identity;
 mod node;
+mod observer;
 mod paths;
 mod probe;
 pub mod proto;
@@ -33,7 +34,8 @@ mod timeout;
 
 pub use calls::BLOCKING_THREADS;
 pub use driver::{DEFAULT_DRAIN, Driver};
+pub use observer::{Answered, CallObserver, Work};
 pub use probe::{Probed, probe};
 pub use registration::{Registration, RegistrationState};
 pub use server::{ServeError, serve};
-pub use socket::SocketError;
+pub use socket::{SocketError, SocketGuard, bind};

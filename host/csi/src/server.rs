@@ -75,7 +75,7 @@ pub async fn serve(
         return Err(ServeError::AllowedRoot(relative.display().to_string()));
     }
     let (listener, _socket) = socket::bind(socket)?;
-    let calls = Calls::new(Arc::clone(&driver.clock));
+    let calls = Calls::new(&driver.name, Arc::clone(&driver.clock), driver.observer.clone());
     tracing::info!(driver = driver.name, version = driver.version, socket = %socket.display(), "serving CSI");
     let (stop, stopped) = oneshot::channel::<()>();
     let router = router(&driver, &calls);

@@ -46,7 +46,7 @@ pub enum SocketError {
 /// A bound socket file. When this is dropped, after the listener, the file is removed, unless a
 /// successor has put its own there.
 #[derive(Debug)]
-pub(crate) struct SocketGuard {
+pub struct SocketGuard {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -81,8 +81,12 @@ fn lock_folder(folder: &Path) -> io::Result<File> {
 }
 
 /// Listens on `path`. The folder is locked meanwhile, so that two processes that start at once do
-/// not take each other's socket for a left-over; CSI allows no lock file beside it.
-pub(crate) fn bind(path: &Path) -> Result<(UnixListener, SocketGuard), SocketError> {
+/// not take each other's socket for a left-over; CSI allows no lock file beside it. The guard is to
+/// be dropped after the listener.
+///
+/// # Errors
+/// When the path cannot be a socket's, or is taken.
+pub fn bind(path: &Path) -> Result<(UnixListener, SocketGuard), SocketError> {
     endpoint::check(path)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let failed = |what: &'static str| {

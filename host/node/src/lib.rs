@@ -38,6 +38,7 @@ mod sent_error;
 mod state;
 mod steps;
 pub mod supervisor;
+mod survey;
 mod trees;
 mod undo;
 
@@ -46,3 +47,4 @@ pub use helper_keys::HelperKeys;
 pub use node::LinuxNode;
 pub use options::{NodeOptions, ProgramBounds};
 pub use remote::{COMMAND as CHILD_COMMAND, answer_parent};
+pub use survey::Survey;

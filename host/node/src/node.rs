@@ -24,6 +24,7 @@ use crate::options::NodeOptions;
 use crate::run::Run;
 use crate::state::lock::VolumeGuard;
 use crate::state::records::Records;
+use crate::survey::{self, Survey};
 
 /// Writing a record takes milliseconds; whoever still holds its lock after this hangs.
 const RECORD_LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -52,6 +53,14 @@ impl LinuxNode {
     pub fn with_helper_keys(mut self, keys: Arc<dyn HelperKeys>) -> Self {
         self.context.keys = Some(keys);
         self
+    }
+
+    /// What is written down of a driver's volumes, and what the mount table shows of them.
+    ///
+    /// # Errors
+    /// When records or the mount table cannot be read.
+    pub fn survey(&self, driver: &str) -> Result<Survey, Error> {
+        survey::survey(&self.context, &self.records, driver)
     }
 
     fn acquire_record(&self, driver: &str, volume: &VolumeId) -> Result<VolumeGuard, Error> {

@@ -105,6 +105,12 @@ pub struct Grants {
 }
 
 impl Grants {
+    /// The operator's pattern that covers a request.
+    fn granted(&self, request: &Request, asked: &Asked) -> Option<&str> {
+        let account = request.account.as_deref();
+        self.operator.iter().find_map(|grant| grant.covering(&request.endpoint, account, asked))
+    }
+
     /// Lets a request pass, or says which side refuses it and where to change that.
     ///
     /// # Errors

@@ -130,14 +130,14 @@ impl Guest {
             self.broken.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(observer) = &ports.observer {
-            let (component, http_requests) =
-                (self.manifest.name.as_str(), store.data().sent.requests);
+            let (component, sent) = (self.manifest.name.as_str(), &store.data().sent);
             observer.called(&CallEvent {
                 component,
                 generation: self.generation,
                 function,
                 duration: start.elapsed(),
-                http_requests,
+                http_requests: sent.requests,
+                waited: sent.waited,
                 outcome,
             });
         }

@@ -2,7 +2,7 @@
 //! else.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use wasmtime::component::ResourceTable;
 use wharf_core::types::Parameters;
@@ -39,6 +39,8 @@ pub(crate) struct Sent {
     pub(crate) mutated: bool,
     /// A mutating request left the host and no answer was understood.
     pub(crate) unanswered: bool,
+    /// Time that the call waited for them.
+    pub(crate) waited: Duration,
 }
 
 /// The state of one store: one call of one guest.
@@ -175,7 +177,9 @@ impl HostCtx {
             used: &self.used,
             scrubber: self.log.scrubber(),
         };
+        let began = Instant::now();
         let answers = outbound.egress.send_all(&scope, requests);
+        self.sent.waited += began.elapsed();
         for (answer, mutates) in answers.iter().zip(mutating) {
             let unanswered = answer.as_ref().is_err_and(|error| error.effect == Effect::Unknown);
             self.sent.mutated |= mutates && (answer.is_ok() || unanswered);

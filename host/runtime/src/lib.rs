@@ -50,5 +50,5 @@ pub use guest::CallPorts;
 pub use limits::Limits;
 pub use measure::{Measured, measure};
 pub use observer::{CallEvent, Observer, Outcome, RequestEvent};
-pub use share::{CALLS_AT_ONCE, SHARE_BYTES, Share, ShareLimits};
+pub use share::{CALLS_AT_ONCE, SHARE_BYTES, Share, ShareLimits, ShareUse};
 pub use wasmtime::component::Component;

@@ -37,6 +37,9 @@ pub struct CallEvent<'a> {
     pub duration: Duration,
     /// Requests that it sent.
     pub http_requests: u32,
+    /// How much of `duration` it waited for them: from signing to the last byte, the wait for their
+    /// turn included.
+    pub waited: Duration,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -59,6 +62,9 @@ pub struct RequestEvent<'a> {
     pub endpoint: &'a str,
     /// What grants speak of.
     pub action: &'a str,
+    /// The grant that covers it, as the operator wrote it; absent: none does. Of these there are as
+    /// many as the configuration has.
+    pub granted: Option<&'a str>,
     /// From signing to the last byte, the wait for its turn included.
     pub duration: Duration,
     /// The status, or why there is none.

@@ -104,6 +104,19 @@ pub struct Share {
     state: Mutex<State>,
 }
 
+/// What is taken of a share at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShareUse {
+    /// Bytes that its calls hold.
+    pub bytes: usize,
+    /// The most that they may hold.
+    pub limit_bytes: usize,
+    /// Calls that run.
+    pub calls: usize,
+    /// Calls that wait for room.
+    pub waiting: usize,
+}
+
 #[derive(Debug, Default)]
 struct State {
     count: u64,
@@ -154,6 +167,18 @@ impl Share {
     /// Whose it is.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What is taken of it now.
+    pub fn in_use(&self) -> ShareUse {
+        let state = self.lock();
+        let sum = |of: Amounts| of.computing.saturating_add(of.looking).saturating_add(of.changing);
+        ShareUse {
+            bytes: sum(state.held),
+            limit_bytes: self.limits.memory_bytes,
+            calls: sum(state.running),
+            waiting: state.waiting.len(),
+        }
     }
 
     /// Waits until there is room for a call. First come, first served.

@@ -70,6 +70,7 @@ fn defaults(config: &Config) -> Vec<(&'static [&'static str], Value)> {
         (&["node", "sysfs"], text(&node.sysfs)),
         (&["mounts", "run"], text(&config.run_directory())),
         (&["mounts", "supervisor"], Value::Text("on-demand".into())),
+        (&["http", "wedged-after-seconds"], number(config.http.wedged_after().as_secs().into())),
         (&["limits", "memory-mib"], mib(share.memory_bytes.saturating_mul(shares))),
         (&["limits", "calls-per-backend"], number(share.calls as u128)),
         (
@@ -274,7 +275,7 @@ mod tests {
     }
 
     /// Settings that are nothing until somebody says them.
-    const WITHOUT_DEFAULT: [&str; 14] = [
+    const WITHOUT_DEFAULT: [&str; 15] = [
         "account",
         "backend",
         "driver",
@@ -286,6 +287,7 @@ mod tests {
         "flexvolume.node-id-prefixes",
         "flexvolume.nodes",
         "flexvolume.secret-options",
+        "http.listen",
         "limits",
         "node.devices",
         "preset",
@@ -308,6 +310,7 @@ mod tests {
             fields::<Config>(""),
             fields::<super::super::NodeSection>("node"),
             fields::<super::super::MountsSection>("mounts"),
+            fields::<super::super::HttpSection>("http"),
             fields::<super::super::LimitsSection>("limits"),
             fields::<super::super::FlexVolume>("flexvolume"),
         ]

@@ -1,7 +1,7 @@
 //! A configuration of its own for the real binary, and servers that end with their test.
 
 use std::fs::{self, File};
-use std::io::{PipeReader, Read};
+use std::io::{PipeReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -56,6 +56,31 @@ impl Home {
 
     pub fn socket(&self, driver: &str) -> PathBuf {
         self.folder.path().join("sockets").join(driver).join("csi.sock")
+    }
+
+    /// Adds to the configuration.
+    pub fn configure(&self, text: &str) {
+        let path = self.folder.path().join("wharf.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        fs::write(&path, config + text).unwrap();
+    }
+
+    /// Where servers of [`Home::serve_with_http`] listen.
+    pub fn http(&self) -> PathBuf {
+        self.folder.path().join("http.sock")
+    }
+
+    /// A node's server that listens for HTTP.
+    pub fn serve_with_http(&self) -> Server {
+        let http = format!("unix://{}", self.http().display());
+        let server = self.serve_logging(&["csi", "--role", "node", "--http", &http]);
+        wait_for("HTTP", || UnixStream::connect(self.http()).ok());
+        server
+    }
+
+    /// Status and text of a page.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        get(&self.http(), path)
     }
 
     pub fn log(&self) -> PathBuf {
@@ -131,6 +156,17 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Status and text of a page of whoever listens here.
+pub fn get(socket: &Path, path: &str) -> (u16, String) {
+    let mut socket = UnixStream::connect(socket).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    let (head, text) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), text.to_owned())
 }
 
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

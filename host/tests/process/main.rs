@@ -1,5 +1,5 @@
-//! The process itself: its standard streams and signals, and how kubelet finds it. No backend is
-//! needed for that, so none is installed.
+//! The process itself: its standard streams and signals, how kubelet finds it, and how it says that
+//! it is well. No backend is needed for that, so none is installed.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +9,7 @@
 )]
 
 #[cfg(test)]
+mod health;
 mod home;
 mod registration;
 mod streams;

@@ -15,11 +15,12 @@ use wharf_csi::proto::registration::PluginInfo;
 use crate::home::{DRIVER, Home, PATIENCE, call, wait_for};
 
 /// `GetInfo`, then `NotifyRegistrationStatus` with `plugin_registered`.
-const REGISTERED: &[u8] =
+pub const REGISTERED: &[u8] =
     include_bytes!("../../csi/tests/service/clients/kubelet-1.36-registered.bin");
 /// The same with an error, of a kubelet that cannot reach the API server.
-const REFUSED: &[u8] = include_bytes!("../../csi/tests/service/clients/kubelet-1.36-refused.bin");
-const REASON: &str = "RegisterPlugin error -- plugin registration failed with err: error updating \
+pub const REFUSED: &[u8] =
+    include_bytes!("../../csi/tests/service/clients/kubelet-1.36-refused.bin");
+pub const REASON: &str = "RegisterPlugin error -- plugin registration failed with err: error updating \
                       Node object with CSI driver node info: error updating node: timed out \
                       waiting for the condition";
 
@@ -38,7 +39,7 @@ impl Home {
     }
 
     /// Plays kubelet once with these bytes; what it was told.
-    fn register(&self, driver: &str, bytes: &[u8]) -> PluginInfo {
+    pub fn register(&self, driver: &str, bytes: &[u8]) -> PluginInfo {
         let path = self.registration_socket(driver);
         let socket = wait_for("the registration socket", || UnixStream::connect(&path).ok());
         answers(socket, bytes)

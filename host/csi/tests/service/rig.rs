@@ -76,6 +76,7 @@ impl Rig {
             allowed_roots: vec!["/kubelet".into()],
             drain,
             registration: is_registered.then(|| registration.clone()),
+            observer: None,
         };
         let (shutdown, ended) = oneshot::channel();
         let path = socket.clone();
@@ -149,6 +150,7 @@ impl Rig {
             allowed_roots: vec!["/kubelet".into()],
             drain: Duration::from_secs(60),
             registration: Some(registration.clone()),
+            observer: None,
         };
         let path = self.socket.clone();
         (

@@ -98,6 +98,14 @@ impl Client {
         }
     }
 
+    /// The same where a supervisor is to be there.
+    ///
+    /// # Errors
+    /// `Unavailable` when none runs, or when it does not answer.
+    pub fn list_of_running(&self) -> Result<Vec<Status>, Error> {
+        self.list_if_running()?.ok_or_else(|| self.absent())
+    }
+
     /// The end of a helper's log.
     ///
     /// # Errors

@@ -216,9 +216,11 @@ impl Egress for HttpEgress {
             for (request, answer) in requests.iter().zip(&answers) {
                 let outcome =
                     answer.as_ref().map(|response| response.status).map_err(|error| error.kind);
+                let asked = request.asked();
                 observer.requested(&RequestEvent {
+                    granted: scope.grants.granted(request, &asked),
                     endpoint: &scope.scrubber.clean(&request.endpoint, NAME_BYTES),
-                    action: &scope.scrubber.clean(&request.asked().to_string(), NAME_BYTES),
+                    action: &scope.scrubber.clean(&asked.to_string(), NAME_BYTES),
                     duration: start.elapsed(),
                     outcome,
                 });

@@ -58,6 +58,8 @@ pub struct PaceOfSite {
     pub waiting: usize,
     /// Actions that the endpoint has asked to slow down.
     pub slowed: Vec<PaceOfAction>,
+    /// How often it asked each action to slow down, and that was acted on.
+    pub backoffs: Vec<(String, u64)>,
 }
 
 /// How requests of one action leave at a moment.
@@ -136,9 +138,11 @@ impl Pace {
     pub(super) fn sites(&self) -> Vec<PaceOfSite> {
         let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         let told = |((account, endpoint), site): (&SiteKey, &Arc<Site>)| {
-            let (under_way, waiting, slowed) = site.lock().queue.moment(site.now());
-            let (account, endpoint) = (account.clone(), endpoint.clone());
-            PaceOfSite { account, endpoint, under_way, at_once: self.at_once, waiting, slowed }
+            let state = site.lock();
+            let (under_way, waiting, slowed) = state.queue.moment(site.now());
+            let backoffs = state.queue.backoffs();
+            let (account, endpoint, at_once) = (account.clone(), endpoint.clone(), self.at_once);
+            PaceOfSite { account, endpoint, under_way, at_once, waiting, slowed, backoffs }
         };
         let mut told: Vec<_> = sites.iter().map(told).collect();
         told.sort_by(|one, other| {

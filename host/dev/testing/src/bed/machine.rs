@@ -2,15 +2,21 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::fuse_helpers::{self, Helper};
 use super::server::Server;
 use super::{BedError, Parts};
 use crate::configuration::{AUTH, Configuration};
 use crate::player::FlexNode;
+
+/// A page comes within a few seconds, or not at all.
+const PAGE: Duration = Duration::from_secs(60);
 
 /// A machine of the bed.
 pub struct Machine {
@@ -124,6 +130,27 @@ impl Machine {
     pub fn socket_of(&self, driver: &str) -> PathBuf {
         let file = if self.name == "manager" { "controller.sock" } else { "csi.sock" };
         self.folder.join("sockets").join(driver).join(file)
+    }
+
+    /// Where the server tells of its health and its numbers.
+    pub fn http(&self) -> PathBuf {
+        self.folder.join("http.sock")
+    }
+
+    /// Status and text of a page of the server's.
+    ///
+    /// # Errors
+    /// When nobody listens, or what comes is no answer.
+    pub fn page(&self, path: &str) -> std::io::Result<(u16, String)> {
+        let mut socket = UnixStream::connect(self.http())?;
+        socket.set_read_timeout(Some(PAGE))?;
+        socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: wharf\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        let parsed = answer.split_once("\r\n\r\n").and_then(|(head, text)| {
+            Some((head.split(' ').nth(1)?.parse().ok()?, text.to_owned()))
+        });
+        parsed.ok_or_else(|| std::io::Error::other(format!("no answer of HTTP: {answer:?}")))
     }
 
     /// What the server wrote.
@@ -275,9 +302,11 @@ impl Machine {
         if server.is_none() {
             let parts = parts.clone();
             let (config, wharf, role) = (self.config(), parts.wharf, role.to_owned());
+            let http = format!("unix://{}", self.http().display());
             let command = move || {
                 let mut command = Command::new(&wharf);
                 command.arg("--config").arg(&config).args(["csi", "--role", &role]);
+                command.args(["--http", &http]);
                 if telling == Telling::All {
                     command.arg("--log-json").env("RUST_LOG", ALL);
                 }

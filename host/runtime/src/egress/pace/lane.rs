@@ -63,6 +63,11 @@ impl Lane {
         self.interval
     }
 
+    /// How often a refusal was acted on.
+    pub(super) fn backoffs(&self) -> u64 {
+        self.epoch
+    }
+
     /// Whether requests are held back.
     pub(super) fn is_slowed(&self, now: Duration) -> bool {
         !self.interval.is_zero() || self.paused_until > now

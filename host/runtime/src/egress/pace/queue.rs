@@ -93,6 +93,12 @@ impl Queue {
         (self.looking + self.changing, self.waiting.len(), slowed)
     }
 
+    /// How often each action was asked to slow down.
+    pub(super) fn backoffs(&self) -> Vec<(String, u64)> {
+        let told = self.lanes.iter().map(|(action, lane)| (action.clone(), lane.backoffs()));
+        told.filter(|(_, backoffs)| *backoffs > 0).collect()
+    }
+
     /// Who goes next, and when.
     pub(super) fn next(&self, now: Duration) -> Option<(u64, Duration)> {
         let may_look = self.looking + self.changing < self.at_once;

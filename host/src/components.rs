@@ -1,0 +1,74 @@
+//! How often components were replaced in this process, and how often that failed. Written where
+//! they are loaded ([`crate::generations`]), read by metrics.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use wharf_store::Revision;
+
+/// Every component that was asked for, by its name in the store: as many as the configuration has.
+#[derive(Default)]
+pub struct Components {
+    changes: Mutex<BTreeMap<String, Changes>>,
+}
+
+/// What became of one component.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// How often another generation took over.
+    pub swaps: u64,
+    /// Generations that could not be loaded.
+    pub failures: u64,
+    generation: Option<u64>,
+    failed: Option<Option<Revision>>,
+}
+
+impl Components {
+    /// A generation serves from now on. Several places of a process load the same one.
+    pub fn serve(&self, name: &str, generation: u64) {
+        let mut changes = self.lock();
+        let changes = changes.entry(name.to_owned()).or_default();
+        if changes.generation.is_some_and(|before| before != generation) {
+            changes.swaps += 1;
+        }
+        changes.generation = Some(generation);
+    }
+
+    /// What was active at this moment of the store's history cannot be loaded. Told again with
+    /// every call where nothing serves.
+    pub fn fail(&self, name: &str, revision: Option<Revision>) {
+        let mut changes = self.lock();
+        let changes = changes.entry(name.to_owned()).or_default();
+        if changes.failed != Some(revision) {
+            changes.failures += 1;
+        }
+        changes.failed = Some(revision);
+    }
+
+    /// All of them as they are now.
+    pub fn all(&self) -> BTreeMap<String, Changes> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Changes>> {
+        // A panic in another thread leaves whole values here.
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_swap_and_a_failure_count_once_however_many_places_tell_of_them() {
+        let components = Components::default();
+        for generation in [1, 1, 2, 2, 1] {
+            components.serve("disk", generation);
+        }
+        components.fail("disk", None);
+        components.fail("disk", None);
+        let changes = components.all()["disk"].clone();
+        assert_eq!((changes.swaps, changes.failures), (2, 1));
+    }
+}

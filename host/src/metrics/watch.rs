@@ -1,0 +1,98 @@
+//! What the front end and the runtime tell while it happens.
+
+use std::time::Duration;
+
+use wharf_core::ErrorKind;
+use wharf_core::plan::Plan;
+use wharf_csi::{Answered, CallObserver, Work};
+use wharf_runtime::{CallEvent, Observer, Outcome, RequestEvent};
+
+use super::Metrics;
+use super::operations::Spent;
+use crate::journal::Journal;
+
+/// What stands where a label has no bound of its own.
+const OTHER: &str = "other";
+
+impl CallObserver for Metrics {
+    fn working(&self, work: &Work<'_>) -> Box<dyn Send> {
+        let (table, rpc, driver) = (self.table.clone(), work.rpc, work.driver.to_owned());
+        self.operations.begin(work, move |whole, spent| {
+            let Spent { guest, cloud, waiting } = spent;
+            let host = whole.saturating_sub(guest + cloud + waiting);
+            let parts = [("guest", guest), ("cloud", cloud), ("waiting", waiting), ("host", host)];
+            for (part, time) in parts {
+                table.call_seconds.add([&driver, rpc, part], time.as_secs_f64());
+            }
+        })
+    }
+
+    fn answered(&self, answered: &Answered<'_>) {
+        let Answered { driver, rpc, code, duration } = *answered;
+        let seconds = duration.as_secs_f64();
+        self.table.call_duration.observe([driver, rpc, code], seconds);
+        let backend = self.backends.get(driver).map_or(OTHER, String::as_str);
+        self.table.legacy_count.count([rpc, backend, code]);
+        self.table.legacy_time.add([rpc, backend, code], seconds);
+    }
+}
+
+impl Observer for Metrics {
+    fn called(&self, event: &CallEvent<'_>) {
+        Journal.called(event);
+        let CallEvent { component, function, duration, waited, outcome, .. } = *event;
+        let guest = duration.saturating_sub(waited);
+        Spent { guest, cloud: waited, waiting: Duration::ZERO }.note();
+        let outcome = match outcome {
+            Outcome::Answered => "answered",
+            Outcome::Failed(_) => "failed",
+            Outcome::Broken(ErrorKind::PermissionDenied) => "refused",
+            Outcome::Broken(_) => "trapped",
+        };
+        self.table.component_calls.add([component, function, outcome], 1.0);
+        self.table.component_seconds.add([component, function], guest.as_secs_f64());
+        if outcome == "trapped" {
+            self.table.component_traps.add([component], 1.0);
+        }
+    }
+
+    fn planned(&self, function: &'static str, plan: &Plan) {
+        Journal.planned(function, plan);
+    }
+
+    fn requested(&self, event: &RequestEvent<'_>) {
+        Journal.requested(event);
+        // What no grant covers never left, and its endpoint and action are a guest's words.
+        let (endpoint, action) =
+            event.granted.map_or((OTHER, OTHER), |granted| (event.endpoint, granted));
+        let status;
+        let code = match event.outcome {
+            Ok(code) => {
+                status = code.to_string();
+                status.as_str()
+            }
+            Err(kind) => word(kind),
+        };
+        self.table.cloud_requests.add([endpoint, action, code], 1.0);
+        self.table.cloud_duration.observe([endpoint, action], event.duration.as_secs_f64());
+    }
+}
+
+fn word(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::InvalidArgument => "invalid-argument",
+        ErrorKind::NotFound => "not-found",
+        ErrorKind::AlreadyExists => "already-exists",
+        ErrorKind::FailedPrecondition => "failed-precondition",
+        ErrorKind::ResourceExhausted => "resource-exhausted",
+        ErrorKind::OutOfRange => "out-of-range",
+        ErrorKind::PermissionDenied => "permission-denied",
+        ErrorKind::Unauthenticated => "unauthenticated",
+        ErrorKind::Throttled => "throttled",
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::Aborted => "aborted",
+        ErrorKind::Unsupported => "unsupported",
+        ErrorKind::DeadlineExceeded => "deadline-exceeded",
+        ErrorKind::Internal | ErrorKind::Other => "internal",
+    }
+}
