@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use wharf_core::Error;
 use wharf_core::controller::Controller;
+use wharf_core::manifest::{NotAName, World};
 use wharf_core::node::NodeService;
 use wharf_core::plan::HelperCredential;
 use wharf_core::policy::EndpointGrant;
@@ -18,7 +19,7 @@ use wharf_runtime::{
     Account, Accounts, AuthPorts, BackendPorts, CallPorts, Egress, Endpoint, EngineMode,
     HttpEgress, Observer, Share, Signer, SourceReader,
 };
-use wharf_store::Store;
+use wharf_store::{ComponentId, Store};
 
 use crate::config::{self, Config, SupervisorStart};
 use crate::generations::{Loader, StoredAuthenticator, StoredBackend};
@@ -84,9 +85,10 @@ impl<'a> Assembly<'a> {
                 egress: Some(Arc::clone(&egress)),
                 grants: account.endpoints.iter().map(|id| any_path(id)).collect(),
             };
-            (name.clone(), open_account(name, account, &loader, ports))
+            Ok((name.clone(), open_account(name, account, &loader, ports)?))
         });
-        let accounts = Arc::new(Accounts::new(accounts.collect::<Vec<_>>(), Arc::clone(&clock)));
+        let accounts = accounts.collect::<Result<Vec<_>, Error>>()?;
+        let accounts = Arc::new(Accounts::new(accounts, Arc::clone(&clock)));
         let keys = Arc::new(AccountKeys(Arc::clone(&accounts)));
         let signer: Arc<dyn Signer> = accounts;
         let node = Arc::new(LinuxNode::new(node_options(config)).with_helper_keys(keys));
@@ -134,7 +136,7 @@ impl<'a> Assembly<'a> {
     /// When the configuration has no such driver.
     pub fn controller(&self, driver: &str) -> Result<Controller, Error> {
         let (name, section) = self.section(driver)?;
-        let backend = self.backend(name, section);
+        let backend = self.backend(name, section)?;
         let controller = if self.is_server {
             Controller::new(driver, backend, self.clock())
         } else {
@@ -151,7 +153,7 @@ impl<'a> Assembly<'a> {
         let (name, section) = self.section(driver)?;
         Ok(NodeService::new(
             driver,
-            self.backend(name, section),
+            self.backend(name, section)?,
             self.node.clone(),
             self.clock(),
             section.node.clone(),
@@ -172,7 +174,7 @@ impl<'a> Assembly<'a> {
         Ok((name, backend))
     }
 
-    fn backend(&self, name: &str, section: &config::Backend) -> Arc<dyn Backend> {
+    fn backend(&self, name: &str, section: &config::Backend) -> Result<Arc<dyn Backend>, Error> {
         let share =
             self.shares.get(name).map_or_else(|| share(self.config, "backend", name), Arc::clone);
         let ports = BackendPorts {
@@ -186,11 +188,8 @@ impl<'a> Assembly<'a> {
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect(),
         };
-        Arc::new(StoredBackend::new(
-            section.component.as_deref().unwrap_or(name),
-            &self.loader,
-            ports,
-        ))
+        let id = ComponentId::new(World::Backend, section.component(name)).map_err(unfit)?;
+        Ok(Arc::new(StoredBackend::new(id, &self.loader, ports)))
     }
 }
 
@@ -270,18 +269,20 @@ fn open_account(
     account: &config::Account,
     loader: &Arc<Loader>,
     ports: AuthPorts,
-) -> Account {
+) -> Result<Account, Error> {
+    let id = ComponentId::new(World::CloudAuth, &account.component).map_err(unfit)?;
     let sources = account
         .source
         .iter()
         .map(|source| Box::new(ConfiguredSource::new(name, source)) as Box<dyn SourceReader>);
     let settings =
         account.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    Account::new(
-        Arc::new(StoredAuthenticator::new(&account.component, loader, ports)),
-        sources.collect(),
-        settings,
-    )
+    let authenticator = StoredAuthenticator::new(id, loader, ports);
+    Ok(Account::new(Arc::new(authenticator), sources.collect(), settings))
+}
+
+fn unfit(name: NotAName) -> Error {
+    Error::invalid(name.to_string())
 }
 
 fn node_options(config: &Config) -> NodeOptions {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use wharf_core::manifest::ComponentName;
 
 use crate::http::Listen;
 
@@ -17,12 +18,13 @@ pub const DEFAULT_CONFIG: &str = "/etc/wharf/wharf.toml";
     version,
     arg_required_else_help = true,
     after_help = "Examples:
-  wharf config init --cloud NAME               write /etc/wharf/wharf.toml, in ten lines
-  wharf csi --role node                        serve every configured driver to this node's kubelet
-  wharf backend install disk.wasm --activate   replace the disk backend; nothing restarts
-  wharf backend rollback disk                  go back to the one before
-  wharf status --watch                         what serves, what is under way, what it waits for
-  wharf config check                           name every mistake of the configuration
+  wharf config init --cloud NAME                write /etc/wharf/wharf.toml, in ten lines
+  wharf csi --role node                         serve every driver to this node's kubelet
+  wharf backend install disk disk.wasm --activate   replace it; nothing restarts
+  wharf backend rollback disk                   go back to the one before
+  wharf authenticator install auth auth.wasm --activate
+  wharf status --watch                          what serves, and what it waits for
+  wharf config check                            name every mistake of the configuration
   wharf flexvolume install --dir /usr/libexec/kubernetes/kubelet-plugins/volume/exec
 
 Exit codes: 0 done, 1 failed or found something (the message says what to do), 2 the command line is wrong."
@@ -44,7 +46,11 @@ pub enum Command {
     /// Look at and replace backends. A running server and every later FlexVolume call see the
     /// change at once.
     #[command(subcommand)]
-    Backend(Backend),
+    Backend(Component),
+    /// The same for authenticators: components that get credentials and sign requests, for every
+    /// account that names them in the configuration. They have names of their own.
+    #[command(subcommand)]
+    Authenticator(Component),
     /// Check the configuration, and show what is in force.
     #[command(subcommand)]
     Config(Config),
@@ -136,12 +142,16 @@ pub enum Role {
     All,
 }
 
-/// `wharf backend`.
+/// `wharf backend` and `wharf authenticator`.
 #[derive(Debug, Subcommand)]
-pub enum Backend {
+pub enum Component {
     /// Check a component and put it into the store. It is compiled, instantiated and asked to
     /// describe itself first; a broken one is refused and displaces nothing.
+    #[command(allow_missing_positional = true)]
     Install {
+        /// The name that it is installed under, which is the one that it gives itself. Has to be
+        /// said where something is installed under that name already.
+        name: Option<ComponentName>,
         /// The component (`.wasm`).
         file: PathBuf,
         /// Make it active as well.
@@ -158,16 +168,16 @@ pub enum Backend {
         #[arg(long, value_enum, default_value = "text")]
         output: Output,
     },
-    /// Every backend and its active generation.
+    /// Every one and its active generation.
     List {
         /// Text, or JSON for scripts.
         #[arg(long, value_enum, default_value = "text")]
         output: Output,
     },
-    /// One backend: its generations, what it asks for and what it is granted.
+    /// One of them: its generations, what it asks for and what it is granted.
     Show {
         /// Its name.
-        name: String,
+        name: ComponentName,
         /// Text, or JSON for scripts.
         #[arg(long, value_enum, default_value = "text")]
         output: Output,
@@ -175,7 +185,7 @@ pub enum Backend {
     /// Make a checked generation active. Calls under way end on the old one.
     Activate {
         /// Its name.
-        name: String,
+        name: ComponentName,
         /// Which; the newest checked one unless named.
         generation: Option<u64>,
         /// Text, or JSON for scripts.
@@ -185,7 +195,7 @@ pub enum Backend {
     /// Make the generation before the active one active again.
     Rollback {
         /// Its name.
-        name: String,
+        name: ComponentName,
         /// Text, or JSON for scripts.
         #[arg(long, value_enum, default_value = "text")]
         output: Output,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use wharf_runtime::{Engine, EngineMode};
-use wharf_store::{Generation, Store};
+use wharf_store::{Compiled, Generation, Store, read_manifest};
 
 /// This program, whatever has been put in its place since it was started.
 const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -30,7 +30,11 @@ const COMPLAINT_BYTES: u64 = 4 << 10;
 ///
 /// # Errors
 /// What the compiler, or the system, says.
-pub fn compiled(store: &Store, engine: &Engine, generation: &Generation) -> Result<File, String> {
+pub fn compiled(
+    store: &Store,
+    engine: &Engine,
+    generation: &Generation,
+) -> Result<Compiled, String> {
     let cache = store.cache(&engine.hash());
     let get = || cache.get(&generation.digest).map_err(|error| error.to_string());
     if let Some(code) = get()? {
@@ -41,9 +45,10 @@ pub fn compiled(store: &Store, engine: &Engine, generation: &Generation) -> Resu
         return Ok(code);
     }
     let bytes = store.read_component(generation).map_err(|error| error.to_string())?;
+    let manifest = read_manifest(&bytes).map_err(|error| error.to_string())?;
     let workspace = turn.workspace().map_err(|error| error.to_string())?;
-    let code = in_a_child(workspace.folder(), &bytes)?;
-    turn.put(&generation.digest, &code).map_err(|error| error.to_string())?;
+    let code = in_a_child(workspace.directory(), &bytes)?;
+    turn.put(&generation.digest, &code, &manifest).map_err(|error| error.to_string())?;
     get()?.ok_or_else(|| {
         format!("the compiled code of {} vanished while it was written", generation.manifest.name)
     })

@@ -146,7 +146,7 @@ pub struct Endpoint {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Account {
-    /// The `cloud-auth` component that obtains and signs.
+    /// The authenticator, by its name in the store, that obtains credentials and signs.
     pub component: String,
     /// Endpoints that obtaining a credential may use.
     #[serde(default)]
@@ -222,6 +222,13 @@ pub struct Backend {
     /// What its plans may do.
     #[serde(default)]
     pub node: NodePolicy,
+}
+
+impl Backend {
+    /// Its component's name in the store. `section` is what the configuration calls it.
+    pub fn component<'a>(&'a self, section: &'a str) -> &'a str {
+        self.component.as_deref().unwrap_or(section)
+    }
 }
 
 /// One driver.

@@ -38,6 +38,12 @@ pub fn run(config: &Path, command: &Csi) -> Result<(), String> {
 fn run_logged(config: &Path, command: &Csi) -> Result<(), String> {
     raise_open_files();
     let config = Config::load(config).map_err(|error| error.for_a_command())?;
+    for directory in [&config.state, &config.store] {
+        // No reason not to serve: what is mounted has to be unmounted.
+        if let Err(error) = wharf_files::check_path(directory) {
+            tracing::error!(%error, "nothing new is mounted before this is mended");
+        }
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(
             wharf_csi::BLOCKING_THREADS.saturating_mul(config.driver.len().max(1)),

@@ -70,6 +70,11 @@ pub fn run(path: &Path, command: &Flexvolume) -> Result<(), Failure> {
             refuse_environment(path, &tree)?;
             let program = std::env::current_exe()
                 .map_err(|error| format!("cannot find this program: {error}"))?;
+            for directory in [Some(&config.state), log_directory(&config).as_ref()] {
+                directory
+                    .map_or(Ok(()), |directory| wharf_files::check_path(directory))
+                    .map_err(|untrusted| untrusted.to_string())?;
+            }
             let files = driver_files(path, &config).map_err(|error| error.to_string())?;
             let outcomes = install::install(dir, &program, &files);
             let attaching = outcomes.iter().zip(&files).filter(|(_, file)| file.attachable);
@@ -218,7 +223,7 @@ fn driver_files(path: &Path, config: &Config) -> Result<Vec<DriverFile>, Error> 
                 nodes: node_names(config)?,
                 secret_options: config.flexvolume.secret_options.clone(),
                 legacy_state: config.flexvolume.legacy_state.get(name).cloned(),
-                log: log_folder(config),
+                log: log_directory(config),
                 log_level: config.flexvolume.log_level,
             });
         }
@@ -244,9 +249,9 @@ fn capabilities(driver: &str, is_attachable: bool, config: &Config) -> Result<Ca
 }
 
 /// An empty path is how a configuration says that there shall be none.
-fn log_folder(config: &Config) -> Option<PathBuf> {
-    let folder = config.flexvolume.log.clone().unwrap_or_else(|| DEFAULT_LOG.into());
-    Some(folder).filter(|folder| !folder.as_os_str().is_empty())
+fn log_directory(config: &Config) -> Option<PathBuf> {
+    let directory = config.flexvolume.log.clone().unwrap_or_else(|| DEFAULT_LOG.into());
+    Some(directory).filter(|directory| !directory.as_os_str().is_empty())
 }
 
 fn node_names(config: &Config) -> Result<NodeNames, Error> {

@@ -18,7 +18,7 @@ use wharf_runtime::{
     ComponentError, Credential, CredentialFile, Engine, EngineMode, Signature, Source, Unsigned,
     WasmAuthenticator, WasmBackend,
 };
-use wharf_store::{Generation, Revision, Store};
+use wharf_store::{ComponentId, Generation, Revision, Store};
 
 use crate::compile;
 use crate::components::Components;
@@ -104,14 +104,14 @@ impl Loader {
         Ok(made)
     }
 
-    fn active(&self, name: &str) -> Result<Generation, Error> {
-        Ok(self.store.active(name).map_err(unusable)?.generation)
+    fn active(&self, id: &ComponentId) -> Result<Generation, Error> {
+        Ok(self.store.active(id).map_err(unusable)?.generation)
     }
 
     /// The generations that `rollback` would go back to, nearest first; none when the store cannot
     /// say.
-    fn previous(&self, name: &str) -> Vec<Generation> {
-        let Ok(summary) = self.store.show(name) else { return Vec::new() };
+    fn previous(&self, id: &ComponentId) -> Vec<Generation> {
+        let Ok(summary) = self.store.show(id) else { return Vec::new() };
         let of = |number: &u64| {
             summary.generations.iter().find(|generation| generation.number == *number).cloned()
         };
@@ -121,19 +121,14 @@ impl Loader {
     fn load(&self, generation: &Generation) -> Result<Loaded, Error> {
         let engine = self.engine()?;
         // Compiled now, if another build of Wharf installed it or the cache was removed.
-        let code = compile::compiled(&self.store, &engine, generation).map_err(unusable)?;
+        let compiled = compile::compiled(&self.store, &engine, generation).map_err(unusable)?;
         // SAFETY: the cache compared this open file with the digest that was written when it was
-        // compiled, in a folder closed to everybody but this user.
-        let component = unsafe { engine.load(&code) }.map_err(|error| match error {
+        // compiled, in a directory closed to everybody but this user.
+        let component = unsafe { engine.load(&compiled.code) }.map_err(|error| match error {
             ComponentError::Memory(_) => unusable(error),
             other => Error::internal(other.to_string()),
         })?;
-        Ok(Loaded {
-            engine,
-            component,
-            manifest: generation.manifest.clone(),
-            generation: generation.number,
-        })
+        Ok(Loaded { engine, component, manifest: compiled.manifest, generation: generation.number })
     }
 }
 
@@ -147,7 +142,7 @@ type Link<T> = Box<dyn Fn(Loaded, Option<&Arc<T>>) -> Result<Arc<T>, Error> + Se
 
 /// A component whose generation follows the store.
 struct Slot<T> {
-    name: String,
+    id: ComponentId,
     loader: Arc<Loader>,
     link: Link<T>,
     current: RwLock<Option<Current<T>>>,
@@ -183,8 +178,8 @@ struct Failed {
 impl<T: Send + Sync> Tells for Slot<T> {
     fn serving(&self) -> Serving {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let revision = self.loader.store.revision(&self.name);
-        let active = self.loader.active(&self.name);
+        let revision = self.loader.store.revision(&self.id);
+        let active = self.loader.active(&self.id);
         let number = active.as_ref().ok().map(|active| active.number);
         let failed = match self.loading.try_lock() {
             Ok(failed) => failed
@@ -202,18 +197,24 @@ impl<T: Send + Sync> Tells for Slot<T> {
             (Some(_), _) => Some(failed.unwrap_or_else(|| "the next call loads it".to_owned())),
         };
         let version = current.map(|current| current.version.to_string());
-        Serving { component: self.name.clone(), generation, version, active: number, why_not }
+        Serving {
+            component: self.id.name.to_string(),
+            generation,
+            version,
+            active: number,
+            why_not,
+        }
     }
 }
 
 impl<T: Send + Sync + 'static> Slot<T> {
     fn new(
-        name: &str,
+        id: ComponentId,
         loader: &Arc<Loader>,
         link: impl Fn(Loaded, Option<&Arc<T>>) -> Result<Arc<T>, Error> + Send + Sync + 'static,
     ) -> Arc<Self> {
         let slot = Arc::new(Self {
-            name: name.to_owned(),
+            id,
             loader: Arc::clone(loader),
             link: Box::new(link),
             current: RwLock::new(None),
@@ -226,7 +227,7 @@ impl<T: Send + Sync + 'static> Slot<T> {
 
     /// The component of the active generation.
     fn get(&self) -> Result<Arc<T>, Error> {
-        let revision = self.loader.store.revision(&self.name);
+        let revision = self.loader.store.revision(&self.id);
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
         match (current, revision) {
             (Some(current), Some(revision)) if current.revision == revision => {
@@ -241,7 +242,7 @@ impl<T: Send + Sync + 'static> Slot<T> {
 
     /// The component of the active generation where nothing has to be loaded first.
     fn at_hand(&self) -> Option<Arc<T>> {
-        let revision = self.loader.store.revision(&self.name);
+        let revision = self.loader.store.revision(&self.id);
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone()?;
         let is_active = revision.is_none_or(|revision| revision == current.revision);
         is_active.then_some(current.component)
@@ -253,19 +254,19 @@ impl<T: Send + Sync + 'static> Slot<T> {
         if failed.as_ref().is_some_and(|failed| failed.revision == Some(revision)) {
             return component;
         }
-        let linked = self.loader.active(&self.name).and_then(|generation| {
+        let linked = self.loader.active(&self.id).and_then(|generation| {
             let next = (self.link)(self.loader.load(&generation)?, Some(&component))?;
             Ok((next, generation))
         });
         match linked {
             Ok((next, generation)) => {
-                tracing::info!(backend = %self.name, "now serving another generation");
+                tracing::info!(component = %self.id, "now serving another generation");
                 self.serve(&next, revision, &generation);
                 next
             }
             Err(error) => {
-                tracing::error!(backend = %self.name, %error, "the new generation cannot be loaded; the one before it goes on serving");
-                self.loader.components.fail(&self.name, Some(revision));
+                tracing::error!(component = %self.id, %error, "the new generation cannot be loaded; the one before it goes on serving");
+                self.loader.components.fail(&self.id.name, Some(revision));
                 *failed = Some(Failed { revision: Some(revision), why: error.to_string() });
                 component
             }
@@ -273,12 +274,12 @@ impl<T: Send + Sync + 'static> Slot<T> {
     }
 
     fn serve(&self, component: &Arc<T>, revision: Revision, generation: &Generation) {
-        self.loader.components.serve(&self.name, generation.number);
+        self.loader.components.serve(&self.id.name, generation.number);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Current {
             component: Arc::clone(component),
             revision,
             generation: generation.number,
-            version: generation.manifest.version.as_str().into(),
+            version: (*generation.manifest.version).into(),
         });
     }
 
@@ -288,15 +289,15 @@ impl<T: Send + Sync + 'static> Slot<T> {
             return Ok(current.component);
         }
         // Read before loading: a swap in between is then noticed by the next call.
-        let revision = self.loader.store.revision(&self.name);
-        let active = self.loader.active(&self.name)?;
+        let revision = self.loader.store.revision(&self.id);
+        let active = self.loader.active(&self.id)?;
         let first = |generation: &Generation| {
             self.loader.load(generation).and_then(|loaded| (self.link)(loaded, None))
         };
         let (component, generation) = match first(&active) {
             Ok(component) => (component, active),
             Err(error) => {
-                self.loader.components.fail(&self.name, revision);
+                self.loader.components.fail(&self.id.name, revision);
                 *failed = Some(Failed { revision, why: error.to_string() });
                 self.one_before(&active, error, first)?
             }
@@ -315,10 +316,10 @@ impl<T: Send + Sync + 'static> Slot<T> {
         error: Error,
         load: impl Fn(&Generation) -> Result<Arc<T>, Error>,
     ) -> Result<(Arc<T>, Generation), Error> {
-        for generation in self.loader.previous(&self.name) {
+        for generation in self.loader.previous(&self.id) {
             if let Ok(component) = load(&generation) {
                 let (active, serving) = (active.number, generation.number);
-                tracing::warn!(backend = %self.name, active, serving, %error, "the active generation cannot be loaded; an earlier one serves");
+                tracing::warn!(component = %self.id, active, serving, %error, "the active generation cannot be loaded; an earlier one serves");
                 return Ok((component, generation));
             }
         }
@@ -333,9 +334,9 @@ pub struct StoredBackend {
 
 impl StoredBackend {
     /// Nothing is loaded yet.
-    pub fn new(name: &str, loader: &Arc<Loader>, ports: BackendPorts) -> Self {
+    pub fn new(id: ComponentId, loader: &Arc<Loader>, ports: BackendPorts) -> Self {
         let slot =
-            Slot::new(name, loader, move |loaded: Loaded, running: Option<&Arc<WasmBackend>>| {
+            Slot::new(id, loader, move |loaded: Loaded, running: Option<&Arc<WasmBackend>>| {
                 let code = BackendCode::link(
                     &loaded.engine,
                     &loaded.component,
@@ -386,9 +387,9 @@ pub struct StoredAuthenticator {
 
 impl StoredAuthenticator {
     /// Nothing is loaded yet.
-    pub fn new(name: &str, loader: &Arc<Loader>, ports: AuthPorts) -> Self {
+    pub fn new(id: ComponentId, loader: &Arc<Loader>, ports: AuthPorts) -> Self {
         let slot = Slot::new(
-            name,
+            id,
             loader,
             move |loaded: Loaded, _running: Option<&Arc<WasmAuthenticator>>| {
                 let code = AuthCode::link(
@@ -444,6 +445,7 @@ impl Authenticator for StoredAuthenticator {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use wharf_core::manifest::World;
     use wharf_store::State;
 
     use super::*;
@@ -465,19 +467,21 @@ pub(crate) mod tests {
         /// manifest.
         pub(crate) fn checked(&self, version: &str) -> u64 {
             let bytes = component(version);
-            let generation = self.store.install(&bytes, 1).unwrap();
+            let disk = disk();
+            let generation =
+                self.store.install(World::Backend, Some(&disk.name), &bytes, 1).unwrap();
             let code = self.engine.compile(&bytes).unwrap();
             self.store
                 .cache(&self.engine.hash())
                 .lock()
                 .unwrap()
-                .put(&generation.digest, &code)
+                .put(&generation.digest, &code, &generation.manifest)
                 .unwrap();
-            self.store.mark("disk", generation.number, State::Checked).unwrap().number
+            self.store.mark(&disk, generation.number, State::Checked).unwrap().number
         }
 
         pub(crate) fn active(&self) -> u64 {
-            self.store.active("disk").unwrap().generation.number
+            self.store.active(&disk()).unwrap().generation.number
         }
     }
 
@@ -485,6 +489,10 @@ pub(crate) mod tests {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(self.store.root());
         }
+    }
+
+    pub(crate) fn disk() -> ComponentId {
+        ComponentId::new(World::Backend, "disk").unwrap()
     }
 
     fn component(version: &str) -> Vec<u8> {
@@ -506,21 +514,21 @@ pub(crate) mod tests {
     fn the_generation_before_serves_where_the_active_one_cannot() {
         let bed = Bed::new("fallback");
         for version in ["1.0.0", "2.0.0"] {
-            bed.store.activate("disk", bed.checked(version)).unwrap();
+            bed.store.activate(&disk(), bed.checked(version)).unwrap();
         }
         let loader = Arc::new(Loader::new(bed.store.clone(), EngineMode::OnDemand));
         let link = |loaded: Loaded, _: Option<&Arc<u64>>| match loaded.generation {
             2 => Err(Error::internal("it needs another host")),
             generation => Ok(Arc::new(generation)),
         };
-        let slot = Slot::new("disk", &loader, link);
+        let slot = Slot::new(disk(), &loader, link);
         assert!(slot.at_hand().is_none());
         assert_eq!((*slot.get().unwrap(), *slot.get().unwrap()), (1, 1));
         assert_eq!(slot.at_hand().as_deref(), Some(&1));
-        bed.store.activate("disk", bed.checked("3.0.0")).unwrap();
+        bed.store.activate(&disk(), bed.checked("3.0.0")).unwrap();
         assert!(slot.at_hand().is_none());
         assert_eq!(*slot.get().unwrap(), 3);
-        let none = Slot::new("disk", &loader, |_: Loaded, _: Option<&Arc<u64>>| {
+        let none = Slot::new(disk(), &loader, |_: Loaded, _: Option<&Arc<u64>>| {
             Err::<Arc<u64>, _>(Error::internal("it needs another host"))
         });
         assert!(none.get().unwrap_err().message.contains("another host"));

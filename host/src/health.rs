@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use wharf_core::manifest::World;
 use wharf_core::ports::Clock;
 use wharf_csi::{Probed, RegistrationState, probe};
 use wharf_node::supervisor::Client;
@@ -145,8 +146,11 @@ fn registered(state: &RegistrationState) -> Outcome {
 }
 
 fn can_be_read(store: &Store) -> Outcome {
-    let listing = store.list().map_err(|error| error.to_string())?;
-    Ok(format!("{} components", listing.summaries.len()))
+    let mut count = 0;
+    for world in World::ALL {
+        count += store.list(world).map_err(|error| error.to_string())?.summaries.len();
+    }
+    Ok(format!("{count} components"))
 }
 
 /// Nothing is loaded for this: what was tried is known, and what was not yet is looked at.

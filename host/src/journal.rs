@@ -2,10 +2,11 @@
 //! `debug`. Texts and sizes only; no request's content, no context, no option.
 
 use wharf_core::plan::Plan;
+use wharf_core::text::one_line;
 use wharf_runtime::{CallEvent, Observer, Outcome, RequestEvent};
 
 /// As much as the log shows of one text in a plan: a serial, a summary in a sentence.
-const SHOWN_CHARACTERS: usize = 256;
+const SHOWN_BYTES: usize = 256;
 
 /// Writes what components do to the log.
 pub struct Journal;
@@ -46,10 +47,10 @@ impl Observer for Journal {
     fn planned(&self, function: &'static str, plan: &Plan) {
         if tracing::enabled!(tracing::Level::DEBUG) {
             let steps: Vec<String> =
-                plan.steps.iter().map(|step| one_line(&step.describe())).collect();
+                plan.steps.iter().map(|step| shown(&step.describe())).collect();
             tracing::debug!(
                 function,
-                summary = one_line(&plan.summary),
+                summary = shown(&plan.summary),
                 steps = steps.join(", "),
                 "plan"
             );
@@ -78,8 +79,8 @@ impl Observer for Journal {
 }
 
 /// A backend's text in a line of the log: it neither ends the line nor fills the log.
-fn one_line(text: &str) -> String {
-    text.chars().take(SHOWN_CHARACTERS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+fn shown(text: &str) -> String {
+    one_line(text, SHOWN_BYTES)
 }
 
 fn micros(duration: std::time::Duration) -> u64 {
@@ -92,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_plan_stays_in_one_line() {
-        assert_eq!(one_line("a disk\nroot: forged \u{1b}[31m"), "a disk root: forged  [31m");
-        assert_eq!(one_line(&"x".repeat(5000)).len(), SHOWN_CHARACTERS);
+        assert_eq!(shown("a disk\nroot: forged \u{1b}[31m"), "a disk root: forged  [31m");
+        assert_eq!(shown(&"x".repeat(5000)).len(), SHOWN_BYTES);
     }
 }

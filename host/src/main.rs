@@ -28,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use wharf_core::manifest::World;
 
 use crate::cli::{Cli, Command};
 use crate::output::Failure;
@@ -62,7 +63,10 @@ fn forbid_core_dumps() {
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Csi(command) => Ok(csi_command::run(&cli.config, &command)?),
-        Command::Backend(command) => backend_command::run(&cli.config, command),
+        Command::Backend(command) => backend_command::run(&cli.config, World::Backend, command),
+        Command::Authenticator(command) => {
+            backend_command::run(&cli.config, World::CloudAuth, command)
+        }
         Command::Flexvolume(command) => flexvolume_command::run(&cli.config, &command),
         Command::Config(command) => config_command::run(&cli.config, &command),
         Command::Status(command) => status_command::run(&cli.config, &command),

@@ -87,8 +87,6 @@ fn needed(config: &Config, drivers: &[Arc<Served>]) -> BTreeSet<String> {
         .flat_map(|backend| &backend.grant)
         .filter_map(|grant| config.account.get(grant.account.as_ref()?))
         .map(|account| account.component.clone());
-    let own = backends
-        .iter()
-        .map(|(name, backend)| backend.component.clone().unwrap_or_else(|| (*name).clone()));
+    let own = backends.iter().map(|(name, backend)| backend.component(name).to_owned());
     own.chain(accounts).collect()
 }

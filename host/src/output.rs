@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use wharf_core::text::lines;
+
 /// How long the end of the process waits for its last words: a pipe that nobody empties must not
 /// keep it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -26,12 +28,12 @@ impl From<String> for Failure {
     }
 }
 
-/// Prints a result: the text and a newline, at once.
+/// Prints a result: the text and a newline, at once, and nothing that a terminal obeys.
 ///
 /// # Errors
 /// When standard output does not take it.
 pub fn print(text: &str) -> Result<(), Failure> {
-    write(format!("{text}\n").as_bytes())
+    write(format!("{}\n", lines(text, usize::MAX)).as_bytes())
 }
 
 /// Prints bytes as they are.
@@ -55,6 +57,7 @@ pub fn complain(failure: Failure) {
     let Failure::Message(message) = failure else { return };
     let (said, end) = channel();
     let speak = move || {
+        let message = lines(&message, usize::MAX);
         let _ = io::stderr().write_all(format!("wharf: {message}\n").as_bytes());
         let _ = said.send(());
     };

@@ -218,21 +218,18 @@ fn the_preset_grants_what_the_components_ask_for_and_no_more() {
         include_str!("../../backends/oss/manifest.toml"),
     ] {
         let asks = manifest(asks);
-        let backend = &shown["backend"][&asks.name];
+        let backend = &shown["backend"][&*asks.name];
         let grants: Vec<EndpointGrant> = backend["grant"].clone().try_into().unwrap();
         let node: NodePolicy = backend["node"].clone().try_into().unwrap();
         let lacking = Lacking::of(&asks, &grants, &node);
         // Buckets of volumes' own are made and deleted only where an operator grants it by name.
-        let left: Vec<_> = lacking.request.iter().map(|left| left.endpoint.as_str()).collect();
-        let expected: &[&str] = if asks.name == "oss" { &["oss"] } else { &[] };
+        let left: Vec<_> = lacking.request.iter().map(|left| &*left.endpoint).collect();
+        let expected: &[&str] = if &*asks.name == "oss" { &["oss"] } else { &[] };
         assert_eq!(left, expected, "{}", asks.name);
         assert_eq!(Lacking { request: Vec::new(), ..lacking }, Lacking::default());
-        let count = |lists: &[Vec<String>]| lists.iter().map(Vec::len).sum::<usize>();
-        let granted =
-            grants.iter().map(|grant| count(&[grant.actions.clone(), grant.paths.clone()]));
-        let asked =
-            asks.request.iter().filter(|request| !expected.contains(&request.endpoint.as_str()));
-        let asked = asked.map(|asked| count(&[asked.actions.clone(), asked.paths.clone()]));
+        let granted = grants.iter().map(|grant| grant.actions.len() + grant.paths.len());
+        let asked = asks.request.iter().filter(|request| !expected.contains(&&*request.endpoint));
+        let asked = asked.map(|asked| asked.actions.len() + asked.paths.len());
         assert_eq!(granted.sum::<usize>(), asked.sum::<usize>(), "{}", asks.name);
         assert_eq!(node.steps.len(), asks.node.steps.len(), "{}", asks.name);
     }

@@ -19,6 +19,7 @@ pub mod plan;
 pub mod policy;
 pub mod ports;
 mod secret;
+pub mod text;
 pub mod types;
 mod unfinished;
 pub mod verbs;

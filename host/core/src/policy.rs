@@ -45,18 +45,27 @@ impl std::fmt::Display for Asked {
 
 impl Asked {
     /// Whether one of these patterns covers it: `actions` for an action, `paths` for a path.
-    pub(crate) fn is_covered(&self, actions: &[String], paths: &[String]) -> bool {
+    pub(crate) fn is_covered(
+        &self,
+        actions: &[impl AsRef<str>],
+        paths: &[impl AsRef<str>],
+    ) -> bool {
         self.covering(actions, paths).is_some()
     }
 
-    fn covering<'a>(&self, actions: &'a [String], paths: &'a [String]) -> Option<&'a str> {
-        let covering = match self {
-            Self::Action(action) => actions.iter().find(|pattern| matches_pattern(pattern, action)),
-            Self::Path { line, keys } => {
-                paths.iter().find(|pattern| matches_path(pattern, line, keys))
+    fn covering<'a>(
+        &self,
+        actions: &'a [impl AsRef<str>],
+        paths: &'a [impl AsRef<str>],
+    ) -> Option<&'a str> {
+        match self {
+            Self::Action(action) => {
+                actions.iter().map(AsRef::as_ref).find(|pattern| matches_pattern(pattern, action))
             }
-        };
-        covering.map(String::as_str)
+            Self::Path { line, keys } => {
+                paths.iter().map(AsRef::as_ref).find(|pattern| matches_path(pattern, line, keys))
+            }
+        }
     }
 }
 

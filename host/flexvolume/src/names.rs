@@ -9,14 +9,15 @@
 //! that run at once never write the same one. Written by rename, with fsync: killed anywhere, a
 //! file is there as a whole or not at all.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wharf_core::Error;
 use wharf_core::types::{NodeId, Parameters, VolumeId};
+use wharf_files::{FileError, OwnDirectory};
 
 use crate::driver_file::DriverFile;
 use crate::object_name::ObjectName;
@@ -24,6 +25,9 @@ use crate::paths;
 
 /// An id of the cloud with its newline; more is no id.
 const MAX_LEGACY_BYTES: usize = 512;
+
+/// A volume's id and what belongs to it: some hundred bytes.
+const MAX_RECORD_BYTES: u64 = 64 << 10;
 
 /// How long a detached name is remembered: more than twice the longest wait between two tries of
 /// Kubernetes (2 min 2 s). No longer, because a name may come to mean another volume on a machine
@@ -59,6 +63,7 @@ pub(crate) struct FoundRecord {
 /// The files of one driver.
 #[derive(Debug)]
 pub(crate) struct Names {
+    state: OwnDirectory,
     folder: PathBuf,
     legacy: Option<PathBuf>,
     /// Where kubelet makes a folder for each volume before it calls `mountdevice`, under each root.
@@ -70,6 +75,7 @@ impl Names {
         let folder = driver.state.join("flexvolume").join(driver.driver.folder());
         let roots = driver.roots.iter();
         Self {
+            state: OwnDirectory::new(&driver.state),
             folder,
             legacy: driver.legacy_state.clone(),
             global_folders: roots.map(|root| paths::global_folder(root, &driver.driver)).collect(),
@@ -81,7 +87,7 @@ impl Names {
         name: &ObjectName,
         node: &ObjectName,
     ) -> Result<Option<AttachRecord>, Error> {
-        read(&self.attached_file(name, node))
+        self.read(&self.attached_file(name, node))
     }
 
     pub(crate) fn keep_attached(
@@ -90,7 +96,7 @@ impl Names {
         node: &ObjectName,
         record: &AttachRecord,
     ) -> Result<(), Error> {
-        write(&self.attached_file(name, node), record)
+        self.write(&self.attached_file(name, node), record)
     }
 
     /// Also removes the node's folder when this was the last file in it: nodes come and go.
@@ -109,7 +115,7 @@ impl Names {
         node: &ObjectName,
     ) -> Result<Option<AttachRecord>, Error> {
         let file = self.detached_file(name, node);
-        if is_remembered(&file) { read(&file) } else { Ok(None) }
+        if is_remembered(&file) { self.read(&file) } else { Ok(None) }
     }
 
     /// Written before the record goes. What is no longer believed is removed on the way, so that
@@ -121,7 +127,7 @@ impl Names {
         record: &AttachRecord,
     ) -> Result<(), Error> {
         self.prune_detached();
-        write(&self.detached_file(name, node), record)
+        self.write(&self.detached_file(name, node), record)
     }
 
     /// What cannot be removed now is tried again by the next call; it is not believed meanwhile.
@@ -135,12 +141,12 @@ impl Names {
     }
 
     pub(crate) fn found(&self, name: &ObjectName) -> Result<Option<FoundRecord>, Error> {
-        read(&self.found_file(name))
+        self.read(&self.found_file(name))
     }
 
     pub(crate) fn keep_found(&self, name: &ObjectName, record: &FoundRecord) -> Result<(), Error> {
         self.prune_found();
-        write(&self.found_file(name), record)
+        self.write(&self.found_file(name), record)
     }
 
     /// A volume whose `mountdevice` never succeeds gets no `unmountdevice` that would remove its
@@ -180,6 +186,34 @@ impl Names {
         self.legacy_file(name).map_or(Ok(()), |file| remove(&file))
     }
 
+    fn read<T: for<'de> Deserialize<'de>>(&self, file: &Path) -> Result<Option<T>, Error> {
+        let text = match self.state.read(file, MAX_RECORD_BYTES) {
+            Ok(None) => return Ok(None),
+            Ok(Some(text)) => text,
+            Err(FileError::Io(error)) if is_absent(&error) => return Ok(None),
+            Err(FileError::Io(error)) => return Err(unreadable(file, &error)),
+            Err(FileError::Untrusted(untrusted)) => return Err(untrustworthy(&untrusted)),
+            Err(error @ FileError::TooLarge { .. }) => return Err(broken(file, error)),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|error| broken(file, error))
+    }
+
+    fn write<T: Serialize>(&self, file: &Path, record: &T) -> Result<(), Error> {
+        let refuse = |error: &dyn std::fmt::Display| {
+            Error::unavailable(format!("cannot write {}: {error}", file.display())).with_hint(
+                "the state directory must be writable and survive a restart, or the \
+                 PersistentVolume must have the volume's id as its name",
+            )
+        };
+        let text = serde_json::to_vec(record).map_err(|error| refuse(&error))?;
+        let replace = || self.state.replace(file, &text);
+        // Twice: the directory may be removed, as empty, between its creation and its first file.
+        replace().or_else(|_| replace()).map_err(|error| match error {
+            FileError::Untrusted(untrusted) => untrustworthy(&untrusted),
+            error => refuse(&error),
+        })
+    }
+
     fn attached_file(&self, name: &ObjectName, node: &ObjectName) -> PathBuf {
         self.folder.join("attached").join(node.as_str()).join(format!("{name}.json"))
     }
@@ -212,11 +246,6 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
-fn read<T: for<'de> Deserialize<'de>>(file: &Path) -> Result<Option<T>, Error> {
-    let Some(text) = load(file)? else { return Ok(None) };
-    serde_json::from_slice(&text).map(Some).map_err(|error| broken(file, error))
-}
-
 /// The file's bytes, if there is such a file.
 fn load(file: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(file) {
@@ -243,35 +272,14 @@ fn unreadable(file: &Path, error: &std::io::Error) -> Error {
     }
 }
 
+/// What a name means there may be what somebody else wrote.
+fn untrustworthy(untrusted: &wharf_files::Untrusted) -> Error {
+    Error::precondition(format!("the state directory is not used: {untrusted}"))
+}
+
 fn broken(file: &Path, why: impl std::fmt::Display) -> Error {
     Error::internal(format!("cannot read {}: {why}", file.display()))
         .with_hint("look at what the file says, then repair or remove it")
-}
-
-fn write<T: Serialize>(file: &Path, record: &T) -> Result<(), Error> {
-    let refuse = |error: &dyn std::fmt::Display| {
-        Error::unavailable(format!("cannot write {}: {error}", file.display())).with_hint(
-            "the state folder must be writable and survive a restart, or the PersistentVolume \
-             must have the volume's id as its name",
-        )
-    };
-    let text = serde_json::to_vec(record).map_err(|error| refuse(&error))?;
-    // Twice: the folder may be removed, as empty, between its creation and its first file.
-    replace(file, &text).or_else(|_| replace(file, &text)).map_err(|error| refuse(&error))
-}
-
-fn replace(file: &Path, text: &[u8]) -> std::io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder)?;
-    // Always the same name, so that what a killed call leaves is overwritten when Kubernetes
-    // repeats it; it makes one call for a volume at a time.
-    let temporary =
-        folder.join(format!(".{}.tmp", file.file_stem().unwrap_or_default().to_string_lossy()));
-    let mut written = File::create(&temporary)?;
-    written.write_all(text)?;
-    written.sync_all()?;
-    fs::rename(&temporary, file)?;
-    File::open(folder)?.sync_all()
 }
 
 fn remove(file: &Path) -> Result<(), Error> {
@@ -286,6 +294,7 @@ fn remove(file: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
+    use std::fs::File;
 
     use super::*;
 
@@ -295,6 +304,7 @@ mod tests {
 
     fn names(folder: &Path) -> Names {
         Names {
+            state: OwnDirectory::new(folder.join("state")),
             folder: folder.join("state"),
             legacy: Some(folder.join("legacy")),
             global_folders: vec![folder.join("mounts")],
@@ -352,7 +362,7 @@ mod tests {
         let kept = folder.path().join("state/attached/n1");
         fs::create_dir_all(&kept).unwrap();
         fs::write(
-            kept.join(format!(".{longest}.tmp")),
+            kept.join(format!(".{longest}.new")),
             "longer than what is written next ".repeat(9),
         )
         .unwrap();
@@ -360,6 +370,25 @@ mod tests {
         names.keep_attached(&name(&longest), &name("n1"), &record).unwrap();
         assert_eq!(names.attached(&name(&longest), &name("n1")).unwrap(), Some(record));
         assert_eq!(fs::read_dir(&kept).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_name_that_somebody_else_could_have_written_is_neither_believed_nor_written_beside() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let names = names(folder.path());
+        let record = AttachRecord { volume: Some(VolumeId::new("d-1")), node: None };
+        names.keep_attached(&name("pv"), &name("n1"), &record).unwrap();
+        let state = folder.path().join("state");
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o777)).unwrap();
+        for refused in [
+            names.attached(&name("pv"), &name("n1")).map(drop),
+            names.keep_attached(&name("pv"), &name("n1"), &record),
+        ] {
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains("chmod go-w"), "{refused}");
+        }
+        names.drop_attached(&name("pv"), &name("n1")).unwrap();
     }
 
     #[test]

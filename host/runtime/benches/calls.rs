@@ -69,13 +69,13 @@ impl Subject {
             "block-device",
         ];
         let manifest = Manifest {
-            name: "disk".into(),
-            version: "0.1.0".into(),
+            name: "disk".parse().unwrap(),
+            version: "0.1.0".parse().unwrap(),
             world: World::Backend,
-            contract: "wharf:volume@0.1.0".into(),
+            contract: "wharf:volume@0.1.0".parse().unwrap(),
             request: vec![],
             node: NodeRequest {
-                steps: steps.map(str::to_owned).to_vec(),
+                steps: steps.map(|it| it.parse().unwrap()).to_vec(),
                 ..NodeRequest::default()
             },
         };

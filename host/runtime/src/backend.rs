@@ -381,7 +381,7 @@ impl Active {
     /// The manifest's side of the grants; the operator's side is the node policy's.
     fn check_plan(&self, plan: &Plan) -> Result<(), Error> {
         let requested = &self.code.guest.manifest.node.steps;
-        match plan.steps.iter().find(|step| !requested.iter().any(|word| word == step.word())) {
+        match plan.steps.iter().find(|step| !requested.iter().any(|word| **word == *step.word())) {
             Some(step) => Err(Error::denied(format!(
                 "the plan has the step `{}`, which the component's manifest does not request",
                 step.word()

@@ -168,7 +168,7 @@ fn list(name: &str, length: usize, bound: usize) -> Checked {
 }
 
 fn short(text: &str) -> &str {
-    crate::guest_log::cut(text, ID_BYTES)
+    wharf_core::text::cut(text, ID_BYTES)
 }
 
 fn defect(message: String) -> Error {

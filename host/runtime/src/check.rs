@@ -7,11 +7,13 @@ use std::time::Duration;
 use wasmtime::component::Component;
 use wharf_core::manifest::{Manifest, World};
 use wharf_core::ports::{Call, Clock, Describe as _};
+use wharf_core::text::one_line;
 use wharf_core::types::Description;
 
 use crate::account::{AuthDescription, Authenticator};
 use crate::authenticator::{AuthCode, AuthPorts, WasmAuthenticator};
 use crate::backend::{BackendCode, BackendPorts, WasmBackend};
+use crate::bounds::ID_BYTES;
 use crate::component_error::ComponentError;
 use crate::engine::Engine;
 use crate::guest::CallPorts;
@@ -74,8 +76,9 @@ pub fn check_component(
             (Checked::Auth(description), name)
         }
     };
-    if described != manifest.name {
-        return Err(ComponentError::Name { described, manifest: manifest.name.clone() });
+    if described != *manifest.name {
+        let described = one_line(&described, ID_BYTES);
+        return Err(ComponentError::Name { described, manifest: manifest.name.to_string() });
     }
     Ok(checked)
 }

@@ -241,10 +241,10 @@ mod tests {
     #[test]
     fn a_request_needs_both_the_manifest_and_the_operator() {
         let asked = EndpointRequest {
-            endpoint: "ecs".into(),
+            endpoint: "ecs".parse().unwrap(),
             signed: true,
-            actions: vec!["*".into()],
-            ..EndpointRequest::default()
+            actions: vec!["*".parse().unwrap()],
+            paths: vec![],
         };
         let grant = EndpointGrant {
             endpoint: "ecs".into(),
@@ -276,10 +276,10 @@ mod tests {
     #[test]
     fn an_unsigned_request_is_granted_by_its_method_and_path() {
         let asked = EndpointRequest {
-            endpoint: "ecs".into(),
+            endpoint: "ecs".parse().unwrap(),
             signed: false,
-            paths: vec!["GET /latest/*".into()],
-            ..EndpointRequest::default()
+            actions: vec![],
+            paths: vec!["GET /latest/*".parse().unwrap()],
         };
         let grant = EndpointGrant {
             endpoint: "ecs".into(),

@@ -130,7 +130,7 @@ impl Guest {
             self.broken.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(observer) = &ports.observer {
-            let (component, sent) = (self.manifest.name.as_str(), &store.data().sent);
+            let (component, sent) = (&*self.manifest.name, &store.data().sent);
             observer.called(&CallEvent {
                 component,
                 generation: self.generation,

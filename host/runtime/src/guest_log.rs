@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use wharf_core::Secret;
+use wharf_core::text::one_line;
 
 /// A panic's text is no longer than this: a location and a message; it ends in an error that a
 /// person reads.
@@ -49,7 +50,7 @@ impl Scrubber {
                 text = Cow::Owned(text.replace(secret.expose(), "[hidden]"));
             }
         }
-        cut(text.trim_end(), bytes).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+        one_line(text.trim_end(), bytes)
     }
 }
 
@@ -125,15 +126,6 @@ impl Drop for GuestLog {
     }
 }
 
-/// At most so many bytes, ending between two characters.
-pub(crate) fn cut(text: &str, bytes: usize) -> &str {
-    let mut end = bytes.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,11 +167,5 @@ mod tests {
             let seen = scrubber.clean("a -BEGIN-\nsecond line\n-END-", bytes);
             assert!(seen.len() <= bytes && !seen.contains("BEGIN"), "{seen}");
         }
-    }
-
-    #[test]
-    fn a_cut_ends_between_two_characters() {
-        assert_eq!(cut("aäb", 2), "a");
-        assert_eq!(cut("aäb", 9), "aäb");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use wharf_core::manifest::{EndpointRequest, Manifest, World};
+use wharf_core::manifest::{EndpointRequest, Manifest, Word, World};
 use wharf_core::policy::{EndpointGrant, Lacking};
 
 use crate::config::grants::{self, Granted, GrantedNode};
@@ -78,11 +78,17 @@ impl Grants<'_> {
         let Lacking { request, steps, filesystems, block_queue } = lacking;
         let (known, unknown): (Vec<_>, Vec<_>) = request
             .into_iter()
-            .partition(|request| self.config.endpoint.contains_key(&request.endpoint));
+            .partition(|request| self.config.endpoint.contains_key(&*request.endpoint));
         let mut grant = Vec::new();
         for EndpointRequest { endpoint, signed, actions, paths } in known {
             let account = signed.then(|| self.account_for(section, backend)).transpose()?;
-            grant.push(EndpointGrant { endpoint, account, actions, paths });
+            let text = |words: Vec<Word<512>>| words.into_iter().map(String::from).collect();
+            grant.push(EndpointGrant {
+                endpoint: endpoint.into(),
+                account,
+                actions: text(actions),
+                paths: text(paths),
+            });
         }
         let node = GrantedNode { steps, filesystems, block_queue };
         Ok((Granted { grant, node }, Lacking { request: unknown, ..Lacking::default() }))
@@ -122,10 +128,10 @@ impl Grants<'_> {
     /// An authenticator may use whatever endpoints its account names.
     fn of_account(&self, manifest: &Manifest) -> String {
         let accounts = self.config.account.iter();
-        let accounts = accounts.filter(|(_, account)| account.component == manifest.name);
+        let accounts = accounts.filter(|(_, account)| *account.component == *manifest.name);
         let mut told = String::new();
         for (name, account) in accounts {
-            let asked = manifest.request.iter().map(|request| request.endpoint.as_str());
+            let asked = manifest.request.iter().map(|request| &*request.endpoint);
             let left: Vec<_> = asked
                 .filter(|endpoint| !account.endpoints.iter().any(|granted| granted == endpoint))
                 .collect();
@@ -147,7 +153,7 @@ pub fn sections<'a>(
     component: &'a str,
 ) -> impl Iterator<Item = (&'a String, &'a config::Backend)> {
     let is_its = move |(section, backend): &(&String, &config::Backend)| {
-        backend.component.as_ref().unwrap_or(section) == component
+        backend.component(section) == component
     };
     config.backend.iter().filter(is_its)
 }
@@ -155,9 +161,11 @@ pub fn sections<'a>(
 fn describe(lacking: &Lacking, config: &Config) -> String {
     let mut told = String::from("\nit asks for more than is granted:");
     for request in &lacking.request {
-        let what = [request.actions.as_slice(), &request.paths].concat().join(", ");
+        let what: Vec<&str> =
+            request.actions.iter().chain(&request.paths).map(|word| &**word).collect();
+        let what = what.join(", ");
         let how = if request.signed { "signed" } else { "unsigned" };
-        let missing = match config.endpoint.contains_key(&request.endpoint) {
+        let missing = match config.endpoint.contains_key(&*request.endpoint) {
             true => "",
             false => " (the configuration has no such endpoint)",
         };
@@ -172,7 +180,7 @@ fn describe(lacking: &Lacking, config: &Config) -> String {
             told.push_str(&format!("\n  {what}: {}", words.join(", ")));
         }
     }
-    told.push_str("\n`wharf backend install FILE --grant` grants what it can");
+    told.push_str("\n`wharf backend install NAME FILE --grant` grants what it can");
     told
 }
 
@@ -189,18 +197,21 @@ mod tests {
 
     fn manifest() -> Manifest {
         let request = |endpoint: &str| EndpointRequest {
-            endpoint: endpoint.into(),
+            endpoint: endpoint.parse().unwrap(),
             signed: true,
-            actions: vec!["AttachDisk".into()],
+            actions: vec!["AttachDisk".parse().unwrap()],
             paths: Vec::new(),
         };
         Manifest {
-            name: "disk".into(),
-            version: "1".into(),
+            name: "disk".parse().unwrap(),
+            version: "1".parse().unwrap(),
             world: World::Backend,
-            contract: "c".into(),
+            contract: "c".parse().unwrap(),
             request: vec![request("api"), request("other")],
-            node: NodeRequest { steps: vec!["format".into(), "grow".into()], ..Default::default() },
+            node: NodeRequest {
+                steps: ["format", "grow"].map(|it| it.parse().unwrap()).to_vec(),
+                ..Default::default()
+            },
         }
     }
 
@@ -235,7 +246,7 @@ mod tests {
         let (settled, after) = settle(CONFIG, true, None);
         let (told, lacking) = settled.unwrap();
         assert!(told.contains("grants.d/disk.toml"), "{told}");
-        assert_eq!(lacking.unwrap().request.first().unwrap().endpoint, "other");
+        assert_eq!(lacking.unwrap().request.first().unwrap().endpoint.to_string(), "other");
         let disk = &after.backend["disk"];
         assert_eq!(disk.node.steps, ["format", "grow"]);
         assert_eq!(disk.grant.first().unwrap().account.as_deref(), Some("a"));

@@ -1,6 +1,7 @@
 //! What has to fit together in a configuration: names that refer to sections, values that are more
 //! than text. Everything wrong is found at once. Looks at nothing but the configuration.
 
+use wharf_core::manifest::ComponentName;
 use wharf_core::plan::Step;
 use wharf_flexvolume::DriverName;
 
@@ -14,6 +15,7 @@ pub fn mistakes(config: &Config, tree: &Tree) -> Vec<Mistake> {
     let mut found = Found { tree, mistakes: Vec::new() };
     found.drivers(config);
     for (name, backend) in &config.backend {
+        found.component(backend.component(name), &["backend", name]);
         for (index, grant) in backend.grant.iter().enumerate() {
             let path = ["backend", name, "grant", &index.to_string()];
             let who = format!("a grant of backend \"{name}\"");
@@ -25,6 +27,9 @@ pub fn mistakes(config: &Config, tree: &Tree) -> Vec<Mistake> {
         found.helpers(name, &backend.node.helpers);
     }
     for (name, account) in &config.account {
+        if found.is_written(&["account", name, "component"]) {
+            found.component(&account.component, &["account", name, "component"]);
+        }
         for endpoint in &account.endpoints {
             let path = ["account", name, "endpoints"];
             found.section("endpoint", endpoint, &format!("account \"{name}\""), &path);
@@ -128,6 +133,13 @@ impl Found<'_> {
                 _ => false,
             }
         })
+    }
+
+    /// This must be a name that a component can have.
+    fn component(&mut self, name: &str, path: &[&str]) {
+        if let Err(error) = name.parse::<ComponentName>() {
+            self.add(path, error.to_string(), "`component` names it as the store does");
+        }
     }
 
     /// There must be a section of this kind and name.

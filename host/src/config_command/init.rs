@@ -109,7 +109,8 @@ pub fn write(config: &Path, text: &str) -> Result<(), Failure> {
         OpenOptions::new().write(true).create_new(true).mode(0o644).open(config).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     output::print(&format!(
-        "{} is written; next: `wharf backend install FILE --activate` for each component, then \
+        "{} is written; next: `wharf authenticator install NAME FILE --activate` and `wharf backend \
+         install NAME FILE --activate` for each component, then \
          `wharf doctor`",
         config.display()
     ))

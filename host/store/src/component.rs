@@ -2,6 +2,7 @@
 
 use wasmparser::{Encoding, Parser, Payload};
 use wharf_core::manifest::{Manifest, SECTION};
+use wharf_core::text;
 
 use crate::error::StoreError;
 
@@ -9,6 +10,8 @@ use crate::error::StoreError;
 pub const MAX_COMPONENT_BYTES: u64 = 64 << 20;
 /// The largest manifest: the disk backend's has 1 KiB.
 const MAX_MANIFEST_BYTES: usize = 64 << 10;
+/// A sentence, and the name of something in the component.
+const REFUSAL_BYTES: usize = 1 << 10;
 
 /// The manifest in a component's custom section.
 ///
@@ -55,6 +58,7 @@ fn parse(data: &[u8]) -> Result<Manifest, StoreError> {
         .map_err(|error| refused(format!("its manifest cannot be read ({error})")))
 }
 
-fn refused(why: impl Into<String>) -> StoreError {
-    StoreError::NotAComponent(why.into())
+/// Says why, in printable words: parsers quote what they found.
+fn refused(why: impl AsRef<str>) -> StoreError {
+    StoreError::NotAComponent(text::one_line(why.as_ref(), REFUSAL_BYTES))
 }

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::generation::State;
+use wharf_core::manifest::{ComponentName, NotAName, World};
+use wharf_files::{FileError, Untrusted};
+
+use crate::generation::{ComponentId, State};
 
 /// A failure of the store. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +20,9 @@ pub enum StoreError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Somebody else could have put a component there.
+    #[error("the component store is not used: {0}")]
+    Untrusted(#[from] Untrusted),
     /// A file is not what the store wrote.
     #[error("{path} is damaged: {reason}")]
     Damaged {
@@ -29,49 +35,71 @@ pub enum StoreError {
     #[error("this is no component that Wharf can use: {0}")]
     NotAComponent(String),
     /// A name that is not one.
+    #[error(transparent)]
+    BadName(#[from] NotAName),
+    /// It is of the other kind.
     #[error(
-        "\"{name}\" is not a backend's name: lower-case letters, digits and dashes, at most 63"
+        "it is not a component of the kind that this command installs; `wharf {0} install` is for \
+         it{1}", found.noun(), signs(*found)
     )]
-    BadName {
-        /// The name.
-        name: String,
+    OtherKind {
+        /// What it is.
+        found: World,
+    },
+    /// The operator named another one.
+    #[error("it calls itself \"{found}\", so it is not installed as \"{said}\"")]
+    OtherName {
+        /// What the operator said.
+        said: ComponentName,
+        /// What it says.
+        found: ComponentName,
+    },
+    /// Another component is installed under the name that this one gives itself.
+    #[error(
+        "it calls itself \"{0}\", and {id} is installed already; to replace that one, name it: \
+         `wharf {1} install {0} FILE`", id.name, id.world.noun()
+    )]
+    NameTaken {
+        /// What is installed.
+        id: ComponentId,
     },
     /// Nothing under this name.
     #[error(
-        "backend \"{name}\" is not installed in {store}; `wharf backend install FILE --activate` \
-         puts it there"
+        "{id} is not installed in {store}; `wharf {0} install {1} FILE --activate` puts it there",
+        id.world.noun(), id.name
     )]
     NotInstalled {
-        /// The name.
-        name: String,
-        /// The store's folder.
+        /// What is not there.
+        id: ComponentId,
+        /// The store's directory.
         store: PathBuf,
     },
     /// No generation of this number.
     #[error(
-        "backend \"{name}\" has no generation {number}; `wharf backend show {name}` lists them"
+        "{id} has no generation {number}; `wharf {0} show {1}` lists them",
+        id.world.noun(), id.name
     )]
     NoSuchGeneration {
-        /// The name.
-        name: String,
+        /// Of what.
+        id: ComponentId,
         /// The number.
         number: u64,
     },
     /// It must not become active.
-    #[error("generation {number} of backend \"{name}\" cannot become active, it is {state}")]
+    #[error("generation {number} of {id} cannot become active, it is {state}")]
     NotChecked {
-        /// The name.
-        name: String,
+        /// Of what.
+        id: ComponentId,
         /// The number.
         number: u64,
         /// What it is.
         state: State,
     },
     /// There is nothing to go back to.
-    #[error("backend \"{name}\" has no earlier generation to go back to")]
+    #[error("{id} has no earlier generation to go back to")]
     NothingBefore {
-        /// The name.
-        name: String,
+        /// What has none.
+        id: ComponentId,
     },
 }
 
@@ -82,6 +110,22 @@ impl StoreError {
 
     pub(crate) fn damaged(path: &Path, reason: impl std::fmt::Display) -> Self {
         Self::Damaged { path: path.to_owned(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn file(action: &'static str, path: &Path, error: FileError) -> Self {
+        match error {
+            FileError::Io(source) => Self::io(action, path, source),
+            FileError::Untrusted(untrusted) => Self::Untrusted(untrusted),
+            FileError::TooLarge { .. } => Self::damaged(path, error),
+        }
+    }
+}
+
+/// What is at stake, where somebody may not expect it.
+fn signs(world: World) -> &'static str {
+    match world {
+        World::CloudAuth => ", and it sees the keys of every account that names it",
+        World::Backend => "",
     }
 }
 

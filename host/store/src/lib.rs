@@ -1,17 +1,21 @@
-//! The component store: one folder that is the whole state, readable with `ls` and `cat`.
+//! The component store: one directory that is the whole state, readable with `ls` and `cat`.
 //!
 //! ```text
-//! <store>/components/<sha256>.wasm             what was installed, by digest
-//! <store>/backends/<name>/generations/<n>.json digest, manifest and state of one generation
-//! <store>/backends/<name>/active               the active generation, then the ones before it, one
-//! number a line <store>/cache/<engine>/<sha256>.cwasm        compiled code, for this user only,
-//! with its digest beside it <store>/cache/<engine>/lock                  held by whoever compiles
-//! <store>/lock                                 held by whoever changes anything
+//! <store>/components/<sha256>.wasm              what was installed, by digest
+//! <store>/backends/<name>/generations/<n>.json  digest, manifest and state of one generation
+//! <store>/backends/<name>/active                the active generation, then the ones before it,
+//!                                               one number a line
+//! <store>/authenticators/…                      the same for components that sign
+//! <store>/cache/<engine>/<sha256>.cwasm         compiled code, for this user only, with its digest
+//!                                               and its manifest beside it
+//! <store>/cache/<engine>/lock                   held by whoever compiles
+//! <store>/lock                                  held by whoever changes anything
 //! ```
 //!
 //! Every change is one atomic rename; a crash anywhere leaves the old state or the new one. Readers
-//! take no lock. What is left out: compiling and checking components (`wharf-runtime` can, and the
-//! binary decides when) and what a component may do (the operator's configuration).
+//! take no lock. Nothing is read or written where somebody else may write. What is left out:
+//! compiling and checking components (`wharf-runtime` can, and the binary decides when) and what a
+//! component may do (the operator's configuration).
 
 mod cache;
 mod component;
@@ -26,23 +30,25 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use wharf_core::manifest::Manifest;
+use wharf_core::manifest::{ComponentName, Manifest, World};
+use wharf_files::OwnDirectory;
 
-pub use crate::cache::{Cache, CacheGuard, Workspace};
+pub use crate::cache::{Cache, CacheGuard, Compiled, Workspace};
 pub use crate::component::{MAX_COMPONENT_BYTES, read_manifest};
 pub use crate::digest::Digest;
 pub use crate::error::StoreError;
-pub use crate::generation::{Generation, State};
+pub use crate::generation::{ComponentId, Generation, Reason, State};
 use crate::history::History;
 
-/// A component's name is a folder's name: what an administrator can type, and nothing that leads
-/// elsewhere.
-const MAX_NAME: usize = 63;
+/// A record is a manifest (64 KiB at most), spread over lines, and a reason.
+const MAX_RECORD_BYTES: u64 = 1 << 20;
+/// Four numbers.
+const MAX_HISTORY_BYTES: u64 = 4 << 10;
 
 /// A component store. Opening reads nothing.
 #[derive(Debug, Clone)]
 pub struct Store {
-    root: PathBuf,
+    directory: OwnDirectory,
 }
 
 /// The generation that calls run on.
@@ -52,11 +58,11 @@ pub struct Active {
     pub generation: Generation,
 }
 
-/// One backend, as `wharf backend list` shows it.
+/// One component, as `wharf backend list` shows it.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Summary {
     /// Its name.
-    pub name: String,
+    pub name: ComponentName,
     /// The active generation's number.
     pub active: Option<u64>,
     /// Generations that `rollback` can go back to, nearest first.
@@ -68,7 +74,7 @@ pub struct Summary {
 /// What [`Store::list`] finds.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// The backends.
+    /// The components.
     pub summaries: Vec<Summary>,
     /// Why others cannot be shown; each names its file.
     pub damaged: Vec<StoreError>,
@@ -82,33 +88,47 @@ pub struct Revision {
 }
 
 impl Store {
-    /// The store in this folder, which need not exist yet.
+    /// The store in this directory, which need not exist yet.
     pub fn open(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { directory: OwnDirectory::new(root) }
     }
 
-    /// The folder.
+    /// The directory.
     pub fn root(&self) -> &Path {
-        &self.root
+        self.directory.root()
     }
 
     /// The compiled code of an engine with this hash.
     pub fn cache(&self, engine: &str) -> Cache {
-        Cache::new(self.root.join("cache").join(engine))
+        Cache::new(self.root().join("cache").join(engine))
     }
 
-    /// Puts a component into the store as the newest generation of the backend that its manifest
-    /// names. Nothing runs on it yet. The same bytes again: the generation that has them
+    /// Puts a component of this kind into the store as the newest generation of the name that it
+    /// gives itself. Nothing runs on it yet. What is installed under that name is replaced only
+    /// where the operator `said` the name. The same bytes again: the generation that has them
     /// already, unless it was rejected.
     ///
     /// # Errors
-    /// When it is no component, is too large, has no manifest, or the folder cannot be written.
-    pub fn install(&self, bytes: &[u8], now: u64) -> Result<Generation, StoreError> {
+    /// When it is no component, is too large, has no manifest, is of the other kind or has a name
+    /// that is not what was said or is taken; or when the directory cannot be written.
+    pub fn install(
+        &self,
+        world: World,
+        said: Option<&ComponentName>,
+        bytes: &[u8],
+        now: u64,
+    ) -> Result<Generation, StoreError> {
         let manifest = component::read_manifest(bytes)?;
-        let folder = self.folder(&manifest.name)?;
+        if manifest.world != world {
+            return Err(StoreError::OtherKind { found: manifest.world });
+        }
+        if let Some(said) = said.filter(|said| **said != manifest.name) {
+            return Err(StoreError::OtherName { said: said.clone(), found: manifest.name });
+        }
+        let id = ComponentId { world, name: manifest.name.clone() };
         let _lock = self.lock()?;
         let digest = Digest::of(bytes);
-        let known = self.generations(&manifest.name)?;
+        let known = self.generations(&id)?;
         if let Some(same) = known
             .iter()
             .rev()
@@ -116,13 +136,13 @@ impl Store {
         {
             return Ok(same.clone());
         }
+        if said.is_none() && known.iter().any(|generation| !generation.is_rejected()) {
+            return Err(StoreError::NameTaken { id });
+        }
         let number = known.iter().map(|generation| generation.number).max().unwrap_or(0) + 1;
         let generation =
             Generation { number, digest, installed_at: now, state: State::Staged, manifest };
-        let components = self.root.join("components");
-        durable::create_folder(&components)?;
-        durable::write(&components, &format!("{}.wasm", generation.digest), bytes)?;
-        durable::create_folder(&folder.join("generations"))?;
+        self.write(&self.wasm(&generation), bytes)?;
         self.save(&generation)?;
         Ok(generation)
     }
@@ -130,10 +150,15 @@ impl Store {
     /// Records the result of checking a generation.
     ///
     /// # Errors
-    /// When there is no such generation, or the folder cannot be written.
-    pub fn mark(&self, name: &str, number: u64, state: State) -> Result<Generation, StoreError> {
+    /// When there is no such generation, or the directory cannot be written.
+    pub fn mark(
+        &self,
+        id: &ComponentId,
+        number: u64,
+        state: State,
+    ) -> Result<Generation, StoreError> {
         let _lock = self.lock()?;
-        let mut generation = self.generation(name, number)?;
+        let mut generation = self.generation(id, number)?;
         generation.state = state;
         self.save(&generation)?;
         Ok(generation)
@@ -145,26 +170,22 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotChecked`] for a generation that was not checked or was rejected.
-    pub fn activate(&self, name: &str, number: u64) -> Result<Generation, StoreError> {
+    pub fn activate(&self, id: &ComponentId, number: u64) -> Result<Generation, StoreError> {
         let _lock = self.lock()?;
-        let generation = self.generation(name, number)?;
+        let generation = self.generation(id, number)?;
         if !matches!(generation.state, State::Checked) {
-            return Err(StoreError::NotChecked {
-                name: name.to_owned(),
-                number,
-                state: generation.state,
-            });
+            return Err(StoreError::NotChecked { id: id.clone(), number, state: generation.state });
         }
         // A damaged pointer is what a person repairs with this very call; what could be rolled back
         // to is lost with it.
-        let history = match self.history(name) {
+        let history = match self.history(id) {
             Err(StoreError::Damaged { .. }) => History::default(),
             history => history?.unwrap_or_default(),
         };
         let history = history.activated(number);
-        self.point(name, &history)?;
+        self.point(id, &history)?;
         // The generation is active by now, and tidying up is no reason to say otherwise.
-        let _ = self.prune(name, &history);
+        let _ = self.prune(id, &history);
         Ok(generation)
     }
 
@@ -172,14 +193,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NothingBefore`] when there is none.
-    pub fn rollback(&self, name: &str) -> Result<Generation, StoreError> {
+    pub fn rollback(&self, id: &ComponentId) -> Result<Generation, StoreError> {
         let _lock = self.lock()?;
         let history = self
-            .history(name)?
+            .history(id)?
             .and_then(|history| history.rolled_back())
-            .ok_or_else(|| StoreError::NothingBefore { name: name.to_owned() })?;
-        let generation = self.generation(name, history.active())?;
-        self.point(name, &history)?;
+            .ok_or_else(|| StoreError::NothingBefore { id: id.clone() })?;
+        let generation = self.generation(id, history.active())?;
+        self.point(id, &history)?;
         Ok(generation)
     }
 
@@ -187,32 +208,34 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotInstalled`] when nothing is active under this name.
-    pub fn active(&self, name: &str) -> Result<Active, StoreError> {
-        let history = self.history(name)?.ok_or_else(|| StoreError::NotInstalled {
-            name: name.to_owned(),
-            store: self.root.clone(),
+    pub fn active(&self, id: &ComponentId) -> Result<Active, StoreError> {
+        let history = self.history(id)?.ok_or_else(|| StoreError::NotInstalled {
+            id: id.clone(),
+            store: self.root().to_owned(),
         })?;
-        let generation = self.generation(name, history.active())?;
+        let generation = self.generation(id, history.active())?;
         Ok(Active { generation })
     }
 
     /// What [`Store::active`] answers has changed when this has. None: nothing is active.
-    pub fn revision(&self, name: &str) -> Option<Revision> {
-        let metadata = fs::metadata(self.folder(name).ok()?.join("active")).ok()?;
+    pub fn revision(&self, id: &ComponentId) -> Option<Revision> {
+        let metadata = fs::metadata(self.home(id).join("active")).ok()?;
         Some(Revision { inode: metadata.ino(), changed: (metadata.ctime(), metadata.ctime_nsec()) })
     }
 
-    /// Every backend that has a generation, by name, and apart from them what is wrong with those
-    /// that cannot be read: a damaged one hides no other.
+    /// Every component of a kind that has a generation, by name, and apart from them what is wrong
+    /// with those that cannot be read: a damaged one hides no other.
     ///
     /// # Errors
-    /// When the store's folder cannot be read.
-    pub fn list(&self) -> Result<Listing, StoreError> {
-        let mut names = durable::names(&self.root.join("backends"))?;
+    /// When the store's directory cannot be read.
+    pub fn list(&self, world: World) -> Result<Listing, StoreError> {
+        let mut names = durable::names(&self.kind(world))?;
         names.sort();
         let mut listing = Listing::default();
         for name in &names {
-            match self.show(name) {
+            // Nothing of ours has another name.
+            let Ok(id) = ComponentId::new(world, name) else { continue };
+            match self.show(&id) {
                 Ok(summary) => listing.summaries.push(summary),
                 // An installation that was killed before its first record.
                 Err(StoreError::NotInstalled { .. }) => {}
@@ -222,21 +245,18 @@ impl Store {
         Ok(listing)
     }
 
-    /// One backend.
+    /// One component.
     ///
     /// # Errors
     /// [`StoreError::NotInstalled`] when nothing was ever installed under this name.
-    pub fn show(&self, name: &str) -> Result<Summary, StoreError> {
-        let generations = self.generations(name)?;
+    pub fn show(&self, id: &ComponentId) -> Result<Summary, StoreError> {
+        let generations = self.generations(id)?;
         if generations.is_empty() {
-            return Err(StoreError::NotInstalled {
-                name: name.to_owned(),
-                store: self.root.clone(),
-            });
+            return Err(StoreError::NotInstalled { id: id.clone(), store: self.root().to_owned() });
         }
-        let history = self.history(name)?;
+        let history = self.history(id)?;
         Ok(Summary {
-            name: name.to_owned(),
+            name: id.name.clone(),
             active: history.as_ref().map(History::active),
             previous: history.map(|history| history.previous().to_vec()).unwrap_or_default(),
             generations,
@@ -247,18 +267,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoSuchGeneration`], or a damaged file.
-    pub fn generation(&self, name: &str, number: u64) -> Result<Generation, StoreError> {
-        let path = self.folder(name)?.join("generations").join(format!("{number}.json"));
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(StoreError::NoSuchGeneration { name: name.to_owned(), number });
-            }
-            Err(error) => return Err(StoreError::io("read", &path, error)),
-        };
+    pub fn generation(&self, id: &ComponentId, number: u64) -> Result<Generation, StoreError> {
+        let path = self.home(id).join("generations").join(format!("{number}.json"));
+        let bytes = self
+            .read(&path, MAX_RECORD_BYTES)?
+            .ok_or_else(|| StoreError::NoSuchGeneration { id: id.clone(), number })?;
         let generation: Generation =
             serde_json::from_slice(&bytes).map_err(|error| StoreError::damaged(&path, error))?;
-        if generation.number != number || generation.manifest.name != name {
+        if generation.number != number || generation.id() != *id {
             return Err(StoreError::damaged(&path, "it is the record of another generation"));
         }
         Ok(generation)
@@ -270,7 +286,9 @@ impl Store {
     /// [`StoreError::Damaged`] when they are not what was installed.
     pub fn read_component(&self, generation: &Generation) -> Result<Vec<u8>, StoreError> {
         let path = self.wasm(generation);
-        let bytes = fs::read(&path).map_err(|error| StoreError::io("read", &path, error))?;
+        let bytes = self.read(&path, MAX_COMPONENT_BYTES)?.ok_or_else(|| {
+            StoreError::damaged(&path, "it is not there any more; install the component again")
+        })?;
         if Digest::of(&bytes) != generation.digest {
             return Err(StoreError::damaged(
                 &path,
@@ -280,92 +298,108 @@ impl Store {
         Ok(bytes)
     }
 
+    fn read(&self, path: &Path, most: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.directory.read(path, most).map_err(|error| StoreError::file("read", path, error))
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
+        self.directory
+            .replace(path, content)
+            .map_err(|error| StoreError::file("write", path, error))
+    }
+
     fn wasm(&self, generation: &Generation) -> PathBuf {
-        self.root.join("components").join(format!("{}.wasm", generation.digest))
+        self.root().join("components").join(format!("{}.wasm", generation.digest))
     }
 
-    fn folder(&self, name: &str) -> Result<PathBuf, StoreError> {
-        let is_plain =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_plain) {
-            return Err(StoreError::BadName { name: name.chars().take(MAX_NAME).collect() });
-        }
-        Ok(self.root.join("backends").join(name))
+    /// Where components of a kind have their directories.
+    fn kind(&self, world: World) -> PathBuf {
+        self.root().join(match world {
+            World::Backend => "backends",
+            World::CloudAuth => "authenticators",
+        })
     }
 
-    fn generations(&self, name: &str) -> Result<Vec<Generation>, StoreError> {
-        let names = durable::names(&self.folder(name)?.join("generations"))?;
+    fn home(&self, id: &ComponentId) -> PathBuf {
+        self.kind(id.world).join(&*id.name)
+    }
+
+    fn generations(&self, id: &ComponentId) -> Result<Vec<Generation>, StoreError> {
+        let names = durable::names(&self.home(id).join("generations"))?;
         let mut numbers: Vec<u64> =
             names.iter().filter_map(|file| file.strip_suffix(".json")?.parse().ok()).collect();
         numbers.sort_unstable();
-        numbers.into_iter().map(|number| self.generation(name, number)).collect()
+        numbers.into_iter().map(|number| self.generation(id, number)).collect()
     }
 
-    fn history(&self, name: &str) -> Result<Option<History>, StoreError> {
-        let path = self.folder(name)?.join("active");
-        match fs::read_to_string(&path) {
-            Ok(text) => History::parse(&text).map(Some).ok_or_else(|| {
-                StoreError::damaged(
-                    &path,
-                    format!(
-                        "it must hold one generation number a line; `wharf backend activate \
-                         {name} GENERATION` writes it anew"
-                    ),
-                )
-            }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::io("read", &path, error)),
-        }
+    fn history(&self, id: &ComponentId) -> Result<Option<History>, StoreError> {
+        let path = self.home(id).join("active");
+        let Some(text) = self.read(&path, MAX_HISTORY_BYTES)? else { return Ok(None) };
+        let history = std::str::from_utf8(&text).ok().and_then(History::parse);
+        history.map(Some).ok_or_else(|| {
+            let (kind, name) = (id.world.noun(), &id.name);
+            StoreError::damaged(
+                &path,
+                format!(
+                    "it must hold one generation number a line; `wharf {kind} activate {name} \
+                     GENERATION` writes it anew"
+                ),
+            )
+        })
     }
 
-    fn point(&self, name: &str, history: &History) -> Result<(), StoreError> {
-        durable::write(&self.folder(name)?, "active", history.to_string().as_bytes())
+    fn point(&self, id: &ComponentId, history: &History) -> Result<(), StoreError> {
+        self.write(&self.home(id).join("active"), history.to_string().as_bytes())
     }
 
     fn save(&self, generation: &Generation) -> Result<(), StoreError> {
-        let folder = self.folder(&generation.manifest.name)?.join("generations");
+        let directory = self.home(&generation.id()).join("generations");
         let mut text = serde_json::to_vec_pretty(generation)
-            .map_err(|error| StoreError::damaged(&folder, error))?;
+            .map_err(|error| StoreError::damaged(&directory, error))?;
         text.push(b'\n');
-        durable::write(&folder, &format!("{}.json", generation.number), &text)
+        self.write(&directory.join(format!("{}.json", generation.number)), &text)
     }
 
     /// Removes records that can no longer be reached, and then components and compiled code that no
     /// record names.
-    fn prune(&self, name: &str, history: &History) -> Result<(), StoreError> {
-        let generations = self.generations(name)?;
-        let folder = self.folder(name)?.join("generations");
+    fn prune(&self, id: &ComponentId, history: &History) -> Result<(), StoreError> {
+        let generations = self.generations(id)?;
+        let directory = self.home(id).join("generations");
         for generation in generations.iter().filter(|generation| {
             generation.number < history.active() && !history.holds(generation.number)
         }) {
-            durable::remove(&folder.join(format!("{}.json", generation.number)))?;
+            durable::remove(&directory.join(format!("{}.json", generation.number)))?;
         }
-        let listing = self.list()?;
-        if let Some(damaged) = listing.damaged.into_iter().next() {
-            // What that backend uses is not known.
-            return Err(damaged);
-        }
-        let used: HashSet<&str> = listing
-            .summaries
-            .iter()
-            .flat_map(|summary| &summary.generations)
-            .map(|generation| generation.digest.as_str())
-            .collect();
-        let components = self.root.join("components");
-        for file in durable::names(&components)?
-            .iter()
-            .filter(|file| !file.strip_suffix(".wasm").is_some_and(|digest| used.contains(digest)))
-        {
+        let used = self.used()?;
+        let components = self.root().join("components");
+        let is_used =
+            |file: &str| file.strip_suffix(".wasm").is_some_and(|digest| used.contains(digest));
+        for file in durable::names(&components)?.iter().filter(|file| !is_used(file)) {
             durable::remove(&components.join(file))?;
         }
-        durable::names(&self.root.join("cache"))?
+        durable::names(&self.root().join("cache"))?
             .iter()
             .try_for_each(|engine| self.cache(engine).keep_only(&used))
     }
 
+    /// Digests that a record names. An error when one cannot be read: what it names is not known.
+    fn used(&self) -> Result<HashSet<String>, StoreError> {
+        let mut used = HashSet::new();
+        for world in World::ALL {
+            let Listing { summaries, damaged } = self.list(world)?;
+            if let Some(damaged) = damaged.into_iter().next() {
+                return Err(damaged);
+            }
+            let generations = summaries.into_iter().flat_map(|summary| summary.generations);
+            used.extend(generations.map(|generation| String::from(generation.digest)));
+        }
+        Ok(used)
+    }
+
     fn lock(&self) -> Result<durable::LockGuard, StoreError> {
-        durable::create_folder(&self.root)?;
-        durable::LockGuard::take(&self.root.join("lock"))
+        durable::create_directory(self.root())?;
+        wharf_files::check_path(self.root())?;
+        durable::LockGuard::take(&self.root().join("lock"))
     }
 }
 

@@ -5,9 +5,16 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 
 fn component(name: &str, version: &str) -> Vec<u8> {
-    let manifest = format!(
-        r#"{{"name":"{name}","version":"{version}","world":"backend","contract":"0.1.0"}}"#
-    );
+    of_world("backend", name, version)
+}
+
+fn of_world(world: &str, name: &str, version: &str) -> Vec<u8> {
+    with_manifest(&format!(
+        r#"{{"name":"{name}","version":"{version}","world":"{world}","contract":"0.1.0"}}"#
+    ))
+}
+
+fn with_manifest(manifest: &str) -> Vec<u8> {
     let mut component = wasm_encoder::Component::new();
     component.section(&wasm_encoder::CustomSection {
         name: wharf_core::manifest::SECTION.into(),
@@ -17,46 +24,62 @@ fn component(name: &str, version: &str) -> Vec<u8> {
 }
 
 fn store() -> (tempfile::TempDir, Store) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path().join("store"));
-    (folder, store)
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::open(home.path().join("store"));
+    (home, store)
+}
+
+fn disk() -> ComponentId {
+    ComponentId::new(World::Backend, "disk").unwrap()
+}
+
+/// Whoever installs it says the name that it has.
+fn put(store: &Store, bytes: &[u8]) -> Result<Generation, StoreError> {
+    let manifest = read_manifest(bytes)?;
+    store.install(manifest.world, Some(&manifest.name), bytes, 1)
 }
 
 fn install(store: &Store, version: &str) -> u64 {
-    let number = store.install(&component("disk", version), 1).unwrap().number;
-    store.mark("disk", number, State::Checked).unwrap();
+    let number = put(store, &component("disk", version)).unwrap().number;
+    store.mark(&disk(), number, State::Checked).unwrap();
     number
+}
+
+fn refusal(store: &Store, bytes: &[u8]) -> String {
+    store.install(World::Backend, None, bytes, 1).unwrap_err().to_string()
 }
 
 #[test]
 fn a_component_becomes_active_only_after_it_was_checked() {
-    let (_folder, store) = store();
-    let staged = store.install(&component("disk", "1.0.0"), 1).unwrap();
-    assert!(matches!(store.activate("disk", staged.number), Err(StoreError::NotChecked { .. })));
-    assert!(matches!(store.active("disk"), Err(StoreError::NotInstalled { .. })));
-    store.mark("disk", staged.number, State::Checked).unwrap();
-    store.activate("disk", staged.number).unwrap();
-    let active = store.active("disk").unwrap();
-    assert_eq!(active.manifest().version, "1.0.0");
+    let (_home, store) = store();
+    let staged = put(&store, &component("disk", "1.0.0")).unwrap();
+    assert!(matches!(store.activate(&disk(), staged.number), Err(StoreError::NotChecked { .. })));
+    assert!(matches!(store.active(&disk()), Err(StoreError::NotInstalled { .. })));
+    store.mark(&disk(), staged.number, State::Checked).unwrap();
+    store.activate(&disk(), staged.number).unwrap();
+    let active = store.active(&disk()).unwrap();
+    assert_eq!(&*active.manifest().version, "1.0.0");
     assert_eq!(store.read_component(&active.generation).unwrap(), component("disk", "1.0.0"));
 }
 
 #[test]
 fn a_rejected_component_displaces_nothing() {
-    let (_folder, store) = store();
+    let (_home, store) = store();
     let good = install(&store, "1.0.0");
-    store.activate("disk", good).unwrap();
-    let revision = store.revision("disk");
-    let bad = store.install(&component("disk", "2.0.0"), 2).unwrap();
-    store.mark("disk", bad.number, State::Rejected { reason: "it traps".into() }).unwrap();
-    assert!(store.activate("disk", bad.number).unwrap_err().to_string().contains("it traps"));
-    assert_eq!(store.active("disk").unwrap().generation.number, good);
-    assert_eq!(store.revision("disk"), revision);
+    store.activate(&disk(), good).unwrap();
+    let revision = store.revision(&disk());
+    let bad = put(&store, &component("disk", "2.0.0")).unwrap();
+    store
+        .mark(&disk(), bad.number, State::Rejected { reason: "it traps".to_owned().into() })
+        .unwrap();
+    assert!(store.activate(&disk(), bad.number).unwrap_err().to_string().contains("it traps"));
+    assert_eq!(store.active(&disk()).unwrap().generation.number, good);
+    assert_eq!(store.revision(&disk()), revision);
 }
 
 #[test]
 fn installing_the_same_bytes_again_is_the_same_generation() {
-    let (_folder, store) = store();
+    let (_home, store) = store();
     let first = install(&store, "1.0.0");
     assert_eq!(install(&store, "1.0.0"), first);
     assert_ne!(install(&store, "1.0.1"), first);
@@ -64,27 +87,27 @@ fn installing_the_same_bytes_again_is_the_same_generation() {
 
 #[test]
 fn a_rollback_goes_back_and_then_further_back() {
-    let (_folder, store) = store();
+    let (_home, store) = store();
     for version in ["1.0.0", "1.0.1", "1.0.2"] {
         let number = install(&store, version);
-        store.activate("disk", number).unwrap();
+        store.activate(&disk(), number).unwrap();
     }
-    let before = store.revision("disk");
-    assert_eq!(store.rollback("disk").unwrap().manifest.version, "1.0.1");
-    assert_ne!(store.revision("disk"), before, "a running server notices");
-    assert_eq!(store.rollback("disk").unwrap().manifest.version, "1.0.0");
-    assert!(matches!(store.rollback("disk"), Err(StoreError::NothingBefore { .. })));
-    assert_eq!(store.active("disk").unwrap().manifest().version, "1.0.0");
+    let before = store.revision(&disk());
+    assert_eq!(store.rollback(&disk()).unwrap().manifest.version.to_string(), "1.0.1");
+    assert_ne!(store.revision(&disk()), before, "a running server notices");
+    assert_eq!(store.rollback(&disk()).unwrap().manifest.version.to_string(), "1.0.0");
+    assert!(matches!(store.rollback(&disk()), Err(StoreError::NothingBefore { .. })));
+    assert_eq!(store.active(&disk()).unwrap().manifest().version.to_string(), "1.0.0");
 }
 
 #[test]
 fn generations_that_cannot_be_reached_any_more_are_removed() {
-    let (_folder, store) = store();
+    let (_home, store) = store();
     for version in 0..8 {
         let number = install(&store, &format!("1.0.{version}"));
-        store.activate("disk", number).unwrap();
+        store.activate(&disk(), number).unwrap();
     }
-    let summary = store.show("disk").unwrap();
+    let summary = store.show(&disk()).unwrap();
     assert_eq!(
         summary.generations.iter().map(|generation| generation.number).collect::<Vec<_>>(),
         [5, 6, 7, 8]
@@ -94,24 +117,24 @@ fn generations_that_cannot_be_reached_any_more_are_removed() {
 
 #[test]
 fn half_written_files_of_a_crash_are_passed_over_and_replaced() {
-    let (_folder, store) = store();
+    let (_home, store) = store();
     let first = install(&store, "1.0.0");
-    store.activate("disk", first).unwrap();
-    let folder = store.root().join("backends/disk");
-    fs::write(folder.join(".new-active"), "99").unwrap();
-    fs::write(folder.join("generations/.new-2.json"), "{").unwrap();
-    assert_eq!(store.active("disk").unwrap().generation.number, first);
+    store.activate(&disk(), first).unwrap();
+    let directory = store.root().join("backends/disk");
+    fs::write(directory.join(".active.new"), "99").unwrap();
+    fs::write(directory.join("generations/.2.new"), "{").unwrap();
+    assert_eq!(store.active(&disk()).unwrap().generation.number, first);
     let second = install(&store, "2.0.0");
-    store.activate("disk", second).unwrap();
-    assert_eq!(store.active("disk").unwrap().generation.number, second);
+    store.activate(&disk(), second).unwrap();
+    assert_eq!(store.active(&disk()).unwrap().generation.number, second);
 }
 
 #[test]
 fn a_damaged_file_is_named() {
-    let (_folder, store) = store();
+    let (_home, store) = store();
     let number = install(&store, "1.0.0");
-    store.activate("disk", number).unwrap();
-    let generation = store.generation("disk", number).unwrap();
+    store.activate(&disk(), number).unwrap();
+    let generation = store.generation(&disk(), number).unwrap();
     fs::write(store.wasm(&generation), "other bytes").unwrap();
     assert!(
         store
@@ -121,15 +144,15 @@ fn a_damaged_file_is_named() {
             .contains(generation.digest.as_str())
     );
     fs::write(store.root().join("backends/disk/active"), "soon").unwrap();
-    assert!(store.active("disk").unwrap_err().to_string().contains("backends/disk/active"));
-    store.activate("disk", number).unwrap();
+    assert!(store.active(&disk()).unwrap_err().to_string().contains("backends/disk/active"));
+    store.activate(&disk(), number).unwrap();
     assert_eq!(
-        store.active("disk").unwrap().generation.number,
+        store.active(&disk()).unwrap().generation.number,
         number,
         "activating repairs the pointer"
     );
     fs::write(store.root().join(format!("backends/disk/generations/{number}.json")), "{}").unwrap();
-    let listing = store.list().unwrap();
+    let listing = store.list(World::Backend).unwrap();
     assert!(
         listing.summaries.is_empty() && listing.damaged[0].to_string().contains(".json"),
         "{listing:?}"
@@ -138,40 +161,100 @@ fn a_damaged_file_is_named() {
 
 #[test]
 fn what_is_no_component_of_ours_is_refused_in_words() {
-    let (_folder, store) = store();
-    let refusal = |bytes: &[u8]| store.install(bytes, 1).unwrap_err().to_string();
+    let (_home, store) = store();
+    let refusal = |bytes: &[u8]| refusal(&store, bytes);
     assert!(refusal(b"\0asm").contains("not valid WebAssembly"));
     assert!(refusal(&wasm_encoder::Module::new().finish()).contains("core module"));
     assert!(refusal(&wasm_encoder::Component::new().finish()).contains("no manifest"));
     for name in ["../disk", "", "Disk", "a/b"] {
-        assert!(
-            matches!(store.install(&component(name, "1"), 1), Err(StoreError::BadName { .. })),
-            "{name}"
-        );
+        assert!(refusal(&component(name, "1")).contains("a component's name has"), "{name}");
     }
 }
 
 #[test]
+fn a_manifest_that_is_long_or_speaks_to_a_terminal_is_refused_without_quoting_it() {
+    let (_home, store) = store();
+    for version in ["1".repeat(60_000).as_str(), r"1\u001b[2K", r"1\n2"] {
+        let said = refusal(&store, &component("disk", version));
+        assert!(said.contains("1 to 64 printable") && said.len() < 400, "{said}");
+    }
+    let said = refusal(&store, &of_world(r"\u001b[2K", "disk", "1"));
+    assert!(said.contains("unknown variant") && !said.contains('\u{1b}'), "{said:?}");
+    assert!(store.list(World::Backend).unwrap().summaries.is_empty());
+}
+
+#[test]
+fn what_is_installed_is_replaced_only_by_who_says_its_name() {
+    let (_home, store) = store();
+    let unnamed = |bytes: &[u8]| store.install(World::Backend, None, bytes, 1);
+    let first = unnamed(&component("disk", "1.0.0")).unwrap();
+    let said = refusal(&store, &component("disk", "6.6.6"));
+    assert!(said.contains("wharf backend install disk FILE"), "{said}");
+    assert_eq!(unnamed(&component("disk", "1.0.0")).unwrap().number, first.number);
+    let said = store.install(World::Backend, Some(&disk().name), &component("nas", "1"), 1);
+    assert!(said.unwrap_err().to_string().contains("it calls itself \"nas\""));
+    let second = store.install(World::Backend, Some(&disk().name), &component("disk", "2"), 1);
+    assert_eq!(second.unwrap().number, first.number + 1);
+}
+
+#[test]
+fn an_authenticator_is_installed_as_one_and_shares_no_name_with_a_backend() {
+    let (_home, store) = store();
+    let signer = of_world("cloud-auth", "disk", "1.0.0");
+    let said = refusal(&store, &signer);
+    assert!(said.contains("wharf authenticator install") && said.contains("sees the keys"));
+    let backend = install(&store, "1.0.0");
+    store.activate(&disk(), backend).unwrap();
+    let staged = store.install(World::CloudAuth, None, &signer, 1).unwrap();
+    assert_eq!((staged.number, staged.id().to_string()), (1, "authenticator \"disk\"".into()));
+    assert!(matches!(store.active(&staged.id()), Err(StoreError::NotInstalled { .. })));
+    assert_eq!(store.show(&disk()).unwrap().generations.len(), 1);
+    let said = store.install(World::CloudAuth, None, &component("x", "1"), 1);
+    assert!(said.unwrap_err().to_string().contains("wharf backend install"));
+}
+
+#[test]
+fn nothing_is_read_or_run_from_a_store_that_others_may_write() {
+    let (_home, store) = store();
+    let number = install(&store, "1.0.0");
+    store.activate(&disk(), number).unwrap();
+    let record = format!("backends/disk/generations/{number}.json");
+    for place in ["", "backends", "backends/disk", "backends/disk/active", &record] {
+        let path = store.root().join(place);
+        let before = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(before.mode() | 0o022)).unwrap();
+        let refused = store.active(&disk()).unwrap_err().to_string();
+        assert!(refused.contains("chmod go-w ") && refused.contains(place), "{place}: {refused}");
+        fs::set_permissions(&path, before).unwrap();
+        assert_eq!(store.active(&disk()).unwrap().generation.number, number);
+    }
+    fs::set_permissions(store.root(), fs::Permissions::from_mode(0o777)).unwrap();
+    let refused = put(&store, &component("nas", "1")).unwrap_err().to_string();
+    assert!(refused.contains("chmod go-w "), "{refused}");
+}
+
+#[test]
 fn two_installers_at_once_get_two_generations() {
-    let (_folder, store) = store();
+    let (_home, store) = store();
     std::thread::scope(|scope| {
         for version in 0..8 {
             let store = &store;
             scope.spawn(move || install(store, &format!("1.0.{version}")));
         }
     });
-    assert_eq!(store.show("disk").unwrap().generations.len(), 8);
+    assert_eq!(store.show(&disk()).unwrap().generations.len(), 8);
 }
 
 #[test]
 fn compiled_code_is_used_only_as_it_was_put_there() {
-    let (_folder, store) = store();
+    let (_home, store) = store();
     let cache = store.cache("engine-1");
     let digest = Digest::of(b"component");
     assert!(cache.get(&digest).unwrap().is_none());
-    let put = |code: &[u8]| cache.lock().unwrap().put(&digest, code).unwrap();
+    let manifest = read_manifest(&component("disk", "1.0.0")).unwrap();
+    let put = |code: &[u8]| cache.lock().unwrap().put(&digest, code, &manifest).unwrap();
     put(b"code");
-    assert!(cache.get(&digest).unwrap().is_some());
+    assert_eq!(cache.get(&digest).unwrap().unwrap().manifest, manifest);
     assert!(store.cache("engine-2").get(&digest).unwrap().is_none());
     let path = store.root().join(format!("cache/engine-1/{digest}.cwasm"));
 
@@ -192,47 +275,49 @@ fn compiled_code_is_used_only_as_it_was_put_there() {
 
 #[test]
 fn a_backend_that_is_half_made_or_damaged_is_in_nobodys_way() {
-    let (_folder, store) = store();
+    let (_home, store) = store();
     let first = install(&store, "1.0.0");
-    store.activate("disk", first).unwrap();
+    store.activate(&disk(), first).unwrap();
     fs::create_dir_all(store.root().join("backends/half-made/generations")).unwrap();
-    let other = store.install(&component("nas", "1.0.0"), 1).unwrap();
+    let other = put(&store, &component("nas", "1.0.0")).unwrap();
     let names = |listing: Listing| {
-        listing.summaries.into_iter().map(|summary| summary.name).collect::<Vec<_>>()
+        listing.summaries.into_iter().map(|summary| summary.name.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(names(store.list().unwrap()), ["disk", "nas"]);
+    assert_eq!(names(store.list(World::Backend).unwrap()), ["disk", "nas"]);
     fs::write(store.root().join("backends/nas/generations/1.json"), "{").unwrap();
     let second = install(&store, "2.0.0");
-    store.activate("disk", second).unwrap();
-    assert_eq!(store.active("disk").unwrap().generation.number, second);
+    store.activate(&disk(), second).unwrap();
+    assert_eq!(store.active(&disk()).unwrap().generation.number, second);
     assert!(
         store.wasm(&other).exists(),
         "what a damaged record names is not known, so nothing is removed"
     );
-    let listing = store.list().unwrap();
+    let listing = store.list(World::Backend).unwrap();
     assert!(listing.damaged[0].to_string().contains("backends/nas/generations/1.json"));
     assert_eq!(names(listing), ["disk"]);
 }
 
 #[test]
 fn compiled_code_goes_with_the_last_record_of_its_component() {
-    let (_folder, store) = store();
+    let (_home, store) = store();
     let (cache, mut digests) = (store.cache("engine-1"), Vec::new());
     for version in 0..5 {
         let number = install(&store, &format!("1.0.{version}"));
-        digests.push(store.generation("disk", number).unwrap().digest);
-        cache.lock().unwrap().put(digests.last().unwrap(), b"code").unwrap();
-        store.activate("disk", number).unwrap();
+        let generation = store.generation(&disk(), number).unwrap();
+        digests.push(generation.digest);
+        let last = digests.last().unwrap();
+        cache.lock().unwrap().put(last, b"code", &generation.manifest).unwrap();
+        store.activate(&disk(), number).unwrap();
     }
     let kept: Vec<bool> =
         digests.iter().map(|digest| cache.get(digest).unwrap().is_some()).collect();
     assert_eq!(kept, [false, true, true, true, true]);
-    assert!(!store.root().join(format!("cache/engine-1/{}.sha256", digests[0])).exists());
+    assert!(!store.root().join(format!("cache/engine-1/{}.json", digests[0])).exists());
 }
 
 #[test]
 fn one_compiles_at_a_time_and_finds_nothing_that_another_left() {
-    let (_folder, store) = store();
+    let (_home, store) = store();
     let (cache, inside) = (store.cache("engine-1"), std::sync::atomic::AtomicUsize::new(0));
     let left = store.root().join("cache/engine-1/compiling-0000000000000000");
     drop(cache.lock().unwrap());
@@ -243,8 +328,8 @@ fn one_compiles_at_a_time_and_finds_nothing_that_another_left() {
                 let turn = cache.lock().unwrap();
                 assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
                 let workspace = turn.workspace().unwrap();
-                assert_eq!(fs::read_dir(workspace.folder()).unwrap().count(), 0);
-                fs::write(workspace.folder().join("component.wasm"), "bytes").unwrap();
+                assert_eq!(fs::read_dir(workspace.directory()).unwrap().count(), 0);
+                fs::write(workspace.directory().join("component.wasm"), "bytes").unwrap();
                 inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
             });
         }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Asked, EndpointGrant, NodePolicy};
-use crate::manifest::{EndpointRequest, Manifest};
+use crate::manifest::{EndpointRequest, Manifest, Word};
 
 /// The difference between what a component asks for and what it is granted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -23,8 +23,9 @@ impl Lacking {
     /// What is lacking for this component with these grants.
     pub fn of(asked: &Manifest, grants: &[EndpointGrant], node: &NodePolicy) -> Self {
         let request = asked.request.iter().map(|request| left_of(request, grants));
-        let missing = |asked: &[String], granted: &[String]| -> Vec<String> {
-            asked.iter().filter(|word| !granted.contains(word)).cloned().collect()
+        let missing = |asked: &[Word<64>], granted: &[String]| -> Vec<String> {
+            let is_granted = |word: &&Word<64>| granted.iter().any(|granted| **granted == ***word);
+            asked.iter().filter(|word| !is_granted(word)).map(ToString::to_string).collect()
         };
         Self {
             request: request
@@ -45,13 +46,13 @@ impl Lacking {
 /// The request without what is granted of it.
 fn left_of(request: &EndpointRequest, grants: &[EndpointGrant]) -> EndpointRequest {
     let of_same = |grant: &&EndpointGrant| {
-        grant.endpoint == request.endpoint && grant.account.is_some() == request.signed
+        *grant.endpoint == *request.endpoint && grant.account.is_some() == request.signed
     };
     let is_granted = |asked: &Asked| {
         let mut grants = grants.iter().filter(of_same);
         grants.any(|grant| asked.is_covered(&grant.actions, &grant.paths))
     };
-    let left = |patterns: &[String], asked: fn(&str) -> Asked| -> Vec<String> {
+    let left = |patterns: &[Word<512>], asked: fn(&str) -> Asked| -> Vec<Word<512>> {
         patterns.iter().filter(|pattern| !is_granted(&asked(pattern))).cloned().collect()
     };
     EndpointRequest {
@@ -74,22 +75,22 @@ mod tests {
     use super::*;
     use crate::manifest::{NodeRequest, World};
 
-    fn words(words: &[&str]) -> Vec<String> {
-        words.iter().map(|word| (*word).to_owned()).collect()
+    fn words<T: std::str::FromStr<Err: std::fmt::Debug>>(words: &[&str]) -> Vec<T> {
+        words.iter().map(|word| word.parse().unwrap()).collect()
     }
 
     fn manifest() -> Manifest {
         let request = |endpoint: &str, signed, actions: &[&str], paths: &[&str]| EndpointRequest {
-            endpoint: endpoint.into(),
+            endpoint: endpoint.parse().unwrap(),
             signed,
             actions: words(actions),
             paths: words(paths),
         };
         Manifest {
-            name: "disk".into(),
-            version: "1".into(),
+            name: "disk".parse().unwrap(),
+            version: "1".parse().unwrap(),
             world: World::Backend,
-            contract: "c".into(),
+            contract: "c".parse().unwrap(),
             request: vec![
                 request("api", true, &["AttachDisk", "DescribeDisks"], &[]),
                 request("store", true, &[], &["GET *?max-keys&tagging", "PUT *?tagging"]),

@@ -4,6 +4,7 @@
 //! Everything of the machine lies below one directory: `state`, `store`, `sockets`, `mounts`,
 //! `log`, `keys`. A trial writes nothing into the machine's own directories.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -15,6 +16,12 @@ use wharf_core::manifest::{EndpointRequest, NodeRequest};
 
 /// The component that obtains credentials and signs.
 pub const AUTH: &str = "auth";
+
+/// The arguments of `wharf` that put a component into the store and make it active.
+pub fn install_command(name: &str, component: &Path) -> [OsString; 5] {
+    let kind = if name == AUTH { "authenticator" } else { "backend" };
+    [kind.into(), "install".into(), name.into(), component.into(), "--activate".into()]
+}
 
 /// A driver that a configuration can serve.
 #[derive(Debug)]

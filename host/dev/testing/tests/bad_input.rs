@@ -258,7 +258,8 @@ fn a_store_that_is_damaged_is_named_with_its_fix_and_keeps_no_volume() {
     let store = cluster.machine().store();
     let whole = store.with_extension("whole");
     copy(&store, &whole);
-    let cases: [(&dyn Fn(), &[&str]); 4] = [
+    let cases: [(&dyn Fn(), &[&str]); 5] = [
+        (&|| open_to_all(&store), &["chmod go-w", "/store"]),
         (&|| fs::remove_dir_all(&store).unwrap(), &["backend install", "disk"]),
         (
             &|| fs::write(store.join("backends/disk/active"), "\0\0\0").unwrap(),
@@ -413,6 +414,64 @@ fn whatever_the_arguments_and_the_input_are_there_is_one_answer() {
         assert_eq!(cluster.call_with(&["getvolumename", &longest], input).status, "Success");
     }
     cluster.assert_empty();
+}
+
+#[test]
+fn a_state_that_others_may_write_mounts_nothing_and_keeps_no_volume() {
+    let Some(cluster) = cluster("a_state_that_others_may_write_mounts_nothing_and_keeps_no_volume")
+    else {
+        return;
+    };
+    let (disk, volume) = cluster.volume("pv-open-state");
+    cluster.flex.start_pod(&volume, &cluster.manager, &cluster.node, "pod").unwrap();
+    let state = cluster.machine().state();
+    open_to_all(&state);
+    let pod = volume.pod_mount(&cluster.node, cluster.flex.driver(), "new");
+    for call in [
+        vec!["waitforattach", "", &options(&volume)],
+        vec!["mount", pod.to_str().unwrap(), &options(&volume)],
+    ] {
+        let refused = cluster.call(&call);
+        assert!(refused.message.contains("chmod go-w"), "{call:?}: {}", refused.message);
+    }
+    let install = ["flexvolume", "install", "--dir", "/nowhere"];
+    cluster.assert_command_refused(&install, &["chmod go-w", "/state"]);
+    cluster.flex.unmount(&volume, &cluster.node, "pod").unwrap();
+    cluster.flex.unmount_device(&volume, &cluster.node).unwrap();
+    fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
+    cluster.flex.detach(&volume, &cluster.manager, &cluster.node).unwrap();
+    // The record that was not believed is replaced.
+    cluster.flex.start_pod(&volume, &cluster.manager, &cluster.node, "pod").unwrap();
+    cluster.flex.end_pod(&volume, &cluster.manager, &cluster.node, "pod").unwrap();
+    cluster.csi.delete(&disk).unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
+fn a_file_does_not_choose_whom_it_replaces() {
+    let Some(cluster) = cluster("a_file_does_not_choose_whom_it_replaces") else { return };
+    let file = cluster.bed.folder().join("stranger.wasm");
+    for (name, words) in [
+        ("auth", ["wharf authenticator install", "keys of every account"]),
+        ("disk", ["calls itself \"disk\"", "wharf backend install disk FILE"]),
+    ] {
+        let mut stranger = fs::read(cluster.bed.parts().component(name)).unwrap();
+        // Another custom section: the same component with another digest.
+        stranger.extend([0, 2, 1, b'x']);
+        fs::write(&file, stranger).unwrap();
+        let install = ["backend", "install", file.to_str().unwrap(), "--activate"];
+        cluster.assert_command_refused(&install, &words);
+    }
+    let install = ["authenticator", "install", file.to_str().unwrap(), "--activate"];
+    cluster.assert_command_refused(&install, &["wharf backend install"]);
+    for kind in ["backend", "authenticator"] {
+        let ran = cluster.machine().run(cluster.bed.parts(), &[kind, "list"]).unwrap();
+        assert_eq!(ran.stdout.lines().count(), 2, "{}", ran.stdout);
+    }
+}
+
+fn open_to_all(directory: &Path) {
+    fs::set_permissions(directory, Permissions::from_mode(0o777)).unwrap();
 }
 
 /// From now on nothing can be written there, whoever asks.

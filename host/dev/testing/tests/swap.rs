@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use wharf_cloudsim::Delays;
 use wharf_testing::bed::{Bed, BedOptions, Ran};
+use wharf_testing::configuration::install_command;
 use wharf_testing::player::{Event, FlexVolume, Happening, VolumeClass};
 use wharf_testing::requirement;
 use wharf_testing::snapshot::Snapshot;
@@ -32,12 +33,7 @@ fn active(bed: &Bed) -> String {
 }
 
 fn install(bed: &Bed, file: &std::path::Path) -> Ran {
-    bed.manager()
-        .run(
-            bed.parts(),
-            &["backend".as_ref(), "install".as_ref(), file.as_os_str(), "--activate".as_ref()],
-        )
-        .unwrap()
+    bed.manager().run(bed.parts(), &install_command("disk", file)).unwrap()
 }
 
 #[test]
@@ -163,7 +159,7 @@ fn a_flexvolume_call_out_uses_the_backend_that_is_active_when_it_starts() {
     let (manager, node) = (bed.manager().flex_node(), bed.node(0).flex_node());
     let device = bed.flex().attach(&volume, &manager, &node).unwrap();
     // Between two call-outs, on the node that makes the second.
-    bed.node(0).install(bed.parts(), &bed.parts().newer_disk("next").unwrap()).unwrap();
+    bed.node(0).install(bed.parts(), "disk", &bed.parts().newer_disk("next").unwrap()).unwrap();
     let device = bed.flex().wait_for_attach(&volume, &node, &device).unwrap();
     bed.flex().mount_device(&volume, &node, &device).unwrap();
     bed.flex().mount(&volume, &node, "pod").unwrap();

@@ -172,7 +172,7 @@ fn write(guest: &Guest, module: &Path, out: &Path, suffix: Option<&str>) -> Resu
     let module = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
     let manifest = serde_json::to_vec(&guest.manifest)?;
     let name = suffix.map_or_else(
-        || guest.manifest.name.clone(),
+        || guest.manifest.name.to_string(),
         |suffix| format!("{}+{suffix}", guest.manifest.name),
     );
     let target = out.join(format!("{name}.wasm"));

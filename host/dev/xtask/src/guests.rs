@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
-use wharf_core::manifest::{EndpointRequest, Manifest, NodeRequest, World};
+use wharf_core::manifest::{ComponentName, EndpointRequest, Manifest, NodeRequest, Word, World};
 use wit_parser::{PackageId, Resolve};
 
 use crate::workspace::{Package, Workspace};
@@ -19,9 +19,9 @@ const MANIFEST_FILE: &str = "manifest.toml";
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ManifestFile {
-    name: String,
+    name: ComponentName,
     world: World,
-    contract: String,
+    contract: Word<64>,
     #[serde(default)]
     request: Vec<Request>,
     #[serde(default)]
@@ -31,27 +31,27 @@ struct ManifestFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Request {
-    endpoint: String,
+    endpoint: Word<64>,
     signed: bool,
     #[serde(default)]
-    actions: Vec<String>,
+    actions: Vec<Word<512>>,
     #[serde(default)]
-    paths: Vec<String>,
+    paths: Vec<Word<512>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Node {
     #[serde(default)]
-    steps: Vec<String>,
+    steps: Vec<Word<64>>,
     #[serde(default)]
-    filesystems: Vec<String>,
+    filesystems: Vec<Word<64>>,
     #[serde(default)]
-    block_queue: Vec<String>,
+    block_queue: Vec<Word<64>>,
 }
 
 impl ManifestFile {
-    fn with_version(self, version: String) -> Manifest {
+    fn with_version(self, version: Word<64>) -> Manifest {
         let request =
             self.request.into_iter().map(|Request { endpoint, signed, actions, paths }| {
                 EndpointRequest { endpoint, signed, actions, paths }
@@ -103,23 +103,11 @@ fn read(
 ) -> Result<Guest> {
     let manifest: ManifestFile = toml::from_str(&std::fs::read_to_string(file)?)?;
     contract.check(&manifest)?;
-    check_name(&manifest.name)?;
     let version = match suffix {
         Some(suffix) => format!("{}+{suffix}", package.version),
         None => package.version.clone(),
     };
-    Ok(Guest { package: package.name.clone(), manifest: manifest.with_version(version) })
-}
-
-/// The name becomes a file name and a key in the operator's configuration.
-fn check_name(name: &str) -> Result<()> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    ensure!(
-        !name.is_empty() && name.bytes().all(plain) && !name.starts_with('-'),
-        "name = {name:?}: use lower-case letters, digits and dashes, beginning with a letter or \
-         digit"
-    );
-    Ok(())
+    Ok(Guest { package: package.name.clone(), manifest: manifest.with_version(version.parse()?) })
 }
 
 fn refuse_twins(guests: &[Guest]) -> Result<()> {
@@ -128,7 +116,7 @@ fn refuse_twins(guests: &[Guest]) -> Result<()> {
             guests.iter().take(index).find(|other| other.manifest.name == guest.manifest.name)
         {
             bail!(
-                "{} and {} both have a manifest with name = {:?}",
+                "{} and {} both have a manifest with name = \"{}\"",
                 twin.package,
                 guest.package,
                 guest.manifest.name
@@ -163,8 +151,8 @@ impl Contract {
 
     fn check(&self, manifest: &ManifestFile) -> Result<()> {
         ensure!(
-            manifest.contract == self.package,
-            "contract = {:?}, but `wit/` is {:?}",
+            *manifest.contract == *self.package,
+            "contract = \"{}\", but `wit/` is {:?}",
             manifest.contract,
             self.package
         );

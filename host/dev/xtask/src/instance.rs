@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use wharf_cloudsim::{InstanceDescription, RegionDescription};
-use wharf_testing::configuration::{AUTH, Configuration, SERVED};
+use wharf_testing::configuration::{AUTH, Configuration, SERVED, install_command};
 
 use crate::command;
 
@@ -55,19 +55,14 @@ pub fn prepare_instance(
     .write()?;
     for name in std::iter::once(AUTH).chain(backends) {
         let component = equipment.components.join(format!("{name}.wasm"));
-        install(equipment.wharf, &instance.config, &component)?;
+        install(equipment.wharf, &instance.config, name, &component)?;
     }
     Ok(instance.config.clone())
 }
 
 /// Puts one component into the store of a configuration and makes it active.
-pub fn install(wharf: &Path, config: &Path, component: &Path) -> Result<()> {
+pub fn install(wharf: &Path, config: &Path, name: &str, component: &Path) -> Result<()> {
     let mut install = Command::new(wharf);
-    install
-        .arg("--config")
-        .arg(config)
-        .args(["backend", "install"])
-        .arg(component)
-        .arg("--activate");
+    install.arg("--config").arg(config).args(install_command(name, component));
     command::output(&mut install).map(drop)
 }

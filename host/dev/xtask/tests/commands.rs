@@ -111,7 +111,7 @@ fn a_region_is_used_from_outside_ends_by_any_signal_and_goes_on_where_it_ended()
             );
             let text = String::from_utf8(listed.stdout).unwrap();
             assert!(
-                listed.status.success() && text.contains("disk") && text.contains("auth"),
+                listed.status.success() && text.contains("disk") && text.contains("nas"),
                 "{text}"
             );
         }

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wharf_core::Error;
+use wharf_files::OwnDirectory;
 
 use crate::disk::device::Device;
 use crate::state::record_name::file_name;
@@ -49,6 +50,7 @@ struct Written {
 /// The file of one device, locked.
 #[derive(Debug)]
 pub(crate) struct FormatIntent {
+    state: OwnDirectory,
     path: PathBuf,
     file: Option<File>,
     written: Option<Written>,
@@ -66,8 +68,14 @@ impl FormatIntent {
         let path = state.join("formats").join(format!("{}.json", file_name(&device.identity)));
         let boot =
             std::fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default();
-        let mut intent =
-            Self { path, file: None, written: None, boot, attachment: attachment(device, sysfs)? };
+        let mut intent = Self {
+            state: OwnDirectory::new(state),
+            path,
+            file: None,
+            written: None,
+            boot,
+            attachment: attachment(device, sysfs)?,
+        };
         if intent.path.exists() {
             intent.lock(device)?;
         }
@@ -146,8 +154,8 @@ impl FormatIntent {
             if let Some(file) = self.try_lock()? {
                 self.file = Some(file);
                 // What cannot be read was not finished before mkfs started: no evidence.
-                self.written =
-                    read_bounded(&self.path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                self.written = read_bounded(&self.state, &self.path)?
+                    .and_then(|bytes| serde_json::from_slice(&bytes).ok());
                 return Ok(());
             }
             std::thread::sleep(LOCK_PAUSE);

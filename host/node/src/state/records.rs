@@ -5,15 +5,15 @@
 //! new one. What cannot be read is an error that names the file: taking it for "no record" would
 //! forget a volume.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind as IoKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io::ErrorKind as IoKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use wharf_core::Error;
 use wharf_core::ports::StageRecord;
 use wharf_core::types::VolumeId;
+use wharf_files::{FileError, OwnDirectory};
 
 use crate::state::record_name::file_name;
 
@@ -31,19 +31,20 @@ struct Stored {
 /// The directory of records.
 #[derive(Debug)]
 pub(crate) struct Records {
+    state: OwnDirectory,
     volumes: PathBuf,
 }
 
 impl Records {
     /// Looks at nothing yet.
     pub fn new(state: &Path) -> Self {
-        Self { volumes: state.join("volumes") }
+        Self { state: OwnDirectory::new(state), volumes: state.join("volumes") }
     }
 
     /// The record of a volume.
     pub fn load(&self, driver: &str, volume: &VolumeId) -> Result<Option<StageRecord>, Error> {
         let path = self.path(driver, volume);
-        let record = read(&path)?;
+        let record = self.read(&path)?;
         match record {
             Some(record) if record.driver != driver || record.volume != *volume => {
                 Err(corrupt(&path, "it belongs to another volume"))
@@ -55,7 +56,7 @@ impl Records {
     /// Every record of a driver.
     pub fn of_driver(&self, driver: &str) -> Result<Vec<StageRecord>, Error> {
         let files = files(&self.volumes.join(file_name(driver)))?;
-        files.iter().filter_map(|path| read(path).transpose()).collect()
+        files.iter().filter_map(|path| self.read(path).transpose()).collect()
     }
 
     /// Every record that can be read, of every driver. What cannot be read is logged: one damaged
@@ -64,7 +65,7 @@ impl Records {
         let mut records = Vec::new();
         for driver in directories(&self.volumes)? {
             for path in files(&driver)? {
-                match read(&path) {
+                match self.read(&path) {
                     Ok(record) => records.extend(record),
                     Err(error) => tracing::warn!(%error, "a record is passed over"),
                 }
@@ -82,7 +83,7 @@ impl Records {
         let mut unreadable = None;
         for driver in directories(&self.volumes)? {
             for path in files(&driver)? {
-                match read(&path) {
+                match self.read(&path) {
                     Ok(Some(record)) if matches(&record) => return Ok(Some(record)),
                     Ok(_) => {}
                     Err(error) => unreadable = Some(error),
@@ -99,7 +100,7 @@ impl Records {
         let bytes = serde_json::to_vec_pretty(&stored).map_err(|error| {
             Error::internal(format!("cannot encode the record of {}: {error}", record.volume))
         })?;
-        replace(&path, &bytes)
+        replace(&self.state, &path, &bytes)
     }
 
     /// Removes the record; a missing one is fine.
@@ -107,39 +108,36 @@ impl Records {
         forget(&self.path(driver, volume))
     }
 
+    fn read(&self, path: &Path) -> Result<Option<StageRecord>, Error> {
+        let Some(bytes) = read_bounded(&self.state, path)? else { return Ok(None) };
+        let stored: Stored =
+            serde_json::from_slice(&bytes).map_err(|error| corrupt(path, &error.to_string()))?;
+        if stored.format != FORMAT {
+            return Err(corrupt(
+                path,
+                &format!("it has format {}, this build knows {FORMAT}", stored.format),
+            ));
+        }
+        Ok(Some(stored.record))
+    }
+
     fn path(&self, driver: &str, volume: &VolumeId) -> PathBuf {
         self.volumes.join(file_name(driver)).join(format!("{}.json", file_name(volume.as_str())))
     }
 }
 
-fn read(path: &Path) -> Result<Option<StageRecord>, Error> {
-    let Some(bytes) = read_bounded(path)? else { return Ok(None) };
-    let stored: Stored =
-        serde_json::from_slice(&bytes).map_err(|error| corrupt(path, &error.to_string()))?;
-    if stored.format != FORMAT {
-        return Err(corrupt(
-            path,
-            &format!("it has format {}, this build knows {FORMAT}", stored.format),
-        ));
-    }
-    Ok(Some(stored.record))
+/// A state file's bytes; `None` when it is missing.
+pub(crate) fn read_bounded(state: &OwnDirectory, path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    state.read(path, MAX_RECORD_BYTES).map_err(|error| match error {
+        FileError::Io(error) => Error::internal(format!("cannot read {}: {error}", path.display())),
+        FileError::Untrusted(untrusted) => untrustworthy(&untrusted),
+        FileError::TooLarge { .. } => corrupt(path, "it is larger than any record"),
+    })
 }
 
-/// A state file's bytes; `None` when it is missing.
-pub(crate) fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let failed =
-        |error: std::io::Error| Error::internal(format!("cannot read {}: {error}", path.display()));
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == IoKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_RECORD_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_RECORD_BYTES {
-        return Err(corrupt(path, "it is larger than any record"));
-    }
-    Ok(Some(bytes))
+/// What is written there may be somebody else's, so nothing is mounted because of it.
+fn untrustworthy(untrusted: &wharf_files::Untrusted) -> Error {
+    Error::precondition(format!("the state directory is not used: {untrusted}"))
 }
 
 fn corrupt(path: &Path, why: &str) -> Error {
@@ -150,36 +148,18 @@ fn corrupt(path: &Path, why: &str) -> Error {
 }
 
 /// Replaces a state file by one with this content; a reader sees the old one or the new one.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let failed = |error: std::io::Error| {
-        Error::internal(format!("cannot write {}: {error}", path.display()))
-    };
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    make_private_directory(directory)?;
-    // Always the same name, so that what a killed process leaves is overwritten by the next; the
-    // leading dot hides it from readers.
-    let new = incoming(path);
-    let mut file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
-        .map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
-    fs::rename(&new, path).map_err(failed)?;
-    sync(directory)
-}
-
-/// Where the next content of a state file is written.
-fn incoming(path: &Path) -> PathBuf {
-    path.with_file_name(format!(".{}.new", path.file_name().unwrap_or_default().to_string_lossy()))
+pub(crate) fn replace(state: &OwnDirectory, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    state.replace(path, bytes).map_err(|error| match error {
+        FileError::Untrusted(untrusted) => untrustworthy(&untrusted),
+        error => Error::internal(format!("cannot write {}: {error}", path.display()))
+            .with_hint("check `state` in the configuration, and that it is writable"),
+    })
 }
 
 /// Removes a state file with what a killed writer left of the next one.
 pub(crate) fn forget(path: &Path) -> Result<(), Error> {
     // In this order: were the other last, a kill in between would leave it for ever.
-    remove(&incoming(path))?;
+    remove(&wharf_files::beside(path))?;
     remove(path)
 }
 
@@ -194,17 +174,14 @@ pub(crate) fn remove(path: &Path) -> Result<(), Error> {
 
 /// Makes what a directory says survive a crash.
 pub(crate) fn sync(directory: &Path) -> Result<(), Error> {
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| {
+    wharf_files::sync(directory).map_err(|error| {
         Error::internal(format!("cannot write {} to disk: {error}", directory.display()))
     })
 }
 
 /// Makes a directory that only root may enter.
 pub(crate) fn make_private_directory(path: &Path) -> Result<(), Error> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+    wharf_files::make_private_directory(path).map_err(|error| {
         Error::internal(format!("cannot make the state directory {}: {error}", path.display()))
             .with_hint("check `state` in the configuration, and that it is writable")
     })

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use wharf_core::Error;
+use wharf_files::OwnDirectory;
 
 use super::connections::Connection;
 use super::decide::{DeviceNumber, Phase};
@@ -107,13 +108,17 @@ pub(crate) fn name_of(target: &Path) -> String {
 /// The directory of records.
 #[derive(Debug, Clone)]
 pub(crate) struct MountRecords {
+    state: OwnDirectory,
     directory: PathBuf,
 }
 
 impl MountRecords {
     /// Looks at nothing yet.
     pub fn new(state_directory: &Path) -> Self {
-        Self { directory: state_directory.join("mounts") }
+        Self {
+            state: OwnDirectory::new(state_directory),
+            directory: state_directory.join("mounts"),
+        }
     }
 
     /// Writes a record.
@@ -121,7 +126,7 @@ impl MountRecords {
         let bytes = serde_json::to_vec_pretty(record).map_err(|error| {
             Error::internal(format!("cannot encode the record of mount {name}: {error}"))
         })?;
-        records::replace(&self.path(name), &bytes)
+        records::replace(&self.state, &self.path(name), &bytes)
     }
 
     /// Removes a record; a missing one is fine.
@@ -135,7 +140,7 @@ impl MountRecords {
         let mut all = Vec::new();
         for path in records::files(&self.directory)? {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            match read(&path) {
+            match read(&self.state, &path) {
                 Ok(Some(record)) if name_of(&record.spec.target) == name => {
                     all.push((name, record));
                 }
@@ -154,8 +159,8 @@ impl MountRecords {
     }
 }
 
-fn read(path: &Path) -> Result<Option<Record>, Error> {
-    let Some(bytes) = records::read_bounded(path)? else { return Ok(None) };
+fn read(state: &OwnDirectory, path: &Path) -> Result<Option<Record>, Error> {
+    let Some(bytes) = records::read_bounded(state, path)? else { return Ok(None) };
     let unusable = |why: String| {
         Error::internal(format!("the state file {} cannot be used: {why}", path.display()))
             .with_hint("if the mount that it names is gone, delete the file")
@@ -216,7 +221,7 @@ pub(crate) mod tests {
         let name = name_of(Path::new("/a"));
         records.save(&name, &record).unwrap();
         assert_eq!(records.all().unwrap(), [(name.clone(), record)]);
-        std::fs::write(state.path().join(format!("mounts/.{name}.json.new")), "{").unwrap();
+        std::fs::write(state.path().join(format!("mounts/.{name}.new")), "{").unwrap();
         records.forget(&name).unwrap();
         records.forget(&name).unwrap();
         assert_eq!(std::fs::read_dir(state.path().join("mounts")).unwrap().count(), 0);

@@ -14,6 +14,7 @@ use reqwest::{Method, Response as Incoming};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 use wharf_core::ports::Call;
+use wharf_core::text::cut;
 use wharf_core::{Blame, Error, ErrorKind};
 
 use super::address::PrivateAddress;
@@ -24,7 +25,6 @@ use super::{
     Budget, Egress, Request, RequestEffect, Response, Scope, Spent, headers, parameters, url,
 };
 use crate::account::{AuthDescription, Unsigned};
-use crate::guest_log::cut;
 use crate::observer::{Observer, RequestEvent};
 
 /// How often a waiting request looks whether its caller has gone.

@@ -165,9 +165,9 @@ const HELLO: &[u8] = include_bytes!("../fixtures/hello-0.1.0.wasm");
 #[test]
 fn a_component_that_was_compiled_long_ago_goes_on_working() {
     let asks = Manifest {
-        name: "hello".into(),
+        name: "hello".parse().unwrap(),
         node: NodeRequest {
-            steps: vec!["make-directory".into(), "mount-directory".into()],
+            steps: ["make-directory", "mount-directory"].map(|it| it.parse().unwrap()).to_vec(),
             ..NodeRequest::default()
         },
         ..manifest(World::Backend)
@@ -201,7 +201,7 @@ fn a_component_that_traps_in_describe_is_refused_with_its_reason() {
 
 #[test]
 fn a_component_has_the_name_in_its_manifest() {
-    let other = Manifest { name: "disk".into(), ..manifest(World::Backend) };
+    let other = Manifest { name: "disk".parse().unwrap(), ..manifest(World::Backend) };
     let error = check(&build(None), &other).unwrap_err().to_string();
     assert!(error.contains("`misbehaving`") && error.contains("`disk`"), "{error}");
 }

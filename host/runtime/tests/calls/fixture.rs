@@ -55,24 +55,24 @@ pub fn build(feature: Option<&str>) -> Vec<u8> {
 }
 
 pub fn manifest(world: World) -> Manifest {
-    let words = |words: &[&str]| words.iter().map(|&it| it.into()).collect();
+    let words = |words: &[&str]| words.iter().map(|it| it.parse().unwrap()).collect();
     let asks = |endpoint: &str, signed, actions: &[&str], paths: &[&str]| EndpointRequest {
-        endpoint: endpoint.into(),
+        endpoint: endpoint.parse().unwrap(),
         signed,
         actions: words(actions),
         paths: words(paths),
     };
     Manifest {
-        name: "misbehaving".into(),
-        version: "0.1.0".into(),
+        name: "misbehaving".parse().unwrap(),
+        version: "0.1.0".parse().unwrap(),
         world,
-        contract: "0.1.0".into(),
+        contract: "0.1.0".parse().unwrap(),
         request: vec![
             asks("cloud", false, &[], &["GET /*", "POST /*"]),
             asks("cloud", true, &["*"], &["*"]),
             asks("second", false, &[], &["GET /*"]),
         ],
-        node: NodeRequest { steps: vec!["check".into()], ..NodeRequest::default() },
+        node: NodeRequest { steps: vec!["check".parse().unwrap()], ..NodeRequest::default() },
     }
 }
 

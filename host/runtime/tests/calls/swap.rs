@@ -55,7 +55,7 @@ fn a_plan_is_judged_by_the_manifest_of_the_generation_that_made_it() {
     let swapped = Arc::clone(&backend);
     let generous = Manifest {
         node: NodeRequest {
-            steps: vec!["check".into(), "format".into()],
+            steps: ["check", "format"].map(|it| it.parse().unwrap()).to_vec(),
             ..NodeRequest::default()
         },
         ..manifest(World::Backend)

@@ -1,6 +1,6 @@
 //! One machine: its folders, its commands, its server.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::fuse_helpers::{self, Helper};
 use super::server::Server;
 use super::{BedError, Parts};
-use crate::configuration::{AUTH, Configuration};
+use crate::configuration::{AUTH, Configuration, install_command};
 use crate::player::FlexNode;
 
 /// A page comes within a few seconds, or not at all.
@@ -201,7 +201,7 @@ impl Machine {
     pub(super) fn install_all(&self, parts: &Parts, backends: &[&str]) -> Result<(), BedError> {
         std::iter::once(&AUTH)
             .chain(backends)
-            .try_for_each(|component| self.install(parts, &parts.component(component)))
+            .try_for_each(|name| self.install(parts, name, &parts.component(name)))
     }
 
     /// Replaces the store by a copy of another's.
@@ -217,16 +217,13 @@ impl Machine {
         copy(&self.store(), to)
     }
 
-    /// `wharf backend install FILE --activate`.
+    /// `wharf backend install NAME FILE --activate`, or the same of an authenticator.
     ///
     /// # Errors
     /// What it said.
-    pub fn install(&self, parts: &Parts, component: &Path) -> Result<(), BedError> {
-        self.must(
-            parts,
-            &["backend".as_ref(), "install".as_ref(), component.as_os_str(), "--activate".as_ref()],
-        )
-        .map(drop)
+    pub fn install(&self, parts: &Parts, name: &str, component: &Path) -> Result<(), BedError> {
+        let command = install_command(name, component);
+        self.must(parts, &command.iter().map(OsString::as_os_str).collect::<Vec<_>>()).map(drop)
     }
 
     pub(super) fn install_flexvolume(&self, parts: &Parts) -> Result<(), BedError> {

@@ -35,7 +35,9 @@ pub(super) fn fill(machine: &Machine, content: &Content) -> Result<(), BedError>
     }
     match &content.newer_disk {
         None => machine.install_all(&content.parts, &content.backends)?,
-        Some(suffix) => machine.install(&content.parts, &content.parts.newer_disk(suffix)?)?,
+        Some(suffix) => {
+            machine.install(&content.parts, "disk", &content.parts.newer_disk(suffix)?)?
+        }
     }
     let folder = tempfile::Builder::new()
         .prefix("wharf-store-")

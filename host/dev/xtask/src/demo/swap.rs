@@ -83,8 +83,8 @@ fn wait_until_half_attached(scene: &Scene, handle: &str, is_over: impl Fn() -> b
 }
 
 fn install(scene: &Scene, machine: &Machine, file: &Path) -> Result<()> {
-    let ran =
-        scene.run(machine, &["backend", "install", &file.display().to_string(), "--activate"])?;
+    let ran = scene
+        .run(machine, &["backend", "install", "disk", &file.display().to_string(), "--activate"])?;
     ensure!(ran.code == Some(0), "`wharf backend install` failed: {}", ran.stderr);
     Ok(())
 }
@@ -114,8 +114,10 @@ pub fn offer_broken(scene: &Scene, newer: &Path) -> Result<()> {
         scene.note(what);
         let file = folder.join(name);
         fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
-        let ran = scene
-            .run(manager, &["backend", "install", &file.display().to_string(), "--activate"])?;
+        let ran = scene.run(
+            manager,
+            &["backend", "install", "disk", &file.display().to_string(), "--activate"],
+        )?;
         ensure!(
             ran.code == Some(1) && !ran.stderr.is_empty(),
             "a broken build was not refused: {ran:?}"

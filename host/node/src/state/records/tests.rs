@@ -89,7 +89,7 @@ fn a_record_that_cannot_be_read_is_an_error_that_names_the_file_and_never_none()
 fn what_a_killed_writer_left_is_not_a_record_and_is_overwritten() {
     let (_directory, records) = records();
     records.save(&record("a", "d-1")).unwrap();
-    let left = records.path("a", &VolumeId::new("d-1")).with_file_name(".d-1.json.new");
+    let left = records.path("a", &VolumeId::new("d-1")).with_file_name(".d-1.new");
     std::fs::write(&left, "{\"half").unwrap();
     assert_eq!(records.of_driver("a").unwrap().len(), 1);
     records.save(&record("a", "d-1")).unwrap();
@@ -106,4 +106,20 @@ fn only_root_may_read_records() {
         std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777,
         0o700
     );
+}
+
+#[test]
+fn a_record_that_somebody_else_could_have_written_is_not_believed_and_can_be_forgotten() {
+    let (directory, records) = records();
+    let volume = VolumeId::new("d-1");
+    records.save(&record("a", "d-1")).unwrap();
+    let state = directory.path().join("state");
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o777)).unwrap();
+    for refused in [records.load("a", &volume).map(drop), records.save(&record("a", "d-2"))] {
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind, wharf_core::ErrorKind::FailedPrecondition);
+        assert!(refused.message.contains(&format!("chmod go-w {}", state.display())), "{refused}");
+    }
+    assert!(records.readable().unwrap().is_empty());
+    records.forget("a", &volume).unwrap();
 }
