@@ -23,6 +23,7 @@ pub const DEFAULT_CONFIG: &str = "/etc/wharf/wharf.toml";
   wharf backend install disk disk.wasm --activate   replace it; nothing restarts
   wharf backend rollback disk                   go back to the one before
   wharf authenticator install auth auth.wasm --activate
+  wharf doctor                                  what is wrong with this machine, and what mends it
   wharf status --watch                          what serves, and what it waits for
   wharf config check                            name every mistake of the configuration
   wharf flexvolume install --dir /usr/libexec/kubernetes/kubelet-plugins/volume/exec
@@ -65,6 +66,15 @@ pub enum Command {
     /// component serves and why not the active one, what is under way and what it waits for, how
     /// requests leave, volumes and mounts.
     Status(Status),
+    /// Look at this machine for what would keep volumes from working, and say what mends it.
+    /// Nothing is changed, and nothing that hangs holds it up.
+    #[command(after_help = "Examples:
+  wharf doctor                       everything
+  wharf doctor --role node           on a node that has no keys
+  wharf doctor --only endpoints      one examination
+
+Exit codes: 0 nothing is wrong, 1 there are findings, or the configuration cannot be used.")]
+    Doctor(Doctor),
     /// Print a completion script for a shell.
     Completions {
         /// For which shell.
@@ -107,6 +117,30 @@ pub struct Csi {
     /// One JSON object per log line.
     #[arg(long)]
     pub log_json: bool,
+}
+
+/// `wharf doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// What this machine is there for: what only others need is not looked at.
+    #[arg(long, value_enum, default_value = "all")]
+    pub role: Role,
+    /// One examination, in this process.
+    #[arg(long, value_name = "NAME")]
+    pub only: Option<String>,
+    /// Name every examination, and look at nothing.
+    #[arg(long)]
+    pub list: bool,
+    /// kubelet's FlexVolume plugin folder.
+    #[arg(
+        long,
+        value_name = "PLUGIN_DIR",
+        default_value = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+    )]
+    pub dir: PathBuf,
+    /// Text, or JSON for scripts.
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: Output,
 }
 
 /// `wharf status`.

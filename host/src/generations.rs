@@ -466,7 +466,12 @@ pub(crate) mod tests {
         /// A checked and compiled generation of a component that has nothing in it but its
         /// manifest.
         pub(crate) fn checked(&self, version: &str) -> u64 {
-            let bytes = component(version);
+            self.asking(version, "")
+        }
+
+        /// The same; `more` is what else its manifest says.
+        pub(crate) fn asking(&self, version: &str, more: &str) -> u64 {
+            let bytes = component(version, more);
             let disk = disk();
             let generation =
                 self.store.install(World::Backend, Some(&disk.name), &bytes, 1).unwrap();
@@ -495,9 +500,9 @@ pub(crate) mod tests {
         ComponentId::new(World::Backend, "disk").unwrap()
     }
 
-    fn component(version: &str) -> Vec<u8> {
+    fn component(version: &str, more: &str) -> Vec<u8> {
         let manifest = format!(
-            r#"{{"name":"disk","version":"{version}","world":"backend","contract":"0.1.0"}}"#
+            r#"{{"name":"disk","version":"{version}","world":"backend","contract":"0.1.0"{more}}}"#
         );
         let name = wharf_core::manifest::SECTION;
         let section =

@@ -9,6 +9,7 @@ mod components;
 mod config;
 mod config_command;
 mod csi_command;
+mod doctor;
 mod drivers;
 mod flexvolume_command;
 mod generations;
@@ -69,6 +70,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Flexvolume(command) => flexvolume_command::run(&cli.config, &command),
         Command::Config(command) => config_command::run(&cli.config, &command),
+        Command::Doctor(command) => doctor::run(&cli.config, &command),
         Command::Status(command) => status_command::run(&cli.config, &command),
         Command::Mounts(command) => mounts_command::run(&cli.config, command),
         Command::Completions { shell } => {

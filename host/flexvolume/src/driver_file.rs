@@ -68,6 +68,14 @@ pub struct DriverFile {
 }
 
 impl DriverFile {
+    /// What is installed in a driver's folder, for those who look after it.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when it is missing, damaged, or of another driver.
+    pub fn installed(folder: &Path, expected: &DriverName) -> Result<Self, Error> {
+        Self::read(folder, expected)
+    }
+
     /// Reads the file in a driver's folder.
     ///
     /// # Errors

@@ -32,6 +32,7 @@ mod server;
 mod world;
 
 pub use client::{Client, StartCommand};
+pub use profiles::shipped as shipped_profile;
 pub use protocol::{Condition, Credential, CredentialFile, MountRequest, Spec, Status};
 pub use server::serve;
 

@@ -28,7 +28,7 @@ mod pace;
 mod parameters;
 mod url;
 
-pub use client::HttpEgress;
+pub use client::{HttpEgress, Probed};
 pub use endpoint::{Endpoint, EndpointError};
 pub use headers::Author;
 pub use pace::{PaceOfAction, PaceOfSite, REQUESTS_AT_ONCE};

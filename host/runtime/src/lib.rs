@@ -43,7 +43,7 @@ pub use component_error::ComponentError;
 pub use contract::VERSION as CONTRACT_VERSION;
 pub use egress::{
     Author, Budget, Egress, Endpoint, EndpointError, Grants, HttpEgress, PaceOfAction, PaceOfSite,
-    REQUESTS_AT_ONCE, Request, RequestEffect, Response, Scope, Spent,
+    Probed, REQUESTS_AT_ONCE, Request, RequestEffect, Response, Scope, Spent,
 };
 pub use engine::{Engine, EngineMode, MEMORY_BYTES};
 pub use guest::CallPorts;

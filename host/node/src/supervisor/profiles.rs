@@ -12,7 +12,7 @@ const SHIPPED: &str = include_str!("profiles.json");
 ///
 /// # Errors
 /// `Internal` when this build's data is damaged.
-pub(crate) fn shipped(name: &str) -> Result<Option<HelperProfile>, Error> {
+pub fn shipped(name: &str) -> Result<Option<HelperProfile>, Error> {
     Ok(parse()?.remove(name))
 }
 

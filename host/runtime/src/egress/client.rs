@@ -79,6 +79,34 @@ impl HttpEgress {
         self
     }
 
+    /// Asks an endpoint for nothing, to see whether it answers, and what its clock says. Nobody
+    /// signs, and whatever comes back is an answer.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for a private address that is not allowed; `Unavailable` when nobody
+    /// answers in that time.
+    pub fn probe(&self, id: &str, within: Duration) -> Result<Probed, Error> {
+        let endpoint = self
+            .endpoints
+            .get(id)
+            .ok_or_else(|| Error::not_found(format!("there is no endpoint `{id}`")))?;
+        if endpoint.is_refused_address() {
+            return Err(private_address(id));
+        }
+        let site = endpoint.site(None)?;
+        let target = url::target(&site.base, "/", &Vec::new())?;
+        let request = self.clients.of(endpoint)?.request(Method::GET, target);
+        let answer =
+            self.runtime()?.block_on(async { tokio::time::timeout(within, request.send()).await });
+        let answer = answer.map_err(|_| late(id))?.map_err(|error| match error.is_connect() {
+            true => unreached(id, &error),
+            false => broken(id, &error),
+        })?;
+        let date = answer.headers().get(reqwest::header::DATE);
+        let date = date.and_then(|date| date.to_str().ok()).map(str::to_owned);
+        Ok(Probed { status: answer.status().as_u16(), date })
+    }
+
     /// How requests leave now, wherever any has left.
     pub fn pace(&self) -> Vec<PaceOfSite> {
         self.pace.sites()
@@ -247,6 +275,15 @@ fn describe_signer(scope: &Scope<'_>, request: &Request) -> Result<Option<AuthDe
         (Some(account), None) => Err(no_signer(account)),
         (None, _) => Ok(None),
     }
+}
+
+/// What came back for nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// The status code.
+    pub status: u16,
+    /// The header `date`.
+    pub date: Option<String>,
 }
 
 /// A request on its way.

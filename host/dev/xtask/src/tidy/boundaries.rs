@@ -30,6 +30,11 @@ const BOUNDARIES: &[Boundary] = &[
                 "it runs this binary again, with limits, to compile a component that nobody \
                  trusts yet",
             ),
+            (
+                "host/src/doctor/children.rs",
+                "it runs this binary again, one examination in each process, so that one which \
+                 hangs can be left behind",
+            ),
             ("host/dev/xtask/", "it runs cargo"),
             ("host/dev/cloudsim/", "it stands for a machine, and is no part of the product"),
         ],

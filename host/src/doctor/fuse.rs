@@ -1,0 +1,64 @@
+//! FUSE, and the control groups that bound helpers, where buckets may be mounted.
+
+use super::{Finding, Machine};
+
+pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
+    if !machine.grants_step(&["mount-fuse"]) {
+        return Vec::new();
+    }
+    let device = machine.dev.join("fuse");
+    let mut findings = Vec::new();
+    if !device.exists() {
+        findings.push(Finding::new(
+            format!("there is no {}", device.display()),
+            "no helper can serve a mount, so no bucket is mounted",
+            "modprobe fuse; in a pod: mount the host's /dev",
+        ));
+    }
+    let mut helpers = machine.config.backend.values().flat_map(|backend| &backend.node.helpers);
+    let bounded = helpers.find(|(_, grant)| grant.memory_mib.is_some());
+    if let Some((name, _)) = bounded.filter(|_| !can_bound_memory(machine)) {
+        findings.push(Finding::new(
+            format!("helper `{name}` has a bound on its memory, which cannot be kept here"),
+            format!(
+                "{} offers no memory controller, so mounts of it are refused",
+                machine.cgroup.display()
+            ),
+            "in a pod: mount the host's /sys/fs/cgroup writable; or leave `memory-mib` out",
+        ));
+    }
+    findings
+}
+
+fn can_bound_memory(machine: &Machine<'_>) -> bool {
+    let controllers = std::fs::read_to_string(machine.cgroup.join("cgroup.controllers"));
+    machine.cgroup.join("memory/cgroup.procs").is_file()
+        || controllers.is_ok_and(|all| all.split_whitespace().any(|one| one == "memory"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{finds, on, put};
+    use super::look;
+
+    const FUSE: &str = "[backend.b.node]\nsteps = [\"mount-fuse\"]\n";
+
+    #[test]
+    fn a_machine_without_fuse_is_found_where_buckets_are_granted() {
+        let root = tempfile::tempdir().unwrap();
+        finds(&on(root.path(), FUSE, look), &["dev/fuse", "modprobe fuse"]);
+        assert_eq!(on(root.path(), "", look), []);
+        put(root.path(), "dev/fuse", "");
+        assert_eq!(on(root.path(), FUSE, look), []);
+    }
+
+    #[test]
+    fn a_bound_that_cannot_be_kept_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        put(root.path(), "dev/fuse", "");
+        let text = format!("{FUSE}[backend.b.node.helpers]\ns3fs = {{ memory-mib = 64 }}\n");
+        finds(&on(root.path(), &text, look), &["`s3fs`", "memory controller"]);
+        put(root.path(), "cgroup/cgroup.controllers", "cpu memory\n");
+        assert_eq!(on(root.path(), &text, look), []);
+    }
+}

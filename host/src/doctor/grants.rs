@@ -1,0 +1,68 @@
+//! What active components ask for and are not granted. Endpoints that the configuration does not
+//! have are left out: what needs them is not used.
+
+use wharf_core::manifest::World;
+use wharf_core::policy::Lacking;
+use wharf_store::{ComponentId, Store};
+
+use super::{Finding, Machine};
+
+pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
+    let store = Store::open(&machine.config.store);
+    let mut findings = Vec::new();
+    for (section, backend) in &machine.config.backend {
+        let component = backend.component.as_ref().unwrap_or(section);
+        let Ok(id) = ComponentId::new(World::Backend, component) else { continue };
+        let Ok(active) = store.active(&id) else { continue };
+        let manifest = active.generation.manifest;
+        let mut lacking = Lacking::of(&manifest, &backend.grant, &backend.node);
+        lacking.request.retain(|left| machine.config.endpoint.contains_key(&*left.endpoint));
+        if !lacking.is_nothing() {
+            findings.push(finding(section, component, &lacking));
+        }
+    }
+    findings
+}
+
+fn finding(section: &str, component: &str, lacking: &Lacking) -> Finding {
+    let requests = lacking.request.iter().map(|left| {
+        let what: Vec<&str> = left.actions.iter().chain(&left.paths).map(|word| &**word).collect();
+        format!("endpoint {}: {}", left.endpoint, what.join(", "))
+    });
+    let lists = [
+        ("steps", &lacking.steps),
+        ("filesystems", &lacking.filesystems),
+        ("block-queue", &lacking.block_queue),
+    ];
+    let lists = lists.into_iter().filter(|(_, words)| !words.is_empty());
+    let lists = lists.map(|(what, words)| format!("{what}: {}", words.join(", ")));
+    let what: Vec<String> = requests.chain(lists).collect();
+    Finding::new(
+        format!(
+            "[backend.{section}] does not grant what its component asks for: {}",
+            what.join("; ")
+        ),
+        "calls that need it are refused; if that is meant, nothing else is affected",
+        format!(
+            "wharf backend install {component} {component}.wasm --grant (which shows what it writes; `wharf \
+             config show` has what is granted)"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{finds, on};
+    use super::look;
+    use crate::generations::tests::{Bed, disk};
+
+    #[test]
+    fn a_step_that_is_asked_for_is_missed_until_it_is_granted() {
+        let root = tempfile::tempdir().unwrap();
+        let bed = Bed::new("doctor-grants");
+        bed.store.activate(&disk(), bed.asking("1.0.0", r#","node":{"steps":["grow"]}"#)).unwrap();
+        let store = format!("store = \"{}\"\n[backend.disk.node]\n", bed.store.root().display());
+        finds(&on(root.path(), &store, look), &["steps: grow", "--grant"]);
+        assert_eq!(on(root.path(), &format!("{store}steps = [\"grow\"]\n"), look), []);
+    }
+}

@@ -1,0 +1,97 @@
+//! Mounts below kubelet's root that answer nobody: a helper or a server that is gone.
+
+use std::io::ErrorKind;
+
+use wharf_node::supervisor::{Client, Condition};
+
+use super::mount_table::read;
+use super::{Finding, Machine};
+
+pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
+    let supervised = Client::new(&machine.config.run_directory(), None).list();
+    let mut findings = Vec::new();
+    for mount in supervised.unwrap_or_default() {
+        let why = match mount.condition {
+            Condition::Serving | Condition::Busy | Condition::Ending => continue,
+            Condition::Dead => "its helper has ended and is started again",
+            Condition::Partly => "some places still show a mount that is dead",
+            Condition::Unproved => "what is mounted there is not proved to be it",
+        };
+        findings.push(Finding::new(
+            format!("the mount at {} is not healthy: {why}", mount.target.display()),
+            "pods that use it get errors",
+            format!(
+                "wharf mounts logs {0}; wharf mounts list; restart pods that stay broken",
+                mount.name
+            ),
+        ));
+    }
+    let roots = machine.config.roots();
+    for mount in read(&machine.proc.join("self/mountinfo")) {
+        let is_below = roots.iter().any(|root| mount.at.starts_with(root));
+        if is_below && mount.kind.starts_with("fuse") && is_dead(&mount.at) {
+            findings.push(Finding::new(
+                format!("nobody serves the mount at {}", mount.at.display()),
+                "the process that did has ended; pods that use it get \"Transport endpoint is not \
+                 connected\"",
+                format!(
+                    "umount {}; and delete the pods that use it, which mounts it again",
+                    mount.at.display()
+                ),
+            ));
+        }
+    }
+    findings
+}
+
+/// The kernel answers for a dead helper at once.
+fn is_dead(path: &std::path::Path) -> bool {
+    std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotConnected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{on, put};
+    use super::*;
+
+    #[test]
+    fn a_mount_without_its_process_is_found() {
+        let Some((root, device)) = fuse_mount() else {
+            println!("skipped: a_mount_without_its_process_is_found: it needs root and /dev/fuse");
+            return;
+        };
+        let at = root.path().join("kubelet/volume");
+        let line = format!("1 0 0:9 / {} rw - fuse x rw\n", at.display());
+        put(root.path(), "proc/self/mountinfo", &line);
+        drop(device);
+        let found = on(root.path(), "", look);
+        let _ = rustix::mount::unmount(&at, rustix::mount::UnmountFlags::DETACH);
+        super::super::tests::finds(&found, &["nobody serves the mount", "umount"]);
+    }
+
+    #[test]
+    fn a_directory_and_other_mounts_are_not() {
+        let root = tempfile::tempdir().unwrap();
+        let line = format!(
+            "1 0 0:9 / {0}/kubelet rw - fuse x rw\n2 1 8:1 / / rw - ext4 x rw\n",
+            root.path().display()
+        );
+        put(root.path(), "proc/self/mountinfo", &line);
+        std::fs::create_dir(root.path().join("kubelet")).unwrap();
+        assert_eq!(on(root.path(), "", look), []);
+    }
+
+    /// A mount of FUSE, whose process is this one as long as it holds the device.
+    fn fuse_mount() -> Option<(tempfile::TempDir, std::fs::File)> {
+        use std::os::fd::AsRawFd as _;
+        let device = std::fs::File::options().read(true).write(true).open("/dev/fuse").ok()?;
+        let root = tempfile::tempdir().unwrap();
+        let at = root.path().join("kubelet/volume");
+        std::fs::create_dir_all(&at).unwrap();
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+        let options = std::ffi::CString::new(options).unwrap();
+        let flags = rustix::mount::MountFlags::NOSUID;
+        rustix::mount::mount("x", &at, "fuse", flags, options.as_c_str()).ok()?;
+        Some((root, device))
+    }
+}

@@ -1,0 +1,136 @@
+//! Servers that run here: whether they answer, serve what is active, and get on with their work.
+
+use crate::generations::Serving;
+use crate::status::{self, Report};
+
+use super::{Finding, Machine};
+
+/// No call of kubelet or of a sidecar waits so long: whatever it is about does not get on.
+const WEDGED_SECONDS: u64 = 600;
+
+pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
+    let (reports, silent) = status::ask(&machine.config.status_directory());
+    let mut findings: Vec<Finding> = reports.iter().flat_map(of_report).collect();
+    findings.extend(silent.into_iter().map(|socket| {
+        Finding::new(
+            format!("a server does not tell its status: {socket}"),
+            "it is stopped or hangs; its calls do too",
+            "restart it: calls under way are repeated and find what was done",
+        )
+    }));
+    findings
+}
+
+fn of_report(report: &Report) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for driver in &report.drivers {
+        if let Some(trouble) = &driver.trouble {
+            findings.push(Finding::new(
+                format!("driver {} is not served: {trouble}", driver.name),
+                "kubelet and the sidecars get no answer; other drivers go on",
+                "end whoever has its socket: an earlier driver, or another server of this one",
+            ));
+        }
+    }
+    for component in &report.components {
+        if let Some(finding) = of_component(report, component) {
+            findings.push(finding);
+        }
+    }
+    for operation in report.operations.iter().filter(|it| it.seconds >= WEDGED_SECONDS) {
+        findings.push(Finding::new(
+            format!(
+                "{} of {} ({}) is under way for {} minutes and waits for: {}",
+                operation.verb,
+                operation.volume,
+                operation.driver,
+                operation.seconds / 60,
+                operation.waits_for
+            ),
+            "other calls for this volume are told to come back",
+            "mend what it waits for; a restart of the server gives the volume free as well",
+        ));
+    }
+    findings
+}
+
+fn of_component(report: &Report, component: &Serving) -> Option<Finding> {
+    let (serving, active) = (component.generation?, component.active?);
+    if serving == active {
+        return None;
+    }
+    let why = component.why_not.as_deref().unwrap_or_default();
+    Some(Finding::new(
+        format!(
+            "component \"{}\": generation {serving} serves in process {} ({}), and {active} is \
+             active: {why}",
+            component.component, report.pid, report.role
+        ),
+        "the new generation is not in use there; the one before it goes on",
+        format!(
+            "wharf backend rollback {0}, or install a build that this Wharf runs",
+            component.component
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::super::tests::{finds, on};
+    use super::*;
+    use crate::status::{DriverReport, OperationReport};
+
+    fn report() -> Report {
+        Report {
+            role: "node".into(),
+            pid: 7,
+            version: "1".into(),
+            started: 0,
+            drivers: vec![DriverReport { name: "d".into(), socket: "/s".into(), trouble: None }],
+            components: vec![Serving {
+                component: "disk".into(),
+                generation: Some(1),
+                version: Some("1".into()),
+                active: Some(1),
+                why_not: None,
+            }],
+            operations: vec![OperationReport {
+                driver: "d".into(),
+                verb: "attach".into(),
+                volume: "v".into(),
+                seconds: 30,
+                waits_for: "the cloud".into(),
+            }],
+            pace: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_server_that_gets_on_is_well_and_what_does_not_is_found() {
+        assert_eq!(of_report(&report()), []);
+        let mut old = report();
+        old.operations.first_mut().unwrap().seconds = 700;
+        finds(&of_report(&old), &["under way for 11 minutes", "waits for: the cloud"]);
+        let mut stuck = report();
+        let component = stuck.components.first_mut().unwrap();
+        (component.active, component.why_not) = (Some(2), Some("it needs another host".into()));
+        finds(&of_report(&stuck), &["generation 1 serves", "it needs another host", "rollback"]);
+        let mut unserved = report();
+        unserved.drivers.first_mut().unwrap().trouble = Some("the socket is in use".into());
+        finds(&of_report(&unserved), &["the socket is in use"]);
+        let mut idle = report();
+        idle.components.first_mut().unwrap().generation = None;
+        assert_eq!(of_report(&idle), [], "nothing has needed it yet");
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let text = format!("status = \"{}\"\n", root.path().display());
+        assert_eq!(on(root.path(), &text, look), []);
+        let _deaf = UnixListener::bind(root.path().join("node.sock")).unwrap();
+        finds(&on(root.path(), &text, look), &["does not tell its status", "restart"]);
+    }
+}
