@@ -56,9 +56,24 @@ impl OwnDirectory {
     /// [`FileError::Untrusted`] when somebody else can write where it is to lie. Nothing was
     /// changed then.
     pub fn replace(&self, path: &Path, content: &[u8]) -> Result<(), FileError> {
-        permissions::check_directories(&self.root, path)??;
-        make_private_directory(path.parent().unwrap_or(&self.root))?;
+        self.make_way(path)?;
         Ok(replace(path, content)?)
+    }
+
+    /// The same for a file that says nothing to the machine's next life. It does not wait for the
+    /// disk: after a crash of the machine the file may be an old one, or empty.
+    ///
+    /// # Errors
+    /// As [`OwnDirectory::replace`].
+    pub fn replace_for_this_boot(&self, path: &Path, content: &[u8]) -> Result<(), FileError> {
+        self.make_way(path)?;
+        write_beside(path, content)?;
+        Ok(fs::rename(beside(path), path)?)
+    }
+
+    fn make_way(&self, path: &Path) -> Result<(), FileError> {
+        permissions::check_directories(&self.root, path)??;
+        Ok(make_private_directory(path.parent().unwrap_or(&self.root))?)
     }
 }
 
@@ -68,13 +83,17 @@ impl OwnDirectory {
 /// # Errors
 /// What the system says. The file is as it was then, or as it shall be.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let beside = beside(path);
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
+    write_beside(path, content)?.sync_all()?;
+    fs::rename(beside(path), path)?;
     sync(path.parent().unwrap_or(Path::new("/")))
+}
+
+fn write_beside(path: &Path, content: &[u8]) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(beside(path))?;
+    file.write_all(content)?;
+    Ok(file)
 }
 
 /// Where the next content of a file is written. Always the same name, so that what a killed process

@@ -147,13 +147,27 @@ fn corrupt(path: &Path, why: &str) -> Error {
     )
 }
 
-/// Replaces a state file by one with this content; a reader sees the old one or the new one.
+/// Replaces a state file by one with this content; a reader sees the old one or the new one, also
+/// after a crash of the machine.
 pub(crate) fn replace(state: &OwnDirectory, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    state.replace(path, bytes).map_err(|error| match error {
+    state.replace(path, bytes).map_err(|error| cannot_write(path, error))
+}
+
+/// The same for a file that says nothing to the machine's next life: it does not wait for the disk.
+pub(crate) fn replace_for_this_boot(
+    state: &OwnDirectory,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(), Error> {
+    state.replace_for_this_boot(path, bytes).map_err(|error| cannot_write(path, error))
+}
+
+fn cannot_write(path: &Path, error: FileError) -> Error {
+    match error {
         FileError::Untrusted(untrusted) => untrustworthy(&untrusted),
         error => Error::internal(format!("cannot write {}: {error}", path.display()))
             .with_hint("check `state` in the configuration, and that it is writable"),
-    })
+    }
 }
 
 /// Removes a state file with what a killed writer left of the next one.

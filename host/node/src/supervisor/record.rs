@@ -1,6 +1,6 @@
 //! What survives the supervisor: one small file for each mount, `<state>/mounts/<name>.json`,
 //! replaced by rename. It holds nothing secret. Where it and the kernel's mount table differ, the
-//! table is right.
+//! table is right. Mounts end with the machine's life, so nothing waits until it is on a disk.
 
 use std::path::{Path, PathBuf};
 
@@ -126,7 +126,7 @@ impl MountRecords {
         let bytes = serde_json::to_vec_pretty(record).map_err(|error| {
             Error::internal(format!("cannot encode the record of mount {name}: {error}"))
         })?;
-        records::replace(&self.state, &self.path(name), &bytes)
+        records::replace_for_this_boot(&self.state, &self.path(name), &bytes)
     }
 
     /// Removes a record; a missing one is fine.
@@ -161,6 +161,11 @@ impl MountRecords {
 
 fn read(state: &OwnDirectory, path: &Path) -> Result<Option<Record>, Error> {
     let Some(bytes) = records::read_bounded(state, path)? else { return Ok(None) };
+    if bytes.iter().all(|byte| *byte == 0) {
+        // What a crash of the machine leaves of a file that had not reached the disk.
+        records::forget(path)?;
+        return Ok(None);
+    }
     let unusable = |why: String| {
         Error::internal(format!("the state file {} cannot be used: {why}", path.display()))
             .with_hint("if the mount that it names is gone, delete the file")
@@ -238,6 +243,19 @@ pub(crate) mod tests {
         std::fs::write(records.path("torn"), "{").unwrap();
         assert!(records.all().unwrap().is_empty());
         assert_eq!(std::fs::read_dir(state.path().join("mounts")).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn what_a_crash_of_the_machine_left_empty_is_removed() {
+        let state = tempfile::tempdir().unwrap();
+        let records = MountRecords::new(state.path());
+        records.save("other", &Record::new("boot", spec("/a"), None)).unwrap();
+        std::fs::write(records.path("empty"), "").unwrap();
+        std::fs::write(records.path("zeros"), [0; 900]).unwrap();
+        assert!(records.all().unwrap().is_empty());
+        let left = std::fs::read_dir(state.path().join("mounts")).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["other.json"]);
     }
 
     #[test]

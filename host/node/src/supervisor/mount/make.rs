@@ -127,7 +127,6 @@ impl Mount {
         };
         let (name, record) = (self.name.clone(), &mut self.record);
         let helper = launch::start(&launch, |process| {
-            world.cgroups.join(&name, process.pid, memory);
             record.started(process);
             world.records.save(&name, record)
         })?;
@@ -135,7 +134,12 @@ impl Mount {
         drop(given);
         let started = Instant::now();
         let limit = started + Duration::from_secs(profile.start_seconds.into());
-        let ready = self.wait_until_ready(&helper, &changes, deadline.min(limit));
+        // The kernel takes tens of milliseconds for it, in which the helper gets ready. The number
+        // is the helper's until it is reaped, which nobody does meanwhile.
+        let ready = std::thread::scope(|scope| {
+            scope.spawn(|| world.cgroups.join(&name, helper.process().pid, memory));
+            self.wait_until_ready(&helper, &changes, deadline.min(limit))
+        });
         self.helper = Some(helper);
         let connection = match ready {
             Ok(connection) => connection,
