@@ -18,5 +18,6 @@ mod oss_life {
     mod errors;
     mod flexvolume;
     mod injection;
+    mod programs;
     mod secrets;
 }
