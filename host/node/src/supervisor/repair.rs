@@ -5,7 +5,7 @@
 //! and because a path in it may lead through somebody else's dead mount and hang. A place is known
 //! by the id of its mount from the namespace's own table, never by its path alone. Before it is
 //! taken away, its root is opened, and what is open has to be a connection of this mount
-//! (`connections`) that answers "not connected".
+//! (`connections`) that answers "not connected". Mounts that lie on it are `nested`'s.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -31,7 +31,11 @@ use super::namespaces::Namespace;
 use crate::child::{self, Child, Files, NoAnswer};
 use crate::mounts::detached::replace_flags;
 use crate::mounts::mounting::OWN_FLAGS;
-use crate::mounts::table::MountTable;
+use crate::mounts::table::{Entry, MountTable};
+
+mod nested;
+
+use self::nested::Nested;
 
 /// A namespace takes milliseconds; one that takes longer hangs in somebody else's mount.
 const BOUND: Duration = Duration::from_secs(5);
@@ -137,6 +141,8 @@ struct Place {
     is_shared: bool,
     /// Whether the healthy mount lies under it already: a supervisor was killed in between.
     is_prepared: bool,
+    /// Other mounts that lie on it.
+    nested: Vec<Nested>,
     /// Why it is left as it is.
     obstacle: Option<String>,
 }
@@ -147,14 +153,12 @@ fn places(table: &MountTable, old: &[Connection], serving: &Connection) -> Vec<P
         table.of_device(connection.device).map(move |entry| (*connection, entry))
     });
     let place = |(connection, entry): (Connection, &crate::mounts::table::Entry)| {
-        let on_it: Vec<String> = table
-            .entries()
-            .iter()
-            .filter(|other| other.parent == entry.id && other.id != entry.id)
-            .map(|other| other.mount_point.display().to_string())
-            .collect();
-        let obstacle = if !on_it.is_empty() {
-            Some(format!("other mounts lie on it and would go with it: {}", on_it.join(", ")))
+        let (nested, obstacle) = match nested::on(table, entry) {
+            Ok(nested) => (nested, None),
+            Err(obstacle) => (Vec::new(), Some(obstacle)),
+        };
+        let obstacle = if obstacle.is_some() {
+            obstacle
         } else if entry.options.iter().any(|option| option == "idmapped") {
             Some("its owners are mapped for this container alone".to_owned())
         } else {
@@ -165,18 +169,28 @@ fn places(table: &MountTable, old: &[Connection], serving: &Connection) -> Vec<P
             connection,
             path: entry.mount_point.clone(),
             root: without_deleted(&entry.root),
-            flags: OWN_FLAGS
-                .iter()
-                .filter(|(name, _)| entry.options.iter().any(|option| option == name))
-                .fold(MountFlags::empty(), |all, (_, flag)| all | *flag),
+            flags: own_flags(entry),
             is_shared: entry.is_shared,
             is_prepared: table.by_id(entry.parent).is_some_and(|under| {
                 under.device == serving.device && under.mount_point == entry.mount_point
             }),
+            nested,
             obstacle,
         }
     };
     shown.map(place).collect()
+}
+
+/// The flags of a mount itself, not of its file system.
+fn own_flags(entry: &Entry) -> MountFlags {
+    OWN_FLAGS
+        .iter()
+        .filter(|(name, _)| entry.options.iter().any(|option| option == name))
+        .fold(MountFlags::empty(), |all, (_, flag)| all | *flag)
+}
+
+fn propagation(is_shared: bool) -> MountPropagationFlags {
+    if is_shared { MountPropagationFlags::SHARED } else { MountPropagationFlags::PRIVATE }
 }
 
 /// The part of a file system that a place shows, by the name that it had last. The kernel says that
@@ -206,14 +220,34 @@ fn work(namespace: &Namespace, replacement: &Replacement) -> Result<Vec<Outcome>
     let places = places(&this.table()?, &replacement.old, &replacement.serving);
     there.map_or(Ok(()), |_| enter(&own))?;
     // A mount can be copied only from the namespace that one is in.
-    let prepared: Vec<_> =
-        places.into_iter().map(|place| (copy_for(&this, &healthy, &place), place)).collect();
+    let table = this.table()?;
+    let prepared: Vec<_> = places
+        .into_iter()
+        .map(|place| {
+            let copies = copy_for(&this, &healthy, &place)
+                .and_then(|copy| Ok((copy, copy_nested(&this, &table, &place, replacement)?)));
+            (copies, place)
+        })
+        .collect();
     there.map_or(Ok(()), enter)?;
-    let finish = |(copy, place): (Result<OwnedFd, String>, Place)| Outcome {
-        failure: copy.and_then(|copy| put(&this, replacement, &place, &copy)).err(),
+    let finish = |(copies, place): (Result<(OwnedFd, Vec<OwnedFd>), String>, Place)| Outcome {
+        failure: copies
+            .and_then(|(copy, nested)| put(&this, replacement, &place, &copy, &nested))
+            .err(),
         place: place.path,
     };
     Ok(prepared.into_iter().map(finish).collect())
+}
+
+/// Copies of what lies on the dead mount, in that order.
+fn copy_nested(
+    this: &This,
+    table: &MountTable,
+    place: &Place,
+    replacement: &Replacement,
+) -> Result<Vec<OwnedFd>, String> {
+    let copy = |nested| nested::copy(this, table, &place.path, nested, &replacement.old);
+    place.nested.iter().map(copy).collect()
 }
 
 /// A copy of the healthy mount as the place needs it.
@@ -227,12 +261,7 @@ fn copy_for(this: &This, healthy: &OwnedFd, place: &Place) -> Result<OwnedFd, St
         | OpenTreeFlags::AT_EMPTY_PATH;
     let copy = open_tree(&part, "", clone)
         .map_err(|error| format!("cannot copy the healthy mount: {error}"))?;
-    let propagation = if place.is_shared {
-        MountPropagationFlags::SHARED
-    } else {
-        MountPropagationFlags::PRIVATE
-    };
-    replace_flags(&copy, place.flags, propagation)
+    replace_flags(&copy, place.flags, propagation(place.is_shared))
         .map_err(|error| format!("cannot give the healthy mount the flags of this one: {error}"))?;
     Ok(copy)
 }
@@ -263,12 +292,13 @@ fn is_link(file: &OwnedFd) -> bool {
     })
 }
 
-/// Puts the copy in the place of the old mount.
+/// Puts the copy in the place of the old mount, with copies of what lay on that.
 fn put(
     this: &This,
     replacement: &Replacement,
     place: &Place,
     copy: &OwnedFd,
+    nested: &[OwnedFd],
 ) -> Result<(), String> {
     let old = open_path(CWD, &place.path).map_err(|error| format!("cannot open it: {error}"))?;
     if this.mount_of(&old)? != place.id {
@@ -281,16 +311,23 @@ fn put(
     let empty_paths =
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     let lies_beneath =
-        place.is_prepared || move_mount(copy, "", &old, "", empty_paths | BENEATH).is_ok();
+        !place.is_prepared && move_mount(copy, "", &old, "", empty_paths | BENEATH).is_ok();
+    if lies_beneath {
+        nested::attach(this, copy, place, nested)?;
+    }
     this.detach(&old).map_err(|error| format!("cannot take the dead mount away: {error}"))?;
     if lies_beneath {
         return Ok(());
     }
     let under = open_path(CWD, &place.path)
         .map_err(|error| format!("the dead mount is gone, and its place too: {error}"))?;
+    if place.is_prepared {
+        return nested::attach(this, &under, place, nested);
+    }
     move_mount(copy, "", &under, "", empty_paths).map_err(|error| {
         format!("the dead mount is gone, and the healthy one could not be put there: {error}")
-    })
+    })?;
+    nested::attach(this, copy, place, nested)
 }
 
 /// A file system whose helper has died says so at once, whatever is asked.
@@ -385,6 +422,7 @@ mod tests {
 33 21 0:50 /sub/file//deleted /pod/file rw - fuse.h s rw
 34 21 0:50 / /nested rw - fuse.h s rw
 35 34 0:60 / /nested/cache rw - tmpfs t rw
+38 35 0:61 / /nested/cache/more rw - tmpfs t rw
 36 21 0:50 / /mapped rw,idmapped - fuse.h s rw
 ";
 
@@ -405,6 +443,7 @@ mod tests {
                     flags,
                     is_shared: true,
                     is_prepared: false,
+                    nested: vec![],
                     obstacle: None
                 },
                 &Place {
@@ -415,6 +454,7 @@ mod tests {
                     flags: flags | MountFlags::RDONLY | MountFlags::RELATIME,
                     is_shared: false,
                     is_prepared: true,
+                    nested: vec![],
                     obstacle: None
                 },
                 &Place {
@@ -425,6 +465,7 @@ mod tests {
                     flags: MountFlags::empty(),
                     is_shared: false,
                     is_prepared: false,
+                    nested: vec![],
                     obstacle: None
                 },
             ]

@@ -101,6 +101,42 @@ fn a_mount_inside_of_a_dead_one_is_not_taken_along() {
 }
 
 #[test]
+fn a_mount_inside_of_a_dead_one_is_put_onto_the_healthy_one_where_the_node_shows_it_too() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.spec("stage");
+    bed.mount(&spec).unwrap();
+    let (stage, inside, cache) = (spec.target.display(), bed.path("containers"), bed.path("cache"));
+    std::fs::create_dir(&cache).unwrap();
+    std::fs::write(cache.join("x"), "cached").unwrap();
+    // As a pod has it: a bucket, and another volume of the pod on one of its directories.
+    let nested = inside.join("sub");
+    let (at, on_it) = (inside.display(), nested.display());
+    let container = Container::new(
+        &bed,
+        &format!(
+            "mount --bind {stage} {at}; mount --bind {} {on_it}; mount -o remount,bind,ro {on_it}",
+            cache.display()
+        ),
+    );
+    for _ in 0..3 {
+        kill(bed.pid(&spec));
+        until("both are there", || {
+            holds(&container.path(&inside).join("file"), "hello")
+                && holds(&spec.target.join("file"), "hello")
+        });
+        assert!(holds(&container.path(&nested).join("x"), "cached"));
+        assert!(std::fs::write(container.path(&nested).join("y"), "").is_err());
+        assert!(holds(&spec.target.join("sub/inner"), "inner"), "the bucket's own is below");
+        until("it is at rest", || bed.status(&spec).condition == Condition::Serving);
+        assert!(bed.status(&spec).unhealed.is_empty(), "{:?}", bed.status(&spec));
+        assert_eq!(container.mountinfo().matches(&format!(" {on_it} ")).count(), 1);
+    }
+    drop(container);
+    sh(&format!("umount {stage}"));
+    bed.assert_clean();
+}
+
+#[test]
 fn a_part_that_the_kernel_takes_for_deleted_while_the_helper_is_dead_is_healed() {
     let Some(bed) = Bed::new() else { return };
     // The kernel asks for every name each time, and takes no answer for "there is no such name".
