@@ -226,6 +226,8 @@ fn ossfs_and_ossfs2_are_started_and_given_their_keys_as_their_documents_have_it(
         write(&target, case.name, "by its helper");
         kill(cluster.helper(0));
         until("it is healed", || holds(&target, case.name, "by its helper"));
+        // And nobody is at work on it any more.
+        cluster.serving(0);
         if case.name == "pv-ossfs" {
             rotate(&cluster, &mut volume, &private);
             assert_eq!(read(&target, case.name), "by its helper");
