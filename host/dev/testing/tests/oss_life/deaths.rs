@@ -17,7 +17,7 @@ fn a_reader_does_not_notice_that_the_server_is_killed_or_updated() {
     let parts = cluster.bed.parts();
     let update = || {
         // The backend first, while the server runs; then the server, as a DaemonSet is updated.
-        machine.install(parts, &parts.component("oss")).unwrap();
+        machine.install(parts, "oss", &parts.component("oss")).unwrap();
         machine.stop();
         machine.serve("node", parts).unwrap();
     };
