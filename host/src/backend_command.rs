@@ -1,5 +1,7 @@
 //! `wharf backend` and `wharf authenticator`: what an administrator does with components.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -53,18 +55,35 @@ fn install(
     name: Option<&ComponentName>,
     file: &Path,
 ) -> Result<Generation, Failure> {
-    let unreadable = |error: std::io::Error| format!("cannot read {}: {error}", file.display());
-    let size = std::fs::metadata(file).map_err(unreadable)?.len();
-    if size > MAX_COMPONENT_BYTES {
+    put(store, world, name, file, &read(file)?)
+}
+
+/// The bytes of a component's file, which may be a pipe (`/dev/stdin`).
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    File::open(file)
+        .and_then(|open| open.take(MAX_COMPONENT_BYTES.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    if u64::try_from(bytes.len()).is_ok_and(|size| size > MAX_COMPONENT_BYTES) {
         return Err(Failure::Message(format!(
-            "{} has {size} bytes, at most {MAX_COMPONENT_BYTES} are taken",
+            "{} has more than the {MAX_COMPONENT_BYTES} bytes that are taken",
             file.display()
         )));
     }
-    let bytes = std::fs::read(file).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+/// Puts a component into the store and checks it. `file`: where it comes from, for messages.
+pub(crate) fn put(
+    store: &Store,
+    world: World,
+    name: Option<&ComponentName>,
+    file: &Path,
+    bytes: &[u8],
+) -> Result<Generation, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let staged = store
-        .install(world, name, &bytes, now)
+        .install(world, name, bytes, now)
         .map_err(|error| format!("{}: {error}", file.display()))?;
     let mark =
         |state| store.mark(&staged.id(), staged.number, state).map_err(|error| error.to_string());
@@ -294,11 +313,11 @@ fn short(generation: &Generation) -> &str {
     generation.digest.as_str().get(..12).unwrap_or_default()
 }
 
-fn report(generation: &Generation, state: &str) -> Value {
+pub(crate) fn report(generation: &Generation, state: &str) -> Value {
     json!({ "name": generation.manifest.name, "generation": generation.number, "version": generation.manifest.version, "digest": generation.digest, "state": state })
 }
 
-fn print(output: Output, value: &Value, text: &str) -> Result<(), Failure> {
+pub(crate) fn print(output: Output, value: &Value, text: &str) -> Result<(), Failure> {
     match output {
         Output::Text => output::print(text),
         Output::Json => output::print(&format!("{value:#}")),

@@ -52,6 +52,16 @@ pub enum Command {
     /// account that names them in the configuration. They have names of their own.
     #[command(subcommand)]
     Authenticator(Component),
+    /// Put the components of a directory into the store, as the start of a container does with
+    /// those of its image. One becomes active where none is, or where the active one came in this
+    /// way too; what a person made active stays, and is named.
+    Provide {
+        /// The directory with the `.wasm` files.
+        directory: PathBuf,
+        /// Text, or JSON for scripts.
+        #[arg(long, value_enum, default_value = "text")]
+        output: Output,
+    },
     /// Check the configuration, and show what is in force.
     #[command(subcommand)]
     Config(Config),
@@ -297,6 +307,10 @@ pub enum Flexvolume {
             default_value = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
         )]
         dir: PathBuf,
+        /// Write the configuration there first, and have the drivers read that one: for a
+        /// container, whose own files the node does not see.
+        #[arg(long, value_name = "FILE")]
+        copy_config: Option<PathBuf>,
     },
     /// Take them away again. Refused while volumes of theirs are mounted: kubelet could not
     /// unmount them any more.

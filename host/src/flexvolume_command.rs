@@ -1,6 +1,9 @@
 //! FlexVolume: what an installed driver opens for a call-out, and `wharf flexvolume
 //! install|uninstall`.
 
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,8 +69,12 @@ pub fn run(path: &Path, command: &Flexvolume) -> Result<(), Failure> {
     let Loaded { config, tree } = Loaded::load(path).map_err(|error| error.for_a_command())?;
     let mut told = String::new();
     let outcomes = match command {
-        Flexvolume::Install { dir } => {
+        Flexvolume::Install { dir, copy_config } => {
             refuse_environment(path, &tree)?;
+            let path = match copy_config {
+                Some(copy) => copy_configuration(path, copy)?,
+                None => path,
+            };
             let program = std::env::current_exe()
                 .map_err(|error| format!("cannot find this program: {error}"))?;
             for directory in [Some(&config.state), log_directory(&config).as_ref()] {
@@ -117,6 +124,32 @@ fn refuse_environment(path: &Path, tree: &Tree) -> Result<(), String> {
         mistake::setting(&setting),
         path.display()
     ))
+}
+
+/// Puts the configuration where call-outs find it: whole or not at all, by a rename.
+fn copy_configuration<'a>(from: &Path, to: &'a Path) -> Result<&'a Path, Failure> {
+    let failed = |error: io::Error| {
+        let (from, to) = (from.display(), to.display());
+        format!(
+            "cannot copy the configuration {from} to {to}: {error}; it must be a directory of the node that root may write"
+        )
+    };
+    let incoming = to.with_extension("toml.new");
+    let write = || -> io::Result<()> {
+        let content = fs::read(from)?;
+        match fs::remove_file(&incoming) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        // It may name secrets, and nobody but kubelet's user has to read it.
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&incoming)?;
+        file.write_all(&content)?;
+        file.sync_all()?;
+        fs::rename(&incoming, to)
+    };
+    write().map_err(failed)?;
+    Ok(to)
 }
 
 /// What a person has to know about drivers whose volumes are attached, where one of these is new:
@@ -291,6 +324,27 @@ mod tests {
         }
         assert_eq!(told(Change::Updated), "");
         assert_eq!(note(Path::new("/state"), std::iter::empty()), "");
+    }
+
+    #[test]
+    fn a_copied_configuration_replaces_the_one_before_and_is_root_s_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = std::env::temp_dir().join(format!("wharf-copy-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (from, to) = (folder.join("wharf.toml"), folder.join("callouts.toml"));
+        for text in ["state = \"/a\"\n", "state = \"/b\"\n"] {
+            fs::write(&from, text).unwrap();
+            assert_eq!(copy_configuration(&from, &to).unwrap(), to);
+            assert_eq!(fs::read_to_string(&to).unwrap(), text);
+            assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+        let Err(Failure::Message(said)) = copy_configuration(&from, &folder.join("none/x.toml"))
+        else {
+            panic!("there is no such directory");
+        };
+        assert!(said.contains("none/x.toml") && said.contains("root may write"), "{said}");
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

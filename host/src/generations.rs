@@ -500,7 +500,7 @@ pub(crate) mod tests {
         ComponentId::new(World::Backend, "disk").unwrap()
     }
 
-    fn component(version: &str, more: &str) -> Vec<u8> {
+    pub(crate) fn component(version: &str, more: &str) -> Vec<u8> {
         let manifest = format!(
             r#"{{"name":"disk","version":"{version}","world":"backend","contract":"0.1.0"{more}}}"#
         );

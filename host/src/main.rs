@@ -21,6 +21,7 @@ mod metrics;
 mod mounts_command;
 mod observed;
 mod output;
+mod provide;
 mod secrets;
 mod status;
 mod status_command;
@@ -68,6 +69,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Authenticator(command) => {
             backend_command::run(&cli.config, World::CloudAuth, command)
         }
+        Command::Provide { directory, output } => provide::run(&cli.config, &directory, output),
         Command::Flexvolume(command) => flexvolume_command::run(&cli.config, &command),
         Command::Config(command) => config_command::run(&cli.config, &command),
         Command::Doctor(command) => doctor::run(&cli.config, &command),

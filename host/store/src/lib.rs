@@ -24,6 +24,7 @@ mod durable;
 mod error;
 mod generation;
 mod history;
+mod provided;
 
 use std::collections::HashSet;
 use std::fs;

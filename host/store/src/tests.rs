@@ -341,3 +341,18 @@ fn one_compiles_at_a_time_and_finds_nothing_that_another_left() {
         .collect();
     assert_eq!(names, ["lock"]);
 }
+
+#[test]
+fn what_was_provided_is_remembered_and_what_is_no_digest_is_passed_over() {
+    let (folder, store) = store();
+    assert_eq!(store.provided(&disk()).unwrap(), []);
+    let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
+    store.set_provided(&disk(), &[&one, &two]).unwrap();
+    assert_eq!(store.provided(&disk()).unwrap(), [one, two.clone()]);
+    store.set_provided(&disk(), &[&two]).unwrap();
+    assert_eq!(store.provided(&disk()).unwrap(), [two.clone()]);
+    let file = folder.path().join("store/backends/disk/provided");
+    std::fs::write(file, format!("nonsense\n{}\n", two.as_str())).unwrap();
+    assert_eq!(store.provided(&disk()).unwrap(), [two]);
+    assert!(store.list(World::Backend).unwrap().summaries.is_empty(), "a mark is no backend");
+}
