@@ -5,11 +5,13 @@
 mod bench;
 mod binary;
 mod build_backends;
+mod chart;
 mod command;
 mod component;
 mod deadline;
 mod demo;
 mod dist;
+mod go;
 mod guests;
 mod instance;
 mod packages;

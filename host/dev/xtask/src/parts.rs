@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 
 use crate::binary::Company;
 use crate::build_backends;
+use crate::chart;
 use crate::command::{self, announce};
 use crate::deadline;
 use crate::demo;
@@ -158,6 +159,16 @@ pub const PARTS: &[Part] = &[
         needs: packages::SANITY,
         limit: MINUTE.saturating_mul(15),
         work: Work::Here(sanity::part),
+    },
+    Part {
+        name: "chart",
+        what: "the chart renders, its objects are what the API takes, and its pods get no right that \
+               they do not need",
+        belongs: Belongs::ToTest,
+        weight: Weight::Required,
+        needs: &[packages::PYTHON],
+        limit: MINUTE.saturating_mul(10),
+        work: Work::Here(chart::part),
     },
     Part {
         name: "demo",

@@ -8,6 +8,7 @@ mod contract;
 mod dependencies;
 mod documents;
 mod files;
+mod messages;
 mod source;
 mod suppressions;
 
@@ -25,6 +26,7 @@ pub fn complaints(workspace: &Workspace) -> Result<Vec<String>> {
     complaints.extend(suppressions::dependency_complaints(workspace)?);
     complaints.extend(dependencies::complaints(workspace)?);
     complaints.extend(documents::complaints(&workspace.root)?);
+    complaints.extend(messages::complaints(&workspace.root, &sources)?);
     complaints.extend(contract::complaints(&workspace.path("wit"))?);
     Ok(complaints)
 }

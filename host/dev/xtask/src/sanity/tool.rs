@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 use crate::command::{self, announce};
+use crate::go;
 use crate::workspace::Workspace;
 
 const MODULE: &str = "github.com/kubernetes-csi/csi-test/v5";
@@ -33,23 +34,7 @@ pub fn find_or_install(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 fn install(folder: &Path) -> Result<()> {
-    let Some(go) = command::find_program("go") else {
-        bail!(
-            "csi-sanity {VERSION} is missing, and so is Go to build it: install Go {}.{} or newer (https://go.dev/dl)",
-            OLDEST_GO.0,
-            OLDEST_GO.1
-        );
-    };
-    let version = command::output(Command::new(&go).args(["env", "GOVERSION"]))?;
-    let known = parse_go_version(&version)
-        .with_context(|| format!("cannot read Go's version {version:?}"))?;
-    ensure!(
-        known >= OLDEST_GO,
-        "csi-sanity {VERSION} needs Go {}.{} or newer, this is {}",
-        OLDEST_GO.0,
-        OLDEST_GO.1,
-        version.trim()
-    );
+    let go = go::find(OLDEST_GO, &format!("csi-sanity {VERSION}"))?;
     announce(&format!("building csi-sanity {VERSION} (about two minutes, once)"));
     std::fs::create_dir_all(folder)?;
     command::run(
@@ -66,23 +51,9 @@ fn is_wanted_version(program: &Path) -> bool {
         .is_ok_and(|bytes| bytes.windows(mark.len()).any(|window| window == mark.as_bytes()))
 }
 
-/// `go1.26.8` or `go1.23` to its first two numbers.
-fn parse_go_version(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text.trim().strip_prefix("go")?.split(['.', '-', ' ', 'r', 'b']);
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn go_versions_compare_by_number() {
-        assert_eq!(parse_go_version("go1.26.8\n"), Some((1, 26)));
-        assert_eq!(parse_go_version("go1.27rc1"), Some((1, 27)));
-        assert!(parse_go_version("go1.9").unwrap() < OLDEST_GO);
-        assert_eq!(parse_go_version("devel"), None);
-    }
 
     #[test]
     fn a_program_of_another_version_is_not_taken() {

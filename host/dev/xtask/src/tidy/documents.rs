@@ -6,8 +6,15 @@ use std::path::Path;
 use anyhow::Result;
 
 /// Read from top to bottom; one that is not there (yet) is left out.
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "ARCHITECTURE.md", "COMPATIBILITY.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "COMPATIBILITY.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "examples/kubernetes/README.md",
+    "examples/kubernetes/troubleshooting.md",
+];
 
 /// What a path of the tree begins with.
 const ROOTS: [&str; 7] =
