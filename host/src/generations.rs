@@ -529,6 +529,7 @@ pub(crate) mod tests {
         let slot = Slot::new(disk(), &loader, link);
         assert!(slot.at_hand().is_none());
         assert_eq!((*slot.get().unwrap(), *slot.get().unwrap()), (1, 1));
+        assert_eq!(loader.components().all()["disk"].failures, 1);
         assert_eq!(slot.at_hand().as_deref(), Some(&1));
         bed.store.activate(&disk(), bed.checked("3.0.0")).unwrap();
         assert!(slot.at_hand().is_none());

@@ -96,3 +96,73 @@ fn word(kind: ErrorKind) -> &'static str {
         ErrorKind::Internal | ErrorKind::Other => "internal",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(outcome: Outcome) -> CallEvent<'static> {
+        CallEvent {
+            component: "disk",
+            generation: 1,
+            function: "attach",
+            duration: Duration::from_secs(3),
+            http_requests: 1,
+            waited: Duration::from_secs(2),
+            outcome,
+        }
+    }
+
+    #[test]
+    fn traps_and_refusals_are_told_apart_and_requests_are_no_computing() {
+        let metrics = Metrics::new([].into());
+        for outcome in [
+            Outcome::Answered,
+            Outcome::Failed(ErrorKind::NotFound),
+            Outcome::Broken(ErrorKind::PermissionDenied),
+            Outcome::Broken(ErrorKind::Internal),
+        ] {
+            metrics.called(&call(outcome));
+        }
+        let text = metrics.text();
+        for outcome in ["answered", "failed", "refused", "trapped"] {
+            let line = format!(
+                "wharf_component_calls_total{{component=\"disk\",function=\"attach\",outcome=\"{outcome}\"}} 1.0\n"
+            );
+            assert!(text.contains(&line), "{text}");
+        }
+        assert!(text.contains("wharf_component_traps_total{component=\"disk\"} 1.0\n"), "{text}");
+        let computed =
+            "wharf_component_seconds_total{component=\"disk\",function=\"attach\"} 4.0\n";
+        assert!(text.contains(computed), "{text}");
+    }
+
+    #[test]
+    fn words_of_a_guest_are_no_label() {
+        let metrics = Metrics::new([].into());
+        for n in 0..100 {
+            metrics.requested(&RequestEvent {
+                endpoint: &format!("made-up-{n}"),
+                action: &format!("Made{n}"),
+                granted: None,
+                duration: Duration::ZERO,
+                outcome: Err(ErrorKind::PermissionDenied),
+            });
+        }
+        metrics.requested(&RequestEvent {
+            endpoint: "ecs",
+            action: "DescribeSecretThings",
+            granted: Some("Describe*"),
+            duration: Duration::ZERO,
+            outcome: Ok(200),
+        });
+        let text = metrics.text();
+        assert!(
+            text.contains(
+                "{endpoint=\"other\",action=\"other\",code=\"permission-denied\"} 100.0\n"
+            )
+        );
+        assert!(text.contains("{endpoint=\"ecs\",action=\"Describe*\",code=\"200\"} 1.0\n"));
+        assert!(!text.contains("made-up") && !text.contains("Secret"), "{text}");
+    }
+}

@@ -57,6 +57,10 @@ fn what_a_restart_does_not_mend_fails_readiness_and_not_liveness() {
     assert!(status == 503 && line(&text, &other).contains("another process"), "{text}");
     let (status, text) = home.get("/healthz");
     assert!(status == 200 && line(&text, &other).starts_with("[+]"), "{text}");
+    let served = |driver: &str| format!("wharf_driver_served{{driver=\"{driver}\"}} ");
+    let text = home.get("/metrics").1;
+    assert!(text.contains(&format!("{}0.0\n", served(OTHER))), "{text}");
+    assert!(text.contains(&format!("{}1.0\n", served(DRIVER))), "{text}");
     drop(somebody);
     // Without a backend it does not become ready, and is served.
     wait_for("the driver", || {
@@ -98,7 +102,10 @@ fn a_refused_registration_fails_readiness_until_kubelet_has_registered_the_drive
     let refused = line(&text, &check);
     assert!(refused.starts_with("[-]") && refused.contains(REASON), "{text}");
     assert_eq!(home.get("/healthz").0, 200);
+    let metric = format!("wharf_driver_registered{{driver=\"{DRIVER}\"}} ");
+    assert!(home.get("/metrics").1.contains(&format!("{metric}0.0\n")));
     home.register(DRIVER, REGISTERED);
+    assert!(home.get("/metrics").1.contains(&format!("{metric}1.0\n")));
     let text = home.get("/readyz").1;
     let registered = line(&text, &check);
     assert!(registered.starts_with("[+]") && registered.contains("registered with"), "{text}");

@@ -9,5 +9,6 @@
 
 mod observed {
     mod health;
+    mod metrics;
     mod scene;
 }

@@ -63,6 +63,18 @@ fn every_place_is_readable_again_after_a_helper_was_killed() {
     let one = csi.start_pod(&mut volume, node, "pod-a").unwrap();
     let two = csi.publish(&volume, node, "pod-b", true).unwrap();
     write(&one, "data", "kept");
+    let metric = |name: &str| {
+        let (_, text) = cluster.bed.node(0).page("/metrics").unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse::<f64>().ok())
+    };
+    const RESTARTS: &str = "wharf_helper_restarts_total{helper=\"s3fs\"}";
+    const HEALED: &str = "wharf_helper_healed_places_total{helper=\"s3fs\"}";
+    const SERVING: &str = "wharf_helper_mounts{helper=\"s3fs\",state=\"serving\"}";
+    assert_eq!(
+        (metric(RESTARTS), metric(HEALED), metric(SERVING)),
+        (Some(0.0), Some(0.0), Some(1.0))
+    );
     for deaths in 1..=3 {
         let helper = cluster.helper(0);
         kill(helper);
@@ -77,6 +89,8 @@ fn every_place_is_readable_again_after_a_helper_was_killed() {
             (serving["restarts"].as_u64(), serving["unhealed"].as_array().unwrap().len()),
             (Some(deaths), 0)
         );
+        assert_eq!(metric(RESTARTS), Some(deaths as f64));
+        assert_eq!(metric(HEALED), serving["healed"].as_f64());
     }
     csi.unpublish(&volume, node, "pod-b").unwrap();
     csi.end_pod(&volume, node, "pod-a").unwrap();
