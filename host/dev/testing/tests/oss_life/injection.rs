@@ -72,7 +72,8 @@ fn attributes() -> Vec<(&'static str, String, Fate)> {
         ("-o =x", Refused("``")),
         ("-o \u{fc}mask=022", Refused("\u{fc}mask")),
         ("-o umask\u{ff1d}022", Refused("umask\u{ff1d}022")),
-        ("-\u{200b}o umask=022", Refused("-\u{200b}o")),
+        // What cannot be seen is shown as a blank.
+        ("-\u{200b}o umask=022", Refused("`- o`")),
         // Escapes, control characters and lines.
         ("-o allow_other\\,credlib=/x", Refused("allow_other\\")),
         ("-o umask=022\\,credlib=/x", Refused("umask")),

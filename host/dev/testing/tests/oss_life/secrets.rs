@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use wharf_testing::canaries::Canaries;
-use wharf_testing::player::{Access, Event, Happening};
+use wharf_testing::player::{Access, Event, Happening, Retry};
 
 use super::cluster::{Cluster, kill, until, write};
 
@@ -44,7 +44,7 @@ fn live(cluster: &Cluster, canaries: &Canaries, wrong: &str, said: &Arc<Mutex<Ve
         }
     });
     let csi = cluster.csi.clone().with_audience(audience.clone());
-    let flex = cluster.flex.clone().with_audience(audience);
+    let flex = cluster.flex.clone().with_retry(Retry::never()).with_audience(audience);
     let (node, flex_node) = (&cluster.nodes[0], &cluster.flex_nodes[0]);
     let mut refused = cluster.volume("pv-refused", Access::ManyNodes, &[]);
     refused.publish_secret.insert("akSecret".to_owned(), wrong.to_owned());
