@@ -70,7 +70,7 @@ impl<'a> Assembly<'a> {
             Process::OneCall => (EngineMode::OnDemand, None),
         };
         let (clock, observer) = watched(process);
-        let loader = Arc::new(Loader::new(Store::open(&config.store), mode));
+        let loader = Arc::new(Loader::new(Store::open(&config.store), mode, Arc::clone(&clock)));
         let egress = HttpEgress::new(endpoints(config)?, handle)
             .with_requests_at_once(config.limits.requests_per_endpoint())
             .with_observer(Arc::clone(&observer));
@@ -158,6 +158,12 @@ impl<'a> Assembly<'a> {
             self.clock(),
             section.node.clone(),
         ))
+    }
+
+    /// Loads what the drivers need before their calls do, and keeps it as the store has it. For
+    /// servers, once their drivers are made.
+    pub fn keep_components(&self) {
+        self.loader.keep();
     }
 
     fn section(&self, driver: &str) -> Result<(&'a str, &'a config::Backend), Error> {

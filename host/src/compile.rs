@@ -3,79 +3,149 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, nice, setrlimit};
 use wharf_runtime::{Engine, EngineMode};
-use wharf_store::{Compiled, Generation, Store, read_manifest};
+use wharf_store::{Compiled, Generation, Reason, Store, read_manifest};
 
 /// This program, whatever has been put in its place since it was started.
 const THIS_PROGRAM: &str = "/proc/self/exe";
-/// A Python guest takes 330 MB to compile; address space is counted, and the engine reserves some.
-const COMPILE_ADDRESS_SPACE: u64 = 4 << 30;
+/// A Python guest takes 330 MB to compile. The threads below bound what else is reserved.
+const COMPILE_ADDRESS_SPACE: u64 = 1 << 30;
+/// Code of the largest component (64 MiB) is a few times larger than it.
+const COMPILE_FILE_BYTES: u64 = 512 << 20;
 /// A Python guest takes 9 s on one processor.
 const COMPILE_CPU_SECONDS: u64 = 300;
-/// The same from outside, for a compiler that hangs or gets no processor: others wait for it.
+/// The same from outside, for a compiler that hangs or gets no processor.
 const COMPILE_WALL: Duration = Duration::from_secs(300);
-/// How often the compiler is looked at: a small guest takes 30 ms.
+/// Each thread of the compiler reserves memory of its own; and the node has other work.
+const COMPILE_THREADS: &str = "2";
+/// Behind everything that serves.
+const COMPILE_NICENESS: i32 = 10;
+/// The first to go when memory is short: it is started again later.
+const COMPILE_OOM_SCORE: &str = "1000";
+/// How often the compiler, or whoever else compiles the same, is looked at: a small guest takes
+/// 30 ms.
 const LOOK: Duration = Duration::from_millis(5);
 /// What is read of a compiler's complaint.
 const COMPLAINT_BYTES: u64 = 4 << 10;
+/// What a complaint about the component itself begins with; others are about the machine.
+const OF_THE_COMPONENT: &str = "component: ";
 
-/// The compiled code of a generation, made now unless the store's cache has it. One compilation at
-/// a time, among all threads and processes.
+/// Why there is no compiled code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// The component cannot be compiled, however often it is tried.
+    #[error("the component cannot be compiled: {0}")]
+    Component(Reason),
+    /// The machine could not compile it now.
+    #[error("{0}")]
+    Machine(String),
+    /// Somebody else compiles it, and it is not waited for any longer.
+    #[error("it is being compiled by another call or process")]
+    Busy,
+}
+
+/// The compiled code of a generation, made now unless the store's cache has it, or knows why there
+/// is none. One compilation of each component at a time, among all threads and processes; another
+/// one's is waited for as long as `may_wait` says.
 ///
 /// # Errors
-/// What the compiler, or the system, says.
+/// [`CompileError`].
 pub fn compiled(
     store: &Store,
     engine: &Engine,
     generation: &Generation,
-) -> Result<Compiled, String> {
-    let cache = store.cache(&engine.hash());
-    let get = || cache.get(&generation.digest).map_err(|error| error.to_string());
+    may_wait: &dyn Fn() -> bool,
+) -> Result<Compiled, CompileError> {
+    let machine = |error: &dyn std::fmt::Display| CompileError::Machine(error.to_string());
+    let (cache, digest) = (store.cache(&engine.hash()), &generation.digest);
+    let get = || cache.get(digest).map_err(|error| machine(&error));
+    let turn = loop {
+        if let Some(code) = get()? {
+            return Ok(code);
+        }
+        if let Some(why) = cache.failure(digest).map_err(|error| machine(&error))? {
+            return Err(CompileError::Component(why));
+        }
+        match cache.try_lock(digest).map_err(|error| machine(&error))? {
+            Some(turn) => break turn,
+            None if may_wait() => std::thread::sleep(LOOK),
+            None => return Err(CompileError::Busy),
+        }
+    };
+    // The one before may have come to its end between the two looks.
     if let Some(code) = get()? {
         return Ok(code);
     }
-    let turn = cache.lock().map_err(|error| error.to_string())?;
-    if let Some(code) = get()? {
-        return Ok(code);
+    let bytes = store.read_component(generation).map_err(|error| machine(&error))?;
+    let manifest = read_manifest(&bytes).map_err(|error| machine(&error))?;
+    let workspace = turn.workspace().map_err(|error| machine(&error))?;
+    match in_a_child(workspace.directory(), &bytes) {
+        Ok(code) => turn.put(&code, &manifest).map_err(|error| machine(&error))?,
+        Err(error) => {
+            if let CompileError::Component(why) = &error {
+                turn.put_failure(why).map_err(|error| machine(&error))?;
+            }
+            return Err(error);
+        }
     }
-    let bytes = store.read_component(generation).map_err(|error| error.to_string())?;
-    let manifest = read_manifest(&bytes).map_err(|error| error.to_string())?;
-    let workspace = turn.workspace().map_err(|error| error.to_string())?;
-    let code = in_a_child(workspace.directory(), &bytes)?;
-    turn.put(&generation.digest, &code, &manifest).map_err(|error| error.to_string())?;
     get()?.ok_or_else(|| {
-        format!("the compiled code of {} vanished while it was written", generation.manifest.name)
+        let name = &generation.manifest.name;
+        machine(&format_args!("the compiled code of {name} vanished while it was written"))
     })
 }
 
-fn in_a_child(folder: &Path, bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let (input, output, complaint) =
-        (folder.join("component.wasm"), folder.join("component.cwasm"), folder.join("complaint"));
-    fs::write(&input, bytes)
-        .map_err(|error| format!("cannot write {}: {error}", input.display()))?;
-    let said = File::create(&complaint)
-        .map_err(|error| format!("cannot write {}: {error}", complaint.display()))?;
+fn in_a_child(directory: &Path, bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
+    let [input, output, complaint] =
+        ["component.wasm", "component.cwasm", "complaint"].map(|name| directory.join(name));
+    let failed = |action: &str, path: &Path, error: std::io::Error| {
+        CompileError::Machine(format!("cannot {action} {}: {error}", path.display()))
+    };
+    fs::write(&input, bytes).map_err(|error| failed("write", &input, error))?;
+    let said = File::create(&complaint).map_err(|error| failed("write", &complaint, error))?;
     let mut child = Command::new(THIS_PROGRAM);
     child.arg0("wharf").arg("compile-component").arg(&input).arg(&output);
-    child.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
-    let status = wait(&mut child, COMPILE_WALL)?;
-    if !status.success() {
-        let mut said = Vec::new();
-        let _ = File::open(&complaint)
-            .and_then(|file| file.take(COMPLAINT_BYTES).read_to_end(&mut said));
-        let said = String::from_utf8_lossy(&said);
-        return Err(format!(
-            "the component cannot be compiled ({status}): {}",
-            said.trim().trim_start_matches("wharf: ")
-        ));
+    child.env_clear().env("RAYON_NUM_THREADS", COMPILE_THREADS).env("MALLOC_ARENA_MAX", "2");
+    child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
+    let status = wait(&mut child, COMPILE_WALL).map_err(CompileError::Machine)?;
+    if status.success() {
+        return fs::read(&output).map_err(|error| failed("read", &output, error));
     }
-    fs::read(&output).map_err(|error| format!("cannot read {}: {error}", output.display()))
+    let mut said = Vec::new();
+    let _ =
+        File::open(&complaint).and_then(|file| file.take(COMPLAINT_BYTES).read_to_end(&mut said));
+    Err(judge(status, &String::from_utf8_lossy(&said)))
+}
+
+/// Whose fault it is that the compiler failed.
+fn judge(status: ExitStatus, said: &str) -> CompileError {
+    let said = said.trim().trim_start_matches("wharf: ");
+    if let Some(why) = said.strip_prefix(OF_THE_COMPONENT) {
+        return CompileError::Component(why.to_owned().into());
+    }
+    let signal = status.signal().and_then(Signal::from_named_raw);
+    match signal {
+        Some(Signal::XCPU) => CompileError::Component(
+            format!("it takes more than {COMPILE_CPU_SECONDS} s of a processor").into(),
+        ),
+        Some(Signal::XFSZ) => CompileError::Component(
+            format!("its code has more than {} MiB", COMPILE_FILE_BYTES >> 20).into(),
+        ),
+        // An allocation that fails ends the process, and so does a stack that overflows.
+        Some(Signal::ABORT | Signal::SEGV) => CompileError::Component(
+            format!(
+                "it takes more than {} MiB of memory, or breaks the compiler ({status}): {said}",
+                COMPILE_ADDRESS_SPACE >> 20
+            )
+            .into(),
+        ),
+        _ => CompileError::Machine(format!("the compiler did not end well ({status}): {said}")),
+    }
 }
 
 /// Runs a program to its end, or to its bound.
@@ -102,19 +172,23 @@ fn wait(program: &mut Command, bound: Duration) -> Result<ExitStatus, String> {
 /// What the child does. Its limits are in place before it reads a byte.
 ///
 /// # Errors
-/// What the compiler says.
+/// What the compiler says; about the component, it begins as [`judge`] expects.
 pub fn child(input: &Path, output: &Path) -> Result<(), String> {
-    for (resource, bound) in
-        [(Resource::As, COMPILE_ADDRESS_SPACE), (Resource::Cpu, COMPILE_CPU_SECONDS)]
-    {
+    for (resource, bound) in [
+        (Resource::As, COMPILE_ADDRESS_SPACE),
+        (Resource::Fsize, COMPILE_FILE_BYTES),
+        (Resource::Cpu, COMPILE_CPU_SECONDS),
+    ] {
         setrlimit(resource, Rlimit { current: Some(bound), maximum: Some(bound) })
             .map_err(|error| format!("cannot limit the compiler: {error}"))?;
     }
+    // A machine that refuses either is none the worse.
+    let _ = nice(COMPILE_NICENESS);
+    let _ = fs::write("/proc/self/oom_score_adj", COMPILE_OOM_SCORE);
     let bytes =
         fs::read(input).map_err(|error| format!("cannot read {}: {error}", input.display()))?;
-    let code = Engine::new(EngineMode::OnDemand)
-        .and_then(|engine| engine.compile(&bytes))
-        .map_err(|error| error.to_string())?;
+    let engine = Engine::new(EngineMode::OnDemand).map_err(|error| error.to_string())?;
+    let code = engine.compile(&bytes).map_err(|error| format!("{OF_THE_COMPONENT}{error}"))?;
     fs::write(output, code).map_err(|error| format!("cannot write {}: {error}", output.display()))
 }
 
@@ -134,5 +208,19 @@ mod tests {
     fn a_compiler_that_ends_is_not_waited_for_any_longer() {
         assert!(wait(&mut Command::new("true"), COMPILE_WALL).unwrap().success());
         assert!(!wait(&mut Command::new("false"), COMPILE_WALL).unwrap().success());
+    }
+
+    #[test]
+    fn a_component_at_fault_is_told_from_a_machine_that_lacks_something() {
+        let ended = |raw: i32, said: &str| judge(ExitStatus::from_raw(raw), said);
+        let is_component = |error| matches!(error, CompileError::Component(_));
+        assert!(is_component(ended(1 << 8, "wharf: component: it is no component")));
+        for signal in [Signal::XCPU, Signal::XFSZ, Signal::ABORT] {
+            assert!(is_component(ended(signal.as_raw(), "")), "{signal:?}");
+        }
+        // The kernel when memory is short, an administrator, a full disk.
+        assert!(!is_component(ended(Signal::KILL.as_raw(), "")));
+        assert!(!is_component(ended(Signal::TERM.as_raw(), "")));
+        assert!(!is_component(ended(1 << 8, "wharf: cannot write /x: No space left on device")));
     }
 }

@@ -72,6 +72,7 @@ async fn serve(config: &Config, command: &Csi) -> Result<(), String> {
         driver.observer = metrics.clone().map(|metrics| metrics as Arc<dyn CallObserver>);
         opened.push((driver, served));
     }
+    assembly.keep_components();
     let all: Arc<Vec<_>> = Arc::new(opened.iter().map(|(_, served)| Arc::clone(served)).collect());
     let watched = opened.iter().map(|(driver, served)| Watched {
         served: Arc::clone(served),

@@ -14,13 +14,15 @@ use wharf_core::manifest::Manifest;
 use crate::digest::Digest;
 use crate::durable::{self, LockGuard};
 use crate::error::StoreError;
+use crate::generation::Reason;
 
-/// The lock's name, and what directories begin with that a compilation works in.
-const LOCK: &str = "lock";
+/// What directories begin with that a compilation works in.
 const WORKSPACE: &str = "compiling-";
-/// What files of code, and of what is known of it, end with.
+/// What files of code, of what is known of it, of why there is none, and locks end with.
 const CODE: &str = "cwasm";
 const ORIGIN: &str = "json";
+const FAILURE: &str = "failed";
+const LOCK: &str = "lock";
 
 /// The compiled code of one engine: same version, same settings, same processor features.
 #[derive(Debug, Clone)]
@@ -60,33 +62,59 @@ impl Cache {
         if !self.is_private_directory()? {
             return Ok(None);
         }
-        let path = |kind: &str| self.directory.join(format!("{component}.{kind}"));
-        let Some((_, origin)) = read_private(&path(ORIGIN))? else { return Ok(None) };
+        let Some((_, origin)) = read_private(&self.path(component, ORIGIN))? else {
+            return Ok(None);
+        };
         let Ok(origin) = serde_json::from_slice::<Origin>(&origin) else { return Ok(None) };
-        let Some((code, bytes)) = read_private(&path(CODE))? else { return Ok(None) };
+        let Some((code, bytes)) = read_private(&self.path(component, CODE))? else {
+            return Ok(None);
+        };
         let is_same = origin.code == Digest::of(&bytes);
         Ok(is_same.then_some(Compiled { code, manifest: origin.manifest }))
     }
 
-    /// The right to compile for this engine. Whoever waits for it looks again with [`Cache::get`]
-    /// afterwards: the one before may have compiled the same.
+    /// Why this component cannot be compiled by this engine, if that is known: it is not tried
+    /// again.
+    ///
+    /// # Errors
+    /// As of [`Cache::get`].
+    pub fn failure(&self, component: &Digest) -> Result<Option<Reason>, StoreError> {
+        if !self.is_private_directory()? {
+            return Ok(None);
+        }
+        let found = read_private(&self.path(component, FAILURE))?;
+        Ok(found.map(|(_, why)| String::from_utf8_lossy(&why).into_owned().into()))
+    }
+
+    /// The right to compile this component for this engine; `None` while another thread or process
+    /// has it. Who gets it looks with [`Cache::get`] first: another one may have been faster.
     ///
     /// # Errors
     /// When the directory cannot be written, or is not this user's alone.
-    pub fn lock(&self) -> Result<CacheGuard<'_>, StoreError> {
+    pub fn try_lock(&self, component: &Digest) -> Result<Option<CacheGuard<'_>>, StoreError> {
         durable::create_directory(&self.directory)?;
         self.is_private_directory()?;
-        let lock = LockGuard::take(&self.directory.join(LOCK))?;
-        Ok(CacheGuard { cache: self, _lock: lock })
+        let lock = LockGuard::try_take(&self.path(component, LOCK))?;
+        Ok(lock.map(|lock| CacheGuard { cache: self, component: component.clone(), _lock: lock }))
+    }
+
+    fn path(&self, component: &Digest, kind: &str) -> PathBuf {
+        self.directory.join(format!("{component}.{kind}"))
     }
 
     /// Removes the code of every component but these. What is mapped stays mapped.
     pub(crate) fn keep_only(&self, components: &HashSet<String>) -> Result<(), StoreError> {
         for name in durable::names(&self.directory)? {
-            if let Some((component, CODE | ORIGIN | "sha256")) = name.split_once('.')
+            let path = self.directory.join(&name);
+            if let Some(component) = name.strip_prefix(WORKSPACE) {
+                if !components.contains(component) {
+                    // What a compilation left that was killed. It is in nobody's way.
+                    let _ = fs::remove_dir_all(&path);
+                }
+            } else if let Some((component, CODE | ORIGIN | FAILURE | LOCK)) = name.split_once('.')
                 && !components.contains(component)
             {
-                durable::remove(&self.directory.join(&name))?;
+                durable::remove(&path)?;
             }
         }
         Ok(())
@@ -104,52 +132,49 @@ impl Cache {
     }
 }
 
-/// The right to change a cache: one holder among all threads and processes. It ends with the
+/// The right to compile one component: one holder among all threads and processes. It ends with the
 /// process, however that ends.
 #[derive(Debug)]
 pub struct CacheGuard<'a> {
     cache: &'a Cache,
+    component: Digest,
     _lock: LockGuard,
 }
 
 impl CacheGuard<'_> {
-    /// Keeps the code of a component, and the manifest that stands in the same bytes.
+    /// Keeps the component's code, and the manifest that stands in the same bytes.
     ///
     /// # Errors
     /// When the directory cannot be written.
-    pub fn put(
-        &self,
-        component: &Digest,
-        code: &[u8],
-        manifest: &Manifest,
-    ) -> Result<(), StoreError> {
+    pub fn put(&self, code: &[u8], manifest: &Manifest) -> Result<(), StoreError> {
         let origin = Origin { code: Digest::of(code), manifest: manifest.clone() };
-        let path = |kind: &str| self.cache.directory.join(format!("{component}.{kind}"));
-        let (code_path, origin_path) = (path(CODE), path(ORIGIN));
         let origin = serde_json::to_vec(&origin)
-            .map_err(|error| StoreError::damaged(&origin_path, error))?;
-        [(code_path, code), (origin_path, &*origin)].into_iter().try_for_each(|(path, content)| {
-            wharf_files::replace(&path, content)
-                .map_err(|error| StoreError::io("write", &path, error))
-        })
+            .map_err(|error| StoreError::damaged(&self.cache.directory, error))?;
+        self.write(CODE, code)?;
+        self.write(ORIGIN, &origin)
     }
 
-    /// A private, empty directory to compile in, of a name that nobody has used. Those that killed
-    /// compilations left are removed: nobody but the holder of this right works in one.
+    /// Keeps why the component cannot be compiled.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn put_failure(&self, why: &Reason) -> Result<(), StoreError> {
+        self.write(FAILURE, why.to_string().as_bytes())
+    }
+
+    fn write(&self, kind: &str, content: &[u8]) -> Result<(), StoreError> {
+        let path = self.cache.path(&self.component, kind);
+        wharf_files::replace(&path, content).map_err(|error| StoreError::io("write", &path, error))
+    }
+
+    /// A private, empty directory to compile in. What a killed compilation of this component left
+    /// there is removed.
     ///
     /// # Errors
     /// When the directory cannot be made.
     pub fn workspace(&self) -> Result<Workspace, StoreError> {
-        let cache = &self.cache.directory;
-        for name in durable::names(cache)?.iter().filter(|name| name.starts_with(WORKSPACE)) {
-            // One that cannot be removed is in nobody's way.
-            let _ = fs::remove_dir_all(cache.join(name));
-        }
-        let mut random = [0; 8];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).map_err(
-            |error| StoreError::io("find a name for a directory in", cache, error.into()),
-        )?;
-        let directory = cache.join(format!("{WORKSPACE}{:016x}", u64::from_ne_bytes(random)));
+        let directory = self.cache.directory.join(format!("{WORKSPACE}{}", self.component));
+        let _ = fs::remove_dir_all(&directory);
         DirBuilder::new()
             .mode(0o700)
             .create(&directory)

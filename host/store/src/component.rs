@@ -10,6 +10,12 @@ use crate::error::StoreError;
 pub const MAX_COMPONENT_BYTES: u64 = 64 << 20;
 /// The largest manifest: the disk backend's has 1 KiB.
 const MAX_MANIFEST_BYTES: usize = 64 << 10;
+/// Components in components: a Rust guest has two levels, a composed one a few more.
+const MAX_DEPTH: u32 = 16;
+/// Modules and components in one file, all levels together: a Rust guest has a dozen, an
+/// interpreter that is linked from libraries some dozens. The compiler needs memory for each: it
+/// took 4 GB for 0.2 MB of empty ones.
+const MAX_PARTS: u32 = 512;
 /// A sentence, and the name of something in the component.
 const REFUSAL_BYTES: usize = 1 << 10;
 
@@ -24,7 +30,8 @@ pub fn read_manifest(bytes: &[u8]) -> Result<Manifest, StoreError> {
             bytes.len()
         )));
     }
-    let mut depth = 0_u32;
+    let (mut depth, mut parts) = (0_u32, 0_u32);
+    let mut manifest = None;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|error| refused(format!("it is not valid WebAssembly ({error})")))? {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
@@ -33,18 +40,32 @@ pub fn read_manifest(bytes: &[u8]) -> Result<Manifest, StoreError> {
                      build-backends`",
                 ));
             }
-            Payload::Version { .. } => depth += 1,
+            Payload::Version { .. } => {
+                depth += 1;
+                parts += 1;
+                if depth > MAX_DEPTH || parts > MAX_PARTS {
+                    return Err(refused(format!(
+                        "it holds more than {MAX_PARTS} modules and components, or has them more \
+                         than {MAX_DEPTH} deep"
+                    )));
+                }
+            }
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::CustomSection(section) if depth == 1 && section.name() == SECTION => {
-                return parse(section.data());
+                manifest = manifest.or(Some(section.data()));
             }
             _ => {}
         }
     }
-    Err(refused(format!(
-        "it has no manifest (custom section `{SECTION}`); build it with `cargo xtask \
-         build-backends`"
-    )))
+    manifest.map_or_else(
+        || {
+            Err(refused(format!(
+                "it has no manifest (custom section `{SECTION}`); build it with `cargo xtask \
+                 build-backends`"
+            )))
+        },
+        parse,
+    )
 }
 
 fn parse(data: &[u8]) -> Result<Manifest, StoreError> {

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::error::StoreError;
 
@@ -50,15 +51,29 @@ pub(crate) struct LockGuard {
 
 impl LockGuard {
     pub(crate) fn take(path: &Path) -> Result<Self, StoreError> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| StoreError::io("open", path, error))?;
+        let file = open(path)?;
         flock(&file, FlockOperation::LockExclusive)
             .map_err(|error| StoreError::io("lock", path, error.into()))?;
         Ok(Self { _file: file })
     }
+
+    /// `None` while somebody else has it.
+    pub(crate) fn try_take(path: &Path) -> Result<Option<Self>, StoreError> {
+        let file = open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(StoreError::io("lock", path, error.into())),
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| StoreError::io("open", path, error))
 }

@@ -8,7 +8,8 @@
 //! <store>/authenticators/…                      the same for components that sign
 //! <store>/cache/<engine>/<sha256>.cwasm         compiled code, for this user only, with its digest
 //!                                               and its manifest beside it
-//! <store>/cache/<engine>/lock                   held by whoever compiles
+//!                                               or why it cannot be compiled
+//! <store>/cache/<engine>/<sha256>.lock          held by whoever compiles that component
 //! <store>/lock                                  held by whoever changes anything
 //! ```
 //!

@@ -252,7 +252,7 @@ fn compiled_code_is_used_only_as_it_was_put_there() {
     let digest = Digest::of(b"component");
     assert!(cache.get(&digest).unwrap().is_none());
     let manifest = read_manifest(&component("disk", "1.0.0")).unwrap();
-    let put = |code: &[u8]| cache.lock().unwrap().put(&digest, code, &manifest).unwrap();
+    let put = |code: &[u8]| cache.try_lock(&digest).unwrap().unwrap().put(code, &manifest).unwrap();
     put(b"code");
     assert_eq!(cache.get(&digest).unwrap().unwrap().manifest, manifest);
     assert!(store.cache("engine-2").get(&digest).unwrap().is_none());
@@ -306,7 +306,7 @@ fn compiled_code_goes_with_the_last_record_of_its_component() {
         let generation = store.generation(&disk(), number).unwrap();
         digests.push(generation.digest);
         let last = digests.last().unwrap();
-        cache.lock().unwrap().put(last, b"code", &generation.manifest).unwrap();
+        cache.try_lock(last).unwrap().unwrap().put(b"code", &generation.manifest).unwrap();
         store.activate(&disk(), number).unwrap();
     }
     let kept: Vec<bool> =
@@ -316,30 +316,58 @@ fn compiled_code_goes_with_the_last_record_of_its_component() {
 }
 
 #[test]
-fn one_compiles_at_a_time_and_finds_nothing_that_another_left() {
+fn one_component_is_compiled_once_at_a_time_and_another_one_does_not_wait_for_it() {
     let (_home, store) = store();
-    let (cache, inside) = (store.cache("engine-1"), std::sync::atomic::AtomicUsize::new(0));
-    let left = store.root().join("cache/engine-1/compiling-0000000000000000");
-    drop(cache.lock().unwrap());
-    fs::create_dir(&left).unwrap();
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                let turn = cache.lock().unwrap();
-                assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
-                let workspace = turn.workspace().unwrap();
-                assert_eq!(fs::read_dir(workspace.directory()).unwrap().count(), 0);
-                fs::write(workspace.directory().join("component.wasm"), "bytes").unwrap();
-                inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
-            });
+    let cache = store.cache("engine-1");
+    let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
+    let held = cache.try_lock(&one).unwrap().unwrap();
+    let left = store.root().join(format!("cache/engine-1/compiling-{one}/left"));
+    fs::create_dir(left.parent().unwrap()).unwrap();
+    fs::write(&left, "by a compilation that was killed").unwrap();
+    let workspace = held.workspace().unwrap();
+    assert_eq!(fs::read_dir(workspace.directory()).unwrap().count(), 0);
+    assert!(cache.try_lock(&one).unwrap().is_none());
+    assert!(cache.try_lock(&other).unwrap().is_some());
+    drop((workspace, held));
+    assert!(!left.parent().unwrap().exists());
+    assert!(cache.try_lock(&one).unwrap().is_some());
+}
+
+#[test]
+fn why_a_component_cannot_be_compiled_is_known_to_the_next_process() {
+    let (_home, store) = store();
+    let (cache, digest) = (store.cache("engine-1"), Digest::of(b"one"));
+    assert!(cache.failure(&digest).unwrap().is_none());
+    let why = Reason::from("it is too large".to_owned());
+    cache.try_lock(&digest).unwrap().unwrap().put_failure(&why).unwrap();
+    assert_eq!(store.cache("engine-1").failure(&digest).unwrap(), Some(why));
+    assert!(store.cache("engine-2").failure(&digest).unwrap().is_none());
+}
+
+#[test]
+fn a_file_of_many_or_deeply_nested_components_is_refused_before_it_is_compiled() {
+    let nested = |depth: usize, width: usize| {
+        let mut inner = wasm_encoder::Component::new().finish();
+        for _ in 0..depth {
+            let mut outer = component("disk", "1.0.0");
+            outer.extend([4]);
+            let mut length = inner.len();
+            while length >= 0x80 {
+                outer.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+                length >>= 7;
+            }
+            outer.push(u8::try_from(length).unwrap());
+            outer.extend(&inner);
+            inner = outer;
         }
-    });
-    assert!(!left.exists());
-    let names: Vec<_> = fs::read_dir(store.root().join("cache/engine-1"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    assert_eq!(names, ["lock"]);
+        (0..width).for_each(|_| inner.extend([4, 8, 0, b'a', b's', b'm', 13, 0, 1, 0]));
+        inner
+    };
+    for (depth, width) in [(20, 0), (1, 600)] {
+        let refused = read_manifest(&nested(depth, width)).unwrap_err().to_string();
+        assert!(refused.contains("more than 512 modules"), "{refused}");
+    }
+    assert!(read_manifest(&nested(8, 100)).is_ok());
 }
 
 #[test]
