@@ -8,10 +8,13 @@ use wharf_sdk::types::{Perform, Volume};
 use wharf_sdk::{Answer, Error, Progress};
 
 use crate::access_point::Step;
-use crate::handle::{Handle, directory_name};
+use crate::handle::{Handle, directory_name, hashed_name};
 use crate::parameters::{Class, Common, Subpath};
 use crate::plans::{OPEN, share};
 use crate::quota;
+
+/// How the id of a volume begins whose directory others share.
+pub const SHAREPATH: &str = "sharepath#";
 
 /// The token of a directory that the host has made.
 const MADE: &str = "made";
@@ -49,7 +52,7 @@ pub fn create(request: &CreateRequest, progress: &Progress) -> Result<Answer<Vol
 
 fn sharepath(class: &Common, request: &CreateRequest) -> Result<Volume, Error> {
     let (server, path) = class.export_for(&request.name)?;
-    let id = format!("sharepath#{}", directory_name(&request.name));
+    let id = format!("{SHAREPATH}{}", directory_name(&request.name));
     Ok(class.volume(id, request.capacity.required_bytes.unwrap_or(0), server, path))
 }
 
@@ -59,7 +62,7 @@ fn subpath(
     progress: &Progress,
 ) -> Result<Answer<Volume>, Error> {
     let (server, base) = class.common.export_for(&request.name)?;
-    let handle = Handle {
+    let mut handle = Handle {
         server: server.clone(),
         base: base.clone(),
         name: directory_name(&request.name),
@@ -68,6 +71,9 @@ fn subpath(
         quota: class.quota_of(server)?,
         access_point: class.access_point_of(server)?,
     };
+    if handle.check_length().is_err() {
+        handle.name = hashed_name(&request.name);
+    }
     handle.check_length()?;
     if handle.quota.is_some() {
         quota::size(&request.capacity)?;
@@ -183,6 +189,25 @@ mod tests {
             ..wharf_sdk::node::PublishRequest::new(volume.id, VolumeCapability::mount(""))
         };
         assert!(crate::plans::publish(&publish).is_ok());
+    }
+
+    #[test]
+    fn a_name_that_fits_into_no_id_beside_its_server_becomes_its_hash() {
+        let long = "sanity-controller-create-single-no-capacity-D9F77258-E929EBE8";
+        let of = |name: &str, base: &str| {
+            let parameters = [("volumeCapacity", "true"), ("archiveOnDelete", "false")];
+            let mut request = request(&parameters);
+            request.name = name.to_owned();
+            request.parameters.retain(|(key, _)| key != "server");
+            request.parameters.insert_pair("server", format!("{SERVER}:/{base}"));
+            create(&request, &Progress::default())
+        };
+        for (base, expected) in [("k8s", long.to_owned()), (&"b".repeat(20), hashed_name(long))] {
+            let Ok(Answer::Perform(perform)) = of(long, base) else { panic!("{base}") };
+            let Step::MakeDirectory { at, .. } = &perform.plan.steps[1] else { panic!() };
+            assert_eq!(at, &Directory::in_scratch(expected));
+        }
+        assert!(of(long, &"b".repeat(80)).unwrap_err().message.contains("bytes less"));
     }
 
     #[test]

@@ -1,20 +1,26 @@
-//! `expand`: the quota of a directory is raised. A volume without one has no size of its own.
+//! `expand`: the quota of a directory is raised. A volume without one has no size of its own, but
+//! for extreme file systems, which are enlarged by people.
 
 use wharf_sdk::controller::{ExpandRequest, Expanded};
 use wharf_sdk::{Answer, Error};
 
+use crate::file_system;
 use crate::handle::Handle;
 use crate::quota;
 
 /// `controller.expand`.
 ///
 /// # Errors
-/// `out-of-range` where no quota fits; those of the cloud.
+/// `out-of-range` where no quota fits, and where an extreme file system is smaller; those of the
+/// cloud.
 pub fn expand(request: &ExpandRequest) -> Result<Answer<Expanded>, Error> {
     let handle = Handle::parse(&request.volume_id);
     let limited = handle.as_ref().and_then(|handle| Some((handle, handle.quota.as_deref()?)));
     let Some((handle, file_system)) = limited else {
         let bytes = request.capacity.required_bytes.unwrap_or(0);
+        if let Some(id) = file_system::of_handle(&request.volume_id) {
+            file_system::check_room(id, bytes)?;
+        }
         return Ok(Answer::Done(Expanded::new(bytes, false)));
     };
     let asked = quota::size(&request.capacity)?;
@@ -50,6 +56,23 @@ mod tests {
                 [{{"UserType":"AllUsers","SizeLimit":{gib}}}]}}]}}"#
         );
         Response::new(200, quotas)
+    }
+
+    #[test]
+    fn only_a_file_system_with_a_size_can_be_too_small() {
+        let described = |kind: &str| {
+            let system =
+                format!(r#"{{"FileSystemId":"0cd8","FileSystemType":"{kind}","Capacity":100}}"#);
+            Response::new(200, format!(r#"{{"FileSystems":{{"FileSystem":[{system}]}}}}"#))
+        };
+        for (kind, gib, fits) in
+            [("extreme", 100, true), ("extreme", 101, false), ("standard", 101, true)]
+        {
+            let host = FakeHost::install().answering("DescribeFileSystems", described(kind));
+            let answer = expand(&ExpandRequest::new("filesystem#0cd8#keep", gib << 30));
+            assert_eq!(answer.is_ok(), fits, "{kind} {gib}");
+            assert_eq!(host.actions(), ["DescribeFileSystems"]);
+        }
     }
 
     #[test]

@@ -359,8 +359,33 @@ fn wait<T>(what: &str) -> Answer<T> {
 
 /// The file system of a handle whose class said `deleteVolume: "true"`.
 pub fn to_delete(handle: &str) -> Option<&str> {
-    let id = handle.strip_prefix("filesystem#")?.strip_suffix("#delete")?;
-    is_plain(id).then_some(id)
+    of_handle(handle).filter(|_| handle.ends_with("#delete"))
+}
+
+/// The file system of a handle.
+pub fn of_handle(handle: &str) -> Option<&str> {
+    let (id, end) = handle.strip_prefix("filesystem#")?.split_once('#')?;
+    (is_plain(id) && matches!(end, "delete" | "keep")).then_some(id)
+}
+
+/// Whether a volume of this size fits into a file system; it grows by itself unless it is an
+/// extreme one.
+///
+/// # Errors
+/// `out-of-range` when it does not; `not-found`; those of the cloud.
+pub fn check_room(id: &str, bytes: u64) -> Result<(), Error> {
+    let Some(found) = described::by_id(id)? else {
+        return Err(Error::not_found(format!("there is no file system {id}")).as_observed());
+    };
+    if found.file_system_type == "extreme" && quota::bytes(found.capacity) < bytes {
+        return Err(Error::out_of_range(format!(
+            "extreme file system {id} has {} GiB",
+            found.capacity
+        ))
+        .with_hint("enlarge it in the console; the next try finds its size")
+        .as_observed());
+    }
+    Ok(())
 }
 
 /// One step towards the end of a file system. One that was not made for a volume stays.

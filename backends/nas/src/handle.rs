@@ -147,8 +147,13 @@ pub fn directory_name(volume: &str) -> String {
     if is_plain(volume) && volume.len() <= MAX_NAME_BYTES && !volume.starts_with("archived-") {
         volume.to_owned()
     } else {
-        format!("volume-{:032x}", fnv128a(volume))
+        hashed_name(volume)
     }
+}
+
+/// A short name for the directory of a volume whose own finds no room.
+pub fn hashed_name(volume: &str) -> String {
+    format!("volume-{:032x}", fnv128a(volume))
 }
 
 /// One name as the cloud's own calls take it, and no hidden one.

@@ -4,6 +4,8 @@ use wharf_sdk::Error;
 use wharf_sdk::controller::{ValidateRequest, Validated};
 
 use crate::attributes::Attributes;
+use crate::create::SHAREPATH;
+use crate::file_system;
 use crate::handle::Handle;
 use crate::nfs_options::Defaults;
 
@@ -12,8 +14,11 @@ use crate::nfs_options::Defaults;
 /// # Errors
 /// `not-found` for a volume that neither its handle nor its context describes.
 pub fn validate(request: &ValidateRequest) -> Result<Validated, Error> {
-    if Handle::parse(&request.volume_id).is_none() && request.context.is_empty() {
-        let id = &request.volume_id;
+    let id = request.volume_id.as_str();
+    let is_ours = Handle::parse(id).is_some()
+        || file_system::of_handle(id).is_some()
+        || id.starts_with(SHAREPATH);
+    if !is_ours && request.context.is_empty() {
         return Err(Error::not_found(format!("there is no volume {id}"))
             .with_hint("a static volume is described by the attributes of its PersistentVolume"));
     }
@@ -44,7 +49,9 @@ mod tests {
     #[test]
     fn a_share_is_for_many_nodes_and_no_device() {
         let many = VolumeCapability::mount("").in_mode(AccessMode::MultiNodeMultiWriter);
-        assert!(validate(&asked(ID, many.clone(), &[])).unwrap().confirmed);
+        for id in [ID, "filesystem#0cd8#delete", "filesystem#0cd8#keep", "sharepath#pvc-1"] {
+            assert!(validate(&asked(id, many.clone(), &[])).unwrap().confirmed, "{id}");
+        }
         assert!(validate(&asked("static", many.clone(), &[("server", "a")])).unwrap().confirmed);
         assert!(!validate(&asked(ID, VolumeCapability::block(), &[])).unwrap().confirmed);
         let no = validate(&asked(ID, many, &[("server", "a:b")])).unwrap();
@@ -53,7 +60,9 @@ mod tests {
 
     #[test]
     fn what_nothing_describes_is_not_there() {
-        let refused = validate(&asked("x", VolumeCapability::mount(""), &[])).unwrap_err();
-        assert_eq!(refused.kind, ErrorKind::NotFound);
+        for id in ["x", "filesystem#0cd8", "filesystem#a/b#keep", "filesystem#0cd8#other"] {
+            let refused = validate(&asked(id, VolumeCapability::mount(""), &[])).unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::NotFound, "{id}");
+        }
     }
 }
