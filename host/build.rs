@@ -1,9 +1,14 @@
 //! Builds the presets into the binary: every `backends/*/preset.toml`, by its directory's name.
+//!
+//! And links it to fixed addresses, as `cargo xtask dist` does: every call-out and every process
+//! that asks a server is this program started again, and to move a debug build's hundred thousand
+//! addresses takes longer than what most of them do.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 fn main() -> std::io::Result<()> {
+    println!("cargo::rustc-link-arg-bins=-no-pie");
     let backends = Path::new(env!("CARGO_MANIFEST_DIR")).join("../backends");
     // A new one comes with a member of the workspace. (The directory itself would count every
     // source file below it.)

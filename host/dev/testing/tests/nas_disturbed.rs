@@ -1,7 +1,7 @@
 //! Invariant 7 for file storage: what `disturbed` does for disks, in a machine with an NFS server.
-//! Every request of every verb is visited, and none is sampled: its answer is lost, it is lost itself,
-//! and the host dies before and after it. What is left out: the swap of backends, which is the same
-//! for all of them, and deaths at system calls, none of which the tracer finds in user-mode Linux.
+//! Every request to the cloud and every system call that changes the machine is visited, of the
+//! host and of the processes that ask servers for it, and none is sampled. What is left out: the
+//! swap of backends, which is the same for all of them.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,10 +11,12 @@
 )]
 
 mod disturbed {
+    pub mod call_out;
     pub mod kind;
     #[allow(dead_code, reason = "some of it is for disks alone")]
     pub mod life;
     pub mod nas;
+    pub mod nas_flex;
     #[allow(dead_code, reason = "some of it is for disks alone")]
     pub mod pod;
     pub mod server;
@@ -25,16 +27,24 @@ use std::time::Duration;
 
 use disturbed::life::live_through;
 use disturbed::nas::CsiLife;
+use disturbed::nas_flex::FlexLife;
 
 /// Several times what it takes on two busy processors.
 const LIMIT: Duration = Duration::from_secs(1800);
 
-wharf_testing::tests![every_csi_verb_disturbed_at_any_request_ends_as_if_undisturbed,];
+wharf_testing::tests![
+    every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed,
+    every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed,
+];
 
 fn main() -> ExitCode {
     wharf_testing::nfs_machine::run_tests("nas_disturbed", LIMIT, &[TESTS])
 }
 
-fn every_csi_verb_disturbed_at_any_request_ends_as_if_undisturbed() {
-    live_through::<CsiLife>("every_csi_verb_disturbed_at_any_request_ends_as_if_undisturbed");
+fn every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed() {
+    live_through::<CsiLife>("every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed");
+}
+
+fn every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed() {
+    live_through::<FlexLife>("every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed");
 }

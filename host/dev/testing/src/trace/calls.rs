@@ -74,14 +74,7 @@ const IOCTLS: &[u64] = &[
 
 /// The call that a thread stands before, if it changes something.
 pub(super) fn at(thread: Pid) -> Option<Call> {
-    let info = ptrace::syscall_info(thread).ok()?;
-    if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
-        return None;
-    }
-    // SAFETY: the kernel fills in `entry` for exactly this operation.
-    let entry = unsafe { info.u.entry };
-    let number = i64::try_from(entry.nr).ok()?;
-    let arguments = entry.args;
+    let Entry { number, arguments } = entry(thread)?;
     let named = |table: &[(i64, &'static str)]| {
         table.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
     };
@@ -101,6 +94,43 @@ pub(super) fn at(thread: Pid) -> Option<Call> {
     }
     (number == libc::SYS_ioctl && IOCTLS.contains(&(second & 0xffff_ffff)))
         .then_some(Call { name: "ioctl" })
+}
+
+/// A system call as a thread stands before it.
+struct Entry {
+    number: i64,
+    arguments: [u64; 6],
+}
+
+/// `None`: the thread stands behind a call, or is gone.
+fn entry(thread: Pid) -> Option<Entry> {
+    let Ok(info) = ptrace::syscall_info(thread) else { return entry_by_registers(thread) };
+    if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
+        return None;
+    }
+    // SAFETY: the kernel fills in `entry` for exactly this operation.
+    let entry = unsafe { info.u.entry };
+    Some(Entry { number: i64::try_from(entry.nr).ok()?, arguments: entry.args })
+}
+
+/// Where the kernel does not say which stop it is: user-mode Linux. Before a call, and nearly never
+/// behind one, the register of its result says that it does not exist.
+#[cfg(target_arch = "x86_64")]
+fn entry_by_registers(thread: Pid) -> Option<Entry> {
+    let registers = ptrace::getregs(thread).ok()?;
+    if registers.rax.cast_signed() != -i64::from(libc::ENOSYS) {
+        return None;
+    }
+    let nix::libc::user_regs_struct { rdi, rsi, rdx, r10, r8, r9, .. } = registers;
+    Some(Entry {
+        number: registers.orig_rax.cast_signed(),
+        arguments: [rdi, rsi, rdx, r10, r8, r9],
+    })
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn entry_by_registers(_thread: Pid) -> Option<Entry> {
+    None
 }
 
 fn creates(flags: u64) -> bool {

@@ -30,8 +30,6 @@ pub(super) struct Tree {
     act: Option<Act>,
     /// Every traced thread and the process that it belongs to.
     threads: BTreeMap<Pid, Pid>,
-    /// Threads that are inside a system call.
-    inside: BTreeSet<Pid>,
     killed: BTreeSet<Pid>,
     ended: bool,
     pub(super) traced: Arc<Mutex<Traced>>,
@@ -45,7 +43,6 @@ impl Tree {
             counted: moment.counted,
             act: Some(moment.act),
             threads: BTreeMap::from([(root, root)]),
-            inside: BTreeSet::new(),
             killed: BTreeSet::new(),
             ended: false,
             traced: Arc::default(),
@@ -109,7 +106,6 @@ impl Tree {
 
     fn gone(&mut self, thread: Pid, code: Option<i32>) {
         self.threads.remove(&thread);
-        self.inside.remove(&thread);
         if thread == self.root {
             self.ended = true;
             met(&self.traced).code = code;
@@ -134,11 +130,7 @@ impl Tree {
 
     fn system_call(&mut self, thread: Pid) {
         self.know(thread);
-        let is_entry = match ptrace::syscall_info(thread) {
-            Ok(info) => info.op == nix::libc::PTRACE_SYSCALL_INFO_ENTRY,
-            Err(_) => self.inside.insert(thread),
-        };
-        if is_entry && let Some(call) = calls::at(thread) {
+        if let Some(call) = calls::at(thread) {
             self.position(thread, &call);
         }
         go_on(thread, None);
