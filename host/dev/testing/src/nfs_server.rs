@@ -48,12 +48,26 @@ struct Gate {
     is_closed: Mutex<bool>,
     changed: Condvar,
     delay: Mutex<Duration>,
+    /// After so many answers more it closes.
+    answers_left: Mutex<Option<usize>>,
 }
 
 impl Gate {
     fn set(&self, is_closed: bool) {
         *self.is_closed.lock().unwrap_or_else(PoisonError::into_inner) = is_closed;
         self.changed.notify_all();
+    }
+
+    /// For what comes from the server.
+    fn pass_answer(&self) {
+        let mut left = self.answers_left.lock().unwrap_or_else(PoisonError::into_inner);
+        match left.as_mut() {
+            Some(0) => self.set(true),
+            Some(more) => *more -= 1,
+            None => {}
+        }
+        drop(left);
+        self.pass();
     }
 
     fn pass(&self) {
@@ -99,8 +113,15 @@ impl Forwarder {
         self.gate.set(true);
     }
 
+    /// Passes on so many answers more (pieces of at most 64 KiB), and then as after
+    /// [`Forwarder::stop`].
+    pub fn stop_after(&self, answers: usize) {
+        *self.gate.answers_left.lock().unwrap_or_else(PoisonError::into_inner) = Some(answers);
+    }
+
     /// Answers again, also what came meanwhile.
     pub fn go_on(&self) {
+        *self.gate.answers_left.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.gate.set(false);
     }
 
@@ -125,16 +146,16 @@ fn forward(listener: &TcpListener, to: u16, gate: &Arc<Gate>, reach: &Arc<Reach>
             let Ok(server) = reach(to) else { return };
             let (Ok(from), Ok(into)) = (client.try_clone(), server.try_clone()) else { return };
             let there = Arc::clone(&gate);
-            std::thread::spawn(move || pump(from, into, &there));
-            pump(server, client, &gate);
+            std::thread::spawn(move || pump(from, into, || there.pass()));
+            pump(server, client, || gate.pass_answer());
         });
     }
 }
 
-fn pump(mut from: TcpStream, mut into: TcpStream, gate: &Gate) {
+fn pump(mut from: TcpStream, mut into: TcpStream, pass: impl Fn()) {
     let mut buffer = [0; 65536];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
-        gate.pass();
+        pass();
         let Some(bytes) = buffer.get(..read) else { break };
         if into.write_all(bytes).is_err() {
             break;

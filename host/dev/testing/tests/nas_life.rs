@@ -12,6 +12,7 @@
 mod nas_life {
     pub mod cluster;
     pub mod dead_server;
+    pub mod deleting;
     pub mod dynamic;
     pub mod fixed;
     pub mod flexvolume;
@@ -20,12 +21,13 @@ mod nas_life {
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nas_life::{dead_server, dynamic, fixed, flexvolume};
+use nas_life::{dead_server, deleting, dynamic, fixed, flexvolume};
 
 /// Several times what it takes on two busy processors.
 const LIMIT: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
-    let tests = [fixed::TESTS, dynamic::TESTS, flexvolume::TESTS, dead_server::TESTS];
+    let tests =
+        [fixed::TESTS, dynamic::TESTS, deleting::TESTS, flexvolume::TESTS, dead_server::TESTS];
     wharf_testing::nfs_machine::run_tests("nas_life", LIMIT, &tests)
 }

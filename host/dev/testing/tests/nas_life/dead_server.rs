@@ -1,17 +1,25 @@
-//! A server that stops while its volumes are made, mounted, used, taken away and deleted: every call
-//! ends by its deadline and names it, another server's volumes do not notice, and all is well when
-//! it is back.
+//! A server that stops while its volumes are made, mounted, used, taken away and deleted, before a
+//! call or in the middle of it: every call ends by its deadline and names it, another server's
+//! volumes do not notice, and all is well when it is back.
 
+use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use wharf_testing::nfs_server::{Forwarder, MOUNT_PORT, NFS_PORT};
 use wharf_testing::player::{CsiVolume, FlexVolume, PlayError, Retry, VolumeClass};
 use wharf_testing::tests;
 
-use super::cluster::{Cluster, GIB, Share, cluster, names, read, write};
+use super::cluster::{Cluster, GIB, Share, cluster, mode, names, read, write};
 
-tests![every_call_ends_by_its_deadline_and_other_volumes_keep_their_latency,];
+tests![
+    every_call_ends_by_its_deadline_and_other_volumes_keep_their_latency,
+    a_mount_whose_server_stops_on_the_way_ends_by_its_deadline,
+    a_removal_whose_server_stops_on_the_way_ends_by_its_deadline_and_goes_on_later,
+];
 
 /// What a sidecar or a kubelet gives a call here.
 const SHORT: Duration = Duration::from_secs(10);
@@ -21,6 +29,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const MOUNTING: Duration = Duration::from_secs(60);
 /// What all of it may take longer on busy processors.
 const SLACK: Duration = Duration::from_secs(15);
+/// After so many answers a server stops, each time another one. All of these mounts are under way at
+/// once; one that makes its directory takes fewer answers than the last number.
+const ANSWERS: [usize; 4] = [0, 2, 12, 128];
+/// What each of them gets. A fifth is for taking back what was done.
+const TOGETHER: Duration = Duration::from_secs(30);
 
 /// What a call came to, and how long it took.
 type Ended = (Result<(), PlayError>, Duration);
@@ -148,4 +161,88 @@ fn every_call_ends_by_its_deadline_and_other_volumes_keep_their_latency() {
 /// What is left of deleted volumes.
 fn gone(directory: &Path) -> Vec<String> {
     names(directory).into_iter().filter(|name| name.contains("deleted")).collect()
+}
+
+/// A volume whose server stops once it has given so many answers.
+struct Stopping {
+    forwarder: Forwarder,
+    volume: CsiVolume,
+}
+
+impl Stopping {
+    fn after(answers: usize, cluster: &Cluster, server: Ipv4Addr) -> Self {
+        let reach = move |port: u16| TcpStream::connect((server, port));
+        let ports = [NFS_PORT, MOUNT_PORT].map(|port| (port, port));
+        let forwarder = Forwarder::start(&ports, Arc::new(reach)).unwrap();
+        forwarder.stop_after(answers);
+        let name = format!("pv-stop-{answers}");
+        let mut volume = cluster.fixed(&name, &format!("/stop/{name}"), &[("mode", "750")]);
+        volume.context.insert("server".to_owned(), forwarder.address().to_string());
+        Self { forwarder, volume }
+    }
+}
+
+fn a_mount_whose_server_stops_on_the_way_ends_by_its_deadline() {
+    let cluster = cluster();
+    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
+    let once = csi.clone().with_retry(Retry::never()).with_timeout(TOGETHER);
+    let server = cluster.servers().of(&cluster.share.server).address();
+    let all = ANSWERS.map(|answers| Stopping::after(answers, &cluster, server));
+    let results: Vec<Ended> = std::thread::scope(|scope| {
+        let publish = |one: &Stopping| {
+            let (once, volume) = (&once, one.volume.clone());
+            scope.spawn(move || timed(|| once.publish(&volume, node, "pod", false).map(drop)))
+        };
+        let threads: Vec<_> = all.iter().map(publish).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut mounted = 0;
+    for (one, (result, took)) in all.iter().zip(results) {
+        let target = one.volume.target(node, "pod");
+        let is_there = cluster.bed.mounts().iter().any(|mount| mount.at == target);
+        assert_eq!(is_there, result.is_ok(), "{}: {result:?}", one.volume.name);
+        if result.is_ok() {
+            mounted += 1;
+        } else {
+            let address = one.forwarder.address().to_string();
+            assert_names(&address, TOGETHER, &one.volume.name, (result, took));
+        }
+    }
+    assert_eq!(mounted, 1, "the others stop before the end");
+    for one in &all {
+        one.forwarder.go_on();
+        let target = csi.publish(&one.volume, node, "pod", false).unwrap();
+        write(&target, &one.volume.name);
+        csi.unpublish(&one.volume, node, "pod").unwrap();
+        let path = cluster.share.at(&one.volume.context["path"]);
+        assert_eq!((read(&path), mode(&path)), (one.volume.name.clone(), 0o750));
+    }
+    cluster.assert_as_before();
+}
+
+fn a_removal_whose_server_stops_on_the_way_ends_by_its_deadline_and_goes_on_later() {
+    const FILES: usize = 600;
+    let cluster = cluster();
+    let once = cluster.csi.clone().with_retry(Retry::never()).with_timeout(SHORT);
+    let server = format!("{}:/k8s", cluster.share.server);
+    let class = VolumeClass::share(&[("server", &server), ("archiveOnDelete", "false")]);
+    let volume = cluster.csi.provision("pvc-half", GIB, &class).unwrap();
+    let files = cluster.share.at("/k8s/pvc-half");
+    (0..FILES).for_each(|number| fs::write(files.join(number.to_string()), "").unwrap());
+    let remains = cluster.share.at("/k8s/.removing-pvc-half");
+    let left = || fs::read_dir(&remains).map_or(FILES, Iterator::count);
+    let ended = std::thread::scope(|scope| {
+        let deleting = scope.spawn(|| timed(|| once.delete(&volume)));
+        while left() > FILES / 2 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        cluster.servers().of(&cluster.share.server).stop();
+        deleting.join().unwrap()
+    });
+    assert_names(&cluster.share.server, SHORT, "DeleteVolume", ended);
+    assert!(left() > 0, "it was removed before the server stopped");
+    cluster.servers().of(&cluster.share.server).go_on();
+    cluster.csi.delete(&volume).unwrap();
+    assert!(names(&cluster.share.at("/k8s")).is_empty());
+    cluster.assert_as_before();
 }
