@@ -46,6 +46,9 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// Why there is no such machine.
 #[derive(Debug, thiserror::Error)]
 pub enum NfsMachineError {
+    /// A program that it is made with.
+    #[error("there is no machine with NFS here: {0}")]
+    Missing(String),
     /// A file, or starting it.
     #[error("{what}: {source}")]
     System {
@@ -99,7 +102,7 @@ pub fn run_tests(program: &str, limit: Duration, tests: &[&[Test]]) -> ExitCode 
 ///
 /// Its tests must not take longer than `limit`.
 fn enter(test: &str, limit: Duration) -> Option<ExitCode> {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_here() {
         return None;
     }
     // Cargo and editors ask for the names alone.
@@ -109,20 +112,34 @@ fn enter(test: &str, limit: Duration) -> Option<ExitCode> {
     if !requirement::is_met(test, &missing()) {
         return Some(ExitCode::SUCCESS);
     }
-    let command: Vec<OsString> = match std::env::current_exe() {
-        Ok(program) => std::iter::once(program.into()).chain(std::env::args_os().skip(1)).collect(),
-        Err(error) => {
-            eprintln!("{test}: cannot find this program: {error}");
-            return Some(ExitCode::FAILURE);
-        }
-    };
-    Some(match run(&command, limit) {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    Some(match again(&arguments, limit) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("{test}: {error}");
             ExitCode::FAILURE
         }
     })
+}
+
+/// Whether this process runs in such a machine.
+pub fn is_here() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
+/// Runs this very program once more, in such a machine and with these arguments, as [`run`] does.
+///
+/// # Errors
+/// When programs are missing that the machine is made with; as [`run`].
+pub fn again(arguments: &[OsString], limit: Duration) -> Result<u8, NfsMachineError> {
+    let missing = missing();
+    if !missing.is_empty() {
+        return Err(NfsMachineError::Missing(missing.join(", ")));
+    }
+    let program = std::env::current_exe().map_err(system("find this program"))?;
+    let command: Vec<OsString> =
+        std::iter::once(program.into()).chain(arguments.iter().cloned()).collect();
+    run(&command, limit)
 }
 
 /// Runs a command in such a machine, with this process's environment, folder and standard output,

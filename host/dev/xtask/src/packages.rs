@@ -47,7 +47,20 @@ pub const BLKID: Need = Need::of("blkid", &["util-linux"]);
 /// What csi-sanity's volumes are made of.
 pub const SANITY: &[Need] = &[EXT, XFS, LOSETUP, BLKID, S3FS];
 /// What the demonstration works on.
-pub const DEMO: &[Need] = &[C_COMPILER, EXT, XFS, LOSETUP, BLKID, S3FS];
+pub const DEMO: &[Need] = &[
+    C_COMPILER,
+    EXT,
+    XFS,
+    LOSETUP,
+    BLKID,
+    S3FS,
+    USER_MODE_LINUX,
+    MODPROBE,
+    IP,
+    NFS_SERVER,
+    RPCBIND,
+    PKILL,
+];
 /// Virtual environments with pip in them, for the cloud's own clients. Debian's Python has neither.
 pub const PYTHON: Need = Need {
     program: "python3",
@@ -70,6 +83,8 @@ pub const PKILL: Need = Need::of("pkill", &["procps"]);
 pub const S3FS: Need = Need::of("s3fs", &["s3fs"]);
 /// The smallest program that serves a mount from user space.
 pub const BINDFS: Need = Need::of("bindfs", &["bindfs"]);
+/// What a machine with an NFS client and server is made with.
+pub const NFS: &[Need] = &[USER_MODE_LINUX, MODPROBE, IP, NFS_SERVER, RPCBIND, PKILL];
 /// What all tests together work on.
 pub const TESTS: &[Need] = &[
     EXT,

@@ -4,6 +4,7 @@
 
 mod drivers;
 pub mod report;
+mod shares;
 mod skips;
 mod tool;
 
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use wharf_cloudsim::{Fault, FaultRule, Region, RegionOptions};
-use wharf_testing::bed::{self, Reaper};
+use wharf_testing::bed::{self, Parts, Reaper};
 
 use crate::binary::{self, Company};
 use crate::build_backends;
@@ -39,9 +40,12 @@ pub struct Options {
     /// Where staging and target paths will lie.
     #[arg(long, value_name = "DIR", requires = "endpoint")]
     dir: Option<PathBuf>,
-    /// Only this driver's volumes: `disks`, `buckets`.
+    /// Only this driver's volumes: `disks`, `buckets`, `shares`.
     #[arg(long, value_name = "VOLUMES", conflicts_with = "endpoint")]
     only: Option<String>,
+    /// With `--only shares`: this csi-sanity, and what is built already.
+    #[arg(long, value_name = "FILE", requires = "only")]
+    tool: Option<PathBuf>,
 }
 
 /// All runs together take about four minutes; the limit is for a driver that hangs.
@@ -52,6 +56,9 @@ const SETTLED: Duration = Duration::from_secs(10);
 
 /// The command.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    if let (Some("shares"), Some(tool)) = (options.only.as_deref(), &options.tool) {
+        return Ok(shares::here_or_there(tool)?.map_or(ExitCode::SUCCESS, |tally| say(&tally)));
+    }
     let workspace = Workspace::load()?;
     let tally = match (&options.endpoint, &options.dir) {
         (Some(endpoint), Some(dir)) => {
@@ -67,6 +74,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         }
         _ => against_wharf(&workspace, Company::Alone, &chosen(options.only.as_deref())?)?,
     };
+    Ok(say(&tally))
+}
+
+/// What came of it, in words and in the exit code.
+fn say(tally: &Tally) -> ExitCode {
     tally.absences.iter().chain(&tally.skips).for_each(|skip| println!("skipped: {skip}"));
     tally.failures.iter().for_each(|failure| println!("FAILED: {failure}"));
     println!(
@@ -75,7 +87,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         tally.failures.len(),
         tally.skips.len() + tally.absences.len()
     );
-    Ok(if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The part of `test` and `ci`.
@@ -90,7 +102,7 @@ fn chosen(only: Option<&str>) -> Result<Vec<&'static Driver>> {
     Ok(chosen)
 }
 
-/// A fresh region and a fresh server for it, gone afterwards.
+/// Fresh regions and fresh servers for them, gone afterwards.
 fn against_wharf(workspace: &Workspace, company: Company, drivers: &[&Driver]) -> Result<Tally> {
     if !packages::is_root() {
         return Ok(Tally::absent("csi-sanity has disks attached and mounted, which needs root"));
@@ -101,10 +113,29 @@ fn against_wharf(workspace: &Workspace, company: Company, drivers: &[&Driver]) -
     };
     let components = build_backends::all(workspace, None)?;
     let wharf = binary::build(workspace, company)?;
+    let (of_nfs, others): (Vec<&Driver>, Vec<&Driver>) =
+        drivers.iter().partition(|driver| driver.is_of_nfs);
+    let mut tally = Tally::default();
+    if !others.is_empty() {
+        tally = in_this_kernel(workspace, &tool, &wharf, &components, &others)?;
+    }
+    if !of_nfs.is_empty() {
+        tally.absorb("shares", shares::part(&tool, &Parts { wharf, components })?);
+    }
+    Ok(tally)
+}
+
+fn in_this_kernel(
+    workspace: &Workspace,
+    tool: &Path,
+    wharf: &Path,
+    components: &Path,
+    drivers: &[&Driver],
+) -> Result<Tally> {
     let folder = workspace.target.join("csi-sanity");
     clear(&folder)?;
     let reaper = Reaper::watch(&folder)?;
-    let tally = against(&tool, &wharf, &components, &folder, drivers);
+    let tally = against(tool, wharf, components, &folder, drivers);
     bed::unmount_below(&folder);
     reaper.dismiss();
     tally

@@ -34,10 +34,12 @@ pub struct Driver {
     pub arguments: fn(Option<&Region>, &Path) -> Result<Vec<String>>,
     /// Volumes that are left in the region, each in words.
     pub left: fn(&Region) -> Vec<String>,
+    /// Whether it is checked in a machine with NFS (`shares`).
+    pub is_of_nfs: bool,
 }
 
 /// All of them.
-pub const DRIVERS: &[Driver] = &[DISK, OSS];
+pub const DRIVERS: &[Driver] = &[DISK, OSS, NAS];
 
 /// Disks. In both ways, because these share little on a node; what fills a node is the
 /// controller's, the same for both.
@@ -56,6 +58,7 @@ pub const DISK: Driver = Driver {
         };
         region.disks().into_iter().map(say).collect()
     },
+    is_of_nfs: false,
 };
 
 /// Buckets of the volumes' own, mounted by `s3fs`.
@@ -71,7 +74,22 @@ pub const OSS: Driver = Driver {
         };
         region.buckets().into_iter().map(say).collect()
     },
+    is_of_nfs: false,
 };
+
+/// Directories of a file system, each with a quota.
+pub const NAS: Driver = Driver {
+    name: "nasplugin.csi.alibabacloud.com",
+    volumes: "shares",
+    runs: &[Run { access: "mount", fills_a_node: false }],
+    skips: skips::NAS,
+    arguments: nas_arguments,
+    left: shares_left,
+    is_of_nfs: true,
+};
+
+/// The directory of the first file system in which shares are made.
+pub const SHARES: &str = "k8s";
 
 /// The smallest disk that every category of the cloud has is 20 GiB; csi-sanity's default is half
 /// of that.
@@ -106,6 +124,29 @@ fn oss_arguments(region: Option<&Region>, directory: &Path) -> Result<Vec<String
         file("testvolumeparameters", directory, &class)?,
         file("secrets", directory, &secrets)?,
     ])
+}
+
+fn nas_arguments(region: Option<&Region>, directory: &Path) -> Result<Vec<String>> {
+    let region = region.context("shares are checked in a region of their own")?;
+    let system = region.file_systems().into_iter().next().context("there is no file system")?;
+    let server = system.mount_targets.first().context("it has no mount target")?;
+    let class = json!({
+        "server": format!("{server}:/{SHARES}"),
+        "volumeCapacity": "true",
+        "archiveOnDelete": "false",
+        "mode": "770",
+    });
+    Ok(vec![file("testvolumeparameters", directory, &class)?])
+}
+
+fn shares_left(region: &Region) -> Vec<String> {
+    let mut left = Vec::new();
+    for system in region.file_systems() {
+        left.extend(system.quotas.keys().map(|path| format!("the quota of {path} is left")));
+        let entries = fs::read_dir(system.directory.join(SHARES)).into_iter().flatten().flatten();
+        left.extend(entries.map(|entry| format!("{} is left", entry.path().display())));
+    }
+    left
 }
 
 /// Writes a file that csi-sanity reads (JSON is YAML too), and answers the argument that names it.

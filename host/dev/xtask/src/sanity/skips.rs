@@ -62,6 +62,21 @@ pub const OSS: &[AllowedSkip] = &[
     allowed("ControllerModifyVolume not supported", "a bucket has no attributes that change"),
 ];
 
+/// Of shares.
+pub const NAS: &[AllowedSkip] = &[
+    allowed("Volume Cloning not supported", "the cloud copies no directories"),
+    allowed("ListVolumes not supported", "directories of any server cannot be listed"),
+    allowed("ControllerPublishVolume not supported", "a share is attached to nothing"),
+    allowed("ControllerUnpublishVolume not supported", "a share is attached to nothing"),
+    allowed("Controller Publish, UnpublishVolume not supported", "a share is attached to nothing"),
+    allowed("NodeStageVolume not supported", "a share is mounted for each pod"),
+    allowed("NodeUnstageVolume not supported", "a share is mounted for each pod"),
+    allowed("NodeExpandVolume not supported", "a quota is raised by the controller alone"),
+    allowed("Modify volume not supported", "a directory has no attributes that change"),
+    allowed("Modify Volume not supported", "a directory has no attributes that change"),
+    allowed("ControllerModifyVolume not supported", "a directory has no attributes that change"),
+];
+
 /// Why such a skip is right.
 pub fn reason_to_skip(driver: &[AllowedSkip], says: &str) -> Option<&'static str> {
     let row = ALL.iter().chain(driver).find(|allowed| allowed.says == says);
