@@ -10,12 +10,12 @@ mod interrupt;
 mod leftovers;
 mod log;
 mod scene;
+mod shares;
 mod swap;
 mod teller;
 mod witness;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,11 +24,12 @@ use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use wharf_cloudsim::Delays;
 use wharf_testing::bed::{Bed, BedOptions, Parts};
+use wharf_testing::nfs_machine;
 use wharf_testing::snapshot::Snapshot;
 
 use self::event::Event;
 use self::interrupt::{Interrupt, Interrupted};
-use self::scene::Scene;
+use self::scene::{Scene, served};
 use self::teller::Teller;
 use crate::binary::{self, Company};
 use crate::build_backends;
@@ -39,8 +40,8 @@ use crate::supervise;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
-/// Shows the main job against a simulated region: a disk and a bucket, from kubelet's call to a
-/// mounted file system, over CSI and over FlexVolume.
+/// Shows the main job against a simulated region: a disk, a bucket and a share, from kubelet's call
+/// to a mounted file system, over CSI and over FlexVolume.
 ///
 /// Builds what it needs first. Needs root, for loop devices and mounts, and leaves nothing behind,
 /// also after Ctrl-C.
@@ -56,6 +57,9 @@ pub struct Options {
     /// Use the binary and the components that are built already.
     #[arg(long)]
     no_build: bool,
+    /// The chapter about shares alone.
+    #[arg(long)]
+    shares: bool,
 }
 
 /// How events are printed.
@@ -92,20 +96,25 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         packages::is_root(),
         "the demo mounts file systems and makes loop devices: run it as root"
     );
+    if options.shares && options.no_build && !nfs_machine::is_here() {
+        return shares::elsewhere();
+    }
     let teller = Arc::new(Teller::new(options.output)?);
+    if options.shares && options.no_build {
+        let interrupt = Interrupt::listen()?;
+        return Ok(perform(&teller, &interrupt, Parts::find()?, &shares::STORY));
+    }
     packages::ensure(packages::DEMO)?;
     let workspace = Workspace::load()?;
     if !options.no_build {
         build(&workspace, Company::Alone)?;
     }
     let parts = Parts::in_target(&workspace.target)?;
-    let newer = parts.component(&format!("disk+{SUFFIX}"));
-    ensure!(newer.is_file(), "there is no {}: leave out --no-build", newer.display());
     let interrupt = Interrupt::listen()?;
     teller.tell(&Event::Note {
         text: "starting a region with 2 instances, and the machines in it".to_owned(),
     });
-    Ok(perform(&teller, &interrupt, parts, newer))
+    Ok(perform(&teller, &interrupt, parts, &STORY))
 }
 
 /// The part of `test` and `ci`: another process, so that the time limit and its signals concern the
@@ -135,31 +144,51 @@ fn build(workspace: &Workspace, company: Company) -> Result<()> {
     build_backends::all(workspace, Some(SUFFIX)).map(drop)
 }
 
+/// What is shown on one bed.
+struct Story {
+    backends: &'static [&'static str],
+    /// What an administrator made before, and what stays.
+    before: fn(&Bed) -> Result<()>,
+    chapters: fn(&Scene) -> Result<()>,
+    /// What is shown once the bed is gone.
+    epilogue: fn(&Teller, &Interrupt, &Parts) -> Result<()>,
+}
+
+const STORY: Story = Story {
+    backends: &["disk", "oss"],
+    before: |_| Ok(()),
+    chapters,
+    epilogue: shares::have_shown,
+};
+
 /// From the first machine to the proof that nothing is left.
-fn perform(teller: &Arc<Teller>, interrupt: &Interrupt, parts: Parts, newer: PathBuf) -> ExitCode {
+fn perform(teller: &Arc<Teller>, interrupt: &Interrupt, parts: Parts, story: &Story) -> ExitCode {
     let mut folder = None;
     // Players cannot be told to stop: a signal unwinds through them, and the bed is taken down on
     // the way.
     let shown = catch_unwind(AssertUnwindSafe(|| {
-        let bed = Bed::make_with(
-            &BedOptions {
-                backends: vec!["disk", "oss"],
-                delays: DELAYS,
-                call_out_log: "debug",
-                ..BedOptions::default()
-            },
-            parts,
-        )?;
+        let options = BedOptions {
+            backends: story.backends.to_vec(),
+            delays: DELAYS,
+            call_out_log: "debug",
+            ..BedOptions::default()
+        };
+        let bed = Bed::make_with(&options, parts.clone())?;
         folder = Some(bed.folder().to_owned());
         interrupt.check()?;
-        let scene = Scene::new(bed, Arc::clone(teller), interrupt.clone())?;
-        let shown = chapters(&scene, &newer);
-        teller.set_cloud_requests(scene.cloud_requests());
+        (story.before)(&bed)?;
+        let before = Snapshot::of(&bed, &[]);
+        let driver = served(story.backends.first().copied().unwrap_or_default())?;
+        let scene = Scene::new(bed, driver, Arc::clone(teller), interrupt.clone())?;
+        let shown = (story.chapters)(&scene).and_then(|()| nothing_is_left(&scene, &before));
+        teller.add_cloud_requests(scene.cloud_requests());
         if let (Err(error), false) = (&shown, interrupt.is_pressed()) {
             teller
                 .tell(&Event::Failed { why: format!("{error:#}"), log: scene.log_tails(LOG_TAIL) });
         }
-        shown
+        shown?;
+        drop(scene);
+        (story.epilogue)(teller, interrupt, &parts)
     }));
     let shown = match shown {
         Err(payload) if !payload.is::<Interrupted>() => resume_unwind(payload),
@@ -181,27 +210,38 @@ fn perform(teller: &Arc<Teller>, interrupt: &Interrupt, parts: Parts, newer: Pat
     }
 }
 
-fn chapters(scene: &Scene, newer: &std::path::Path) -> Result<()> {
+fn chapters(scene: &Scene) -> Result<()> {
+    let newer = scene.bed().parts().component(&format!("disk+{SUFFIX}"));
+    ensure!(newer.is_file(), "there is no {}: leave out --no-build", newer.display());
+    if scene.fs_type() != "ext4" {
+        scene.note(
+            "this machine withholds CAP_SYS_RESOURCE, which growing a mounted ext4 needs: the disks \
+             get xfs",
+        );
+    }
     scene.chapter("A disk over CSI");
     let mut disk = csi::first_life(scene)?;
     scene.chapter("The backend is replaced while a disk is half attached");
-    swap::replace(scene, &mut disk, newer)?;
+    swap::replace(scene, &mut disk, &newer)?;
     csi::second_life(scene, disk)?;
     scene.chapter("A broken backend is offered");
-    swap::offer_broken(scene, newer)?;
+    swap::offer_broken(scene, &newer)?;
     scene.chapter("A disk over FlexVolume");
     flexvolume::life(scene)?;
     scene.chapter("A bucket over CSI and over FlexVolume, and its helper killed");
-    buckets::life(scene)?;
+    buckets::life(scene)
+}
+
+fn nothing_is_left(scene: &Scene, before: &Snapshot) -> Result<()> {
     let begun = Instant::now();
     // What an unmounted helper had is taken away once that has ended.
     loop {
-        let left = Snapshot::of(scene.bed(), &[]);
+        let left = Snapshot::of(scene.bed(), &[]).differences(before);
         if left.is_empty() {
             return Ok(());
         }
         if begun.elapsed() > SETTLED {
-            bail!("disks, mounts or records are left:\n{left}");
+            bail!("disks, mounts or records are left:\n{}", left.join("\n"));
         }
         std::thread::sleep(Duration::from_millis(10));
     }

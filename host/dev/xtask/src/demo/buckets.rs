@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use wharf_testing::bed::Machine;
-use wharf_testing::configuration::{SERVED, Served};
+use wharf_testing::configuration::Served;
 use wharf_testing::player::{Access, CsiNode, CsiVolume, FlexVolume, VolumeClass};
 use wharf_testing::snapshot::SHARED_BUCKET;
 
-use super::scene::Scene;
+use super::scene::{Scene, served};
 
 /// Seconds at most; a machine that is busy with other things takes its time.
 const HEALED: Duration = Duration::from_secs(30);
@@ -20,8 +20,7 @@ const OPTIONS: &str = "-o use_path_request_style -o stat_cache_expire=0";
 
 /// From an administrator's PersistentVolume to nothing.
 pub fn life(scene: &Scene) -> Result<()> {
-    let oss = SERVED.iter().find(|served| served.backend == "oss");
-    let oss = oss.context("there is no backend for buckets")?;
+    let oss = served("oss")?;
     scene.bed().region().make_bucket(SHARED_BUCKET)?;
     scene.note(&format!(
         "a PersistentVolume for bucket `{SHARED_BUCKET}`, ReadWriteMany; its keys are in the \

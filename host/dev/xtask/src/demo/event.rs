@@ -1,10 +1,11 @@
 //! What the demo tells: one enum, as JSON for scripts and as lines for people. Printing is
-//! [`super::teller`]'s part.
+//! [`super::teller`]'s part. Read again by a demo that has a chapter shown elsewhere
+//! ([`super::shares`]).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One thing that happened.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// A new part of the story.
@@ -63,7 +64,7 @@ pub enum Event {
 }
 
 /// Who asks whom for what.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Asked {
     /// The program that calls.
     pub who: String,
@@ -78,7 +79,7 @@ pub struct Asked {
 }
 
 /// What was to be seen from outside, in the order of the layers.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Seen {
     /// Calls of sandboxed components.
     pub backend: Vec<BackendCall>,
@@ -91,7 +92,7 @@ pub struct Seen {
 }
 
 /// One call of a component.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendCall {
     /// Its name.
     pub component: String,
@@ -104,7 +105,7 @@ pub struct BackendCall {
 }
 
 /// What a backend wants to be true.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
     /// `plan-stage`, …
     pub function: String,
@@ -115,7 +116,7 @@ pub struct Planned {
 }
 
 /// One request at the cloud's end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloudRequest {
     /// `AttachDisk`, or method and path.
     pub action: String,
@@ -126,7 +127,7 @@ pub struct CloudRequest {
 }
 
 /// How it all went.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// Whether everything was shown and nothing is left.
     pub succeeded: bool,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use wharf_testing::bed::{Bed, Machine, Ran};
+use wharf_testing::configuration::{SERVED, Served};
 use wharf_testing::player::{Audience, CsiNode, CsiPlayer, Event as Played, FlexPlayer, Happening};
 use wharf_testing::requirement;
 
@@ -39,13 +40,18 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Starts the servers and registers the nodes.
-    pub fn new(bed: Bed, teller: Arc<Teller>, interrupt: Interrupt) -> Result<Self> {
+    /// Starts the servers and registers the nodes with this driver.
+    pub fn new(
+        bed: Bed,
+        driver: &Served,
+        teller: Arc<Teller>,
+        interrupt: Interrupt,
+    ) -> Result<Self> {
         let bed = Arc::new(bed);
         let witness = Arc::new(Witness::new(Arc::clone(&bed)));
         let audience = audience(&teller, &witness, &interrupt, &bed);
-        let csi = bed.csi().with_audience(Arc::clone(&audience));
-        let flex = bed.flex().with_audience(Arc::clone(&audience));
+        let csi = bed.csi_of(driver.driver).with_audience(Arc::clone(&audience));
+        let flex = bed.flex_of(driver.flexvolume).with_audience(Arc::clone(&audience));
         let nodes = Vec::new();
         let mut scene = Self { csi, flex, audience, nodes, witness, teller, interrupt, bed };
         scene.bed.serve_telling_all()?;
@@ -54,12 +60,6 @@ impl Scene {
             scene.pid(scene.bed.manager()),
             scene.node_pids()
         ));
-        if scene.fs_type() != "ext4" {
-            scene.note(
-                "this machine withholds CAP_SYS_RESOURCE, which growing a mounted ext4 needs: the \
-                 disks get xfs",
-            );
-        }
         for machine in scene.bed.nodes() {
             scene.interrupt.check()?;
             scene.nodes.push(scene.csi.register(
@@ -223,6 +223,14 @@ impl Scene {
     }
 }
 
+/// What the driver of a backend is called.
+pub fn served(backend: &str) -> Result<&'static Served> {
+    SERVED
+        .iter()
+        .find(|served| served.backend == backend)
+        .with_context(|| format!("there is no backend {backend}"))
+}
+
 /// Listens to the players: tells each call, and what was seen when it came back. Once a signal has
 /// come it unwinds through them.
 fn audience(
@@ -235,7 +243,7 @@ fn audience(
         (Arc::clone(teller), Arc::clone(witness), interrupt.clone(), Arc::clone(bed));
     Arc::new(move |played: &Played| {
         if let Err(interrupted) = interrupt.check() {
-            teller.set_cloud_requests(bed.region().journal().len());
+            teller.add_cloud_requests(bed.region().journal().len());
             resume_unwind(Box::new(interrupted));
         }
         let asked = |with: &str| Asked {

@@ -98,9 +98,9 @@ impl Teller {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).summary.refused += 1;
     }
 
-    /// So many requests reached the cloud.
-    pub fn set_cloud_requests(&self, count: usize) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).summary.cloud_requests = count;
+    /// So many requests more reached the cloud.
+    pub fn add_cloud_requests(&self, count: usize) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).summary.cloud_requests += count;
     }
 
     /// The last event.

@@ -34,8 +34,9 @@ impl Witness {
         let known = Known {
             logs: machines
                 .flat_map(|machine| {
-                    let call_outs = ["log/flexvolume_disk.log", "log/flexvolume_oss.log"];
-                    let call_outs = call_outs.map(|log| machine.folder().join(log));
+                    let call_outs = ["disk", "nas", "oss"].map(|driver| {
+                        machine.folder().join(format!("log/flexvolume_{driver}.log"))
+                    });
                     [machine.server_log()].into_iter().chain(call_outs)
                 })
                 .map(Log::of)
