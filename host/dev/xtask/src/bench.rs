@@ -10,13 +10,16 @@ mod calls;
 mod processes;
 mod report;
 mod server;
+mod shares;
 
+use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use wharf_testing::bed::Parts;
+use wharf_testing::nfs_machine;
 
 use crate::build_backends;
 use crate::command::{self, announce};
@@ -27,7 +30,8 @@ use crate::workspace::Workspace;
 use self::report::Report;
 
 /// Measures the release build: whole FlexVolume processes, the CSI server, single calls, swaps
-/// under load, three hundred attaches at a cloud's real rates, mounts of buckets.
+/// under load, three hundred attaches at a cloud's real rates, mounts of buckets, mounts and
+/// removals of shares.
 #[derive(Args)]
 pub struct Options {
     /// A table, or JSON for scripts; progress is then told on standard error.
@@ -58,6 +62,8 @@ enum Part {
     Attaches,
     /// Mounts of buckets, and what keeps them.
     Buckets,
+    /// Mounts and removals of shares, in a machine with NFS.
+    Shares,
 }
 
 /// How figures are printed.
@@ -71,9 +77,19 @@ enum Output {
 
 /// The command.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    let is_for_shares_alone = options.as_built && options.only == [Part::Shares];
+    if is_for_shares_alone && !nfs_machine::is_here() {
+        packages::ensure(packages::NFS)?;
+        return shares::elsewhere();
+    }
     // Cargo's words, ours and those of what is measured go elsewhere.
     let for_scripts =
         (options.output == Output::Json).then(command::keep_standard_output).transpose()?;
+    if is_for_shares_alone {
+        let mut report = Report::default();
+        shares::measure(&Parts::find()?, &mut report)?;
+        return print(&report, for_scripts);
+    }
     let workspace = Workspace::load()?;
     let parts = if options.as_built {
         Parts::find()?
@@ -104,6 +120,15 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         packages::ensure(&[packages::S3FS])?;
         buckets::measure(&parts, &mut report)?;
     }
+    if is_wanted(Part::Shares) {
+        announce("mounting shares, removing trees of files, and two hundred shares on a node");
+        packages::ensure(packages::NFS)?;
+        shares::have_measured(&parts, &mut report)?;
+    }
+    print(&report, for_scripts)
+}
+
+fn print(report: &Report, for_scripts: Option<File>) -> Result<ExitCode> {
     match for_scripts {
         None => print!("{}", report.table()),
         Some(mut stdout) => writeln!(stdout, "{}", report.json()?)?,

@@ -3,16 +3,16 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Everything that was measured.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 pub struct Report {
-    figures: Vec<Figure>,
+    rows: Vec<Row>,
 }
 
 /// One figure, what it is held against, and what is wanted of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Figure {
     /// What was measured.
     pub what: &'static str,
@@ -26,17 +26,46 @@ pub struct Figure {
     pub target: &'static str,
 }
 
-impl Figure {
-    /// `value / against`.
-    fn ratio(&self) -> Option<f64> {
-        self.against.map(|(_, floor)| self.value / floor)
+/// A figure as scripts read it, and as one process hands it to another.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Row {
+    figure: String,
+    value: f64,
+    unit: String,
+    ratio: Option<f64>,
+    against: Option<Against>,
+    target: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Against {
+    name: String,
+    value: f64,
+}
+
+impl From<Figure> for Row {
+    fn from(figure: Figure) -> Self {
+        let against = |(name, value): (&str, f64)| Against { name: name.to_owned(), value };
+        Self {
+            figure: figure.what.to_owned(),
+            value: figure.value,
+            unit: figure.unit.to_owned(),
+            ratio: figure.against.map(|(_, floor)| figure.value / floor),
+            against: figure.against.map(against),
+            target: figure.target.to_owned(),
+        }
     }
 }
 
 impl Report {
     /// Adds a figure.
     pub fn add(&mut self, figure: Figure) {
-        self.figures.push(figure);
+        self.add_row(figure.into());
+    }
+
+    /// Adds what another process measured.
+    pub fn add_row(&mut self, row: Row) {
+        self.rows.push(row);
     }
 
     /// For people.
@@ -45,16 +74,15 @@ impl Report {
             "\n{:<46} {:>12} {:<9} {:>7}  {:<40} {}\n",
             "figure", "value", "unit", "ratio", "against", "target"
         );
-        for figure in &self.figures {
-            let ratio =
-                figure.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
-            let against = figure
-                .against
-                .map_or_else(|| "-".to_owned(), |(name, value)| format!("{name} ({value:.1})"));
+        for Row { figure, value, unit, ratio, against, target } in &self.rows {
+            let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+            let against = against.as_ref().map_or_else(
+                || "-".to_owned(),
+                |Against { name, value }| format!("{name} ({value:.1})"),
+            );
             let _ = writeln!(
                 text,
-                "{:<46} {:>12.1} {:<9} {ratio:>7}  {against:<40} {}",
-                figure.what, figure.value, figure.unit, figure.target
+                "{figure:<46} {value:>12.1} {unit:<9} {ratio:>7}  {against:<40} {target}"
             );
         }
         text
@@ -62,17 +90,7 @@ impl Report {
 
     /// For scripts.
     pub fn json(&self) -> Result<String> {
-        let rows: Vec<_> = self
-            .figures
-            .iter()
-            .map(|figure| {
-                serde_json::json!({
-                    "figure": figure.what, "value": figure.value, "unit": figure.unit, "ratio": figure.ratio(),
-                    "against": figure.against.map(|(name, value)| serde_json::json!({ "name": name, "value": value })), "target": figure.target,
-                })
-            })
-            .collect();
-        Ok(serde_json::to_string_pretty(&rows)?)
+        Ok(serde_json::to_string_pretty(&self.rows)?)
     }
 }
 
