@@ -105,6 +105,9 @@ fn what_show_prints_is_a_configuration_with_the_same_meaning() {
         rows.as_array().unwrap().iter().map(row).collect::<Vec<_>>()
     };
     assert_eq!(values(&home), values(&again));
+    let (home, _) = init(&["--set", "region=r-1"], &[]);
+    let again = Home::with(&text(&home.wharf(&["config", "show"]).stdout));
+    assert_eq!(values(&home), values(&again), "what a preset stands for can be written instead");
 }
 
 /// The preset that comes with the components of this repository.
@@ -198,7 +201,8 @@ fn a_driver_of_flexvolume_is_not_installed_with_values_that_its_calls_will_not_h
     command.arg(home.directory.path().join("plugins")).env_clear().env("REGION_ID", "r-1");
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("environment variable REGION_ID"), "{output:?}");
+    let said = text(&output.stderr);
+    assert!(said.contains("environment variable REGION_ID, which kubelet does not have"), "{said}");
 }
 
 /// What a component asks for, as its author wrote it.

@@ -114,13 +114,14 @@ fn hide(tree: &mut Tree, path: &mut Vec<String>) {
     }
 }
 
-/// Of a source of credentials, the kind and the names of files and variables alone are shown.
+/// Of a source of credentials, the kind, the names of files and variables, and what is a mere yes
+/// or no are shown.
 fn may_be_secret(path: &[String], text: &str) -> bool {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     match path.as_slice() {
         ["account", _, "source", _, "kind"] => false,
         ["account", _, "source", _, _, key] => !matches!(*key, "file" | "env"),
-        ["account", _, "source", ..] => true,
+        ["account", _, "source", ..] => !matches!(text, "true" | "false"),
         ["account", _, "settings", key] | ["backend", _, "config", key] => names_a_secret(key),
         ["endpoint", _, "url"] => text.contains('@'),
         _ => false,

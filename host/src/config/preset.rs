@@ -45,8 +45,9 @@ pub struct Preset {
     pub parts: Vec<String>,
     #[serde(skip)]
     name: String,
+    /// What is written.
     #[serde(skip)]
-    text: &'static str,
+    tree: Option<Tree>,
 }
 
 /// What a preset has to be told.
@@ -144,7 +145,7 @@ impl Preset {
         let mut preset: Self = read::read(&tree).map_err(|(mistakes, _)| mistakes)?;
         preset.parts = tree.keys(&["part"]).into_iter().map(str::to_owned).collect();
         preset.name = name.to_owned();
-        preset.text = text;
+        preset.tree = Some(tree);
         Ok(preset)
     }
 
@@ -167,9 +168,8 @@ impl Preset {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let source = Source::Preset(self.name.clone());
-        let written = Tree::parse(self.text, source.clone())?;
-        let mut expanded = Tree::empty(source);
+        let mut expanded = Tree::empty(Source::Preset(self.name.clone()));
+        let Some(written) = &self.tree else { return Ok(expanded) };
         let of_part = |part: &String| ["part".to_owned(), part.clone()];
         let parts = section.drivers.as_ref().unwrap_or(&self.parts).iter().map(of_part);
         let shared = written.find(&["shared".to_owned()]).into_iter();

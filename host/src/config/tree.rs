@@ -105,7 +105,7 @@ impl Tree {
     /// # Errors
     /// Everything that is no TOML.
     pub fn parse(text: &str, source: Source) -> Result<Self, Vec<Mistake>> {
-        let places = Places { text, source: Arc::new(source) };
+        let places = Places::new(text, source);
         let (table, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
             return Ok(places.table(table.get_ref(), places.at(0)));
@@ -269,17 +269,22 @@ impl Tree {
 /// Turns positions in a text into lines.
 struct Places<'a> {
     text: &'a str,
+    /// Where each line begins.
+    lines: Vec<usize>,
     source: Arc<Source>,
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
+    fn new(text: &'a str, source: Source) -> Self {
+        let ends = text.match_indices('\n').map(|(end, _)| end + 1);
+        Self { text, lines: std::iter::once(0).chain(ends).collect(), source: Arc::new(source) }
+    }
+
     fn at(&self, position: usize) -> Origin {
-        let before = self.text.get(..position).unwrap_or(self.text);
-        Origin {
-            source: Arc::clone(&self.source),
-            line: before.matches('\n').count() + 1,
-            column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
-        }
+        let line = self.lines.partition_point(|begin| *begin <= position).max(1);
+        let begin = self.lines.get(line - 1).copied().unwrap_or_default();
+        let before = self.text.get(begin..position).unwrap_or_default();
+        Origin { source: Arc::clone(&self.source), line, column: before.chars().count() + 1 }
     }
 
     fn tree(&self, value: &Spanned<DeValue<'_>>) -> Tree {

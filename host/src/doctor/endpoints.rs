@@ -30,8 +30,10 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
                      than that of the internet (`wharf config show` says who chose it)"
                 ),
             };
+            let said = error.message.strip_prefix(&format!("endpoint `{id}` cannot be reached: "));
+            let said = said.unwrap_or(&error.message);
             Finding::new(
-                format!("endpoint \"{id}\" at {url} cannot be reached: {}", error.message),
+                format!("endpoint \"{id}\" at {url} cannot be reached: {said}"),
                 "every call that needs it waits until its time is over",
                 mend,
             )
