@@ -83,7 +83,7 @@ impl Health {
         checks.spawn(std::future::ready(("calls".to_owned(), self.no_call_is_wedged())));
         let store = self.loader.store().clone();
         checks.spawn(async move { ("store".to_owned(), away(move || can_be_read(&store)).await) });
-        for name in self.needed.iter().cloned() {
+        for name in self.needed.clone() {
             let (loader, label) = (Arc::clone(&self.loader), format!("component {name}"));
             checks.spawn(async move {
                 (label, away(move || can_be_loaded(&loader.serving(), &name)).await)
@@ -163,10 +163,10 @@ fn can_be_loaded(told: &[Serving], name: &str) -> Outcome {
             return Ok(format!("generation {generation} serves{}", but.unwrap_or_default()));
         }
     }
-    let why_not = own.filter_map(|serving| serving.why_not.as_deref());
+    let mut why_not = own.filter_map(|serving| serving.why_not.as_deref());
     match why_not.clone().find(|why| ![NOT_NEEDED_YET, BEING_LOADED].contains(why)) {
         Some(why) => Err(why.to_owned()),
-        None => Ok(why_not.last().unwrap_or(NOT_NEEDED_YET).to_owned()),
+        None => Ok(why_not.next_back().unwrap_or(NOT_NEEDED_YET).to_owned()),
     }
 }
 
