@@ -13,6 +13,7 @@ mod demo;
 mod dist;
 mod go;
 mod guests;
+mod image;
 mod instance;
 mod packages;
 mod parts;
@@ -67,6 +68,7 @@ enum Command {
     Demo(demo::Options),
     Bench(bench::Options),
     Dist(dist::Options),
+    Image(image::Options),
 }
 
 fn main() -> ExitCode {
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Dist(options) => dist::run(&options),
+        Command::Image(options) => image::run(&options),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

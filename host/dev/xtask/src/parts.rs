@@ -12,6 +12,7 @@ use crate::chart;
 use crate::command::{self, announce};
 use crate::deadline;
 use crate::demo;
+use crate::image;
 use crate::packages::{self, Need};
 use crate::programs::{self, Programs};
 use crate::sanity;
@@ -169,6 +170,15 @@ pub const PARTS: &[Part] = &[
         needs: &[packages::PYTHON],
         limit: MINUTE.saturating_mul(10),
         work: Work::Here(chart::part),
+    },
+    Part {
+        name: "image",
+        what: "the images are the same when they are built twice, and every program in them runs",
+        belongs: Belongs::ToTest,
+        weight: Weight::Required,
+        needs: image::NEEDS,
+        limit: MINUTE.saturating_mul(10),
+        work: Work::Here(image::part),
     },
     Part {
         name: "demo",
