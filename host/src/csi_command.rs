@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::drivers::{self, Served};
 use crate::log::Log;
 use crate::status::{self, Teller, Watched};
-use crate::{http, observed};
+use crate::{http, may_mount, observed};
 
 /// After the drain, threads that do not return are left: the one that waits for a mkfs may do so
 /// for half an hour, and with the drain this has to fit into a pod's default of 30 seconds. They
@@ -44,6 +44,7 @@ fn run_logged(config: &Path, command: &Csi) -> Result<(), String> {
             tracing::error!(%error, "nothing new is mounted before this is mended");
         }
     }
+    may_mount::warn_otherwise(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(
             wharf_csi::BLOCKING_THREADS.saturating_mul(config.driver.len().max(1)),

@@ -17,6 +17,7 @@ mod health;
 mod http;
 mod journal;
 mod log;
+mod may_mount;
 mod metrics;
 mod mounts_command;
 mod observed;
