@@ -174,6 +174,9 @@ mod tests {
     use super::*;
 
     const PAGE: &str = include_str!("../../../examples/kubernetes/metrics.md");
+    const DASHBOARD: &str = include_str!("../../../examples/kubernetes/dashboard.json");
+    /// Labels that Prometheus adds itself.
+    const OF_PROMETHEUS: [&str; 3] = ["le", "instance", "job"];
 
     fn documented() -> String {
         let head = "| metric | labels | kind | what it says | series |\n|---|---|---|---|---|\n";
@@ -204,6 +207,53 @@ mod tests {
             assert!(ROWS[..index].iter().all(|other| other.name != row.name), "{}", row.name);
             assert_eq!(row.kind == "Counter", row.name.ends_with("_total"), "{}", row.name);
             assert!(!row.help.ends_with('.') && !row.bound.is_empty(), "{}", row.name);
+        }
+    }
+
+    /// Every `expr` of a dashboard.
+    fn queries(of: &serde_json::Value, found: &mut Vec<String>) {
+        match of {
+            serde_json::Value::Object(fields) => {
+                found.extend(fields.get("expr").and_then(|it| it.as_str()).map(str::to_owned));
+                fields.values().for_each(|value| queries(value, found));
+            }
+            serde_json::Value::Array(values) => values.iter().for_each(|it| queries(it, found)),
+            _ => {}
+        }
+    }
+
+    /// The row that a name in a query is a series of.
+    fn row_of(name: &str) -> Option<&'static Row> {
+        let of_histogram = ["_bucket", "_count", "_sum"].iter().find_map(|end| {
+            let row = ROWS.iter().find(|row| Some(row.name) == name.strip_suffix(end))?;
+            (row.kind == "Histogram").then_some(row)
+        });
+        of_histogram.or_else(|| ROWS.iter().find(|row| row.name == name && row.kind != "Histogram"))
+    }
+
+    #[test]
+    fn the_dashboard_asks_for_metrics_and_labels_that_there_are() {
+        let mut found = Vec::new();
+        queries(&serde_json::from_str(DASHBOARD).unwrap(), &mut found);
+        assert!(found.len() > 20, "{found:?}");
+        for query in found {
+            let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let words = query.split(|c: char| !of_a_name(c));
+            let names: Vec<_> = words
+                .filter(|word| ["wharf_", "csi_", "process_"].iter().any(|it| word.starts_with(it)))
+                .collect();
+            let rows: Vec<_> =
+                names.iter().map(|name| row_of(name).unwrap_or_else(|| panic!("{name}"))).collect();
+            assert!(!rows.is_empty(), "{query}");
+            let grouped = query.split("by (").skip(1).filter_map(|rest| rest.split(')').next());
+            let matched = query.split('{').skip(1).filter_map(|rest| rest.split('}').next());
+            let matched = matched.flat_map(|inside| inside.split(','));
+            let labels = grouped.flat_map(|inside| inside.split(',')).chain(matched);
+            for label in labels.map(|it| it.trim().split(['=', '!']).next().unwrap_or_default()) {
+                let is_known = OF_PROMETHEUS.contains(&label)
+                    || rows.iter().any(|row| row.labels.contains(&label));
+                assert!(is_known, "{label} in {query}");
+            }
         }
     }
 }
