@@ -143,7 +143,7 @@ mod tests {
         fs::write(&path, "old\n").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         log(folder.path()).unwrap().write_all(b"new\n").unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, FILE_MODE);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_to_string(&path).unwrap(), "old\nnew\n");
     }
 
