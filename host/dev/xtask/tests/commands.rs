@@ -179,9 +179,8 @@ fn the_binary_takes_the_readmes_configuration_and_it_grants_what_the_backends_as
         fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../README.md")).unwrap();
     let mut blocks =
         readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let (whole, sources) = (blocks.next().unwrap(), blocks.next().unwrap());
-    let whole = &[whole].into_iter().chain(blocks).collect::<String>();
-    let shown = whole.lines().find(|line| line.starts_with("source = ")).unwrap();
+    let (preset, laid_over) = (blocks.next().unwrap(), blocks.next().unwrap());
+    let whole = [preset].into_iter().chain(blocks).collect::<String>();
     let home = tempfile::tempdir().unwrap();
     let parts = Parts::find().unwrap();
     let (config, plugins) = (home.path().join("wharf.toml"), home.path().join("plugins"));
@@ -190,7 +189,7 @@ fn the_binary_takes_the_readmes_configuration_and_it_grants_what_the_backends_as
         assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
         String::from_utf8(ran.stdout).unwrap()
     };
-    for text in [whole.replace(shown, sources), whole.clone()] {
+    for text in [format!("{preset}{laid_over}"), whole] {
         // The machine's own folders are left alone.
         fs::write(
             &config,
