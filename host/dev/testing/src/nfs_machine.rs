@@ -136,10 +136,17 @@ pub fn again(arguments: &[OsString], limit: Duration) -> Result<u8, NfsMachineEr
     if !missing.is_empty() {
         return Err(NfsMachineError::Missing(missing.join(", ")));
     }
-    let program = std::env::current_exe().map_err(system("find this program"))?;
+    let program = still_there(std::env::current_exe().map_err(system("find this program"))?);
     let command: Vec<OsString> =
         std::iter::once(program.into()).chain(arguments.iter().cloned()).collect();
     run(&command, limit)
+}
+
+/// Cargo puts what it has linked anew in the place of a program that runs, and the kernel then says
+/// of that program's path that it is deleted. What is in its place was built of the same sources.
+fn still_there(program: PathBuf) -> PathBuf {
+    let path = program.to_str().and_then(|path| path.strip_suffix(" (deleted)"));
+    path.map(PathBuf::from).filter(|path| path.is_file()).unwrap_or(program)
 }
 
 /// Runs a command in such a machine, with this process's environment, folder and standard output,
@@ -327,6 +334,17 @@ mod tests {
     fn run_here(test: &str, script: &str, limit: Duration) -> Option<Result<u8, NfsMachineError>> {
         let command = ["sh", "-c", script].map(OsString::from);
         requirement::is_met(test, &missing()).then(|| run(&command, limit))
+    }
+
+    #[test]
+    fn a_program_that_was_linked_anew_while_it_ran_is_found_in_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("xtask");
+        let deleted = directory.path().join("xtask (deleted)");
+        assert_eq!(still_there(deleted.clone()), deleted);
+        fs::write(&program, "").unwrap();
+        assert_eq!(still_there(deleted), program);
+        assert_eq!(still_there(program.clone()), program);
     }
 
     #[test]
