@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use crate::error::FileError;
 use crate::permissions::{self, check_metadata};
 
+/// Read and written by this user alone.
+const PRIVATE: u32 = 0o600;
+
 /// A directory whose files this process acts on as root. Nothing in it is read or replaced while
 /// somebody else could write there; what is to be removed can always be removed.
 #[derive(Debug, Clone)]
@@ -67,7 +70,7 @@ impl OwnDirectory {
     /// As [`OwnDirectory::replace`].
     pub fn replace_for_this_boot(&self, path: &Path, content: &[u8]) -> Result<(), FileError> {
         self.make_way(path)?;
-        write_beside(path, content)?;
+        write_beside(path, content, PRIVATE)?;
         Ok(fs::rename(beside(path), path)?)
     }
 
@@ -83,14 +86,22 @@ impl OwnDirectory {
 /// # Errors
 /// What the system says. The file is as it was then, or as it shall be.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    write_beside(path, content)?.sync_all()?;
+    replace_with_mode(path, content, PRIVATE)
+}
+
+/// The same with this mode.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_with_mode(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    write_beside(path, content, mode)?.sync_all()?;
     fs::rename(beside(path), path)?;
     sync(path.parent().unwrap_or(Path::new("/")))
 }
 
-fn write_beside(path: &Path, content: &[u8]) -> io::Result<File> {
+fn write_beside(path: &Path, content: &[u8], mode: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
+    options.write(true).create(true).truncate(true).mode(mode);
     let mut file = options.open(beside(path))?;
     file.write_all(content)?;
     Ok(file)

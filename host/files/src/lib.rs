@@ -8,6 +8,8 @@ mod directory;
 mod error;
 mod permissions;
 
-pub use crate::directory::{OwnDirectory, beside, make_private_directory, replace, sync};
+pub use crate::directory::{
+    OwnDirectory, beside, make_private_directory, replace, replace_with_mode, sync,
+};
 pub use crate::error::FileError;
-pub use crate::permissions::{Untrusted, check_metadata, check_path};
+pub use crate::permissions::{Untrusted, check_metadata, check_path, check_writers};

@@ -51,7 +51,7 @@ impl std::error::Error for Untrusted {}
 /// # Errors
 /// [`Untrusted`] with the command that mends it.
 pub fn check_metadata(path: &Path, metadata: &Metadata) -> Result<(), Untrusted> {
-    check(path, metadata.uid(), metadata.mode())
+    check_writers(path, metadata.uid(), metadata.mode())
 }
 
 /// The same of what is at this path now. A link is followed: whoever may write the directory that
@@ -82,7 +82,11 @@ pub(crate) fn check_directories(root: &Path, path: &Path) -> io::Result<Result<b
     Ok(Ok(true))
 }
 
-fn check(path: &Path, owner: u32, mode: u32) -> Result<(), Untrusted> {
+/// The same of what has this owner and mode.
+///
+/// # Errors
+/// [`Untrusted`] with the command that mends it.
+pub fn check_writers(path: &Path, owner: u32, mode: u32) -> Result<(), Untrusted> {
     let caller = rustix::process::geteuid().as_raw();
     if owner != 0 && owner != caller {
         return Err(Untrusted::Owner { path: path.to_owned(), user: owner });
@@ -102,12 +106,12 @@ mod tests {
         let path = Path::new("/etc/wharf/wharf.toml");
         let own = rustix::process::geteuid().as_raw();
         for mode in [0o100_600, 0o100_644, 0o100_444, 0o040_755] {
-            assert!(check(path, own, mode).is_ok() && check(path, 0, mode).is_ok());
-            let refused = check(path, own + 1, mode).unwrap_err().to_string();
+            assert!(check_writers(path, own, mode).is_ok() && check_writers(path, 0, mode).is_ok());
+            let refused = check_writers(path, own + 1, mode).unwrap_err().to_string();
             assert!(refused.contains("chown root /etc/wharf/wharf.toml"), "{refused}");
         }
         for mode in [0o100_664, 0o100_602, 0o041_777] {
-            let refused = check(path, own, mode).unwrap_err().to_string();
+            let refused = check_writers(path, own, mode).unwrap_err().to_string();
             assert!(refused.contains("chmod go-w /etc/wharf/wharf.toml"), "{refused}");
         }
     }

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -191,14 +191,7 @@ pub fn add(config: &Path, component: &str, more: &Grants) -> Result<PathBuf, Str
 
 fn write(directory: &Path, path: &Path, text: &str) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-    let half_written = path.with_extension("new");
-    let _ = std::fs::remove_file(&half_written);
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&half_written)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(half_written, path)?;
-    std::fs::File::open(directory)?.sync_all()
+    wharf_files::replace_with_mode(path, text.as_bytes(), 0o644)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use wharf_files::Untrusted;
+
 use super::mistake::Mistake;
 use super::tree::{Origin, Source, Tree, file};
 use super::{Config, check, grants, preset, read};
@@ -191,17 +193,14 @@ impl Text {
 
 /// Whoever writes this file says what runs as root, and where keys go.
 fn check_writers(path: &Path, owner: u32, mode: u32) -> Result<(), Mistake> {
-    let path = path.display();
-    let caller = rustix::process::geteuid().as_raw();
-    if owner != 0 && owner != caller {
-        let problem = format!("it belongs to user {owner}, who could grant anything");
-        return Err(Mistake::new(problem).fix(format!("run `chown root {path}`")));
-    }
-    if mode & 0o022 != 0 {
-        let mistake = Mistake::new("others may write it, and so grant anything");
-        return Err(mistake.fix(format!("run `chmod go-w {path}`")));
-    }
-    Ok(())
+    wharf_files::check_writers(path, owner, mode).map_err(|untrusted| match untrusted {
+        Untrusted::Owner { path, user } => {
+            Mistake::new(format!("it belongs to user {user}, who could grant anything"))
+                .fix(format!("run `chown root {}`", path.display()))
+        }
+        Untrusted::Mode { path } => Mistake::new("others may write it, and so grant anything")
+            .fix(format!("run `chmod go-w {}`", path.display())),
+    })
 }
 
 fn readable_by_others(path: &Path) -> Mistake {

@@ -1,8 +1,9 @@
 //! The directories that Wharf writes to: whose they are, who may write there, and how much room
 //! there is.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+use wharf_files::Untrusted;
 
 use super::{Finding, Machine};
 
@@ -35,20 +36,17 @@ fn whose(what: &str, path: &Path) -> Option<Finding> {
             format!("name another one with `{what}` in the configuration, or remove the file"),
         ));
     }
-    let own = rustix::process::geteuid().as_raw();
-    if metadata.uid() != 0 && metadata.uid() != own {
-        return Some(Finding::new(
-            format!("the {what} directory {shown} belongs to user {}", metadata.uid()),
+    Some(match wharf_files::check_metadata(path, &metadata).err()? {
+        Untrusted::Owner { user, .. } => Finding::new(
+            format!("the {what} directory {shown} belongs to user {user}"),
             "that user can change what Wharf believes about volumes, or what it runs",
             format!("chown -R root {shown}"),
-        ));
-    }
-    (metadata.mode() & 0o022 != 0).then(|| {
-        Finding::new(
+        ),
+        Untrusted::Mode { .. } => Finding::new(
             format!("others may write the {what} directory {shown}"),
             "they can change what Wharf believes about volumes, or what it runs",
             format!("chmod go-w {shown}"),
-        )
+        ),
     })
 }
 
