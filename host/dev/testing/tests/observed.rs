@@ -12,3 +12,6 @@ mod observed {
     mod metrics;
     mod scene;
 }
+#[allow(dead_code, reason = "some of it is for the end of the process alone")]
+#[path = "stuck/server.rs"]
+mod stuck;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wharf_testing::bed::{Bed, BedOptions, CSI_DRIVER};
 use wharf_testing::requirement;
 
-use super::scene::{StuckNode, add_to_configuration, check, wait_for};
+use super::scene::{add_to_configuration, check, start_stuck, wait_for};
 
 fn one_node() -> BedOptions {
     BedOptions { nodes: 1, ..BedOptions::default() }
@@ -73,8 +73,7 @@ fn a_call_far_beyond_its_deadline_fails_liveness_and_one_that_may_still_be_at_wo
         if !is_patient {
             add_to_configuration(node, "\n[http]\nwedged-after-seconds = 1\n");
         }
-        let stuck = StuckNode::start(&bed, node);
-        let _call = stuck.begin_to_stage(&bed, Duration::from_secs(2));
+        let _stuck = start_stuck(&bed, node, Duration::from_secs(2));
         let overdue = format!("wharf_csi_overdue_calls{{driver=\"{CSI_DRIVER}\"}} 1.0");
         wait_for("the deadline", || {
             node.page("/metrics").unwrap().1.contains(&overdue).then_some(())
@@ -101,10 +100,9 @@ fn a_process_that_drains_is_alive_and_not_ready() {
     let bed = Bed::make(&one_node()).unwrap();
     bed.manager().serve("controller", bed.parts()).unwrap();
     let node = bed.node(0);
-    let stuck = StuckNode::start(&bed, node);
-    let _call = stuck.begin_to_stage(&bed, Duration::from_secs(120));
+    let (server, _call) = start_stuck(&bed, node, Duration::from_secs(120));
     assert_eq!(node.page("/healthz").unwrap().0, 200);
-    stuck.terminate();
+    server.terminate();
     wait_for("the drain", || {
         let (status, text) = node.page("/readyz").unwrap();
         (status == 503 && text.contains("it is ending")).then_some(())
