@@ -1,6 +1,7 @@
 //! How long each test program of a `cargo test` takes, read from cargo's own lines: what is slow is
 //! shown in the summary, and what was under way when the time was over is named.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// A program that takes longer hangs: the slowest takes a third of it on two slow cores.
@@ -8,6 +9,13 @@ pub const PROGRAM_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// How many of the slowest are shown.
 const SHOWN: usize = 10;
+
+/// Lines that are shown of a program that failed while none of its tests did: a machine that died
+/// shows the end of its own log, which is as long.
+const LAST_LINES: usize = 48;
+
+/// How cargo says that a program failed.
+const FAILED: [&str; 2] = ["error: test failed,", "error: doctest failed,"];
 
 /// How long after its end was asked for a program is ended by force.
 const GRACE: &str = "--kill-after=20";
@@ -33,24 +41,36 @@ struct Running {
     since: Instant,
     /// Tests that libtest itself calls slow, and that have not ended.
     slow: Vec<String>,
+    /// Whether a failed test, or its hanging, is in the list of failures already.
+    is_reported: bool,
+    last_lines: VecDeque<String>,
 }
 
 impl Programs {
-    /// Takes in one line of `cargo test`. A program that was ended because it hung: what to say.
+    /// Takes in one line of `cargo test`. A program that was ended because it hung, or that failed
+    /// while none of its tests did: what to say.
     pub fn take_line(&mut self, line: &str) -> Option<String> {
         if let Some(program) = program_of(line) {
             self.end();
-            self.running = Some(Running { program, since: Instant::now(), slow: Vec::new() });
+            self.running = Some(Running::starting(program));
         } else if let Some(running) = &mut self.running {
+            if FAILED.iter().any(|start| line.starts_with(start)) {
+                return running.failure_without_a_test();
+            }
+            running.keep(line);
             let test = line.strip_prefix("test ").unwrap_or_default();
             if let Some((name, _)) = test.split_once(" has been running for over") {
                 running.slow.push(name.to_owned());
-            } else if let Some((name, _)) = test.split_once(" ... ") {
+            } else if let Some((name, result)) = test.split_once(" ... ") {
                 running.slow.retain(|slow| slow != name);
+                running.is_reported |= result.starts_with("FAILED");
+            }
+            if line.starts_with("timeout: sending signal TERM") {
+                running.is_reported = true;
+                return Some(format!("ended because it hangs: {}", self.under_way()));
             }
         }
-        let was_ended = line.starts_with("timeout: sending signal TERM");
-        was_ended.then(|| format!("ended because it hangs: {}", self.under_way()))
+        None
     }
 
     /// The program that runs, how long it has, and which of its tests are slow.
@@ -77,6 +97,33 @@ impl Programs {
         if let Some(running) = self.running.take() {
             self.ended.push((running.program, running.since.elapsed()));
         }
+    }
+}
+
+impl Running {
+    fn starting(program: String) -> Self {
+        Self {
+            program,
+            since: Instant::now(),
+            slow: Vec::new(),
+            is_reported: false,
+            last_lines: VecDeque::new(),
+        }
+    }
+
+    fn keep(&mut self, line: &str) {
+        self.last_lines.truncate(LAST_LINES - 1);
+        self.last_lines.push_front(line.to_owned());
+    }
+
+    fn failure_without_a_test(&self) -> Option<String> {
+        if self.is_reported {
+            return None;
+        }
+        let lines: Vec<_> = self.last_lines.iter().rev().map(String::as_str).collect();
+        let (program, seconds) = (&self.program, self.since.elapsed().as_secs());
+        let lines = lines.join("\n      ");
+        Some(format!("`{program}` failed after {seconds} s, none of its tests did:\n      {lines}"))
     }
 }
 
@@ -110,6 +157,24 @@ mod tests {
         for line in ["running 3 tests", "    Running `target/debug/xtask test`", "test a ... ok"] {
             assert_eq!(program_of(line), None);
         }
+    }
+
+    #[test]
+    fn a_program_that_fails_without_a_failed_test_is_named_with_its_last_lines() {
+        let mut programs = Programs::default();
+        let error = "error: test failed, to rerun pass `-p wharf --test nfs`";
+        let running = "     Running tests/nfs.rs (target/debug/deps/nfs-1)";
+        programs.take_line(running);
+        for number in 0..100 {
+            assert_eq!(programs.take_line(&format!("line {number}")), None);
+        }
+        assert_eq!(programs.take_line("test second ...         the machine died"), None);
+        let said = programs.take_line(error).unwrap();
+        assert!(said.contains("`nfs`") && said.ends_with("the machine died"), "{said}");
+        assert!(said.contains("line 99") && !said.contains("line 50"), "{said}");
+        programs.take_line(running);
+        programs.take_line("test first ... FAILED");
+        assert_eq!(programs.take_line(error), None);
     }
 
     #[test]
