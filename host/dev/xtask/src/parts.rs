@@ -304,6 +304,7 @@ fn cargo_test(cargo: &mut Command, arguments: &[&str]) -> Tally {
             tally.failures.push(format!("{error:#}, with {}", programs.under_way()));
         }
     }
+    tally.panics = programs.panics();
     tally.slowest = programs.slowest();
     tally
 }

@@ -14,6 +14,10 @@ const SHOWN: usize = 10;
 /// shows the end of its own log, which is as long.
 const LAST_LINES: usize = 48;
 
+/// Panics that are shown of one program that failed, and letters of each: a message may hold a log.
+const PANICS: usize = 5;
+const PANIC_LETTERS: usize = 600;
+
 /// How cargo says that a program failed.
 const FAILED: [&str; 2] = ["error: test failed,", "error: doctest failed,"];
 
@@ -33,6 +37,7 @@ pub fn limiting_programs() -> [String; 2] {
 pub struct Programs {
     ended: Vec<(String, Duration)>,
     running: Option<Running>,
+    panics: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -44,6 +49,8 @@ struct Running {
     /// Whether a failed test, or its hanging, is in the list of failures already.
     is_reported: bool,
     last_lines: VecDeque<String>,
+    /// Where and why its tests panicked.
+    panics: Vec<String>,
 }
 
 impl Programs {
@@ -55,6 +62,7 @@ impl Programs {
             self.running = Some(Running::starting(program));
         } else if let Some(running) = &mut self.running {
             if FAILED.iter().any(|start| line.starts_with(start)) {
+                self.panics.append(&mut running.panics);
                 return running.failure_without_a_test();
             }
             running.keep(line);
@@ -65,6 +73,8 @@ impl Programs {
                 running.slow.retain(|slow| slow != name);
                 running.is_reported |= result.starts_with("FAILED");
             }
+            // Where one test runs at a time, the result of one that speaks stands alone.
+            running.is_reported |= line == "FAILED";
             if line.starts_with("timeout: sending signal TERM") {
                 running.is_reported = true;
                 return Some(format!("ended because it hangs: {}", self.under_way()));
@@ -93,6 +103,11 @@ impl Programs {
         self.ended.iter().take(SHOWN).map(line).collect()
     }
 
+    /// What the panics of programs that failed said.
+    pub fn panics(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.panics)
+    }
+
     fn end(&mut self) {
         if let Some(running) = self.running.take() {
             self.ended.push((running.program, running.since.elapsed()));
@@ -108,10 +123,16 @@ impl Running {
             slow: Vec::new(),
             is_reported: false,
             last_lines: VecDeque::new(),
+            panics: Vec::new(),
         }
     }
 
     fn keep(&mut self, line: &str) {
+        let before = self.last_lines.front().filter(|line| line.contains(" panicked at "));
+        if let Some(place) = before.filter(|_| self.panics.len() < PANICS) {
+            let why: String = line.chars().take(PANIC_LETTERS).collect();
+            self.panics.push(format!("{place} {why}"));
+        }
         self.last_lines.truncate(LAST_LINES - 1);
         self.last_lines.push_front(line.to_owned());
     }
@@ -173,8 +194,13 @@ mod tests {
         assert!(said.contains("`nfs`") && said.ends_with("the machine died"), "{said}");
         assert!(said.contains("line 99") && !said.contains("line 50"), "{said}");
         programs.take_line(running);
-        programs.take_line("test first ... FAILED");
+        programs.take_line("test first ... what it says");
+        programs.take_line("thread 'first' (7) panicked at a.rs:1:2:");
+        programs.take_line("left is not right");
+        programs.take_line("FAILED");
         assert_eq!(programs.take_line(error), None);
+        let panic = "thread 'first' (7) panicked at a.rs:1:2: left is not right";
+        assert_eq!(programs.panics(), [panic]);
     }
 
     #[test]

@@ -30,6 +30,11 @@ pub struct Tally {
     pub absences: Vec<String>,
     /// What took longest, the longest first, one line each.
     pub slowest: Vec<String>,
+    /// What failed tests said when they panicked, one line each.
+    pub panics: Vec<String>,
+    /// A test that speaks while it runs, and whether it said that it cannot run: its result stands
+    /// alone on a line that follows.
+    speaking: Option<(String, bool)>,
 }
 
 impl Tally {
@@ -75,19 +80,31 @@ impl Tally {
             self.said_skipped += 1;
             self.skip(reason);
         }
-        let Some((name, result)) =
-            line.strip_prefix("test ").and_then(|line| line.rsplit_once(" ... "))
-        else {
-            return;
-        };
-        match result.split(',').next().unwrap_or_default().trim() {
+        let test = line.strip_prefix("test ").and_then(|line| line.rsplit_once(" ... "));
+        if let Some((name, result)) = test {
+            let name = name.trim_end();
+            if self.take_result(name, result) {
+                self.speaking = None;
+            } else {
+                let reason = result.strip_prefix(SKIPPED);
+                reason.into_iter().for_each(|reason| self.skip(reason));
+                self.speaking = Some((name.to_owned(), reason.is_some()));
+            }
+        } else if let Some((name, is_skipped)) = self.speaking.take_if(|_| is_result(line)) {
+            self.take_result(&name, line);
+            self.said_skipped += usize::from(is_skipped);
+        }
+    }
+
+    /// Takes in one test's result. `false`: these words are none.
+    fn take_result(&mut self, name: &str, result: &str) -> bool {
+        match first_word(result) {
             "ok" => self.passed += 1,
             "FAILED" => self.failures.push(name.to_owned()),
             "ignored" => self.skips.push(format!("{name}: {result}")),
-            // Where one test runs at a time, its name stands there already when it speaks, and `ok`
-            // comes alone on the next line.
-            _ => result.strip_prefix(SKIPPED).into_iter().for_each(|reason| self.skip(reason)),
+            _ => return false,
         }
+        true
     }
 
     fn skip(&mut self, reason: &str) {
@@ -127,6 +144,15 @@ impl Tally {
     }
 }
 
+/// A result as it stands alone.
+fn is_result(line: &str) -> bool {
+    matches!(line, "ok" | "FAILED" | "ignored")
+}
+
+fn first_word(result: &str) -> &str {
+    result.split(',').next().unwrap_or_default().trim()
+}
+
 /// One part's line in the summary.
 #[derive(Debug, Clone)]
 pub struct Finished {
@@ -163,6 +189,7 @@ pub fn summary(parts: &[Finished]) -> String {
     text += &listed(|tally| &tally.slowest, "Slowest");
     text += &listed(|tally| &tally.skips, "Skipped");
     text += &listed(|tally| &tally.absences, "Could not run");
+    text += &listed(|tally| &tally.panics, "Said by what failed");
     text += &listed(|tally| &tally.failures, "Failed");
     let total =
         |count: fn(&Tally) -> usize| parts.iter().map(|part| count(&part.tally)).sum::<usize>();
@@ -210,6 +237,20 @@ mod tests {
             let tally = tally_of(lines);
             assert_eq!((tally.passed(), tally.skipped()), (0, 1), "{lines:?}");
         }
+    }
+
+    #[test]
+    fn the_result_of_a_test_that_speaks_stands_alone_where_one_runs_at_a_time() {
+        let tally = tally_of(&[
+            "test a::first   ... what it says",
+            "thread 'main' (8) panicked at a.rs:1:2:",
+            "FAILED",
+            "FAILED",
+            "test a::second ... what it says",
+            "ok",
+            "ok",
+        ]);
+        assert_eq!((tally.passed(), tally.failures), (1, vec!["a::first".to_owned()]));
     }
 
     #[test]
