@@ -72,11 +72,12 @@ fn plan(handle: &Handle, now_ms: u64) -> Plan {
     }
 }
 
-/// From which volume, and when.
+/// From which volume, and when, to the millisecond: a volume that is made and deleted twice in one
+/// second has two archives.
 fn archive_name(volume: &str, now_ms: u64) -> String {
-    let plain = |letter: &char| letter.is_ascii_alphanumeric();
-    let when: String = timestamp::format(now_ms).chars().filter(plain).collect();
-    format!("archived-{volume}-{when}")
+    let digits = |letter: &char| letter.is_ascii_alphanumeric() && *letter != 'Z';
+    let second: String = timestamp::format(now_ms).chars().filter(digits).collect();
+    format!("archived-{volume}-{second}{:03}Z", now_ms % 1000)
 }
 
 #[cfg(test)]
@@ -103,14 +104,14 @@ mod tests {
 
     #[test]
     fn an_archive_says_when_and_from_which_volume() {
-        let _host = FakeHost::install().at_ms(1_700_000_000_000);
+        let _host = FakeHost::install().at_ms(1_700_000_000_007);
         let steps = planned("archive");
         let [mount, moved] = steps.as_slice() else { panic!("{steps:?}") };
         let Step::MountNfs { share, place: MountPlace::Scratch, .. } = mount else { panic!() };
         assert_eq!((share.path.as_str(), share.options[0].as_str()), ("/k8s", "vers=3"));
         let expected = Step::MoveAside {
             from: Directory::in_scratch("pvc-1"),
-            to: "archived-pvc-1-20231114T221320Z".to_owned(),
+            to: "archived-pvc-1-20231114T221320007Z".to_owned(),
         };
         assert_eq!(moved, &expected);
     }
