@@ -143,6 +143,12 @@ impl MountTable {
         self.entries.iter().find(|entry| entry.id == id)
     }
 
+    /// Whether a mount that was in the table before is still there. The kernel gives a number to
+    /// another mount as soon as it is free, so the place has to be the same as well.
+    pub fn still_has(&self, before: &Entry) -> bool {
+        self.by_id(before.id).is_some_and(|now| now.mount_point == before.mount_point)
+    }
+
     /// Mount points below a path, in words.
     pub fn below(&self, path: &Path) -> Vec<String> {
         let below = self

@@ -28,6 +28,15 @@ fn a_path_matches_exactly_and_never_by_prefix() {
 }
 
 #[test]
+fn a_mount_whose_number_was_given_to_another_one_is_gone() {
+    let before = table();
+    let gone = before.top(Path::new("/var/lib/kubelet/plugins/pv-1")).unwrap();
+    assert!(before.still_has(gone));
+    let now = TABLE.replace("40 27 8:16 / /var/lib/kubelet/plugins/pv-1 ", "40 27 8:48 / /other ");
+    assert!(!MountTable::parse(now.as_bytes()).unwrap().still_has(gone));
+}
+
+#[test]
 fn escaped_bytes_come_back_as_they_were() {
     let table = table();
     let bind = table.top(Path::new("/var/lib/kubelet/pods/a b\\c\td/mount")).unwrap();

@@ -114,7 +114,7 @@ pub(crate) fn force(
     let mut session = remote.start(&work, target.parent_path(), &call, clock)?;
     let answer = session.ask(&Request::ForceUnmount { at: target.name().to_owned() }, FORCE_BOUND);
     // The kernel may go on waiting for what is in the table no longer.
-    if MountTable::read()?.by_id(entry.id).is_none() {
+    if !MountTable::read()?.still_has(entry) {
         return Ok(());
     }
     let what = format!("{} (mounted at {})", entry.source_in_words(), target.path().display());
