@@ -12,17 +12,15 @@ use wharf_core::node::NodeService;
 use wharf_core::plan::HelperCredential;
 use wharf_core::policy::EndpointGrant;
 use wharf_core::ports::{Backend, Call, CallSecrets, Clock};
-use wharf_node::supervisor::CredentialFile;
-use wharf_node::supervisor::{Client, StartCommand};
+use wharf_modules::{ComponentId, Loader, Store, StoredAuthenticator, StoredBackend};
+use wharf_node::supervisor::{Client, CredentialFile, StartCommand};
 use wharf_node::{HelperKeys, LinuxNode, NodeOptions, SystemClock};
 use wharf_runtime::{
     Account, Accounts, AuthPorts, BackendPorts, CallPorts, Egress, Endpoint, EngineMode,
     HttpEgress, Observer, Share, Signer, SourceReader,
 };
-use wharf_store::{ComponentId, Store};
 
 use crate::config::{self, Config, SupervisorStart};
-use crate::generations::{Loader, StoredAuthenticator, StoredBackend};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::metrics::operations::CountingClock;

@@ -4,20 +4,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use wharf_core::manifest::{ComponentName, Manifest, World};
-use wharf_core::ports::Clock;
-use wharf_node::SystemClock;
-use wharf_runtime::{Checked, Engine, EngineMode, check_component};
-use wharf_store::{
-    ComponentId, Generation, Listing, MAX_COMPONENT_BYTES, Reason, State, Store, Summary,
+use wharf_modules::{
+    ComponentId, Generation, InstallError, Installer, Listing, MAX_COMPONENT_BYTES, Store, Summary,
     read_manifest,
 };
+use wharf_node::SystemClock;
 
 use crate::cli::{Component, Output};
-use crate::compile;
 use crate::config::{Account, Config};
 use crate::output::{self, Failure};
 
@@ -33,29 +29,42 @@ pub fn run(config: &Path, world: World, command: Component) -> Result<(), Failur
     let path = config;
     let config = Config::load(path).map_err(|error| error.for_a_command())?;
     let store = Store::open(&config.store);
+    let installer = installer(&store);
     let id = |name: ComponentName| ComponentId { world, name };
     match command {
         Component::Install { name, file, activate, grant, account, output } => {
             let grants = Grants { path, config: &config, write: grant, account };
-            let checked = install(&store, world, name.as_ref(), &file)?;
+            let checked = installer
+                .install(world, name.as_ref(), &read(&file)?)
+                .map_err(|error| of_file(&file, &error))?;
             settle(&store, &checked, activate, &grants, output)
         }
         Component::List { output } => list(&store, world, output),
         Component::Show { name, output } => show(&store, &config, &id(name), output),
         Component::Activate { name, generation, output } => {
-            activate(&store, &id(name), generation, output)
+            let active = installer.activate(&id(name), generation).map_err(failed)?;
+            print(output, &report(&active, "active"), &format!("{active} is active"))
         }
-        Component::Rollback { name, output } => rollback(&store, &id(name), output),
+        Component::Rollback { name, output } => {
+            let active = installer.rollback(&id(name)).map_err(failed)?;
+            print(output, &report(&active, "active"), &format!("{active} is active again"))
+        }
     }
 }
 
-fn install(
-    store: &Store,
-    world: World,
-    name: Option<&ComponentName>,
-    file: &Path,
-) -> Result<Generation, Failure> {
-    put(store, world, name, file, &read(file)?)
+/// What changes this store.
+pub(crate) fn installer(store: &Store) -> Installer<'_> {
+    Installer::new(store, Arc::new(SystemClock))
+}
+
+/// Why it was not installed, for a person. Further lines stand below the first.
+fn failed(error: InstallError) -> Failure {
+    Failure::Message(error.to_string().replace('\n', "\n       "))
+}
+
+/// The same with the file that it is about.
+pub(crate) fn of_file(file: &Path, error: &InstallError) -> Failure {
+    Failure::Message(format!("{}: {error}", file.display()).replace('\n', "\n       "))
 }
 
 /// The bytes of a component's file, which may be a pipe (`/dev/stdin`).
@@ -71,34 +80,6 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
         )));
     }
     Ok(bytes)
-}
-
-/// Puts a component into the store and checks it. `file`: where it comes from, for messages.
-pub(crate) fn put(
-    store: &Store,
-    world: World,
-    name: Option<&ComponentName>,
-    file: &Path,
-    bytes: &[u8],
-) -> Result<Generation, Failure> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let staged = store
-        .install(world, name, bytes, now)
-        .map_err(|error| format!("{}: {error}", file.display()))?;
-    let mark =
-        |state| store.mark(&staged.id(), staged.number, state).map_err(|error| error.to_string());
-    match check(store, &staged) {
-        Ok(()) => Ok(mark(State::Checked)?),
-        Err(why) => {
-            let reason = Reason::from(why);
-            mark(State::Rejected { reason: reason.clone() })?;
-            Err(Failure::Message(format!(
-                "{} is rejected: {reason}\n       {}",
-                file.display(),
-                what_stays(store, &staged)
-            )))
-        }
-    }
 }
 
 /// Shows or grants what it lacks, makes it active if that is wanted, and says what became of it.
@@ -124,91 +105,6 @@ fn settle(
         fields.insert("lacking".to_owned(), json!(lacking));
     }
     print(output, &value, &format!("{checked} {said}{told}"))
-}
-
-/// Compiles in a process with limits, then really instantiates and describes: some differences show
-/// only then.
-fn check(store: &Store, generation: &Generation) -> Result<(), String> {
-    let engine = Engine::new(EngineMode::OnDemand).map_err(|error| error.to_string())?;
-    let compiled = compile::compiled(store, &engine, generation, &|| true)
-        .map_err(|error| error.to_string())?;
-    // SAFETY: the cache compared this open file with the digest that was written when it was
-    // compiled, in a directory closed to everybody but this user.
-    let component = unsafe { engine.load(&compiled.code) }.map_err(|error| error.to_string())?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    match check_component(&engine, &component, &compiled.manifest, &clock)
-        .map_err(|error| error.to_string())?
-    {
-        Checked::Backend(_) | Checked::Auth(_) => Ok(()),
-    }
-}
-
-/// Which generation goes on serving when this one does not.
-fn what_stays(store: &Store, generation: &Generation) -> String {
-    let id = generation.id();
-    match store.active(&id) {
-        Ok(active) => format!("{} stays active", active.generation),
-        Err(_) => format!("no generation of {id} is active"),
-    }
-}
-
-fn activate(
-    store: &Store,
-    id: &ComponentId,
-    number: Option<u64>,
-    output: Output,
-) -> Result<(), Failure> {
-    let number = match number {
-        Some(number) => number,
-        None => newest_checked(store, id)?,
-    };
-    let generation = check_again(store, id, number)?;
-    point(store, &generation, output)
-}
-
-fn point(store: &Store, generation: &Generation, output: Output) -> Result<(), Failure> {
-    let generation =
-        store.activate(&generation.id(), generation.number).map_err(|error| error.to_string())?;
-    print(output, &report(&generation, "active"), &format!("{generation} is active"))
-}
-
-fn rollback(store: &Store, id: &ComponentId, output: Output) -> Result<(), Failure> {
-    if let Some(&number) = store.show(id).map_err(|error| error.to_string())?.previous.first() {
-        check_again(store, id, number)?;
-    }
-    let generation = store.rollback(id).map_err(|error| error.to_string())?;
-    print(output, &report(&generation, "active"), &format!("{generation} is active again"))
-}
-
-/// `checked` is what another build of Wharf, or another machine, may have found; calls will run on
-/// this one. Whether it may become active at all is the store's to say.
-fn check_again(store: &Store, id: &ComponentId, number: u64) -> Result<Generation, String> {
-    let generation = store.generation(id, number).map_err(|error| error.to_string())?;
-    if !matches!(generation.state, State::Checked) {
-        return Ok(generation);
-    }
-    match check(store, &generation) {
-        Ok(()) => Ok(generation),
-        Err(why) => Err(format!(
-            "{generation} does not become active, because this build of Wharf cannot run it: {}\n       \
-             {}",
-            Reason::from(why),
-            what_stays(store, &generation)
-        )),
-    }
-}
-
-fn newest_checked(store: &Store, id: &ComponentId) -> Result<u64, String> {
-    let summary = store.show(id).map_err(|error| error.to_string())?;
-    let newest = summary
-        .generations
-        .iter()
-        .rev()
-        .find(|generation| matches!(generation.state, State::Checked));
-    newest.map(|generation| generation.number).ok_or_else(|| {
-        let (kind, name) = (id.world.noun(), &id.name);
-        format!("{id} has no checked generation; `wharf {kind} show {name}` says why")
-    })
 }
 
 fn list(store: &Store, world: World, output: Output) -> Result<(), Failure> {
@@ -322,33 +218,5 @@ pub(crate) fn print(output: Output, value: &Value, text: &str) -> Result<(), Fai
     match output {
         Output::Text => output::print(text),
         Output::Json => output::print(&format!("{value:#}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::generations::tests::{Bed, disk};
-
-    #[test]
-    fn what_this_build_cannot_run_does_not_become_active() {
-        let bed = Bed::new("unfit");
-        let (first, second) = (bed.checked("1.0.0"), bed.checked("2.0.0"));
-        bed.store.activate(&disk(), first).unwrap();
-        let said = |failed: Result<(), Failure>| match failed {
-            Err(Failure::Message(message)) => message,
-            other => panic!("{other:?}"),
-        };
-        let refused = said(activate(&bed.store, &disk(), Some(second), Output::Text));
-        assert!(
-            refused.contains("does not become active")
-                && refused.contains("(generation 1) stays active"),
-            "{refused}"
-        );
-        assert_eq!(bed.active(), first);
-        bed.store.activate(&disk(), second).unwrap();
-        let refused = said(rollback(&bed.store, &disk(), Output::Text));
-        assert!(refused.contains("(generation 2) stays active"), "{refused}");
-        assert_eq!(bed.active(), second);
     }
 }

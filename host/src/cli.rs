@@ -90,14 +90,6 @@ Exit codes: 0 nothing is wrong, 1 there are findings, or the configuration canno
         /// For which shell.
         shell: clap_complete::Shell,
     },
-    /// Compile a component in a process with limits (used by `backend install`).
-    #[command(hide = true)]
-    CompileComponent {
-        /// The component.
-        input: PathBuf,
-        /// Where the code goes.
-        output: PathBuf,
-    },
 }
 
 /// `wharf csi`.

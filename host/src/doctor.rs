@@ -229,6 +229,10 @@ fn text(examined: &[Examined], count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use wharf_core::manifest::World;
+    use wharf_modules::{Generation, State, Store};
+    use wharf_testing::component::component_with;
+
     use super::*;
 
     /// A machine below a directory, with this configuration.
@@ -263,6 +267,15 @@ mod tests {
             programs: vec![root.join("bin")],
             plugins: root.join("plugins"),
         })
+    }
+
+    /// A checked generation of a backend called `disk`; `more` is what else its manifest says.
+    pub(super) fn checked(store: &Store, more: &str) -> Generation {
+        let component = component_with(&format!(
+            r#"{{"name":"disk","version":"1.0.0","world":"backend","contract":"0.1.0"{more}}}"#
+        ));
+        let staged = store.install(World::Backend, None, &component, 1).unwrap();
+        store.mark(&staged.id(), staged.number, State::Checked).unwrap()
     }
 
     /// Writes a file, and the directories above it.

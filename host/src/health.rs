@@ -16,11 +16,10 @@ use tokio::task::JoinSet;
 use wharf_core::manifest::World;
 use wharf_core::ports::Clock;
 use wharf_csi::{Probed, RegistrationState, probe};
+use wharf_modules::{BEING_LOADED, Loader, NOT_NEEDED_YET, Serving, Store};
 use wharf_node::supervisor::Client;
-use wharf_store::Store;
 
 use crate::drivers::Served;
-use crate::generations::{BEING_LOADED, Loader, NOT_NEEDED_YET, Serving};
 use crate::http::Page;
 use crate::metrics::operations::Operations;
 

@@ -4,15 +4,12 @@
 mod assembly;
 mod backend_command;
 mod cli;
-mod compile;
-mod components;
 mod config;
 mod config_command;
 mod csi_command;
 mod doctor;
 mod drivers;
 mod flexvolume_command;
-mod generations;
 mod health;
 mod http;
 mod journal;
@@ -45,6 +42,9 @@ fn main() -> ExitCode {
     }
     if arguments.get(1).is_some_and(|word| word == wharf_node::CHILD_COMMAND) {
         return wharf_node::answer_parent();
+    }
+    if arguments.get(1).is_some_and(|word| word == wharf_modules::COMPILE_COMMAND) {
+        return wharf_modules::compile_for_parent(&arguments);
     }
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,7 +81,6 @@ fn run(cli: Cli) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "wharf", &mut script);
             output::write(&script)
         }
-        Command::CompileComponent { input, output } => Ok(compile::child(&input, &output)?),
     }
 }
 

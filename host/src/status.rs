@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use wharf_core::UnderWay;
 use wharf_core::controller::Controller;
 use wharf_core::node::NodeService;
+use wharf_modules::{Loader, Serving};
 use wharf_runtime::HttpEgress;
 
 use crate::drivers::Served;
-use crate::generations::{Loader, Serving};
 
 mod socket;
 

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use wharf_core::ports::Node as _;
+use wharf_modules::Serving;
 use wharf_node::supervisor::{self, Client};
 use wharf_node::{LinuxNode, NodeOptions};
 
 use crate::cli::{Output, Status};
 use crate::config::Config;
-use crate::generations::Serving;
 use crate::output::{self, Failure};
 use crate::status::{self, Report};
 

@@ -3,7 +3,7 @@
 //! It plays the core's port `Backend` with a component ([`WasmBackend`]), signs with another
 //! ([`WasmAuthenticator`] behind [`Accounts`]), and is the way out for both ([`HttpEgress`]). It
 //! knows nothing of files beyond the code it is handed, of protocols, and of clouds: where
-//! components lie is `wharf-store`'s, and only the binary puts the two together.
+//! components lie, and which of them serves, is `wharf-modules`'.
 //!
 //! One call is one store and one instance, whatever the call: traps, leaks, hangs, cancellation and
 //! hot swap need no further thought. All calls block the thread they come from.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use wharf_core::manifest::World;
-use wharf_store::{ComponentId, State, Store};
+use wharf_modules::{ComponentId, State, Store};
 
 use super::{Finding, Machine};
 
@@ -61,19 +61,18 @@ fn missing(store: &Store, id: &ComponentId, section: &str) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{finds, on};
-    use super::look;
-    use crate::generations::tests::{Bed, disk};
+    use super::super::tests::{checked, finds, on};
+    use super::*;
 
     #[test]
     fn a_component_is_missed_until_a_generation_of_it_is_active() {
         let root = tempfile::tempdir().unwrap();
-        let bed = Bed::new("doctor-components");
-        let text = format!("store = \"{}\"\n[backend.disk]\n", bed.store.root().display());
-        finds(&on(root.path(), &text, look), &["\"disk\"", "wharf backend install disk disk.wasm"]);
-        let number = bed.checked("1.0.0");
-        finds(&on(root.path(), &text, look), &["wharf backend activate disk"]);
-        bed.store.activate(&disk(), number).unwrap();
-        assert_eq!(on(root.path(), &text, look), []);
+        let store = Store::open(root.path().join("store"));
+        let found = || on(root.path(), "[backend.disk]\n", look);
+        finds(&found(), &["\"disk\"", "wharf backend install disk disk.wasm"]);
+        let generation = checked(&store, "");
+        finds(&found(), &["wharf backend activate disk"]);
+        store.activate(&generation.id(), generation.number).unwrap();
+        assert_eq!(found(), []);
     }
 }

@@ -3,7 +3,7 @@
 
 use wharf_core::manifest::World;
 use wharf_core::policy::Lacking;
-use wharf_store::{ComponentId, Store};
+use wharf_modules::{ComponentId, Store};
 
 use super::{Finding, Machine};
 
@@ -52,17 +52,17 @@ fn finding(section: &str, component: &str, lacking: &Lacking) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{finds, on};
-    use super::look;
-    use crate::generations::tests::{Bed, disk};
+    use super::super::tests::{checked, finds, on};
+    use super::*;
 
     #[test]
     fn a_step_that_is_asked_for_is_missed_until_it_is_granted() {
         let root = tempfile::tempdir().unwrap();
-        let bed = Bed::new("doctor-grants");
-        bed.store.activate(&disk(), bed.asking("1.0.0", r#","node":{"steps":["grow"]}"#)).unwrap();
-        let store = format!("store = \"{}\"\n[backend.disk.node]\n", bed.store.root().display());
-        finds(&on(root.path(), &store, look), &["steps: grow", "--grant"]);
-        assert_eq!(on(root.path(), &format!("{store}steps = [\"grow\"]\n"), look), []);
+        let store = Store::open(root.path().join("store"));
+        let generation = checked(&store, r#","node":{"steps":["grow"]}"#);
+        store.activate(&generation.id(), generation.number).unwrap();
+        let text = "[backend.disk.node]\n";
+        finds(&on(root.path(), text, look), &["steps: grow", "--grant"]);
+        assert_eq!(on(root.path(), &format!("{text}steps = [\"grow\"]\n"), look), []);
     }
 }

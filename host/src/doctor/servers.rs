@@ -1,6 +1,7 @@
 //! Servers that run here: whether they answer, serve what is active, and get on with their work.
 
-use crate::generations::Serving;
+use wharf_modules::Serving;
+
 use crate::status::{self, Report};
 
 use super::{Finding, Machine};

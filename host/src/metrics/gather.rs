@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use wharf_core::ports::Clock;
 use wharf_csi::RegistrationState;
+use wharf_modules::Loader;
 use wharf_node::LinuxNode;
 use wharf_node::supervisor::{Client, Condition, Status};
 use wharf_runtime::{HttpEgress, Share};
@@ -13,7 +14,6 @@ use wharf_runtime::{HttpEgress, Share};
 use super::operations::Operations;
 use super::table::Table;
 use crate::drivers::Served;
-use crate::generations::Loader;
 
 /// Places where this process keeps what it knows. Each is left out by a process that has none.
 #[derive(Default)]

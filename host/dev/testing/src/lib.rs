@@ -4,6 +4,7 @@
 
 pub mod bed;
 pub mod canaries;
+pub mod component;
 pub mod configuration;
 pub mod conformance;
 pub mod fakes;

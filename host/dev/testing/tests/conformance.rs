@@ -70,7 +70,7 @@ fn call_ports(clock: &Arc<dyn Clock>) -> CallPorts {
 
 fn load(engine: &Engine, name: &str) -> (wharf_runtime::Component, wharf_core::manifest::Manifest) {
     let bytes = std::fs::read(Parts::find().unwrap().component(name)).unwrap();
-    (engine.load_wasm(&bytes).unwrap(), wharf_store::read_manifest(&bytes).unwrap())
+    (engine.load_wasm(&bytes).unwrap(), wharf_modules::read_manifest(&bytes).unwrap())
 }
 
 fn backend(engine: &Engine, name: &str, ports: BackendPorts) -> WasmBackend {

@@ -26,7 +26,7 @@ const BOUNDARIES: &[Boundary] = &[
         except: &[
             ("host/node/", "mount helpers and file-system tools are its business"),
             (
-                "host/src/compile.rs",
+                "host/modules/src/compile.rs",
                 "it runs this binary again, with limits, to compile a component that nobody \
                  trusts yet",
             ),
@@ -87,7 +87,7 @@ const BOUNDARIES: &[Boundary] = &[
         inside: &[
             "host/core/",
             "host/runtime/",
-            "host/store/",
+            "host/modules/",
             "host/node/",
             "host/csi/",
             "host/flexvolume/",

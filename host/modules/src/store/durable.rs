@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::error::StoreError;
+use super::error::StoreError;
 
 /// Makes the directory and those above it, for this user only.
 pub(crate) fn create_directory(directory: &Path) -> Result<(), StoreError> {

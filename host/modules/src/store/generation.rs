@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use wharf_core::manifest::{ComponentName, Manifest, NotAName, World};
 use wharf_core::text;
 
-use crate::digest::Digest;
+use super::digest::Digest;
 
 /// A reason is a record's, a terminal's and a message's: what a compiler or a guest says in more is
 /// cut.
@@ -38,7 +38,7 @@ impl fmt::Display for ComponentId {
 }
 
 /// The record of one generation. The manifest is a copy for people: calls run with the one that was
-/// read from the compiled bytes ([`crate::Compiled`]).
+/// read from the compiled bytes ([`super::Compiled`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Generation {

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use wharf_testing::component::component_with;
+
 use super::*;
 
 fn component(name: &str, version: &str) -> Vec<u8> {
@@ -9,18 +11,9 @@ fn component(name: &str, version: &str) -> Vec<u8> {
 }
 
 fn of_world(world: &str, name: &str, version: &str) -> Vec<u8> {
-    with_manifest(&format!(
+    component_with(&format!(
         r#"{{"name":"{name}","version":"{version}","world":"{world}","contract":"0.1.0"}}"#
     ))
-}
-
-fn with_manifest(manifest: &str) -> Vec<u8> {
-    let mut component = wasm_encoder::Component::new();
-    component.section(&wasm_encoder::CustomSection {
-        name: wharf_core::manifest::SECTION.into(),
-        data: manifest.as_bytes().into(),
-    });
-    component.finish()
 }
 
 fn store() -> (tempfile::TempDir, Store) {

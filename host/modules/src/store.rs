@@ -15,8 +15,7 @@
 //!
 //! Every change is one atomic rename; a crash anywhere leaves the old state or the new one. Readers
 //! take no lock. Nothing is read or written where somebody else may write. What is left out:
-//! compiling and checking components (`wharf-runtime` can, and the binary decides when) and what a
-//! component may do (the operator's configuration).
+//! whether a component can run ([`crate::check`]).
 
 mod cache;
 mod component;
@@ -35,12 +34,12 @@ use std::path::{Path, PathBuf};
 use wharf_core::manifest::{ComponentName, Manifest, World};
 use wharf_files::OwnDirectory;
 
-pub use crate::cache::{Cache, CacheGuard, Compiled, Workspace};
-pub use crate::component::{MAX_COMPONENT_BYTES, read_manifest};
-pub use crate::digest::Digest;
-pub use crate::error::StoreError;
-pub use crate::generation::{ComponentId, Generation, Reason, State};
-use crate::history::History;
+pub use self::cache::{Cache, Compiled};
+pub use self::component::{MAX_COMPONENT_BYTES, read_manifest};
+pub use self::digest::Digest;
+pub use self::error::StoreError;
+pub use self::generation::{ComponentId, Generation, Reason, State};
+use self::history::History;
 
 /// A record is a manifest (64 KiB at most), spread over lines, and a reason.
 const MAX_RECORD_BYTES: u64 = 1 << 20;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use wharf_core::Error;
 use wharf_core::ports::{Call, Instant};
-use wharf_store::{ComponentId, Generation, Revision};
 
 use super::{
     BEING_LOADED, Follows, Loaded, Loader, NOT_NEEDED_YET, Serving, being_loaded, unusable,
 };
+use crate::store::{ComponentId, Generation, Revision};
 
 /// How often a call that waits for its component looks whether it is there.
 const LOOK: Duration = Duration::from_millis(5);
@@ -23,7 +23,7 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 type Link<T> = Box<dyn Fn(Loaded, Option<&Arc<T>>) -> Result<Arc<T>, Error> + Send + Sync>;
 
 /// A component whose generation follows the store.
-pub(super) struct Slot<T> {
+pub(crate) struct Slot<T> {
     id: ComponentId,
     loader: Arc<Loader>,
     link: Link<T>,
@@ -117,7 +117,7 @@ impl<T: Send + Sync + 'static> Follows for Slot<T> {
 }
 
 impl<T: Send + Sync + 'static> Slot<T> {
-    pub(super) fn new(
+    pub(crate) fn new(
         id: ComponentId,
         loader: &Arc<Loader>,
         link: impl Fn(Loaded, Option<&Arc<T>>) -> Result<Arc<T>, Error> + Send + Sync + 'static,
@@ -136,7 +136,7 @@ impl<T: Send + Sync + 'static> Slot<T> {
     }
 
     /// The same for whoever is asked without a call.
-    pub(super) fn get_within(self: &Arc<Self>, time: Duration) -> Result<Arc<T>, Error> {
+    pub(crate) fn get_within(self: &Arc<Self>, time: Duration) -> Result<Arc<T>, Error> {
         self.get(&Call::until(self.loader.clock.now().saturating_add(time)))
     }
 
@@ -145,7 +145,7 @@ impl<T: Send + Sync + 'static> Slot<T> {
     }
 
     /// The component of the active generation, or of the one that serves in its place.
-    pub(super) fn get(self: &Arc<Self>, call: &Call) -> Result<Arc<T>, Error> {
+    pub(crate) fn get(self: &Arc<Self>, call: &Call) -> Result<Arc<T>, Error> {
         let revision = self.loader.store.revision(&self.id);
         match self.current() {
             Some(current) if current.is_settled(revision) => Ok(current.component),
@@ -159,7 +159,7 @@ impl<T: Send + Sync + 'static> Slot<T> {
     }
 
     /// The component of the active generation where nothing has to be loaded first.
-    pub(super) fn at_hand(&self) -> Option<Arc<T>> {
+    pub(crate) fn at_hand(&self) -> Option<Arc<T>> {
         let revision = self.loader.store.revision(&self.id);
         let current = self.current()?;
         let is_active = revision.is_none_or(|revision| revision == current.revision);
@@ -336,36 +336,23 @@ mod tests {
     use wharf_core::ports::Clock;
     use wharf_runtime::EngineMode;
 
-    use super::super::tests::{Bed, disk};
+    use wharf_testing::fakes::FakeClock;
+
     use super::*;
-
-    /// A clock that a test moves.
-    #[derive(Default)]
-    struct Moved(Mutex<Duration>);
-
-    impl Clock for Moved {
-        fn now(&self) -> Instant {
-            *self.0.lock().unwrap()
-        }
-
-        fn sleep(&self, duration: Duration, _: &Call) {
-            *self.0.lock().unwrap() += duration;
-            std::thread::yield_now();
-        }
-    }
+    use crate::test_store::{TestStore, disk};
 
     fn call() -> Call {
         Call::until(Duration::from_secs(3600))
     }
 
-    fn loader(bed: &Bed, mode: EngineMode) -> (Arc<Loader>, Arc<Moved>) {
-        let clock = Arc::new(Moved::default());
+    fn loader(bed: &TestStore, mode: EngineMode) -> (Arc<Loader>, Arc<FakeClock>) {
+        let clock = Arc::new(FakeClock::default());
         (Arc::new(Loader::new(bed.store.clone(), mode, clock.clone())), clock)
     }
 
     #[test]
     fn the_generation_before_serves_where_the_active_one_cannot() {
-        let bed = Bed::new("fallback");
+        let bed = TestStore::new();
         for version in ["1.0.0", "2.0.0"] {
             bed.store.activate(&disk(), bed.checked(version)).unwrap();
         }
@@ -411,7 +398,7 @@ mod tests {
 
     #[test]
     fn what_failed_to_load_is_tried_again_by_itself_with_growing_pauses() {
-        let bed = Bed::new("retry");
+        let bed = TestStore::new();
         for version in ["1.0.0", "2.0.0"] {
             bed.store.activate(&disk(), bed.checked(version)).unwrap();
         }
@@ -431,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_server_loads_without_a_call_and_a_call_waits_no_longer_than_it_may() {
-        let bed = Bed::new("server");
+        let bed = TestStore::new();
         bed.store.activate(&disk(), bed.checked("1.0.0")).unwrap();
         let (loader, clock) = loader(&bed, EngineMode::Pooled { slots: 1 });
         let gate = Arc::new(Mutex::new(()));

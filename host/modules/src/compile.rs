@@ -1,17 +1,23 @@
 //! Compiling a component, in a process of its own with limits: a component comes from outside, and
 //! the compiler is large.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, Signal, nice, setrlimit};
+use wharf_core::text;
 use wharf_runtime::{Engine, EngineMode};
-use wharf_store::{Compiled, Generation, Reason, Store, read_manifest};
 
+use crate::store::{Compiled, Generation, Reason, Store, read_manifest};
+
+/// What this program is started with to compile one component: this word, the component's file, and
+/// the file for its code. Not for people.
+pub const COMPILE_COMMAND: &str = "compile-component";
 /// This program, whatever has been put in its place since it was started.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 /// A Python guest takes 330 MB to compile. The threads below bound what else is reserved.
@@ -38,7 +44,7 @@ const OF_THE_COMPONENT: &str = "component: ";
 
 /// Why there is no compiled code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CompileError {
+pub(crate) enum CompileError {
     /// The component cannot be compiled, however often it is tried.
     #[error("the component cannot be compiled: {0}")]
     Component(Reason),
@@ -56,7 +62,7 @@ pub enum CompileError {
 ///
 /// # Errors
 /// [`CompileError`].
-pub fn compiled(
+pub(crate) fn compiled(
     store: &Store,
     engine: &Engine,
     generation: &Generation,
@@ -109,7 +115,7 @@ fn in_a_child(directory: &Path, bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
     fs::write(&input, bytes).map_err(|error| failed("write", &input, error))?;
     let said = File::create(&complaint).map_err(|error| failed("write", &complaint, error))?;
     let mut child = Command::new(THIS_PROGRAM);
-    child.arg0("wharf").arg("compile-component").arg(&input).arg(&output);
+    child.arg0("wharf").arg(COMPILE_COMMAND).arg(&input).arg(&output);
     child.env_clear().env("RAYON_NUM_THREADS", COMPILE_THREADS).env("MALLOC_ARENA_MAX", "2");
     child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
     let status = wait(&mut child, COMPILE_WALL).map_err(CompileError::Machine)?;
@@ -124,7 +130,7 @@ fn in_a_child(directory: &Path, bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
 
 /// Whose fault it is that the compiler failed.
 fn judge(status: ExitStatus, said: &str) -> CompileError {
-    let said = said.trim().trim_start_matches("wharf: ");
+    let said = text::lines(said.trim(), usize::MAX);
     if let Some(why) = said.strip_prefix(OF_THE_COMPONENT) {
         return CompileError::Component(why.to_owned().into());
     }
@@ -169,11 +175,22 @@ fn wait(program: &mut Command, bound: Duration) -> Result<ExitStatus, String> {
     }
 }
 
-/// What the child does. Its limits are in place before it reads a byte.
-///
-/// # Errors
-/// What the compiler says; about the component, it begins as [`judge`] expects.
-pub fn child(input: &Path, output: &Path) -> Result<(), String> {
+/// Compiles in the process that [`COMPILE_COMMAND`] started, whose arguments these are.
+pub fn compile_for_parent(arguments: &[OsString]) -> ExitCode {
+    let [_program, _command, input, output] = arguments else { return ExitCode::FAILURE };
+    match compile_with_limits(Path::new(input), Path::new(output)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            // A parent that does not listen any more needs no reason.
+            let _ = std::io::stderr().write_all(why.as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The limits are in place before a byte is read. What is said about the component begins as
+/// [`judge`] expects.
+fn compile_with_limits(input: &Path, output: &Path) -> Result<(), String> {
     for (resource, bound) in [
         (Resource::As, COMPILE_ADDRESS_SPACE),
         (Resource::Fsize, COMPILE_FILE_BYTES),
@@ -214,13 +231,13 @@ mod tests {
     fn a_component_at_fault_is_told_from_a_machine_that_lacks_something() {
         let ended = |raw: i32, said: &str| judge(ExitStatus::from_raw(raw), said);
         let is_component = |error| matches!(error, CompileError::Component(_));
-        assert!(is_component(ended(1 << 8, "wharf: component: it is no component")));
+        assert!(is_component(ended(1 << 8, "component: it is no component")));
         for signal in [Signal::XCPU, Signal::XFSZ, Signal::ABORT] {
             assert!(is_component(ended(signal.as_raw(), "")), "{signal:?}");
         }
         // The kernel when memory is short, an administrator, a full disk.
         assert!(!is_component(ended(Signal::KILL.as_raw(), "")));
         assert!(!is_component(ended(Signal::TERM.as_raw(), "")));
-        assert!(!is_component(ended(1 << 8, "wharf: cannot write /x: No space left on device")));
+        assert!(!is_component(ended(1 << 8, "cannot write /x: No space left on device")));
     }
 }

@@ -1,11 +1,11 @@
 //! Which generations came with an image, and were not chosen by a person: the digests that `wharf
 //! provide` made active last. A later image takes the place of those alone.
 
-use crate::Store;
-use crate::digest::Digest;
-use crate::durable;
-use crate::error::StoreError;
-use crate::generation::ComponentId;
+use super::Store;
+use super::digest::Digest;
+use super::durable;
+use super::error::StoreError;
+use super::generation::ComponentId;
 
 /// Beside `active`; one digest a line. Two lines: a change from the first to the second was begun.
 const FILE: &str = "provided";

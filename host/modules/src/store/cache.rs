@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use wharf_core::manifest::Manifest;
 
-use crate::digest::Digest;
-use crate::durable::{self, LockGuard};
-use crate::error::StoreError;
-use crate::generation::Reason;
+use super::digest::Digest;
+use super::durable::{self, LockGuard};
+use super::error::StoreError;
+use super::generation::Reason;
 
 /// What directories begin with that a compilation works in.
 const WORKSPACE: &str = "compiling-";

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use wharf_core::manifest::{ComponentName, NotAName, World};
 use wharf_files::{FileError, Untrusted};
 
-use crate::generation::{ComponentId, State};
+use super::generation::{ComponentId, State};
 
 /// A failure of the store. Nothing was changed.
 #[derive(Debug, thiserror::Error)]

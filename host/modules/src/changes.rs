@@ -1,10 +1,10 @@
 //! How often components were replaced in this process, and how often that failed. Written where
-//! they are loaded ([`crate::generations`]), read by metrics.
+//! they are loaded ([`crate::loader`]), read by metrics.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use wharf_store::Revision;
+use crate::store::Revision;
 
 /// Every component that was asked for, by its name in the store: as many as the configuration has.
 #[derive(Default)]

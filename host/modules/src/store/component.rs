@@ -4,7 +4,7 @@ use wasmparser::{Encoding, Parser, Payload};
 use wharf_core::manifest::{Manifest, SECTION};
 use wharf_core::text;
 
-use crate::error::StoreError;
+use super::error::StoreError;
 
 /// The largest component that is taken: a Python guest with its interpreter has 18 MB.
 pub const MAX_COMPONENT_BYTES: u64 = 64 << 20;
