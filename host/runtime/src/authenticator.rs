@@ -28,7 +28,7 @@ use crate::engine::Engine;
 use crate::guest::{CallPorts, Entry, Guest, Invoked, linker};
 use crate::host::{HostCtx, Outbound};
 use crate::share::Network;
-use crate::spare::{Linked, Twin};
+use crate::spare::Twin;
 
 /// Values of one credential: an id, a key, a token and a few names.
 const CREDENTIAL_VALUES: usize = 32;
@@ -91,17 +91,6 @@ impl AuthCode {
     }
 }
 
-impl Linked for AuthCode {
-    fn link(
-        engine: &Engine,
-        component: &Component,
-        manifest: Manifest,
-        generation: u64,
-    ) -> Result<Self, ComponentError> {
-        Self::link(engine, component, manifest, generation)
-    }
-}
-
 /// What an authenticator is given by its operator.
 #[derive(Clone)]
 pub struct AuthPorts {
@@ -156,8 +145,11 @@ impl WasmAuthenticator {
         convert: impl FnOnce(W) -> T,
         check: impl FnOnce(&T) -> Result<(), Error>,
     ) -> Result<T, Error> {
-        let place = code.twin.place(code, &code.guest.manifest, code.guest.generation);
-        let code = &*place.code;
+        let Guest { manifest, generation, .. } = &code.guest;
+        let guard = code.twin.for_one_call(code, |engine, component| {
+            AuthCode::link(engine, component, manifest.clone(), *generation)
+        });
+        let code = &*guard.code;
         code.guest.call(
             &self.ports.calls,
             entry,

@@ -30,7 +30,7 @@ use crate::engine::Engine;
 use crate::guest::{CallPorts, Entry, Guest, Invoked, linker};
 use crate::host::{HostCtx, Outbound};
 use crate::share::Network;
-use crate::spare::{Linked, Place, Twin};
+use crate::spare::{CodeGuard, Twin};
 use crate::verbs::{WasmVerb, for_every_verb};
 use crate::{bounds, contract, convert};
 
@@ -153,9 +153,11 @@ impl BackendCode {
         })
     }
 
-    /// What one call runs in.
-    fn place(self: &Arc<Self>) -> Place<Self> {
-        self.twin.place(self, &self.guest.manifest, self.guest.generation)
+    fn for_one_call(self: &Arc<Self>) -> CodeGuard<Self> {
+        let Guest { manifest, generation, .. } = &self.guest;
+        self.twin.for_one_call(self, |engine, component| {
+            Self::link(engine, component, manifest.clone(), *generation)
+        })
     }
 
     /// The generation's number in the store.
@@ -189,17 +191,6 @@ impl BackendCode {
             Ok(export) => export.typed::<V::Params, V::Wire>(instance, store).map(drop),
             Err(_) => Ok(()),
         }
-    }
-}
-
-impl Linked for BackendCode {
-    fn link(
-        engine: &Engine,
-        component: &Component,
-        manifest: Manifest,
-        generation: u64,
-    ) -> Result<Self, ComponentError> {
-        Self::link(engine, component, manifest, generation)
     }
 }
 
@@ -282,8 +273,8 @@ impl WasmBackend {
     /// The first that differs, in words.
     pub(crate) fn check_types(&self, call: &Call) -> Result<(), Error> {
         let entry = self.entry(call, "describe", Network::None, None)?;
-        let place = self.active().place();
-        let code = &*place.code;
+        let guard = self.active().for_one_call();
+        let code = &*guard.code;
         code.guest.call(
             &self.ports.calls,
             entry,
@@ -300,8 +291,8 @@ impl WasmBackend {
 
     fn describe(&self, call: &Call, code: &Arc<BackendCode>) -> Result<Description, Error> {
         let entry = self.entry(call, "describe", Network::None, None)?;
-        let place = code.place();
-        let code = &*place.code;
+        let guard = code.for_one_call();
+        let code = &*guard.code;
         let export = code.exports.get("identity", "describe")?;
         code.guest.call(
             &self.ports.calls,
@@ -322,7 +313,7 @@ impl WasmBackend {
         progress: &Progress,
     ) -> Result<V::Answer, Error> {
         let active = self.current();
-        // What is not offered is refused without a place.
+        // What is not offered is refused without a slot.
         active.code.exports.get(V::INTERFACE, V::NAME)?;
         let outbound = match V::NETWORK {
             Network::Looks | Network::Changes => active.outbound_for(V::caller(request)),
@@ -330,8 +321,8 @@ impl WasmBackend {
         };
         let params = V::lower(request, progress);
         let entry = self.entry(call, V::NAME, V::NETWORK, outbound)?;
-        let place = active.code.place();
-        let code = &*place.code;
+        let guard = active.code.for_one_call();
+        let code = &*guard.code;
         let export = code.exports.get(V::INTERFACE, V::NAME)?;
         code.guest.call(
             &self.ports.calls,
