@@ -1,12 +1,13 @@
 //! How a volume's file system is made, checked and mounted, from its context. The same parser reads
 //! a StorageClass, so that a mistake is found when the class is used and not when a workload waits.
 //!
-//! `mkfsOptions` ([`mkfs_options`]) replaces the default arguments.
+//! `mkfsOptions` replaces the default arguments. The node refuses the same ones in any plan; here
+//! they are refused by their key.
 
+use wharf_mkfs::Family;
 use wharf_sdk::types::{MountOptions, Parameters};
 use wharf_sdk::{Error, Pairs};
 
-use crate::mkfs_options;
 use crate::parameters::flag;
 
 /// File systems that the node makes, best known first; the first one is the default.
@@ -43,7 +44,7 @@ impl Formatting {
         let options = context.value("mkfsOptions").filter(|value| !value.trim().is_empty());
         Ok(Self {
             fs_type,
-            arguments: options.map(mkfs_options::read).transpose()?,
+            arguments: options.map(read_arguments).transpose()?,
             is_unchecked: context
                 .value("omitfsck")
                 .map(|value| flag("omitfsck", value))
@@ -73,7 +74,7 @@ impl Formatting {
         let Some(arguments) = &self.arguments else {
             return Ok((fs_type, default_arguments(fs_type)));
         };
-        mkfs_options::check(fs_type, arguments)?;
+        check_arguments(fs_type, arguments)?;
         Ok((fs_type, arguments.clone()))
     }
 
@@ -115,6 +116,22 @@ fn default_arguments(fs_type: &str) -> Vec<String> {
     arguments.iter().map(|argument| (*argument).to_owned()).collect()
 }
 
+/// Which file system they are for may not be known yet, so it is enough that one takes them.
+fn read_arguments(options: &str) -> Result<Vec<String>, Error> {
+    let arguments: Vec<String> = options.split_whitespace().map(str::to_owned).collect();
+    check_arguments("ext4", &arguments)
+        .or_else(|error| check_arguments("xfs", &arguments).map_err(|_| error))?;
+    Ok(arguments)
+}
+
+fn check_arguments(fs_type: &str, arguments: &[String]) -> Result<(), Error> {
+    let checked = Family::of(fs_type).map_or(Ok(()), |family| family.check(arguments));
+    checked.map_err(|refused| {
+        let options = arguments.join(" ");
+        Error::invalid_request(format!("parameter `mkfsOptions` is `{options}`: {refused}"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +171,10 @@ mod tests {
         assert!(chosen(&of_xfs, "xfs").is_ok());
         let error = chosen(&of_xfs, "ext4").unwrap_err();
         assert!(error.message.contains("mkfsOptions"), "{error:?}");
-        assert!(chosen(&[("mkfsOptions", "-e panic")], "ext4").is_err());
+        assert!(chosen(&[("mkfsOptions", "-F -n ftype=1")], "").is_err(), "of neither alone");
+        let error = chosen(&[("mkfsOptions", "-F -e panic")], "ext4").unwrap_err();
+        let says = |word| error.message.contains(word);
+        assert!(says("mkfsOptions") && says("`-e panic`"), "{error:?}");
     }
 
     #[test]

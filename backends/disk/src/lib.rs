@@ -43,7 +43,6 @@ pub mod existing;
 pub mod expand;
 pub mod filesystem;
 pub mod list;
-pub mod mkfs_options;
 pub mod modify;
 pub mod parameters;
 pub mod placement;

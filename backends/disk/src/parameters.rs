@@ -19,8 +19,7 @@
 //! | `volumeSizeAutoAvailable` | sizes below 20 GiB become 20 GiB |
 //! | `volumeDeleteSnapshotRetentionDays` | 1 to 65536; a tag on the disk |
 //! | `fsType`, `mkfsOptions`, `sysConfig`, `omitfsck` | for the node; see
-//! [`filesystem`](crate::filesystem), [`mkfs_options`](crate::mkfs_options) and
-//! [`queue_settings`](mod@crate::queue_settings) |
+//! [`filesystem`](crate::filesystem) and [`queue_settings`](mod@crate::queue_settings) |
 //! | `volume.alibabacloud.com/disk-id` | takes over this disk instead of creating one |
 //! | `csi.alibabacloud.com/disk-snapshot-id` | starts from this snapshot |
 //!

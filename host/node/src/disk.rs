@@ -8,7 +8,6 @@ pub(crate) mod find;
 pub(crate) mod format;
 mod format_intent;
 pub(crate) mod grow;
-pub(crate) mod mkfs_arguments;
 pub(crate) mod ownership;
 pub(crate) mod probe;
 pub(crate) mod queue;

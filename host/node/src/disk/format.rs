@@ -4,12 +4,12 @@
 
 use std::ffi::OsString;
 
-use wharf_core::Error;
+use wharf_core::{Blame, Error, ErrorKind};
+use wharf_mkfs::{Family, Refused};
 
 use crate::context::NodeContext;
 use crate::disk::device::Device;
 use crate::disk::format_intent::FormatIntent;
-use crate::disk::mkfs_arguments;
 use crate::disk::probe::{self, Signature};
 use crate::mounts::table::MountTable;
 use crate::program::Program;
@@ -25,7 +25,7 @@ pub(crate) fn ensure(
     fs_type: &str,
     arguments: &[String],
 ) -> Result<(), Error> {
-    mkfs_arguments::check(fs_type, arguments)?;
+    check_arguments(fs_type, arguments)?;
     let options = &context.options;
     let device = disk.adopt_partition(&options.sysfs)?;
     if MountTable::read()?.of_device(device.number).next().is_some() {
@@ -53,6 +53,28 @@ pub(crate) fn ensure(
             make(context, &device, fs_type, with_force(fs_type, arguments), intent)
         }
     }
+}
+
+/// Whether this build makes a file system of this type, and with these arguments.
+///
+/// # Errors
+/// `Unsupported` for a type that it does not make; `PermissionDenied` naming the first argument
+/// that is not allowed; `InvalidArgument` for too many.
+pub(crate) fn check_arguments(fs_type: &str, arguments: &[String]) -> Result<(), Error> {
+    let family = Family::of(fs_type).ok_or_else(|| {
+        Error::unsupported(format!(
+            "making a `{fs_type}` file system is not provided by this build"
+        ))
+        .with_hint("use ext4 or xfs")
+    })?;
+    family.check(arguments).map_err(|refused| {
+        let kind = match refused {
+            Refused::TooMany => ErrorKind::InvalidArgument,
+            Refused::Argument(_) => ErrorKind::PermissionDenied,
+        };
+        let message = format!("cannot make a `{fs_type}` file system: {refused}");
+        Error::new(kind, Blame::User, message)
+    })
 }
 
 /// Forgets that a format of the device was begun here: somebody is about to write to it, and what
@@ -185,4 +207,27 @@ fn with_force(fs_type: &str, arguments: &[String]) -> Vec<String> {
         arguments.insert(0, force.to_owned());
     }
     arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_or_must_not_be_made_is_refused_by_its_kind() {
+        let check = |fs_type: &str, arguments: &[&str]| {
+            check_arguments(
+                fs_type,
+                &arguments.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>(),
+            )
+        };
+        assert!(check("xfs", &["-f"]).is_ok());
+        for (fs_type, arguments, kind) in [
+            ("btrfs", [].as_slice(), ErrorKind::Unsupported),
+            ("ext4", &["-d", "/root"], ErrorKind::PermissionDenied),
+            ("ext4", &["-F"; 65], ErrorKind::InvalidArgument),
+        ] {
+            assert_eq!(check(fs_type, arguments).unwrap_err().kind, kind, "{fs_type}");
+        }
+    }
 }

@@ -4,13 +4,13 @@
 use wharf_core::Error;
 use wharf_core::plan::Format;
 
-use crate::disk::{format, mkfs_arguments};
+use crate::disk::format;
 use crate::run::Run;
 use crate::steps::PerformStep;
 
 impl PerformStep for Format {
     fn validate(&self) -> Result<(), Error> {
-        mkfs_arguments::check(&self.fs_type, &self.arguments)
+        format::check_arguments(&self.fs_type, &self.arguments)
     }
 
     fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
