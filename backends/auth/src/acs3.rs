@@ -9,7 +9,7 @@ use wharf_alicloud::timestamp;
 use wharf_sdk::auth::{Signature, UnsignedRequest};
 use wharf_sdk::{Error, Pairs};
 
-use crate::canonical::{hex, query};
+use crate::canonical::query;
 use crate::keys::Keys;
 
 /// As the setting `signature` names it.
@@ -26,7 +26,7 @@ pub fn sign(
     now_ms: u64,
     nonce: &str,
 ) -> Result<Signature, Error> {
-    let payload = hex(&Sha256::digest(&request.body));
+    let payload = format!("{:x}", Sha256::digest(&request.body));
     let mut added = vec![
         ("x-acs-action", request.action.clone()),
         ("x-acs-content-sha256", payload.clone()),
@@ -42,7 +42,7 @@ pub fn sign(
         format!("{}\n{path}\n{parameters}\n{canonical}\n{signed}\n{payload}", request.method);
     let signature = hmac_sha256(
         keys.secret.expose(),
-        &format!("{ALGORITHM}\n{}", hex(&Sha256::digest(canonical))),
+        &format!("{ALGORITHM}\n{:x}", Sha256::digest(canonical)),
     )?;
     let authorization =
         format!("{ALGORITHM} Credential={},SignedHeaders={signed},Signature={signature}", keys.id);
@@ -75,7 +75,7 @@ fn hmac_sha256(key: &str, text: &str) -> Result<String, Error> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes())
         .map_err(|_| Error::defect("a key of this length cannot sign"))?;
     mac.update(text.as_bytes());
-    Ok(hex(&mac.finalize().into_bytes()))
+    Ok(format!("{:x}", mac.finalize().into_bytes()))
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@
 //! known answers are those of the official SDKs' own tests, which all have the same ones.
 
 use hmac::{Hmac, Mac};
+use sha2::digest::Output;
 use sha2::{Digest, Sha256};
 use wharf_alicloud::timestamp;
 use wharf_sdk::auth::{Signature, UnsignedRequest};
 use wharf_sdk::{Error, Pairs};
 
-use crate::canonical::{encode, hex};
+use crate::canonical::encode;
 use crate::keys::Keys;
 use crate::oss;
 
@@ -40,12 +41,14 @@ pub fn sign(request: &UnsignedRequest, keys: &Keys<'_>, now_ms: u64) -> Result<S
     let added = oss::added(request, own.into_iter().chain(token));
     let day = time.get(..8).unwrap_or_default();
     let scope = format!("{day}/{region}/oss/{END}");
-    let digest = hex(&Sha256::digest(canonical_request(request, &added)));
+    let digest = format!("{:x}", Sha256::digest(canonical_request(request, &added)));
     let key = format!("aliyun_v4{}", keys.secret.expose()).into_bytes();
-    let key = [day, region, "oss", END].into_iter().try_fold(key, |key, part| mac(&key, part))?;
+    let key = [day, region, "oss", END]
+        .into_iter()
+        .try_fold(key, |key, part| mac(&key, part).map(|mac| mac.to_vec()))?;
     let signature = mac(&key, &format!("{ALGORITHM}\n{time}\n{scope}\n{digest}"))?;
     let authorization =
-        format!("{ALGORITHM} Credential={}/{scope},Signature={}", keys.id, hex(&signature));
+        format!("{ALGORITHM} Credential={}/{scope},Signature={signature:x}", keys.id);
     let answer = added
         .into_iter()
         .fold(Signature::without_action(), |answer, (name, value)| answer.with_header(name, value));
@@ -78,11 +81,11 @@ fn query(parameters: &[(String, String)]) -> String {
     pairs.join("&")
 }
 
-fn mac(key: &[u8], text: &str) -> Result<Vec<u8>, Error> {
+fn mac(key: &[u8], text: &str) -> Result<Output<Sha256>, Error> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key)
         .map_err(|_| Error::defect("a key of this length cannot sign"))?;
     mac.update(text.as_bytes());
-    Ok(mac.finalize().into_bytes().to_vec())
+    Ok(mac.finalize().into_bytes())
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub fn digest(parts: &[&[u8]]) -> String {
         }
         hash.update(part);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", hash.finalize())
 }
 
 /// Names, producers and target features are for debuggers; what the encoder needs stays.

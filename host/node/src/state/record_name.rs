@@ -28,9 +28,8 @@ pub(crate) fn file_name(id: &str) -> String {
     if name.len() <= MAX_NAME_BYTES {
         return name;
     }
-    let digest: String =
-        Sha256::digest(id.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}~{digest}", name.get(..READABLE_BYTES).unwrap_or_default())
+    let readable = name.get(..READABLE_BYTES).unwrap_or_default();
+    format!("{readable}~{:.32x}", Sha256::digest(id.as_bytes()))
 }
 
 #[cfg(test)]

@@ -101,8 +101,7 @@ impl Record {
 
 /// The name of the mount at a target: the same for ever, short, and safe in a path.
 pub(crate) fn name_of(target: &Path) -> String {
-    let digest = Sha256::digest(target.as_os_str().as_encoded_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    format!("{:.16x}", Sha256::digest(target.as_os_str().as_encoded_bytes()))
 }
 
 /// The directory of records.

@@ -11,8 +11,7 @@ use super::PlayError;
 
 /// `<root>/plugins/kubernetes.io/csi/<driver>/<sha256(handle)>/globalmount`.
 pub fn csi_staging(root: &Path, driver: &str, handle: &str) -> PathBuf {
-    let digest: String =
-        Sha256::digest(handle.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = format!("{:x}", Sha256::digest(handle.as_bytes()));
     root.join("plugins/kubernetes.io/csi").join(driver).join(digest).join("globalmount")
 }
 

@@ -65,7 +65,7 @@ fn state(source: &Path) -> Result<String> {
         let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         digest.update(content);
     }
-    Ok(digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:.12x}", digest.finalize()))
 }
 
 fn build(source: &Path, program: &Path) -> Result<()> {

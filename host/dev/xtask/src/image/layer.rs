@@ -1,7 +1,6 @@
 //! One layer: a compressed archive whose bytes depend on its entries alone. No times, no owners but
 //! root, entries in the order of their names.
 
-use std::fmt::Write as _;
 use std::io::Write;
 
 use anyhow::Result;
@@ -64,10 +63,7 @@ fn archive(tree: &Tree) -> Result<Vec<u8>> {
 
 /// As images name things.
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("sha256:{:x}", Sha256::digest(bytes))
 }
 
 #[cfg(test)]
