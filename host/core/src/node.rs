@@ -14,7 +14,7 @@ use crate::inflight::{InFlight, UnderWay};
 use crate::plan::{Goal, Plan};
 use crate::policy::NodePolicy;
 use crate::ports::{
-    Backend, Call, CallSecrets, Clock, FoundDevice, Node, PlanRun, StageRecord, Usage,
+    Backend, Call, CallSecrets, Clock, FoundDevice, Node, PlanRun, StageRecord, Stats,
 };
 use crate::types::{
     Capability, Description, NodeDescription, StageRequest, TranslateRequest, Translated, VolumeId,
@@ -100,10 +100,21 @@ impl NodeService {
             .map_err(|error| self.explain(error, "device of", &request.volume))
     }
 
-    /// Space of a volume that is staged or published here.
-    pub fn usage(&self, _call: &Call, volume: &VolumeId, path: &Path) -> Result<Usage, Error> {
+    /// Space and condition of a volume that is staged or published here. What is abnormal is
+    /// logged: a caller may look at the space alone.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not here. A volume that does not answer is no error.
+    pub fn stats(&self, call: &Call, volume: &VolumeId, path: &Path) -> Result<Stats, Error> {
         self.known(volume, path)?;
-        self.node.usage(path).map_err(|error| self.explain(error, "usage of", volume))
+        let stats = self
+            .node
+            .stats(call, path)
+            .map_err(|error| self.explain(error, "statistics of", volume))?;
+        if stats.condition.abnormal {
+            tracing::warn!(%volume, driver = %self.driver, "{}", stats.condition.message);
+        }
+        Ok(stats)
     }
 
     /// Whether something is mounted at exactly this path.

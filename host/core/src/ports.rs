@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::policy::NodePolicy;
 use crate::secret::Secret;
-use crate::types::VolumeId;
+use crate::types::{Condition, VolumeId};
 pub use crate::verbs::{Ask, Backend, Describe};
 
 /// Monotonic time since an arbitrary start.
@@ -191,6 +191,15 @@ pub struct Usage {
     pub free_inodes: u64,
 }
 
+/// What can be told of a volume that is mounted here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stats {
+    /// Its space; absent where what answers for it gave no figures in time.
+    pub usage: Option<Usage>,
+    /// Whether it works.
+    pub condition: Condition,
+}
+
 /// The machine: the only way in which the host changes a node. Every method does nothing when its
 /// work is done already, and leaves the mount table as it was when it fails.
 pub trait Node: Send + Sync {
@@ -229,8 +238,10 @@ pub trait Node: Send + Sync {
     /// says so (an empty directory, or the file that held a device). Nothing else is ever deleted.
     /// Missing is fine.
     fn unmount(&self, call: &Call, path: &Path, remove: RemovePath) -> Result<(), Error>;
-    /// Space of the mounted volume, or the size of the device at this path.
-    fn usage(&self, path: &Path) -> Result<Usage, Error>;
+    /// Space and condition of the mounted volume, or of the device at this path. A server, a
+    /// process or a disk that does not answer is a condition; it is waited for as long as this node
+    /// waits for such, and no longer than the call. `NotFound` when nothing is mounted there.
+    fn stats(&self, call: &Call, path: &Path) -> Result<Stats, Error>;
     /// Bytes of the block device behind this path (a device, or a mount point), if there is one.
     fn device_size(&self, path: &Path) -> Result<Option<u64>, Error>;
 }

@@ -188,13 +188,25 @@ pub struct Volume {
     pub condition: Option<Condition>,
 }
 
-/// Whether a volume works, as far as the cloud says.
+/// Whether a volume works, as far as the cloud says, or the node on which it is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     /// It does not work, or not as it should.
     pub abnormal: bool,
     /// For people.
     pub message: String,
+}
+
+impl Condition {
+    /// It works, and what there is to say all the same.
+    pub fn normal(message: impl Into<String>) -> Self {
+        Self { abnormal: false, message: message.into() }
+    }
+
+    /// It does not work, or not as it should: why, and what to do.
+    pub fn abnormal(message: impl Into<String>) -> Self {
+        Self { abnormal: true, message: message.into() }
+    }
 }
 
 /// The pod that uses a volume, where the front end knows it.

@@ -23,6 +23,7 @@ const CONTROLLER: &[(&str, &[ControllerRpc])] = &[
     ("expand", &[ControllerRpc::ExpandVolume]),
     ("modify", &[ControllerRpc::ModifyVolume]),
     ("list", &[ControllerRpc::ListVolumes, ControllerRpc::ListVolumesPublishedNodes]),
+    ("condition", &[ControllerRpc::VolumeCondition, ControllerRpc::GetVolume]),
     ("single-node-multi-writer", &[ControllerRpc::SingleNodeMultiWriter]),
 ];
 const NODE: &[(&str, NodeRpc)] = &[
@@ -192,7 +193,7 @@ pub(crate) fn of_controller(description: &Description) -> Vec<proto::ControllerS
         .collect()
 }
 
-/// `NodeGetCapabilities`. How full a volume is the host knows by itself.
+/// `NodeGetCapabilities`. How full a volume is, and whether it works, the host knows by itself.
 pub(crate) fn of_node(description: &Description) -> Vec<proto::NodeServiceCapability> {
     in_words_of_csi(NODE.iter().filter(|(word, _)| description.can(word)))
 }
@@ -208,7 +209,8 @@ fn in_words_of_csi<'a>(
     offered: impl Iterator<Item = &'a (&'a str, NodeRpc)>,
 ) -> Vec<proto::NodeServiceCapability> {
     use proto::node_service_capability::{Rpc, Type};
-    let all = std::iter::once(NodeRpc::GetVolumeStats).chain(offered.map(|(_, rpc)| *rpc));
+    let own = [NodeRpc::GetVolumeStats, NodeRpc::VolumeCondition];
+    let all = own.into_iter().chain(offered.map(|(_, rpc)| *rpc));
     all.map(|rpc| proto::NodeServiceCapability {
         r#type: Some(Type::Rpc(Rpc { r#type: rpc.into() })),
     })

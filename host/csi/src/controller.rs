@@ -220,7 +220,12 @@ impl ControllerService for ControllerFront {
         &self,
         request: Request<proto::ControllerGetVolumeRequest>,
     ) -> Answer<proto::ControllerGetVolumeResponse> {
-        self.begin("ControllerGetVolume", &request, &request.get_ref().volume_id).refuse()
+        let rpc = self.begin("ControllerGetVolume", &request, &request.get_ref().volume_id);
+        let parsed = read::get(request.into_inner());
+        self.run(rpc, "condition", parsed, |on, volume| {
+            write::got(on.controller.read(on.call, &volume)?)
+        })
+        .await
     }
 
     async fn get_capacity(

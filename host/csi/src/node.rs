@@ -1,4 +1,4 @@
-//! The Node service. Unstage, unpublish and the look at a volume's usage ask no backend anything,
+//! The Node service. Unstage, unpublish and the look at how a volume is ask no backend anything,
 //! not even what it can do.
 
 use std::sync::Arc;
@@ -147,10 +147,10 @@ impl Node for NodeFront {
         request: Request<proto::NodeGetVolumeStatsRequest>,
     ) -> Answer<proto::NodeGetVolumeStatsResponse> {
         let rpc = self.begin("NodeGetVolumeStats", &request, &request.get_ref().volume_id);
-        let parsed = read::usage(request.into_inner(), &self.allowed_roots);
+        let parsed = read::stats(request.into_inner(), &self.allowed_roots);
         let node = Arc::clone(&self.node);
         rpc.run(Lane::Node, parsed, move |call, (volume, path)| {
-            Ok(write::used(node.usage(call, &volume, &path)?))
+            Ok(write::stats(node.stats(call, &volume, &path)?))
         })
         .await
     }

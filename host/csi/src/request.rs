@@ -121,6 +121,10 @@ pub(crate) fn validate(
     })
 }
 
+pub(crate) fn get(message: proto::ControllerGetVolumeRequest) -> Result<VolumeId, Error> {
+    volume(message.volume_id)
+}
+
 /// How many, and from where.
 pub(crate) fn list(message: proto::ListVolumesRequest) -> Result<(u32, Option<String>), Error> {
     let max_entries = u32::try_from(message.max_entries)
@@ -202,7 +206,7 @@ pub(crate) fn node_expand(
     Ok((request, path))
 }
 
-pub(crate) fn usage(
+pub(crate) fn stats(
     message: proto::NodeGetVolumeStatsRequest,
     root: &AllowedRoots,
 ) -> Result<(VolumeId, PathBuf), Error> {

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use wharf_core::Error;
-use wharf_core::ports::Usage;
+use wharf_core::ports::{Stats, Usage};
 use wharf_core::types::{
-    Attached, Expanded, Listed, NodeDescription, Parameters, Segments, Volume, VolumeSource,
+    Attached, Condition, Expanded, Listed, NodeDescription, Parameters, Segments, Volume,
+    VolumeSource,
 };
 
 use crate::bounds::{MAX_MAP, MAX_NODE_ID, MAX_STRING};
@@ -38,11 +39,10 @@ pub(crate) fn expanded(expanded: Expanded) -> Result<proto::ControllerExpandVolu
 pub(crate) fn listed(listed: Listed) -> Result<proto::ListVolumesResponse, Error> {
     use proto::list_volumes_response::{Entry, VolumeStatus};
     let entry = |mut listed: Volume| -> Result<Entry, Error> {
-        let published_node_ids =
-            std::mem::take(&mut listed.attached_to).iter().map(ToString::to_string).collect();
+        let (published_node_ids, volume_condition) = take_status(&mut listed);
         Ok(Entry {
             volume: Some(volume(listed)?),
-            status: Some(VolumeStatus { published_node_ids, volume_condition: None }),
+            status: Some(VolumeStatus { published_node_ids, volume_condition }),
         })
     };
     let next_token = text("next_token", listed.next_token.unwrap_or_default(), MAX_STRING)?;
@@ -50,6 +50,21 @@ pub(crate) fn listed(listed: Listed) -> Result<proto::ListVolumesResponse, Error
         entries: listed.volumes.into_iter().map(entry).collect::<Result<_, _>>()?,
         next_token,
     })
+}
+
+pub(crate) fn got(mut got: Volume) -> Result<proto::ControllerGetVolumeResponse, Error> {
+    use proto::controller_get_volume_response::VolumeStatus;
+    let (published_node_ids, volume_condition) = take_status(&mut got);
+    Ok(proto::ControllerGetVolumeResponse {
+        volume: Some(volume(got)?),
+        status: Some(VolumeStatus { published_node_ids, volume_condition }),
+    })
+}
+
+/// The nodes that hold a volume, and its condition, as far as the backend says.
+fn take_status(volume: &mut Volume) -> (Vec<String>, Option<proto::VolumeCondition>) {
+    let nodes = std::mem::take(&mut volume.attached_to);
+    (nodes.iter().map(ToString::to_string).collect(), volume.condition.take().map(condition))
 }
 
 pub(crate) fn described(node: NodeDescription) -> Result<proto::NodeGetInfoResponse, Error> {
@@ -70,9 +85,23 @@ pub(crate) fn node_expanded(capacity_bytes: u64) -> Result<proto::NodeExpandVolu
     Ok(proto::NodeExpandVolumeResponse { capacity_bytes: bytes("capacity_bytes", capacity_bytes)? })
 }
 
+/// What a node can tell of a volume. Without figures there is no usage: kubelet takes that for an
+/// error, where zeros would be a volume that is full.
+pub(crate) fn stats(stats: Stats) -> proto::NodeGetVolumeStatsResponse {
+    proto::NodeGetVolumeStatsResponse {
+        usage: stats.usage.map(usage).unwrap_or_default(),
+        volume_condition: Some(condition(stats.condition)),
+    }
+}
+
+fn condition(condition: Condition) -> proto::VolumeCondition {
+    let Condition { abnormal, message } = condition;
+    proto::VolumeCondition { abnormal, message }
+}
+
 /// Bytes, and inodes where the volume has any: a raw device has not. Where nothing bounds a volume,
 /// as with a bucket, its file system says more than CSI's numbers hold; then they say their most.
-pub(crate) fn used(usage: Usage) -> proto::NodeGetVolumeStatsResponse {
+fn usage(usage: Usage) -> Vec<proto::VolumeUsage> {
     use proto::volume_usage::Unit;
     let entry = |unit: Unit, total, available, used| {
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
@@ -89,7 +118,7 @@ pub(crate) fn used(usage: Usage) -> proto::NodeGetVolumeStatsResponse {
         let used = usage.total_inodes.saturating_sub(usage.free_inodes);
         entries.push(entry(Unit::Inodes, usage.total_inodes, usage.free_inodes, used));
     }
-    proto::NodeGetVolumeStatsResponse { usage: entries, volume_condition: None }
+    entries
 }
 
 fn volume(volume: Volume) -> Result<proto::Volume, Error> {
@@ -189,8 +218,8 @@ mod tests {
             total_inodes: u64::MAX,
             free_inodes: 1 << 40,
         };
-        let usage = used(usage).usage;
-        let numbers = usage.iter().map(|entry| (entry.total, entry.available, entry.used));
+        let numbers = super::usage(usage);
+        let numbers = numbers.iter().map(|entry| (entry.total, entry.available, entry.used));
         assert_eq!(
             numbers.collect::<Vec<_>>(),
             [(i64::MAX, i64::MAX, 0), (i64::MAX, 1 << 40, i64::MAX)]

@@ -1,8 +1,9 @@
 //! Mounts: the kernel's table of them, paths that no link redirects, options, mounting, unmounting
-//! and asking for space.
+//! and asking how a mount is.
 
 pub(crate) mod answers;
 pub(crate) mod detached;
+pub(crate) mod health;
 pub(crate) mod mounting;
 pub(crate) mod nfs;
 pub(crate) mod options;

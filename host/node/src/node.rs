@@ -8,7 +8,7 @@ use wharf_core::plan::{Plan, Step};
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{
     Call, CallSecrets, Clock, FoundDevice, Mounted, Node, NodeGuard, Performer, PlanRun,
-    RemovePath, StageRecord, Usage,
+    RemovePath, StageRecord, Stats,
 };
 use wharf_core::types::VolumeId;
 use wharf_core::{Error, ErrorKind};
@@ -19,7 +19,7 @@ use crate::disk::device::Device;
 use crate::disk::ownership::Claim;
 use crate::helper_keys::HelperKeys;
 use crate::mounts::table::{Entry, MountTable};
-use crate::mounts::{mounting, unmount, usage};
+use crate::mounts::{health, unmount};
 use crate::options::NodeOptions;
 use crate::run::Run;
 use crate::state::lock::VolumeGuard;
@@ -222,18 +222,12 @@ impl Node for LinuxNode {
         unmount::unmount(&self.context, call, &place, remove)
     }
 
-    fn usage(&self, path: &Path) -> Result<Usage, Error> {
+    fn stats(&self, call: &Call, path: &Path) -> Result<Stats, Error> {
         let missing = || Error::not_found(format!("nothing is mounted at {}", path.display()));
         let place = self.context.roots.locate(path)?.ok_or_else(missing)?;
         let table = MountTable::read()?;
         let entry = table.top(place.path()).ok_or_else(missing)?;
-        match mounting::block_number(&place, entry)? {
-            Some(number) => match self.context.device_by_number(number, entry)? {
-                Some(device) => Ok(usage::of_device(device.bytes()?)),
-                None => Err(missing()),
-            },
-            None => usage::of_mount(&self.context, &place, entry),
-        }
+        health::of(&self.context, call, &place, entry)
     }
 
     fn device_size(&self, path: &Path) -> Result<Option<u64>, Error> {

@@ -92,6 +92,12 @@ impl Failure {
     }
 }
 
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Said { error, errno: None }
+    }
+}
+
 impl Remote {
     /// By this command line; locks are kept in `state`.
     pub fn new(command: &[OsString], state: &Path) -> Self {
@@ -247,8 +253,7 @@ impl Drop for Session {
 }
 
 fn broken(error: std::io::Error) -> Failure {
-    let error = Error::internal(format!("the process that asks servers ended: {error}"));
-    Failure::Said { error, errno: None }
+    Error::internal(format!("the process that asks servers ended: {error}")).into()
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {

@@ -129,7 +129,7 @@ fn where_a_name_is_too_long_to_exist_nothing_is_taken_away_and_nothing_is_put() 
         volume_path: long,
         ..Default::default()
     };
-    assert_eq!(refusal(usage(asked, &root())).0, ErrorKind::NotFound);
+    assert_eq!(refusal(stats(asked, &root())).0, ErrorKind::NotFound);
 }
 
 #[test]

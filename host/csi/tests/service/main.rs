@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 mod authority;
+mod conditions;
 mod drain;
 mod edge;
 mod modify;

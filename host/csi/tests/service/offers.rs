@@ -73,12 +73,20 @@ async fn a_backend_that_can_do_everything_is_offered_as_far_as_the_core_goes() {
         "MODIFY_VOLUME",
         "LIST_VOLUMES",
         "LIST_VOLUMES_PUBLISHED_NODES",
+        "VOLUME_CONDITION",
+        "GET_VOLUME",
         "SINGLE_NODE_MULTI_WRITER",
     ];
     assert_eq!(controller_offers(&rig).await, controller);
     assert_eq!(
         node_offers(&rig).await,
-        ["GET_VOLUME_STATS", "STAGE_UNSTAGE_VOLUME", "EXPAND_VOLUME", "SINGLE_NODE_MULTI_WRITER"]
+        [
+            "GET_VOLUME_STATS",
+            "VOLUME_CONDITION",
+            "STAGE_UNSTAGE_VOLUME",
+            "EXPAND_VOLUME",
+            "SINGLE_NODE_MULTI_WRITER"
+        ]
     );
 }
 
@@ -88,7 +96,8 @@ async fn what_a_backend_does_not_say_is_not_offered_and_not_done() {
     rig.backend.offer(&["snapshot", "something-new"]);
     assert_eq!(plugin_offers(&rig).await, ["CONTROLLER_SERVICE"]);
     assert!(controller_offers(&rig).await.is_empty());
-    assert_eq!(node_offers(&rig).await, ["GET_VOLUME_STATS"], "which needs no backend");
+    let own = ["GET_VOLUME_STATS", "VOLUME_CONDITION"];
+    assert_eq!(node_offers(&rig).await, own, "which need no backend");
     let (mut controller, mut node) = (rig.controller().await, rig.node().await);
     let refused = [
         controller.create_volume(create("a")).await.unwrap_err(),
@@ -97,6 +106,7 @@ async fn what_a_backend_does_not_say_is_not_offered_and_not_done() {
         controller.controller_unpublish_volume(detach("v", "node-1")).await.unwrap_err(),
         controller.controller_expand_volume(expand("v", 1)).await.unwrap_err(),
         controller.list_volumes(proto::ListVolumesRequest::default()).await.unwrap_err(),
+        controller.controller_get_volume(get("v")).await.unwrap_err(),
         node.node_stage_volume(stage("v")).await.unwrap_err(),
         node.node_expand_volume(grow("v", "p", 1)).await.unwrap_err(),
     ];
@@ -117,10 +127,6 @@ async fn what_this_version_has_no_port_for_is_unimplemented() {
         controller.delete_snapshot(proto::DeleteSnapshotRequest::default()).await.unwrap_err(),
         controller.list_snapshots(proto::ListSnapshotsRequest::default()).await.unwrap_err(),
         controller.get_snapshot(proto::GetSnapshotRequest::default()).await.unwrap_err(),
-        controller
-            .controller_get_volume(proto::ControllerGetVolumeRequest::default())
-            .await
-            .unwrap_err(),
         groups
             .group_controller_get_capabilities(proto::GroupControllerGetCapabilitiesRequest {})
             .await

@@ -236,6 +236,10 @@ pub fn delete(volume: &str) -> proto::DeleteVolumeRequest {
     proto::DeleteVolumeRequest { volume_id: volume.into(), ..Default::default() }
 }
 
+pub fn get(volume: &str) -> proto::ControllerGetVolumeRequest {
+    proto::ControllerGetVolumeRequest { volume_id: volume.into() }
+}
+
 pub fn expand(volume: &str, size: i64) -> proto::ControllerExpandVolumeRequest {
     proto::ControllerExpandVolumeRequest {
         volume_id: volume.into(),

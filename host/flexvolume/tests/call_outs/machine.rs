@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use wharf_core::plan::{FindDevice, Plan, Step};
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{
-    self, Call, FoundDevice, Node, NodeGuard, PlanRun, RemovePath, StageRecord, Usage,
+    self, Call, FoundDevice, Node, NodeGuard, PlanRun, RemovePath, StageRecord, Stats,
 };
 use wharf_core::types::VolumeId;
 use wharf_core::{Blame, Error, ErrorKind};
@@ -176,7 +176,7 @@ impl Node for Machine {
         Ok(())
     }
 
-    fn usage(&self, _: &Path) -> Result<Usage, Error> {
+    fn stats(&self, _: &Call, _: &Path) -> Result<Stats, Error> {
         unreachable!("kubelet measures by itself")
     }
 

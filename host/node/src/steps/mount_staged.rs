@@ -6,7 +6,7 @@ use wharf_core::plan::MountStaged;
 
 use crate::mounts::options::MountOptions;
 use crate::mounts::table::MountTable;
-use crate::mounts::{mounting, usage};
+use crate::mounts::{health, mounting};
 use crate::run::{Run, not_staged};
 use crate::steps::PerformStep;
 
@@ -21,7 +21,10 @@ impl PerformStep for MountStaged {
         if let Some(entry) = MountTable::read()?.top(source.path())
             && entry.is_remote()
         {
-            usage::ask(run.context, &source, entry)?;
+            let stats = health::of(run.context, run.call, &source, entry)?;
+            if stats.usage.is_none() {
+                return Err(Error::unavailable(stats.condition.message));
+            }
         }
         let opened = source.open()?.ok_or_else(|| not_staged(source.path()))?;
         let target = run.target()?;

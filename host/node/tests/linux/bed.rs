@@ -14,7 +14,7 @@ use wharf_core::plan::{
     SetBlockQueue, Step,
 };
 use wharf_core::policy::NodePolicy;
-use wharf_core::ports::{Call, CallSecrets, FoundDevice, Node, PlanRun, StageRecord};
+use wharf_core::ports::{Call, CallSecrets, FoundDevice, Node, PlanRun, StageRecord, Usage};
 use wharf_core::types::{AccessMode, AccessType, Capability, VolumeId};
 use wharf_core::{Error, ErrorKind};
 use wharf_node::{LinuxNode, NodeOptions};
@@ -65,6 +65,11 @@ impl Bed {
 
     pub fn node(&self) -> LinuxNode {
         LinuxNode::new(self.options.clone())
+    }
+
+    /// Space of what is mounted there.
+    pub fn usage(&self, path: &str) -> Usage {
+        self.node().stats(&forever(), &self.path(path)).unwrap().usage.unwrap()
     }
 
     /// A path under kubelet's directory.

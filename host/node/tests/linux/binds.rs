@@ -135,7 +135,7 @@ fn a_raw_device_is_put_on_a_file_and_taken_away_with_it() {
     assert!(metadata.file_type().is_block_device());
     assert_eq!(metadata.rdev(), device.metadata().unwrap().rdev());
     assert_eq!(bed.node().device_size(&bed.path("pods/a/dev")).unwrap(), Some(64 << 20));
-    assert_eq!(bed.node().usage(&bed.path("pods/a/dev")).unwrap().total_bytes, 64 << 20);
+    assert_eq!(bed.usage("pods/a/dev").total_bytes, 64 << 20);
     bed.disk("s2", 64);
     assert_kind(
         bed.run(vec![find("s2"), block(false)], "pods/a/dev"),

@@ -42,7 +42,7 @@ fn mounted_and_grown(fs_type: &str) -> Vec<Step> {
 }
 
 fn total(bed: &Bed) -> u64 {
-    bed.node().usage(&bed.path("d1")).unwrap().total_bytes
+    bed.usage("d1").total_bytes
 }
 
 /// 400 MiB become 800.
@@ -210,7 +210,7 @@ fn space_is_reported_for_file_systems_and_devices_and_for_nothing_else() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 64);
     bed.run(stage("s1", "ext4"), "d1").unwrap();
-    let usage = bed.node().usage(&bed.path("d1")).unwrap();
+    let usage = bed.usage("d1");
     assert!(
         usage.total_bytes > 40 << 20
             && usage.available_bytes <= usage.total_bytes
@@ -220,12 +220,12 @@ fn space_is_reported_for_file_systems_and_devices_and_for_nothing_else() {
     std::fs::create_dir(bed.path("plain")).unwrap();
     for path in ["plain", "missing", "d1/lost+found"] {
         assert_eq!(
-            bed.node().usage(&bed.path(path)).unwrap_err().kind,
+            bed.node().stats(&forever(), &bed.path(path)).unwrap_err().kind,
             ErrorKind::NotFound,
             "{path}"
         );
         assert_eq!(bed.node().device_size(&bed.path(path)).unwrap(), None, "{path}");
     }
     symlink(bed.path("d1"), bed.path("link")).unwrap();
-    assert!(bed.node().usage(&bed.path("link")).is_err());
+    assert!(bed.node().stats(&forever(), &bed.path("link")).is_err());
 }

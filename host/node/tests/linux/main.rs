@@ -11,6 +11,8 @@ mod blank;
 #[path = "../answering/child.rs"]
 mod child;
 #[cfg(test)]
+mod conditions;
+#[cfg(test)]
 mod devices;
 #[cfg(test)]
 mod directories;

@@ -141,7 +141,9 @@ fn a_dead_fuse_mount_is_seen_does_not_hang_and_is_unmounted() {
     assert!(bed.node().is_mounted(&path).unwrap());
     drop(connection);
     assert!(bed.node().is_mounted(&path).unwrap());
-    assert_eq!(bed.node().usage(&path).unwrap_err().kind, ErrorKind::Unavailable);
+    let stats = bed.node().stats(&forever(), &path).unwrap();
+    assert!(stats.condition.abnormal && stats.usage.is_none(), "{stats:?}");
+    assert!(stats.condition.message.contains("helper is gone"), "{stats:?}");
     assert_eq!(bed.node().device_size(&path).unwrap(), None);
     unmount(&bed, "fuse", RemovePath::Yes).unwrap();
     assert!(!path.exists());

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use wharf_core::Error;
 use wharf_core::plan::{MountNfs, MountPlace, Plan, Step};
 use wharf_core::policy::{NfsPolicy, NodePolicy};
-use wharf_core::ports::{Call, CallSecrets, Clock, Node, Performer, PlanRun, RemovePath};
+use wharf_core::ports::{Call, CallSecrets, Clock, Node, Performer, PlanRun, RemovePath, Stats};
 use wharf_core::types::VolumeId;
 use wharf_node::{LinuxNode, NodeOptions, SystemClock};
 use wharf_testing::nfs_server::{Forwarder, MOUNT_PORT, NFS_PORT, next_number};
@@ -106,6 +106,11 @@ impl Bed {
     /// A path under kubelet's folder.
     pub fn path(&self, relative: &str) -> PathBuf {
         self.folder.path().join("kubelet").join(relative)
+    }
+
+    /// How what is mounted there is.
+    pub fn look(&self, path: &str) -> Stats {
+        self.node().stats(&within(LONG), &self.path(path)).unwrap()
     }
 
     pub fn policy(&self) -> NodePolicy {

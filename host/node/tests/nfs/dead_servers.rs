@@ -13,12 +13,13 @@ use wharf_core::plan::{DirectoryBase, DirectoryPath, RemoveTree, Step};
 use wharf_core::ports::Node;
 use wharf_node::{LinuxNode, NodeOptions};
 
-use crate::bed::{Bed, Export, LONG, Server, VERSIONS, mount, scratch, sh, timed};
+use crate::bed::{Bed, Export, LONG, Server, VERSIONS, mount, scratch, sh, timed, within};
 use wharf_testing::tests;
 
 tests![
     mounting_ends_by_its_deadline_and_leaves_nothing,
-    statistics_are_an_error_that_names_the_server,
+    a_volume_whose_server_is_dead_is_abnormal_and_names_it,
+    a_volume_whose_server_is_slow_is_not_taken_for_dead,
     unmounting_ends_although_something_was_written,
     a_slow_server_gets_everything_that_was_written,
     removing_ends_by_its_deadline_and_goes_on_when_the_server_is_back,
@@ -53,22 +54,52 @@ fn mounting_ends_by_its_deadline_and_leaves_nothing() {
     bed.run(vec![mount(&server, export.path(), "vers=4.0").into()], "a/b").unwrap();
 }
 
-fn statistics_are_an_error_that_names_the_server() {
+fn a_volume_whose_server_is_dead_is_abnormal_and_names_it() {
     let (bed, export, server) = (impatient(), Export::new(), Server::start());
     for version in VERSIONS {
         bed.run(vec![mount(&server, export.path(), version).into()], "a").unwrap();
+        assert!(!bed.look("a").condition.abnormal);
         server.stop();
-        let (result, took) = timed(|| bed.node().usage(&bed.path("a")));
-        let error = result.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
-        assert!(error.message.contains(&server.address()), "{error}");
+        let (stats, took) = timed(|| bed.look("a"));
+        assert!(stats.condition.abnormal && stats.usage.is_none(), "{stats:?}");
+        let message = &stats.condition.message;
+        assert!(message.contains(&server.address()), "{message}");
+        assert!(message.contains("answered nothing"), "{message}");
         assert!(took < SHORT_AND_A_BIT, "{took:?}");
         // What only reads the table goes on.
         assert!(bed.is_mounted("a"));
         server.go_on();
         let patient = Bed::new().options.patience;
         let options = NodeOptions { patience: patient, ..bed.options.clone() };
-        LinuxNode::new(options).usage(&bed.path("a")).unwrap();
+        let stats = LinuxNode::new(options).stats(&within(LONG), &bed.path("a")).unwrap();
+        assert!(!stats.condition.abnormal && stats.usage.is_some(), "{stats:?}");
+        bed.unmount("a", LONG).unwrap();
+    }
+}
+
+fn a_volume_whose_server_is_slow_is_not_taken_for_dead() {
+    let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    bed.options.patience = Duration::from_millis(200);
+    for version in VERSIONS {
+        let mut step = mount(&server, export.path(), version);
+        // An answer for each 64 KiB.
+        step.options.push("wsize=65536".to_owned());
+        bed.run(vec![step.into()], "a").unwrap();
+        let mut writer = Writer::open(&bed.path("a/file"));
+        server.slow_down(Duration::from_millis(20));
+        writer.write();
+        let sync = Command::new("sync").arg("-f").arg(bed.path("a")).spawn();
+        // The question waits behind what is written.
+        while memory("Writeback:") == 0 {
+            std::thread::yield_now();
+        }
+        let stats = bed.look("a");
+        println!("{version}: {stats:?}");
+        server.slow_down(Duration::ZERO);
+        sync.unwrap().wait().unwrap();
+        drop(writer);
+        assert!(!stats.condition.abnormal && stats.usage.is_none(), "{version}: {stats:?}");
+        assert!(stats.condition.message.contains("slow"), "{version}: {stats:?}");
         bed.unmount("a", LONG).unwrap();
     }
 }
@@ -95,19 +126,17 @@ impl Writer {
     /// Returns when something is written that its server does not have.
     fn write(&mut self) {
         self.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-        let unwritten = || {
-            let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
-            let lines = memory
-                .lines()
-                .filter(|line| ["Dirty:", "Writeback:"].iter().any(|name| line.starts_with(name)));
-            lines
-                .map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap())
-                .sum::<u64>()
-        };
-        while unwritten() < 1024 {
+        while memory("Dirty:") + memory("Writeback:") < 1024 {
             std::thread::yield_now();
         }
     }
+}
+
+/// KiB of this kind in the whole machine.
+fn memory(kind: &str) -> u64 {
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let line = memory.lines().find(|line| line.starts_with(kind)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 impl Drop for Writer {
@@ -199,7 +228,7 @@ fn another_servers_mounts_keep_their_latency() {
     bed.run(vec![mount(&alive, export.path(), "vers=3,nolock").into()], "alive").unwrap();
     let life = || {
         let (result, took) = timed(|| {
-            bed.node().usage(&bed.path("alive"))?;
+            bed.look("alive").usage.unwrap();
             let step = mount(&alive, export.path(), "vers=3,nolock");
             bed.run(vec![step.into()], "other")?;
             bed.unmount("other", LONG)
@@ -210,16 +239,13 @@ fn another_servers_mounts_keep_their_latency() {
     let before = (0..3).map(|_| life()).max().unwrap();
     dead.stop();
     std::thread::scope(|scope| {
-        let calls = scope.spawn(|| {
-            let usage = bed.node().usage(&bed.path("dead"));
-            (usage, bed.unmount("dead", LONG))
-        });
+        let calls = scope.spawn(|| (bed.look("dead"), bed.unmount("dead", LONG)));
         let mut during = Duration::ZERO;
         while !calls.is_finished() {
             during = during.max(life());
         }
-        let (usage, unmounted) = calls.join().unwrap();
-        assert!(usage.is_err() && unmounted.is_ok(), "{usage:?} {unmounted:?}");
+        let (stats, unmounted) = calls.join().unwrap();
+        assert!(stats.condition.abnormal && unmounted.is_ok(), "{stats:?} {unmounted:?}");
         println!(
             "statistics, mount and unmount at another server: {before:?}, with a dead one beside it {during:?}"
         );
@@ -235,7 +261,7 @@ fn a_mount_asks_its_server_once_at_a_time() {
     let asking = || sh("pgrep -fc node-child || true").trim().parse::<usize>().unwrap();
     std::thread::scope(|scope| {
         let calls: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| node.usage(&bed.path("a")).unwrap_err())).collect();
+            (0..8).map(|_| scope.spawn(|| node.stats(&within(LONG), &bed.path("a")))).collect();
         while !calls.iter().all(|call| call.is_finished()) {
             // Other tests have theirs.
             assert!(asking() < 8 + 8);

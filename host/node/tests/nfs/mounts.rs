@@ -4,7 +4,6 @@ use std::os::unix::fs::MetadataExt;
 
 use wharf_core::ErrorKind;
 use wharf_core::plan::{MakePath, MountNfs};
-use wharf_core::ports::Node;
 
 use crate::bed::{Bed, Export, LONG, Server, VERSIONS, mount, sh};
 use wharf_testing::tests;
@@ -30,7 +29,7 @@ fn an_export_is_mounted_over_each_version_written_and_unmounted() {
         bed.run(vec![mount(&server, export.path(), version).into()], "a/b").unwrap();
         assert!(bed.is_mounted("a/b"), "{version}");
         std::fs::write(bed.path("a/b/file"), version).unwrap();
-        let usage = bed.node().usage(&bed.path("a/b")).unwrap();
+        let usage = bed.look("a/b").usage.unwrap();
         assert!(usage.total_bytes > 0 && usage.available_bytes <= usage.total_bytes, "{usage:?}");
         bed.unmount("a/b", LONG).unwrap();
         assert!(bed.mounts().is_empty() && !bed.path("a/b").exists(), "{version}");

@@ -36,6 +36,7 @@ const CAPABILITIES: &[&str] = &[
     "list",
     "stage",
     "topology",
+    "condition",
     "single-node-multi-writer",
 ];
 /// The key of its topology segments.

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use wharf_core::types::{
-    Answer, AttachRequest, Attached, CapacityRange, CreateRequest, DetachRequest, ExpandRequest,
-    Expanded, Listed, ModifyRequest, NodeId, Observation, Parameters, Pending, Progress,
-    ResourceId, Volume, VolumeId,
+    Answer, AttachRequest, Attached, CapacityRange, Condition, CreateRequest, DetachRequest,
+    ExpandRequest, Expanded, Listed, ModifyRequest, NodeId, Observation, Parameters, Pending,
+    Progress, ResourceId, Volume, VolumeId,
 };
 use wharf_core::{Blame, Error, ErrorKind};
 
@@ -237,26 +237,30 @@ impl FakeCloud {
         let state = found.map(|found| {
             let holders = found.volume.attached_to.iter().map(ToString::to_string);
             let size = found.volume.capacity_bytes.to_string();
-            std::iter::once(size).chain(holders).collect::<Vec<_>>().join("\n").into_bytes()
+            let condition = found.volume.condition.as_ref();
+            let wrong = condition.map(|condition| condition.message.clone()).unwrap_or_default();
+            [size, wrong].into_iter().chain(holders).collect::<Vec<_>>().join("\n").into_bytes()
         });
         Observation { of: of.clone(), found: found.is_some(), state: state.unwrap_or_default() }
     }
 
-    /// What [`FakeCloud::observe`] wrote: the size, then a holder in each line.
+    /// What [`FakeCloud::observe`] wrote: the size, what is wrong, then a holder in each line.
     pub(crate) fn read(observed: &Observation) -> Result<Volume, Error> {
         if !observed.found {
             return Err(Error::not_found(format!("there is no volume {}", observed.of.id)));
         }
         let state = String::from_utf8_lossy(&observed.state);
-        let mut lines = state.lines();
+        let mut lines = state.split('\n');
+        let capacity_bytes = lines.next().and_then(|size| size.parse().ok()).unwrap_or(0);
+        let wrong = lines.next().filter(|wrong| !wrong.is_empty());
         Ok(Volume {
             id: VolumeId::new(&observed.of.id),
-            capacity_bytes: lines.next().and_then(|size| size.parse().ok()).unwrap_or(0),
+            capacity_bytes,
             context: Vec::new(),
             topology: Vec::new(),
             source: None,
             attached_to: lines.map(NodeId::new).collect(),
-            condition: None,
+            condition: wrong.map(Condition::abnormal),
         })
     }
 

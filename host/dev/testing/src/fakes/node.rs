@@ -8,9 +8,10 @@ use std::{fs, io};
 use wharf_core::plan::{Plan, Step};
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{
-    Call, FoundDevice, Mounted, Node, NodeGuard, Performer, PlanRun, RemovePath, StageRecord, Usage,
+    Call, FoundDevice, Mounted, Node, NodeGuard, Performer, PlanRun, RemovePath, StageRecord,
+    Stats, Usage,
 };
-use wharf_core::types::VolumeId;
+use wharf_core::types::{Condition, VolumeId};
 use wharf_core::{Blame, Error, ErrorKind};
 
 use super::hold::Hold;
@@ -26,6 +27,7 @@ pub struct FakeNode {
     makes_paths: bool,
     has_no_state: AtomicBool,
     idle_steps: Mutex<Vec<&'static str>>,
+    silence: Mutex<Option<String>>,
 }
 
 impl FakeNode {
@@ -63,6 +65,11 @@ impl FakeNode {
     /// Steps of this word do nothing from now on, and say that they are done.
     pub fn make_idle(&self, word: &'static str) {
         lock(&self.idle_steps).push(word);
+    }
+
+    /// What is mounted answers no longer: why, in the words of its condition.
+    pub fn fall_silent(&self, why: &str) {
+        *lock(&self.silence) = Some(why.to_owned());
     }
 
     /// Something else is mounted over what a path shows: this device, or something that is none.
@@ -231,16 +238,20 @@ impl Node for FakeNode {
         Ok(())
     }
 
-    fn usage(&self, path: &Path) -> Result<Usage, Error> {
+    fn stats(&self, _call: &Call, path: &Path) -> Result<Stats, Error> {
         let bytes = lock(&self.machine)
             .device_size(path)
             .ok_or_else(|| Error::not_found(format!("nothing is mounted at {}", path.display())))?;
-        Ok(Usage {
+        let usage = Usage {
             total_bytes: bytes,
             available_bytes: bytes / 2,
             used_bytes: bytes - bytes / 2,
             total_inodes: 1024,
             free_inodes: 1000,
+        };
+        Ok(match &*lock(&self.silence) {
+            Some(why) => Stats { usage: None, condition: Condition::abnormal(why) },
+            None => Stats { usage: Some(usage), condition: Condition::normal("it answers") },
         })
     }
 

@@ -9,12 +9,12 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use wharf_cloudsim::FileSystemSummary;
 use wharf_testing::bed::{Bed, Parts};
 use wharf_testing::nas_servers::NasServers;
 use wharf_testing::nfs_machine;
-use wharf_testing::player::{FlexVolume, PlayError, Retry, VolumeClass};
+use wharf_testing::player::{FlexVolume, Retry, VolumeClass};
 
 use super::event::Event;
 use super::interrupt::{Interrupt, Interrupted};
@@ -122,10 +122,9 @@ fn life(scene: &Scene) -> Result<()> {
     over_flexvolume(scene, &name, &digest)?;
     scene.note(&format!("{name} stops: it takes requests and answers none"));
     servers.of(&name).stop();
-    match csi.clone().with_retry(Retry::never()).stats(&volume, one, "pod-8") {
-        Err(PlayError::Refused { .. }) => {}
-        other => bail!("statistics of a share without its server: {other:?}"),
-    }
+    let condition = csi.clone().with_retry(Retry::never()).condition(&volume, one, "pod-8")?;
+    ensure!(condition.abnormal, "a share without its server: {condition:?}");
+    scene.note(&format!("node 1 says of the volume: {}", condition.message));
     scene.note(&format!("{name} answers again"));
     servers.of(&name).go_on();
     scene.read(&here, &digest)?;

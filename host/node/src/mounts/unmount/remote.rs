@@ -72,8 +72,13 @@ pub(super) fn unmount(
             Ok(None) => {}
         }
         let now = answers::count(target.path());
-        let is_alive =
-            if now.is_some() { now != seen } else { usage::ask(context, target, entry).is_ok() };
+        let is_alive = match now {
+            Some(_) => now != seen,
+            None => {
+                let soon = Call::until(clock.now() + context.options.patience);
+                usage::ask(context, &soon, target).is_ok()
+            }
+        };
         silent = if is_alive { Duration::ZERO } else { silent + window };
         seen = now;
         let is_over = call_for_writing.remaining(clock.now()).is_zero() || call.is_cancelled();

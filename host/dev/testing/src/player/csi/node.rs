@@ -211,6 +211,43 @@ impl CsiPlayer {
     /// # Errors
     /// The driver's refusal, or the last of the failures that were repeated.
     pub fn stats(&self, volume: &CsiVolume, node: &CsiNode, pod: &str) -> Result<Usage, PlayError> {
+        let answer = self.look(volume, node, pod)?;
+        let bytes = proto::volume_usage::Unit::Bytes;
+        let found = answer.usage.into_iter().find(|usage| usage.unit() == bytes);
+        let usage = found.ok_or_else(|| PlayError::Unreadable {
+            call: "NodeGetVolumeStats".to_owned(),
+            what: format!("no bytes in it, {:?}", answer.volume_condition),
+        })?;
+        let size = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
+        Ok(Usage {
+            total: size(usage.total),
+            used: size(usage.used),
+            available: size(usage.available),
+        })
+    }
+
+    /// Whether the volume works, as kubelet asks with the feature gate `CSIVolumeHealth`.
+    ///
+    /// # Errors
+    /// When the node does not say.
+    pub fn condition(
+        &self,
+        volume: &CsiVolume,
+        node: &CsiNode,
+        pod: &str,
+    ) -> Result<proto::VolumeCondition, PlayError> {
+        self.look(volume, node, pod)?.volume_condition.ok_or_else(|| PlayError::Unreadable {
+            call: "NodeGetVolumeStats".to_owned(),
+            what: "no condition in it".to_owned(),
+        })
+    }
+
+    fn look(
+        &self,
+        volume: &CsiVolume,
+        node: &CsiNode,
+        pod: &str,
+    ) -> Result<proto::NodeGetVolumeStatsResponse, PlayError> {
         let target = volume.target(node, pod);
         let rpc = kubelet("NodeGetVolumeStats", volume, node);
         self.repeat(Part::Kubelet, &node.name, rpc.call, &volume.name, || {
@@ -219,22 +256,10 @@ impl CsiPlayer {
                 volume_path: text(&target),
                 ..Default::default()
             };
-            let answer = self.ask(&rpc, text(&target), async |line| {
+            self.ask(&rpc, text(&target), async |line| {
                 let request = line.request(message);
                 let answer = NodeClient::new(line.channel).node_get_volume_stats(request).await?;
                 Ok(answer.into_inner())
-            })?;
-            let bytes = proto::volume_usage::Unit::Bytes;
-            let found = answer.usage.into_iter().find(|usage| usage.unit() == bytes);
-            let usage = found.ok_or_else(|| PlayError::Unreadable {
-                call: rpc.call.to_owned(),
-                what: "no bytes in it".to_owned(),
-            })?;
-            let size = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
-            Ok(Usage {
-                total: size(usage.total),
-                used: size(usage.used),
-                available: size(usage.available),
             })
         })
     }

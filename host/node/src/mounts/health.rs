@@ -1,0 +1,237 @@
+//! Whether a volume that is mounted here works, and how full it is: asked in a way that a dead
+//! mount cannot hang, and told in words that name the cause and what to do.
+//!
+//! A server, a helper process and a disk fail in ways of their own. A server that answers nothing
+//! is told from one that is slow by the answers that the kernel counts. What a file system on a
+//! disk says of itself is in the mount table and in sysfs. Left out: what the cloud knows (the
+//! backend says that), and mending anything.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use wharf_core::ports::{Call, Stats, Usage};
+use wharf_core::types::Condition;
+use wharf_core::{Error, ErrorKind};
+
+use crate::context::NodeContext;
+use crate::disk::device::kernel_name;
+use crate::mounts::paths::{MountTarget, Opened};
+use crate::mounts::table::Entry;
+use crate::mounts::{answers, mounting, usage};
+use crate::remote::Failure;
+
+/// What `entry` shows at `target`: a file system, or the node of a raw device. It is waited for no
+/// longer than this node waits for what may be dead, and no longer than the call.
+///
+/// # Errors
+/// When it cannot be asked at all.
+pub(crate) fn of(
+    context: &NodeContext,
+    call: &Call,
+    target: &MountTarget,
+    entry: &Entry,
+) -> Result<Stats, Error> {
+    let call = &call.no_later_than(context.clock.now() + context.options.patience);
+    if let Some(number) = mounting::block_number(target, entry)? {
+        return of_raw_device(context, target, entry, number);
+    }
+    if entry.is_remote() {
+        of_remote(context, call, target, entry)
+    } else {
+        of_local(context, call, target, entry)
+    }
+}
+
+fn working(usage: Usage) -> Stats {
+    Stats { usage: Some(usage), condition: Condition::normal("it answers") }
+}
+
+fn without_figures(condition: Condition) -> Stats {
+    Stats { usage: None, condition }
+}
+
+fn of_raw_device(
+    context: &NodeContext,
+    target: &MountTarget,
+    entry: &Entry,
+    number: (u32, u32),
+) -> Result<Stats, Error> {
+    if context.is_gone(number) {
+        return Ok(without_figures(disk_is_gone(target)));
+    }
+    let device = context.device_by_number(number, entry)?.ok_or_else(|| {
+        Error::not_found(format!("there is no device at {}", target.path().display()))
+    })?;
+    Ok(working(usage::of_device(device.bytes()?)))
+}
+
+fn disk_is_gone(target: &MountTarget) -> Condition {
+    Condition::abnormal(format!(
+        "the disk of {} was taken away from this node; stop the pods that use it, so that it is \
+         attached and mounted again",
+        target.path().display()
+    ))
+}
+
+fn of_remote(
+    context: &NodeContext,
+    call: &Call,
+    target: &MountTarget,
+    entry: &Entry,
+) -> Result<Stats, Error> {
+    let begun = context.clock.now();
+    let before = answers::count(target.path());
+    // An earlier question still hangs where the kernel does not let go of who asked.
+    let asked = match context.check_not_hanging(call, &usage::work_at(target)) {
+        Ok(()) => usage::ask(context, call, target),
+        Err(_) => Err(Failure::Silent),
+    };
+    let what = format!("{} (mounted at {})", entry.source_in_words(), target.path().display());
+    let condition = match asked {
+        Ok(usage) => return Ok(working(usage)),
+        Err(Failure::Silent) => {
+            let after = answers::count(target.path());
+            let answered = before.zip(after).map(|(before, after)| after.saturating_sub(before));
+            let waited = context.clock.now().saturating_sub(begun);
+            silence(&what, &entry.fs_type, waited, answered)
+        }
+        Err(Failure::Said { errno: Some(errno), .. }) => {
+            refusal(&what, &entry.fs_type, Errno::from_raw_os_error(errno))
+        }
+        Err(Failure::Said { error, errno: None }) => {
+            return Err(error.context(format!("the file system {what} was not asked")));
+        }
+    };
+    Ok(without_figures(condition))
+}
+
+/// `answered`: how many answers its NFS server gave meanwhile, to whatever it was asked.
+fn silence(what: &str, fs_type: &str, waited: Duration, answered: Option<u64>) -> Condition {
+    let waited = format!("{} s", waited.as_secs_f32().ceil());
+    match answered {
+        Some(0) => Condition::abnormal(format!(
+            "the NFS server of {what} has answered nothing for {waited}; look whether it runs, and \
+             at the network to it: what uses the volume waits, and goes on when it answers"
+        )),
+        // Who acts on what is abnormal moves pods away, which makes a busy server no faster.
+        Some(other) => Condition::normal(format!(
+            "the NFS server of {what} is slow: within {waited} it gave {other} answers, and not \
+             the one about its space"
+        )),
+        None if fs_type.starts_with("fuse") => Condition::abnormal(format!(
+            "the helper of {what} has not answered for {waited}: it hangs, or what it asks does; \
+             `wharf mounts logs` shows what it said"
+        )),
+        None => Condition::abnormal(format!(
+            "{what} has not answered for {waited}; its server may be gone, or the network to it"
+        )),
+    }
+}
+
+fn refusal(what: &str, fs_type: &str, errno: Errno) -> Condition {
+    let hint = match errno {
+        Errno::NOTCONN | Errno::CONNABORTED if fs_type.starts_with("fuse") => {
+            "its helper is gone; `wharf mounts serve` starts it again where it runs on this node, \
+             and `wharf mounts list` says how it is"
+        }
+        Errno::STALE => {
+            "its directory is gone from the server; put it back there, and stop the pods that use \
+             it, so that it is mounted again"
+        }
+        Errno::ACCESS | Errno::PERM => {
+            "the server does not let this node in any more; look at the permissions of its export"
+        }
+        _ => "the node's kernel log (`dmesg`) may say more",
+    };
+    Condition::abnormal(format!("{what} answers with an error: {errno}; {hint}"))
+}
+
+fn of_local(
+    context: &NodeContext,
+    call: &Call,
+    target: &MountTarget,
+    entry: &Entry,
+) -> Result<Stats, Error> {
+    if entry.is_of_block_device() && context.is_gone(entry.device) {
+        return Ok(without_figures(disk_is_gone(target)));
+    }
+    let path = target.path().display();
+    let opened =
+        target.open()?.ok_or_else(|| Error::not_found(format!("{path} does not exist")))?;
+    let work = format!("asking the file system at {path}");
+    let asked = context.ask_kernel(call, &work, &[opened.as_fd()], || {
+        let usage = usage::of_file_system(&opened).map_err(Errno::raw_os_error);
+        (usage, read_root(&opened).map_err(Errno::raw_os_error))
+    });
+    let (usage, root) = match asked {
+        Ok(answers) => answers,
+        Err(error) if error.kind == ErrorKind::Unavailable => {
+            return Ok(without_figures(Condition::abnormal(error.to_string())));
+        }
+        Err(error) => return Err(error),
+    };
+    let what = match (usage, root) {
+        (Ok(_), Ok(())) => trouble(context, entry),
+        (Err(errno), _) | (Ok(_), Err(errno)) => {
+            Some(format!("answers with an error: {}", Errno::from_raw_os_error(errno)))
+        }
+    };
+    let condition = what.map(|what| {
+        Condition::abnormal(format!(
+            "the {} at {path} {what}; the node's kernel log (`dmesg`) says why: stop the pods that \
+             use it, so that it is unmounted, checked and mounted again",
+            entry.fs_type
+        ))
+    });
+    let condition = condition.unwrap_or_else(|| Condition::normal("it answers"));
+    Ok(Stats { usage: usage.ok(), condition })
+}
+
+/// A file system that was shut down may still tell its space.
+fn read_root(opened: &Opened) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(opened, ".", flags, Mode::empty()).map(drop)
+}
+
+/// What is wrong with a file system that answers.
+fn trouble(context: &NodeContext, entry: &Entry) -> Option<String> {
+    let has = |wanted: &str| entry.super_options.iter().any(|option| option == wanted);
+    if has("shutdown") {
+        return Some("was shut down after an error".to_owned());
+    }
+    if has("emergency_ro") || entry.is_file_system_read_only() && !entry.is_read_only_here() {
+        return Some("was made read-only by the kernel after an error".to_owned());
+    }
+    // ext4 alone counts its errors, and keeps the count until it is checked.
+    let name = kernel_name(&context.options.sysfs, entry.device)?;
+    let count = context.options.sysfs.join("fs/ext4").join(name).join("errors_count");
+    let errors: u64 = std::fs::read_to_string(count).ok()?.trim().parse().ok()?;
+    (errors > 0).then(|| format!("has found {errors} errors in itself"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_server_is_told_from_a_slow_one() {
+        let told = |answered| silence("s:/a", "nfs4", Duration::from_millis(4800), answered);
+        let (dead, slow) = (told(Some(0)), told(Some(12)));
+        assert!(dead.abnormal && dead.message.contains("answered nothing for 5 s"), "{dead:?}");
+        assert!(!slow.abnormal && slow.message.contains("slow"), "{slow:?}");
+        assert!(told(None).abnormal);
+    }
+
+    #[test]
+    fn each_failure_has_its_own_words() {
+        let told = |fs_type, errno| refusal("x", fs_type, errno).message;
+        assert!(told("fuse.ossfs", Errno::NOTCONN).contains("helper is gone"));
+        assert!(!told("nfs", Errno::NOTCONN).contains("helper"));
+        assert!(told("nfs", Errno::STALE).contains("gone from the server"));
+        assert!(told("nfs", Errno::ACCESS).contains("export"));
+        let hangs = silence("x", "fuse.ossfs", Duration::from_secs(5), None);
+        assert!(hangs.abnormal && hangs.message.contains("helper"), "{hangs:?}");
+    }
+}
