@@ -7,10 +7,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
+use wharf_alicloud::percent::{decode, encode};
 use wharf_sdk::Pairs;
 use wharf_sdk::auth::UnsignedRequest;
-
-use crate::canonical::{decode, encode};
 
 /// The resource that a request is for, decoded: `/bucket/key`, `/bucket/`, or `/`.
 pub fn resource(request: &UnsignedRequest) -> String {

@@ -6,11 +6,11 @@
 use hmac::{Hmac, Mac};
 use sha2::digest::Output;
 use sha2::{Digest, Sha256};
+use wharf_alicloud::percent::encode;
 use wharf_alicloud::timestamp;
 use wharf_sdk::auth::{Signature, UnsignedRequest};
 use wharf_sdk::{Error, Pairs};
 
-use crate::canonical::encode;
 use crate::keys::Keys;
 use crate::oss;
 

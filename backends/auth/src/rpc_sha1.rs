@@ -8,11 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
+use wharf_alicloud::percent::encode;
 use wharf_alicloud::timestamp;
 use wharf_sdk::auth::{Signature, UnsignedRequest};
 use wharf_sdk::{Error, Pairs};
 
-use crate::canonical::{encode, query};
+use crate::canonical::query;
 use crate::keys::Keys;
 
 /// As the setting `signature` names it.

@@ -2,15 +2,14 @@
 //!
 //! Kubernetes sends a volume's attributes along, and then nothing is asked either: a node mounts
 //! with keys of its own, and needs none of the controller's. A call without them is held against
-//! what can be known: the volume's own bucket has to be there, and the node to be an instance.
+//! what can be known: what was made for the volume has to be there, and the node to be an instance.
 
 use wharf_sdk::controller::{AttachRequest, Attachment};
 use wharf_sdk::types::Parameters;
 use wharf_sdk::{Error, config};
 
-use crate::attributes;
 use crate::names::shown;
-use crate::own_bucket;
+use crate::{attributes, create};
 
 /// `controller.attach`.
 ///
@@ -19,7 +18,7 @@ use crate::own_bucket;
 /// cloud's.
 pub fn attach(request: &AttachRequest) -> Result<Attachment, Error> {
     if !attributes::name_a_bucket(&request.volume_context) {
-        own_bucket::find(&request.volume_id)?;
+        create::find(&request.volume_id)?;
         check_node(&request.node_id)?;
     }
     Ok(Attachment::new(Parameters::new()))

@@ -24,6 +24,8 @@
 //! | `volumeAs` | for new volumes: `direct`, `sharepath`, `subpath`; `bucket`: one of its own, in
 //! place of the keys `bucket` and `path` | `direct` |
 //! | `bucketPrefix` | with `volumeAs: bucket`: how the bucket's name begins | none |
+//! | `deleteObjects` | for new volumes, with `subpath` or `bucket`: whether what is in it is
+//! deleted with it | `false` |
 //!
 //! Accepted without effect, because nothing here depends on them: `useSharedPath` (a volume is
 //! mounted once on a node), `recovery` (every mount heals), `dnsPolicy`, `serviceAccountName`,
@@ -44,8 +46,9 @@ pub const STAGED: &str = "staged";
 /// Keys as people know them, for messages.
 const KEYS: &str = "bucket, url, path, otherOpts, fuseType, authType, roleName, ramRole, roleArn, \
                     assumeRoleArn, secretProviderClass, encrypted, kmsKeyId, sigVersion, region, \
-                    readOnly, metricsTop, volumeAs, bucketPrefix, useSharedPath, recovery, \
-                    dnsPolicy, serviceAccountName, oidcProviderArn, externalId";
+                    readOnly, metricsTop, volumeAs, bucketPrefix, deleteObjects, \
+                    useSharedPath, recovery, dnsPolicy, serviceAccountName, oidcProviderArn, \
+                    externalId";
 
 /// Keys that ask for what is not there, and what to do in their place.
 const NOT_HERE: [(&str, &str); 3] = [

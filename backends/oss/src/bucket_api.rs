@@ -1,5 +1,6 @@
-//! The few calls to object storage itself, and its answers. There is no other way to a request, so
-//! the manifest can be compared with it.
+//! The few calls to object storage itself, and its answers: those about a bucket here, those about
+//! what is in it in [`objects`]. There is no other way to a request, so the manifest can be
+//! compared with it.
 //!
 //! The bucket stands in the host name, as the cloud wants it; with the setting `addressing` =
 //! `path` it stands in the path, for an endpoint that is an address.
@@ -7,9 +8,12 @@
 use serde::Deserialize;
 use wharf_alicloud::Refusal;
 use wharf_sdk::http::{Effect, Request, Response};
+use wharf_sdk::types::Parameters;
 use wharf_sdk::{Blame, Error, ErrorKind, config};
 
 use crate::settings;
+
+pub mod objects;
 
 /// The endpoint id.
 const ENDPOINT: &str = "oss";
@@ -27,6 +31,10 @@ pub struct Bucket {
 pub enum No {
     /// There is no such bucket.
     NoBucket,
+    /// There is no such object.
+    NoObject,
+    /// There is no such upload.
+    NoUpload,
     /// There are objects in it.
     NotEmpty,
     /// Somebody has a bucket of this name, perhaps this account itself.
@@ -65,20 +73,6 @@ struct Tag {
     value: String,
 }
 
-/// `<ListBucketResult>`, as far as it says whether there is anything.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-struct Listing {
-    contents: Vec<Object>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Object {
-    #[expect(dead_code, reason = "that there is one is all that counts")]
-    key: String,
-}
-
 impl Bucket {
     /// A bucket by its name, which has been checked.
     ///
@@ -106,7 +100,7 @@ impl Bucket {
     /// # Errors
     /// The cloud's.
     pub fn put(&self) -> Result<Result<(), No>, Error> {
-        self.ask(Effect::Mutate, "PUT", "", b"").map(|answer| answer.map(drop))
+        self.send(&self.request(Effect::Mutate, "PUT", "")).map(|answer| answer.map(drop))
     }
 
     /// Deletes it where nothing is in it.
@@ -114,72 +108,69 @@ impl Bucket {
     /// # Errors
     /// The cloud's.
     pub fn delete(&self) -> Result<Result<(), No>, Error> {
-        self.ask(Effect::Mutate, "DELETE", "", b"").map(|answer| answer.map(drop))
+        self.send(&self.request(Effect::Mutate, "DELETE", "")).map(|answer| answer.map(drop))
     }
 
-    /// The value of one of its tags.
+    /// Its tags.
     ///
     /// # Errors
     /// The cloud's.
-    pub fn tag(&self, key: &str) -> Result<Result<Option<String>, No>, Error> {
-        let answer = match self.ask(Effect::Read, "GET", "tagging", b"")? {
+    pub fn tags(&self) -> Result<Result<Parameters, No>, Error> {
+        let request = self.request(Effect::Read, "GET", "").with_query("tagging", "");
+        let answer = match self.send(&request)? {
             Ok(answer) => answer,
             Err(no) => return Ok(Err(no)),
         };
         let tags: Tagging = understood(&answer)?;
-        let tag = tags.tag_set.tag.into_iter().find(|tag| tag.key == key);
-        Ok(Ok(tag.map(|tag| tag.value)))
+        Ok(Ok(tags.tag_set.tag.into_iter().map(|tag| (tag.key, tag.value)).collect()))
     }
 
-    /// Gives it one tag, in place of all others. The value has been checked to need no escaping.
+    /// Gives it these tags, in place of all others. They have been checked to need no escaping.
     ///
     /// # Errors
     /// The cloud's.
-    pub fn put_tag(&self, key: &str, value: &str) -> Result<Result<(), No>, Error> {
-        let body = format!(
-            "<Tagging><TagSet><Tag><Key>{key}</Key><Value>{value}</Value></Tag></TagSet></Tagging>"
-        );
-        self.ask(Effect::Mutate, "PUT", "tagging", body.as_bytes()).map(|answer| answer.map(drop))
-    }
-
-    /// Whether there is no object in it.
-    ///
-    /// # Errors
-    /// The cloud's.
-    pub fn is_empty(&self) -> Result<Result<bool, No>, Error> {
-        let answer = match self.ask(Effect::Read, "GET", "max-keys=1", b"")? {
-            Ok(answer) => answer,
-            Err(no) => return Ok(Err(no)),
+    pub fn put_tags(&self, tags: &[(&str, &str)]) -> Result<Result<(), No>, Error> {
+        let tag = |(key, value): &(&str, &str)| {
+            format!("<Tag><Key>{key}</Key><Value>{value}</Value></Tag>")
         };
-        Ok(Ok(understood::<Listing>(&answer)?.contents.is_empty()))
+        let tags: String = tags.iter().map(tag).collect();
+        let body = format!("<Tagging><TagSet>{tags}</TagSet></Tagging>");
+        let request = self.request(Effect::Mutate, "PUT", "").with_query("tagging", "");
+        self.send(&request.with_body(body)).map(|answer| answer.map(drop))
     }
 
-    fn ask(
-        &self,
-        effect: Effect,
-        method: &str,
-        query: &str,
-        body: &[u8],
-    ) -> Result<Result<Response, No>, Error> {
-        let path = if self.is_in_path { format!("/{}/", self.name) } else { "/".to_owned() };
+    /// A request about it, or about one of its objects, whose key is percent-encoded.
+    fn request(&self, effect: Effect, method: &str, key: &str) -> Request {
+        let path = match self.is_in_path {
+            true => format!("/{}/{key}", self.name),
+            false => format!("/{key}"),
+        };
         let request = Request::new(effect, ENDPOINT, method, &path)
             .signed_by(settings::account())
             .with_api("bucket", &self.name)
-            .with_api("region", &self.region)
-            .with_body(body);
-        let request =
-            if self.is_in_path { request } else { request.at_subdomain(self.name.as_str()) };
-        let request = match query.split_once('=') {
-            None if query.is_empty() => request,
-            None => request.with_query(query, ""),
-            Some((key, value)) => request.with_query(key, value),
-        };
+            .with_api("region", &self.region);
+        match self.is_in_path {
+            true => request,
+            false => request.at_subdomain(self.name.as_str()),
+        }
+    }
+
+    fn send(&self, request: &Request) -> Result<Result<Response, No>, Error> {
+        self.judge(request, request.send())
+    }
+
+    /// What came of a request.
+    fn judge(
+        &self,
+        request: &Request,
+        sent: Result<Response, Error>,
+    ) -> Result<Result<Response, No>, Error> {
         let what = format!("bucket {}", self.name);
-        let response = request.send().map_err(|error| error.context(&what))?;
+        let response = sent.map_err(|error| error.context(&what))?;
         if response.is_success() {
             return Ok(Ok(response));
         }
-        refused(&request, &response).map(Err).map_err(|error| error.context(&what))
+        refused(request, &response).map(Err).map_err(|error| error.context(&what))
     }
 }
 
@@ -194,6 +185,8 @@ fn refused(request: &Request, response: &Response) -> Result<No, Error> {
     };
     match (response.status, said.code.as_str()) {
         (404, "NoSuchBucket") => return Ok(No::NoBucket),
+        (404, "NoSuchKey") => return Ok(No::NoObject),
+        (404, "NoSuchUpload") => return Ok(No::NoUpload),
         (409, "BucketNotEmpty") => return Ok(No::NotEmpty),
         (409, "BucketAlreadyExists") => return Ok(No::Taken),
         _ => {}

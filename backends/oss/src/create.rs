@@ -1,19 +1,25 @@
 //! `create`, `delete` and `validate`: a new volume is a place in a bucket that exists, as with the
 //! earlier driver: the class's path (`direct`, `sharepath`), or a directory of the volume's name
 //! below it (`subpath`). Nothing in the cloud is needed for that: a directory of object storage
-//! begins with its first object. Only `bucket` makes something: a bucket of the volume's own.
+//! begins with its first object. What makes something is `bucket`, a bucket of the volume's own,
+//! and `deleteObjects: true`, without which nothing in a bucket is ever deleted: with it, the
+//! volume's bucket or directory is deleted with all that is in it.
 //!
 //! A volume's capacity is answered as unknown: object storage sets no bound to a bucket, so the
 //! same volume serves whatever size is asked for, and the claim keeps the size that it names.
 
 use wharf_sdk::controller::{CreateRequest, DeleteRequest, ValidateRequest, Validated};
 use wharf_sdk::types::{Parameters, Volume};
-use wharf_sdk::{Error, Pairs};
+use wharf_sdk::{Answer, Error, Pairs, Progress};
 
 use crate::attributes::{self, Attributes};
-use crate::choices::VolumeAs;
+use crate::choices::{Choice as _, VolumeAs};
 use crate::names;
+use crate::own_directory::Directory;
 use crate::{own_bucket, plans};
+
+/// The parameter that has objects deleted.
+const DELETE_OBJECTS: &str = "deleteObjects";
 
 /// `controller.create`. The same name and class give the same volume.
 ///
@@ -28,6 +34,7 @@ pub fn create(request: &CreateRequest) -> Result<Volume, Error> {
     for (key, value) in &request.mutable_parameters {
         parameters.insert_pair(key, value);
     }
+    let delete_objects = delete_objects(&mut parameters)?;
     let own = own_bucket(&mut parameters, &request.name)?;
     let attributes = Attributes::read(&parameters)?;
     for capability in &request.capabilities {
@@ -42,12 +49,22 @@ pub fn create(request: &CreateRequest) -> Result<Volume, Error> {
             names::path("path", &format!("{}/{}", attributes.path, request.name))?
         }
     };
-    let id = match &own {
-        None => request.name.clone(),
-        Some(name) => {
-            own_bucket::create(name)?;
+    let id = match (&own, attributes.volume_as) {
+        (Some(name), _) => {
+            own_bucket::create(name, delete_objects)?;
             own_bucket::id(name)
         }
+        (None, VolumeAs::Subpath) if delete_objects => {
+            let directory = Directory::new(&attributes.bucket, &path)?;
+            directory.create()?;
+            directory.id()
+        }
+        (None, VolumeAs::Direct) if delete_objects => {
+            let allowed = "true with `volumeAs` `subpath` or `bucket`: other volumes may share \
+                           what this one would delete";
+            return Err(Error::invalid(DELETE_OBJECTS, "true", allowed));
+        }
+        (None, _) => request.name.clone(),
     };
     let mut volume = Volume::new(id, 0);
     let is_kept = |key: &str| {
@@ -57,6 +74,15 @@ pub fn create(request: &CreateRequest) -> Result<Volume, Error> {
     };
     volume.context = parameters.into_iter().filter(|(key, _)| is_kept(key)).collect();
     Ok(volume.with_context("bucket", attributes.bucket).with_context("path", path))
+}
+
+/// Whether what is in a volume is deleted with it; the parameters then do not say it any more.
+fn delete_objects(parameters: &mut Parameters) -> Result<bool, Error> {
+    let is_it = |key: &str| key.trim().eq_ignore_ascii_case(DELETE_OBJECTS);
+    let given = parameters.iter().find(|(key, value)| is_it(key) && !value.trim().is_empty());
+    let given = given.map(|(_, value)| bool::read(DELETE_OBJECTS, value.trim())).transpose()?;
+    parameters.retain(|(key, _)| !is_it(key));
+    Ok(given.unwrap_or(false))
 }
 
 /// The name of the volume's own bucket, where the class wants one; the parameters then name it.
@@ -81,24 +107,30 @@ fn own_bucket(parameters: &mut Parameters, volume: &str) -> Result<Option<String
     Ok(Some(name))
 }
 
-/// `controller.delete`: a bucket of the volume's own goes; what is in a bucket of others stays, as
-/// with the earlier driver.
+/// `controller.delete`: a bucket of the volume's own goes, and a directory that was made to be
+/// deleted; whatever else is in a bucket stays, as with the earlier driver.
 ///
 /// # Errors
-/// As [`own_bucket::delete`].
-pub fn delete(request: &DeleteRequest) -> Result<(), Error> {
-    own_bucket::of_id(&request.volume_id).map_or(Ok(()), own_bucket::delete)
+/// As [`own_bucket::delete`] and [`Directory::delete`].
+pub fn delete(request: &DeleteRequest, progress: &Progress) -> Result<Answer<()>, Error> {
+    if let Some(name) = own_bucket::of_id(&request.volume_id) {
+        return own_bucket::delete(name, progress);
+    }
+    match Directory::of_id(&request.volume_id) {
+        Some(directory) => directory.delete(progress),
+        None => Ok(Answer::Done(())),
+    }
 }
 
 /// `controller.validate`.
 ///
 /// # Errors
-/// `not-found` as [`own_bucket::find`], where the call brings no attributes; what else is wrong is
-/// the answer.
+/// `not-found`, where the call brings no attributes and the id names nothing that is there; what
+/// else is wrong is the answer. The cloud's.
 pub fn validate(request: &ValidateRequest) -> Result<Validated, Error> {
     let is_described = attributes::name_a_bucket(&request.context);
     if !is_described {
-        own_bucket::find(&request.volume_id)?;
+        find(&request.volume_id)?;
     }
     let check = |capability| match is_described {
         true => plans::check(&request.context, capability),
@@ -106,6 +138,25 @@ pub fn validate(request: &ValidateRequest) -> Result<Validated, Error> {
     };
     let wrong = request.capabilities.iter().find_map(|capability| check(capability).err());
     Ok(wrong.map_or_else(Validated::yes, |error| Validated::no(error.message)))
+}
+
+/// What was made for the volume of this id is there.
+///
+/// # Errors
+/// `not-found`: nothing was, or it is gone. The cloud's.
+pub fn find(volume_id: &str) -> Result<(), Error> {
+    let is_there = match (own_bucket::of_id(volume_id), Directory::of_id(volume_id)) {
+        (Some(name), _) => own_bucket::is_there(name)?,
+        (None, Some(directory)) => directory.is_there()?,
+        (None, None) => false,
+    };
+    if is_there {
+        return Ok(());
+    }
+    let text = format!("there is no volume {}", names::shown(volume_id));
+    Err(Error::not_found(text)
+        .with_hint("say its attributes, or the id of a bucket or directory that was made for it")
+        .as_observed())
 }
 
 #[cfg(test)]

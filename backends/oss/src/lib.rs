@@ -13,8 +13,9 @@
 //! | `region` | region of this machine: its endpoint is reached by the internal name | public names
 //! stay |
 //! | `network` | `public`: the public names stay in any case | `vpc` |
-//! | `account`, `addressing` | sign requests for buckets of volumes' own (`volumeAs: bucket`), and
-//! name the bucket in the host (`subdomain`) or in the `path` | `cloud`, `subdomain` |
+//! | `account`, `addressing` | sign requests for buckets of volumes' own (`volumeAs: bucket`) and
+//! for directories that are deleted with their volumes (`deleteObjects`), and name the bucket in
+//! the host (`subdomain`) or in the `path` | `cloud`, `subdomain` |
 //! | `node-name` | name of this node | the instance's id, asked of the metadata service |
 //! | `keys-account` | has the keys of a volume's secret (its source is `call`) | `oss-keys` |
 //! | `sts-account`, `rrsa-account` | have temporary credentials | `oss-sts`, `oss-rrsa` |
@@ -34,11 +35,15 @@ pub mod choices;
 pub mod create;
 pub mod credentials;
 pub mod describe_node;
+pub mod emptying;
 pub mod endpoint;
+#[cfg(test)]
+mod fake_cloud;
 pub mod fuse;
 pub mod names;
 pub mod other_opts;
 pub mod own_bucket;
+pub mod own_directory;
 pub mod plans;
 pub mod settings;
 pub mod translate;
@@ -78,8 +83,8 @@ impl Controller for Oss {
         create::create(&request).map(Answer::Done)
     }
 
-    fn delete(request: DeleteRequest, _: Progress) -> Result<Answer<()>, Error> {
-        create::delete(&request).map(Answer::Done)
+    fn delete(request: DeleteRequest, progress: Progress) -> Result<Answer<()>, Error> {
+        create::delete(&request, &progress)
     }
 
     /// There is nothing to attach. It is offered because the earlier driver's `CSIDriver` says that

@@ -4,18 +4,22 @@
 //! repeated after a lost answer finds what the first one made. A name that no bucket can have (too
 //! long, capital letters) is replaced by its hash. The bucket carries a tag with its own name;
 //! without it nothing is taken for this volume's, unless it is empty. It is deleted only with that
-//! tag, and only while it is empty: the cloud itself refuses to delete any other.
+//! tag, and only while it is empty: the cloud itself refuses to delete any other. Where the class
+//! says `deleteObjects: true`, a second tag does, and its objects are deleted first.
 
 use wharf_alicloud::fnv128a;
-use wharf_sdk::Error;
+use wharf_sdk::types::Parameters;
+use wharf_sdk::{Answer, Error, Pairs as _, Progress};
 
 use crate::bucket_api::{Bucket, No};
-use crate::names;
+use crate::{emptying, names};
 
 /// Begins the id of such a volume; behind it is the bucket's name.
 const ID: &str = "bucket:";
 /// The tag's key.
 const TAG: &str = "wharf-volume";
+/// The key of the tag that lets its objects be deleted with it, and its value.
+const DELETE_OBJECTS: (&str, &str) = ("wharf-delete-objects", "true");
 
 /// What the volume of this name is called as a bucket.
 ///
@@ -37,36 +41,34 @@ pub fn of_id(volume_id: &str) -> Option<&str> {
     volume_id.strip_prefix(ID).filter(|name| names::bucket("volume id", name).is_ok())
 }
 
-/// The volume of this id has a bucket of its own, and that is there.
+/// Whether it is there.
 ///
 /// # Errors
-/// `not-found`: it has none, or that is gone. The cloud's.
-pub fn find(volume_id: &str) -> Result<(), Error> {
-    let missing = |why: &str| {
-        Err(Error::not_found(format!("there is no volume {}: {why}", names::shown(volume_id)))
-            .as_observed())
-    };
-    let Some(name) = of_id(volume_id) else {
-        return missing("the call brings no attributes, and the id names no bucket");
-    };
-    match Bucket::named(name)?.tag(TAG)? {
-        Ok(tag) if tag.as_deref() == Some(name) => Ok(()),
-        Ok(_) => missing("the bucket is not this volume's"),
-        Err(_) => missing("its bucket is gone"),
-    }
+/// The cloud's.
+pub fn is_there(name: &str) -> Result<bool, Error> {
+    Ok(Bucket::named(name)?.tags()?.is_ok_and(|tags| tags.value(TAG) == Some(name)))
 }
 
 /// Makes the bucket, or finds it.
 ///
 /// # Errors
-/// `already-exists`: the name is another's, or another volume's. The cloud's.
-pub fn create(name: &str) -> Result<(), Error> {
+/// `already-exists`: the name is another's, or another volume's, or the bucket was made by a class
+/// with another `deleteObjects`. The cloud's.
+pub fn create(name: &str, delete_objects: bool) -> Result<(), Error> {
     let bucket = Bucket::named(name)?;
-    match bucket.tag(TAG)? {
-        Ok(tag) if tag.as_deref() == Some(name) => return Ok(()),
-        Ok(Some(_)) => return Err(taken(name).as_observed()),
+    match bucket.tags()? {
+        Ok(tags) if tags.value(TAG) == Some(name) => {
+            return match lets_objects_be_deleted(&tags) == delete_objects {
+                true => Ok(()),
+                false => Err(Error::already_exists(format!(
+                    "bucket {name} was made for this volume with another `deleteObjects`"
+                ))
+                .as_observed()),
+            };
+        }
+        Ok(tags) if tags.value(TAG).is_some() => return Err(taken(name).as_observed()),
         // Its maker was interrupted, or a person made it; in an empty one nobody loses anything.
-        Ok(None) => match bucket.is_empty()? {
+        Ok(_) => match bucket.is_empty()? {
             Ok(true) => {}
             Ok(false) => return Err(taken(name).as_observed()),
             Err(_) => return Err(vanished(name)),
@@ -77,32 +79,54 @@ pub fn create(name: &str) -> Result<(), Error> {
             Err(_) => return Err(vanished(name)),
         },
     }
-    match bucket.put_tag(TAG, name)? {
+    let tags = [(TAG, name), DELETE_OBJECTS];
+    match bucket.put_tags(if delete_objects { &tags } else { &tags[..1] })? {
         Ok(()) => Ok(()),
         Err(_) => Err(vanished(name)),
     }
 }
 
-/// Deletes the bucket; one that is gone is done.
+fn lets_objects_be_deleted(tags: &Parameters) -> bool {
+    let (key, value) = DELETE_OBJECTS;
+    tags.value(key) == Some(value)
+}
+
+/// Deletes the bucket, and before it its objects where its tag lets them be; one that is gone is
+/// done.
 ///
 /// # Errors
 /// `failed-precondition`: it is not empty, or not this volume's. The cloud's.
-pub fn delete(name: &str) -> Result<(), Error> {
+pub fn delete(name: &str, progress: &Progress) -> Result<Answer<()>, Error> {
     let bucket = Bucket::named(name)?;
-    match bucket.tag(TAG)? {
-        Err(_) => return Ok(()),
-        Ok(tag) if tag.as_deref() == Some(name) => {}
+    let delete_objects = match bucket.tags()? {
+        Err(_) => return Ok(Answer::Done(())),
+        Ok(tags) if tags.value(TAG) == Some(name) => lets_objects_be_deleted(&tags),
         Ok(_) => {
             let text = format!("bucket {name} has no tag `{TAG}` that names this volume");
             return Err(Error::precondition(text)
                 .with_hint("delete it by hand if nobody needs it")
                 .as_observed());
         }
+    };
+    if delete_objects {
+        match emptying::go_on(&bucket, "", progress)
+            .map_err(|error| error.context(format!("bucket {name}")))?
+        {
+            Ok(Some(pending)) => return Ok(pending.into()),
+            Ok(None) => {}
+            Err(_) => return Ok(Answer::Done(())),
+        }
     }
+    let hint = match delete_objects {
+        true => "delete what no listing shows by hand: old versions of objects, live channels",
+        false => {
+            "delete its objects, or set the reclaim policy to Retain; a class with \
+             `deleteObjects: true` has them deleted"
+        }
+    };
     match bucket.delete()? {
-        Ok(()) | Err(No::NoBucket) => Ok(()),
-        Err(_) => Err(Error::precondition(format!("bucket {name} is not empty"))
-            .with_hint("delete its objects, or set the reclaim policy to Retain")),
+        Ok(()) | Err(No::NoBucket) => Ok(Answer::Done(())),
+        Err(_) => Err(Error::precondition(format!("bucket {name} is not empty")).with_hint(hint)),
     }
 }
 

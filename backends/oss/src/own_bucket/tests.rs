@@ -1,87 +1,13 @@
 use super::*;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
+use wharf_sdk::ErrorKind;
 use wharf_sdk::controller::{CreateRequest, DeleteRequest};
 use wharf_sdk::http::{Request, Response};
 use wharf_sdk::testing::FakeHost;
 use wharf_sdk::types::{VolumeCapability, pairs};
-use wharf_sdk::{ErrorKind, Pairs as _};
 
-/// A bucket's tag, and whether there is an object in it.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Known {
-    tag: Option<String>,
-    has_objects: bool,
-}
-
-type Buckets = Rc<RefCell<BTreeMap<String, Known>>>;
-
-fn no(status: u16, code: &str) -> Response {
-    let body = format!(
-        "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>m</Message>\
-         <RequestId>R</RequestId></Error>"
-    );
-    Response::new(status, body)
-}
-
-/// What object storage answers; the owner of the keys is a user, who cannot tell his own buckets
-/// from others' by PutBucket.
-fn answer(buckets: &Buckets, request: &Request) -> Response {
-    assert_eq!((request.endpoint.as_str(), request.account.as_deref()), ("oss", Some("cloud")));
-    assert_eq!(request.api.value("region"), Some("cn-x"));
-    let name = request.subdomain.clone().unwrap();
-    assert_eq!(request.api.value("bucket"), Some(name.as_str()));
-    let mut buckets = buckets.borrow_mut();
-    let is_tagging = request.query.value("tagging").is_some();
-    if request.method == "PUT" && !is_tagging {
-        if buckets.contains_key(&name) {
-            return no(409, "BucketAlreadyExists");
-        }
-        buckets.insert(name, Known::default());
-        return Response::new(200, "");
-    }
-    let Some(bucket) = buckets.get_mut(&name) else { return no(404, "NoSuchBucket") };
-    match (request.method.as_str(), is_tagging) {
-        ("GET", true) => {
-            let tag = bucket.tag.as_ref().map_or(String::new(), |tag| {
-                format!("<Tag><Key>wharf-volume</Key><Value>{tag}</Value></Tag>")
-            });
-            Response::new(200, format!("<Tagging><TagSet>{tag}</TagSet></Tagging>"))
-        }
-        ("PUT", true) => {
-            let body = String::from_utf8(request.body.clone()).unwrap();
-            let tag = body.split("<Value>").nth(1).unwrap().split('<').next().unwrap();
-            bucket.tag = Some(tag.to_owned());
-            Response::new(200, "")
-        }
-        ("GET", false) => {
-            let object = if bucket.has_objects { "<Contents><Key>k</Key></Contents>" } else { "" };
-            let list = format!("<ListBucketResult><Name>n</Name>{object}</ListBucketResult>");
-            Response::new(200, list)
-        }
-        ("DELETE", false) if bucket.has_objects => no(409, "BucketNotEmpty"),
-        ("DELETE", false) => {
-            buckets.remove(&name);
-            Response::new(204, "")
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-/// A cloud that does what it is asked for, and does not answer the `lost`th request.
-fn cloud(buckets: &Buckets, lost: Option<usize>) -> FakeHost {
-    let buckets = Rc::clone(buckets);
-    let count = RefCell::new(0);
-    FakeHost::install().with_config("region", "cn-x").handling(move |request| {
-        *count.borrow_mut() += 1;
-        let answer = answer(&buckets, request);
-        let is_lost = Some(*count.borrow()) == lost;
-        let lost = || Error::unavailable("no answer").with_unknown_effect();
-        Some(if is_lost { Err(lost()) } else { Ok(answer) })
-    })
-}
+use crate::fake_cloud::{Buckets, Known, cloud, no};
 
 fn class() -> CreateRequest {
     CreateRequest {
@@ -94,29 +20,70 @@ fn class() -> CreateRequest {
     }
 }
 
+/// The same with its objects.
+fn emptying_class() -> CreateRequest {
+    let mut request = class();
+    request.parameters.insert_pair("deleteObjects", "true");
+    request
+}
+
 fn tagged() -> Known {
-    Known { tag: Some("k8s-pvc-1".into()), has_objects: false }
+    Known::tagged(&[("wharf-volume", "k8s-pvc-1")])
+}
+
+fn emptied() -> Known {
+    Known::tagged(&[("wharf-volume", "k8s-pvc-1"), ("wharf-delete-objects", "true")])
+}
+
+fn delete(progress: &Progress) -> Result<Answer<()>, Error> {
+    crate::create::delete(&DeleteRequest::new("bucket:k8s-pvc-1"), progress)
+}
+
+/// As the host calls.
+fn delete_until_done() -> usize {
+    let mut progress = Progress::default();
+    for call in 1..1000 {
+        match delete(&progress).unwrap() {
+            Answer::Done(()) => return call,
+            Answer::Pending(pending) => progress.resume = pending.resume,
+            Answer::Perform(perform) => panic!("{perform:?}"),
+        }
+    }
+    panic!("it does not end");
 }
 
 #[test]
 fn a_volume_gets_a_bucket_of_its_own_and_gives_it_back() {
     let buckets = Buckets::default();
-    let host = cloud(&buckets, None);
+    let _host = cloud(&buckets, None);
     let volume = crate::create::create(&class()).unwrap();
     assert_eq!(volume.id, "bucket:k8s-pvc-1");
     assert_eq!(volume.context.value("bucket"), Some("k8s-pvc-1"));
     assert_eq!(buckets.borrow()["k8s-pvc-1"], tagged());
     assert_eq!(crate::create::create(&class()).unwrap(), volume);
     crate::attributes::Attributes::read(&volume.context).unwrap();
-    let delete = || crate::create::delete(&DeleteRequest::new(&volume.id));
-    delete().unwrap();
+    delete_until_done();
     assert!(buckets.borrow().is_empty());
-    delete().unwrap();
+    delete_until_done();
     // One whose maker was interrupted before it had a tag.
     buckets.borrow_mut().insert("k8s-pvc-1".to_owned(), Known::default());
     crate::create::create(&class()).unwrap();
-    delete().unwrap();
-    // The manifest asks for nothing else.
+    delete_until_done();
+}
+
+#[test]
+fn the_manifest_asks_for_every_request_and_no_other() {
+    let buckets = Buckets::default();
+    let host = cloud(&buckets, None);
+    crate::create::create(&emptying_class()).unwrap();
+    buckets.borrow_mut().insert("k8s-pvc-2".to_owned(), Known::default());
+    let second = CreateRequest { name: "pvc-2".to_owned(), ..emptying_class() };
+    crate::create::create(&second).unwrap();
+    let bucket = buckets.borrow()["k8s-pvc-1"].clone();
+    let mut bucket = bucket.holding(["k"]);
+    bucket.uploads.insert(("u".to_owned(), "1".to_owned()));
+    buckets.borrow_mut().insert("k8s-pvc-1".to_owned(), bucket);
+    delete_until_done();
     let manifest: toml::Table = toml::from_str(include_str!("../../manifest.toml")).unwrap();
     let requests = manifest["request"].as_array().unwrap();
     let asked = requests.iter().find(|one| one["endpoint"].as_str() == Some("oss")).unwrap();
@@ -154,29 +121,99 @@ fn whichever_answer_is_lost_the_same_bucket_is_found() {
 }
 
 #[test]
+fn whichever_answer_is_lost_a_bucket_is_emptied_and_deleted_and_no_other() {
+    let other = Known::default().holding(["x"]);
+    for lost in 1..=9 {
+        let mut bucket = emptied().holding(["a", "b\u{1}", "c&d"]);
+        bucket.uploads.insert(("u".to_owned(), "1".to_owned()));
+        let buckets = Buckets::default();
+        let all = [("k8s-pvc-1".to_owned(), bucket), ("k8s-pvc-10".to_owned(), other.clone())];
+        buckets.borrow_mut().extend(all);
+        let was_lost = {
+            let _host = cloud(&buckets, Some(lost));
+            delete(&Progress::default()).is_err()
+        };
+        let _host = cloud(&buckets, None);
+        delete_until_done();
+        assert_eq!(*buckets.borrow(), [("k8s-pvc-10".to_owned(), other.clone())].into());
+        // Tag, list, delete many, delete one, list, list of uploads, give up, delete.
+        assert_eq!(was_lost, lost <= 8, "answer {lost}");
+    }
+}
+
+#[test]
 fn a_bucket_with_something_in_it_is_taken_for_nobody_s() {
-    for tag in [None, Some("k8s-other".to_owned())] {
-        let foreign = Known { tag, has_objects: true };
+    for tags in [&[][..], &[("wharf-volume", "k8s-other"), ("wharf-delete-objects", "true")]] {
+        let foreign = Known::tagged(tags).holding(["k"]);
         let buckets = Buckets::default();
         buckets.borrow_mut().insert("k8s-pvc-1".into(), foreign.clone());
         let _host = cloud(&buckets, None);
-        let refused = crate::create::create(&class()).unwrap_err();
-        assert_eq!(refused.kind, ErrorKind::AlreadyExists);
-        let refused = delete("k8s-pvc-1").unwrap_err();
+        for class in [class(), emptying_class()] {
+            let refused = crate::create::create(&class).unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::AlreadyExists);
+        }
+        let refused = delete(&Progress::default()).unwrap_err();
         assert_eq!(refused.kind, ErrorKind::FailedPrecondition);
         assert_eq!(buckets.borrow()["k8s-pvc-1"], foreign);
     }
 }
 
 #[test]
-fn a_bucket_that_is_not_empty_is_not_deleted() {
+fn a_bucket_that_is_not_empty_is_not_deleted_unless_its_class_says_so() {
     let buckets = Buckets::default();
-    buckets.borrow_mut().insert("k8s-pvc-1".into(), Known { has_objects: true, ..tagged() });
+    buckets.borrow_mut().insert("k8s-pvc-1".into(), tagged().holding(["k"]));
     let _host = cloud(&buckets, None);
-    let refused = delete("k8s-pvc-1").unwrap_err();
+    let refused = delete(&Progress::default()).unwrap_err();
     assert_eq!(refused.kind, ErrorKind::FailedPrecondition);
     assert!(refused.message.contains("k8s-pvc-1 is not empty"), "{}", refused.message);
-    assert_eq!(buckets.borrow().len(), 1);
+    assert!(refused.hint.unwrap().contains("deleteObjects: true"));
+    assert_eq!(*buckets.borrow(), [("k8s-pvc-1".to_owned(), tagged().holding(["k"]))].into());
+}
+
+#[test]
+fn a_bucket_is_found_again_by_a_class_that_says_the_same_of_its_objects() {
+    for (known, class) in [(tagged(), emptying_class()), (emptied(), class())] {
+        let buckets = Buckets::default();
+        buckets.borrow_mut().insert("k8s-pvc-1".into(), known.clone());
+        let _host = cloud(&buckets, None);
+        let refused = crate::create::create(&class).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::AlreadyExists);
+        assert!(refused.message.contains("deleteObjects"), "{}", refused.message);
+        assert_eq!(buckets.borrow()["k8s-pvc-1"], known);
+    }
+}
+
+#[test]
+fn a_large_bucket_is_emptied_in_many_calls_each_within_the_host_s_bounds() {
+    let buckets = Buckets::default();
+    let mut bucket = emptied().holding((0..9_500).map(|number| format!("{number:05}")));
+    bucket.uploads.extend((0..100).map(|number| (format!("u{number}"), number.to_string())));
+    buckets.borrow_mut().insert("k8s-pvc-1".into(), bucket);
+    let host = cloud(&buckets, None);
+    let calls = delete_until_done();
+    assert_eq!(calls, 5, "4000, 4000, 1500 and 48 uploads, 48, 4");
+    assert!(buckets.borrow().is_empty());
+    assert!(host.requests().len() <= 5 * 64);
+}
+
+#[test]
+fn an_object_that_comes_back_ends_the_deletion_with_its_name() {
+    let _host = FakeHost::install().with_config("region", "cn-x").handling(|request| {
+        let asks = |key: &str| request.query.value(key).is_some();
+        Some(Ok(Response::new(200, match () {
+            () if asks("tagging") => {
+                "<Tagging><TagSet><Tag><Key>wharf-volume</Key><Value>k8s-pvc-1</Value></Tag>\
+                 <Tag><Key>wharf-delete-objects</Key><Value>true</Value></Tag></TagSet></Tagging>"
+            }
+            () if asks("prefix") => {
+                "<ListBucketResult><Contents><Key>kept%20one</Key></Contents></ListBucketResult>"
+            }
+            () => "",
+        })))
+    });
+    let refused = delete(&Progress::default()).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::FailedPrecondition);
+    assert!(refused.message.contains("kept one"), "{}", refused.message);
 }
 
 #[test]
@@ -197,8 +234,21 @@ fn a_name_that_no_bucket_can_have_is_replaced_by_its_hash() {
 #[test]
 fn deleting_any_other_volume_asks_for_nothing() {
     let host = FakeHost::install();
-    for id in ["pvc-1", "b-1:/x", "bucket:", "bucket:../x", "bucket:B"] {
-        crate::create::delete(&DeleteRequest::new(id)).unwrap();
+    for id in [
+        "pvc-1",
+        "b-1:/x",
+        "bucket:",
+        "bucket:../x",
+        "bucket:B",
+        "directory:b-1",
+        "directory:b-1/",
+        "directory:b-1//x",
+        "directory:b-1/x/../y",
+        "directory:B/x",
+    ] {
+        let request = DeleteRequest::new(id);
+        let answer = crate::create::delete(&request, &Progress::default()).unwrap();
+        assert_eq!(answer, Answer::Done(()), "{id}");
     }
     assert!(host.requests().is_empty());
 }
@@ -226,24 +276,24 @@ fn a_refusal_is_named_and_an_answer_without_a_code_leaves_the_effect_open() {
     };
     let denied = {
         let _host = host(no(403, "AccessDenied"));
-        create("abc").unwrap_err()
+        create("abc", false).unwrap_err()
     };
     assert_eq!(denied.kind, ErrorKind::PermissionDenied);
     assert!(denied.message.contains("abc") && denied.message.contains("PUT"), "{denied:?}");
     let _host = host(Response::new(502, "<html>"));
-    let lost = create("abc").unwrap_err();
+    let lost = create("abc", false).unwrap_err();
     assert_eq!((lost.kind, lost.effect), (ErrorKind::Unavailable, wharf_sdk::Effect::Unknown));
 }
 
 #[test]
 fn buckets_are_made_where_the_operator_says_or_not_at_all() {
     let host = FakeHost::install();
-    assert!(create("abc").unwrap_err().message.contains("region"));
+    assert!(create("abc", false).unwrap_err().message.contains("region"));
     assert!(host.requests().is_empty());
     let host = FakeHost::install()
         .with_config("region", "cn-x")
         .with_config("addressing", "path")
         .handling(|_| Some(Ok(no(404, "NoSuchBucket"))));
-    delete("abc").unwrap();
+    super::delete("abc", &Progress::default()).unwrap();
     assert_eq!(host.actions(), ["GET /abc/"]);
 }

@@ -1,5 +1,5 @@
-//! The life of a bucket of a claim's own over CSI, mounted by `s3fs`: the server killed at each of
-//! its positions, and the supervisor at each of its own.
+//! The life of a bucket of a claim's own over CSI, mounted by `s3fs` and deleted with its object:
+//! the server killed at each of its positions, and the supervisor at each of its own.
 //!
 //! Requests are disturbed where the backend makes them; those of the helper are the helper's.
 
@@ -105,11 +105,7 @@ impl<'a> Life<'a> for OneLife<'a> {
                 .publish(volume, node, READER, true)
                 .map(|target| use_volume(&target.join("data"), Found::ReadOnly)),
             "unpublish to read" => csi.unpublish(volume, node, READER),
-            "unpublish" => {
-                // A bucket that is not empty is not deleted.
-                let _ = std::fs::remove_file(volume.target(node, POD).join("data"));
-                csi.unpublish(volume, node, POD)
-            }
+            "unpublish" => csi.unpublish(volume, node, POD),
             "unstage" => csi.unstage(volume, node),
             "detach" => csi.detach(volume, node),
             "delete" => csi.delete(volume),
@@ -148,7 +144,6 @@ impl<'a> Life<'a> for OneLife<'a> {
         let (csi, node) = (&self.csi, &self.node);
         let Some(volume) = &self.volume else { return Ok(()) };
         csi.unpublish(volume, node, READER)?;
-        let _ = std::fs::remove_file(volume.target(node, POD).join("data"));
         csi.end_pod(volume, node, POD)?;
         csi.delete(volume)
     }
@@ -169,6 +164,7 @@ impl OneLife<'_> {
         let region = self.bed.region().description();
         let parameters = [
             ("volumeAs", "bucket"),
+            ("deleteObjects", "true"),
             ("url", region.endpoints.oss.as_str()),
             ("fuseType", "s3fs"),
             ("otherOpts", "-o use_path_request_style -o stat_cache_expire=0"),
