@@ -221,6 +221,10 @@ pub(crate) fn set_shortages(shared: &Shared, shortages: Vec<Shortage>) {
     lock(&shared.world).options.shortages = shortages;
 }
 
+pub(crate) fn set_session_seconds(shared: &Shared, most: Option<u64>) {
+    lock(&shared.world).options.session_seconds = most;
+}
+
 pub(crate) fn advance(shared: &Shared, by: Duration) {
     shared.clock.advance(by);
     lock(&shared.world).progress();

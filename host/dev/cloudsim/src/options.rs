@@ -72,6 +72,9 @@ pub struct RegionOptions {
     pub recycle_bin_days: u64,
     /// Identity providers that `AssumeRoleWithOIDC` knows.
     pub oidc_providers: Vec<OidcProvider>,
+    /// The longest life of temporary keys, in seconds, whatever is asked for; `None`: as long as
+    /// asked for, and six hours for an instance's role.
+    pub session_seconds: Option<u64>,
     /// Buckets that belong to other accounts: their names are taken, and they are closed.
     pub foreign_buckets: Vec<String>,
     /// Whether `/_region/…` answers on the `ecs` listener. It is on loopback and has no further
@@ -116,6 +119,7 @@ impl RegionOptions {
             mount_target_domain: None,
             recycle_bin_days: 0,
             oidc_providers: Vec::new(),
+            session_seconds: None,
             foreign_buckets: Vec::new(),
             admin_api: true,
             tls: false,

@@ -120,6 +120,12 @@ impl Region {
         control::set_shortages(&self.shared, shortages);
     }
 
+    /// Changes how long temporary keys live at most
+    /// ([`session_seconds`](RegionOptions::session_seconds)), from the next ones on.
+    pub fn set_session_seconds(&self, most: Option<u64>) {
+        control::set_session_seconds(&self.shared, most);
+    }
+
     /// Moves the region's time forward: what is under way finishes, keys and tokens expire, buckets
     /// refill. Signature times are not concerned.
     pub fn advance(&self, by: Duration) {

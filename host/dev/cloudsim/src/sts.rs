@@ -185,6 +185,7 @@ pub(crate) fn open_session(
     seconds: u64,
 ) -> Result<(String, Session), ApiError> {
     let now = world.now();
+    let seconds = world.options.session_seconds.map_or(seconds, |most| seconds.min(most));
     let random = |length| identifiers::random(length).map_err(|error| ApiError::internal(&error));
     let id = format!("STS.N{}", random(24)?);
     let session = Session {

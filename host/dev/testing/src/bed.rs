@@ -21,7 +21,7 @@ use wharf_cloudsim::{
     Delays, FaultRule, InstanceDescription, OidcProvider, Region, RegionOptions, Shortage,
 };
 
-pub use self::fuse_helpers::{Helper, end as end_helpers};
+pub use self::fuse_helpers::{Helper, end as end_helpers, helpers as helpers_below};
 pub use self::machine::{Machine, Ran};
 pub use self::mounts::{MountLine, loops_below, mounts_below, unmount_below};
 pub use self::parts::Parts;

@@ -20,4 +20,6 @@ mod oss_life {
     mod injection;
     mod programs;
     mod secrets;
+    mod takeover;
+    mod tokens;
 }

@@ -29,8 +29,8 @@ pub(super) fn supervisor(mounts: &Path) -> Option<i32> {
     processes().into_iter().find(is_it).map(|helper| helper.pid)
 }
 
-/// The helpers that mount below it.
-pub(super) fn helpers(mounts: &Path) -> Vec<Helper> {
+/// The helpers that mount below a directory, or on it.
+pub fn helpers(mounts: &Path) -> Vec<Helper> {
     let mut helpers = processes();
     helpers.retain(|helper| {
         let mut paths = helper.arguments.iter().skip(1).map(Path::new);

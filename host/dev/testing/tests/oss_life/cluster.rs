@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use wharf_cloudsim::OidcProvider;
 use wharf_testing::bed::{Bed, BedOptions, Machine};
 use wharf_testing::player::{
     Access, CsiNode, CsiPlayer, CsiVolume, FlexNode, FlexPlayer, FlexVolume, VolumeClass,
@@ -25,6 +26,18 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// one node writes another one reads at once.
 pub const OPTIONS: &str = "-o use_path_request_style -o stat_cache_expire=0 -o retries=1 -o \
                            connect_timeout=5";
+
+/// Who says who a workload is (RRSA).
+pub const PROVIDER: &str = "acs:ram::1:oidc-provider/cluster";
+
+fn provider() -> OidcProvider {
+    OidcProvider {
+        arn: PROVIDER.to_owned(),
+        issuer: "https://cluster".to_owned(),
+        audiences: vec!["sts.aliyuncs.com".to_owned()],
+        subjects: BTreeMap::default(),
+    }
+}
 
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -45,28 +58,34 @@ impl Cluster {
 
     /// The same with each machine's `wharf.toml` changed.
     pub fn with(test: &str, change: impl Fn(String) -> String) -> Option<Self> {
-        Self::logging(test, "info", change)
+        Self::of_bed(test, "info", |_, config| change(config))
     }
 
     /// The same, and every log says all there is to say: calls, requests, plans, steps, programs.
     pub fn telling_all(test: &str) -> Option<Self> {
-        Self::logging(test, "debug", |config| config)
+        Self::of_bed(test, "debug", |_, config| config)
     }
 
-    fn logging(
+    /// The same with each machine's `wharf.toml` changed by what is known of the bed.
+    pub fn of_bed(
         test: &str,
         call_out_log: &'static str,
-        change: impl Fn(String) -> String,
+        change: impl Fn(&Bed, String) -> String,
     ) -> Option<Self> {
         if !requirement::buckets(test) {
             return None;
         }
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let options = BedOptions { backends: vec!["oss"], call_out_log, ..BedOptions::default() };
+        let options = BedOptions {
+            backends: vec!["oss"],
+            call_out_log,
+            oidc_providers: vec![provider()],
+            ..BedOptions::default()
+        };
         let bed = Bed::make(&options).unwrap();
         for machine in bed.nodes().iter().chain([bed.manager()]) {
             let config = fs::read_to_string(machine.config()).unwrap();
-            fs::write(machine.config(), change(config)).unwrap();
+            fs::write(machine.config(), change(&bed, config)).unwrap();
         }
         match call_out_log {
             "debug" => bed.serve_telling_all().unwrap(),

@@ -78,7 +78,7 @@ serve "$bucket:$prefix" "$mountpoint" "-o$url"
 "#;
 
 /// Writes both stand-ins beside a machine's state, and has its configuration name them.
-fn with_stand_ins(config: String) -> String {
+pub fn with_stand_ins(config: String) -> String {
     let state = config.lines().find_map(|line| line.strip_prefix("state = \"")).unwrap();
     let machine = Path::new(state.strip_suffix("/state\"").unwrap()).to_owned();
     let install = |config: String, (name, body): (&str, &str)| {

@@ -1,0 +1,107 @@
+//! Mounts of earlier drivers, which know nothing of Wharf: they stay usable, and go as they would
+//! have gone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::mount::{MsFlags, mount};
+use wharf_testing::bed::{Helper, helpers_below, mounts_below};
+use wharf_testing::player::{Access, Retry};
+
+use super::cluster::{Cluster, OPTIONS, read, until, write};
+
+/// What the earlier plugin keeps the keys of all its mounts in.
+const SHARED_KEYS: &str = "/etc/passwd-ossfs";
+
+/// A helper that was started by hand, as the earlier drivers start `ossfs`: it goes into the
+/// background and is nobody's child. Its keys lie where no test changes the machine's own.
+fn mount_by_hand(cluster: &Cluster, at: &Path) -> PathBuf {
+    let region = cluster.bed.region().description();
+    let keys = cluster.bed.folder().join("passwd-ossfs");
+    let text = format!("{}:{}\n", region.admin.access_key_id, region.admin.access_key_secret);
+    fs::write(&keys, text).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&keys, private).unwrap();
+    fs::create_dir_all(at).unwrap();
+    let status = Command::new("s3fs")
+        .arg("shared")
+        .arg(at)
+        .arg(format!("-ourl={}", region.endpoints.oss))
+        .args(OPTIONS.split_whitespace())
+        .arg(format!("-oallow_other,passwd_file={}", keys.display()))
+        .status()
+        .unwrap();
+    assert!(status.success());
+    keys
+}
+
+/// The helper that mounts there.
+fn helper_at(at: &Path) -> Option<Helper> {
+    helpers_below(at).into_iter().next()
+}
+
+#[test]
+fn a_mount_of_the_earlier_plugin_stays_usable_and_is_unmounted() {
+    const TEST: &str = "a_mount_of_the_earlier_plugin_stays_usable_and_is_unmounted";
+    let Some(cluster) = Cluster::of(TEST) else { return };
+    let (flex, node) = (&cluster.flex, &cluster.flex_nodes[0]);
+    let shared_keys = fs::read(SHARED_KEYS).ok();
+    let volume = cluster.flex_volume("pv-old", &[]);
+    let target = volume.pod_mount(node, flex.driver(), "pod");
+    let keys = mount_by_hand(&cluster, &target);
+    let before = fs::read(&keys).unwrap();
+    write(&target, "data", "kept");
+    let helper = helper_at(&target).unwrap();
+    // kubelet asks again, and another pod of the volume comes and goes.
+    assert_eq!(flex.mount(&volume, node, "pod").unwrap(), target);
+    let other = flex.mount(&volume, node, "pod-2").unwrap();
+    assert_eq!(read(&other, "data"), "kept");
+    flex.unmount(&volume, node, "pod-2").unwrap();
+    assert_eq!(read(&target, "data"), "kept");
+    assert_eq!(mounts_below(&target).len(), 1, "nothing was mounted over it");
+    assert_eq!(helper_at(&target).as_ref(), Some(&helper));
+    flex.unmount(&volume, node, "pod").unwrap();
+    until("its helper has ended", || helper_at(&target).is_none());
+    assert!(!target.exists());
+    assert_eq!(fs::read(&keys).unwrap(), before);
+    assert_eq!(fs::read(SHARED_KEYS).ok(), shared_keys);
+    cluster.assert_empty();
+}
+
+#[test]
+fn a_mount_of_the_earlier_csi_driver_stays_usable_and_is_unmounted() {
+    const TEST: &str = "a_mount_of_the_earlier_csi_driver_stays_usable_and_is_unmounted";
+    let Some(cluster) = Cluster::of(TEST) else { return };
+    let (csi, node, machine) = (&cluster.csi, &cluster.nodes[0], cluster.bed.node(0));
+    let volume = cluster.volume("pv-old", Access::ManyNodes, &[]);
+    // It mounts beside kubelet's directories, and shows that to each pod.
+    let own = machine.folder().join("run/fuse.ossfs/0123/globalmount");
+    let target = volume.target(node, "pod");
+    mount_by_hand(&cluster, &own);
+    for directory in [&volume.staging(node, csi.driver()), &target] {
+        fs::create_dir_all(directory).unwrap();
+    }
+    mount(Some(&own), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    write(&target, "data", "kept");
+    let helper = helper_at(&own).unwrap();
+    // What kubelet repeats (`requiresRepublish`) is refused, and the pod goes on.
+    let refused = csi.clone().with_retry(Retry::never()).publish(&volume, node, "pod", false);
+    assert!(refused.unwrap_err().to_string().contains("not staged"));
+    assert_eq!(read(&target, "data"), "kept");
+    csi.unpublish(&volume, node, "pod").unwrap();
+    csi.unstage(&volume, node).unwrap();
+    assert!(mounts_below(&target).is_empty());
+    // The driver's own mount goes with its own helper.
+    assert_eq!(read(&own, "data"), "kept");
+    assert_eq!(helper_at(&own).as_ref(), Some(&helper));
+    // Wharf's is a mount of its own.
+    let mut volume = volume;
+    let again = csi.start_pod(&mut volume, node, "pod-2").unwrap();
+    assert_eq!(read(&again, "data"), "kept");
+    csi.end_pod(&volume, node, "pod-2").unwrap();
+    assert_eq!(read(&own, "data"), "kept");
+    nix::mount::umount(&own).unwrap();
+    until("the earlier helper has ended", || helper_at(&own).is_none());
+    cluster.assert_empty();
+}
