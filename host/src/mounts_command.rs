@@ -137,6 +137,8 @@ fn describe(mount: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
+    use wharf_node::supervisor::Ending;
+
     use super::*;
 
     #[test]
@@ -154,7 +156,7 @@ mod tests {
             unhealed: vec![],
         };
         assert_eq!(describe(&mount).lines().count(), 2);
-        mount.last_exit = Some("it was killed by signal 9".into());
+        mount.last_exit = Some(Ending::Killed(9));
         mount.unhealed = vec!["mnt:[1] (process 2), /data: another mount covers it".into()];
         let text = describe(&mount);
         assert!(text.contains("signal 9") && text.contains("not healed: mnt:[1]"), "{text}");

@@ -209,8 +209,9 @@ fn of_supervisor(seen: &Supervisor) -> String {
             let mut text =
                 format!("supervisor of mounts: {} mounts, {healthy} healthy\n", mounts.len());
             for mount in mounts.iter().filter(|mount| !serving(mount)) {
+                let ending = mount.last_exit.map(|it| format!(", {it}")).unwrap_or_default();
                 text.push_str(&format!(
-                    "  {}: {:?} (`wharf mounts list` says more)\n",
+                    "  {}: {:?}{ending} (`wharf mounts list` says more)\n",
                     mount.target.display(),
                     mount.condition
                 ));

@@ -33,7 +33,7 @@ mod world;
 
 pub use client::{Client, StartCommand};
 pub use profiles::shipped as shipped_profile;
-pub use protocol::{Condition, Credential, CredentialFile, MountRequest, Spec, Status};
+pub use protocol::{Condition, Credential, CredentialFile, Ending, MountRequest, Spec, Status};
 pub use server::serve;
 
 /// Where a supervisor has its things.

@@ -162,6 +162,7 @@ impl Supervisor {
     fn gather(&self, table: &Table) {
         table.supervisor_up.clear();
         table.helper_mounts.clear();
+        table.helper_endings.clear();
         match self.client.list_of_running() {
             Ok(mounts) => {
                 table.supervisor_up.set([], 1.0);
@@ -177,6 +178,7 @@ impl Supervisor {
     fn count(&self, table: &Table, mounts: &[Status]) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut states: HashMap<(&str, &str), u32> = HashMap::new();
+        let mut endings: HashMap<(&str, &str), u32> = HashMap::new();
         for mount in mounts {
             let before = match &*seen {
                 Some(seen) => seen.get(&mount.name).copied().unwrap_or_default(),
@@ -187,9 +189,15 @@ impl Supervisor {
             table.helper_restarts.add(helper, count(restarts.saturating_sub(before.0)));
             table.helper_healed.add(helper, count(healed.saturating_sub(before.1)));
             *states.entry((&mount.helper, word(mount.condition))).or_default() += 1;
+            if let Some(ending) = mount.last_exit {
+                *endings.entry((&mount.helper, ending.reason())).or_default() += 1;
+            }
         }
         for ((helper, state), mounts) in states {
             table.helper_mounts.set([helper, state], f64::from(mounts));
+        }
+        for ((helper, reason), mounts) in endings {
+            table.helper_endings.set([helper, reason], f64::from(mounts));
         }
         let now = mounts.iter().map(|it| (it.name.clone(), (it.restarts, it.healed)));
         *seen = Some(now.collect());

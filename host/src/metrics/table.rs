@@ -148,6 +148,11 @@ table! {
     helper_mounts: Gauge "wharf_helper_mounts" ["helper", "state"]
         "Mounts that helper programs serve, by how they are",
         "helpers × 6";
+    helper_endings: Gauge "wharf_helper_last_exits" ["helper", "reason"]
+        "Mounts by how their helper ended the last time: `exited` (with code 0), `failed` (with \
+         another code), `killed` (by SIGKILL), `crashed` (by another signal), `out-of-memory` (of \
+         its control group) or `unseen` (an earlier supervisor had started it)",
+        "helpers × 6";
     helper_restarts: Counter "wharf_helper_restarts_total" ["helper"]
         "How often helpers were started again, as seen since this process began to look",
         "helpers";

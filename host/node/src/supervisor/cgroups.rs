@@ -49,6 +49,19 @@ impl Cgroups {
         }
     }
 
+    /// How many processes of a group the kernel has killed because its memory was used up.
+    pub fn out_of_memory_kills(&self, name: &str) -> u64 {
+        let groups = self.hierarchies().map(|hierarchy| hierarchy.join(PARENT).join(name));
+        // The names of the second version and of the first.
+        let files = groups
+            .flat_map(|group| ["memory.events", "memory.oom_control"].map(|file| group.join(file)));
+        let kills = |file: PathBuf| {
+            let text = fs::read_to_string(file).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+        };
+        files.filter_map(kills).max().unwrap_or(0)
+    }
+
     /// Takes the supervisor out of the groups of whoever started it.
     pub fn leave(&self) {
         self.join(SUPERVISOR, std::process::id().try_into().unwrap_or(0), None);

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -20,12 +21,17 @@ use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 use wharf_core::Error;
 
+use super::cgroups::Cgroups;
+use super::protocol::Ending;
 use crate::child::timespec;
 
 /// A helper that is asked to end writes out what it has; one that does not is killed.
 const TERMINATION: Duration = Duration::from_secs(10);
 /// A killed process is gone within milliseconds unless it is stuck in the kernel.
 const KILL: Duration = Duration::from_secs(2);
+
+/// Of a thread that writes a few small files.
+const STACK_BYTES: usize = 128 << 10;
 
 /// What a process that waits before its exec is told.
 const GO: u8 = 1;
@@ -59,13 +65,16 @@ pub(crate) struct Launch<'a> {
     pub data_bytes: Option<u64>,
 }
 
-/// A helper that was alive when it was looked at last.
+/// A helper that was alive when it was looked at last. One that has ended is reaped when this is
+/// dropped, if this process started it.
 #[derive(Debug)]
 pub(crate) struct Running {
     process: Process,
     handle: OwnedFd,
     /// Not of helpers that an earlier supervisor started.
     child: Option<std::process::Child>,
+    /// Moves it into its control group.
+    moving: Option<JoinHandle<()>>,
 }
 
 /// Starts a helper. `record` runs before the program does; if it fails, so does the start.
@@ -108,7 +117,7 @@ pub(crate) fn start(
         let process =
             process.ok_or_else(|| failed(std::io::Error::other("it did not say who it is")))?;
         let handle = open(process.pid).map_err(failed)?;
-        Ok(Running { process, handle, child: Some(child) })
+        Ok(Running { process, handle, child: Some(child), moving: None })
     })
 }
 
@@ -214,10 +223,28 @@ impl Running {
     /// The recorded process, if it is still the one, and alive.
     pub fn adopt(process: Process) -> Option<Self> {
         let handle = open(process.pid).ok()?;
-        let running = Self { process, handle, child: None };
+        let running = Self { process, handle, child: None, moving: None };
         // In this order: the handle stands for whoever has the number now.
         let is_same = start_time(process.pid).is_ok_and(|started| started == process.started);
         (is_same && running.is_alive()).then_some(running)
+    }
+
+    /// Begins to put it into its control group. The kernel takes tens of milliseconds for that,
+    /// which nobody waits for: until then, a helper is in the supervisor's group.
+    pub fn move_into(&mut self, cgroups: &Cgroups, name: &str, memory_bytes: Option<u64>) {
+        let (cgroups, name, pid) = (cgroups.clone(), name.to_owned(), self.process.pid);
+        let work = move || cgroups.join(&name, pid, memory_bytes);
+        match std::thread::Builder::new().stack_size(STACK_BYTES).spawn(work) {
+            Ok(moving) => self.moving = Some(moving),
+            Err(error) => tracing::warn!(%error, pid, "a helper stays in its group"),
+        }
+    }
+
+    /// Its number is its own until it is reaped, so it is not reaped while it is moved.
+    fn finish_moving(&mut self) {
+        if let Some(moving) = self.moving.take() {
+            let _ = moving.join();
+        }
     }
 
     /// Who it is.
@@ -249,14 +276,14 @@ impl Running {
     }
 
     /// Asks it to end, then kills it. Whatever it started goes too.
-    pub fn stop(self) -> String {
+    pub fn stop(self) -> Ending {
         let _ = rustix::process::pidfd_send_signal(&self.handle, Signal::TERM);
         self.wait(TERMINATION);
         self.kill()
     }
 
     /// Kills it with whatever it started, and says how it ended.
-    pub fn kill(self) -> String {
+    pub fn kill(self) -> Ending {
         // The number is its own until it is reaped: an adopted helper's only while it lives.
         if (self.child.is_some() || self.is_alive())
             && let Some(group) = Pid::from_raw(self.process.pid)
@@ -273,16 +300,24 @@ impl Running {
         self.ending()
     }
 
-    /// How it ended, in words.
-    pub fn ending(mut self) -> String {
-        match self.child.as_mut().map(std::process::Child::try_wait) {
-            Some(Ok(Some(status))) => match (status.code(), status.signal()) {
-                (Some(code), _) => format!("it ended with exit code {code}"),
-                (None, Some(signal)) => format!("it was killed by signal {signal}"),
-                (None, None) => "it ended".to_owned(),
-            },
-            _ => "it ended".to_owned(),
-        }
+    /// How it ended.
+    pub fn ending(mut self) -> Ending {
+        self.reap().map_or(Ending::Unseen, |status| match (status.code(), status.signal()) {
+            (Some(code), _) => Ending::Exited(code),
+            (None, Some(signal)) => Ending::Killed(signal),
+            (None, None) => Ending::Unseen,
+        })
+    }
+
+    fn reap(&mut self) -> Option<std::process::ExitStatus> {
+        self.finish_moving();
+        self.child.as_mut()?.try_wait().ok()?
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.reap();
     }
 }
 
@@ -336,7 +371,7 @@ mod tests {
         };
         assert_eq!(environment, "LC_ALL=C\0PATH=/bin\0");
         assert!(running.is_alive());
-        assert!(running.kill().contains("signal 9"));
+        assert_eq!(running.kill(), Ending::Killed(9));
     }
 
     #[test]
@@ -363,7 +398,7 @@ mod tests {
     fn the_last_words_of_a_helper_are_its_exit_code() {
         let running = sleeper(&["-c", "exit 3"]).unwrap();
         assert!(running.wait(Duration::from_secs(60)));
-        assert_eq!(running.ending(), "it ended with exit code 3");
+        assert_eq!(running.ending(), Ending::Exited(3));
     }
 
     #[test]

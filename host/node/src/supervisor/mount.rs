@@ -49,6 +49,9 @@ pub(crate) struct Mount {
     helper: Option<Running>,
     /// Since when its mount has been ready.
     ready_since: Option<Instant>,
+    /// [`Cgroups::out_of_memory_kills`](super::cgroups::Cgroups::out_of_memory_kills) when the
+    /// helper was started.
+    memory_kills: u64,
     deaths: Deaths,
     /// Not before this is anything done about a dead helper or an unrepaired place.
     not_before: Option<Instant>,
@@ -74,6 +77,7 @@ impl Mount {
             record,
             helper: None,
             ready_since: None,
+            memory_kills: 0,
             deaths: Deaths::default(),
             not_before: None,
             gone_since: None,
@@ -87,11 +91,14 @@ impl Mount {
     pub fn adopt(world: &World, name: &str, record: Record) -> Self {
         let helper = record.process.and_then(Running::adopt);
         let mut mount = Self::of(world, name, record);
-        if helper.is_some() {
+        mount.helper = helper;
+        mount.memory_kills = world.cgroups.out_of_memory_kills(name);
+        if let Some(helper) = &mut mount.helper {
             tracing::info!(mount = name, "adopted a living helper");
             mount.ready_since = Some(Instant::now());
+            // An earlier supervisor may have been killed before it was there.
+            helper.move_into(&world.cgroups, name, memory_bytes(&mount.record));
         }
-        mount.helper = helper;
         mount
     }
 
@@ -100,9 +107,11 @@ impl Mount {
         &self.record.spec
     }
 
-    /// Readable once the helper has ended.
-    pub fn handle(&self) -> Option<OwnedFd> {
-        self.helper.as_ref().and_then(|helper| helper.handle().try_clone_to_owned().ok())
+    /// Each readable once a helper has ended: the one that serves, and those that it took over
+    /// from.
+    pub fn handles(&self) -> Vec<OwnedFd> {
+        let helpers = self.helper.iter().chain(&self.leaving);
+        helpers.filter_map(|helper| helper.handle().try_clone_to_owned().ok()).collect()
     }
 
     /// The end of the helper's log.
@@ -130,7 +139,7 @@ impl Mount {
             pid: self.helper.as_ref().map(|helper| helper.process().pid),
             restarts: self.record.restarts,
             healed: self.record.healed,
-            last_exit: self.record.last_exit.clone(),
+            last_exit: self.record.last_exit,
             unhealed: self.unhealed.clone(),
         }
     }
@@ -176,6 +185,9 @@ impl Mount {
 
     /// When [`Mount::tend`] has something to do; `None`: when something happens.
     pub fn due(&self, table: &MountTable, now: Instant) -> Option<Instant> {
+        if !self.leaving.iter().all(Running::is_alive) {
+            return Some(now);
+        }
         match next(&self.situation(table)) {
             Next::Nothing => None,
             Next::RollBack => Some(now),
@@ -380,4 +392,9 @@ impl Mount {
         self.forget(world)?;
         Ok(false)
     }
+}
+
+/// What its helper's control group holds it to.
+fn memory_bytes(record: &Record) -> Option<u64> {
+    record.spec.profile.memory_mib.map(|mebibytes| mebibytes.saturating_mul(1 << 20))
 }

@@ -17,6 +17,8 @@ use crate::sent_error::SentError;
 /// The largest message: the files of a credential (a token is a few KiB), or the list of a node's
 /// mounts.
 const MAX_MESSAGE_BYTES: u32 = 1 << 20;
+/// SIGKILL.
+const KILL: i32 = 9;
 
 /// What is asked of the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
@@ -152,7 +154,7 @@ pub struct Status {
     /// How many places were given the new mount in place of a dead one.
     pub healed: u64,
     /// How the helper ended the last time.
-    pub last_exit: Option<String>,
+    pub last_exit: Option<Ending>,
     /// Places that still show a dead mount, each with the reason.
     pub unhealed: Vec<String>,
 }
@@ -171,6 +173,48 @@ impl Status {
             healed: 0,
             last_exit: None,
             unhealed: Vec::new(),
+        }
+    }
+}
+
+/// How a helper ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+    /// The kernel killed it when the memory of its control group was used up.
+    OutOfMemory,
+    /// This supervisor did not start it, and nobody else was told.
+    Unseen,
+}
+
+impl Ending {
+    /// One of a few words, for metrics.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Exited(0) => "exited",
+            Self::Exited(_) => "failed",
+            Self::Killed(KILL) => "killed",
+            Self::Killed(_) => "crashed",
+            Self::OutOfMemory => "out-of-memory",
+            Self::Unseen => "unseen",
+        }
+    }
+}
+
+/// In a sentence: `the last time it …`.
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "it ended with exit code {code}"),
+            Self::Killed(signal) => write!(f, "it was killed by signal {signal}"),
+            Self::OutOfMemory => {
+                f.write_str("it was killed because it used up its memory (`memory-mib`)")
+            }
+            Self::Unseen => f.write_str("it ended"),
         }
     }
 }

@@ -12,7 +12,7 @@ use wharf_files::OwnDirectory;
 use super::connections::Connection;
 use super::decide::{DeviceNumber, Phase};
 use super::launch::Process;
-use super::protocol::Spec;
+use super::protocol::{Ending, Spec};
 use crate::state::records;
 
 /// The layout of the file. A newer one is refused, not guessed.
@@ -48,7 +48,7 @@ pub(crate) struct Record {
     /// How many places were repaired.
     pub healed: u64,
     /// How the helper ended the last time.
-    pub last_exit: Option<String>,
+    pub last_exit: Option<Ending>,
 }
 
 impl Record {

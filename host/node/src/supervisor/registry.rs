@@ -44,8 +44,8 @@ enum Slot {
 pub(crate) struct Watched {
     /// The mount.
     pub name: String,
-    /// Readable once its helper has ended.
-    pub helper: Option<OwnedFd>,
+    /// Each readable once one of its helpers has ended.
+    pub helpers: Vec<OwnedFd>,
     /// When something is to be done about it, whatever happens.
     pub due: Option<Instant>,
 }
@@ -198,7 +198,7 @@ impl Registry {
         let watched = |(name, slot): (&String, &Slot)| match slot {
             Slot::Idle(mount) => Some(Watched {
                 name: name.clone(),
-                helper: mount.handle(),
+                helpers: mount.handles(),
                 due: mount.due(&table, now),
             }),
             Slot::Busy(_) => None,

@@ -124,7 +124,7 @@ fn watch(registry: &Arc<Registry>, listener: &UnixListener) -> Result<(), Error>
             PollFd::new(registry.wake(), PollFlags::IN),
             PollFd::new(&table, PollFlags::PRI),
         ];
-        let helpers = waiting.iter().filter_map(|mount| mount.helper.as_ref());
+        let helpers = waiting.iter().flat_map(|mount| &mount.helpers);
         fds.extend(helpers.map(|helper| PollFd::new(helper, PollFlags::IN)));
         match rustix::event::poll(&mut fds, Some(&timespec(wait))) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

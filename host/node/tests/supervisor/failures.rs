@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use wharf_core::ErrorKind;
 use wharf_core::helper_profile::{Device, Rotation};
-use wharf_node::supervisor::{Condition, MountRequest};
+use wharf_node::supervisor::{Condition, Ending, MountRequest};
 
 use crate::bed::{Bed, PATIENCE, bindfs_unless, credential, holds, kill, request, sh, until};
 
@@ -129,6 +129,44 @@ fn a_helper_that_can_not_be_started_again_is_tried_again_until_it_can() {
     kill(bed.pid(&spec));
     until("it is dead", || bed.status(&spec).condition == Condition::Dead);
     sh(&format!("umount {}", spec.target.display()));
+    bed.assert_clean();
+}
+
+#[test]
+fn a_helper_that_uses_up_its_memory_is_started_again_and_the_cause_is_told() {
+    let Some(bed) = Bed::new() else { return };
+    if !std::path::Path::new("/sys/fs/cgroup/memory/memory.oom_control").exists()
+        && !std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
+            .is_ok_and(|all| all.contains("memory"))
+    {
+        eprintln!("skipped: no control group bounds memory here");
+        return;
+    }
+    let hungry = bed.path("hungry");
+    let script = format!(
+        "bindfs -f $1 $2 &\n\
+         while [ ! -e {0} ]; do sleep 0.01; done\n\
+         rm {0}; exec tail /dev/zero",
+        hungry.display()
+    );
+    let mut spec = bed.script("a", &script);
+    spec.profile.memory_mib = Some(16);
+    bed.mount(&spec).unwrap();
+    let name = bed.status(&spec).name;
+    let pid = bed.pid(&spec);
+    until("it is in its group", || {
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        groups.contains(&format!("/wharf-mounts/{name}"))
+    });
+    std::fs::write(&hungry, "").unwrap();
+    until("it was started again", || bed.status(&spec).restarts == 1);
+    until("it is healed", || holds(&spec.target.join("file"), "hello"));
+    assert_eq!(bed.status(&spec).last_exit, Some(Ending::OutOfMemory));
+    kill(bed.pid(&spec));
+    until("it was started again", || bed.status(&spec).restarts == 2);
+    until("it is healed", || holds(&spec.target.join("file"), "hello"));
+    assert_eq!(bed.status(&spec).last_exit, Some(Ending::Killed(9)));
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
     bed.assert_clean();
 }
 

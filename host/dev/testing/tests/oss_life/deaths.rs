@@ -71,6 +71,7 @@ fn every_place_is_readable_again_after_a_helper_was_killed() {
     const RESTARTS: &str = "wharf_helper_restarts_total{helper=\"s3fs\"}";
     const HEALED: &str = "wharf_helper_healed_places_total{helper=\"s3fs\"}";
     const SERVING: &str = "wharf_helper_mounts{helper=\"s3fs\",state=\"serving\"}";
+    const KILLED: &str = "wharf_helper_last_exits{helper=\"s3fs\",reason=\"killed\"}";
     assert_eq!(
         (metric(RESTARTS), metric(HEALED), metric(SERVING)),
         (Some(0.0), Some(0.0), Some(1.0))
@@ -89,7 +90,7 @@ fn every_place_is_readable_again_after_a_helper_was_killed() {
             (serving["restarts"].as_u64(), serving["unhealed"].as_array().unwrap().len()),
             (Some(deaths), 0)
         );
-        assert_eq!(metric(RESTARTS), Some(deaths as f64));
+        assert_eq!((metric(RESTARTS), metric(KILLED)), (Some(deaths as f64), Some(1.0)));
         assert_eq!(metric(HEALED), serving["healed"].as_f64());
     }
     csi.unpublish(&volume, node, "pod-b").unwrap();

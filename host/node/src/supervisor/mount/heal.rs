@@ -11,6 +11,7 @@ use super::super::connections::Connection;
 use super::super::decide::DeviceNumber;
 use super::super::launch::Running;
 use super::super::namespaces;
+use super::super::protocol::Ending;
 use super::super::repair::{self, Outcome, Replacement};
 use super::super::world::World;
 use super::{Mount, REPAIR_AGAIN};
@@ -25,7 +26,7 @@ impl Mount {
     pub(super) fn bury(&mut self, world: &World) -> Result<(), Error> {
         let Some(helper) = self.helper.take() else { return Ok(()) };
         // One that is still alive has mounted nothing: an earlier supervisor was killed meanwhile.
-        let ending = helper.kill();
+        let ending = self.cause(world, helper.kill());
         tracing::warn!(mount = self.name, target = %self.target().display(), "the helper has ended: {ending}");
         let lived = self.ready_since.take().map_or(Duration::ZERO, |since| since.elapsed());
         self.deaths.after_ready(lived);
@@ -33,6 +34,15 @@ impl Mount {
         self.not_before = Some(Instant::now() + self.deaths.pause().saturating_sub(lived));
         self.record.last_exit = Some(ending);
         self.save(world)
+    }
+
+    /// How a helper ended, with what its control group knows of it.
+    pub(super) fn cause(&self, world: &World, ending: Ending) -> Ending {
+        let kills = world.cgroups.out_of_memory_kills(&self.name);
+        match ending {
+            Ending::Killed(_) | Ending::Unseen if kills > self.memory_kills => Ending::OutOfMemory,
+            ending => ending,
+        }
     }
 
     /// Starts the helper again and gives its mount to every place.

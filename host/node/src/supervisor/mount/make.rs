@@ -15,10 +15,10 @@ use wharf_core::plan::Readiness;
 use super::super::connections::Connection;
 use super::super::decide::Phase;
 use super::super::launch::{self, Launch, Running};
-use super::super::protocol::Credential;
+use super::super::protocol::{Credential, Ending};
 use super::super::repair;
 use super::super::world::World;
-use super::{ANSWER, Mount};
+use super::{ANSWER, Mount, memory_bytes};
 use crate::child::timespec;
 use crate::mounts::detached::add_flags;
 use crate::mounts::paths::descend;
@@ -115,7 +115,7 @@ impl Mount {
         let log_start = self.private.log_length();
         // Opened before the helper can mount, so that its mount is not missed.
         let changes = MountChanges::watch()?;
-        let memory = profile.memory_mib.map(|mebibytes| mebibytes.saturating_mul(1 << 20));
+        let memory = memory_bytes(&self.record);
         let launch = Launch {
             program: &program,
             arguments: &arguments,
@@ -126,20 +126,17 @@ impl Mount {
             data_bytes: if world.cgroups.can_bound_memory() { None } else { memory },
         };
         let (name, record) = (self.name.clone(), &mut self.record);
-        let helper = launch::start(&launch, |process| {
+        let mut helper = launch::start(&launch, |process| {
             record.started(process);
             world.records.save(&name, record)
         })?;
+        self.memory_kills = world.cgroups.out_of_memory_kills(&name);
+        helper.move_into(&world.cgroups, &name, memory);
         // The kernel notices a dead helper by the last open descriptor.
         drop(given);
         let started = Instant::now();
         let limit = started + Duration::from_secs(profile.start_seconds.into());
-        // The kernel takes tens of milliseconds for it, in which the helper gets ready. The number
-        // is the helper's until it is reaped, which nobody does meanwhile.
-        let ready = std::thread::scope(|scope| {
-            scope.spawn(|| world.cgroups.join(&name, helper.process().pid, memory));
-            self.wait_until_ready(&helper, &changes, deadline.min(limit))
-        });
+        let ready = self.wait_until_ready(&helper, &changes, deadline.min(limit));
         self.helper = Some(helper);
         let connection = match ready {
             Ok(connection) => connection,
@@ -247,7 +244,10 @@ impl Mount {
     fn explain(&mut self, world: &World, why: &NotReady, log_start: u64) -> Error {
         let (name, source) = (&self.record.spec.helper, &self.record.spec.source);
         let target = self.target().display().to_string();
-        let ended = self.helper.take().map(Running::kill).unwrap_or_default();
+        let ended = match self.helper.take() {
+            Some(helper) => self.cause(world, helper.kill()),
+            None => Ending::Unseen,
+        };
         let log = self.private.log_from(log_start);
         tracing::warn!(
             mount = self.name,
