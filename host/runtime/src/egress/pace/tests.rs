@@ -48,11 +48,19 @@ impl Bucket {
     }
 }
 
-/// So many operations at a limit that is used up; refused ones come back later. When the last one
-/// was admitted, and how many requests it took.
+/// So many operations at a limit that is used up.
 fn at_a_limit(operations: usize, per_second: f64) -> (Duration, usize) {
-    const ANSWERS_AFTER: Duration = ms(5);
     let mut bucket = Bucket { per_second, level: 0.0, at: Duration::ZERO };
+    until_admitted(operations, |now| bucket.admits(now))
+}
+
+/// So many operations; refused ones come back later. When the last one was admitted, and how many
+/// requests it took.
+fn until_admitted(
+    operations: usize,
+    mut admits: impl FnMut(Duration) -> bool,
+) -> (Duration, usize) {
+    const ANSWERS_AFTER: Duration = ms(5);
     let mut queue = Queue::new(REQUESTS_AT_ONCE);
     let (mut now, mut sent, mut admitted) = (Duration::ZERO, 0, 0);
     let mut random = (0_u32..).map(|n| f64::from(u16::try_from(n * 7919 % 1000).unwrap()) / 1000.0);
@@ -63,7 +71,7 @@ fn at_a_limit(operations: usize, per_second: f64) -> (Duration, usize) {
             queue.next(now).and_then(|(number, _)| queue.start(number, now, random.next().unwrap()))
         {
             sent += 1;
-            under_way.push((now + ANSWERS_AFTER, started, bucket.admits(now)));
+            under_way.push((now + ANSWERS_AFTER, started, admits(now)));
         }
         let (ended, still): (Vec<_>, Vec<_>) =
             under_way.into_iter().partition(|(at, _, _)| *at <= now);
@@ -95,6 +103,33 @@ fn a_limit_that_is_used_up_costs_little_more_than_it_must() {
         assert!(took.as_secs_f64() <= 1.05 * bound, "{took:?} against {bound} s");
         assert!(sent * 100 <= operations * 115, "{sent} requests for {operations}");
     }
+}
+
+#[test]
+fn what_is_refused_by_chance_does_not_make_a_lane_slower_and_slower() {
+    for (refused_in_ten, seconds_each) in [(1, 0.1), (2, 0.25), (3, 0.4)] {
+        let mut seed = 1_u32;
+        // Numerical Recipes' generator: the same refusals in every run.
+        let mut chance = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            seed / (1 << 16) % 10
+        };
+        let (took, _) = until_admitted(300, |_| chance() >= refused_in_ten);
+        assert!(took.as_secs_f64() <= 300.0 * seconds_each, "{refused_in_ten} in ten: {took:?}");
+    }
+}
+
+#[test]
+fn a_limit_that_becomes_lower_is_followed() {
+    let mut bucket = Bucket { per_second: 15.0, level: 0.0, at: Duration::ZERO };
+    let (took, sent) = until_admitted(900, |now| {
+        if now > Duration::from_secs(30) {
+            bucket.per_second = 3.0;
+        }
+        bucket.admits(now)
+    });
+    assert!(took.as_secs_f64() <= 1.05 * (30.0 + 450.0 / 3.0), "{took:?}");
+    assert!(sent <= 900 * 14 / 10, "{sent} requests");
 }
 
 #[test]
