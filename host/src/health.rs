@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use wharf_core::manifest::World;
 use wharf_core::ports::Clock;
 use wharf_csi::{Probed, RegistrationState, probe};
-use wharf_modules::{BEING_LOADED, Loader, NOT_NEEDED_YET, Serving, Store};
+use wharf_modules::{BEING_LOADED, ComponentId, Loader, NOT_NEEDED_YET, Serving, Store};
 use wharf_node::supervisor::Client;
 
 use crate::drivers::Served;
@@ -39,8 +39,8 @@ pub struct Health {
     pub wedged_after: Duration,
     /// Where components come from, and which of them serve.
     pub loader: Arc<Loader>,
-    /// Those that the drivers and their accounts need, by their names there.
-    pub needed: BTreeSet<String>,
+    /// Those that the drivers and their accounts need.
+    pub needed: BTreeSet<ComponentId>,
     /// The supervisor of mounts, where it is to run as a service.
     pub supervisor: Option<Client>,
     /// True once the process ends.
@@ -82,10 +82,11 @@ impl Health {
         checks.spawn(std::future::ready(("calls".to_owned(), self.no_call_is_wedged())));
         let store = self.loader.store().clone();
         checks.spawn(async move { ("store".to_owned(), away(move || can_be_read(&store)).await) });
-        for name in self.needed.clone() {
-            let (loader, label) = (Arc::clone(&self.loader), format!("component {name}"));
+        for id in self.needed.clone() {
+            let label = format!("{} {}", id.world.noun(), id.name);
+            let loader = Arc::clone(&self.loader);
             checks.spawn(async move {
-                (label, away(move || can_be_loaded(&loader.serving(), &name)).await)
+                (label, away(move || can_be_loaded(&loader.serving(), &id)).await)
             });
         }
         if let Some(client) = self.supervisor.clone() {
@@ -153,8 +154,9 @@ fn can_be_read(store: &Store) -> Outcome {
 }
 
 /// Nothing is loaded for this: what was tried is known, and what was not yet is looked at.
-fn can_be_loaded(told: &[Serving], name: &str) -> Outcome {
-    let own = told.iter().filter(|serving| serving.component == name);
+fn can_be_loaded(told: &[Serving], id: &ComponentId) -> Outcome {
+    let is_it = |it: &&Serving| it.kind == id.world.noun() && it.component == *id.name;
+    let own = told.iter().filter(is_it);
     for serving in own.clone() {
         if let Some(generation) = serving.generation {
             let but = serving.why_not.as_ref();

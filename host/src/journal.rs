@@ -16,6 +16,7 @@ impl Observer for Journal {
         let micros = micros(event.duration);
         match event.outcome {
             Outcome::Answered => tracing::debug!(
+                kind = event.world.noun(),
                 component = event.component,
                 generation = event.generation,
                 micros,
@@ -24,6 +25,7 @@ impl Observer for Journal {
                 event.function
             ),
             Outcome::Failed(kind) => tracing::debug!(
+                kind = event.world.noun(),
                 component = event.component,
                 generation = event.generation,
                 micros,
@@ -33,6 +35,7 @@ impl Observer for Journal {
                 event.function
             ),
             Outcome::Broken(kind) => tracing::warn!(
+                kind = event.world.noun(),
                 component = event.component,
                 generation = event.generation,
                 micros,

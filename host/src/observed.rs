@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use wharf_core::manifest::World;
+use wharf_modules::ComponentId;
 use wharf_node::supervisor::Client;
 
 use crate::assembly::Assembly;
@@ -76,7 +78,7 @@ pub fn pages(
 }
 
 /// The components of the drivers' backends, and of the accounts that those may have sign.
-fn needed(config: &Config, drivers: &[Arc<Served>]) -> BTreeSet<String> {
+fn needed(config: &Config, drivers: &[Arc<Served>]) -> BTreeSet<ComponentId> {
     let backends: BTreeMap<_, _> = drivers
         .iter()
         .filter_map(|served| config.driver.get(&served.name))
@@ -86,7 +88,10 @@ fn needed(config: &Config, drivers: &[Arc<Served>]) -> BTreeSet<String> {
         .values()
         .flat_map(|backend| &backend.grant)
         .filter_map(|grant| config.account.get(grant.account.as_ref()?))
-        .map(|account| account.component.clone());
-    let own = backends.iter().map(|(name, backend)| backend.component(name).to_owned());
-    own.chain(accounts).collect()
+        .map(|account| ComponentId::new(World::CloudAuth, &account.component));
+    let own = backends
+        .iter()
+        .map(|(name, backend)| ComponentId::new(World::Backend, backend.component(name)));
+    // What is no name, the configuration refuses.
+    own.chain(accounts).filter_map(Result::ok).collect()
 }

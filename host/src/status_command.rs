@@ -139,7 +139,7 @@ fn of_server(server: &Report) -> String {
         text.push_str(&format!("  driver {} at {socket}{trouble}\n", driver.name));
     }
     for component in &server.components {
-        text.push_str(&format!("  component {}\n", of_component(component)));
+        text.push_str(&format!("  {}\n", of_component(component)));
     }
     for operation in &server.operations {
         text.push_str(&format!(
@@ -171,15 +171,15 @@ fn of_server(server: &Report) -> String {
 }
 
 fn of_component(component: &Serving) -> String {
-    let Serving { component: name, generation, version, active, why_not } = component;
+    let Serving { kind, component: name, generation, version, active, why_not } = component;
     let serves = match (generation, version) {
         (Some(generation), Some(version)) => format!("{version} (generation {generation}) serves"),
         _ => "is not loaded".to_owned(),
     };
     let active = active.map_or_else(|| "none".to_owned(), |active| active.to_string());
     match why_not {
-        None => format!("{name} {serves}"),
-        Some(why) => format!("{name} {serves}; active is generation {active}: {why}"),
+        None => format!("{kind} {name} {serves}"),
+        Some(why) => format!("{kind} {name} {serves}; active is generation {active}: {why}"),
     }
 }
 
@@ -270,6 +270,7 @@ mod tests {
     #[test]
     fn a_generation_that_does_not_serve_is_told_with_the_reason() {
         let mut serving = Serving {
+            kind: "backend".into(),
             component: "disk".into(),
             generation: Some(1),
             version: Some("0.1.0".into()),
@@ -278,10 +279,10 @@ mod tests {
         };
         assert_eq!(
             of_component(&serving),
-            "disk 0.1.0 (generation 1) serves; active is generation 2: it needs another host"
+            "backend disk 0.1.0 (generation 1) serves; active is generation 2: it needs another host"
         );
         serving = Serving { active: Some(1), why_not: None, ..serving };
-        assert_eq!(of_component(&serving), "disk 0.1.0 (generation 1) serves");
+        assert_eq!(of_component(&serving), "backend disk 0.1.0 (generation 1) serves");
     }
 
     #[test]

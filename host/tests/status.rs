@@ -78,7 +78,8 @@ fn a_running_server_tells_its_drivers_and_what_of_its_components_serves() {
     assert_eq!((&told["role"], &told["drivers"][0]["name"]), (&"node".into(), &DRIVER.into()));
     assert_eq!(told["pid"], server.0.id());
     let component = &told["components"][0];
-    assert_eq!((&component["component"], &component["generation"]), (&"disk".into(), &Value::Null));
+    assert_eq!((&component["kind"], &component["component"]), (&"backend".into(), &"disk".into()));
+    assert_eq!(component["generation"], Value::Null);
     assert!(component["why-not"].as_str().unwrap().contains("disk"), "{component}");
     assert_eq!(seen["unserved"].as_array().unwrap().len(), 0);
     let text = String::from_utf8(status(home.path(), &[]).stdout).unwrap();

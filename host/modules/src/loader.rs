@@ -41,7 +41,9 @@ pub struct Loader {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Serving {
-    /// The component's name in the store.
+    /// `backend` or `authenticator`: the command that manages it.
+    pub kind: String,
+    /// Its name among those of its kind.
     pub component: String,
     /// The generation that calls run on; `None`: none is loaded.
     pub generation: Option<u64>,
@@ -116,7 +118,7 @@ impl Loader {
         &self.components
     }
 
-    /// Which generation of each component serves, by the component's name.
+    /// Which generation of each component serves, by kind and name.
     pub fn serving(&self) -> Vec<Serving> {
         let mut told: Vec<_> = self.slots().iter().map(|slot| slot.serving()).collect();
         told.sort();

@@ -132,6 +132,7 @@ impl Guest {
         if let Some(observer) = &ports.observer {
             let (component, sent) = (&*self.manifest.name, &store.data().sent);
             observer.called(&CallEvent {
+                world: self.manifest.world,
                 component,
                 generation: self.generation,
                 function,

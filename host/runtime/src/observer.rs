@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use wharf_core::ErrorKind;
+use wharf_core::manifest::World;
 use wharf_core::plan::Plan;
 
 /// Hears of calls and requests after they ended.
@@ -27,7 +28,9 @@ pub trait Observer: Send + Sync {
 /// One call of one guest.
 #[derive(Debug, Clone)]
 pub struct CallEvent<'a> {
-    /// The component's name.
+    /// The component's kind.
+    pub world: World,
+    /// Its name among those of its kind.
     pub component: &'a str,
     /// Which generation of it.
     pub generation: u64,

@@ -61,17 +61,15 @@ fn of_component(report: &Report, component: &Serving) -> Option<Finding> {
         return None;
     }
     let why = component.why_not.as_deref().unwrap_or_default();
+    let Serving { kind, component: name, .. } = component;
     Some(Finding::new(
         format!(
-            "component \"{}\": generation {serving} serves in process {} ({}), and {active} is \
+            "{kind} \"{name}\": generation {serving} serves in process {} ({}), and {active} is \
              active: {why}",
-            component.component, report.pid, report.role
+            report.pid, report.role
         ),
         "the new generation is not in use there; the one before it goes on",
-        format!(
-            "wharf backend rollback {0}, or install a build that this Wharf runs",
-            component.component
-        ),
+        format!("wharf {kind} rollback {name}, or install a build that this Wharf runs"),
     ))
 }
 
@@ -91,7 +89,8 @@ mod tests {
             started: 0,
             drivers: vec![DriverReport { name: "d".into(), socket: "/s".into(), trouble: None }],
             components: vec![Serving {
-                component: "disk".into(),
+                kind: "authenticator".into(),
+                component: "auth".into(),
                 generation: Some(1),
                 version: Some("1".into()),
                 active: Some(1),
@@ -117,7 +116,7 @@ mod tests {
         let mut stuck = report();
         let component = stuck.components.first_mut().unwrap();
         (component.active, component.why_not) = (Some(2), Some("it needs another host".into()));
-        finds(&of_report(&stuck), &["generation 1 serves", "it needs another host", "rollback"]);
+        finds(&of_report(&stuck), &["generation 1 serves", "authenticator rollback auth"]);
         let mut unserved = report();
         unserved.drivers.first_mut().unwrap().trouble = Some("the socket is in use".into());
         finds(&of_report(&unserved), &["the socket is in use"]);

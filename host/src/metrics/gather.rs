@@ -94,15 +94,17 @@ impl Places {
         let Some(loader) = &self.loader else { return };
         for serving in loader.serving() {
             if let Some(generation) = serving.generation {
-                table.component_generation.set([&serving.component], count(generation));
+                let labels = [serving.kind.as_str(), serving.component.as_str()];
+                table.component_generation.set(labels, count(generation));
             }
         }
         for counter in [&table.component_swaps, &table.component_load_failures] {
             counter.clear();
         }
-        for (name, changes) in loader.components().all() {
-            table.component_swaps.add([&name], count(changes.swaps));
-            table.component_load_failures.add([&name], count(changes.failures));
+        for (id, changes) in loader.components().all() {
+            let labels = [id.world.noun(), &*id.name];
+            table.component_swaps.add(labels, count(changes.swaps));
+            table.component_load_failures.add(labels, count(changes.failures));
         }
     }
 

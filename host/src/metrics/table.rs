@@ -84,23 +84,24 @@ table! {
     driver_registered: Gauge "wharf_driver_registered" ["driver"]
         "1 once kubelet has registered the driver; absent where this process does not register it",
         "drivers";
-    component_calls: Counter "wharf_component_calls_total" ["component", "function", "outcome"]
+    component_calls: Counter "wharf_component_calls_total"
+        ["kind", "component", "function", "outcome"]
         "Calls of components: `answered`, `failed` (an error of its own), `refused` (what it \
          answered is not allowed), `trapped` (it trapped or broke a bound)",
         "components × functions of the contract × 4";
-    component_seconds: Counter "wharf_component_seconds_total" ["component", "function"]
+    component_seconds: Counter "wharf_component_seconds_total" ["kind", "component", "function"]
         "Seconds that components computed, requests not included",
         "components × functions of the contract";
-    component_traps: Counter "wharf_component_traps_total" ["component"]
+    component_traps: Counter "wharf_component_traps_total" ["kind", "component"]
         "Calls that trapped or broke a bound",
         "components";
-    component_generation: Gauge "wharf_component_generation" ["component"]
+    component_generation: Gauge "wharf_component_generation" ["kind", "component"]
         "The generation that serves in this process",
         "components";
-    component_swaps: Counter "wharf_component_swaps_total" ["component"]
+    component_swaps: Counter "wharf_component_swaps_total" ["kind", "component"]
         "How often another generation took over without a restart",
         "components";
-    component_load_failures: Counter "wharf_component_load_failures_total" ["component"]
+    component_load_failures: Counter "wharf_component_load_failures_total" ["kind", "component"]
         "Generations that could not be loaded",
         "components";
     cloud_requests: Counter "wharf_cloud_requests_total" ["endpoint", "action", "code"]

@@ -40,7 +40,7 @@ impl CallObserver for Metrics {
 impl Observer for Metrics {
     fn called(&self, event: &CallEvent<'_>) {
         Journal.called(event);
-        let CallEvent { component, function, duration, waited, outcome, .. } = *event;
+        let CallEvent { world, component, function, duration, waited, outcome, .. } = *event;
         let guest = duration.saturating_sub(waited);
         Spent { guest, cloud: waited, waiting: Duration::ZERO }.note();
         let outcome = match outcome {
@@ -49,10 +49,10 @@ impl Observer for Metrics {
             Outcome::Broken(ErrorKind::PermissionDenied) => "refused",
             Outcome::Broken(_) => "trapped",
         };
-        self.table.component_calls.add([component, function, outcome], 1.0);
-        self.table.component_seconds.add([component, function], guest.as_secs_f64());
+        self.table.component_calls.add([world.noun(), component, function, outcome], 1.0);
+        self.table.component_seconds.add([world.noun(), component, function], guest.as_secs_f64());
         if outcome == "trapped" {
-            self.table.component_traps.add([component], 1.0);
+            self.table.component_traps.add([world.noun(), component], 1.0);
         }
     }
 
@@ -99,10 +99,13 @@ fn word(kind: ErrorKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use wharf_core::manifest::World;
+
     use super::*;
 
     fn call(outcome: Outcome) -> CallEvent<'static> {
         CallEvent {
+            world: World::Backend,
             component: "disk",
             generation: 1,
             function: "attach",
@@ -127,13 +130,15 @@ mod tests {
         let text = metrics.text();
         for outcome in ["answered", "failed", "refused", "trapped"] {
             let line = format!(
-                "wharf_component_calls_total{{component=\"disk\",function=\"attach\",outcome=\"{outcome}\"}} 1.0\n"
+                "wharf_component_calls_total{{kind=\"backend\",component=\"disk\",function=\"attach\",outcome=\"{outcome}\"}} 1.0\n"
             );
             assert!(text.contains(&line), "{text}");
         }
-        assert!(text.contains("wharf_component_traps_total{component=\"disk\"} 1.0\n"), "{text}");
-        let computed =
-            "wharf_component_seconds_total{component=\"disk\",function=\"attach\"} 4.0\n";
+        assert!(
+            text.contains("wharf_component_traps_total{kind=\"backend\",component=\"disk\"} 1.0\n"),
+            "{text}"
+        );
+        let computed = "wharf_component_seconds_total{kind=\"backend\",component=\"disk\",function=\"attach\"} 4.0\n";
         assert!(text.contains(computed), "{text}");
     }
 

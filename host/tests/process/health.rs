@@ -75,7 +75,7 @@ fn a_backend_that_is_not_installed_fails_readiness_and_not_liveness() {
     let _server = home.serve_with_http();
     let (status, text) = home.get("/readyz");
     assert_eq!(status, 503, "{text}");
-    assert!(line(&text, "component disk").starts_with("[-]"), "{text}");
+    assert!(line(&text, "backend disk").starts_with("[-]"), "{text}");
     assert!(line(&text, &format!("csi {DRIVER}")).starts_with("[-]"), "{text}");
     assert!(line(&text, "store").starts_with("[+]"), "{text}");
     assert_eq!(home.get("/healthz").0, 200);

@@ -95,6 +95,7 @@ impl<T: Send + Sync + 'static> Follows for Slot<T> {
         };
         let version = current.map(|current| current.version.to_string());
         Serving {
+            kind: self.id.world.noun().to_owned(),
             component: self.id.name.to_string(),
             generation,
             version,
@@ -296,7 +297,7 @@ impl<T: Send + Sync + 'static> Slot<T> {
             .as_ref()
             .map_or(FIRST_RETRY, |before| before.pause.saturating_mul(2).min(LAST_RETRY));
         let is_news = before.is_none_or(|before| before.error != *error);
-        self.loader.components.fail(&self.id.name, revision);
+        self.loader.components.fail(&self.id, revision);
         let retry_at = self.loader.clock.now().saturating_add(pause);
         *failed = Some(Failed { revision, error: error.clone(), retry_at, pause });
         is_news
@@ -310,7 +311,7 @@ impl<T: Send + Sync + 'static> Slot<T> {
         is_stand_in: bool,
     ) {
         let Some(revision) = revision else { return };
-        self.loader.components.serve(&self.id.name, generation.number);
+        self.loader.components.serve(&self.id, generation.number);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Current {
             component: Arc::clone(component),
             revision,
@@ -364,7 +365,7 @@ mod tests {
         let slot = Slot::new(disk(), &loader, link);
         assert!(slot.at_hand().is_none());
         assert_eq!((*slot.get(&call()).unwrap(), *slot.get(&call()).unwrap()), (1, 1));
-        assert_eq!(loader.components().all()["disk"].failures, 1);
+        assert_eq!(loader.components().all()[&disk()].failures, 1);
         let told = slot.serving();
         assert_eq!((told.generation, told.active), (Some(1), Some(2)));
         assert!(told.why_not.unwrap().contains("another host"));

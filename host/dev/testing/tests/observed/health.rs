@@ -24,7 +24,7 @@ fn a_node_and_a_controller_whose_backends_work_are_ready_and_name_every_check() 
         wait_for("readiness", || (machine.page("/readyz").unwrap().0 == 200).then_some(()));
         let (_, text) = machine.page("/readyz").unwrap();
         for name in
-            [&format!("csi {CSI_DRIVER}"), "store", "calls", "component disk", "component auth"]
+            [&format!("csi {CSI_DRIVER}"), "store", "calls", "backend disk", "authenticator auth"]
         {
             assert!(text.contains(&format!("[+]{name}: ok, ")), "{name}:\n{text}");
         }
@@ -50,7 +50,7 @@ fn a_component_that_cannot_be_loaded_fails_readiness_until_it_can_and_never_live
     fs::create_dir(node.store()).unwrap();
     bed.serve().unwrap();
     assert_eq!(node.page("/readyz").unwrap().0, 503);
-    let missing = check(node, "/readyz", "component disk");
+    let missing = check(node, "/readyz", "backend disk");
     assert!(missing.starts_with("[-]") && missing.contains("disk"), "{missing}");
     assert_eq!(node.page("/healthz").unwrap().0, 200);
     fs::remove_dir(node.store()).unwrap();

@@ -88,7 +88,7 @@ fn a_volume_s_life_moves_calls_their_time_requests_records_and_mounts() {
         let old = [call[0], call[1], ("type", "disk")];
         rises(machine, "csi_grpc_execution_count", &old, 0.0);
         rises(machine, "csi_grpc_execution_time_total", &old, 0.0);
-        let component = [("component", "disk")];
+        let component = [("kind", "backend"), ("component", "disk")];
         assert_eq!(value(machine, "wharf_component_generation", &component), Some(1.0));
         rises(machine, "wharf_component_seconds_total", &component, 0.0);
         rises(machine, "wharf_share_limit_bytes", &[("share", "backend disk")], 0.0);
@@ -98,8 +98,14 @@ fn a_volume_s_life_moves_calls_their_time_requests_records_and_mounts() {
         }
         assert_eq!(value(machine, "wharf_driver_served", &[DRIVER]), Some(1.0));
     }
-    let answered =
-        |function| [("component", "disk"), ("function", function), ("outcome", "answered")];
+    let answered = |function| {
+        [
+            ("kind", "backend"),
+            ("component", "disk"),
+            ("function", function),
+            ("outcome", "answered"),
+        ]
+    };
     rises(machine, "wharf_component_calls_total", &answered("plan-stage"), 0.0);
     rises(manager, "wharf_component_calls_total", &answered("attach"), 0.0);
     let part = |part| [DRIVER, ("method", "ControllerPublishVolume"), ("part", part)];
@@ -179,7 +185,7 @@ fn a_cloud_that_is_slow_and_one_that_throttles_move_what_is_under_way_and_the_pa
 fn a_backend_that_is_replaced_moves_its_generation_and_the_swaps() {
     const TEST: &str = "a_backend_that_is_replaced_moves_its_generation_and_the_swaps";
     let Some(Scene { csi, bed, .. }) = scene(TEST, "") else { return };
-    let (manager, component) = (bed.manager(), [("component", "disk")]);
+    let (manager, component) = (bed.manager(), [("kind", "backend"), ("component", "disk")]);
     let create = |name: &str| csi.delete(&csi.provision(name, GIB, &class()).unwrap()).unwrap();
     create("pvc-before");
     assert_eq!(value(manager, "wharf_component_generation", &component), Some(1.0));
