@@ -26,7 +26,7 @@ pub mod tree;
 pub use flexvolume::FlexVolume;
 pub use http::HttpSection;
 pub use limits::LimitsSection;
-pub use load::{ConfigError, Loaded};
+pub use load::{ConfigError, Loaded, Written};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]

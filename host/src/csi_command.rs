@@ -1,4 +1,5 @@
-//! `wharf csi`: every configured driver on its socket until a signal.
+//! `wharf csi`: every configured driver on its socket until a signal, or until its configuration is
+//! another one.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use crate::cli::{Csi, Role};
 use crate::config::Config;
 use crate::drivers::{self, Served};
 use crate::log::Log;
+use crate::reload::{self, Asked, Changes};
 use crate::status::{self, Teller, Watched};
 use crate::{http, may_mount, observed};
 
@@ -24,20 +26,33 @@ use crate::{http, may_mount, observed};
 /// hold nothing that a repeated call does not find.
 const LEAVE_THREADS_AFTER: Duration = Duration::from_secs(2);
 
+/// Why a server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// A signal told it to.
+    Told(&'static str),
+    /// It starts again with a configuration that was changed.
+    Changed,
+}
+
 /// Serves until SIGTERM, SIGINT or SIGQUIT.
 ///
 /// # Errors
 /// What is wrong with the configuration, or which socket cannot be served.
 pub fn run(config: &Path, command: &Csi) -> Result<(), String> {
     let log = Log::start(command.log_json);
-    let served = run_logged(config, command);
+    let ended = run_logged(config, command);
     log.finish();
-    served
+    match ended? {
+        End::Told(_) => Ok(()),
+        End::Changed => reload::start_again().map(|never| match never {}),
+    }
 }
 
-fn run_logged(config: &Path, command: &Csi) -> Result<(), String> {
+fn run_logged(path: &Path, command: &Csi) -> Result<End, String> {
     raise_open_files();
-    let config = Config::load(config).map_err(|error| error.for_a_command())?;
+    let changes = Changes::since_now(path);
+    let config = Config::load(path).map_err(|error| error.for_a_command())?;
     for directory in [&config.state, &config.store] {
         // No reason not to serve: what is mounted has to be unmounted.
         if let Err(error) = wharf_files::check_path(directory) {
@@ -52,13 +67,33 @@ fn run_logged(config: &Path, command: &Csi) -> Result<(), String> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| format!("cannot start the server's threads: {error}"))?;
-    let served = runtime.block_on(serve(&config, command));
+    let could_serve = || {
+        let config = Config::load(path).map_err(|error| error.in_one_line())?;
+        check_that_it_serves(&config, command)
+    };
+    let ended = runtime.block_on(serve(&config, command, changes, could_serve));
     runtime.shutdown_timeout(LEAVE_THREADS_AFTER);
-    served
+    ended
 }
 
-async fn serve(config: &Config, command: &Csi) -> Result<(), String> {
-    let signals = Signals::listen()?;
+/// Puts everything together that a start does, and leaves it: nothing here has an effect.
+fn check_that_it_serves(config: &Config, command: &Csi) -> Result<(), String> {
+    let assembly = Assembly::new(config, &Process::OneCall).map_err(|error| error.to_string())?;
+    for (name, socket) in sockets(config, command)? {
+        let driver = open(&assembly, config, command.role, &Served::new(name, socket, None));
+        driver.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+async fn serve(
+    config: &Config,
+    command: &Csi,
+    mut changes: Changes,
+    could_serve: impl Fn() -> Result<(), String>,
+) -> Result<End, String> {
+    let mut signals = Signals::listen()?;
+    reload::take_hangups();
     let listen = command.http.as_ref().or(config.http.listen.as_ref());
     let metrics = listen.map(|_| observed::metrics(config));
     let process = Process::Server(tokio::runtime::Handle::current(), metrics.clone());
@@ -80,21 +115,31 @@ async fn serve(config: &Config, command: &Csi) -> Result<(), String> {
         controller: driver.controller.clone(),
         node: driver.node.clone(),
     });
-    let teller = Teller::new(command.role.word(), watched.collect(), assembly.insides());
+    let teller =
+        Teller::new(command.role.word(), watched.collect(), assembly.insides(), changes.refused());
     let _told = status::serve(&config.status_directory(), &status_name(command), teller);
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
     if let (Some(listen), Some(metrics)) = (listen.cloned(), metrics) {
         let drivers = Arc::clone(&all);
-        let pages =
-            observed::pages(config, command.role, &assembly, metrics, drivers, stopped.clone());
+        let pages = observed::pages(
+            config,
+            command.role,
+            &assembly,
+            metrics,
+            drivers,
+            changes.refused(),
+            stopped.clone(),
+        );
         // Until the process ends: who waits for the end of the drain wants to see it.
         tokio::spawn(async move { http::serve(&listen, pages).await });
     }
     for (driver, served) in opened {
         servers.spawn(drivers::keep(driver, served, Arc::clone(&all), stopped.clone()));
     }
-    run_until(signals.end(), servers, &stop).await
+    let ended = run_until(signals.end(&mut changes, could_serve), servers, &stop).await?;
+    // Told to end while it drained for another start: it ends.
+    Ok(signals.ending.came_already().await.map_or(ended, End::Told))
 }
 
 /// A process that serves one driver has others of its role beside it.
@@ -105,20 +150,26 @@ fn status_name(command: &Csi) -> String {
     }
 }
 
-/// Until the signal, or until the first server gives up; then every other one drains. The first
-/// failure is returned.
+/// Until there is a reason to end, or until the first server gives up; then every other one drains.
+/// The first failure is returned.
 async fn run_until(
-    signal: impl Future<Output = Result<&'static str, String>>,
+    end: impl Future<Output = End>,
     mut servers: JoinSet<Result<(), String>>,
     stop: &watch::Sender<bool>,
-) -> Result<(), String> {
+) -> Result<End, String> {
     let mut result = tokio::select! {
-        signal = signal => signal.map(|signal| tracing::info!(signal, "draining: calls under way are finished, no new ones are taken")),
-        Some(first) = servers.join_next() => flatten(first).inspect_err(|error| tracing::error!(error, "ending: every other driver drains")),
+        end = end => {
+            tracing::info!(?end, "draining: calls under way are finished, no new ones are taken");
+            Ok(end)
+        }
+        Some(first) = servers.join_next() => {
+            let failed = flatten(first).inspect_err(|error| tracing::error!(error, "ending: every other driver drains"));
+            failed.map(|()| End::Told("nothing is left to serve"))
+        }
     };
     let _ = stop.send(true);
     while let Some(ended) = servers.join_next().await {
-        result = result.and(flatten(ended));
+        result = result.and_then(|end| flatten(ended).map(|()| end));
     }
     result
 }
@@ -179,10 +230,20 @@ fn open(
 
 /// What the process is told from outside.
 struct Signals {
+    ending: Ending,
+    hangup: Signal,
+    others: Others,
+}
+
+/// Signals that end the server.
+struct Ending {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
-    hangup: Signal,
+}
+
+/// Signals that mean something to other programs.
+struct Others {
     user_1: Signal,
     user_2: Signal,
 }
@@ -192,33 +253,70 @@ impl Signals {
     fn listen() -> Result<Self, String> {
         let listen =
             |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
-        Ok(Self {
+        let ending = Ending {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             quit: listen(SignalKind::quit())?,
-            hangup: listen(SignalKind::hangup())?,
+        };
+        let others = Others {
             user_1: listen(SignalKind::user_defined1())?,
             user_2: listen(SignalKind::user_defined2())?,
-        })
+        };
+        Ok(Self { ending, hangup: listen(SignalKind::hangup())?, others })
     }
 
-    /// The one that ends the server.
-    async fn end(mut self) -> Result<&'static str, String> {
+    /// Until a signal ends the server, or another configuration does.
+    async fn end(
+        &mut self,
+        changes: &mut Changes,
+        could_serve: impl Fn() -> Result<(), String>,
+    ) -> End {
         loop {
-            let ignored = tokio::select! {
-                _ = self.terminate.recv() => return Ok("SIGTERM"),
-                _ = self.interrupt.recv() => return Ok("SIGINT"),
-                _ = self.quit.recv() => return Ok("SIGQUIT"),
-                _ = self.hangup.recv() => "SIGHUP",
-                _ = self.user_1.recv() => "SIGUSR1",
-                _ = self.user_2.recv() => "SIGUSR2",
+            let asked = tokio::select! {
+                signal = self.ending.came() => return End::Told(signal),
+                // A terminal that closes sends it too: nothing is changed then.
+                _ = self.hangup.recv() => Asked::ByPerson,
+                () = tokio::time::sleep(reload::LOOK) => Asked::ByTime,
+                signal = self.others.came() => {
+                    tracing::info!(
+                        signal,
+                        "ignored: backends are replaced with `wharf backend activate`, and a \
+                         changed configuration is read by itself"
+                    );
+                    continue;
+                }
             };
-            // A terminal that closes, or a tool that means another program, must not end calls.
-            tracing::info!(
-                signal = ignored,
-                "ignored: backends are replaced with `wharf backend activate`, and a changed \
-                 configuration is read at the next start"
-            );
+            if tokio::task::block_in_place(|| changes.look(asked, &could_serve)) {
+                return End::Changed;
+            }
+        }
+    }
+}
+
+impl Ending {
+    async fn came(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.quit.recv() => "SIGQUIT",
+        }
+    }
+
+    /// One that came and was not looked at.
+    async fn came_already(&mut self) -> Option<&'static str> {
+        tokio::select! {
+            biased;
+            signal = self.came() => Some(signal),
+            () = std::future::ready(()) => None,
+        }
+    }
+}
+
+impl Others {
+    async fn came(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.user_1.recv() => "SIGUSR1",
+            _ = self.user_2.recv() => "SIGUSR2",
         }
     }
 }
@@ -266,11 +364,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn servers_drain_also_where_no_signal_can_be_listened_for() {
+    async fn servers_drain_for_another_start_as_for_the_end() {
         let (stop, stopped) = watch::channel(false);
         let (servers, drained) = two_servers(&stopped);
-        let ended =
-            run_until(std::future::ready(Err("no signals".to_owned())), servers, &stop).await;
-        assert_eq!((ended, drained.load(Ordering::SeqCst)), (Err("no signals".to_owned()), 2));
+        let ended = run_until(std::future::ready(End::Changed), servers, &stop).await;
+        assert_eq!((ended, drained.load(Ordering::SeqCst)), (Ok(End::Changed), 2));
     }
 }

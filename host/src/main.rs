@@ -20,6 +20,7 @@ mod mounts_command;
 mod observed;
 mod output;
 mod provide;
+mod reload;
 mod secrets;
 mod status;
 mod status_command;

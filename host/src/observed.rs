@@ -15,6 +15,7 @@ use crate::drivers::Served;
 use crate::health::Health;
 use crate::http::{Answering, Pages};
 use crate::metrics::{Metrics, Places, Supervisor};
+use crate::reload::Refused;
 
 /// Health and metrics of a server.
 pub struct ServerPages {
@@ -49,6 +50,7 @@ pub fn pages(
     assembly: &Assembly<'_>,
     metrics: Arc<Metrics>,
     drivers: Arc<Vec<Arc<Served>>>,
+    refused: Refused,
     stopped: watch::Receiver<bool>,
 ) -> Arc<dyn Pages> {
     let has_node = role != Role::Controller;
@@ -61,6 +63,7 @@ pub fn pages(
         loader: Some(Arc::clone(&loader)),
         egress: Some(egress),
         shares: assembly.shares(),
+        refused: Some(refused),
         node: has_node.then(|| assembly.machine()),
         supervisor: has_node.then(|| Supervisor::new(client.clone(), is_service)),
     });

@@ -14,6 +14,7 @@ use wharf_modules::{Loader, Serving};
 use wharf_runtime::HttpEgress;
 
 use crate::drivers::Served;
+use crate::reload::Refused;
 
 mod socket;
 
@@ -39,6 +40,9 @@ pub struct Report {
     pub operations: Vec<OperationReport>,
     /// Requests to clouds.
     pub pace: Vec<PaceReport>,
+    /// Why the configuration that is written is not in force, if it is not.
+    #[serde(default)]
+    pub configuration_refused: Option<String>,
 }
 
 /// One driver of a server.
@@ -116,6 +120,7 @@ pub struct Teller {
     drivers: Vec<Watched>,
     loader: Arc<Loader>,
     http: Arc<HttpEgress>,
+    refused: Refused,
 }
 
 impl Teller {
@@ -124,9 +129,11 @@ impl Teller {
         role: &'static str,
         drivers: Vec<Watched>,
         (loader, http): (Arc<Loader>, Arc<HttpEgress>),
+        refused: Refused,
     ) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        Self { role, started: now.map_or(0, |since| since.as_secs()), drivers, loader, http }
+        let started = now.map_or(0, |since| since.as_secs());
+        Self { role, started, drivers, loader, http, refused }
     }
 
     fn report(&self) -> Report {
@@ -146,6 +153,7 @@ impl Teller {
             components: self.loader.serving(),
             operations,
             pace: pace(&self.http),
+            configuration_refused: self.refused.why(),
         }
     }
 }

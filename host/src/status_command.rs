@@ -132,6 +132,9 @@ fn of_server(server: &Report) -> String {
         server.pid,
         time(now.saturating_sub(server.started))
     );
+    if let Some(why) = &server.configuration_refused {
+        text.push_str(&format!("  the changed configuration is not in force: {why}\n"));
+    }
     for driver in &server.drivers {
         let trouble = driver.trouble.as_ref().map(|trouble| format!(": not served, {trouble}"));
         let trouble = trouble.unwrap_or_default();

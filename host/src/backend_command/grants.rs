@@ -58,7 +58,7 @@ impl Grants<'_> {
         if !more.backend.is_empty() {
             let file = grants::add(self.path, &manifest.name, &more)?;
             told = format!(
-                "\nwhat it asks for is granted in {}; a running server follows from its next start",
+                "\nwhat it asks for is granted in {}; running servers follow by themselves, in seconds",
                 file.display()
             );
         }

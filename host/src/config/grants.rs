@@ -85,7 +85,7 @@ pub fn lay_into(tree: &mut Tree, config: &Path) -> Vec<Mistake> {
 }
 
 /// In the order of their names; none where there is no directory.
-fn files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+pub(super) fn files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,

@@ -2,7 +2,7 @@
 //! that is wrong is found at once.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -82,15 +82,20 @@ impl ConfigError {
                 };
                 format!("{self}; {fix}")
             }
-            Self::Wrong { path, mistakes } => match mistakes.as_slice() {
-                [first, _, ..] => format!(
-                    "the configuration {} is wrong: {}; `wharf config check` names {} more",
-                    path.display(),
-                    told(first, path),
-                    mistakes.len() - 1
-                ),
-                _ => self.to_string(),
-            },
+            Self::Wrong { .. } => self.in_one_line(),
+        }
+    }
+
+    /// What is wrong first, and how much more is.
+    pub fn in_one_line(&self) -> String {
+        match self {
+            Self::Wrong { path, mistakes } if mistakes.len() > 1 => format!(
+                "the configuration {} is wrong: {}; `wharf config check` names {} more",
+                path.display(),
+                mistakes.first().map(|first| told(first, path)).unwrap_or_default(),
+                mistakes.len() - 1
+            ),
+            _ => self.to_string(),
         }
     }
 }
@@ -157,6 +162,36 @@ impl Loaded {
             }
         }
     }
+}
+
+/// What a configuration is written in, and who may write it: equal as long as nobody touched it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written(Vec<(PathBuf, Result<AsItIs, ErrorKind>)>);
+
+/// Content, owner and mode of a file.
+type AsItIs = (Vec<u8>, u32, u32);
+
+impl Written {
+    /// The file, and the grants beside it, as they are now; nothing is understood.
+    pub fn read(path: &Path) -> Self {
+        let files = grants::files(&grants::directory(path));
+        // A directory that cannot be read stands for its files.
+        let files = files.unwrap_or_else(|_| vec![grants::directory(path)]);
+        let read = |path: PathBuf| {
+            let content = as_it_is(&path).map_err(|error| error.kind());
+            (path, content)
+        };
+        Self(std::iter::once(path.to_owned()).chain(files).map(read).collect())
+    }
+}
+
+/// Of a file that is too large, as much as shows that.
+fn as_it_is(path: &Path) -> std::io::Result<AsItIs> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let mut content = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut content)?;
+    Ok((content, metadata.uid(), metadata.mode()))
 }
 
 /// A file of the configuration.

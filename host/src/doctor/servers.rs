@@ -24,6 +24,13 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
 
 fn of_report(report: &Report) -> Vec<Finding> {
     let mut findings = Vec::new();
+    if let Some(why) = &report.configuration_refused {
+        findings.push(Finding::new(
+            format!("the changed configuration is not in force in process {}: {why}", report.pid),
+            "the server goes on with the one that it was started with",
+            "wharf config check",
+        ));
+    }
     for driver in &report.drivers {
         if let Some(trouble) = &driver.trouble {
             findings.push(Finding::new(
@@ -104,6 +111,7 @@ mod tests {
                 waits_for: "the cloud".into(),
             }],
             pace: Vec::new(),
+            configuration_refused: None,
         }
     }
 
@@ -120,6 +128,9 @@ mod tests {
         let mut unserved = report();
         unserved.drivers.first_mut().unwrap().trouble = Some("the socket is in use".into());
         finds(&of_report(&unserved), &["the socket is in use"]);
+        let mut changed = report();
+        changed.configuration_refused = Some("unknown key `driverz`".into());
+        finds(&of_report(&changed), &["not in force in process 7", "driverz", "config check"]);
         let mut idle = report();
         idle.components.first_mut().unwrap().generation = None;
         assert_eq!(of_report(&idle), [], "nothing has needed it yet");

@@ -14,6 +14,7 @@ use wharf_runtime::{HttpEgress, Share};
 use super::operations::Operations;
 use super::table::Table;
 use crate::drivers::Served;
+use crate::reload::Refused;
 
 /// Places where this process keeps what it knows. Each is left out by a process that has none.
 #[derive(Default)]
@@ -26,6 +27,8 @@ pub struct Places {
     pub loader: Option<Arc<Loader>>,
     /// How fast requests leave.
     pub egress: Option<Arc<HttpEgress>>,
+    /// Whether a changed configuration was refused.
+    pub refused: Option<Refused>,
     /// What calls hold.
     pub shares: Vec<Arc<Share>>,
     /// The node, in a process with its role.
@@ -59,6 +62,9 @@ impl Places {
         self.cloud(table);
         self.shares(table);
         self.volumes(table);
+        if let Some(refused) = &self.refused {
+            table.configuration_refused.set([], flag(refused.why().is_some()));
+        }
         if let Some(supervisor) = &self.supervisor {
             supervisor.gather(table);
         }

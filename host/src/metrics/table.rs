@@ -161,6 +161,10 @@ table! {
         "Places that were given a new mount for a dead one, as seen since this process began to \
          look",
         "helpers";
+    configuration_refused: Gauge "wharf_configuration_refused" []
+        "1 if the configuration that is written was changed and cannot come into force (`wharf \
+         status` says why), else 0",
+        "1";
     build_info: Gauge "wharf_build_info" ["version"]
         "1; the version of this process",
         "1";

@@ -12,4 +12,5 @@
 mod health;
 mod home;
 mod registration;
+mod reload;
 mod streams;
