@@ -1,4 +1,5 @@
-//! Documents name what is there: every path of the tree that stands in one exists.
+//! Documents name what is there: every path of the tree that stands in one exists, and every
+//! decision of the architecture names where it is carried out.
 
 use std::fs;
 use std::path::Path;
@@ -38,9 +39,21 @@ pub fn complaints(root: &Path) -> Result<Vec<String>> {
             complaints.extend(missing.map(|(number, path)| {
                 format!("{document}:{number}: names {path}, and there is no such path")
             }));
+            complaints.extend(without_a_path(&text).map(|decision| {
+                format!("{document}: the decision {decision} names no file that holds it")
+            }));
         }
     }
     Ok(complaints)
+}
+
+/// Decisions, which are the paragraphs that begin with a sentence in bold, without a path in them.
+fn without_a_path(document: &str) -> impl Iterator<Item = &str> {
+    let decisions = document.split_once("\n## Decisions\n").map_or("", |(_, decisions)| decisions);
+    let decisions = decisions.split("\n\n").filter(|paragraph| paragraph.starts_with("**"));
+    decisions
+        .filter(|decision| decision.lines().all(|line| paths_in(line).next().is_none()))
+        .filter_map(|decision| decision.lines().next())
 }
 
 fn paths_in(line: &str) -> impl Iterator<Item = &str> {
@@ -81,5 +94,12 @@ mod tests {
             complaints(root.path()).unwrap(),
             ["README.md:2: names host/gone.rs, and there is no such path"]
         );
+    }
+
+    #[test]
+    fn a_decision_that_names_no_file_is_told_and_other_paragraphs_may_name_none() {
+        let document = "**Not here.** A\n\n## Decisions\n\n### One\n\nText.\n\n**Held** \
+                        (`host/x.rs`). B\n\n**Loose.**\nC\n";
+        assert_eq!(without_a_path(document).collect::<Vec<_>>(), ["**Loose.**"]);
     }
 }
