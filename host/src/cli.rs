@@ -133,7 +133,7 @@ pub struct Doctor {
     /// Name every examination, and look at nothing.
     #[arg(long)]
     pub list: bool,
-    /// kubelet's FlexVolume plugin folder.
+    /// kubelet's FlexVolume plugin directory.
     #[arg(
         long,
         value_name = "PLUGIN_DIR",
@@ -292,7 +292,7 @@ pub enum Flexvolume {
     /// Put every FlexVolume driver of the configuration in place, atomically. Repeating it changes
     /// nothing.
     Install {
-        /// kubelet's plugin folder.
+        /// kubelet's plugin directory.
         #[arg(
             long,
             value_name = "PLUGIN_DIR",
@@ -310,7 +310,7 @@ pub enum Flexvolume {
         /// Although volumes are mounted.
         #[arg(long)]
         force: bool,
-        /// kubelet's plugin folder.
+        /// kubelet's plugin directory.
         #[arg(
             long,
             value_name = "PLUGIN_DIR",

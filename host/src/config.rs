@@ -44,7 +44,7 @@ pub struct Config {
     /// Staging and target paths lie below this.
     #[serde(default = "default_kubelet_root")]
     pub kubelet_root: PathBuf,
-    /// Further folders below which staging and target paths may lie.
+    /// Further directories below which staging and target paths may lie.
     #[serde(default)]
     pub extra_roots: Vec<PathBuf>,
     /// `<sockets>/<driver>/csi.sock`, and `controller.sock` for `--role controller`; unset:
@@ -293,7 +293,7 @@ impl Config {
         self.status.clone().unwrap_or_else(|| self.run_directory().with_file_name("status"))
     }
 
-    /// Folders below which staging and target paths lie.
+    /// Directories below which staging and target paths lie.
     pub fn roots(&self) -> Vec<PathBuf> {
         std::iter::once(self.kubelet_root.clone()).chain(self.extra_roots.iter().cloned()).collect()
     }
@@ -333,7 +333,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_empty_configuration_has_the_usual_folders_and_no_driver() {
+    fn an_empty_configuration_has_the_usual_directories_and_no_driver() {
         let config = parse("").unwrap();
         let socket = |role| config.socket("d", role).display().to_string();
         assert_eq!(socket(Role::Node), "/var/lib/kubelet/csi-plugins/d/csi.sock");

@@ -124,7 +124,7 @@ pub struct Machine<'a> {
     cgroup: PathBuf,
     /// Where programs are looked for.
     programs: Vec<PathBuf>,
-    /// kubelet's plugin folder for FlexVolume.
+    /// kubelet's plugin directory for FlexVolume.
     plugins: PathBuf,
 }
 

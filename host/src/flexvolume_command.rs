@@ -329,22 +329,22 @@ mod tests {
     #[test]
     fn a_copied_configuration_replaces_the_one_before_and_is_root_s_alone() {
         use std::os::unix::fs::PermissionsExt;
-        let folder = std::env::temp_dir().join(format!("wharf-copy-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let (from, to) = (folder.join("wharf.toml"), folder.join("callouts.toml"));
+        let directory = std::env::temp_dir().join(format!("wharf-copy-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let (from, to) = (directory.join("wharf.toml"), directory.join("callouts.toml"));
         for text in ["state = \"/a\"\n", "state = \"/b\"\n"] {
             fs::write(&from, text).unwrap();
             assert_eq!(copy_configuration(&from, &to).unwrap(), to);
             assert_eq!(fs::read_to_string(&to).unwrap(), text);
             assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
         }
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
-        let Err(Failure::Message(said)) = copy_configuration(&from, &folder.join("none/x.toml"))
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
+        let Err(Failure::Message(said)) = copy_configuration(&from, &directory.join("none/x.toml"))
         else {
             panic!("there is no such directory");
         };
         assert!(said.contains("none/x.toml") && said.contains("root may write"), "{said}");
-        fs::remove_dir_all(&folder).unwrap();
+        fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]

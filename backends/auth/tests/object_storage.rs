@@ -23,10 +23,11 @@ use wharf_sdk::types::pairs;
 const SIGNATURES: [&str; 2] = [oss_v4::NAME, oss_v1::NAME];
 
 fn region() -> (TempDir, Region) {
-    let folder = tempfile::tempdir().unwrap();
-    let options = RegionOptions { devices: Devices::Absent, ..RegionOptions::new(folder.path()) };
+    let directory = tempfile::tempdir().unwrap();
+    let options =
+        RegionOptions { devices: Devices::Absent, ..RegionOptions::new(directory.path()) };
     let region = Region::start(options).unwrap();
-    (folder, region)
+    (directory, region)
 }
 
 fn now_ms() -> u64 {
@@ -104,7 +105,7 @@ fn code(body: &str) -> &str {
 
 #[test]
 fn both_signatures_are_accepted_whatever_the_request_holds() {
-    let (_folder, region) = region();
+    let (_directory, region) = region();
     let keys = admin(&region);
     for signature in SIGNATURES {
         for by_host in [true, false] {
@@ -135,7 +136,7 @@ fn both_signatures_are_accepted_whatever_the_request_holds() {
 
 #[test]
 fn what_was_changed_after_signing_is_refused() {
-    let (_folder, region) = region();
+    let (_directory, region) = region();
     let keys = admin(&region);
     for signature in SIGNATURES {
         let changes: [fn(&mut UnsignedRequest); 5] = [
@@ -156,7 +157,7 @@ fn what_was_changed_after_signing_is_refused() {
 
 #[test]
 fn another_body_than_the_signed_one_is_refused() {
-    let (_folder, region) = region();
+    let (_directory, region) = region();
     let keys = admin(&region);
     send(&region, oss_v4::NAME, request(&region, true, "PUT", ""), &keys, |_| ());
     for signature in SIGNATURES {
@@ -170,7 +171,7 @@ fn another_body_than_the_signed_one_is_refused() {
 
 #[test]
 fn a_wrong_secret_is_refused_and_so_is_a_token_that_is_missing() {
-    let (_folder, region) = region();
+    let (_directory, region) = region();
     let wrong = credential(&region.description().admin.access_key_id, "wrong", "");
     let forged = credential(&region.description().admin.access_key_id, "wrong", "forged");
     for signature in SIGNATURES {

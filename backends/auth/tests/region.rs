@@ -30,7 +30,7 @@ const SIGNATURES: [&str; 2] = [acs3::NAME, rpc_sha1::NAME];
 const PROVIDER: &str = "acs:ram::1:oidc-provider/cluster";
 
 fn region(change: impl FnOnce(&mut RegionOptions)) -> (TempDir, Region) {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let provider = OidcProvider {
         arn: PROVIDER.into(),
         issuer: "https://cluster".into(),
@@ -40,11 +40,11 @@ fn region(change: impl FnOnce(&mut RegionOptions)) -> (TempDir, Region) {
     let mut options = RegionOptions {
         devices: Devices::Absent,
         oidc_providers: vec![provider],
-        ..RegionOptions::new(folder.path())
+        ..RegionOptions::new(directory.path())
     };
     change(&mut options);
     let region = Region::start(options).unwrap();
-    (folder, region)
+    (directory, region)
 }
 
 fn now_ms() -> u64 {
@@ -165,7 +165,7 @@ fn admin(region: &Region) -> Credential {
 
 #[test]
 fn both_signatures_are_accepted_whatever_the_parameters_hold() {
-    let (_folder, region) = region(|_| ());
+    let (_directory, region) = region(|_| ());
     for signature in SIGNATURES {
         for method in ["POST", "GET"] {
             let request =
@@ -182,7 +182,7 @@ fn both_signatures_are_accepted_whatever_the_parameters_hold() {
 
 #[test]
 fn a_body_is_covered_by_the_newer_signature() {
-    let (_folder, region) = region(|_| ());
+    let (_directory, region) = region(|_| ());
     let request = || UnsignedRequest {
         headers: pairs([("content-type", "application/x-www-form-urlencoded")]),
         body: b"PageSize=10".to_vec(),
@@ -196,7 +196,7 @@ fn a_body_is_covered_by_the_newer_signature() {
 
 #[test]
 fn what_was_changed_after_signing_is_refused() {
-    let (_folder, region) = region(|_| ());
+    let (_directory, region) = region(|_| ());
     for signature in SIGNATURES {
         let changes: [fn(&mut UnsignedRequest); 3] = [
             |request| request.query[1].1.push('x'),
@@ -216,7 +216,7 @@ fn what_was_changed_after_signing_is_refused() {
 
 #[test]
 fn a_wrong_secret_is_refused() {
-    let (_folder, region) = region(|_| ());
+    let (_directory, region) = region(|_| ());
     let wrong = credential(&region.description().admin.access_key_id, "wrong", "");
     for signature in SIGNATURES {
         assert_eq!(
@@ -229,7 +229,7 @@ fn a_wrong_secret_is_refused() {
 
 #[test]
 fn the_machine_s_role_signs_with_its_token_and_not_without() {
-    let (_folder, region) = region(|_| ());
+    let (_directory, region) = region(|_| ());
     let _host = host_beside(&region);
     let keys = Alicloud::obtain(Source::new("ecs-ram-role", []), now_ms()).unwrap();
     assert!(keys.expires_at_ms.unwrap() > now_ms());
@@ -253,7 +253,7 @@ fn the_machine_s_role_signs_with_its_token_and_not_without() {
 
 #[test]
 fn a_machine_without_a_role_leaves_the_question_to_the_next_source() {
-    let (_folder, region) = region(|options| options.instance_role = None);
+    let (_directory, region) = region(|options| options.instance_role = None);
     let _host = host_beside(&region);
     assert_eq!(
         Alicloud::obtain(Source::new("ecs-ram-role", []), now_ms()).unwrap_err().kind,
@@ -280,7 +280,7 @@ fn assume(region: &Region, token: &str) -> Result<Credential, Error> {
 
 #[test]
 fn a_workload_s_token_becomes_a_credential_that_signs() {
-    let (_folder, region) = region(|_| ());
+    let (_directory, region) = region(|_| ());
     let _host = host_beside(&region);
     let keys =
         assume(&region, &region.oidc_token(0, "system:serviceaccount:kube-system:wharf").unwrap())
@@ -296,7 +296,7 @@ fn a_workload_s_token_becomes_a_credential_that_signs() {
 
 #[test]
 fn a_token_that_the_service_refuses_is_an_error_that_does_not_quote_it() {
-    let (_folder, region) = region(|_| ());
+    let (_directory, region) = region(|_| ());
     let _host = host_beside(&region);
     let token = region.oidc_token(0, "somebody").unwrap();
     region.advance(Duration::from_secs(7200));

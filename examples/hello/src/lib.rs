@@ -13,10 +13,10 @@ use wharf_sdk::plan::{Directory, Owner, Plan, Writing};
 use wharf_sdk::types::{Observation, Volume};
 use wharf_sdk::{Answer, Error, Pairs, Progress, config};
 
-/// The operator's name for the folder that volumes are made in.
+/// The operator's name for the directory that volumes are made in.
 const ROOT: &str = "volumes";
 
-/// Folders on a node.
+/// Directories on a node.
 pub struct Hello;
 
 impl Identity for Hello {
@@ -39,7 +39,7 @@ impl Controller for Hello {
         Ok(Answer::Done(Volume::new(path, bytes).with_context("path", path)))
     }
 
-    /// The folder stays: this backend never destroys data that it cannot see.
+    /// The directory stays: this backend never destroys data that it cannot see.
     fn delete(_: DeleteRequest, _: Progress) -> Result<Answer<()>, Error> {
         Ok(Answer::Done(()))
     }
@@ -47,7 +47,11 @@ impl Controller for Hello {
     fn validate(request: ValidateRequest, _: Vec<Observation>) -> Result<Validated, Error> {
         let block =
             request.capabilities.iter().any(|capability| capability.mount_options().is_none());
-        Ok(if block { Validated::no("a folder is not a block device") } else { Validated::yes() })
+        Ok(if block {
+            Validated::no("a directory is not a block device")
+        } else {
+            Validated::yes()
+        })
     }
 }
 
@@ -60,7 +64,7 @@ impl Node for Hello {
 
     fn plan_publish(request: PublishRequest) -> Result<Plan, Error> {
         let path = directory(request.volume_context.value("path").unwrap_or(&request.volume_id))?;
-        Ok(Plan::new(format!("folder {path} on this node"))
+        Ok(Plan::new(format!("directory {path} on this node"))
             .make_directory(Directory::granted(ROOT, path), 0o755, Owner::UNCHANGED)
             .mount_directory(ROOT, path, Writing::unless_read_only(request.read_only)))
     }
@@ -86,7 +90,11 @@ fn directory(name: &str) -> Result<&str, Error> {
     if is_plain {
         Ok(name)
     } else {
-        Err(Error::invalid("path", name, "the name of one folder, which does not begin with a dot"))
+        Err(Error::invalid(
+            "path",
+            name,
+            "the name of one directory, which does not begin with a dot",
+        ))
     }
 }
 
@@ -100,7 +108,7 @@ mod tests {
     use wharf_sdk::types::VolumeCapability;
 
     #[test]
-    fn a_volume_is_a_folder_of_its_name() {
+    fn a_volume_is_a_directory_of_its_name() {
         let request = CreateRequest::new("pvc-1", VolumeCapability::mount(""));
         let Answer::Done(volume) = Hello::create(request, Progress::default()).unwrap() else {
             panic!("it is done at once")
@@ -109,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_gets_the_folder_made_and_bound() {
+    fn a_workload_gets_the_directory_made_and_bound() {
         let plan =
             Hello::plan_publish(PublishRequest::new("pvc-1", VolumeCapability::mount(""))).unwrap();
         let words: Vec<_> = plan.steps.iter().map(|step| step.word()).collect();

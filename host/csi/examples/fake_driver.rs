@@ -45,9 +45,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut arguments = std::env::args().skip(1);
     let (Some(address), Some(root)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: fake_driver <endpoint> <folder that holds every staging and target \
+        return Err(
+            "usage: fake_driver <endpoint> <directory that holds every staging and target \
                     path>"
-            .into());
+                .into(),
+        );
     };
     let socket = endpoint::parse(&address)?;
     let clock: Arc<dyn Clock> = Arc::new(SteadyClock { start: Instant::now() });

@@ -31,7 +31,7 @@ pub struct Driver {
     pub node: Option<Arc<NodeService>>,
     /// What deadlines are measured with; the one that the services above have.
     pub clock: Arc<dyn Clock>,
-    /// Staging and target paths must be below one of these: kubelet's folder, usually.
+    /// Staging and target paths must be below one of these: kubelet's directory, usually.
     pub allowed_roots: Vec<PathBuf>,
     /// How long calls in flight may go on after the shutdown began; mostly [`DEFAULT_DRAIN`].
     pub drain: Duration,

@@ -7,10 +7,10 @@ use wharf_core::Error;
 
 /// `PATH_MAX`, less the final zero.
 const MAX_PATH: usize = 4095;
-/// `NAME_MAX` of every file system that kubelet's folder can be on.
+/// `NAME_MAX` of every file system that kubelet's directory can be on.
 const MAX_NAME: usize = 255;
 
-/// The folders below which kubelet keeps everything; no other path is touched.
+/// The directories below which kubelet keeps everything; no other path is touched.
 #[derive(Debug, Clone)]
 pub(crate) struct AllowedRoots(Vec<PathBuf>);
 
@@ -75,8 +75,8 @@ impl AllowedRoots {
                 .collect::<Vec<_>>()
                 .join(" or ");
             return Err(Error::invalid(format!("{field} is not below {roots}")).with_hint(
-                "only paths below kubelet's folder are touched; if kubelet's folder is another \
-                 one, set it in the configuration",
+                "only paths below kubelet's directory are touched; if that is another one, set it \
+                 in the configuration",
             ));
         }
         Ok(())

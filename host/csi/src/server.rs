@@ -42,7 +42,7 @@ pub enum ServeError {
          ending with a letter or digit"
     )]
     Name(String),
-    /// Staging and target paths are below a folder, not below "here".
+    /// Staging and target paths are below a directory, not below "here".
     #[error("the allowed root `{0}` is not an absolute path")]
     AllowedRoot(String),
     /// The socket.

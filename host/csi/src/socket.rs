@@ -16,8 +16,8 @@ use crate::endpoint::{self, EndpointError};
 const BACKLOG: u32 = 1024;
 /// Owner and group: a pod's `fsGroup` lets its sidecars in, and nobody else is.
 const SOCKET_MODE: u32 = 0o660;
-/// The same for the folder, where it is ours to make.
-const FOLDER_MODE: u32 = 0o750;
+/// The same for the directory, where it is ours to make.
+const DIRECTORY_MODE: u32 = 0o750;
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,7 @@ impl SocketGuard {
 
 impl Drop for SocketGuard {
     fn drop(&mut self) {
-        let _lock = self.path.parent().map(lock_folder);
+        let _lock = self.path.parent().map(lock_directory);
         if self.is_ours()
             && let Err(error) = fs::remove_file(&self.path)
         {
@@ -73,32 +73,32 @@ impl Drop for SocketGuard {
     }
 }
 
-/// Until the file is closed, no other process binds or removes a socket in this folder.
-fn lock_folder(folder: &Path) -> io::Result<File> {
-    let lock = File::open(folder)?;
+/// Until the file is closed, no other process binds or removes a socket in this directory.
+fn lock_directory(directory: &Path) -> io::Result<File> {
+    let lock = File::open(directory)?;
     lock.lock()?;
     Ok(lock)
 }
 
-/// Listens on `path`. The folder is locked meanwhile, so that two processes that start at once do
-/// not take each other's socket for a left-over; CSI allows no lock file beside it. The guard is to
-/// be dropped after the listener.
+/// Listens on `path`. The directory is locked meanwhile, so that two processes that start at once
+/// do not take each other's socket for a left-over; CSI allows no lock file beside it. The guard is
+/// to be dropped after the listener.
 ///
 /// # Errors
 /// When the path cannot be a socket's, or is taken.
 pub fn bind(path: &Path) -> Result<(UnixListener, SocketGuard), SocketError> {
     endpoint::check(path)?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let directory = path.parent().unwrap_or(Path::new("/"));
     let failed = |what: &'static str| {
         let path = path.to_owned();
         move |source| SocketError::Io { what, path, source }
     };
     DirBuilder::new()
         .recursive(true)
-        .mode(FOLDER_MODE)
-        .create(folder)
-        .map_err(failed("making the folder of"))?;
-    let _lock = lock_folder(folder).map_err(failed("locking the folder of"))?;
+        .mode(DIRECTORY_MODE)
+        .create(directory)
+        .map_err(failed("making the directory of"))?;
+    let _lock = lock_directory(directory).map_err(failed("locking the directory of"))?;
     remove_stale(path)?;
     let socket = UnixSocket::new_stream().map_err(failed("making"))?;
     socket.bind(path).map_err(failed("binding"))?;
@@ -140,9 +140,9 @@ mod tests {
     }
 
     #[test]
-    fn a_new_socket_belongs_to_its_owner_and_group_in_a_folder_made_for_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("plugins/disk/csi.sock");
+    fn a_new_socket_belongs_to_its_owner_and_group_in_a_directory_made_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("plugins/disk/csi.sock");
         let runtime = runtime();
         let _entered = runtime.enter();
         let (listener, guard) = bind(&path).unwrap();
@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn a_socket_that_nobody_listens_on_is_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("csi.sock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("csi.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let runtime = runtime();
         let _entered = runtime.enter();
@@ -164,8 +164,8 @@ mod tests {
 
     #[test]
     fn a_socket_that_somebody_listens_on_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("csi.sock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("csi.sock");
         let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let runtime = runtime();
         let _entered = runtime.enter();
@@ -175,8 +175,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_socket_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("csi.sock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("csi.sock");
         fs::write(&path, "precious").unwrap();
         let runtime = runtime();
         let _entered = runtime.enter();
@@ -186,8 +186,8 @@ mod tests {
 
     #[test]
     fn a_successor_s_socket_survives_the_end_of_its_predecessor() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("csi.sock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("csi.sock");
         let runtime = runtime();
         let _entered = runtime.enter();
         let (listener, guard) = bind(&path).unwrap();

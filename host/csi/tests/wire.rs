@@ -16,8 +16,8 @@ use wharf_testing::requirement;
 /// The specification's proto file and the code that its makers generate from it.
 const MODULE: &str = "github.com/container-storage-interface/spec@v1.12.0";
 
-fn pool(folder: &Path) -> DescriptorPool {
-    let mut compiler = protox::Compiler::new([folder]).unwrap();
+fn pool(directory: &Path) -> DescriptorPool {
+    let mut compiler = protox::Compiler::new([directory]).unwrap();
     compiler.open_file("csi.proto").unwrap();
     compiler.descriptor_pool()
 }
@@ -26,12 +26,12 @@ fn ours() -> DescriptorPool {
     pool(&Path::new(env!("CARGO_MANIFEST_DIR")).join("proto"))
 }
 
-/// The module's folder, through Go's own client.
+/// The module's directory, through Go's own client.
 fn specification() -> Result<PathBuf, String> {
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let download = Command::new("go")
         .args(["mod", "download", "-json", MODULE])
-        .current_dir(&folder)
+        .current_dir(&directory)
         .env("GOFLAGS", "-mod=mod")
         .output()
         .map_err(|error| format!("no Go ({error})"))?;
@@ -56,7 +56,7 @@ fn file(pool: &DescriptorPool) -> DynamicMessage {
 fn every_name_number_and_option_stands_where_the_specification_has_it() {
     let test = "every_name_number_and_option_stands_where_the_specification_has_it";
     let specification = match specification() {
-        Ok(folder) => folder,
+        Ok(directory) => directory,
         Err(missing) => {
             assert!(!requirement::is_met(test, &[missing]));
             return;

@@ -8,8 +8,8 @@ use wharf_core::Error;
 
 use crate::call_outs::CallOuts;
 use crate::driver_file::DriverFile;
+use crate::installed_driver::{self, InstalledDriver};
 use crate::node_names::Machine;
-use crate::place::{self, Place};
 use crate::reply::Reply;
 use crate::request::{Request, Subject};
 use crate::services::Open;
@@ -19,12 +19,13 @@ use crate::verb::Verb;
 const HELP: &str = "In K8s Mode: kubelet executes this file as a FlexVolume driver; every \
                     call-out answers one JSON object:\n    init\n    getvolumename <options>\n    \
                     attach <options> <node>\n    waitforattach <device> <options>\n    isattached \
-                    <options> <node>\n    mountdevice <folder> <device> <options>\n    mount \
-                    <folder> <options>\n    unmount <folder>\n    unmountdevice <folder>\n    \
-                    detach <volume> <node>\n    expandvolume <options> <folder> <bytes> <bytes \
-                    before>\n    expandfs <options> <device> <folder> <bytes> <bytes before>\n    \
-                    version\n\n`wharf flexvolume install` put it here, and `.wharf.json` beside \
-                    it says what it is. `wharf --help` shows everything else.\n";
+                    <options> <node>\n    mountdevice <directory> <device> <options>\n    mount \
+                    <directory> <options>\n    unmount <directory>\n    unmountdevice \
+                    <directory>\n    detach <volume> <node>\n    expandvolume <options> \
+                    <directory> <bytes> <bytes before>\n    expandfs <options> <device> \
+                    <directory> <bytes> <bytes before>\n    version\n\n`wharf flexvolume \
+                    install` put it here, and `.wharf.json` beside it says what it is. `wharf \
+                    --help` shows everything else.\n";
 
 /// What a call-out prints: one JSON object and a newline, whatever the arguments are. Never panics,
 /// and prints nothing itself.
@@ -114,11 +115,12 @@ fn log(driver: &DriverFile, verb: Verb, on: &Subject, begun: Instant, error: Opt
 
 fn installed(argv: &[OsString]) -> Result<DriverFile, Error> {
     let argv0 = argv.first().map(OsString::as_os_str).unwrap_or_default();
-    let place = Place::find(argv0, place::own_executable).ok_or_else(|| {
-        Error::precondition("this file is not a FlexVolume driver")
-            .with_hint("`wharf flexvolume install` makes one, at <vendor>~<driver>/<driver>")
-    })?;
-    DriverFile::read(&place.folder, &place.driver)
+    let installed =
+        InstalledDriver::find(argv0, installed_driver::own_executable).ok_or_else(|| {
+            Error::precondition("this file is not a FlexVolume driver")
+                .with_hint("`wharf flexvolume install` makes one, at <vendor>~<driver>/<driver>")
+        })?;
+    DriverFile::read(&installed.directory, &installed.driver)
 }
 
 /// Only a word of letters is repeated: anything else may be an option map in the wrong place.

@@ -59,10 +59,10 @@ impl<'a> CallOuts<'a> {
             Request::Attach { options, node } => self.attach(&options, &node),
             Request::WaitForAttach { device, options } => self.wait_for_attach(&device, &options),
             Request::IsAttached { options, node } => self.is_attached(&options, &node),
-            Request::MountDevice { folder, options } => self.mount_device(&folder, &options),
-            Request::Mount { folder, options } => self.mount(&folder, &options),
-            Request::Unmount { folder } => self.unmount(&folder),
-            Request::UnmountDevice { folder } => self.unmount_device(&folder),
+            Request::MountDevice { directory, options } => self.mount_device(&directory, &options),
+            Request::Mount { directory, options } => self.mount(&directory, &options),
+            Request::Unmount { directory } => self.unmount(&directory),
+            Request::UnmountDevice { directory } => self.unmount_device(&directory),
             Request::Detach { name, node } => self.detach(&name, &node),
             Request::ExpandVolume { options, bytes } => self.expand_volume(&options, bytes),
             Request::ExpandFs { options, path, bytes } => self.expand_fs(&options, &path, bytes),
@@ -140,7 +140,7 @@ impl<'a> CallOuts<'a> {
 }
 
 /// For what is right to do and wrong to fail for.
-fn warn_only(what: &str, done: Result<(), Error>) {
+fn log_failure(what: &str, done: Result<(), Error>) {
     if let Err(error) = done {
         tracing::warn!(%error, "cannot {what}");
     }

@@ -1,8 +1,8 @@
 //! `.wharf.json`: what a call-out has to know before it may open anything else.
 //!
 //! `wharf flexvolume install` writes it beside the executable, from the operator's configuration.
-//! The leading dot matters: kubelet watches the folder and probes a driver again after any event on
-//! a name without one.
+//! The leading dot matters: kubelet watches the directory and probes a driver again after any event
+//! on a name without one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,7 +14,7 @@ use wharf_core::Error;
 
 use crate::driver_name::DriverName;
 
-/// The file's name, in the driver's folder.
+/// The file's name, in the driver's directory.
 pub(crate) const FILE_NAME: &str = ".wharf.json";
 
 /// A cluster of 5000 nodes (the most that Kubernetes supports) listed in `nodes` stays below it.
@@ -35,11 +35,11 @@ pub struct DriverFile {
     pub config: PathBuf,
     /// The version that wrote this file; for people.
     pub version: String,
-    /// Wharf's state folder; what belongs to FlexVolume lies below it in
+    /// Wharf's state directory; what belongs to FlexVolume lies below it in
     /// `flexvolume/<vendor>~<driver>`.
     pub state: PathBuf,
-    /// Folders below which kubelet mounts, so that nothing else need be known to unmount. Empty:
-    /// an earlier version wrote this file, and the configuration says it.
+    /// Directories below which kubelet mounts, so that nothing else need be known to unmount.
+    /// Empty: an earlier version wrote this file, and the configuration says it.
     #[serde(default)]
     pub roots: Vec<PathBuf>,
     /// Whether volumes of this driver are attached and staged before they are mounted. False:
@@ -68,20 +68,20 @@ pub struct DriverFile {
 }
 
 impl DriverFile {
-    /// What is installed in a driver's folder, for those who look after it.
+    /// What is installed in a driver's directory, for those who look after it.
     ///
     /// # Errors
     /// `FailedPrecondition` when it is missing, damaged, or of another driver.
-    pub fn installed(folder: &Path, expected: &DriverName) -> Result<Self, Error> {
-        Self::read(folder, expected)
+    pub fn installed(directory: &Path, expected: &DriverName) -> Result<Self, Error> {
+        Self::read(directory, expected)
     }
 
-    /// Reads the file in a driver's folder.
+    /// Reads the file in a driver's directory.
     ///
     /// # Errors
     /// `FailedPrecondition` when it is missing, damaged, or of another driver.
-    pub(crate) fn read(folder: &Path, expected: &DriverName) -> Result<Self, Error> {
-        let path = folder.join(FILE_NAME);
+    pub(crate) fn read(directory: &Path, expected: &DriverName) -> Result<Self, Error> {
+        let path = directory.join(FILE_NAME);
         let file = Self::parse(&path)?;
         if &file.driver == expected {
             return Ok(file);
@@ -111,7 +111,7 @@ pub struct Capabilities {
     /// Kubelet relabels the volume's files for SELinux.
     #[serde(rename = "selinuxRelabel")]
     pub selinux_relabel: bool,
-    /// Kubelet measures the pod's folder with `statfs`.
+    /// Kubelet measures the pod's directory with `statfs`.
     #[serde(rename = "supportsMetrics")]
     pub supports_metrics: bool,
     /// Kubelet changes the group of the volume's files to the pod's `fsGroup`.
@@ -207,11 +207,13 @@ mod tests {
 
     #[test]
     fn a_file_of_another_driver_is_not_used() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(FILE_NAME), MINIMAL).unwrap();
-        assert!(DriverFile::read(folder.path(), &DriverName::parse("acme/disk").unwrap()).is_ok());
-        let refused =
-            DriverFile::read(folder.path(), &DriverName::parse("acme/nas").unwrap()).unwrap_err();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(FILE_NAME), MINIMAL).unwrap();
+        assert!(
+            DriverFile::read(directory.path(), &DriverName::parse("acme/disk").unwrap()).is_ok()
+        );
+        let refused = DriverFile::read(directory.path(), &DriverName::parse("acme/nas").unwrap())
+            .unwrap_err();
         assert!(refused.message.contains("describes acme/disk"), "{refused}");
     }
 }

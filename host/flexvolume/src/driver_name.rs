@@ -18,7 +18,7 @@ pub struct DriverName {
     driver: String,
 }
 
-/// Kubernetes allows 253 for the vendor and 63 for the driver; a folder name on disk has to hold
+/// Kubernetes allows 253 for the vendor and 63 for the driver; a directory name on disk has to hold
 /// both and the separator in 255.
 const MAX_LENGTH: usize = 255;
 
@@ -34,9 +34,9 @@ impl DriverName {
         })
     }
 
-    /// Reads the name of a folder in the plugin directory, `vendor~driver`.
-    pub(crate) fn of_folder(folder: &str) -> Option<Self> {
-        Self::split(folder, '~')
+    /// Reads the name of a directory in the plugin directory, `vendor~driver`.
+    pub(crate) fn of_directory(directory: &str) -> Option<Self> {
+        Self::split(directory, '~')
     }
 
     fn split(text: &str, separator: char) -> Option<Self> {
@@ -55,8 +55,8 @@ impl DriverName {
         &self.driver
     }
 
-    /// The name of the folder in the plugin directory.
-    pub fn folder(&self) -> String {
+    /// The name of the directory in the plugin directory.
+    pub fn directory(&self) -> String {
         format!("{}~{}", self.vendor, self.driver)
     }
 }
@@ -94,12 +94,12 @@ mod tests {
     #[test]
     fn a_name_is_the_same_driver_in_the_api_and_on_disk() {
         let name = DriverName::parse("alicloud/disk").unwrap();
-        assert_eq!(name.folder(), "alicloud~disk");
-        assert_eq!(DriverName::of_folder("alicloud~disk"), Some(name));
+        assert_eq!(name.directory(), "alicloud~disk");
+        assert_eq!(DriverName::of_directory("alicloud~disk"), Some(name));
     }
 
     #[test]
-    fn a_name_cannot_leave_its_folder() {
+    fn a_name_cannot_leave_its_directory() {
         for text in
             ["disk", "/disk", "alicloud/", "a/b/c", "../disk", "a/..", "a/.b", "a/b c", "a~b/c", ""]
         {

@@ -1,10 +1,10 @@
 //! Puts the binary where kubelet looks for drivers, and takes it away again.
 //!
-//! Kubelet watches the folder and executes what it finds there at any moment, so an executable
+//! Kubelet watches the directory and executes what it finds there at any moment, so an executable
 //! appears and changes by rename alone, and nothing is touched that need not change: any event on a
 //! name without a leading dot makes kubelet load the driver anew. The command line calls this with
 //! drivers read from the operator's configuration; it also is what takes over from another driver
-//! of the same name, and gives its place back.
+//! of the same name, and puts it back.
 
 mod executable;
 mod mounted;
@@ -55,7 +55,7 @@ pub enum Change {
     Absent,
 }
 
-/// Installs each driver into `plugins`, kubelet's volume plugin folder. Idempotent.
+/// Installs each driver into `plugins`, kubelet's volume plugin directory. Idempotent.
 ///
 /// `binary` is this program (`/proc/self/exe`). It is copied once and hard-linked for further
 /// drivers, so that several share the page cache.
@@ -63,36 +63,36 @@ pub fn install(plugins: &Path, binary: &Path, drivers: &[DriverFile]) -> Vec<Out
     let mut sibling: Option<PathBuf> = None;
     let mut outcomes = Vec::with_capacity(drivers.len());
     for driver in drivers {
-        let seat = Seat::of(plugins, &driver.driver);
-        let result = seat.install(binary, sibling.as_deref(), driver);
+        let files = InstalledFiles::of(plugins, &driver.driver);
+        let result = files.install(binary, sibling.as_deref(), driver);
         if result.is_ok() {
-            sibling.get_or_insert_with(|| seat.executable.clone());
+            sibling.get_or_insert_with(|| files.executable.clone());
         }
         outcomes.push(Outcome {
             driver: driver.driver.clone(),
-            executable: seat.executable,
+            executable: files.executable,
             result,
         });
     }
     outcomes
 }
 
-/// Removes each driver that [`install`] put there, and gives its place back to what was there
-/// before. Idempotent.
+/// Removes each driver that [`install`] put there, and puts back what was there before.
+/// Idempotent.
 ///
 /// Volumes that are still mounted ([`mounted`]) are then kubelet's alone: drain the node first.
 pub fn uninstall(plugins: &Path, drivers: &[DriverName]) -> Vec<Outcome> {
     let one = |driver: &DriverName| {
-        let seat = Seat::of(plugins, driver);
-        let result = seat.uninstall();
-        Outcome { driver: driver.clone(), executable: seat.executable, result }
+        let files = InstalledFiles::of(plugins, driver);
+        let result = files.uninstall();
+        Outcome { driver: driver.clone(), executable: files.executable, result }
     };
     drivers.iter().map(one).collect()
 }
 
-/// The place of one driver in the plugin folder.
-struct Seat {
-    folder: PathBuf,
+/// Where the files of one driver lie in the plugin directory.
+struct InstalledFiles {
+    directory: PathBuf,
     executable: PathBuf,
     /// Being written; becomes the executable by rename.
     incoming: PathBuf,
@@ -101,15 +101,15 @@ struct Seat {
     description: PathBuf,
 }
 
-impl Seat {
+impl InstalledFiles {
     fn of(plugins: &Path, driver: &DriverName) -> Self {
-        let folder = plugins.join(driver.folder());
+        let directory = plugins.join(driver.directory());
         Self {
-            executable: folder.join(driver.driver()),
-            incoming: folder.join(format!(".{}.tmp", driver.driver())),
-            predecessor: folder.join(format!(".{}.before-wharf", driver.driver())),
-            description: folder.join(FILE_NAME),
-            folder,
+            executable: directory.join(driver.driver()),
+            incoming: directory.join(format!(".{}.tmp", driver.driver())),
+            predecessor: directory.join(format!(".{}.before-wharf", driver.driver())),
+            description: directory.join(FILE_NAME),
+            directory,
         }
     }
 
@@ -122,8 +122,8 @@ impl Seat {
         DirBuilder::new()
             .recursive(true)
             .mode(0o755)
-            .create(&self.folder)
-            .map_err(|error| failed("create", &self.folder, &error))?;
+            .create(&self.directory)
+            .map_err(|error| failed("create", &self.directory, &error))?;
         let _lock = self.lock()?;
         let before = DriverFile::parse(&self.description).ok();
         let took_over =
@@ -165,7 +165,7 @@ impl Seat {
     }
 
     fn describe(&self, driver: &DriverFile) -> Result<(), Error> {
-        let temporary = self.folder.join(format!("{FILE_NAME}.tmp"));
+        let temporary = self.directory.join(format!("{FILE_NAME}.tmp"));
         let write = || -> io::Result<()> {
             let mut file = File::create(&temporary)?;
             file.write_all(&serde_json::to_vec_pretty(driver)?)?;
@@ -177,16 +177,16 @@ impl Seat {
     }
 
     fn uninstall(&self) -> Result<Change, Error> {
-        if !self.folder.exists() {
+        if !self.directory.exists() {
             return Ok(Change::Absent);
         }
         let _lock = self.lock()?;
         let change = self.vacate()?;
-        for left in [&self.predecessor, &self.incoming, &self.folder.join(LOCK_NAME)] {
+        for left in [&self.predecessor, &self.incoming, &self.directory.join(LOCK_NAME)] {
             remove(left)?;
         }
-        // Someone else's files stay, and then so does the folder.
-        let _ = fs::remove_dir(&self.folder);
+        // Someone else's files stay, and then so does the directory.
+        let _ = fs::remove_dir(&self.directory);
         Ok(change)
     }
 
@@ -220,7 +220,7 @@ impl Seat {
     }
 
     fn lock(&self) -> Result<File, Error> {
-        let path = self.folder.join(LOCK_NAME);
+        let path = self.directory.join(LOCK_NAME);
         let lock = || -> io::Result<File> {
             let file = File::create(&path)?;
             file.lock()?;
@@ -241,7 +241,6 @@ fn remove(path: &Path) -> Result<(), Error> {
 
 fn failed(verb: &str, path: &Path, error: &io::Error) -> Error {
     Error::unavailable(format!("cannot {verb} {}: {error}", path.display())).with_hint(
-        "the folder must be kubelet's volume plugin folder (--volume-plugin-dir), writable for \
-         root",
+        "it must be kubelet's volume plugin directory (--volume-plugin-dir), writable for root",
     )
 }

@@ -15,8 +15,8 @@ use crate::driver_file::{DriverFile, LogLevel};
 
 /// Sends what this process logs to the driver's file, if it has one.
 pub(crate) fn begin(driver: &DriverFile) {
-    let Some(folder) = &driver.log else { return };
-    let Some(file) = LogFile::open(folder, &format!("flexvolume_{}", driver.driver.driver()))
+    let Some(directory) = &driver.log else { return };
+    let Some(file) = LogFile::open(directory, &format!("flexvolume_{}", driver.driver.driver()))
     else {
         return;
     };

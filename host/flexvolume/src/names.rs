@@ -34,9 +34,9 @@ const MAX_RECORD_BYTES: u64 = 64 << 10;
 /// that takes over the control plane, and this one would not hear of it.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
-/// How long the record of a volume stays that has no folder to be mounted on: kubelet makes the
-/// folder within a moment of `waitforattach`, unless it gives the volume up.
-const FOUND_WITHOUT_A_FOLDER: Duration = Duration::from_secs(24 * 3600);
+/// How long the record of a volume stays that has no directory to be mounted on: kubelet makes the
+/// directory within a moment of `waitforattach`, unless it gives the volume up.
+const FOUND_WITHOUT_A_DIRECTORY: Duration = Duration::from_secs(24 * 3600);
 
 /// What `attach` knew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,21 +64,24 @@ pub(crate) struct FoundRecord {
 #[derive(Debug)]
 pub(crate) struct Names {
     state: OwnDirectory,
-    folder: PathBuf,
+    directory: PathBuf,
     legacy: Option<PathBuf>,
-    /// Where kubelet makes a folder for each volume before it calls `mountdevice`, under each root.
-    global_folders: Vec<PathBuf>,
+    /// Where kubelet makes a directory for each volume before it calls `mountdevice`, under each
+    /// root.
+    global_directories: Vec<PathBuf>,
 }
 
 impl Names {
     pub(crate) fn of(driver: &DriverFile) -> Self {
-        let folder = driver.state.join("flexvolume").join(driver.driver.folder());
+        let directory = driver.state.join("flexvolume").join(driver.driver.directory());
         let roots = driver.roots.iter();
         Self {
             state: OwnDirectory::new(&driver.state),
-            folder,
+            directory,
             legacy: driver.legacy_state.clone(),
-            global_folders: roots.map(|root| paths::global_folder(root, &driver.driver)).collect(),
+            global_directories: roots
+                .map(|root| paths::global_directory(root, &driver.driver))
+                .collect(),
         }
     }
 
@@ -99,7 +102,7 @@ impl Names {
         self.write(&self.attached_file(name, node), record)
     }
 
-    /// Also removes the node's folder when this was the last file in it: nodes come and go.
+    /// Also removes the node's directory when this was the last file in it: nodes come and go.
     pub(crate) fn drop_attached(&self, name: &ObjectName, node: &ObjectName) -> Result<(), Error> {
         let file = self.attached_file(name, node);
         remove(&file)?;
@@ -119,7 +122,7 @@ impl Names {
     }
 
     /// Written before the record goes. What is no longer believed is removed on the way, so that
-    /// the folder holds no more than a few minutes' calls.
+    /// the directory holds no more than a few minutes' calls.
     pub(crate) fn keep_detached(
         &self,
         name: &ObjectName,
@@ -132,7 +135,7 @@ impl Names {
 
     /// What cannot be removed now is tried again by the next call; it is not believed meanwhile.
     fn prune_detached(&self) {
-        for node in entries(&self.folder.join("detached")) {
+        for node in entries(&self.directory.join("detached")) {
             entries(&node)
                 .filter(|file| !is_remembered(file))
                 .for_each(|file| drop(fs::remove_file(file)));
@@ -154,10 +157,11 @@ impl Names {
     fn prune_found(&self) {
         let is_wanted = |file: &Path| {
             let name = file.file_stem().unwrap_or_default();
-            let has_folder = self.global_folders.iter().any(|folder| folder.join(name).exists());
-            has_folder || is_younger(file, FOUND_WITHOUT_A_FOLDER)
+            let has_directory =
+                self.global_directories.iter().any(|directory| directory.join(name).exists());
+            has_directory || is_younger(file, FOUND_WITHOUT_A_DIRECTORY)
         };
-        entries(&self.folder.join("found"))
+        entries(&self.directory.join("found"))
             .filter(|file| !is_wanted(file))
             .for_each(|file| drop(fs::remove_file(file)));
     }
@@ -215,15 +219,15 @@ impl Names {
     }
 
     fn attached_file(&self, name: &ObjectName, node: &ObjectName) -> PathBuf {
-        self.folder.join("attached").join(node.as_str()).join(format!("{name}.json"))
+        self.directory.join("attached").join(node.as_str()).join(format!("{name}.json"))
     }
 
     fn detached_file(&self, name: &ObjectName, node: &ObjectName) -> PathBuf {
-        self.folder.join("detached").join(node.as_str()).join(format!("{name}.json"))
+        self.directory.join("detached").join(node.as_str()).join(format!("{name}.json"))
     }
 
     fn found_file(&self, name: &ObjectName) -> PathBuf {
-        self.folder.join("found").join(format!("{name}.json"))
+        self.directory.join("found").join(format!("{name}.json"))
     }
 
     fn legacy_file(&self, name: &ObjectName) -> Option<PathBuf> {
@@ -242,8 +246,8 @@ fn is_younger(file: &Path, most: Duration) -> bool {
     written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age <= most))
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// The file's bytes, if there is such a file.
@@ -302,19 +306,19 @@ mod tests {
         ObjectName::parse("name", OsStr::new(text)).unwrap()
     }
 
-    fn names(folder: &Path) -> Names {
+    fn names(directory: &Path) -> Names {
         Names {
-            state: OwnDirectory::new(folder.join("state")),
-            folder: folder.join("state"),
-            legacy: Some(folder.join("legacy")),
-            global_folders: vec![folder.join("mounts")],
+            state: OwnDirectory::new(directory.join("state")),
+            directory: directory.join("state"),
+            legacy: Some(directory.join("legacy")),
+            global_directories: vec![directory.join("mounts")],
         }
     }
 
     #[test]
     fn one_name_on_two_nodes_is_two_records() {
-        let folder = tempfile::tempdir().unwrap();
-        let names = names(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let names = names(directory.path());
         let record =
             |volume: &str| AttachRecord { volume: Some(VolumeId::new(volume)), node: None };
         names.keep_attached(&name("data"), &name("n1"), &record("d-1")).unwrap();
@@ -324,13 +328,13 @@ mod tests {
         names.drop_attached(&name("data"), &name("n1")).unwrap();
         assert_eq!(names.attached(&name("data"), &name("n1")).unwrap(), None);
         assert_eq!(names.attached(&name("data"), &name("n2")).unwrap(), Some(record("d-2")));
-        assert!(!folder.path().join("state/attached/n1").exists());
+        assert!(!directory.path().join("state/attached/n1").exists());
     }
 
     #[test]
     fn a_detached_name_is_remembered_for_a_few_minutes_and_then_neither_believed_nor_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let names = names(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let names = names(directory.path());
         let record =
             AttachRecord { volume: Some(VolumeId::new("d-1")), node: Some(NodeId::new("i-1")) };
         let age = |pv: &str, age: Duration| {
@@ -352,14 +356,14 @@ mod tests {
         assert!(names.detached_file(&name("young"), &name("n1")).exists());
         age("young", REMEMBERED * 2);
         names.keep_detached(&name("next"), &name("n2"), &record).unwrap();
-        assert!(!folder.path().join("state/detached/n1").exists());
+        assert!(!directory.path().join("state/detached/n1").exists());
     }
 
     #[test]
     fn what_a_killed_write_leaves_is_replaced_by_the_next_even_for_the_longest_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let (names, longest) = (names(folder.path()), "x".repeat(250));
-        let kept = folder.path().join("state/attached/n1");
+        let directory = tempfile::tempdir().unwrap();
+        let (names, longest) = (names(directory.path()), "x".repeat(250));
+        let kept = directory.path().join("state/attached/n1");
         fs::create_dir_all(&kept).unwrap();
         fs::write(
             kept.join(format!(".{longest}.new")),
@@ -375,11 +379,11 @@ mod tests {
     #[test]
     fn a_name_that_somebody_else_could_have_written_is_neither_believed_nor_written_beside() {
         use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let names = names(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let names = names(directory.path());
         let record = AttachRecord { volume: Some(VolumeId::new("d-1")), node: None };
         names.keep_attached(&name("pv"), &name("n1"), &record).unwrap();
-        let state = folder.path().join("state");
+        let state = directory.path().join("state");
         fs::set_permissions(&state, fs::Permissions::from_mode(0o777)).unwrap();
         for refused in [
             names.attached(&name("pv"), &name("n1")).map(drop),
@@ -393,8 +397,8 @@ mod tests {
 
     #[test]
     fn a_damaged_record_is_an_error_and_never_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let names = names(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let names = names(directory.path());
         let record = FoundRecord {
             volume: VolumeId::new("d-1"),
             options: vec![],
@@ -403,25 +407,25 @@ mod tests {
         };
         names.keep_found(&name("pv"), &record).unwrap();
         assert_eq!(names.found(&name("pv")).unwrap(), Some(record));
-        fs::write(folder.path().join("state/found/pv.json"), "{").unwrap();
+        fs::write(directory.path().join("state/found/pv.json"), "{").unwrap();
         assert!(names.found(&name("pv")).unwrap_err().hint.is_some());
     }
 
     #[test]
     fn a_record_of_a_volume_that_is_never_mounted_goes_after_a_day() {
-        let folder = tempfile::tempdir().unwrap();
-        let names = names(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let names = names(directory.path());
         let record = FoundRecord {
             volume: VolumeId::new("d-1"),
             options: vec![],
             context: vec![],
             publish_context: vec![],
         };
-        fs::create_dir_all(folder.path().join("mounts/mounted")).unwrap();
+        fs::create_dir_all(directory.path().join("mounts/mounted")).unwrap();
         for pv in ["mounted", "abandoned"] {
             names.keep_found(&name(pv), &record).unwrap();
             let file = File::options().write(true).open(names.found_file(&name(pv))).unwrap();
-            let age = FOUND_WITHOUT_A_FOLDER + Duration::from_secs(1);
+            let age = FOUND_WITHOUT_A_DIRECTORY + Duration::from_secs(1);
             file.set_modified(std::time::SystemTime::now() - age).unwrap();
         }
         names.keep_found(&name("young"), &record).unwrap();
@@ -433,11 +437,11 @@ mod tests {
 
     #[test]
     fn what_the_older_driver_wrote_down_is_read_and_forgotten() {
-        let folder = tempfile::tempdir().unwrap();
-        let names = names(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let names = names(directory.path());
         assert_eq!(names.legacy(&name("pv")).unwrap(), None);
-        fs::create_dir(folder.path().join("legacy")).unwrap();
-        fs::write(folder.path().join("legacy/pv.conf"), "d-2zeold\n").unwrap();
+        fs::create_dir(directory.path().join("legacy")).unwrap();
+        fs::write(directory.path().join("legacy/pv.conf"), "d-2zeold\n").unwrap();
         assert_eq!(names.legacy(&name("pv")).unwrap(), Some(name("d-2zeold")));
         names.drop_legacy(&name("pv")).unwrap();
         assert_eq!(names.legacy(&name("pv")).unwrap(), None);
@@ -445,11 +449,11 @@ mod tests {
 
     #[test]
     fn what_the_older_driver_did_not_finish_says_nothing_and_what_is_damaged_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let names = names(folder.path());
-        fs::create_dir(folder.path().join("legacy")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let names = names(directory.path());
+        fs::create_dir(directory.path().join("legacy")).unwrap();
         let legacy = |text: &[u8]| {
-            fs::write(folder.path().join("legacy/pv.conf"), text).unwrap();
+            fs::write(directory.path().join("legacy/pv.conf"), text).unwrap();
             names.legacy(&name("pv"))
         };
         assert_eq!(legacy(b"").unwrap(), None);

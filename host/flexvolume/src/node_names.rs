@@ -39,7 +39,7 @@ impl Machine {
 
 /// Which node a name means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Meant {
+pub(crate) enum NamedNode {
     /// This one.
     Node(NodeId),
     /// The machine that this process runs on, whatever its id is.
@@ -54,19 +54,19 @@ pub(crate) fn resolve(
     name: &ObjectName,
     rules: &NodeNames,
     machine: &Machine,
-) -> Result<Meant, Error> {
+) -> Result<NamedNode, Error> {
     let name = name.as_str();
     if let Some(id) = rules.ids.get(name) {
-        return Ok(Meant::Node(NodeId::new(id)));
+        return Ok(NamedNode::Node(NodeId::new(id)));
     }
     let last = name.split_once('.').map(|(_, rest)| rest);
     if let Some(id) =
         [Some(name), last].into_iter().flatten().find(|part| is_id(part, &rules.id_prefixes))
     {
-        return Ok(Meant::Node(NodeId::new(id)));
+        return Ok(NamedNode::Node(NodeId::new(id)));
     }
     if machine.is_called(name) || rules.node_name == NodeNameRule::Any {
-        return Ok(Meant::ThisMachine);
+        return Ok(NamedNode::ThisMachine);
     }
     Err(Error::precondition(format!("nothing says which machine of the cloud node {name} is"))
         .with_hint(
@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    fn meant(name: &str, rule: NodeNameRule) -> Result<Meant, Error> {
+    fn meant(name: &str, rule: NodeNameRule) -> Result<NamedNode, Error> {
         let rules = NodeNames {
             ids: [("node-7".to_owned(), "i-seven".to_owned())].into(),
             id_prefixes: vec!["i-".to_owned()],
@@ -102,11 +102,11 @@ mod tests {
 
     #[test]
     fn a_name_is_matched_by_the_list_then_by_its_form_then_by_this_machine() {
-        let node = |id: &str| Meant::Node(NodeId::new(id));
+        let node = |id: &str| NamedNode::Node(NodeId::new(id));
         assert_eq!(meant("node-7", NodeNameRule::Match).unwrap(), node("i-seven"));
         assert_eq!(meant("i-bp1abc", NodeNameRule::Match).unwrap(), node("i-bp1abc"));
         assert_eq!(meant("cn-beijing.i-bp1abc", NodeNameRule::Match).unwrap(), node("i-bp1abc"));
-        assert_eq!(meant("master-1", NodeNameRule::Match).unwrap(), Meant::ThisMachine);
+        assert_eq!(meant("master-1", NodeNameRule::Match).unwrap(), NamedNode::ThisMachine);
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
         for name in ["cn-beijing.192.168.0.1", "node-8", "i-", "host.i-a.example.com"] {
             let refused = meant(name, NodeNameRule::Match).unwrap_err();
             assert!(refused.hint.unwrap().contains("[flexvolume]"), "{name}");
-            assert_eq!(meant(name, NodeNameRule::Any).unwrap(), Meant::ThisMachine);
+            assert_eq!(meant(name, NodeNameRule::Any).unwrap(), NamedNode::ThisMachine);
         }
     }
 }

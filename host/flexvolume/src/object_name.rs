@@ -16,16 +16,16 @@ pub(crate) struct ObjectName(String);
 impl ObjectName {
     /// `what`: what is named, for the message.
     pub(crate) fn parse(what: &str, text: &OsStr) -> Result<Self, Error> {
-        let name = Self::of_folder(what, text)?;
+        let name = Self::of_directory(what, text)?;
         if name.0.len() > MAX_LENGTH {
             return Err(Error::invalid(format!("the {what} is longer than {MAX_LENGTH} bytes")));
         }
         Ok(name)
     }
 
-    /// The name of a folder, which may be longer than any record's: what an earlier driver mounted
-    /// there has to be unmounted, and a path has a bound of its own.
-    pub(crate) fn of_folder(what: &str, text: &OsStr) -> Result<Self, Error> {
+    /// The name of a directory, which may be longer than any record's: what an earlier driver
+    /// mounted there has to be unmounted, and a path has a bound of its own.
+    pub(crate) fn of_directory(what: &str, text: &OsStr) -> Result<Self, Error> {
         let refuse = |why: &str| Err(Error::invalid(format!("the {what} {why}")));
         let Some(text) = text.to_str() else { return refuse("is not UTF-8") };
         match text {
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_never_reaches_out_of_its_folder() {
+    fn a_name_never_reaches_out_of_its_directory() {
         for text in ["", ".", "..", ".hidden", "a/b", "../a", "a\nb", &"x".repeat(251)] {
             assert!(ObjectName::parse("volume name", OsStr::new(text)).is_err(), "{text:?}");
         }

@@ -1,5 +1,5 @@
-//! Folders that kubelet names. Their shape is checked, so that no call-out ever unmounts or covers
-//! anything that is not a volume of its own driver; links are the node's to refuse.
+//! Directories that kubelet names. Their shape is checked, so that no call-out ever unmounts or
+//! covers anything that is not a volume of its own driver; links are the node's to refuse.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::object_name::ObjectName;
 
 /// `PATH_MAX`, less the final zero.
 const MAX_PATH: usize = 4095;
-/// `NAME_MAX` of every file system that kubelet's folder can be on.
+/// `NAME_MAX` of every file system that kubelet's directory can be on.
 const MAX_NAME: usize = 255;
 
 /// Where kubelet mounts a volume once per node:
@@ -28,8 +28,8 @@ impl GlobalMountDir {
         let tail =
             ["mounts", driver.driver(), driver.vendor(), "flexvolume", "kubernetes.io", "plugins"];
         let name = name_above(&path, &tail.map(Some))
-            .ok_or_else(|| foreign(driver, "the global mount folder of a volume"))?;
-        Ok(Self { name: ObjectName::of_folder("name of the volume's folder", &name)?, path })
+            .ok_or_else(|| foreign(driver, "the global mount directory of a volume"))?;
+        Ok(Self { name: ObjectName::of_directory("name of the volume's directory", &name)?, path })
     }
 }
 
@@ -44,11 +44,16 @@ pub(crate) struct PodVolumeDir {
 impl PodVolumeDir {
     pub(crate) fn parse(path: &OsStr, driver: &DriverName) -> Result<Self, Error> {
         let path = normal(path)?;
-        let folder = driver.folder();
-        let name = name_above(&path, &[Some(folder.as_str()), Some("volumes"), None, Some("pods")])
-            .ok_or_else(|| foreign(driver, "the volume folder of a pod"))?;
+        let directory = driver.directory();
+        let name =
+            name_above(&path, &[Some(directory.as_str()), Some("volumes"), None, Some("pods")])
+                .ok_or_else(|| foreign(driver, "the volume directory of a pod"))?;
         let root = path.ancestors().nth(5).unwrap_or(Path::new("/")).to_owned();
-        Ok(Self { name: ObjectName::of_folder("name of the volume's folder", &name)?, path, root })
+        Ok(Self {
+            name: ObjectName::of_directory("name of the volume's directory", &name)?,
+            path,
+            root,
+        })
     }
 
     /// The uid of the pod.
@@ -57,25 +62,25 @@ impl PodVolumeDir {
         uid.to_string_lossy().chars().filter(|c| !c.is_control()).collect()
     }
 
-    /// The global mount folder of the same volume, under the same kubelet root.
+    /// The global mount directory of the same volume, under the same kubelet root.
     pub(crate) fn global(&self, driver: &DriverName) -> PathBuf {
         global(&self.root, driver, &self.name)
     }
 }
 
-/// The global mount folder of a volume under this kubelet root.
+/// The global mount directory of a volume under this kubelet root.
 pub(crate) fn global(root: &Path, driver: &DriverName, name: &ObjectName) -> PathBuf {
-    global_folder(root, driver).join(name.as_str())
+    global_directory(root, driver).join(name.as_str())
 }
 
-/// Where the global mount folders of a driver's volumes are under this kubelet root.
-pub(crate) fn global_folder(root: &Path, driver: &DriverName) -> PathBuf {
+/// Where the global mount directories of a driver's volumes are under this kubelet root.
+pub(crate) fn global_directory(root: &Path, driver: &DriverName) -> PathBuf {
     let mut path = root.join("plugins/kubernetes.io/flexvolume");
     path.extend([driver.vendor(), driver.driver(), "mounts"]);
     path
 }
 
-/// A folder in which a volume is mounted, whichever it is: kubelet has named both to `expandfs`
+/// A directory in which a volume is mounted, whichever it is: kubelet has named both to `expandfs`
 /// over time.
 pub(crate) fn parse_mounted(path: &OsStr, driver: &DriverName) -> Result<PathBuf, Error> {
     GlobalMountDir::parse(path, driver)
@@ -95,7 +100,7 @@ fn normal(path: &OsStr) -> Result<PathBuf, Error> {
     if is_plain {
         Ok(path.components().collect())
     } else {
-        Err(Error::invalid("the folder is not an absolute path without `..`"))
+        Err(Error::invalid("the directory is not an absolute path without `..`"))
     }
 }
 
@@ -113,7 +118,7 @@ fn name_above(path: &Path, before: &[Option<&str>]) -> Option<std::ffi::OsString
 }
 
 fn foreign(driver: &DriverName, what: &str) -> Error {
-    Error::invalid(format!("the folder is not {what} of {driver}"))
+    Error::invalid(format!("the directory is not {what} of {driver}"))
         .with_hint("kubelet names it; nothing else should execute the driver")
 }
 
@@ -126,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_global_folder_is_found_from_the_pods_whatever_kubelets_root_is() {
+    fn the_global_directory_is_found_from_the_pods_whatever_kubelets_root_is() {
         for root in ["/var/lib/kubelet", "/data/kubelet", "/"] {
             let pod = Path::new(root).join("pods/0a-1b/volumes/alicloud~disk/d-1");
             let pod = PodVolumeDir::parse(pod.as_os_str(), &driver()).unwrap();
@@ -139,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_other_drivers_and_of_nobody_are_refused() {
+    fn directories_of_other_drivers_and_of_nobody_are_refused() {
         for path in [
             "/",
             "",

@@ -20,15 +20,15 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio;
 
 use crate::answer::{answer_with, defect};
+use crate::installed_driver::{self, InstalledDriver};
 use crate::journal;
 use crate::node_names::Machine;
-use crate::place::{self, Place};
 use crate::reply::Reply;
 use crate::services::Open;
 
 /// Whether this process was executed as a FlexVolume driver: by the path that it lies at.
 pub fn is_call_out(argv0: &OsStr) -> bool {
-    Place::find(argv0, place::own_executable).is_some()
+    InstalledDriver::find(argv0, installed_driver::own_executable).is_some()
 }
 
 /// Answers one call-out and ends. The binary's `main` calls it before anything else, when

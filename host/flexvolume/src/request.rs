@@ -32,18 +32,18 @@ pub(crate) enum Request {
     /// The device that kubelet names is not used: staging finds it again, by what the cloud calls
     /// it.
     MountDevice {
-        folder: GlobalMountDir,
+        directory: GlobalMountDir,
         options: Options,
     },
     Mount {
-        folder: PodVolumeDir,
+        directory: PodVolumeDir,
         options: Options,
     },
     Unmount {
-        folder: PodVolumeDir,
+        directory: PodVolumeDir,
     },
     UnmountDevice {
-        folder: GlobalMountDir,
+        directory: GlobalMountDir,
     },
     Detach {
         name: ObjectName,
@@ -74,11 +74,11 @@ impl Request {
             | Self::ExpandFs { options, .. } => {
                 Subject { volume: options.volume_name.to_string(), pod: options.pod.clone() }
             }
-            Self::Unmount { folder } => {
-                Subject { volume: folder.name.to_string(), pod: folder.pod_uid() }
+            Self::Unmount { directory } => {
+                Subject { volume: directory.name.to_string(), pod: directory.pod_uid() }
             }
-            Self::UnmountDevice { folder } => {
-                Subject { volume: folder.name.to_string(), ..Subject::default() }
+            Self::UnmountDevice { directory } => {
+                Subject { volume: directory.name.to_string(), ..Subject::default() }
             }
             Self::Detach { name, .. } => Subject { volume: name.to_string(), ..Subject::default() },
         }
@@ -107,19 +107,19 @@ impl Request {
                 }
             }
             Verb::MountDevice => Self::MountDevice {
-                folder: GlobalMountDir::parse(reader.at(0), &driver.driver)?,
+                directory: GlobalMountDir::parse(reader.at(0), &driver.driver)?,
                 options: reader.options(2)?,
             },
             Verb::Mount => Self::Mount {
-                folder: PodVolumeDir::parse(reader.at(0), &driver.driver)?,
+                directory: PodVolumeDir::parse(reader.at(0), &driver.driver)?,
                 options: reader.options(1)?,
             },
             Verb::Unmount => {
-                Self::Unmount { folder: PodVolumeDir::parse(reader.at(0), &driver.driver)? }
+                Self::Unmount { directory: PodVolumeDir::parse(reader.at(0), &driver.driver)? }
             }
-            Verb::UnmountDevice => {
-                Self::UnmountDevice { folder: GlobalMountDir::parse(reader.at(0), &driver.driver)? }
-            }
+            Verb::UnmountDevice => Self::UnmountDevice {
+                directory: GlobalMountDir::parse(reader.at(0), &driver.driver)?,
+            },
             Verb::Detach => Self::Detach {
                 name: ObjectName::parse("volume name", reader.at(0))?,
                 node: reader.node(1)?,

@@ -20,12 +20,12 @@ use wharf_flexvolume::install::{Change, install, uninstall};
 use wharf_flexvolume::{Capabilities, DriverFile, DriverName, LogLevel, NodeNameRule, NodeNames};
 
 struct Bench {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Bench {
     fn new() -> Self {
-        let bench = Self { folder: tempfile::tempdir().unwrap() };
+        let bench = Self { directory: tempfile::tempdir().unwrap() };
         bench.build("first");
         bench
     }
@@ -36,11 +36,11 @@ impl Bench {
     }
 
     fn binary(&self) -> PathBuf {
-        self.folder.path().join("wharf")
+        self.directory.path().join("wharf")
     }
 
     fn plugins(&self) -> PathBuf {
-        self.folder.path().join("plugins")
+        self.directory.path().join("plugins")
     }
 
     fn executable(&self, driver: &str) -> PathBuf {
@@ -171,10 +171,10 @@ fn there_is_an_executable_at_every_moment_of_an_update() {
 fn what_a_killed_installer_left_is_no_obstacle() {
     let bench = Bench::new();
     bench.install(&[driver("disk")]);
-    let folder = bench.plugins().join("acme~disk");
-    fs::write(folder.join(".disk.tmp"), "ha").unwrap();
-    fs::write(folder.join(".wharf.json.tmp"), "{").unwrap();
-    fs::write(folder.join(".wharf.json"), "{").unwrap();
+    let directory = bench.plugins().join("acme~disk");
+    fs::write(directory.join(".disk.tmp"), "ha").unwrap();
+    fs::write(directory.join(".wharf.json.tmp"), "{").unwrap();
+    fs::write(directory.join(".wharf.json"), "{").unwrap();
     assert_eq!(bench.install(&[driver("disk")]), [Change::Updated]);
     assert_eq!(bench.install(&[driver("disk")]), [Change::Unchanged]);
     assert_eq!(bench.uninstall("disk"), Change::Removed);
@@ -210,7 +210,7 @@ fn only_what_wharf_installed_is_removed() {
 }
 
 #[test]
-fn a_removed_driver_leaves_no_folder() {
+fn a_removed_driver_leaves_no_directory() {
     let bench = Bench::new();
     bench.install(&[driver("disk"), driver("nas")]);
     assert_eq!(bench.uninstall("disk"), Change::Removed);
@@ -223,7 +223,7 @@ fn a_removed_driver_leaves_no_folder() {
 fn one_driver_that_cannot_be_installed_does_not_keep_the_others_out() {
     let bench = Bench::new();
     fs::create_dir_all(bench.plugins()).unwrap();
-    fs::write(bench.plugins().join("acme~disk"), "a file where the folder should be").unwrap();
+    fs::write(bench.plugins().join("acme~disk"), "a file where the directory should be").unwrap();
     let outcomes = install(&bench.plugins(), &bench.binary(), &[driver("disk"), driver("nas")]);
     assert!(
         outcomes[0]

@@ -152,7 +152,7 @@ fn calls_are_logged_without_their_options(bench: &Bench) {
     bench.call("plain", &["attach", OPTIONS, "node"]);
     bench.call("panic", &["attach", OPTIONS, "node"]);
     let read = |driver: &str| {
-        fs::read_to_string(bench.folder.path().join(format!("log/flexvolume_{driver}.log")))
+        fs::read_to_string(bench.directory.path().join(format!("log/flexvolume_{driver}.log")))
             .unwrap()
     };
     assert!(
@@ -172,7 +172,7 @@ fn the_log_names_volume_and_pod_and_leaves_out_what_does_nothing(bench: &Bench) 
     let options = r#"{"kubernetes.io/pvOrVolumeName":"pv-1","kubernetes.io/pod.name":"web-0","kubernetes.io/pod.namespace":"shop"}"#;
     bench.call("named", &["mount", "/r/pods/u/volumes/acme~named/pv-1", options]);
     assert!(bench.call("named", &["getvolumename", options]).contains("Success"));
-    let log = bench.folder.path().join("log/flexvolume_named.log");
+    let log = bench.directory.path().join("log/flexvolume_named.log");
     let text = fs::read_to_string(&log).unwrap();
     assert!(text.contains("volume=\"pv-1\"") && text.contains("pod=\"shop/web-0\""), "{text}");
     assert!(!text.contains("getvolumename"), "{text}");
@@ -182,7 +182,8 @@ fn the_log_names_volume_and_pod_and_leaves_out_what_does_nothing(bench: &Bench) 
 
 fn a_log_in_detail_is_json_as_a_servers(bench: &Bench) {
     bench.call("detail", &["attach", OPTIONS, "node"]);
-    let text = fs::read_to_string(bench.folder.path().join("log/flexvolume_detail.log")).unwrap();
+    let text =
+        fs::read_to_string(bench.directory.path().join("log/flexvolume_detail.log")).unwrap();
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of = |target: &str| {
@@ -198,28 +199,28 @@ fn a_log_in_detail_is_json_as_a_servers(bench: &Bench) {
 
 /// Installed drivers, and the standard input that they get.
 struct Bench {
-    folder: TempDir,
+    directory: TempDir,
     _input: PipeWriter,
     input: std::io::PipeReader,
 }
 
 impl Bench {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let drivers = ["panic", "thread", "noise", "child", "plain", "detail", "named"]
-            .map(|driver| driver_file(folder.path(), driver));
+            .map(|driver| driver_file(directory.path(), driver));
         let binary = std::env::current_exe().unwrap();
-        for outcome in install(&folder.path().join("plugins"), &binary, &drivers) {
+        for outcome in install(&directory.path().join("plugins"), &binary, &drivers) {
             outcome.result.unwrap();
         }
         let (input, writer) = pipe().unwrap();
-        Self { folder, _input: writer, input }
+        Self { directory, _input: writer, input }
     }
 
     /// What the driver prints, until everybody has closed the pipe.
     fn call(&self, driver: &str, arguments: &[&str]) -> String {
         let executable: PathBuf =
-            self.folder.path().join(format!("plugins/acme~{driver}/{driver}"));
+            self.directory.path().join(format!("plugins/acme~{driver}/{driver}"));
         let (mut reader, writer) = pipe().unwrap();
         let mut command = Command::new(executable);
         command
@@ -244,21 +245,21 @@ impl Bench {
     }
 }
 
-fn driver_file(folder: &Path, driver: &str) -> DriverFile {
+fn driver_file(directory: &Path, driver: &str) -> DriverFile {
     DriverFile {
         driver: DriverName::parse(&format!("acme/{driver}")).unwrap(),
         csi_driver: "acme.example.com".into(),
         backend: "acme".into(),
-        config: folder.join("wharf.toml"),
+        config: directory.join("wharf.toml"),
         version: "1".into(),
-        state: folder.join("state"),
+        state: directory.join("state"),
         roots: vec!["/var/lib/kubelet".into()],
         attachable: true,
         capabilities: Capabilities::of_disks(),
         nodes: NodeNames::default(),
         secret_options: Vec::new(),
         legacy_state: None,
-        log: Some(folder.join("log")),
+        log: Some(directory.join("log")),
         log_level: if driver == "detail" { LogLevel::Debug } else { LogLevel::Info },
     }
 }

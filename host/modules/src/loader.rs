@@ -138,7 +138,7 @@ impl Loader {
     }
 
     fn active(&self, id: &ComponentId) -> Result<Generation, Error> {
-        Ok(self.store.active(id).map_err(unusable)?.generation)
+        Ok(self.store.active(id).map_err(host_error)?.generation)
     }
 
     /// The generations that `rollback` would go back to, nearest first; none when the store cannot
@@ -163,12 +163,12 @@ impl Loader {
         let compiled = compile::compiled(&self.store, &engine, generation, may_wait);
         let compiled = compiled.map_err(|error| match error {
             CompileError::Busy => being_loaded(&generation.id()),
-            error => unusable(error),
+            error => host_error(error),
         })?;
         // SAFETY: the cache compared this open file with the digest that was written when it was
         // compiled, in a directory closed to everybody but this user.
         let component = unsafe { engine.load(&compiled.code) }.map_err(|error| match error {
-            ComponentError::Memory(_) => unusable(error),
+            ComponentError::Memory(_) => host_error(error),
             other => Error::internal(other.to_string()),
         })?;
         Ok(Loaded { engine, component, manifest: compiled.manifest, generation: generation.number })
@@ -182,6 +182,6 @@ fn being_loaded(id: &ComponentId) -> Error {
 }
 
 /// The machine lacks what the call needs; nothing was learned about the volume.
-fn unusable(why: impl ToString) -> Error {
+fn host_error(why: impl ToString) -> Error {
     Error::new(ErrorKind::FailedPrecondition, Blame::Host, why.to_string())
 }

@@ -1,6 +1,6 @@
-//! WASI with nothing in it, for components whose tool chain insists: no folder, no environment, no
-//! argument, no network. What such a guest prints goes to its log; what it waits for ends with its
-//! call.
+//! WASI with nothing in it, for components whose tool chain insists: no directory, no environment,
+//! no argument, no network. What such a guest prints goes to its log; what it waits for ends with
+//! its call.
 //!
 //! Linked only for components that import `wasi:*`; everything else never touches this module.
 

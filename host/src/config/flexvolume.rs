@@ -30,7 +30,7 @@ pub struct FlexVolume {
     /// Where an earlier plugin kept `<volume name>.conf`, by `vendor/driver`.
     #[serde(default)]
     pub legacy_state: BTreeMap<String, PathBuf>,
-    /// A folder for logs; unset: `/var/log/wharf`; empty: nothing is logged.
+    /// A directory for logs; unset: `/var/log/wharf`; empty: nothing is logged.
     #[serde(default)]
     pub log: Option<PathBuf>,
     /// `info`, or `debug`: what components and node steps do, in JSON.

@@ -15,7 +15,7 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
 
 /// `None` as well where none is installed: CSI may be all that is used here.
 fn of_driver(machine: &Machine<'_>, name: &DriverName, this: &[u8]) -> Option<Finding> {
-    let directory = machine.plugins.join(name.folder());
+    let directory = machine.plugins.join(name.directory());
     let executable = directory.join(name.driver());
     let installed = std::fs::read(&executable).ok()?;
     let install = format!(

@@ -84,7 +84,7 @@ fn a_backend_that_is_not_installed_fails_readiness_and_not_liveness() {
 #[test]
 fn a_store_that_cannot_be_read_fails_readiness_and_not_liveness() {
     let home = Home::make();
-    fs::write(home.folder.path().join("store"), "no directory").unwrap();
+    fs::write(home.directory.path().join("store"), "no directory").unwrap();
     let _server = home.serve_with_http();
     let text = home.get("/readyz").1;
     assert!(line(&text, "store").starts_with("[-]"), "{text}");
@@ -113,11 +113,11 @@ fn a_refused_registration_fails_readiness_until_kubelet_has_registered_the_drive
 
 impl Home {
     fn supervise(&self) -> (Server, std::path::PathBuf) {
-        let http = self.folder.path().join("mounts-http.sock");
+        let http = self.directory.path().join("mounts-http.sock");
         let address = format!("unix://{}", http.display());
         let mut command = self.command(&["mounts", "serve", "--http", &address]);
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let socket = self.folder.path().join("run/supervisor.sock");
+        let socket = self.directory.path().join("run/supervisor.sock");
         wait_for("the supervisor's HTTP", || UnixStream::connect(&http).ok());
         (Server { process, socket }, http)
     }
@@ -126,7 +126,7 @@ impl Home {
 #[test]
 fn a_supervisor_that_is_to_run_and_does_not_answer_fails_readiness_and_not_liveness() {
     let home = Home::make();
-    let run = home.folder.path().join("run");
+    let run = home.directory.path().join("run");
     home.configure(&format!("[mounts]\nsupervisor = \"service\"\nrun = {run:?}\n"));
     let _server = home.serve_with_http();
     let text = home.get("/readyz").1;

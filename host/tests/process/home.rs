@@ -18,9 +18,9 @@ pub const DRIVER: &str = "disk.example.com";
 /// A debug build on a loaded machine takes its time.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A configuration with its drivers, and a folder for everything.
+/// A configuration with its drivers, and a directory for everything.
 pub struct Home {
-    pub folder: TempDir,
+    pub directory: TempDir,
 }
 
 impl Home {
@@ -29,8 +29,8 @@ impl Home {
     }
 
     pub fn with_drivers(drivers: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name).display().to_string();
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name).display().to_string();
         let mut config = format!(
             "state = \"{}\"\nstore = \"{}\"\nkubelet-root = \"{}\"\nsockets = \"{}\"\n\
              status = \"{}\"\n[backend.disk]\n",
@@ -43,31 +43,31 @@ impl Home {
         for driver in drivers {
             config += &format!("[driver.\"{driver}\"]\nbackend = \"disk\"\n");
         }
-        fs::write(folder.path().join("wharf.toml"), config).unwrap();
-        Self { folder }
+        fs::write(directory.path().join("wharf.toml"), config).unwrap();
+        Self { directory }
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
-        command.arg("--config").arg(self.folder.path().join("wharf.toml")).args(arguments);
+        command.arg("--config").arg(self.directory.path().join("wharf.toml")).args(arguments);
         command.stdin(Stdio::null());
         command
     }
 
     pub fn socket(&self, driver: &str) -> PathBuf {
-        self.folder.path().join("sockets").join(driver).join("csi.sock")
+        self.directory.path().join("sockets").join(driver).join("csi.sock")
     }
 
     /// Adds to the configuration.
     pub fn configure(&self, text: &str) {
-        let path = self.folder.path().join("wharf.toml");
+        let path = self.directory.path().join("wharf.toml");
         let config = fs::read_to_string(&path).unwrap();
         fs::write(&path, config + text).unwrap();
     }
 
     /// Where servers of [`Home::serve_with_http`] listen.
     pub fn http(&self) -> PathBuf {
-        self.folder.path().join("http.sock")
+        self.directory.path().join("http.sock")
     }
 
     /// A node's server that listens for HTTP.
@@ -84,7 +84,7 @@ impl Home {
     }
 
     pub fn log(&self) -> PathBuf {
-        self.folder.path().join("server.log")
+        self.directory.path().join("server.log")
     }
 
     pub fn serve(&self, role: &str, errors: Stdio) -> Server {

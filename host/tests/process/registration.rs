@@ -35,7 +35,7 @@ const NOTIFY: u32 = 3;
 
 impl Home {
     fn registration_socket(&self, driver: &str) -> PathBuf {
-        self.folder.path().join("kubelet/plugins_registry").join(format!("{driver}-reg.sock"))
+        self.directory.path().join("kubelet/plugins_registry").join(format!("{driver}-reg.sock"))
     }
 
     /// Plays kubelet once with these bytes; what it was told.
@@ -140,7 +140,7 @@ fn nothing_is_registered_by_a_controller_nor_beside_node_driver_registrar() {
         let mut server = home.serve_logging(&arguments);
         server.call(3);
         assert!(server.end(Signal::TERM).success());
-        assert!(!home.folder.path().join("kubelet/plugins_registry").exists(), "{arguments:?}");
+        assert!(!home.directory.path().join("kubelet/plugins_registry").exists(), "{arguments:?}");
     }
 }
 

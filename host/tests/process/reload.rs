@@ -12,7 +12,7 @@ const OTHER: &str = "share.example.com";
 
 impl Home {
     fn config(&self) -> PathBuf {
-        self.folder.path().join("wharf.toml")
+        self.directory.path().join("wharf.toml")
     }
 
     fn is_refused(&self) -> bool {

@@ -111,17 +111,18 @@ fn a_complaint_that_nobody_hears_does_not_keep_the_process() {
 #[test]
 fn a_call_out_without_its_configuration_is_not_told_of_an_option_that_it_has_not() {
     let home = Home::make();
-    let plugins = home.folder.path().join("plugins");
-    let folder = plugins.join("acme~disk");
-    fs::create_dir_all(&folder).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_wharf"), folder.join("disk")).unwrap();
+    let plugins = home.directory.path().join("plugins");
+    let directory = plugins.join("acme~disk");
+    fs::create_dir_all(&directory).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_wharf"), directory.join("disk")).unwrap();
     let description = format!(
         r#"{{"driver":"acme/disk","csi-driver":"{DRIVER}","backend":"disk","config":"/nonexistent/wharf.toml","version":"1","state":"{}","roots":["/r"],"attachable":true,"capabilities":{{"attach":true,"selinuxRelabel":true,"supportsMetrics":true,"fsGroup":true,"requiresFSResize":true}}}}"#,
-        home.folder.path().join("state").display()
+        home.directory.path().join("state").display()
     );
-    fs::write(folder.join(".wharf.json"), description).unwrap();
+    fs::write(directory.join(".wharf.json"), description).unwrap();
     let options = r#"{"kubernetes.io/pvOrVolumeName":"pv-1"}"#;
-    let called = Command::new(folder.join("disk")).args(["attach", options, "n"]).output().unwrap();
+    let called =
+        Command::new(directory.join("disk")).args(["attach", options, "n"]).output().unwrap();
     let said = String::from_utf8_lossy(&called.stdout).into_owned();
     assert!(said.contains("/nonexistent/wharf.toml cannot be read"), "{said}");
     assert!(said.contains("wharf flexvolume install") && !said.contains("--config"), "{said}");

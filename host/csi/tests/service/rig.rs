@@ -24,7 +24,7 @@ use wharf_testing::fakes::{FakeBackend, FakeClock, FakeNode, Hold, generous_poli
 pub const NAME: &str = "fake.csi.example";
 pub const GIB: i64 = 1 << 30;
 
-/// A served driver. Kubelet's folder is `/kubelet`, which exists only in the fake node.
+/// A served driver. Kubelet's directory is `/kubelet`, which exists only in the fake node.
 pub struct Rig {
     pub backend: Arc<FakeBackend>,
     pub node: Arc<FakeNode>,
@@ -33,7 +33,7 @@ pub struct Rig {
     pub registration: Arc<Registration>,
     shutdown: Option<oneshot::Sender<()>>,
     server: JoinHandle<Result<(), ServeError>>,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl Rig {
@@ -52,9 +52,9 @@ impl Rig {
     }
 
     async fn start_with(drain: Duration, is_registered: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("csi.sock");
-        let registration = folder.path().join(format!("plugins_registry/{NAME}-reg.sock"));
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("csi.sock");
+        let registration = directory.path().join(format!("plugins_registry/{NAME}-reg.sock"));
         let registration = Arc::new(Registration::at(registration));
         let (backend, node, clock) = (
             Arc::new(FakeBackend::new(NAME)),
@@ -93,7 +93,7 @@ impl Rig {
             registration,
             shutdown: Some(shutdown),
             server,
-            _folder: folder,
+            _directory: directory,
         }
     }
 

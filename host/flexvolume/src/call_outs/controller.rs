@@ -6,10 +6,10 @@ use wharf_core::types::{
 };
 use wharf_core::{Error, ErrorKind};
 
-use super::{CallOuts, warn_only};
+use super::{CallOuts, log_failure};
 use crate::device;
 use crate::names::AttachRecord;
-use crate::node_names::{self, Meant};
+use crate::node_names::{self, NamedNode};
 use crate::object_name::ObjectName;
 use crate::options::Options;
 use crate::reply::Reply;
@@ -101,7 +101,7 @@ impl CallOuts<'_> {
             )?;
             // A name that is the id needs no note.
             if volume.as_str() != name.as_str() {
-                warn_only(
+                log_failure(
                     "note what was detached",
                     self.names.keep_detached(
                         name,
@@ -110,12 +110,12 @@ impl CallOuts<'_> {
                     ),
                 );
             }
-            warn_only("forget what the driver before wrote down", self.names.drop_legacy(name));
+            log_failure("forget what the driver before wrote down", self.names.drop_legacy(name));
         }
         // It is detached, and a disk that is full would keep Kubernetes asking for ever. A record
         // that stays is harmless: the next `attach` of the name replaces it, and a further
         // `detach` finds the volume detached.
-        warn_only("forget what was attached", self.names.drop_attached(name, node));
+        log_failure("forget what was attached", self.names.drop_attached(name, node));
         Ok(Reply::success())
     }
 
@@ -161,7 +161,7 @@ impl CallOuts<'_> {
             // Asked every minute, with the options, on the machine that leads the control plane:
             // one that has just begun to lead learns here what `detach` will need, and
             // forgets what the name meant when it led before.
-            warn_only(
+            log_failure(
                 "write down what is attached",
                 self.remember_attach(&options.volume_name, node, &volume.volume, &node_id),
             );
@@ -194,8 +194,8 @@ impl CallOuts<'_> {
 
     fn node_id(&self, node: &ObjectName) -> Result<NodeId, Error> {
         match node_names::resolve(node, &self.driver.nodes, self.machine)? {
-            Meant::Node(id) => Ok(id),
-            Meant::ThisMachine => self.own_node_id(),
+            NamedNode::Node(id) => Ok(id),
+            NamedNode::ThisMachine => self.own_node_id(),
         }
     }
 

@@ -9,7 +9,7 @@ use wharf_core::types::{
 };
 use wharf_core::{Error, ErrorKind};
 
-use super::{CallOuts, warn_only};
+use super::{CallOuts, log_failure};
 use crate::device;
 use crate::names::FoundRecord;
 use crate::object_name::ObjectName;
@@ -89,7 +89,7 @@ impl CallOuts<'_> {
         }
     }
 
-    /// The device in the volume's global folder, as the mount table has it.
+    /// The device in the volume's global directory, as the mount table has it.
     fn mounted_device(&self, name: &ObjectName) -> Result<Option<PathBuf>, Error> {
         let (services, _) = self.services()?;
         for root in &self.driver.roots {
@@ -140,16 +140,17 @@ impl CallOuts<'_> {
 
     pub(super) fn mount_device(
         &self,
-        folder: &GlobalMountDir,
+        directory: &GlobalMountDir,
         options: &Options,
     ) -> Result<Reply, Error> {
-        let found = self.names.found(&folder.name)?;
+        let found = self.names.found(&directory.name)?;
         let (services, call) = self.services()?;
         let volume = match &found {
             // Mounted already: what it was translated to then still holds, and the backend need not
             // even be loaded.
             Some(found)
-                if found.options == options.chosen && services.node.is_staged(&folder.path)? =>
+                if found.options == options.chosen
+                    && services.node.is_staged(&directory.path)? =>
             {
                 translated(found)
             }
@@ -163,13 +164,17 @@ impl CallOuts<'_> {
             publish_context,
             caller: options.caller.clone(),
         };
-        services.node.stage(call, &request, &folder.path)?;
+        services.node.stage(call, &request, &directory.path)?;
         Ok(Reply::success())
     }
 
-    pub(super) fn mount(&self, folder: &PodVolumeDir, options: &Options) -> Result<Reply, Error> {
+    pub(super) fn mount(
+        &self,
+        directory: &PodVolumeDir,
+        options: &Options,
+    ) -> Result<Reply, Error> {
         let volume = self.translate(&options.volume_name, &options.chosen)?;
-        let found = self.names.found(&folder.name)?;
+        let found = self.names.found(&directory.name)?;
         check_same(found.as_ref(), &volume)?;
         let request = PublishRequest {
             volume: volume.volume.clone(),
@@ -179,36 +184,36 @@ impl CallOuts<'_> {
             publish_context: context_of(found, &volume),
             caller: options.caller.clone(),
         };
-        let staging = self.driver.attachable.then(|| folder.global(&self.driver.driver));
+        let staging = self.driver.attachable.then(|| directory.global(&self.driver.driver));
         let (services, call) = self.services()?;
-        services.node.publish(call, &request, &folder.path, staging.as_deref())?;
+        services.node.publish(call, &request, &directory.path, staging.as_deref())?;
         Ok(Reply::success())
     }
 
-    pub(super) fn unmount(&self, folder: &PodVolumeDir) -> Result<Reply, Error> {
-        if !paths::can_exist(&folder.path) {
+    pub(super) fn unmount(&self, directory: &PodVolumeDir) -> Result<Reply, Error> {
+        if !paths::can_exist(&directory.path) {
             return Ok(Reply::success());
         }
         let (node, call) = self.teardown()?;
-        node.unpublish_path(&call, &folder.path)?;
+        node.unpublish_path(&call, &directory.path)?;
         Ok(Reply::success())
     }
 
-    pub(super) fn unmount_device(&self, folder: &GlobalMountDir) -> Result<Reply, Error> {
-        if !paths::can_exist(&folder.path) {
+    pub(super) fn unmount_device(&self, directory: &GlobalMountDir) -> Result<Reply, Error> {
+        if !paths::can_exist(&directory.path) {
             return Ok(Reply::success());
         }
         let (node, call) = self.teardown()?;
         // First: kubelet does not repeat a call that was killed after the unmount. What is
         // forgotten by a call that fails is written again. A record that cannot be removed
         // is harmless: it counts for its own volume only, and the next `waitforattach` replaces it.
-        let found = self.names.found(&folder.name);
-        warn_only("forget the volume", self.names.drop_found(&folder.name));
-        node.unstage_path(&call, &folder.path).inspect_err(|_| {
+        let found = self.names.found(&directory.name);
+        log_failure("forget the volume", self.names.drop_found(&directory.name));
+        node.unstage_path(&call, &directory.path).inspect_err(|_| {
             if let Ok(Some(found)) = found {
-                warn_only(
+                log_failure(
                     "write the volume down again",
-                    self.names.keep_found(&folder.name, &found),
+                    self.names.keep_found(&directory.name, &found),
                 );
             }
         })?;
@@ -262,7 +267,7 @@ fn context_of(found: Option<FoundRecord>, volume: &Translated) -> Parameters {
 }
 
 /// Inline volumes are known by their name alone: two pods whose volume is called `data` share one
-/// global folder, whatever they ask for.
+/// global directory, whatever they ask for.
 fn check_same(found: Option<&FoundRecord>, volume: &Translated) -> Result<(), Error> {
     match found {
         Some(found) if found.volume != volume.volume => Err(Error::precondition(format!(

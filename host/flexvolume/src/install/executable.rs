@@ -41,8 +41,8 @@ fn have_same_bytes(mut one: File, mut other: File) -> io::Result<bool> {
     }
 }
 
-/// Puts `binary` at `executable`, by way of `incoming` in the same folder. `sibling`: a file with
-/// the same bytes, to link to.
+/// Puts `binary` at `executable`, by way of `incoming` in the same directory. `sibling`: a file
+/// with the same bytes, to link to.
 pub(super) fn place(
     binary: &Path,
     sibling: Option<&Path>,
@@ -56,7 +56,7 @@ pub(super) fn place(
         Some(_) | None => copy(binary, incoming)?,
     }
     fs::rename(incoming, executable)?;
-    executable.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    executable.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
 /// Another name for the file, or a copy where the file system has no such thing.

@@ -1,4 +1,4 @@
-//! Which mounts are a driver's, by the folders that kubelet gives to its volumes.
+//! Which mounts are a driver's, by the directories that kubelet gives to its volumes.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

@@ -1,5 +1,6 @@
 //! A log that many short processes append to, each line in one write. Bounded at every write, for
-//! its owner's eyes only, and never behind a link: the folder may be one that others can write to.
+//! its owner's eyes only, and never behind a link: the directory may be one that others can write
+//! to.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -13,23 +14,23 @@ use rustix::fs::OFlags;
 const MAX_BYTES: u64 = 2 << 20;
 /// What is in a log names volumes, nodes and paths.
 const FILE_MODE: u32 = 0o600;
-const FOLDER_MODE: u32 = 0o750;
+const DIRECTORY_MODE: u32 = 0o750;
 
 /// The file that lines go to now.
 pub(super) struct LogFile {
-    folder: PathBuf,
+    directory: PathBuf,
     path: PathBuf,
     file: File,
 }
 
 impl LogFile {
-    /// `<name>.log` in the folder, which is made if it is missing. `None` when there cannot be a
+    /// `<name>.log` in the directory, which is made if it is missing. `None` when there cannot be a
     /// log, or what is there is not one.
-    pub(super) fn open(folder: &Path, name: &str) -> Option<Self> {
-        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).ok()?;
-        let path = folder.join(format!("{name}.log"));
+    pub(super) fn open(directory: &Path, name: &str) -> Option<Self> {
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).ok()?;
+        let path = directory.join(format!("{name}.log"));
         let file = open(&path).ok()?;
-        Some(Self { folder: folder.to_owned(), path, file })
+        Some(Self { directory: directory.to_owned(), path, file })
     }
 
     /// Moves a full file aside, unless another process does or did. Its lock is not waited for: a
@@ -40,7 +41,7 @@ impl LogFile {
         if self.file.metadata()?.len().saturating_add(bytes) <= MAX_BYTES {
             return Ok(());
         }
-        let lock = File::open(&self.folder)?;
+        let lock = File::open(&self.directory)?;
         if lock.try_lock().is_ok() {
             if self.is_current()? {
                 fs::rename(&self.path, self.path.with_extension("log.1"))?;
@@ -99,8 +100,8 @@ mod tests {
 
     use super::*;
 
-    fn log(folder: &Path) -> Option<LogFile> {
-        LogFile::open(folder, "flexvolume_disk")
+    fn log(directory: &Path) -> Option<LogFile> {
+        LogFile::open(directory, "flexvolume_disk")
     }
 
     fn size(path: &Path) -> u64 {
@@ -109,8 +110,8 @@ mod tests {
 
     #[test]
     fn a_log_never_outgrows_its_bound_however_much_one_call_or_many_write() {
-        let folder = tempfile::tempdir().unwrap();
-        let home = folder.path().join("log");
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path().join("log");
         let mut processes = [log(&home).unwrap(), log(&home).unwrap()];
         let line = [b'x'; 1000];
         let (now, before) = (home.join("flexvolume_disk.log"), home.join("flexvolume_disk.log.1"));
@@ -125,11 +126,11 @@ mod tests {
 
     #[test]
     fn a_full_file_whose_lock_is_taken_takes_a_little_more_and_then_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut process = log(folder.path()).unwrap();
-        let lock = File::open(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mut process = log(directory.path()).unwrap();
+        let lock = File::open(directory.path()).unwrap();
         lock.lock().unwrap();
-        let path = folder.path().join("flexvolume_disk.log");
+        let path = directory.path().join("flexvolume_disk.log");
         for _ in 0..5000 {
             process.write_all(&[b'x'; 1000]).unwrap();
         }
@@ -138,29 +139,29 @@ mod tests {
 
     #[test]
     fn only_its_owner_reads_a_log_also_one_that_was_open_to_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("flexvolume_disk.log");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flexvolume_disk.log");
         fs::write(&path, "old\n").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        log(folder.path()).unwrap().write_all(b"new\n").unwrap();
+        log(directory.path()).unwrap().write_all(b"new\n").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_to_string(&path).unwrap(), "old\nnew\n");
     }
 
     #[test]
     fn what_is_no_plain_file_is_neither_followed_nor_written() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let (path, other) =
-            (folder.path().join("flexvolume_disk.log"), folder.path().join("other"));
+            (directory.path().join("flexvolume_disk.log"), directory.path().join("other"));
         fs::write(&other, "precious").unwrap();
         symlink(&other, &path).unwrap();
-        assert!(log(folder.path()).is_none());
+        assert!(log(directory.path()).is_none());
         fs::remove_file(&path).unwrap();
         fs::hard_link(&other, &path).unwrap();
-        assert!(log(folder.path()).is_none());
+        assert!(log(directory.path()).is_none());
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(log(folder.path()).is_none());
+        assert!(log(directory.path()).is_none());
         assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
     }
 

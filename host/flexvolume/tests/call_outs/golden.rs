@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 use super::scenario;
 
-fn folder() -> PathBuf {
+fn directory() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
 #[test]
 fn call_outs_print_and_leave_what_the_golden_files_say() {
     let mut different = Vec::new();
-    for entry in fs::read_dir(folder()).unwrap() {
+    for entry in fs::read_dir(directory()).unwrap() {
         let path = entry.unwrap().path();
         let expected = fs::read_to_string(&path).unwrap();
         let got = scenario::replay(&expected);
@@ -34,7 +34,7 @@ fn call_outs_print_and_leave_what_the_golden_files_say() {
 
 #[test]
 fn every_call_out_has_a_golden_file() {
-    let files: BTreeSet<_> = fs::read_dir(folder())
+    let files: BTreeSet<_> = fs::read_dir(directory())
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
         .collect();

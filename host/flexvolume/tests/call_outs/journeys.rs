@@ -75,7 +75,7 @@ fn long_names_and_paths_are_unmounted_where_anything_can_be() {
     ] {
         assert!(world.call(&["unmountdevice", &path]).contains("Success"), "{path}");
     }
-    // What is no folder of this driver is refused whatever its length.
+    // What is no directory of this driver is refused whatever its length.
     let foreign = format!("/k/pods/u/volumes/acme~share/{}", "n".repeat(300));
     assert!(world.call(&["unmount", &foreign]).contains("Failure"));
 }

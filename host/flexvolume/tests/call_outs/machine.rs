@@ -167,7 +167,7 @@ impl Node for Machine {
     }
 
     fn unmount(&self, _: &Call, path: &Path, remove: RemovePath) -> Result<(), Error> {
-        assert_eq!(remove, RemovePath::No, "kubelet removes the folder itself");
+        assert_eq!(remove, RemovePath::No, "kubelet removes the directory itself");
         // As the kernel does.
         if path.as_os_str().len() > 4095 || path.iter().any(|part| part.len() > 255) {
             return Err(Error::internal("File name too long"));

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! `given` and `call` lines are input; one argument stands on each indented line, `''` for an empty
-//! one. `=`, `backend` and `left` lines are output. `$T` stands for the temporary folder, `$POD`
-//! and `$GLOBAL` for the folders that kubelet uses.
+//! one. `=`, `backend` and `left` lines are output. `$T` stands for the temporary directory, `$POD`
+//! and `$GLOBAL` for the directories that kubelet uses.
 
 use std::fs;
 use std::path::Path;
@@ -124,18 +124,19 @@ fn give(world: &mut World, fact: &str) {
         ["failing", step] => world.machine.state().failing = Some((*step).to_owned()),
         ["nothing", "failing"] => world.machine.state().failing = None,
         ["state", "lost"] => {
-            let _ = fs::remove_dir_all(world.state_folder());
+            let _ = fs::remove_dir_all(world.state_directory());
             world.machine.state().records.clear();
         }
         ["state", "of", "detached", "names", "unwritable"] => {
-            let folder = world.state_folder().join(format!("flexvolume/acme~{}", world.driver));
-            fs::create_dir_all(&folder).unwrap();
-            fs::write(folder.join("detached"), "a file where the folder should be").unwrap();
+            let directory =
+                world.state_directory().join(format!("flexvolume/acme~{}", world.driver));
+            fs::create_dir_all(&directory).unwrap();
+            fs::write(directory.join("detached"), "a file where the directory should be").unwrap();
         }
         ["state", "unwritable"] => {
-            fs::write(world.state_folder(), "a file where the folder should be").unwrap()
+            fs::write(world.state_directory(), "a file where the directory should be").unwrap()
         }
-        ["minutes", "pass"] => age(&world.state_folder()),
+        ["minutes", "pass"] => age(&world.state_directory()),
         ["reboot"] => world.machine.state().mounts.clear(),
         ["no", "driver", "file"] => {
             fs::remove_file(world.path().join(format!("plugins/acme~{}/.wharf.json", world.driver)))
@@ -147,14 +148,14 @@ fn give(world: &mut World, fact: &str) {
 
 /// What the driver before wrote when it attached a volume.
 fn write_legacy(world: &World, name: &str, text: &str) {
-    fs::create_dir_all(world.legacy_folder()).unwrap();
-    fs::write(world.legacy_folder().join(format!("{name}.conf")), text).unwrap();
+    fs::create_dir_all(world.legacy_directory()).unwrap();
+    fs::write(world.legacy_directory().join(format!("{name}.conf")), text).unwrap();
 }
 
 /// As if everything had been written ten minutes earlier.
-fn age(folder: &Path) {
-    for (path, _) in files(folder) {
-        let file = fs::File::options().write(true).open(folder.join(path)).unwrap();
+fn age(directory: &Path) {
+    for (path, _) in files(directory) {
+        let file = fs::File::options().write(true).open(directory.join(path)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(600)).unwrap();
     }
 }
@@ -193,8 +194,10 @@ fn left(world: &World) -> Vec<String> {
             record.targets.len()
         ));
     }
-    for (folder, name) in [(world.state_folder(), "state"), (world.legacy_folder(), "legacy")] {
-        files(&folder)
+    for (directory, name) in
+        [(world.state_directory(), "state"), (world.legacy_directory(), "legacy")]
+    {
+        files(&directory)
             .iter()
             .for_each(|(path, text)| lines.push(format!("left {name} {path} {text}")));
     }
@@ -202,15 +205,15 @@ fn left(world: &World) -> Vec<String> {
 }
 
 /// Every file below, with its content.
-fn files(folder: &Path) -> Vec<(String, String)> {
+fn files(directory: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let mut waiting = vec![folder.to_owned()];
+    let mut waiting = vec![directory.to_owned()];
     while let Some(next) = waiting.pop() {
         for entry in fs::read_dir(&next).into_iter().flatten().flatten() {
             match entry.file_type().unwrap().is_dir() {
                 true => waiting.push(entry.path()),
                 false => found.push((
-                    entry.path().strip_prefix(folder).unwrap().display().to_string(),
+                    entry.path().strip_prefix(directory).unwrap().display().to_string(),
                     fs::read_to_string(entry.path()).unwrap(),
                 )),
             }

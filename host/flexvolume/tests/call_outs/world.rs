@@ -1,5 +1,5 @@
-//! A folder of installed drivers, a cloud and a machine. Every call-out opens services of its own,
-//! as a process would.
+//! A directory of installed drivers, a cloud and a machine. Every call-out opens services of its
+//! own, as a process would.
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,7 +22,7 @@ use super::cloud::Cloud;
 use super::machine::Machine;
 
 pub struct World {
-    pub folder: TempDir,
+    pub directory: TempDir,
     pub cloud: Arc<Cloud>,
     pub machine: Arc<Machine>,
     pub driver: String,
@@ -37,9 +37,9 @@ impl World {
         let cloud = Arc::new(Cloud::default());
         cloud.state().sizes = ["d-1", "d-2", "d-3"].map(|id| (id.to_owned(), 1 << 30)).into();
         let machine = Arc::new(Machine::new(Arc::clone(&cloud)));
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let world = Self {
-            folder,
+            directory,
             cloud,
             machine,
             driver: "disk".into(),
@@ -51,14 +51,14 @@ impl World {
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
-    pub fn state_folder(&self) -> PathBuf {
+    pub fn state_directory(&self) -> PathBuf {
         self.path().join("state")
     }
 
-    pub fn legacy_folder(&self) -> PathBuf {
+    pub fn legacy_directory(&self) -> PathBuf {
         self.path().join("legacy")
     }
 
@@ -88,7 +88,7 @@ impl World {
             backend: "acme".into(),
             config: "/etc/wharf.toml".into(),
             version: "1".into(),
-            state: self.state_folder(),
+            state: self.state_directory(),
             roots: vec!["/var/lib/kubelet".into()],
             attachable,
             capabilities: if attachable {
@@ -98,7 +98,7 @@ impl World {
             },
             nodes,
             secret_options: vec!["akSecret".into()],
-            legacy_state: Some(self.legacy_folder()),
+            legacy_state: Some(self.legacy_directory()),
             log: None,
             log_level: LogLevel::Info,
         };

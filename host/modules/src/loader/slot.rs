@@ -9,7 +9,7 @@ use wharf_core::Error;
 use wharf_core::ports::{Call, Instant};
 
 use super::{
-    BEING_LOADED, Follows, Loaded, Loader, NOT_NEEDED_YET, Serving, being_loaded, unusable,
+    BEING_LOADED, Follows, Loaded, Loader, NOT_NEEDED_YET, Serving, being_loaded, host_error,
 };
 use crate::store::{ComponentId, Generation, Revision};
 
@@ -228,7 +228,8 @@ impl<T: Send + Sync + 'static> Slot<T> {
             let _ = slot.load(&mut failed, &|| true);
         };
         if let Err(error) = std::thread::Builder::new().name("load".to_owned()).spawn(load) {
-            let error = unusable(format!("cannot start a thread that loads {}: {error}", self.id));
+            let error =
+                host_error(format!("cannot start a thread that loads {}: {error}", self.id));
             let revision = self.loader.store.revision(&self.id);
             let mut failed = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
             self.remember(&mut failed, revision, &error);

@@ -27,7 +27,7 @@ impl Store {
     /// Writes down what is provided for this backend.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// When the directory cannot be written.
     pub fn set_provided(&self, id: &ComponentId, digests: &[&Digest]) -> Result<(), StoreError> {
         let home = self.home(id);
         let _lock = self.lock()?;

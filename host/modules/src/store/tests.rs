@@ -365,14 +365,14 @@ fn a_file_of_many_or_deeply_nested_components_is_refused_before_it_is_compiled()
 
 #[test]
 fn what_was_provided_is_remembered_and_what_is_no_digest_is_passed_over() {
-    let (folder, store) = store();
+    let (directory, store) = store();
     assert_eq!(store.provided(&disk()).unwrap(), []);
     let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
     store.set_provided(&disk(), &[&one, &two]).unwrap();
     assert_eq!(store.provided(&disk()).unwrap(), [one, two.clone()]);
     store.set_provided(&disk(), &[&two]).unwrap();
     assert_eq!(store.provided(&disk()).unwrap(), std::slice::from_ref(&two));
-    let file = folder.path().join("store/backends/disk/provided");
+    let file = directory.path().join("store/backends/disk/provided");
     std::fs::write(file, format!("nonsense\n{}\n", two.as_str())).unwrap();
     assert_eq!(store.provided(&disk()).unwrap(), [two]);
     assert!(store.list(World::Backend).unwrap().summaries.is_empty(), "a mark is no backend");

@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_as_the_last_component_is_neither_opened_as_a_folder_nor_removed() {
+    fn a_link_as_the_last_component_is_neither_opened_as_a_directory_nor_removed() {
         let (directory, roots, root) = tree();
         symlink(directory.path(), root.join("target")).unwrap();
         let target = roots.locate(&root.join("target")).unwrap().unwrap();
@@ -547,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_folders_are_made_and_undone() {
+    fn missing_directories_are_made_and_undone() {
         let (_directory, roots, root) = tree();
         assert!(roots.locate(&root.join("a/b/c")).unwrap().is_none());
         let mut undo = UndoLog::default();

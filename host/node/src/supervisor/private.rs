@@ -361,8 +361,8 @@ mod tests {
             let path = private.credentials().join(name);
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-            let folder = fs::metadata(private.credentials()).unwrap().permissions().mode();
-            assert_eq!(folder & 0o777, 0o700);
+            let directory = fs::metadata(private.credentials()).unwrap().permissions().mode();
+            assert_eq!(directory & 0o777, 0o700);
         }
         assert_eq!(fs::read_dir(&private.directory).unwrap().count(), 2);
     }

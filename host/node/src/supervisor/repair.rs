@@ -127,9 +127,9 @@ fn replace_at_once(
         .collect()
 }
 
-/// A place that shows an old mount.
+/// A mount that shows what a dead helper served.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
+struct DeadMount {
     /// The mount's id.
     id: u64,
     /// What it shows, if it still has the number that it was found by.
@@ -148,7 +148,7 @@ struct Place {
 }
 
 /// Every place of a table that shows something with one of these numbers.
-fn places(table: &MountTable, old: &[Connection], serving: &Connection) -> Vec<Place> {
+fn places(table: &MountTable, old: &[Connection], serving: &Connection) -> Vec<DeadMount> {
     let shown = old.iter().flat_map(|connection| {
         table.of_device(connection.device).map(move |entry| (*connection, entry))
     });
@@ -164,7 +164,7 @@ fn places(table: &MountTable, old: &[Connection], serving: &Connection) -> Vec<P
         } else {
             None
         };
-        Place {
+        DeadMount {
             id: entry.id,
             connection,
             path: entry.mount_point.clone(),
@@ -230,7 +230,7 @@ fn work(namespace: &Namespace, replacement: &Replacement) -> Result<Vec<Outcome>
         })
         .collect();
     there.map_or(Ok(()), enter)?;
-    let finish = |(copies, place): (Result<(OwnedFd, Vec<OwnedFd>), String>, Place)| Outcome {
+    let finish = |(copies, place): (Result<(OwnedFd, Vec<OwnedFd>), String>, DeadMount)| Outcome {
         failure: copies
             .and_then(|(copy, nested)| put(&this, replacement, &place, &copy, &nested))
             .err(),
@@ -243,7 +243,7 @@ fn work(namespace: &Namespace, replacement: &Replacement) -> Result<Vec<Outcome>
 fn copy_nested(
     this: &This,
     table: &MountTable,
-    place: &Place,
+    place: &DeadMount,
     replacement: &Replacement,
 ) -> Result<Vec<OwnedFd>, String> {
     let copy = |nested| nested::copy(this, table, &place.path, nested, &replacement.old);
@@ -251,7 +251,7 @@ fn copy_nested(
 }
 
 /// A copy of the healthy mount as the place needs it.
-fn copy_for(this: &This, healthy: &OwnedFd, place: &Place) -> Result<OwnedFd, String> {
+fn copy_for(this: &This, healthy: &OwnedFd, place: &DeadMount) -> Result<OwnedFd, String> {
     if let Some(obstacle) = &place.obstacle {
         return Err(obstacle.clone());
     }
@@ -296,7 +296,7 @@ fn is_link(file: &OwnedFd) -> bool {
 fn put(
     this: &This,
     replacement: &Replacement,
-    place: &Place,
+    place: &DeadMount,
     copy: &OwnedFd,
     nested: &[OwnedFd],
 ) -> Result<(), String> {
@@ -435,7 +435,7 @@ mod tests {
         assert_eq!(
             free,
             [
-                &Place {
+                &DeadMount {
                     id: 30,
                     connection: OLD,
                     path: "/stage".into(),
@@ -446,7 +446,7 @@ mod tests {
                     nested: vec![],
                     obstacle: None
                 },
-                &Place {
+                &DeadMount {
                     id: 31,
                     connection: OLD,
                     path: "/pod/sub".into(),
@@ -457,7 +457,7 @@ mod tests {
                     nested: vec![],
                     obstacle: None
                 },
-                &Place {
+                &DeadMount {
                     id: 33,
                     connection: OLD,
                     path: "/pod/file".into(),
@@ -485,10 +485,10 @@ mod tests {
 
     #[test]
     fn a_part_of_the_volume_that_became_a_link_is_not_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
-        std::os::unix::fs::symlink("/etc", folder.path().join("a/link")).unwrap();
-        let (this, root) = (This::open().unwrap(), open_path(CWD, folder.path()).unwrap());
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(directory.path().join("a/b")).unwrap();
+        std::os::unix::fs::symlink("/etc", directory.path().join("a/link")).unwrap();
+        let (this, root) = (This::open().unwrap(), open_path(CWD, directory.path()).unwrap());
         let open = |path: &str| open_below(&this, &root, Path::new(path));
         open("/").unwrap();
         open("/a/b").unwrap();

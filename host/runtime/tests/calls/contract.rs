@@ -20,9 +20,9 @@ use crate::fixture::{AUTH, BACKEND, Bench, ENGINE, RealClock, build, manifest};
 /// A component of a world of our contract as it would be with these changes to its text. Every
 /// function traps.
 fn dummy(world: &str, change: impl Fn(String) -> String, extra: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let changed = tempfile::tempdir().unwrap();
-    for file in std::fs::read_dir(folder).unwrap() {
+    for file in std::fs::read_dir(directory).unwrap() {
         let file = file.unwrap();
         std::fs::write(
             changed.path().join(file.file_name()),

@@ -24,8 +24,8 @@ pub static AUTH: LazyLock<Component> =
 pub static SLEEPER: LazyLock<Component> =
     LazyLock::new(|| ENGINE.load_wasm(&build(Some("wasi"))).unwrap());
 
-/// Builds the fixture with a feature and wraps it into a component. Builds share a folder, so one
-/// at a time.
+/// Builds the fixture with a feature and wraps it into a component. Builds share a directory, so
+/// one at a time.
 pub fn build(feature: Option<&str>) -> Vec<u8> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock();

@@ -17,7 +17,7 @@ use crate::fixture::Bench;
 /// Answers `ok` to everything, under a certificate for `localhost` from an authority of its own.
 struct TlsServer {
     port: u16,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl TlsServer {
@@ -30,8 +30,8 @@ impl TlsServer {
             .unwrap()
             .signed_by(&key, &authority)
             .unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("ca.pem"), authority.pem()).unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let config =
             ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -55,11 +55,11 @@ impl TlsServer {
                 );
             }
         });
-        Self { port, folder }
+        Self { port, directory }
     }
 
     fn file(&self, name: &str) -> std::path::PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn answers(&self, host: &str, authorities: Option<&Path>) -> Error {

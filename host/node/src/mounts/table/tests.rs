@@ -81,7 +81,7 @@ fn the_last_of_stacked_mounts_is_what_the_path_shows() {
 }
 
 #[test]
-fn a_mount_under_a_covered_folder_is_not_what_its_path_shows() {
+fn a_mount_under_a_covered_directory_is_not_what_its_path_shows() {
     let text = "1 0 8:0 / / rw - ext4 a rw\n2 1 8:1 / /a/b rw - ext4 b rw\n3 1 8:2 / /a rw - ext4 \
                 c rw\n4 2 8:3 / /a/b/c rw - ext4 d rw\n";
     let table = MountTable::parse(text.as_bytes()).unwrap();

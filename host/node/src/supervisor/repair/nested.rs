@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::CWD;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
-use super::{Place, This, open_below, open_path, own_flags, propagation};
+use super::{DeadMount, This, open_below, open_path, own_flags, propagation};
 use crate::mounts::detached::replace_flags;
 use crate::mounts::table::{Entry, MountTable};
 use crate::supervisor::connections::Connection;
@@ -119,7 +119,7 @@ fn elsewhere<'a>(
 pub(super) fn attach(
     this: &This,
     mount: &OwnedFd,
-    place: &Place,
+    place: &DeadMount,
     copies: &[OwnedFd],
 ) -> Result<(), String> {
     if copies.is_empty() {

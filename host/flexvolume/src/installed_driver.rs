@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 use crate::driver_name::DriverName;
 
-/// The folder of an installed driver, and its name.
+/// The directory of an installed driver, and its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) folder: PathBuf,
+pub(crate) struct InstalledDriver {
+    pub(crate) directory: PathBuf,
     pub(crate) driver: DriverName,
 }
 
-impl Place {
-    /// Finds the place by `argv[0]`: kubelet executes by absolute path. A bare word that is the
+impl InstalledDriver {
+    /// Finds the driver by `argv[0]`: kubelet executes by absolute path. A bare word that is the
     /// driver's name leaves the rest to `executable`; any other means that the same file is
     /// used for something else, as when it compiles a component in a process of its own.
     pub(crate) fn find(
@@ -25,14 +25,14 @@ impl Place {
         if argv0.as_bytes().contains(&b'/') {
             return Self::of(&std::path::absolute(argv0).ok()?);
         }
-        Self::of(&executable()?).filter(|place| argv0 == place.driver.driver())
+        Self::of(&executable()?).filter(|installed| argv0 == installed.driver.driver())
     }
 
     fn of(executable: &Path) -> Option<Self> {
-        let folder = executable.parent()?;
-        let driver = DriverName::of_folder(folder.file_name()?.to_str()?)?;
+        let directory = executable.parent()?;
+        let driver = DriverName::of_directory(directory.file_name()?.to_str()?)?;
         (executable.file_name()? == driver.driver())
-            .then(|| Self { folder: folder.to_owned(), driver })
+            .then(|| Self { directory: directory.to_owned(), driver })
     }
 }
 
@@ -46,11 +46,12 @@ mod tests {
     use super::*;
 
     fn find(argv0: &str) -> Option<String> {
-        Place::find(OsStr::new(argv0), || None).map(|place| place.driver.to_string())
+        InstalledDriver::find(OsStr::new(argv0), || None)
+            .map(|installed| installed.driver.to_string())
     }
 
     #[test]
-    fn the_driver_is_the_folder_that_the_executable_lies_in() {
+    fn the_driver_is_the_directory_that_the_executable_lies_in() {
         assert_eq!(
             find("/usr/libexec/kubernetes/exec/alicloud~disk/disk").as_deref(),
             Some("alicloud/disk")
@@ -75,15 +76,19 @@ mod tests {
 
     #[test]
     fn a_bare_word_is_a_call_out_when_it_is_the_name_of_the_file_that_runs() {
-        let place = Place::find(OsStr::new("disk"), || Some(PathBuf::from("/exec/acme~disk/disk")))
-            .unwrap();
-        assert_eq!(place.folder, Path::new("/exec/acme~disk"));
+        let installed = InstalledDriver::find(OsStr::new("disk"), || {
+            Some(PathBuf::from("/exec/acme~disk/disk"))
+        })
+        .unwrap();
+        assert_eq!(installed.directory, Path::new("/exec/acme~disk"));
         assert_eq!(
-            Place::find(OsStr::new("wharf"), || Some(PathBuf::from("/usr/bin/wharf"))),
+            InstalledDriver::find(OsStr::new("wharf"), || Some(PathBuf::from("/usr/bin/wharf"))),
             None
         );
         assert_eq!(
-            Place::find(OsStr::new("wharf"), || Some(PathBuf::from("/exec/acme~disk/disk"))),
+            InstalledDriver::find(OsStr::new("wharf"), || Some(PathBuf::from(
+                "/exec/acme~disk/disk"
+            ))),
             None
         );
     }
