@@ -91,7 +91,7 @@ fn settle(
     output: Output,
 ) -> Result<(), Failure> {
     // Before it is active, so that its first call finds its grants.
-    let (told, lacking) = grants.settle(&checked.manifest)?;
+    let (note, lacking) = grants.settle(&checked.manifest)?;
     let (kind, name) = (checked.manifest.world.noun(), &checked.manifest.name);
     let (state, said) = if and_activate {
         store.activate(&checked.id(), checked.number).map_err(|error| error.to_string())?;
@@ -104,7 +104,7 @@ fn settle(
     if let Some(fields) = value.as_object_mut() {
         fields.insert("lacking".to_owned(), json!(lacking));
     }
-    print(output, &value, &format!("{checked} {said}{told}"))
+    print(output, &value, &format!("{checked} {said}{note}"))
 }
 
 fn list(store: &Store, world: World, output: Output) -> Result<(), Failure> {

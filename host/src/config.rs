@@ -326,10 +326,10 @@ pub(crate) mod tests {
     }
 
     pub(super) fn parse(text: &str) -> Result<Config, String> {
-        let told = |mistakes: Vec<mistake::Mistake>| {
+        let words = |mistakes: Vec<mistake::Mistake>| {
             mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         };
-        Loaded::parse(text, Path::new("/w.toml")).map(|loaded| loaded.config).map_err(told)
+        Loaded::parse(text, Path::new("/w.toml")).map(|loaded| loaded.config).map_err(words)
     }
 
     #[test]

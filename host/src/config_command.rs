@@ -55,12 +55,12 @@ fn check(config: &Path, output: Output) -> Result<(), Failure> {
                 "drivers": drivers,
             })
         )),
-        Output::Text => output::print(&told(config, &mistakes, &doubts, &drivers)),
+        Output::Text => output::print(&text(config, &mistakes, &doubts, &drivers)),
     };
     printed.and(if is_usable { Ok(()) } else { Err(Failure::Printed) })
 }
 
-fn told(config: &Path, mistakes: &[Mistake], doubts: &[Mistake], drivers: &[String]) -> String {
+fn text(config: &Path, mistakes: &[Mistake], doubts: &[Mistake], drivers: &[String]) -> String {
     let line = |kind: &str, mistake: &Mistake| {
         let place = mistake.at.as_ref().map(|at| format!("{at}: ")).unwrap_or_default();
         format!("{place}{kind}{}\n", mistake.text())

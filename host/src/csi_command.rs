@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::drivers::{self, Served};
 use crate::log::Log;
 use crate::reload::{self, Asked, Changes};
-use crate::status::{self, Teller, Watched};
+use crate::status::{self, Reporter, Watched};
 use crate::{http, may_mount, observed};
 
 /// After the drain, threads that do not return are left: the one that waits for a mkfs may do so
@@ -115,9 +115,13 @@ async fn serve(
         controller: driver.controller.clone(),
         node: driver.node.clone(),
     });
-    let teller =
-        Teller::new(command.role.word(), watched.collect(), assembly.insides(), changes.refused());
-    let _told = status::serve(&config.status_directory(), &status_name(command), teller);
+    let reporter = Reporter::new(
+        command.role.word(),
+        watched.collect(),
+        assembly.insides(),
+        changes.refused(),
+    );
+    let _socket = status::serve(&config.status_directory(), &status_name(command), reporter);
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
     if let (Some(listen), Some(metrics)) = (listen.cloned(), metrics) {

@@ -173,7 +173,7 @@ pub fn run(path: &Path, command: &Doctor) -> Result<(), Failure> {
             )));
         };
         let findings = (examination.look)(&machine);
-        return told(&[Examined { name: examination.name, findings }], command.output);
+        return print(&[Examined { name: examination.name, findings }], command.output);
     }
     let is_of = |row: &&Examination| {
         command.role == Role::All || row.of == Role::All || row.of == command.role
@@ -185,10 +185,10 @@ pub fn run(path: &Path, command: &Doctor) -> Result<(), Failure> {
         arguments.push(command.dir.clone().into());
         arguments
     });
-    told(&examined, command.output)
+    print(&examined, command.output)
 }
 
-fn told(examined: &[Examined], output: Output) -> Result<(), Failure> {
+fn print(examined: &[Examined], output: Output) -> Result<(), Failure> {
     let count: usize = examined.iter().map(|examined| examined.findings.len()).sum();
     let printed = match output {
         Output::Json => {

@@ -67,7 +67,7 @@ fn roots(driver: &DriverFile) -> Result<Vec<PathBuf>, Error> {
 /// What is wrong with the configuration, or the drivers that could not be installed.
 pub fn run(path: &Path, command: &Flexvolume) -> Result<(), Failure> {
     let Loaded { config, tree } = Loaded::load(path).map_err(|error| error.for_a_command())?;
-    let mut told = String::new();
+    let mut notes = String::new();
     let outcomes = match command {
         Flexvolume::Install { dir, copy_config } => {
             refuse_environment(path, &tree)?;
@@ -85,7 +85,7 @@ pub fn run(path: &Path, command: &Flexvolume) -> Result<(), Failure> {
             let files = driver_files(path, &config).map_err(|error| error.to_string())?;
             let outcomes = install::install(dir, &program, &files);
             let attaching = outcomes.iter().zip(&files).filter(|(_, file)| file.attachable);
-            told = note(&config.state, attaching.map(|(outcome, _)| outcome));
+            notes = note(&config.state, attaching.map(|(outcome, _)| outcome));
             outcomes
         }
         Flexvolume::Uninstall { force, dir } => {
@@ -108,7 +108,7 @@ pub fn run(path: &Path, command: &Flexvolume) -> Result<(), Failure> {
         ));
     }
     report(&outcomes)?;
-    output::write(told.as_bytes())
+    output::write(notes.as_bytes())
 }
 
 /// A call-out is started by kubelet, and has its environment.

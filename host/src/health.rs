@@ -154,9 +154,9 @@ fn can_be_read(store: &Store) -> Outcome {
 }
 
 /// Nothing is loaded for this: what was tried is known, and what was not yet is looked at.
-fn can_be_loaded(told: &[Serving], id: &ComponentId) -> Outcome {
+fn can_be_loaded(serving: &[Serving], id: &ComponentId) -> Outcome {
     let is_it = |it: &&Serving| it.kind == id.world.noun() && it.component == *id.name;
-    let own = told.iter().filter(is_it);
+    let own = serving.iter().filter(is_it);
     for serving in own.clone() {
         if let Some(generation) = serving.generation {
             let but = serving.why_not.as_ref();

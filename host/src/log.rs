@@ -112,7 +112,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 fn write_lines(mut out: impl Write, lines: &Receiver<Message>, counts: &Counts) {
-    let mut told = 0;
+    let mut reported = 0;
     while let Ok(message) = lines.recv() {
         let line = match message {
             Message::Line(line) => line,
@@ -128,8 +128,8 @@ fn write_lines(mut out: impl Write, lines: &Receiver<Message>, counts: &Counts) 
         }
         // It goes through the queue like any other line; lost itself, it is counted and told again.
         let lost = counts.lost_lines.load(Ordering::Relaxed);
-        if lost != told {
-            told = lost;
+        if lost != reported {
+            reported = lost;
             tracing::warn!(lines = lost, "log lines were lost: standard error did not take them");
         }
     }

@@ -114,7 +114,7 @@ pub struct Watched {
 }
 
 /// What a report is made from.
-pub struct Teller {
+pub struct Reporter {
     role: &'static str,
     started: u64,
     drivers: Vec<Watched>,
@@ -123,7 +123,7 @@ pub struct Teller {
     refused: Refused,
 }
 
-impl Teller {
+impl Reporter {
     /// Of this process, from now on.
     pub fn new(
         role: &'static str,

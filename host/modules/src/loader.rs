@@ -120,11 +120,11 @@ impl Loader {
 
     /// Which generation of each component serves, by kind and name.
     pub fn serving(&self) -> Vec<Serving> {
-        let mut told: Vec<_> = self.slots().iter().map(|slot| slot.serving()).collect();
-        told.sort();
+        let mut serving: Vec<_> = self.slots().iter().map(|slot| slot.serving()).collect();
+        serving.sort();
         // A controller and a node of one process each have a backend of their own.
-        told.dedup();
-        told
+        serving.dedup();
+        serving
     }
 
     fn engine(&self) -> Result<Engine, Error> {

@@ -51,21 +51,21 @@ impl Grants<'_> {
             more.backend.insert(section.clone(), granted);
             left = remaining;
         }
-        let mut told = String::new();
+        let mut note = String::new();
         more.backend.retain(|_, granted| {
             !granted.grant.is_empty() || granted.node != GrantedNode::default()
         });
         if !more.backend.is_empty() {
             let file = grants::add(self.path, &manifest.name, &more)?;
-            told = format!(
+            note = format!(
                 "\nwhat it asks for is granted in {}; running servers follow by themselves, in seconds",
                 file.display()
             );
         }
         if left.is_nothing() {
-            return Ok((told, None));
+            return Ok((note, None));
         }
-        Ok((told + &describe(&left, self.config), Some(left)))
+        Ok((note + &describe(&left, self.config), Some(left)))
     }
 
     /// What to write, and what cannot be granted because the configuration has no such endpoint.
@@ -129,21 +129,21 @@ impl Grants<'_> {
     fn of_account(&self, manifest: &Manifest) -> String {
         let accounts = self.config.account.iter();
         let accounts = accounts.filter(|(_, account)| *account.component == *manifest.name);
-        let mut told = String::new();
+        let mut note = String::new();
         for (name, account) in accounts {
             let asked = manifest.request.iter().map(|request| &*request.endpoint);
             let left: Vec<_> = asked
                 .filter(|endpoint| !account.endpoints.iter().any(|granted| granted == endpoint))
                 .collect();
             if !left.is_empty() {
-                told.push_str(&format!(
+                note.push_str(&format!(
                     "\naccount \"{name}\" does not let it reach {}; some sources of credentials \
                      need that: `endpoints` of [account.{name}] grants it",
                     left.join(", ")
                 ));
             }
         }
-        told
+        note
     }
 }
 
@@ -159,7 +159,7 @@ pub fn sections<'a>(
 }
 
 fn describe(lacking: &Lacking, config: &Config) -> String {
-    let mut told = String::from("\nit asks for more than is granted:");
+    let mut note = String::from("\nit asks for more than is granted:");
     for request in &lacking.request {
         let what: Vec<&str> =
             request.actions.iter().chain(&request.paths).map(|word| &**word).collect();
@@ -169,7 +169,7 @@ fn describe(lacking: &Lacking, config: &Config) -> String {
             true => "",
             false => " (the configuration has no such endpoint)",
         };
-        told.push_str(&format!("\n  endpoint {}{missing}, {how}: {what}", request.endpoint));
+        note.push_str(&format!("\n  endpoint {}{missing}, {how}: {what}", request.endpoint));
     }
     for (what, words) in [
         ("node steps", &lacking.steps),
@@ -177,11 +177,11 @@ fn describe(lacking: &Lacking, config: &Config) -> String {
         ("block-queue settings", &lacking.block_queue),
     ] {
         if !words.is_empty() {
-            told.push_str(&format!("\n  {what}: {}", words.join(", ")));
+            note.push_str(&format!("\n  {what}: {}", words.join(", ")));
         }
     }
-    told.push_str("\n`wharf backend install NAME FILE --grant` grants what it can");
-    told
+    note.push_str("\n`wharf backend install NAME FILE --grant` grants what it can");
+    note
 }
 
 #[cfg(test)]
@@ -233,10 +233,10 @@ mod tests {
     #[test]
     fn the_difference_is_shown_and_nothing_is_granted_without_a_word() {
         let (settled, after) = settle(CONFIG, false, None);
-        let (told, lacking) = settled.unwrap();
-        assert!(told.contains("endpoint api, signed: AttachDisk"), "{told}");
-        assert!(told.contains("other (the configuration has no such endpoint)"), "{told}");
-        assert!(told.contains("node steps: grow") && told.contains("--grant"), "{told}");
+        let (note, lacking) = settled.unwrap();
+        assert!(note.contains("endpoint api, signed: AttachDisk"), "{note}");
+        assert!(note.contains("other (the configuration has no such endpoint)"), "{note}");
+        assert!(note.contains("node steps: grow") && note.contains("--grant"), "{note}");
         assert_eq!(lacking.unwrap().request.len(), 2);
         assert!(after.backend["disk"].grant.is_empty());
     }
@@ -244,8 +244,8 @@ mod tests {
     #[test]
     fn what_is_granted_is_in_force_with_the_next_reading_of_the_configuration() {
         let (settled, after) = settle(CONFIG, true, None);
-        let (told, lacking) = settled.unwrap();
-        assert!(told.contains("grants.d/disk.toml"), "{told}");
+        let (note, lacking) = settled.unwrap();
+        assert!(note.contains("grants.d/disk.toml"), "{note}");
         assert_eq!(lacking.unwrap().request.first().unwrap().endpoint.to_string(), "other");
         let disk = &after.backend["disk"];
         assert_eq!(disk.node.steps, ["format", "grow"]);

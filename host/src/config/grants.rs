@@ -160,11 +160,11 @@ pub fn add(config: &Path, component: &str, more: &Grants) -> Result<PathBuf, Str
     let path = directory.join(format!("{component}.toml"));
     let mut grants = match std::fs::exists(&path) {
         Ok(true) => {
-            let told = |mistakes: Vec<Mistake>| {
+            let wrong = |mistakes: Vec<Mistake>| {
                 let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
                 format!("{} is wrong: {}", path.display(), mistakes.join("; "))
             };
-            read_file(&path).map_err(told)?.0
+            read_file(&path).map_err(wrong)?.0
         }
         _ => Grants::default(),
     };

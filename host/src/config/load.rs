@@ -39,13 +39,13 @@ pub enum ConfigError {
 /// One mistake in a line; several in a line each.
 fn list(mistakes: &[Mistake], main: &Path) -> String {
     match mistakes {
-        [one] => told(one, main),
-        all => all.iter().map(|mistake| format!("\n       {}", told(mistake, main))).collect(),
+        [one] => in_words(one, main),
+        all => all.iter().map(|mistake| format!("\n       {}", in_words(mistake, main))).collect(),
     }
 }
 
 /// A mistake in another file than the configuration names that.
-fn told(mistake: &Mistake, main: &Path) -> String {
+fn in_words(mistake: &Mistake, main: &Path) -> String {
     match mistake.at.as_ref().map(|at| &*at.source) {
         Some(Source::File(path)) if path != main => format!("{}: {mistake}", path.display()),
         _ => mistake.to_string(),
@@ -92,7 +92,7 @@ impl ConfigError {
             Self::Wrong { path, mistakes } if mistakes.len() > 1 => format!(
                 "the configuration {} is wrong: {}; `wharf config check` names {} more",
                 path.display(),
-                mistakes.first().map(|first| told(first, path)).unwrap_or_default(),
+                mistakes.first().map(|first| in_words(first, path)).unwrap_or_default(),
                 mistakes.len() - 1
             ),
             _ => self.to_string(),

@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Report, Teller};
+use super::{Report, Reporter};
 
 /// How long one who asks may take to read the answer: the next one waits meanwhile.
 const READS_WITHIN: Duration = Duration::from_secs(1);
@@ -32,11 +32,12 @@ impl Drop for StatusSocket {
 
 /// Tells everybody who asks, on a thread of its own, until the process ends. `None`, and a line in
 /// the log, where that cannot be.
-pub fn serve(directory: &Path, name: &str, teller: Teller) -> Option<StatusSocket> {
+pub fn serve(directory: &Path, name: &str, reporter: Reporter) -> Option<StatusSocket> {
     let path = directory.join(format!("{name}.sock"));
     let served = listen(directory, &path).and_then(|listener| {
-        let tell = move || listener.incoming().flatten().for_each(|stream| answer(stream, &teller));
-        std::thread::Builder::new().name("status".to_owned()).spawn(tell)
+        let answer_all =
+            move || listener.incoming().flatten().for_each(|stream| answer(stream, &reporter));
+        std::thread::Builder::new().name("status".to_owned()).spawn(answer_all)
     });
     match served {
         Ok(_) => Some(StatusSocket { path }),
@@ -66,9 +67,9 @@ fn listen(directory: &Path, path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Whoever does not read is left.
-fn answer(mut stream: UnixStream, teller: &Teller) {
+fn answer(mut stream: UnixStream, reporter: &Reporter) {
     let _ = stream.set_write_timeout(Some(READS_WITHIN));
-    if let Ok(report) = serde_json::to_vec(&teller.report()) {
+    if let Ok(report) = serde_json::to_vec(&reporter.report()) {
         let _ = stream.write_all(&report);
     }
 }

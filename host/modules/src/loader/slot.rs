@@ -131,8 +131,8 @@ impl<T: Send + Sync + 'static> Slot<T> {
             loading: Mutex::new(None),
             is_loading: AtomicBool::new(false),
         });
-        let told: Arc<dyn Follows> = slot.clone();
-        loader.slots.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&told));
+        let follows: Arc<dyn Follows> = slot.clone();
+        loader.slots.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&follows));
         slot
     }
 
@@ -367,9 +367,9 @@ mod tests {
         assert!(slot.at_hand().is_none());
         assert_eq!((*slot.get(&call()).unwrap(), *slot.get(&call()).unwrap()), (1, 1));
         assert_eq!(loader.components().all()[&disk()].failures, 1);
-        let told = slot.serving();
-        assert_eq!((told.generation, told.active), (Some(1), Some(2)));
-        assert!(told.why_not.unwrap().contains("another host"));
+        let serving = slot.serving();
+        assert_eq!((serving.generation, serving.active), (Some(1), Some(2)));
+        assert!(serving.why_not.unwrap().contains("another host"));
         assert_eq!(slot.at_hand().as_deref(), Some(&1));
         bed.store.activate(&disk(), bed.checked("3.0.0")).unwrap();
         assert!(slot.at_hand().is_none());

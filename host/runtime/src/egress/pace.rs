@@ -137,18 +137,18 @@ impl Pace {
     /// How requests leave now, wherever any has left.
     pub(super) fn sites(&self) -> Vec<PaceOfSite> {
         let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = |((account, endpoint), site): (&SiteKey, &Arc<Site>)| {
+        let of_site = |((account, endpoint), site): (&SiteKey, &Arc<Site>)| {
             let state = site.lock();
             let (under_way, waiting, slowed) = state.queue.moment(site.now());
             let backoffs = state.queue.backoffs();
             let (account, endpoint, at_once) = (account.clone(), endpoint.clone(), self.at_once);
             PaceOfSite { account, endpoint, under_way, at_once, waiting, slowed, backoffs }
         };
-        let mut told: Vec<_> = sites.iter().map(told).collect();
-        told.sort_by(|one, other| {
+        let mut paces: Vec<_> = sites.iter().map(of_site).collect();
+        paces.sort_by(|one, other| {
             (&one.endpoint, &one.account).cmp(&(&other.endpoint, &other.account))
         });
-        told
+        paces
     }
 
     /// Accounts and endpoints are the operator's, so there are as many sites as the configuration

@@ -95,8 +95,8 @@ impl Queue {
 
     /// How often each action was asked to slow down.
     pub(super) fn backoffs(&self) -> Vec<(String, u64)> {
-        let told = self.lanes.iter().map(|(action, lane)| (action.clone(), lane.backoffs()));
-        told.filter(|(_, backoffs)| *backoffs > 0).collect()
+        let backoffs = self.lanes.iter().map(|(action, lane)| (action.clone(), lane.backoffs()));
+        backoffs.filter(|(_, backoffs)| *backoffs > 0).collect()
     }
 
     /// Who goes next, and when.
