@@ -7,6 +7,7 @@
 mod attaches;
 mod buckets;
 mod calls;
+mod memory;
 mod processes;
 mod report;
 mod server;
@@ -29,7 +30,8 @@ use crate::workspace::Workspace;
 
 use self::report::Report;
 
-/// Measures the release build: whole FlexVolume processes, the CSI server, single calls, swaps
+/// Measures the release build: whole FlexVolume processes, the CSI server and its memory, single
+/// calls, swaps
 /// under load, three hundred attaches at a cloud's real rates, mounts of buckets, mounts and
 /// removals of shares.
 #[derive(Args)]
@@ -56,6 +58,8 @@ enum Part {
     Processes,
     /// The CSI server beside minimal ones.
     Server,
+    /// What a server with every driver holds, and its start.
+    Memory,
     /// Single calls, and swaps under load.
     Calls,
     /// Attaches at a cloud's real rates.
@@ -106,6 +110,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if is_wanted(Part::Server) {
         announce("calling the CSI server, and minimal ones in Rust and Go, in turn");
         server::measure(&workspace, &parts, &mut report)?;
+    }
+    if is_wanted(Part::Memory) {
+        announce("starting a server with every driver, and calling it a hundred times at once");
+        memory::measure(&parts, &mut report)?;
     }
     if is_wanted(Part::Calls) {
         announce("timing single calls, and swaps under load (compiles the benchmark first)");

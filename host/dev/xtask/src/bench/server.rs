@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
-use wharf_testing::bed::{Bed, BedOptions, Parts};
+use wharf_testing::bed::{Bed, BedOptions, Machine, Parts};
 
 use super::report::{Figure, Report};
 use crate::command::{self, announce};
@@ -20,6 +20,8 @@ const CALLERS: [(usize, &str, &str); 2] = [
     (1, "CSI NodeGetCapabilities, one caller, p50", "CSI calls, one caller"),
     (32, "CSI NodeGetCapabilities, 32 callers, p50", "CSI calls, 32 callers"),
 ];
+
+const WITHOUT_METRICS: &str = "Wharf without --http";
 
 /// What `wharf-load call` prints.
 #[derive(Deserialize)]
@@ -64,7 +66,10 @@ pub fn measure(workspace: &Workspace, parts: &Parts, report: &mut Report) -> Res
     let wharf =
         Server { socket: bed.node(0).socket(), pid: bed.node(0).server_pid(), _process: None };
     let rust = start(Command::new(&load).arg("serve"), &folder.join("floor-rust.sock"))?;
-    let mut peers = vec![("minimal Rust server", rust)];
+    let mut peers = vec![
+        (WITHOUT_METRICS, without_metrics(bed.node(1), parts)?),
+        ("minimal Rust server", rust),
+    ];
     match build_go(workspace)? {
         Some(go) => {
             peers.push((
@@ -87,6 +92,7 @@ pub fn measure(workspace: &Workspace, parts: &Parts, report: &mut Report) -> Res
         for ((name, _), peer) in peers.iter().zip(theirs) {
             let is_go = *name == "minimal Go server";
             let target = |text| if is_go { text } else { "-" };
+            let is_without = *name == WITHOUT_METRICS;
             add(report, latency, "µs", ours.p50_us, (name, peer.p50_us), target("≤ 0.8 ×"));
             add(
                 report,
@@ -102,7 +108,7 @@ pub fn measure(workspace: &Workspace, parts: &Parts, report: &mut Report) -> Res
                 "µs",
                 ours.processor_us,
                 (name, peer.processor_us),
-                target("≤ 1 ×"),
+                if is_without { "≤ 1.02 ×" } else { target("≤ 1 ×") },
             );
         }
     }
@@ -118,6 +124,13 @@ fn add(
     target: &'static str,
 ) {
     report.add(Figure { what, value, unit, against: Some(against), target });
+}
+
+/// The same server as it is without `--http`, in the place of a node's own.
+fn without_metrics(machine: &Machine, parts: &Parts) -> Result<Server> {
+    machine.stop();
+    let mut command = machine.command(parts, &["csi", "--role", "node"]);
+    wait_for(command.stderr(Stdio::null()), &machine.socket())
 }
 
 fn one_round(load: &Path, server: &Server, callers: usize) -> Result<Figures> {
@@ -155,7 +168,11 @@ fn processor_time(pid: i32) -> Result<f64> {
 
 /// Starts a server that takes its socket as its last argument, and waits until it answers there.
 fn start(command: &mut Command, socket: &Path) -> Result<Server> {
-    let process = command.arg(socket).stdin(Stdio::null()).spawn();
+    wait_for(command.arg(socket), socket)
+}
+
+fn wait_for(command: &mut Command, socket: &Path) -> Result<Server> {
+    let process = command.stdin(Stdio::null()).spawn();
     let process = process.with_context(|| format!("cannot start {command:?}"))?;
     let pid = i32::try_from(process.id())?;
     let guard = EndedGuard(process);
