@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use wharf_testing::nfs_machine;
 
 use crate::binary::Company;
 use crate::build_backends;
@@ -70,8 +71,14 @@ pub enum Work {
         /// Its environment.
         environment: &'static [(&'static str, &'static str)],
     },
-    /// A cargo command whose tests are counted one by one.
-    CargoTest(&'static [&'static str]),
+    /// Cargo commands whose tests are counted one by one, at the same time.
+    CargoTests {
+        /// All test programs, but for those.
+        all: &'static [&'static str],
+        /// Those in machines with NFS. Such a machine has one processor and waits much of its time
+        /// for a clock of its own.
+        nfs: &'static [&'static str],
+    },
     /// A function of this program.
     Here(fn(&Workspace) -> Result<Tally>),
 }
@@ -150,7 +157,19 @@ pub const PARTS: &[Part] = &[
         needs: packages::TESTS,
         limit: MINUTE.saturating_mul(45),
         // What a passing test prints is shown, because that is where it says that it could not run.
-        work: Work::CargoTest(&["test", "--workspace", "--no-fail-fast", "--", "--show-output"]),
+        work: Work::CargoTests {
+            all: &["test", "--workspace", "--no-fail-fast", "--", "--show-output"],
+            nfs: &[
+                "test",
+                "--workspace",
+                "--no-fail-fast",
+                "--test=nfs",
+                "--test=nas_life",
+                "--test=nas_disturbed",
+                "--",
+                "--show-output",
+            ],
+        },
     },
     Part {
         name: "csi-sanity",
@@ -249,7 +268,7 @@ fn prepare_and_work(workspace: &Workspace, part: &Part) -> Result<Tally> {
     ensure!(!deadline::left().is_zero(), "not begun: the time for the whole run is over");
     match (packages::ensure(part.needs), &part.work) {
         // Each test says for itself what it lacks, and the others run.
-        (Err(error), Work::CargoTest(_)) => println!("    {error:#}"),
+        (Err(error), Work::CargoTests { .. }) => println!("    {error:#}"),
         (Err(error), _) => return Ok(Tally::absent(format!("{error:#}"))),
         (Ok(()), _) => {}
     }
@@ -278,7 +297,17 @@ fn work(workspace: &Workspace, part: &Part) -> Result<Tally> {
             complaints.insert(0, format!("`{}` failed ({status})", command::shown(&cargo)));
             Ok(Tally::failed(complaints.join("\n      ")))
         }
-        Work::CargoTest(arguments) => Ok(cargo_test(&mut cargo, arguments)),
+        Work::CargoTests { all, nfs } => {
+            let mut apart = command::cargo();
+            apart.current_dir(&workspace.root);
+            cargo.env(nfs_machine::ELSEWHERE, "1");
+            Ok(std::thread::scope(|scope| {
+                let apart = scope.spawn(|| cargo_test(&mut apart, nfs));
+                let tally = cargo_test(&mut cargo, all);
+                let apart = apart.join();
+                tally.beside(apart.unwrap_or_else(|_| Tally::failed("a thread panicked")))
+            }))
+        }
     }
 }
 

@@ -131,6 +131,21 @@ impl Tally {
         self.absences.extend(other.absences.into_iter().map(named));
     }
 
+    /// The results of two halves of a part.
+    #[must_use]
+    pub fn beside(mut self, other: Self) -> Self {
+        self.passed += other.passed;
+        self.said_skipped += other.said_skipped;
+        self.failures.extend(other.failures);
+        self.skips.extend(other.skips);
+        self.absences.extend(other.absences);
+        self.panics.extend(other.panics);
+        // A time comes first in a line, in a column.
+        self.slowest.extend(other.slowest);
+        self.slowest.sort_by(|a, b| b.cmp(a));
+        self
+    }
+
     fn skipped(&self) -> usize {
         self.skips.len() + self.absences.len()
     }

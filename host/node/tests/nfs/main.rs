@@ -18,7 +18,7 @@ mod mounts;
 mod scenes;
 
 /// Several times what it takes on two busy processors.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(1100);
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(wharf_node::CHILD_COMMAND) {
