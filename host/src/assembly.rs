@@ -20,8 +20,8 @@ use wharf_runtime::{
     HttpEgress, Observer, Share, Signer, SourceReader,
 };
 
+use crate::component_log::ComponentLog;
 use crate::config::{self, Config, SupervisorStart};
-use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::metrics::operations::CountingClock;
 use crate::mounts_command;
@@ -225,7 +225,7 @@ fn watched(process: &Process) -> (Arc<dyn Clock>, Arc<dyn Observer>) {
             let metrics: Arc<Metrics> = Arc::clone(metrics);
             (Arc::new(CountingClock(clock)), metrics)
         }
-        Process::Server(_, None) | Process::OneCall => (clock, Arc::new(Journal)),
+        Process::Server(_, None) | Process::OneCall => (clock, Arc::new(ComponentLog)),
     }
 }
 

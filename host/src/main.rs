@@ -4,6 +4,7 @@
 mod assembly;
 mod backend_command;
 mod cli;
+mod component_log;
 mod config;
 mod config_command;
 mod csi_command;
@@ -12,7 +13,6 @@ mod drivers;
 mod flexvolume_command;
 mod health;
 mod http;
-mod journal;
 mod log;
 mod may_mount;
 mod metrics;

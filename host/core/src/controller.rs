@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::backoff::{Backoff, Congestion};
 use crate::error::{Blame, Effect, Error, ErrorKind};
 use crate::inflight::{InFlight, InFlightGuard, UnderWay};
-use crate::observer::{Observer, Window};
+use crate::observe_batcher::{ObserveBatcher, Window};
 use crate::policy::NodePolicy;
 use crate::ports::{Ask, Backend, Call, Clock, Instant, Performer};
 use crate::types::{
@@ -51,7 +51,7 @@ pub struct Controller {
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
     congestion: Arc<Congestion>,
-    observer: Observer,
+    batcher: ObserveBatcher,
     in_flight: InFlight,
     unfinished: Unfinished<Operation>,
     tick: Duration,
@@ -82,7 +82,7 @@ impl Controller {
         tick: Duration,
     ) -> Self {
         let congestion = Arc::<Congestion>::default();
-        let observer = Observer::new(
+        let batcher = ObserveBatcher::new(
             Arc::clone(&backend),
             Arc::clone(&clock),
             Arc::clone(&congestion),
@@ -94,7 +94,7 @@ impl Controller {
             backend,
             clock,
             congestion,
-            observer,
+            batcher,
             in_flight,
             unfinished: Unfinished::default(),
             tick,
@@ -347,7 +347,7 @@ impl Controller {
     ) -> Result<Answer<T>, Error> {
         let observed = match operation.watch.as_slice() {
             [] => Vec::new(),
-            ids => self.observer.observe(call, ids).map_err(|error| operation.unseen(error))?,
+            ids => self.batcher.observe(call, ids).map_err(|error| operation.unseen(error))?,
         };
         let answer = decide(&Progress { observed, resume: operation.resume.clone() });
         if matches!(&answer, Err(error) if error.kind == ErrorKind::Throttled) {

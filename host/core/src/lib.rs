@@ -13,7 +13,7 @@ mod inflight;
 pub mod manifest;
 pub mod mount_options;
 pub mod node;
-mod observer;
+mod observe_batcher;
 
 pub mod plan;
 pub mod policy;

@@ -9,7 +9,7 @@ use wharf_runtime::{CallEvent, Observer, Outcome, RequestEvent};
 
 use super::Metrics;
 use super::operations::Spent;
-use crate::journal::Journal;
+use crate::component_log::ComponentLog;
 
 /// What stands where a label has no bound of its own.
 const OTHER: &str = "other";
@@ -39,7 +39,7 @@ impl CallObserver for Metrics {
 
 impl Observer for Metrics {
     fn called(&self, event: &CallEvent<'_>) {
-        Journal.called(event);
+        ComponentLog.called(event);
         let CallEvent { world, component, function, duration, waited, outcome, .. } = *event;
         let guest = duration.saturating_sub(waited);
         Spent { guest, cloud: waited, waiting: Duration::ZERO }.note();
@@ -57,11 +57,11 @@ impl Observer for Metrics {
     }
 
     fn planned(&self, function: &'static str, plan: &Plan) {
-        Journal.planned(function, plan);
+        ComponentLog.planned(function, plan);
     }
 
     fn requested(&self, event: &RequestEvent<'_>) {
-        Journal.requested(event);
+        ComponentLog.requested(event);
         // What no grant covers never left, and its endpoint and action are a guest's words.
         let (endpoint, action) =
             event.granted.map_or((OTHER, OTHER), |granted| (event.endpoint, granted));

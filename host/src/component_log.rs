@@ -9,9 +9,9 @@ use wharf_runtime::{CallEvent, Observer, Outcome, RequestEvent};
 const SHOWN_BYTES: usize = 256;
 
 /// Writes what components do to the log.
-pub struct Journal;
+pub struct ComponentLog;
 
-impl Observer for Journal {
+impl Observer for ComponentLog {
     fn called(&self, event: &CallEvent<'_>) {
         let micros = micros(event.duration);
         match event.outcome {

@@ -23,8 +23,8 @@ const CANCELLATION_CHECK: Duration = Duration::from_millis(200);
 
 type Cell = Arc<Mutex<Option<Result<Observation, Error>>>>;
 
-/// The shared observer of one driver.
-pub(crate) struct Observer {
+/// Asks for one driver, for whatever of its operations want to know.
+pub(crate) struct ObserveBatcher {
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
     congestion: Arc<Congestion>,
@@ -72,7 +72,7 @@ impl Wanted {
     }
 }
 
-impl Observer {
+impl ObserveBatcher {
     /// `congestion` is told when an observation is throttled.
     pub(crate) fn new(
         backend: Arc<dyn Backend>,
@@ -117,7 +117,7 @@ impl Observer {
             }
             state.running = true;
             drop(state);
-            Lead { observer: self, batch: BTreeMap::new() }.run(call);
+            Lead { batcher: self, batch: BTreeMap::new() }.run(call);
         }
     }
 
@@ -151,22 +151,22 @@ fn of_nobody_in_particular(error: Error) -> Error {
 /// The one thread that asks, for everybody. Dropping it, also in a panic, answers whoever it took
 /// along and lets the next one lead.
 struct Lead<'a> {
-    observer: &'a Observer,
+    batcher: &'a ObserveBatcher,
     batch: BTreeMap<ResourceId, Cell>,
 }
 
 impl Lead<'_> {
     fn run(mut self, call: &Call) {
-        let observer = self.observer;
-        let window = match observer.congestion.is_recent(observer.clock.now()) {
-            true => observer.window.congested,
-            false => observer.window.usual,
+        let batcher = self.batcher;
+        let window = match batcher.congestion.is_recent(batcher.clock.now()) {
+            true => batcher.window.congested,
+            false => batcher.window.usual,
         };
         if !window.is_zero() {
-            observer.clock.sleep(window, call);
+            batcher.clock.sleep(window, call);
         }
-        let own = Call::until(observer.clock.now() + CALL_BOUND);
-        let size = match observer.batch_size(&own) {
+        let own = Call::until(batcher.clock.now() + CALL_BOUND);
+        let size = match batcher.batch_size(&own) {
             Ok(size) => size,
             Err(error) => {
                 self.take(usize::MAX);
@@ -178,11 +178,11 @@ impl Lead<'_> {
             return;
         }
         let wanted: Vec<ResourceId> = self.batch.keys().cloned().collect();
-        match observer.backend.call::<Observe>(&own, &wanted) {
+        match batcher.backend.call::<Observe>(&own, &wanted) {
             Ok(observations) => self.distribute(observations),
             Err(error) => {
                 if error.kind == ErrorKind::Throttled {
-                    observer.congestion.note(observer.clock.now());
+                    batcher.congestion.note(batcher.clock.now());
                 }
                 self.refuse(&of_nobody_in_particular(error));
             }
@@ -190,7 +190,7 @@ impl Lead<'_> {
     }
 
     fn take(&mut self, size: usize) {
-        self.batch = lock(&self.observer.state).wanted.take(size);
+        self.batch = lock(&self.batcher.state).wanted.take(size);
     }
 
     fn distribute(&mut self, observations: Vec<Observation>) {
@@ -217,8 +217,8 @@ impl Lead<'_> {
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
         self.refuse(&Error::internal("observing ended in a defect of wharf"));
-        lock(&self.observer.state).running = false;
-        self.observer.changed.notify_all();
+        lock(&self.batcher.state).running = false;
+        self.batcher.changed.notify_all();
     }
 }
 
@@ -231,8 +231,8 @@ mod tests {
     use crate::controller::tests::Scripted;
     use crate::types::VolumeId;
 
-    fn observer(backend: &Arc<Scripted>) -> Observer {
-        Observer::new(
+    fn batcher(backend: &Arc<Scripted>) -> ObserveBatcher {
+        ObserveBatcher::new(
             Arc::clone(backend) as Arc<dyn Backend>,
             Arc::new(SteppedClock::default()),
             Arc::default(),
@@ -252,16 +252,15 @@ mod tests {
     fn a_panic_of_the_thread_that_asks_is_an_error_for_those_who_wait() {
         let backend = Scripted::new([]);
         backend.panic_at_the_next_observation();
-        let observer = observer(&backend);
-        let waiting = observer.enqueue(&volumes(["b"]));
-        catch_unwind(AssertUnwindSafe(|| observer.observe(&minute(), &volumes(["a"]))))
-            .unwrap_err();
+        let batcher = batcher(&backend);
+        let waiting = batcher.enqueue(&volumes(["b"]));
+        catch_unwind(AssertUnwindSafe(|| batcher.observe(&minute(), &volumes(["a"])))).unwrap_err();
         assert_eq!(
             collect(&waiting).expect("it has its answer").unwrap_err().kind,
             ErrorKind::Internal
         );
         assert_eq!(
-            observer.observe(&minute(), &volumes(["b"])).unwrap().len(),
+            batcher.observe(&minute(), &volumes(["b"])).unwrap().len(),
             1,
             "the next one leads"
         );
@@ -270,7 +269,7 @@ mod tests {
     #[test]
     fn a_batch_is_no_larger_than_the_generation_that_answers_now_takes() {
         let backend = Scripted::new([]);
-        let observer = observer(&backend);
+        let batcher = batcher(&backend);
         let ids = |count: usize| {
             let id = |number| ResourceId::volume(&VolumeId::new(format!("{number:03}")));
             (0..count).map(id).collect::<Vec<_>>()
@@ -278,7 +277,7 @@ mod tests {
         let batches = |size| {
             backend.take_batches_of(size);
             let before = backend.observed().len();
-            observer.observe(&minute(), &ids(100)).unwrap();
+            batcher.observe(&minute(), &ids(100)).unwrap();
             backend.observed().iter().skip(before).map(Vec::len).collect::<Vec<_>>()
         };
         assert_eq!(batches(100), [100]);
@@ -289,11 +288,11 @@ mod tests {
     fn who_asked_first_is_answered_first_whatever_the_ids() {
         let backend = Scripted::new([]);
         backend.take_batches_of(2);
-        let observer = observer(&backend);
-        let early = observer.enqueue(&volumes(["z-1", "z-2"]));
-        observer.enqueue(&volumes(["a-1", "a-2"]));
+        let batcher = batcher(&backend);
+        let early = batcher.enqueue(&volumes(["z-1", "z-2"]));
+        batcher.enqueue(&volumes(["a-1", "a-2"]));
         // The one that leads joins a question that is waiting already.
-        observer.observe(&minute(), &volumes(["z-2"])).unwrap();
+        batcher.observe(&minute(), &volumes(["z-2"])).unwrap();
         assert_eq!(backend.observed(), [["z-1", "z-2"]]);
         assert!(collect(&early).is_some());
     }
@@ -303,7 +302,7 @@ mod tests {
         let backend = Scripted::new([]);
         let late = Error::new(ErrorKind::DeadlineExceeded, Blame::Host, "stopped");
         backend.fail_the_next_observation(late);
-        let error = observer(&backend).observe(&minute(), &volumes(["a"])).unwrap_err();
+        let error = batcher(&backend).observe(&minute(), &volumes(["a"])).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unavailable);
         assert!(error.message.contains("longer than 15 s"), "{error}");
     }
@@ -311,14 +310,14 @@ mod tests {
     #[test]
     fn whoever_has_no_time_left_neither_waits_nor_asks() {
         let backend = Scripted::new([]);
-        let observer = observer(&backend);
+        let batcher = batcher(&backend);
         let cancelled = minute();
         cancelled.cancel();
         for is_led in [true, false] {
-            lock(&observer.state).running = is_led;
+            lock(&batcher.state).running = is_led;
             for call in [&cancelled, &Call::until(Duration::ZERO)] {
                 assert_eq!(
-                    observer.observe(call, &volumes(["a"])).unwrap_err().kind,
+                    batcher.observe(call, &volumes(["a"])).unwrap_err().kind,
                     ErrorKind::DeadlineExceeded
                 );
             }
