@@ -5,20 +5,19 @@
 //! |---|---|---|
 //! | `ossfs-passwd` | `passwd`: `bucket:id:secret`; wants the value `bucket` | `ossfs`, as
 //! `passwd_file` |
-//! | `ossfs-sts-directory` | `AccessKeyId`, `AccessKeySecret`, `SecurityToken`, `Expiration` | the
-//! `ossfs` of ACK's images (the public one reads no directory), as `passwd_file`; `ossfs2`, as
-//! `oss_sts_multi_conf_ak_file` and so on |
+//! | `ossfs-credential-process` | `credential.json`: `AccessKeyId`, `AccessKeySecret`,
+//! `SecurityToken` | `ossfs` 1.91.9 and newer and `ossfs2`, as what a `credential_process` prints |
 //! | `s3fs-passwd` | `passwd`: `id:secret` | `s3fs`, as `passwd_file` |
 //! | `ossfs2-conf` | `ossfs2.conf`: `--oss_access_key_id=…` and the secret | `ossfs2`, as `-c` |
 //!
-//! A helper reads the directory again before its token ends, so a rotated credential needs no new
-//! mount. The other forms have no place for a token, and a credential with one is refused: without
-//! it the keys are of no use, and the helper would say so only at its first request.
+//! What a `credential_process` prints says nothing of its end: both helpers would run it again with
+//! every request of the last twenty minutes, and new keys come with a new helper anyway. The other
+//! forms have no place for a token, and a credential with one is refused: without it the keys are
+//! of no use, and the helper would say so only at its first request.
 //!
-//! Sources: the earlier CSI driver's `pkg/mounter/interceptors/ossfs_secret.go`, `s3fs(1)`, and the
-//! pages on configuring `ossfs` and `ossfs2`.
+//! Sources: `s3fs(1)`, the pages on configuring `ossfs` and `ossfs2`, and the two programs' own
+//! (`src/s3fs_cred.cpp` of `aliyun/ossfs` v1.91.9, `src/credentials` of v2.0.7).
 
-use wharf_alicloud::timestamp;
 use wharf_sdk::auth::{Credential, File, Secret};
 use wharf_sdk::types::Parameters;
 use wharf_sdk::{Blame, Error, ErrorKind, Pairs};
@@ -26,9 +25,9 @@ use wharf_sdk::{Blame, Error, ErrorKind, Pairs};
 use crate::keys::Keys;
 
 /// The forms that [`render`] knows.
-pub const FORMS: [&str; 4] = [OSSFS, OSSFS_STS, S3FS, OSSFS2];
+pub const FORMS: [&str; 4] = [OSSFS, PROCESS, S3FS, OSSFS2];
 const OSSFS: &str = "ossfs-passwd";
-const OSSFS_STS: &str = "ossfs-sts-directory";
+const PROCESS: &str = "ossfs-credential-process";
 const S3FS: &str = "s3fs-passwd";
 const OSSFS2: &str = "ossfs2-conf";
 
@@ -62,7 +61,7 @@ pub fn render(
             let text = format!("--oss_access_key_id={id}\n--oss_access_key_secret={secret}\n");
             Ok(vec![File::new("ossfs2.conf", Secret::new(text))])
         }
-        OSSFS_STS => sts_directory(&keys, credential.expires_at_ms),
+        PROCESS => printed(&keys),
         other => {
             let message = format!(
                 "a credential cannot be written as `{other}`, allowed: {}",
@@ -73,22 +72,24 @@ pub fn render(
     }
 }
 
-/// One file for each part, as the helpers look for them.
-fn sts_directory(keys: &Keys<'_>, expires_at_ms: Option<u64>) -> Result<Vec<File>, Error> {
+/// Both helpers take it apart at commas and quotation marks, which no temporary key has.
+fn printed(keys: &Keys<'_>) -> Result<Vec<File>, Error> {
     let token = keys.token.ok_or_else(|| {
         let reason = "it holds temporary credentials only, and this one has no token";
-        unfit(OSSFS_STS, &format!("{reason}; use {OSSFS}"))
+        unfit(PROCESS, &format!("{reason}; use {OSSFS}"))
     })?;
     check("security token", token.expose())?;
-    let mut files = vec![
-        File::new("AccessKeyId", Secret::new(keys.id)),
-        File::new("AccessKeySecret", Secret::new(keys.secret.expose())),
-        File::new("SecurityToken", Secret::new(token.expose())),
-    ];
-    files.extend(
-        expires_at_ms.map(|end| File::new("Expiration", Secret::new(timestamp::format(end)))),
+    let parts = [keys.id, keys.secret.expose(), token.expose()];
+    if parts.iter().any(|part| part.contains(['"', ',', '\\'])) {
+        return Err(unfit(PROCESS, "it has a character that no key has"));
+    }
+    let text = format!(
+        "{{\"AccessKeyId\":\"{}\",\"AccessKeySecret\":\"{}\",\"SecurityToken\":\"{}\"}}\n",
+        keys.id,
+        keys.secret.expose(),
+        token.expose()
     );
-    Ok(files)
+    Ok(vec![File::new("credential.json", Secret::new(text))])
 }
 
 fn without_token(keys: &Keys<'_>, form: &str) -> Result<(), Error> {
@@ -96,7 +97,7 @@ fn without_token(keys: &Keys<'_>, form: &str) -> Result<(), Error> {
         return Ok(());
     }
     let reason = "it has no place for the token of a temporary credential";
-    Err(unfit(form, &format!("{reason}; use {OSSFS_STS}, or keys that last")))
+    Err(unfit(form, &format!("{reason}; use {PROCESS}, or keys that last")))
 }
 
 fn unfit(form: &str, reason: &str) -> Error {
@@ -130,7 +131,7 @@ mod tests {
     use wharf_sdk::types::pairs;
 
     fn written(token: &str, form: &str) -> Result<Vec<(String, String)>, Error> {
-        let credential = credential("LTAI1", "s3cr3t+/=", token).until_ms(1_698_315_752_000);
+        let credential = credential("LTAI1", "s3cr3t+/=", token);
         let files = render(&credential, form, &pairs([("bucket", "b-1")]))?;
         let text = |file: File| (file.name().to_owned(), file.content().expose().to_owned());
         Ok(files.into_iter().map(text).collect())
@@ -155,13 +156,12 @@ mod tests {
             ),
             (
                 "t0ken",
-                OSSFS_STS,
-                &[
-                    ("AccessKeyId", "LTAI1"),
-                    ("AccessKeySecret", "s3cr3t+/="),
-                    ("SecurityToken", "t0ken"),
-                    ("Expiration", "2023-10-26T10:22:32Z"),
-                ],
+                PROCESS,
+                &[(
+                    "credential.json",
+                    "{\"AccessKeyId\":\"LTAI1\",\"AccessKeySecret\":\"s3cr3t+/=\",\
+                     \"SecurityToken\":\"t0ken\"}\n",
+                )],
             ),
         ] {
             assert_eq!(written(token, form).unwrap(), named(files), "{form}");
@@ -171,10 +171,10 @@ mod tests {
     #[test]
     fn a_credential_that_a_form_cannot_hold_is_refused_with_the_one_that_can() {
         for (token, form, instead) in [
-            ("t0ken", OSSFS, OSSFS_STS),
-            ("t0ken", S3FS, OSSFS_STS),
-            ("t0ken", OSSFS2, OSSFS_STS),
-            ("", OSSFS_STS, OSSFS),
+            ("t0ken", OSSFS, PROCESS),
+            ("t0ken", S3FS, PROCESS),
+            ("t0ken", OSSFS2, PROCESS),
+            ("", PROCESS, OSSFS),
         ] {
             let error = written(token, form).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Unauthenticated, "{form}");
@@ -201,8 +201,11 @@ mod tests {
             let error = render(&keys, OSSFS, &pairs([("bucket", bad)])).unwrap_err();
             assert_eq!((error.kind, error.blame), (ErrorKind::InvalidArgument, Blame::Backend));
         }
-        let token = credential("LTAI1", "s3cr3t", "a\nb");
-        assert!(render(&token, OSSFS_STS, &Parameters::new()).is_err());
+        for bad in ["a\nb", "a\"b", "a,b", "a\\b"] {
+            let token = credential("LTAI1", "s3cr3t", bad);
+            let error = render(&token, PROCESS, &Parameters::new()).unwrap_err();
+            assert!(!format!("{error:?}").contains(bad), "{error:?}");
+        }
     }
 
     #[test]

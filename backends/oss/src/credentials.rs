@@ -21,8 +21,8 @@ pub struct Credential {
 
 /// Permanent keys for `ossfs`.
 const OSSFS: &str = "ossfs-passwd";
-/// Temporary ones for `ossfs` and `ossfs2`, which read them again when they change.
-const TEMPORARY: &str = "ossfs-sts-directory";
+/// Temporary ones for `ossfs` and `ossfs2`.
+const TEMPORARY: &str = "ossfs-credential-process";
 /// Permanent keys for `ossfs2`.
 const OSSFS2: &str = "ossfs2-conf";
 /// Permanent keys for `s3fs`.

@@ -18,12 +18,13 @@ pub struct Mount {
     pub read_only: bool,
 }
 
-/// What the earlier driver passes to `ossfs` unless a volume says otherwise.
-const OSSFS_USUAL: [&str; 4] = ["dbglevel=warn", "allow_other", "use_metrics", "listobjectsv2"];
+/// What the earlier driver passes to `ossfs` unless a volume says otherwise, but for `use_metrics`:
+/// only the `ossfs` of its own images knows that, and the public one does not start with it.
+const OSSFS_USUAL: [&str; 3] = ["dbglevel=warn", "allow_other", "listobjectsv2"];
 /// The same for `ossfs2`; its log goes where its output goes.
-const OSSFS2_USUAL: [&str; 2] = ["log_level=info", "use_metrics=true"];
-/// The same for `s3fs`, which has no metrics.
-const S3FS_USUAL: [&str; 3] = ["dbglevel=warn", "allow_other", "listobjectsv2"];
+const OSSFS2_USUAL: [&str; 1] = ["log_level=info"];
+/// The same for `s3fs`.
+const S3FS_USUAL: [&str; 3] = OSSFS_USUAL;
 
 /// The mount of this volume.
 ///

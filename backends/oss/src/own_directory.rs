@@ -20,9 +20,6 @@ const ID: &str = "directory:";
 const ID_BYTES: usize = 128;
 /// The header, behind `x-oss-meta-`: the id of the directory's volume, percent-encoded.
 const MARK: &str = "wharf-volume";
-/// Of a directory that everybody may use, as helpers write it; what they show is masked by their
-/// `umask`. Without it they show a directory that only root may enter.
-const MODE: (&str, &str) = ("mode", "16895");
 
 /// A directory in a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +82,7 @@ impl Directory {
             }
             Err(_) => return Err(self.no_bucket()),
         }
-        match bucket.put_directory(&self.key(), &[(MARK, &self.mark()), MODE])? {
+        match bucket.put_directory(&self.key(), MARK, &self.mark())? {
             Ok(()) => Ok(()),
             Err(_) => Err(self.no_bucket()),
         }

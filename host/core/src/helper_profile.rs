@@ -55,6 +55,9 @@ pub struct HelperProfile {
     /// (`-s`, `--log_level`). A trailing `*` matches any rest.
     #[serde(default)]
     pub options: Vec<String>,
+    /// Lines of its log with one of these texts say nothing of why it ended.
+    #[serde(default)]
+    pub noise: Vec<String>,
     /// How long it may take from its start until its mount is ready, in seconds.
     #[serde(default = "default_start_seconds")]
     pub start_seconds: u32,
@@ -313,6 +316,7 @@ mod tests {
             options: ["allow_other", "url", "max_*", "-s", "--log_level"]
                 .map(str::to_owned)
                 .to_vec(),
+            noise: vec![],
             start_seconds: 30,
         }
     }

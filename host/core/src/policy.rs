@@ -455,6 +455,7 @@ mod tests {
             user: None,
             memory_mib: Some(1),
             options: vec!["a".into()],
+            noise: vec![],
             start_seconds: 1,
         };
         let plain = HelperGrant::default();

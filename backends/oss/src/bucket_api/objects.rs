@@ -161,22 +161,21 @@ impl Bucket {
     }
 
     /// Makes an object without content, which helpers show as a directory where its key ends in a
-    /// slash, with headers of its own.
+    /// slash, with a header of its own.
     ///
     /// # Errors
     /// The cloud's.
     pub fn put_directory(
         &self,
         key: &str,
-        marks: &[(&str, &str)],
+        name: &str,
+        value: &str,
     ) -> Result<Result<(), No>, Error> {
         let request = self
             .request(Effect::Mutate, "PUT", &encoded(key))
-            .with_header("content-type", "application/x-directory");
-        let with_mark = |request: Request, (name, value): &(&str, &str)| {
-            request.with_header(format!("x-oss-meta-{name}"), *value)
-        };
-        self.send(&marks.iter().fold(request, with_mark)).map(|answer| answer.map(drop))
+            .with_header("content-type", "application/x-directory")
+            .with_header(format!("x-oss-meta-{name}"), value);
+        self.send(&request).map(|answer| answer.map(drop))
     }
 
     fn send_all(&self, requests: &[Request]) -> Result<Result<(), No>, Error> {

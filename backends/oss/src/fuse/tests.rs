@@ -20,10 +20,7 @@ const URL: &str = "-ourl=http://oss-cn-x-internal.aliyuncs.com";
 fn a_plain_volume_is_mounted_as_the_earlier_driver_mounts_it() {
     let mount = made(&[], "", &[]).unwrap();
     assert_eq!((mount.fuse.helper.as_str(), mount.fuse.source.as_str()), ("ossfs", "b-1"));
-    assert_eq!(
-        mount.fuse.options,
-        [URL, "-odbglevel=warn", "-oallow_other", "-ouse_metrics", "-olistobjectsv2"]
-    );
+    assert_eq!(mount.fuse.options, [URL, "-odbglevel=warn", "-oallow_other", "-olistobjectsv2"]);
     let credential = HelperCredential {
         account: "oss-keys".into(),
         form: "ossfs-passwd".into(),
@@ -41,7 +38,6 @@ fn options_of_the_volume_come_after_and_replace_the_usual_ones() {
         mount.fuse.options,
         [
             URL,
-            "-ouse_metrics",
             "-olistobjectsv2",
             "-odbglevel=info",
             "-s",

@@ -57,6 +57,7 @@ mod tests {
                 "use_cache",
                 "tmpdir",
                 "logfile",
+                "credential_process",
                 "credlib",
                 "credlib_opts",
                 "ahbe_conf",

@@ -202,6 +202,7 @@ pub(crate) mod tests {
                 user: None,
                 memory_mib: None,
                 options: vec![],
+                noise: vec![],
                 start_seconds: 1,
             },
             source: "s".into(),

@@ -273,6 +273,7 @@ pub fn bindfs() -> HelperProfile {
         user: None,
         memory_mib: Some(256),
         options: ["fsname", "attr_timeout", "-n"].map(str::to_owned).to_vec(),
+        noise: vec![],
         start_seconds: 60,
     }
 }

@@ -187,9 +187,12 @@ fn a_volume_is_taken_away_although_its_helper_and_the_supervisor_are_dead() {
     let mut volume = cluster.volume("pv-dead", Access::ManyNodes, &[]);
     csi.start_pod(&mut volume, node, "pod").unwrap();
     let helper = cluster.helper(0);
+    assert!(!csi.condition(&volume, node, "pod").unwrap().abnormal);
     kill(machine.supervisor_pid().unwrap());
     kill(helper);
     until("both are gone", || machine.supervisor_pid().is_none() && machine.helpers().is_empty());
+    let condition = csi.condition(&volume, node, "pod").unwrap();
+    assert!(condition.abnormal && condition.message.contains("wharf mounts"), "{condition:?}");
     csi.end_pod(&volume, node, "pod").unwrap();
     // What they had is taken away by the next supervisor.
     let mut other = cluster.volume("pv-other", Access::ManyNodes, &[]);

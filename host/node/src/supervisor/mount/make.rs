@@ -252,10 +252,11 @@ impl Mount {
         tracing::warn!(
             mount = self.name,
             target,
-            words = last_words(&log, MAX_LOGGED_BYTES),
+            words = last_words(&log, &[], MAX_LOGGED_BYTES),
             "the helper did not get ready: {ended}"
         );
-        let words = last_words(&log, MAX_SHOWN_BYTES);
+        let noise = &self.record.spec.profile.noise;
+        let words = last_words(&log, noise, MAX_SHOWN_BYTES);
         let said = if words.is_empty() {
             "it said nothing".to_owned()
         } else {
@@ -339,12 +340,14 @@ impl MountChanges {
     }
 }
 
-/// The end of a log in one line of at most so many bytes: its last lines, or the beginning of the
-/// last one where that alone is longer.
-fn last_words(log: &str, bytes: usize) -> String {
+/// The end of a log in one line of at most so many bytes: its last lines without those that are
+/// noise, or the beginning of the last one where that alone is longer.
+fn last_words(log: &str, noise: &[String], bytes: usize) -> String {
     const BETWEEN: &str = " | ";
     let mut words = String::new();
-    for line in log.lines().rev().map(str::trim).filter(|line| !line.is_empty()) {
+    let is_noise = |line: &&str| noise.iter().any(|noise| line.contains(noise));
+    let lines = log.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    for line in lines.filter(|line| !is_noise(line)) {
         if words.is_empty() {
             words = line.get(..line.floor_char_boundary(bytes)).unwrap_or_default().to_owned();
         } else if words.len() + BETWEEN.len() + line.len() <= bytes {
@@ -362,9 +365,12 @@ mod tests {
 
     #[test]
     fn last_words_are_the_end_of_a_log_in_one_line() {
-        assert_eq!(last_words("", 9), "");
-        assert_eq!(last_words("a\n\n  b \n", 9), "a | b");
-        assert_eq!(last_words("é\nb\nc", 5), "b | c");
-        assert_eq!(last_words("a\nééé", 5), "éé");
+        assert_eq!(last_words("", &[], 9), "");
+        assert_eq!(last_words("a\n\n  b \n", &[], 9), "a | b");
+        assert_eq!(last_words("é\nb\nc", &[], 5), "b | c");
+        assert_eq!(last_words("a\nééé", &[], 5), "éé");
+        let noise = ["[INF]".to_owned()];
+        assert_eq!(last_words("no such option\nat 1 [INF] loaded", &noise, 99), "no such option");
+        assert_eq!(last_words("[INF] loaded", &noise, 99), "");
     }
 }
