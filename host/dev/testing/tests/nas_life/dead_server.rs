@@ -3,8 +3,10 @@
 //! volumes do not notice, and all is well when it is back.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,6 +20,7 @@ use super::cluster::{Cluster, GIB, Share, cluster, mode, names, read, write};
 tests![
     every_call_ends_by_its_deadline_and_other_volumes_keep_their_latency,
     a_mount_whose_server_stops_on_the_way_ends_by_its_deadline,
+    a_server_that_stops_during_statistics_or_unpublish_holds_up_nobody,
     a_removal_whose_server_stops_on_the_way_ends_by_its_deadline_and_goes_on_later,
 ];
 
@@ -32,6 +35,8 @@ const SLACK: Duration = Duration::from_secs(15);
 /// After so many answers a server stops, each time another one. All of these mounts are under way at
 /// once; one that makes its directory takes fewer answers than the last number.
 const ANSWERS: [usize; 4] = [0, 2, 12, 128];
+/// The same while it takes what a pod has written, 64 KiB at a time, which is far more.
+const ANSWERS_TO_WRITES: [usize; 3] = [0, 2, 12];
 /// What each of them gets. A fifth is for taking back what was done.
 const TOGETHER: Duration = Duration::from_secs(30);
 
@@ -53,6 +58,20 @@ fn assert_names(server: &str, within: Duration, what: &str, ended: Ended) {
 }
 
 impl Cluster {
+    /// How long a pod with a volume of the other server lives.
+    fn life_elsewhere(&self) -> Duration {
+        let csi = self.csi.clone().with_retry(Retry::never()).with_timeout(SHORT);
+        let (volume, node) = (self.on(&self.other, "pv-alive"), &self.nodes[0]);
+        let (result, took) = timed(|| {
+            let target = csi.publish(&volume, node, "other", false)?;
+            write(&target, "alive");
+            csi.stats(&volume, node, "other")?;
+            csi.unpublish(&volume, node, "other")
+        });
+        result.unwrap();
+        took
+    }
+
     fn on(&self, share: &Share, name: &str) -> CsiVolume {
         let mut volume = self.fixed(name, &format!("/{name}"), &[]);
         volume.context.insert("server".to_owned(), share.server.clone());
@@ -62,7 +81,7 @@ impl Cluster {
 
 fn every_call_ends_by_its_deadline_and_other_volumes_keep_their_latency() {
     let cluster = cluster();
-    let (dead, alive) = (&cluster.share, &cluster.other);
+    let dead = &cluster.share;
     let csi = cluster.csi.clone().with_retry(Retry::never()).with_timeout(SHORT);
     let patient = cluster.csi.clone().with_retry(Retry::never());
     let (flex, node, flex_node) = (&cluster.flex, &cluster.nodes[0], &cluster.flex_nodes[1]);
@@ -82,18 +101,7 @@ fn every_call_ends_by_its_deadline_and_other_volumes_keep_their_latency() {
     let (name, deleted_class) = class("pvc-deleted");
     let deleted = cluster.csi.provision(&name, GIB, &deleted_class).unwrap();
     write(&dead.at("/k8s/pvc-deleted"), "written");
-    let life = || {
-        let volume = cluster.on(alive, "pv-alive");
-        let (result, took) = timed(|| {
-            let target = csi.publish(&volume, node, "other", false)?;
-            write(&target, "alive");
-            csi.stats(&volume, node, "other")?;
-            csi.unpublish(&volume, node, "other")
-        });
-        result.unwrap();
-        took
-    };
-    let before = (0..3).map(|_| life()).max().unwrap();
+    let before = (0..3).map(|_| cluster.life_elsewhere()).max().unwrap();
     cluster.servers().of(&dead.server).stop();
     let new = cluster.on(dead, "pv-new");
     let (is_over, mut during) = (AtomicBool::new(false), Duration::ZERO);
@@ -132,11 +140,10 @@ fn every_call_ends_by_its_deadline_and_other_volumes_keep_their_latency() {
             is_over.store(true, Ordering::SeqCst);
         });
         while !is_over.load(Ordering::SeqCst) && !calls.is_finished() {
-            during = during.max(life());
+            during = during.max(cluster.life_elsewhere());
         }
     });
-    println!("a volume of another server: {before:?}, with a dead one beside it {during:?}");
-    assert!(during < before * 5 + Duration::from_secs(1), "{before:?} {during:?}");
+    assert_is_not_held_up(before, during);
     let left = cluster.bed.mounts();
     assert!(left.is_empty(), "{left:?}");
 
@@ -158,25 +165,28 @@ fn every_call_ends_by_its_deadline_and_other_volumes_keep_their_latency() {
     cluster.assert_as_before();
 }
 
+fn assert_is_not_held_up(before: Duration, during: Duration) {
+    println!("a volume of another server: {before:?}, with a dead one beside it {during:?}");
+    assert!(during < before * 5 + Duration::from_secs(1), "{before:?} {during:?}");
+}
+
 /// What is left of deleted volumes.
 fn gone(directory: &Path) -> Vec<String> {
     names(directory).into_iter().filter(|name| name.contains("deleted")).collect()
 }
 
-/// A volume whose server stops once it has given so many answers.
+/// A volume whose server can be stopped once it has given so many answers.
 struct Stopping {
     forwarder: Forwarder,
     volume: CsiVolume,
 }
 
 impl Stopping {
-    fn after(answers: usize, cluster: &Cluster, server: Ipv4Addr) -> Self {
+    fn make(name: &str, cluster: &Cluster, server: Ipv4Addr) -> Self {
         let reach = move |port: u16| TcpStream::connect((server, port));
         let ports = [NFS_PORT, MOUNT_PORT].map(|port| (port, port));
         let forwarder = Forwarder::start(&ports, Arc::new(reach)).unwrap();
-        forwarder.stop_after(answers);
-        let name = format!("pv-stop-{answers}");
-        let mut volume = cluster.fixed(&name, &format!("/stop/{name}"), &[("mode", "750")]);
+        let mut volume = cluster.fixed(name, &format!("/stop/{name}"), &[("mode", "750")]);
         volume.context.insert("server".to_owned(), forwarder.address().to_string());
         Self { forwarder, volume }
     }
@@ -187,7 +197,11 @@ fn a_mount_whose_server_stops_on_the_way_ends_by_its_deadline() {
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
     let once = csi.clone().with_retry(Retry::never()).with_timeout(TOGETHER);
     let server = cluster.servers().of(&cluster.share.server).address();
-    let all = ANSWERS.map(|answers| Stopping::after(answers, &cluster, server));
+    let all = ANSWERS.map(|answers| {
+        let one = Stopping::make(&format!("pv-stop-{answers}"), &cluster, server);
+        one.forwarder.stop_after(answers);
+        one
+    });
     let results: Vec<Ended> = std::thread::scope(|scope| {
         let publish = |one: &Stopping| {
             let (once, volume) = (&once, one.volume.clone());
@@ -216,6 +230,120 @@ fn a_mount_whose_server_stops_on_the_way_ends_by_its_deadline() {
         csi.unpublish(&one.volume, node, "pod").unwrap();
         let path = cluster.share.at(&one.volume.context["path"]);
         assert_eq!((read(&path), mode(&path)), (one.volume.name.clone(), 0o750));
+    }
+    cluster.assert_as_before();
+}
+
+/// A pod that is ending: it has a file open, which it does not close: that would write it back.
+struct Pod(Child);
+
+const WRITTEN: usize = 4 << 20;
+
+impl Pod {
+    fn open(target: &Path) -> Self {
+        let script = "exec 4>&1 >\"$1\"; echo >&4; read -r _; printf \"%$2s\" ''; exec sleep 600";
+        let process = Command::new("sh")
+            .args(["-c", script, "pod"])
+            .arg(target.join("unwritten"))
+            .arg(WRITTEN.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut this = Self(process);
+        this.0.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        this
+    }
+
+    /// What it writes is not yet with the server.
+    fn write(&mut self) {
+        self.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        let position = format!("pos:\t{WRITTEN}\n");
+        let file = format!("/proc/{}/fdinfo/1", self.0.id());
+        while !fs::read_to_string(&file).unwrap().starts_with(&position) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn a_server_that_stops_during_statistics_or_unpublish_holds_up_nobody() {
+    let cluster = cluster();
+    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
+    let once = csi.clone().with_retry(Retry::never()).with_timeout(SHORT);
+    let server = cluster.servers().of(&cluster.share.server).address();
+    let looked_at = Stopping::make("pv-looked-at", &cluster, server);
+    csi.publish(&looked_at.volume, node, "pod", false).unwrap();
+    let before = (0..3).map(|_| cluster.life_elsewhere()).max().unwrap();
+    let mut left = ANSWERS_TO_WRITES.map(|answers| {
+        let mut one = Stopping::make(&format!("pv-left-{answers}"), &cluster, server);
+        let options = "nolock,proto=tcp,noresvport,hard,wsize=65536".to_owned();
+        one.volume.context.insert("options".to_owned(), options);
+        let target = csi.publish(&one.volume, node, "pod", false).unwrap();
+        write(&target, &one.volume.name);
+        (one, Pod::open(&target), answers)
+    });
+    looked_at.forwarder.stop_after(0);
+    left.iter_mut().for_each(|(one, pod, answers)| {
+        // The kernel writes back by itself within seconds. Slowly, so that answers come one by one.
+        pod.write();
+        one.forwarder.slow_down(Duration::from_millis(20));
+        one.forwarder.stop_after(*answers);
+    });
+    let mut during = Duration::ZERO;
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let begun = Instant::now();
+            (once.condition(&looked_at.volume, node, "pod").unwrap(), begun.elapsed())
+        });
+        let leave = |one: &Stopping| {
+            let (once, volume) = (&once, one.volume.clone());
+            let address = one.forwarder.address().to_string();
+            scope.spawn(move || {
+                let (first, took) = timed(|| once.unpublish(&volume, node, "pod"));
+                assert!(took < SHORT + SLACK, "{took:?}");
+                // A server that answered just now is not given up by the first call.
+                let Err(error) = first else { return Ok(took) };
+                assert!(error.to_string().contains(&address), "{error}");
+                let (next, more) = timed(|| csi.unpublish(&volume, node, "pod"));
+                next.map(|()| took + more)
+            })
+        };
+        let leaving: Vec<_> = left.iter().map(|(one, ..)| leave(one)).collect();
+        while !looking.is_finished() || !leaving.iter().all(|thread| thread.is_finished()) {
+            during = during.max(cluster.life_elsewhere());
+        }
+        let (condition, took) = looking.join().unwrap();
+        println!("NodeGetVolumeStats: {took:?}: {}", condition.message);
+        assert!(condition.abnormal && took < SHORT + SLACK, "{took:?} {condition:?}");
+        let address = looked_at.forwarder.address().to_string();
+        assert!(condition.message.contains(&address), "{condition:?}");
+        for (thread, (_, _, answers)) in leaving.into_iter().zip(&left) {
+            let took = thread.join().unwrap().unwrap();
+            println!("NodeUnpublishVolume, stopped after {answers} answers: {took:?}");
+            assert!(took < SHORT + PATIENCE * 2 + SLACK, "{took:?}");
+        }
+    });
+    assert_is_not_held_up(before, during);
+    let mounts: Vec<_> = cluster.bed.mounts().into_iter().map(|mount| mount.at).collect();
+    assert_eq!(mounts, [looked_at.volume.target(node, "pod")]);
+    looked_at.forwarder.go_on();
+    csi.stats(&looked_at.volume, node, "pod").unwrap();
+    assert!(!csi.condition(&looked_at.volume, node, "pod").unwrap().abnormal);
+    csi.unpublish(&looked_at.volume, node, "pod").unwrap();
+    for (one, pod, _) in left {
+        one.forwarder.slow_down(Duration::ZERO);
+        one.forwarder.go_on();
+        drop(pod);
+        let target = csi.publish(&one.volume, node, "again", false).unwrap();
+        assert_eq!(read(&target), one.volume.name);
+        csi.unpublish(&one.volume, node, "again").unwrap();
     }
     cluster.assert_as_before();
 }

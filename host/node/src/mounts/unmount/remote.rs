@@ -13,7 +13,7 @@ use crate::mounts::answers;
 use crate::mounts::paths::MountTarget;
 use crate::mounts::table::{Entry, MountTable};
 use crate::mounts::usage;
-use crate::remote::{Remote, Request};
+use crate::remote::{Remote, Request, Session};
 
 /// So many times as long as for an answer: what was written is lost when the mount is taken away,
 /// and a server's failover takes half a minute.
@@ -49,16 +49,35 @@ pub(super) fn unmount(
     let call_for_writing =
         call.no_later_than(call.deadline().saturating_sub(RESERVE.min(left / 2)));
     let work = format!("unmount {}", target.path().display());
-    let at = target.parent_path();
-    let mut session = context.remote.start(&work, at, &call_for_writing, clock)?;
-    session
-        .send(&Request::Unmount { at: target.name().to_owned() })
-        .map_err(|failure| failure.into_error("", left))?;
+    let begin = || -> Result<Session, Error> {
+        let at = target.parent_path();
+        let mut session = context.remote.start(&work, at, &call_for_writing, clock)?;
+        let request = Request::Unmount { at: target.name().to_owned() };
+        session.send(&request).map_err(|failure| failure.into_error("", left))?;
+        Ok(session)
+    };
+    let mut session = None;
     let mut seen = answers::count(target.path());
     let mut silent = Duration::ZERO;
     loop {
         let window = context.options.patience.min(call_for_writing.remaining(clock.now()));
-        match session.wait(window) {
+        let waited = match &mut session {
+            Some(session) => Session::wait(session, window),
+            None => {
+                let soon = call_for_writing.no_later_than(clock.now() + window);
+                match context.check_not_hanging(&soon, &work) {
+                    Ok(()) => {
+                        session = Some(begin()?);
+                        continue;
+                    }
+                    Err(error) if call.is_cancelled() => return Err(error),
+                    // Who unmounted for an earlier call still writes back, and the kernel does not
+                    // let go of it: whether the server answers that one counts as well.
+                    Err(_) => Ok(None),
+                }
+            }
+        };
+        match waited {
             Ok(Some(_)) => return Ok(Unmounted::Changed),
             Err(failure) => match failure.errno() {
                 // Somebody else was faster.
