@@ -14,7 +14,7 @@ use crate::nfs_options::{Defaults, NfsOptions, Version};
 use crate::server::{ExportPath, Server};
 
 /// Keys that decide what is mounted.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 13] = [
     "server",
     "accesspoint",
     "path",
@@ -26,19 +26,18 @@ const KNOWN: [&str; 11] = [
     "mountProtocol",
     "useClient",
     "fileSystemType",
+    "sysConfig",
+    "sysConfigs",
 ];
 
-/// Keys that dynamic volumes of the existing driver carry besides, or that tune the kernel, which
-/// is the operator's to do. They change nothing on a node.
-const WITHOUT_EFFECT: [&str; 8] = [
+/// Keys that dynamic volumes of the existing driver carry besides. They change nothing on a node.
+const WITHOUT_EFFECT: [&str; 6] = [
     "fileSystemId",
     "volumeAs",
     "deleteVolume",
     "volumeCapacity",
     "allowVolumeExpansion",
     "archiveOnDelete",
-    "sysConfig",
-    "sysConfigs",
 ];
 
 /// Keys of clients that are not here, and what to do instead.
@@ -167,6 +166,27 @@ impl Mode {
     }
 }
 
+/// `sysConfig`, or `sysConfigs`, as the existing driver writes it into volumes of a class: KiB that
+/// are to be read ahead, the one setting of a mount that there is.
+///
+/// # Errors
+/// `invalid-argument` naming the key.
+pub fn read_ahead_kb(named: &Named) -> Result<Option<u32>, Error> {
+    let (key, text) = match named.get("sysConfig") {
+        "" => ("sysConfigs", named.get("sysConfigs")),
+        text => ("sysConfig", text),
+    };
+    let mut found = None;
+    for setting in text.split(',').map(str::trim).filter(|setting| !setting.is_empty()) {
+        let kib = match setting.trim_start_matches('/').split_once('=') {
+            Some(("bdi/read_ahead_kb", kib)) => kib.trim().parse().ok(),
+            _ => None,
+        };
+        found = Some(kib.ok_or_else(|| Error::invalid(key, text, "bdi/read_ahead_kb=KIB"))?);
+    }
+    Ok(found)
+}
+
 /// An NFS volume as its PersistentVolume describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributes {
@@ -178,6 +198,8 @@ pub struct Attributes {
     pub nfs: NfsOptions,
     /// What mode it gets.
     pub mode: Option<Mode>,
+    /// KiB that are to be read ahead.
+    pub read_ahead_kb: Option<u32>,
 }
 
 impl Attributes {
@@ -215,7 +237,7 @@ impl Attributes {
             let allowed = "not to be set where `path` is `/`: the root is everybody's";
             return Err(Error::invalid("mode", &mode, allowed));
         }
-        Ok(Self { server, path, nfs, mode })
+        Ok(Self { server, path, nfs, mode, read_ahead_kb: read_ahead_kb(&named)? })
     }
 }
 
@@ -321,11 +343,25 @@ mod tests {
             ("modeType", "all"),
             ("path", "a"),
             ("vers", "5"),
+            ("sysConfig", "bdi/max_ratio=1"),
+            ("sysConfigs", "bdi/read_ahead_kb=much"),
         ] {
             let refused = read(&[("server", "a"), ("path", "/p"), (key, value)]);
             let Err(refused) = refused else { panic!("{key}={value}") };
             assert_eq!(refused.kind, ErrorKind::InvalidArgument, "{key}");
             assert!(refused.message.contains(value), "{}", refused.message);
+        }
+    }
+
+    #[test]
+    fn read_ahead_is_the_one_setting_of_the_kernel() {
+        for (key, value, expected) in [
+            ("sysConfig", "bdi/read_ahead_kb=512", Some(512)),
+            ("sysConfigs", " /bdi/read_ahead_kb=0, ", Some(0)),
+            ("sysConfig", "", None),
+        ] {
+            let read = read(&[("server", "a"), (key, value)]).unwrap();
+            assert_eq!(read.read_ahead_kb, expected, "{key}={value}");
         }
     }
 

@@ -17,7 +17,7 @@ use wharf_sdk::{Answer, Error, Pairs as _, Progress};
 use self::described::{FileSystem, by_name, is_there};
 pub use self::described::{Network, Tag, network};
 use crate::action::Action;
-use crate::attributes::Named;
+use crate::attributes::{Named, read_ahead_kb};
 use crate::gone::gone;
 use crate::handle::is_plain;
 use crate::nfs_options::{Defaults, NfsOptions};
@@ -110,6 +110,7 @@ impl NewFileSystem {
         if is_extreme && nfs.version.word() != "3" {
             return Err(Error::invalid("vers", nfs.version.word(), "3 (an extreme file system)"));
         }
+        read_ahead_kb(named)?;
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let given = |(_, value): &(String, String)| !value.is_empty();
         let handed_on = HANDED_ON.map(|(key, name)| pair(name, named.get(key)));
@@ -125,7 +126,8 @@ impl NewFileSystem {
                 group => group.to_owned(),
             },
             is_deleted: flag(named, "deleteVolume", false)?,
-            context: [pair("vers", vers), pair("options", options)]
+            context: ["vers", "options", "sysConfig"]
+                .map(|key| pair(key, named.get(key)))
                 .into_iter()
                 .filter(given)
                 .collect(),

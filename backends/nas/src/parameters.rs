@@ -21,7 +21,7 @@ use wharf_sdk::Error;
 use wharf_sdk::types::{Parameters, Volume};
 
 use crate::access_point::{self, AccessPoints};
-use crate::attributes::{Mode, Named, check_version};
+use crate::attributes::{Mode, Named, check_version, read_ahead_kb};
 use crate::file_system::NewFileSystem;
 use crate::handle::{Deletion, is_plain};
 use crate::nfs_options::{Defaults, NfsOptions};
@@ -47,7 +47,7 @@ const OF_SUBPATH: [&str; 4] =
 const CLOSED: [&str; 2] = ["containerNetworkFileSystem", "loopLock"];
 
 /// Attributes that every volume of the class gets as they stand.
-const HANDED_ON: [&str; 4] = ["vers", "options", "mode", "modeType"];
+const HANDED_ON: [&str; 5] = ["vers", "options", "mode", "modeType", "sysConfig"];
 
 /// What a StorageClass makes.
 #[derive(Debug)]
@@ -137,6 +137,7 @@ impl Common {
         let (vers, options) = (named.get("vers"), named.get("options"));
         let nfs = NfsOptions::read(vers, options, mount_options, Defaults::Csi)?;
         exports.iter().try_for_each(|(server, _)| check_version(server, nfs.version))?;
+        read_ahead_kb(named)?;
         let handed_on = HANDED_ON
             .into_iter()
             .map(|key| (key.to_owned(), named.get(key).to_owned()))

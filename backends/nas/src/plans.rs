@@ -12,6 +12,8 @@ use crate::server::{ExportPath, Server};
 /// Mode of a directory that no `mode` is said for: the existing drivers', so that a workload that
 /// is not root can write.
 pub const OPEN: u32 = 0o777;
+/// What the existing driver hands to a closed client.
+const KEYS: [&str; 2] = ["akId", "akSecret"];
 
 /// `node.plan-publish`.
 ///
@@ -22,13 +24,16 @@ pub fn publish(request: &PublishRequest) -> Result<Plan, Error> {
         return Err(Error::invalid_request("an NFS volume is no block device")
             .with_hint("set `volumeMode: Filesystem`"));
     };
+    refuse_keys(&request.caller.secrets)?;
     let volume = Attributes::read(&request.volume_context, &mount.flags, Defaults::Csi)?;
     let writing = Writing::unless_read_only(
         request.read_only || request.capability.mode.is_read_only() || volume.nfs.is_read_only,
     );
     let bits = volume.mode.map_or(OPEN, |mode| mode.bits);
+    let mut share = share(&volume.server, &volume.path, &volume.nfs, bits);
+    share.options.extend(volume.read_ahead_kb.map(|kib| format!("readahead={kib}")));
     let plan = Plan::new(format!("NFS {}:{}", volume.server, volume.path.as_str()))
-        .mount_nfs(share(&volume.server, &volume.path, &volume.nfs, bits), writing);
+        .mount_nfs(share, writing);
     Ok(match volume.mode {
         // Who only reads changes nothing.
         Some(_) if writing.is_read_only() => plan,
@@ -40,6 +45,24 @@ pub fn publish(request: &PublishRequest) -> Result<Plan, Error> {
         }
         None => plan,
     })
+}
+
+/// Keys are for access points with a RAM policy: mounted without them, such a volume would be
+/// another one, or be refused by its server without a word of why.
+///
+/// # Errors
+/// `invalid-argument` naming the key.
+fn refuse_keys(secrets: &[String]) -> Result<(), Error> {
+    let is_key = |name: &&String| KEYS.iter().any(|key| name.eq_ignore_ascii_case(key));
+    match secrets.iter().find(is_key) {
+        None => Ok(()),
+        Some(key) => {
+            let what = format!("the secret of the volume has `{key}`, which no NFS mount takes");
+            Err(Error::invalid_request(what).with_hint(
+                "use an access point without RAM policy, and remove `nodePublishSecretRef`",
+            ))
+        }
+    }
 }
 
 /// An export whose directory is made with this mode where it is missing.
@@ -86,6 +109,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_to_be_read_ahead_is_an_option_for_the_host() {
+        let attributes = [("server", "a"), ("sysConfig", "bdi/read_ahead_kb=512")];
+        let plan = publish(&request(&attributes)).unwrap();
+        assert_eq!(mounted(&plan).0.options.last().unwrap(), "readahead=512");
+    }
+
+    #[test]
     fn what_every_server_has_is_not_made() {
         for (server, path, root) in
             [("a", "", None), (EXTREME, "/share", None), (EXTREME, "/share/x", Some("/share"))]
@@ -127,5 +157,15 @@ mod tests {
     fn an_nfs_volume_is_no_block_device() {
         let block = PublishRequest::new("any", VolumeCapability::block());
         assert!(publish(&block).unwrap_err().message.contains("block device"));
+    }
+
+    #[test]
+    fn keys_that_only_a_closed_client_takes_are_refused() {
+        let mut with_keys = request(&[("server", "a"), ("path", "/p")]);
+        with_keys.caller.secrets = vec!["other".to_owned()];
+        assert!(publish(&with_keys).is_ok());
+        with_keys.caller.secrets.push("akid".to_owned());
+        let refused = publish(&with_keys).unwrap_err();
+        assert!(refused.message.contains("`akid`"), "{refused:?}");
     }
 }

@@ -6,6 +6,8 @@ use super::{PlanStep, Thing};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
+const READ_AHEAD: &str = "readahead=";
+
 /// Mounts an NFS export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountNfs {
@@ -47,8 +49,29 @@ pub struct MakePath {
 }
 
 impl MountNfs {
+    /// The option `readahead=`, which is for the host and not for the kernel's client: how many KiB
+    /// are to be read ahead. As far as the operator grants it; it decides nothing about the data.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is no number.
+    pub fn read_ahead_kb(&self) -> Result<Option<u32>, Error> {
+        let asked = self.each_option().filter_map(|option| option.strip_prefix(READ_AHEAD)).last();
+        asked
+            .map(|asked| {
+                asked.parse().map_err(|_| {
+                    Error::invalid(format!("the mount option `{READ_AHEAD}` takes a number of KiB"))
+                })
+            })
+            .transpose()
+    }
+
+    /// The options of the kernel's client.
+    pub fn client_options(&self) -> impl Iterator<Item = &str> {
+        self.each_option().filter(|option| !option.starts_with(READ_AHEAD))
+    }
+
     /// The options, one by one, as the kernel separates them.
-    pub fn each_option(&self) -> impl Iterator<Item = &str> {
+    fn each_option(&self) -> impl Iterator<Item = &str> {
         self.options
             .iter()
             .flat_map(|options| options.split(','))

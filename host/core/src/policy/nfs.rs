@@ -7,7 +7,7 @@
 use core::net::IpAddr;
 use std::path::{Component, Path};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::refused;
 use crate::error::Error;
@@ -103,6 +103,42 @@ pub struct NfsPolicy {
     pub paths: Vec<String>,
     /// Mount options: `name`, `name=value`, or `name=*` for every value.
     pub options: Vec<String>,
+    /// KiB that the kernel reads ahead on these mounts; absent: as it chooses itself.
+    #[serde(deserialize_with = "read_ahead")]
+    pub read_ahead_kb: Option<u32>,
+    /// The most KiB that a volume may ask for itself; zero: none may, and is mounted without.
+    #[serde(deserialize_with = "most_read_ahead")]
+    pub max_read_ahead_kb: u32,
+    /// Requests that a connection may have on their way (`sunrpc.tcp_slot_table_entries`): set for
+    /// the whole node, before a mount. Absent: left as it is.
+    #[serde(deserialize_with = "slots")]
+    pub tcp_slot_table_entries: Option<u32>,
+}
+
+/// What is read ahead is memory of the node for each file that is read; more than this was never
+/// of use.
+const MAX_READ_AHEAD_KB: u32 = 64 << 10;
+/// The kernel's own bounds.
+const MIN_SLOTS: u32 = 2;
+const MAX_SLOTS: u32 = 65_536;
+
+fn read_ahead<'de, D: Deserializer<'de>>(source: D) -> Result<Option<u32>, D::Error> {
+    within(0, MAX_READ_AHEAD_KB, u32::deserialize(source)?).map(Some)
+}
+
+fn most_read_ahead<'de, D: Deserializer<'de>>(source: D) -> Result<u32, D::Error> {
+    within(0, MAX_READ_AHEAD_KB, u32::deserialize(source)?)
+}
+
+fn slots<'de, D: Deserializer<'de>>(source: D) -> Result<Option<u32>, D::Error> {
+    within(MIN_SLOTS, MAX_SLOTS, u32::deserialize(source)?).map(Some)
+}
+
+fn within<E: serde::de::Error>(least: u32, most: u32, value: u32) -> Result<u32, E> {
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(E::custom(format!("{value} is not between {least} and {most}")))
 }
 
 impl Default for NfsPolicy {
@@ -111,6 +147,9 @@ impl Default for NfsPolicy {
             servers: Vec::new(),
             paths: vec!["/".to_owned()],
             options: DEFAULT_OPTIONS.map(str::to_owned).to_vec(),
+            read_ahead_kb: None,
+            max_read_ahead_kb: 0,
+            tcp_slot_table_entries: None,
         }
     }
 }
@@ -133,7 +172,8 @@ impl NfsPolicy {
                 )));
             }
         }
-        mount.each_option().try_for_each(|option| self.check_option(option))
+        mount.read_ahead_kb()?;
+        mount.client_options().try_for_each(|option| self.check_option(option))
     }
 
     fn check_server(&self, server: &str) -> Result<(), Error> {
@@ -456,6 +496,30 @@ mod tests {
             assert_eq!(error.kind, ErrorKind::PermissionDenied, "{option}");
             assert!(error.to_string().contains("nfs.options"), "{error}");
             assert!(check(&[&format!("nolock,{option}")]).is_err(), "{option}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_ahead_is_no_option_of_the_client_and_a_number() {
+        let check = |option: &str| policy(&["n"]).check(&mount("n", "/", &[option]));
+        assert!(check("readahead=512").is_ok() && check("hard,readahead=1,soft").is_ok());
+        for option in ["readahead=", "readahead=x", "readahead=-1", "readahead=99999999999"] {
+            assert_eq!(check(option).unwrap_err().kind, ErrorKind::InvalidArgument, "{option}");
+        }
+        assert_eq!(check("readahead").unwrap_err().kind, ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn settings_of_the_kernel_have_bounds() {
+        use serde::de::IntoDeserializer;
+        use serde::de::value::{Error, U32Deserializer};
+        let said = |value: u32| -> U32Deserializer<Error> { value.into_deserializer() };
+        assert_eq!(read_ahead(said(65_536)).unwrap(), Some(65_536));
+        assert_eq!(most_read_ahead(said(0)).unwrap(), 0);
+        assert_eq!([2, 65_536].map(|value| slots(said(value)).unwrap()), [Some(2), Some(65_536)]);
+        assert!(read_ahead(said(65_537)).is_err() && most_read_ahead(said(65_537)).is_err());
+        for value in [1, 65_537] {
+            assert!(slots(said(value)).unwrap_err().to_string().contains("between 2 and 65536"));
         }
     }
 

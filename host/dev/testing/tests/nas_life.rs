@@ -16,18 +16,25 @@ mod nas_life {
     pub mod dynamic;
     pub mod fixed;
     pub mod flexvolume;
+    pub mod samples;
 }
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nas_life::{dead_server, deleting, dynamic, fixed, flexvolume};
+use nas_life::{dead_server, deleting, dynamic, fixed, flexvolume, samples};
 
 /// Several times what it takes on two busy processors.
 const LIMIT: Duration = Duration::from_secs(1100);
 
 fn main() -> ExitCode {
-    let tests =
-        [fixed::TESTS, dynamic::TESTS, deleting::TESTS, flexvolume::TESTS, dead_server::TESTS];
+    let tests = [
+        fixed::TESTS,
+        dynamic::TESTS,
+        samples::TESTS,
+        deleting::TESTS,
+        flexvolume::TESTS,
+        dead_server::TESTS,
+    ];
     wharf_testing::nfs_machine::run_tests("nas_life", LIMIT, &tests)
 }

@@ -20,6 +20,8 @@ use crate::program::Program;
 use crate::remote::{Answer, Failure, NfsMount, Request, Session, Tree, TreeBase};
 use crate::trees::Ownership;
 
+pub(crate) mod tuning;
+
 /// A resolver that answers does so in less.
 const RESOLVE_BOUND: Duration = Duration::from_secs(10);
 /// One address: a server answers in milliseconds, and after a failover within half a minute.
@@ -50,7 +52,8 @@ impl NfsExport {
     /// # Errors
     /// As [`MountOptions::parse`].
     pub fn parse(step: &MountNfs) -> Result<Self, Error> {
-        let options = MountOptions::parse(&step.options, step.read_only)?;
+        let options: Vec<String> = step.client_options().map(str::to_owned).collect();
+        let options = MountOptions::parse(&options, step.read_only)?;
         let client_options = options
             .of_file_system()
             .iter()

@@ -9,7 +9,7 @@ use wharf_core::Error;
 use wharf_core::plan::{MountNfs, MountPlace};
 
 use crate::mounts::mounting::{check_writable_alike, occupied};
-use crate::mounts::nfs::{self, NfsExport};
+use crate::mounts::nfs::{self, NfsExport, tuning};
 use crate::mounts::paths::MountTarget;
 use crate::mounts::table::{Entry, MountTable};
 use crate::mounts::unmount::remote::force;
@@ -33,7 +33,16 @@ impl PerformStep for MountNfs {
     fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
         let export = NfsExport::parse(self)?;
         match self.place {
-            MountPlace::Target => mount_on_target(run, &export),
+            MountPlace::Target => {
+                tuning::set_slots(&run.policy.nfs);
+                let target = run.target()?;
+                mount_on_target(run, &export, &target)?;
+                if let Some(entry) = MountTable::read()?.top(target.path()) {
+                    let sysfs = &run.context.options.sysfs;
+                    tuning::set_read_ahead(&run.policy.nfs, self, entry, sysfs);
+                }
+                Ok(())
+            }
             MountPlace::Scratch => {
                 if run.scratch.is_some() {
                     return Err(Error::invalid("a plan mounts one export out of sight"));
@@ -47,20 +56,23 @@ impl PerformStep for MountNfs {
     }
 }
 
-fn mount_on_target(run: &mut Run<'_>, export: &NfsExport) -> Result<(), Error> {
-    let target = run.target()?;
+fn mount_on_target(
+    run: &mut Run<'_>,
+    export: &NfsExport,
+    target: &MountTarget,
+) -> Result<(), Error> {
     if let Some(entry) = MountTable::read()?.top(target.path()) {
         if !is_export(entry, export) {
-            return Err(occupied(&target, entry).with_hint(format!(
+            return Err(occupied(target, entry).with_hint(format!(
                 "{} was to be mounted there; unmount the other first",
                 export.source()
             )));
         }
-        return check_writable_alike(&target, entry, export.options());
+        return check_writable_alike(target, entry, export.options());
     }
     target.open_or_create_directory(&mut run.undo)?;
-    remember(run, &target)?;
-    nfs::mount_at(run.context, run.call, export, &target)?;
+    remember(run, target)?;
+    nfs::mount_at(run.context, run.call, export, target)?;
     match MountTable::read()?.top(target.path()) {
         Some(entry) if is_export(entry, export) => Ok(()),
         _ => Err(Error::aborted(format!(

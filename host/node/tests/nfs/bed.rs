@@ -80,6 +80,8 @@ pub fn sh(script: &str) -> String {
 pub struct Bed {
     folder: TempDir,
     pub options: NodeOptions,
+    /// What the operator says of NFS.
+    pub nfs: NfsPolicy,
 }
 
 /// Long enough for everything that ends well.
@@ -96,7 +98,10 @@ impl Bed {
             roots: vec![folder.path().join("kubelet")],
             ..NodeOptions::default()
         };
-        Self { folder, options }
+        let servers = vec!["127.0.0.0/8".into(), "*.test".into()];
+        let mut nfs = NfsPolicy { servers, ..NfsPolicy::default() };
+        nfs.options.push("no_such_option".into());
+        Self { folder, options, nfs }
     }
 
     pub fn node(&self) -> LinuxNode {
@@ -114,12 +119,9 @@ impl Bed {
     }
 
     pub fn policy(&self) -> NodePolicy {
-        let servers = vec!["127.0.0.0/8".into(), "*.test".into()];
-        let mut nfs = NfsPolicy { servers, ..NfsPolicy::default() };
-        nfs.options.push("no_such_option".into());
         NodePolicy {
             steps: Step::WORDS.iter().map(|word| (*word).to_owned()).collect(),
-            nfs,
+            nfs: self.nfs.clone(),
             ..NodePolicy::default()
         }
     }

@@ -15,6 +15,7 @@ tests![
     a_missing_directory_is_made_with_mode_and_owner_and_then_mounted,
     a_missing_directory_that_nobody_makes_is_an_error_that_names_it,
     an_option_that_the_kernel_does_not_know_is_named_and_nothing_stays,
+    the_kernels_client_is_set_as_the_operator_says_and_no_further,
     another_export_on_the_same_path_is_refused,
     an_address_that_refuses_gives_way_to_the_servers_next_one,
     a_name_that_does_not_resolve_is_an_error_that_names_it,
@@ -36,6 +37,38 @@ fn an_export_is_mounted_over_each_version_written_and_unmounted() {
         assert_eq!(std::fs::read_to_string(export.path().join("file")).unwrap(), version);
         bed.unmount("a/b", LONG).unwrap();
     }
+}
+
+fn the_kernels_client_is_set_as_the_operator_says_and_no_further() {
+    let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    let number =
+        |path: &str| -> u32 { std::fs::read_to_string(path).unwrap().trim().parse().unwrap() };
+    let slots = || number("/proc/sys/sunrpc/tcp_slot_table_entries");
+    let read_ahead = |bed: &Bed, asked: Option<u32>| {
+        let mut step = mount(&server, export.path(), "vers=4.0");
+        step.options.extend(asked.map(|kib| format!("readahead={kib}")));
+        // Once more, as where the first call was killed before it had set anything.
+        bed.run(vec![step.clone().into()], "a").unwrap();
+        bed.run(vec![step.into()], "a").unwrap();
+        let device = bed.mounts()[0].split(' ').nth(2).unwrap().to_owned();
+        let set = number(&format!("/sys/class/bdi/{device}/read_ahead_kb"));
+        bed.unmount("a", LONG).unwrap();
+        set
+    };
+    let (own, slots_before) = (read_ahead(&bed, None), slots());
+    assert_eq!(read_ahead(&bed, Some(own * 4)), own, "nobody granted it");
+    bed.nfs.max_read_ahead_kb = own * 4;
+    assert_eq!(read_ahead(&bed, Some(own * 4)), own * 4);
+    assert_eq!(read_ahead(&bed, Some(own * 8)), own);
+    bed.nfs.read_ahead_kb = Some(own * 2);
+    assert_eq!(
+        [None, Some(own), Some(own * 8)].map(|kib| read_ahead(&bed, kib)),
+        [own * 2, own, own * 2]
+    );
+    assert_eq!(slots(), slots_before);
+    bed.nfs.tcp_slot_table_entries = Some(slots_before + 14);
+    read_ahead(&bed, None);
+    assert_eq!(slots(), slots_before + 14);
 }
 
 fn what_is_mounted_already_is_left_as_it_is() {
