@@ -49,4 +49,15 @@ impl Translated {
     pub fn new(volume_id: impl Into<String>, context: Parameters) -> Self {
         Self { volume_id: volume_id.into(), context, extensions: Vec::new() }
     }
+
+    /// Says that this key of the context holds only while FlexVolume mounts the volume.
+    #[must_use]
+    pub fn only_over_flexvolume(mut self, key: &str) -> Self {
+        const KEYS: &str = "wharf.flexvolume-only";
+        match self.extensions.iter_mut().find(|(name, _)| name == KEYS) {
+            Some((_, keys)) => keys.extend([",", key]),
+            None => self.extensions.push((KEYS.to_owned(), key.to_owned())),
+        }
+        self
+    }
 }

@@ -24,7 +24,8 @@ pub fn translate(request: &TranslateRequest) -> Result<Translated, Error> {
     context.retain(|(key, _)| !key.trim().eq_ignore_ascii_case(STAGED));
     let attributes = Attributes::read(&context)?;
     context.insert_pair(STAGED, "false");
-    Ok(Translated::new(id.unwrap_or_else(|| fuse::source(&attributes)), context))
+    let id = id.unwrap_or_else(|| fuse::source(&attributes));
+    Ok(Translated::new(id, context).only_over_flexvolume(STAGED))
 }
 
 /// `legacy.describe-volume`.
@@ -56,6 +57,7 @@ mod tests {
         .unwrap();
         assert_eq!(volume.volume_id, "b-1:/dir");
         assert_eq!(volume.context.value(STAGED), Some("false"));
+        assert_eq!(volume.extensions.value("wharf.flexvolume-only"), Some(STAGED));
         let read = Attributes::read(&volume.context).unwrap();
         assert_eq!((read.path.as_str(), read.is_staged, read.options.len()), ("/dir", false, 2));
     }

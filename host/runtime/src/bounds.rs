@@ -257,6 +257,7 @@ mod tests {
         let twice = Translated {
             volume: VolumeId::new("d"),
             context: vec![("a".into(), String::new()), ("a".into(), String::new())],
+            only_over_flexvolume: Vec::new(),
         };
         assert!(translated(&twice).is_err());
     }

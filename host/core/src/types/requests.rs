@@ -214,4 +214,6 @@ pub struct Translated {
     pub volume: VolumeId,
     /// Its context.
     pub context: Parameters,
+    /// Keys of the context that hold only while FlexVolume mounts the volume.
+    pub only_over_flexvolume: Vec<String>,
 }

@@ -256,7 +256,11 @@ impl CallOuts<'_> {
 }
 
 fn translated(found: &FoundRecord) -> Translated {
-    Translated { volume: found.volume.clone(), context: found.context.clone() }
+    Translated {
+        volume: found.volume.clone(),
+        context: found.context.clone(),
+        only_over_flexvolume: Vec::new(),
+    }
 }
 
 fn context_of(found: Option<FoundRecord>, volume: &Translated) -> Parameters {

@@ -253,6 +253,7 @@ impl Ask<Translate> for Cloud {
             return Ok(Translated {
                 volume: VolumeId::new(format!("share:{server}")),
                 context: request.options.clone(),
+                only_over_flexvolume: Vec::new(),
             });
         }
         let id = option("volumeId").unwrap_or(&request.volume_name);
@@ -260,7 +261,11 @@ impl Ask<Translate> for Cloud {
             return Err(Error::invalid("the option `volumeId` is missing")
                 .with_hint("it is the id of a disk, d-…"));
         }
-        Ok(Translated { volume: VolumeId::new(id), context: request.options.clone() })
+        Ok(Translated {
+            volume: VolumeId::new(id),
+            context: request.options.clone(),
+            only_over_flexvolume: Vec::new(),
+        })
     }
 }
 

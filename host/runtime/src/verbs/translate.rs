@@ -8,6 +8,9 @@ use crate::bindings::exports::legacy as wit;
 use crate::bounds;
 use crate::host::HostCtx;
 
+/// Names keys of a context that CSI has no use for.
+const ONLY_OVER_FLEXVOLUME: &str = "wharf.flexvolume-only";
+
 impl WasmVerb for Translate {
     const INTERFACE: &'static str = "legacy";
     const NETWORK: Network = Network::None;
@@ -25,8 +28,13 @@ impl WasmVerb for Translate {
     }
 
     fn lift(translated: Self::Wire, _: &mut HostCtx) -> Lifted<Translated> {
-        let wit::Translated { volume_id, context, extensions: _ } = translated;
-        Ok(Translated { volume: VolumeId::new(volume_id), context })
+        let wit::Translated { volume_id, context, extensions } = translated;
+        let only = extensions.iter().find(|(key, _)| key == ONLY_OVER_FLEXVOLUME);
+        let only = only.map(|(_, keys)| keys.as_str()).unwrap_or_default();
+        let only =
+            context.iter().map(|(key, _)| key).filter(|key| only.split(',').any(|it| it == *key));
+        let only_over_flexvolume = only.cloned().collect();
+        Ok(Translated { volume: VolumeId::new(volume_id), context, only_over_flexvolume })
     }
 
     fn check(_: &TranslateRequest, translated: &Translated) -> Checked {

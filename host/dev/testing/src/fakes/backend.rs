@@ -331,7 +331,11 @@ impl Ask<Translate> for FakeBackend {
             .find(|(key, _)| key.eq_ignore_ascii_case("volumeId"))
             .map(|(_, value)| value);
         let id = id.ok_or_else(|| Error::invalid("the option `volumeId` is missing"))?;
-        Ok(Translated { volume: VolumeId::new(id), context: request.options.clone() })
+        Ok(Translated {
+            volume: VolumeId::new(id),
+            context: request.options.clone(),
+            only_over_flexvolume: Vec::new(),
+        })
     }
 }
 
