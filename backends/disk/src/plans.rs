@@ -13,12 +13,14 @@ use crate::attach::SERIAL;
 use crate::filesystem::{Formatting, each};
 use crate::queue_settings;
 use crate::serial::{DiskId, links};
+use crate::usage_modes::need_multi_attach;
 
 /// `node.plan-stage`: the file system of the disk on the staging path, or the device made ready.
 ///
 /// # Errors
 /// `invalid-argument` naming the context's key.
 pub fn stage(request: &StageRequest) -> Result<Plan, Error> {
+    need_multi_attach(std::slice::from_ref(&request.capability))?;
     let plan = device(&request.volume_id, &request.publish_context, &request.volume_context, 0)?;
     match &request.capability.access {
         AccessType::Block => Ok(plan),
@@ -220,6 +222,13 @@ mod tests {
             assert_eq!(words(&plan), ["find-device", "mount-device"]);
             assert!(mounted(&plan).2);
         }
+    }
+
+    #[test]
+    fn no_file_system_is_staged_for_several_writers() {
+        let several = VolumeCapability::mount("ext4").in_mode(AccessMode::MultiNodeMultiWriter);
+        let refused = stage(&StageRequest::new("d-1", several)).unwrap_err();
+        assert!(refused.message.contains("several nodes"), "{}", refused.message);
     }
 
     #[test]
