@@ -10,7 +10,7 @@ use wharf_core::controller::Controller;
 use wharf_core::manifest::{NotAName, World};
 use wharf_core::node::NodeService;
 use wharf_core::plan::HelperCredential;
-use wharf_core::policy::EndpointGrant;
+use wharf_core::policy::{EndpointGrant, NodePolicy};
 use wharf_core::ports::{Backend, Call, CallSecrets, Clock};
 use wharf_modules::{ComponentId, Loader, Store, StoredAuthenticator, StoredBackend};
 use wharf_node::supervisor::{Client, CredentialFile, StartCommand};
@@ -178,12 +178,35 @@ impl<'a> Assembly<'a> {
         Ok((name, backend))
     }
 
+    /// The backend of a driver behind another way out, for questions that must not reach a cloud;
+    /// and what its plans may do.
+    ///
+    /// # Errors
+    /// When the configuration has no such driver.
+    pub fn backend_behind(
+        &self,
+        driver: &str,
+        egress: Arc<dyn Egress>,
+    ) -> Result<(Arc<dyn Backend>, &'a NodePolicy), Error> {
+        let (name, section) = self.section(driver)?;
+        Ok((self.backend_with(name, section, egress)?, &section.node))
+    }
+
     fn backend(&self, name: &str, section: &config::Backend) -> Result<Arc<dyn Backend>, Error> {
+        self.backend_with(name, section, self.http.clone())
+    }
+
+    fn backend_with(
+        &self,
+        name: &str,
+        section: &config::Backend,
+        egress: Arc<dyn Egress>,
+    ) -> Result<Arc<dyn Backend>, Error> {
         let share =
             self.shares.get(name).map_or_else(|| share(self.config, "backend", name), Arc::clone);
         let ports = BackendPorts {
             calls: call_ports(self.config, &self.clock, &self.observer, share),
-            egress: Some(self.http.clone()),
+            egress: Some(egress),
             signer: Some(Arc::clone(&self.signer)),
             grants: section.grant.clone(),
             config: section

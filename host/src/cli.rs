@@ -25,10 +25,12 @@ pub const DEFAULT_CONFIG: &str = "/etc/wharf/wharf.toml";
   wharf authenticator install auth auth.wasm --activate
   wharf doctor                                  what is wrong with this machine, and what mends it
   wharf status --watch                          what serves, and what it waits for
+  wharf migrate < objects.yaml                  what becomes of an earlier driver's objects
   wharf config check                            name every mistake of the configuration
   wharf flexvolume install --dir /usr/libexec/kubernetes/kubelet-plugins/volume/exec
 
-Exit codes: 0 done, 1 failed or found something (the message says what to do), 2 the command line is wrong."
+Exit codes: 0 done, 1 failed or found something (the message says what to do), 2 the command line or
+what is read is wrong."
 )]
 pub struct Cli {
     /// The configuration.
@@ -85,6 +87,26 @@ pub enum Command {
 
 Exit codes: 0 nothing is wrong, 1 there are findings, or the configuration cannot be used.")]
     Doctor(Doctor),
+    /// Read the objects of an earlier driver on standard input (YAML or JSON, as kubectl prints
+    /// them), and say of each what carries over to Wharf as it is, what changes, and what a person
+    /// has to decide; and write what to apply, with the way back at each step.
+    ///
+    /// Judged are PersistentVolumes, StorageClasses, VolumeSnapshotClasses and CSIDrivers of the
+    /// drivers in the configuration, by the installed components themselves. Claims, nodes, pods
+    /// and VolumeAttachments say what is in use. No cloud and no cluster is asked, nothing is
+    /// changed, and no command is written that could delete, detach or unmount anything.
+    #[command(after_help = "Examples:
+  kubectl get pv,pvc,sc,nodes,volumeattachments -o yaml | wharf migrate
+  kubectl get pv,pvc,nodes,pods -A -o json | kubectl -n kube-system exec -i POD -- wharf migrate
+  … | wharf migrate --to-csi                   how each volume of FlexVolume becomes one of CSI
+  … | wharf migrate --to-csi --output json     the same for scripts: steps, what to apply, ways back
+
+A volume of FlexVolume goes on as it is once `wharf flexvolume install` has put the drivers in
+place; it need not become a volume of CSI. examples/kubernetes/migration.md is the guide.
+
+Exit codes: 0 everything carries over, 1 something needs a person (or the configuration cannot be
+used), 2 the input cannot be read.")]
+    Migrate(Migrate),
     /// Print a completion script for a shell.
     Completions {
         /// For which shell.
@@ -143,6 +165,29 @@ pub struct Doctor {
     /// Text, or JSON for scripts.
     #[arg(long, value_enum, default_value = "text")]
     pub output: Output,
+}
+
+/// `wharf migrate`.
+#[derive(Debug, Args)]
+pub struct Migrate {
+    /// Write also how each volume of FlexVolume becomes a volume of CSI. It is not needed: they go
+    /// on as they are.
+    #[arg(long)]
+    pub to_csi: bool,
+    /// Text with commands to run, or all of it as a document for scripts.
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: Written,
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Written {
+    /// For people.
+    Text,
+    /// For scripts.
+    Json,
+    /// The same in YAML.
+    Yaml,
 }
 
 /// `wharf status`.

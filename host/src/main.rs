@@ -16,6 +16,7 @@ mod http;
 mod log;
 mod may_mount;
 mod metrics;
+mod migrate_command;
 mod mounts_command;
 mod observed;
 mod output;
@@ -50,8 +51,9 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            let code = failure.code();
             output::complain(failure);
-            ExitCode::FAILURE
+            code.into()
         }
     }
 }
@@ -76,6 +78,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(command) => config_command::run(&cli.config, &command),
         Command::Doctor(command) => doctor::run(&cli.config, &command),
         Command::Status(command) => status_command::run(&cli.config, &command),
+        Command::Migrate(command) => migrate_command::run(&cli.config, &command),
         Command::Mounts(command) => mounts_command::run(&cli.config, command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -11,15 +11,27 @@ use wharf_core::text::lines;
 /// keep it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Why a command ends with code 1.
+/// Why a command ends with another code than 0.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Failure {
     /// What failed, and what to do.
     Message(String),
+    /// What is wrong with what the command reads: it ends with code 2.
+    Input(String),
     /// Nobody reads what it prints.
     NobodyReads,
     /// What it printed is what is wrong.
     Printed,
+}
+
+impl Failure {
+    /// How the process ends.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Input(_) => 2,
+            Self::Message(_) | Self::NobodyReads | Self::Printed => 1,
+        }
+    }
 }
 
 impl From<String> for Failure {
@@ -54,7 +66,7 @@ fn failure(error: io::Error) -> Failure {
 
 /// Says on standard error why the command failed, where anybody listens.
 pub fn complain(failure: Failure) {
-    let Failure::Message(message) = failure else { return };
+    let (Failure::Message(message) | Failure::Input(message)) = failure else { return };
     let (said, end) = channel();
     let speak = move || {
         let message = lines(&message, usize::MAX);

@@ -78,27 +78,37 @@ impl Options {
                 _ => options.chosen.push((key, value)),
             }
         }
-        options.check_distinct(title)?;
+        options.chosen = distinct(options.chosen).map_err(|error| error.context(title))?;
         Ok(options)
     }
+}
 
-    /// Keys mean the same whatever their case: two spellings of one key must agree.
-    fn check_distinct(&mut self, title: &str) -> Result<(), Error> {
-        let mut kept: Parameters = Vec::with_capacity(self.chosen.len());
-        for (key, value) in std::mem::take(&mut self.chosen) {
-            match kept.iter().find(|(other, _)| other.eq_ignore_ascii_case(&key)) {
-                None => kept.push((key, value)),
-                Some((_, same)) if *same == value => {}
-                Some((other, _)) => {
-                    return Err(Error::invalid(format!(
-                        "{title}: `{other}` and `{key}` are the same option with two values"
-                    )));
-                }
+/// What is left of the options of a PersistentVolume for a component: without Kubernetes' own keys
+/// and without `secret_options`.
+///
+/// # Errors
+/// Two spellings of one option have two values.
+pub fn chosen(options: &Parameters, secret_options: &[String]) -> Result<Parameters, Error> {
+    let is_chosen = |key: &str| !is_named(secret_options, key) && !is_reserved(key);
+    let chosen = options.iter().filter(|(key, _)| is_chosen(key));
+    distinct(chosen.cloned().collect())
+}
+
+/// Keys mean the same whatever their case: two spellings of one key must agree.
+fn distinct(options: Parameters) -> Result<Parameters, Error> {
+    let mut kept: Parameters = Vec::with_capacity(options.len());
+    for (key, value) in options {
+        match kept.iter().find(|(other, _)| other.eq_ignore_ascii_case(&key)) {
+            None => kept.push((key, value)),
+            Some((_, same)) if *same == value => {}
+            Some((other, _)) => {
+                return Err(Error::invalid(format!(
+                    "`{other}` and `{key}` are the same option with two values"
+                )));
             }
         }
-        self.chosen = kept;
-        Ok(())
     }
+    Ok(kept)
 }
 
 /// Names of Kubernetes' own, and no longer than those.

@@ -1,0 +1,282 @@
+//! How a volume of FlexVolume becomes one of CSI.
+//!
+//! What a PersistentVolume says of its source cannot be changed, and a claim stays with the volume
+//! that it was bound to. So there is a second PersistentVolume for the same data and a second claim
+//! for it, and the workload is pointed from one claim to the other. The first pair stays: it is the
+//! way back. Both say Retain, so that the end of no object is the end of the data; and nothing that
+//! is written here deletes, detaches or unmounts.
+
+use wharf_core::types::{Parameters, Translated};
+
+use super::cluster::Bound;
+use super::hidden::Hidden;
+use super::judge::{CsiVolume, FlexVolume, Judge};
+use super::objects::{Object, is_name};
+use super::report::{Item, Step, Verdict};
+use super::volumes::{Asked, access_mode, refused};
+
+mod made;
+mod steps;
+
+use steps::{afterwards, drain, point, retain, secret_of};
+
+/// What is at the end of the names of new objects.
+const SUFFIX: &str = "-csi";
+
+/// Both pairs of objects.
+struct Pair<'a> {
+    volume: &'a str,
+    new_volume: String,
+    namespace: &'a str,
+    claim: &'a str,
+    new_claim: String,
+}
+
+/// Writes the steps into the item, or why there are none.
+///
+/// # Errors
+/// The field that is not as Kubernetes has it.
+pub fn plan(
+    asked: &Asked<'_>,
+    judge: &Judge<'_>,
+    volume: &Object,
+    flexvolume: &FlexVolume,
+    translated: &Translated,
+    item: &mut Item,
+) -> Result<(), String> {
+    let mut stop = |verdict, why: String| {
+        item.verdict = verdict;
+        item.says.push(why);
+        Ok(())
+    };
+    let (namespace, claim, claim_object) = match asked.cluster.claim_of(volume)? {
+        Bound::To { namespace, claim, object } => (namespace, claim, object),
+        Bound::No => {
+            return stop(
+                Verdict::Unchanged,
+                "no claim has it, so nothing uses it: there is nothing to move".to_owned(),
+            );
+        }
+        Bound::Unclear(why) => return stop(Verdict::Person, format!("not moved to CSI: {why}")),
+    };
+    if volume.at("metadata.deletionTimestamp").is_some() {
+        return stop(Verdict::Person, "not moved to CSI: it is being deleted".to_owned());
+    }
+    match volume.text("status.phase")? {
+        None | Some("Bound") => {}
+        Some(_) => {
+            return stop(Verdict::Person, "not moved to CSI: it is not Bound".to_owned());
+        }
+    }
+    let pair = Pair {
+        volume: &volume.name,
+        new_volume: format!("{}{SUFFIX}", volume.name),
+        namespace,
+        claim,
+        new_claim: format!("{claim}{SUFFIX}"),
+    };
+    if let Some((verdict, why)) = other_one(asked, judge, &pair, flexvolume, translated)? {
+        return stop(verdict, why);
+    }
+    let csi = match as_csi(judge, &pair, volume, flexvolume, translated)? {
+        Ok(csi) => csi,
+        Err(why) => {
+            item.verdict = Verdict::Person;
+            item.says.push("not moved to CSI, where it would not work:".to_owned());
+            item.says.extend(why);
+            return Ok(());
+        }
+    };
+    let secret = secret_of(judge, volume, flexvolume, &pair)?;
+    let attaches = judge.attaches().map_err(|error| error.to_string())?;
+    item.says.push(format!(
+        "as a volume of CSI it is PersistentVolume {} with claim {namespace}/{}{}",
+        pair.new_volume,
+        pair.new_claim,
+        if attaches {
+            "; never let pods of both claims run at once: it is one and the same volume"
+        } else {
+            ""
+        }
+    ));
+    let is_one_nodes = csi.modes.iter().all(|mode| !mode.is_multi_node());
+    let description = judge.description().map_err(|error| error.to_string())?;
+    if is_one_nodes && !attaches && description.can("attach") {
+        item.says.push(
+            "its access mode is one node's, which FlexVolume did not look at and Kubernetes does \
+             for CSI: where pods of several nodes use it, write ReadWriteMany into both objects \
+             below"
+                .to_owned(),
+        );
+    }
+    if attaches && csi.fs_type.is_empty() {
+        item.says.push(
+            "no file system is named, so it is mounted as what it is, and kubelet leaves out \
+             `fsGroup`; where pods need that, write into `fsType` below what `blkid` says on the \
+             node"
+                .to_owned(),
+        );
+    }
+    item.steps = vec![retain(volume, &pair)?];
+    item.steps.extend(secret.step);
+    item.steps.push(Step {
+        what:
+            "a PersistentVolume of CSI that shows the same data, for one claim alone. Nothing is \
+               attached or mounted by it."
+                .to_owned(),
+        apply: Some(made::volume(judge, volume, &pair, &csi, secret.reference)?),
+        look: vec![format!("kubectl get pv {}", pair.new_volume)],
+        expect: "RECLAIM POLICY is Retain, STATUS is Available, CLAIM is the new one".to_owned(),
+        back: "leave it; nothing uses it, and with Retain its own end would change nothing"
+            .to_owned(),
+        ..Step::default()
+    });
+    item.steps.push(Step {
+        what: "a claim that is bound to it. The old one keeps its name and its volume.".to_owned(),
+        apply: Some(made::claim(volume, claim_object, &pair)?),
+        look: vec![format!(
+            "kubectl -n {namespace} wait --for=jsonpath='{{.status.phase}}'=Bound pvc/{} \
+             --timeout=60s",
+            pair.new_claim
+        )],
+        expect: "condition met".to_owned(),
+        back: "leave it; nothing uses it".to_owned(),
+        ..Step::default()
+    });
+    if attaches {
+        item.steps.push(drain(asked, &pair, &flexvolume.driver, &csi.handle));
+    }
+    item.steps.push(point(&pair, judge.driver, &csi.handle, attaches));
+    item.steps.push(afterwards(&pair));
+    Ok(())
+}
+
+/// Another object that stands in the way: one that shows the same volume, or has the name.
+fn other_one(
+    asked: &Asked<'_>,
+    judge: &Judge<'_>,
+    pair: &Pair<'_>,
+    flexvolume: &FlexVolume,
+    translated: &Translated,
+) -> Result<Option<(Verdict, String)>, String> {
+    for other in asked.objects.of("PersistentVolume").filter(|it| it.name != pair.volume) {
+        let of_driver = other.text("spec.csi.driver")? == Some(judge.driver);
+        let handle = other.text("spec.csi.volumeHandle")?;
+        if other.name == pair.new_volume && of_driver {
+            let nodes = asked.cluster.attached_to(&other.name);
+            let used = if nodes.is_empty() {
+                String::new()
+            } else {
+                format!(", in use on {}", nodes.join(", "))
+            };
+            let why = format!(
+                "its PersistentVolume of CSI is there already: {}{used}. This one is the way back",
+                other.name
+            );
+            return Ok(Some((Verdict::Unchanged, why)));
+        }
+        if other.name == pair.new_volume {
+            let why = format!("not moved to CSI: the name {} is taken", other.name);
+            return Ok(Some((Verdict::Person, why)));
+        }
+        let shows_it = of_driver && handle == Some(translated.volume.as_str());
+        if shows_it || is_twin(judge, flexvolume, translated, other)? {
+            let why = format!(
+                "not moved to CSI: PersistentVolume {} shows the same volume; a person has to say \
+                 which of them counts",
+                other.name
+            );
+            return Ok(Some((Verdict::Person, why)));
+        }
+    }
+    for claim in asked.objects.of("PersistentVolumeClaim") {
+        if claim.name == pair.new_claim && claim.namespace.as_deref() == Some(pair.namespace) {
+            let why = format!(
+                "not moved to CSI: claim {}/{} is there already",
+                pair.namespace, pair.new_claim
+            );
+            return Ok(Some((Verdict::Person, why)));
+        }
+    }
+    if !is_name(&pair.new_volume) || !is_name(&pair.new_claim) {
+        let why = format!("not moved to CSI: there is no room for `{SUFFIX}` in its name");
+        return Ok(Some((Verdict::Person, why)));
+    }
+    Ok(None)
+}
+
+/// Another volume of FlexVolume that is the same one. Shares are shown by many; what is attached
+/// is one.
+fn is_twin(
+    judge: &Judge<'_>,
+    flexvolume: &FlexVolume,
+    translated: &Translated,
+    other: &Object,
+) -> Result<bool, String> {
+    if other.text("spec.flexVolume.driver")? != Some(&flexvolume.driver)
+        || !judge.attaches().unwrap_or(false)
+    {
+        return Ok(false);
+    }
+    let other = FlexVolume {
+        name: other.name.clone(),
+        driver: flexvolume.driver.clone(),
+        options: other.pairs("spec.flexVolume.options")?,
+        fs_type: String::new(),
+        is_read_only: false,
+    };
+    let other = judge.over_flexvolume(&other);
+    Ok(other.is_ok_and(|other| other.volume == translated.volume))
+}
+
+/// The volume as CSI has it, if its component would take it; else why not.
+fn as_csi(
+    judge: &Judge<'_>,
+    pair: &Pair<'_>,
+    volume: &Object,
+    flexvolume: &FlexVolume,
+    translated: &Translated,
+) -> Result<Result<CsiVolume, Vec<String>>, String> {
+    let modes: Vec<_> =
+        volume.texts("spec.accessModes")?.iter().filter_map(|mode| access_mode(mode)).collect();
+    let only = &translated.only_over_flexvolume;
+    let attributes: Parameters =
+        translated.context.iter().filter(|(key, _)| !only.contains(key)).cloned().collect();
+    let hidden = Hidden::of(&[&attributes, &flexvolume.options], &[]);
+    if !Hidden::of(&[&attributes], &[]).is_empty() {
+        return Ok(Err(vec![
+            "keys stand among its options, and would stand among the attributes of \
+                            the new PersistentVolume; put them into a Secret, and name it in \
+                            `secretRef`"
+                .to_owned(),
+        ]));
+    }
+    if modes.is_empty() {
+        return Ok(Err(vec!["it has no access mode that Kubernetes knows".to_owned()]));
+    }
+    let of_id = CsiVolume {
+        handle: translated.volume.as_str().to_owned(),
+        attributes,
+        fs_type: flexvolume.fs_type.clone(),
+        flags: Vec::new(),
+        modes,
+        is_block: false,
+        is_read_only: flexvolume.is_read_only,
+    };
+    let plans = match judge.over_csi(&of_id) {
+        Ok(plans) => plans,
+        Err(error) => return Ok(Err(refused(&hidden, &error))),
+    };
+    // A handle has to be unique. Where any handle means the same, that is the object's own name;
+    // several volumes may well show one share.
+    let of_name = CsiVolume { handle: pair.new_volume.clone(), ..of_id.clone() };
+    let csi = match judge.over_csi(&of_name) {
+        Ok(same) if same == plans => of_name,
+        Ok(_) | Err(_) => of_id,
+    };
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "-._:/#,=[]".contains(it);
+    if !csi.handle.chars().all(is_plain) {
+        return Ok(Err(vec!["its id has letters that no command here can hold".to_owned()]));
+    }
+    Ok(Ok(csi))
+}

@@ -1,0 +1,116 @@
+//! The second pair of objects: a PersistentVolume of CSI, and the claim that it is for.
+
+use serde_json::{Map, Value, json};
+use wharf_core::types::Parameters;
+
+use super::Pair;
+use crate::migrate_command::judge::{CsiVolume, Judge};
+use crate::migrate_command::objects::Object;
+
+/// The PersistentVolume, for the new claim alone.
+///
+/// # Errors
+/// The field that is not as Kubernetes has it.
+pub fn volume(
+    judge: &Judge<'_>,
+    volume: &Object,
+    pair: &Pair<'_>,
+    csi: &CsiVolume,
+    secret: Option<Value>,
+) -> Result<Value, String> {
+    let mut source = Map::new();
+    let mut put = |key: &str, value: Value| source.insert(key.to_owned(), value);
+    put("driver", judge.driver.into());
+    put("volumeHandle", csi.handle.clone().into());
+    if !csi.attributes.is_empty() {
+        put("volumeAttributes", texts(&csi.attributes));
+    }
+    if !csi.fs_type.is_empty() {
+        put("fsType", csi.fs_type.clone().into());
+    }
+    if csi.is_read_only {
+        put("readOnly", true.into());
+    }
+    if let Some(secret) = secret {
+        put("nodePublishSecretRef", secret);
+    }
+    // The scheduler goes by the labels of zones, as before. Others may tell a provisioner of old
+    // that the volume is its own.
+    let is_of_zones = |key: &str| {
+        ["failure-domain.beta.kubernetes.io/", "topology.kubernetes.io/"]
+            .iter()
+            .any(|domain| key.starts_with(domain))
+    };
+    let mut labels = volume.pairs("metadata.labels")?;
+    labels.retain(|(key, _)| is_of_zones(key));
+    let mut made = json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": metadata(&pair.new_volume, None, labels),
+        "spec": {
+            "accessModes": volume.texts("spec.accessModes")?,
+            "capacity": { "storage": capacity(volume)? },
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": pair.namespace,
+                "name": pair.new_claim,
+            },
+            "csi": source,
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": volume.text("spec.storageClassName")?.unwrap_or_default(),
+            "volumeMode": "Filesystem",
+        },
+    });
+    if let (Some(affinity), Some(Value::Object(spec))) =
+        (volume.at("spec.nodeAffinity"), made.get_mut("spec"))
+    {
+        spec.insert("nodeAffinity".to_owned(), affinity.clone());
+    }
+    Ok(made)
+}
+
+/// The claim, for the new PersistentVolume alone.
+///
+/// # Errors
+/// The field that is not as Kubernetes has it.
+pub fn claim(volume: &Object, old: Option<&Object>, pair: &Pair<'_>) -> Result<Value, String> {
+    let labels = old.map(|claim| claim.pairs("metadata.labels")).transpose()?.unwrap_or_default();
+    Ok(json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata(&pair.new_claim, Some(pair.namespace), labels),
+        "spec": {
+            "accessModes": volume.texts("spec.accessModes")?,
+            // No more than the volume has, or it would not be bound.
+            "resources": { "requests": { "storage": capacity(volume)? } },
+            // Said even where it is empty: a default class would take the claim elsewhere.
+            "storageClassName": volume.text("spec.storageClassName")?.unwrap_or_default(),
+            "volumeMode": "Filesystem",
+            "volumeName": pair.new_volume,
+        },
+    }))
+}
+
+fn metadata(name: &str, namespace: Option<&str>, labels: Parameters) -> Value {
+    let mut metadata = Map::new();
+    metadata.insert("name".to_owned(), name.into());
+    if let Some(namespace) = namespace {
+        metadata.insert("namespace".to_owned(), namespace.into());
+    }
+    if !labels.is_empty() {
+        metadata.insert("labels".to_owned(), texts(&labels));
+    }
+    Value::Object(metadata)
+}
+
+fn texts(pairs: &Parameters) -> Value {
+    pairs.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect()
+}
+
+fn capacity(volume: &Object) -> Result<String, String> {
+    let capacity = volume.text("spec.capacity.storage")?;
+    capacity.map(str::to_owned).ok_or_else(|| {
+        format!("PersistentVolume {}: `spec.capacity.storage` is missing", volume.name)
+    })
+}

@@ -1,0 +1,198 @@
+//! PersistentVolumes.
+
+use wharf_core::types::{AccessMode, Parameters};
+use wharf_core::{Error, ErrorKind};
+
+use super::cluster::Cluster;
+use super::hidden::Hidden;
+use super::judge::{CsiVolume, FlexVolume, Judge};
+use super::objects::{Object, Objects};
+use super::report::{Item, Verdict};
+use super::to_csi;
+
+/// What everything here is asked of.
+pub struct Asked<'a> {
+    /// Drivers of the configuration.
+    pub judges: &'a [Judge<'a>],
+    /// Everything that was read.
+    pub objects: &'a Objects,
+    /// What of it belongs together.
+    pub cluster: &'a Cluster<'a>,
+    /// Whether volumes of FlexVolume are to become volumes of CSI.
+    pub to_csi: bool,
+}
+
+/// What becomes of a PersistentVolume; `None`: it is of a driver that is not served here.
+///
+/// # Errors
+/// The field that is not as Kubernetes has it.
+pub fn judge(asked: &Asked<'_>, volume: &Object) -> Result<Option<Item>, String> {
+    let csi = volume.text("spec.csi.driver")?;
+    let flexvolume = volume.text("spec.flexVolume.driver")?;
+    let judge_of = |is_it: &dyn Fn(&&Judge<'_>) -> bool| asked.judges.iter().find(is_it);
+    match (csi, flexvolume) {
+        (Some(driver), _) => match judge_of(&|judge| judge.driver == driver) {
+            Some(judge) => of_csi(asked, judge, volume).map(Some),
+            None => Ok(None),
+        },
+        (None, Some(driver)) => {
+            match judge_of(&|judge| judge.flexvolume.iter().any(|name| name == driver)) {
+                Some(judge) => of_flexvolume(asked, judge, volume, driver).map(Some),
+                None => Ok(None),
+            }
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn of_csi(asked: &Asked<'_>, judge: &Judge<'_>, volume: &Object) -> Result<Item, String> {
+    let csi = csi_volume(volume)?;
+    let hidden = Hidden::of(&[&csi.attributes], &csi.flags);
+    let mut says = Vec::new();
+    let verdict = match judge.over_csi(&csi) {
+        Ok(_) => {
+            says.push("it is mounted as before; nothing has to be applied".to_owned());
+            Verdict::Unchanged
+        }
+        Err(error) => {
+            says.extend(refused(&hidden, &error));
+            if error.kind == ErrorKind::InvalidArgument {
+                says.push(
+                    "what a PersistentVolume says of its source cannot be changed: mend it in a \
+                     new one, as examples/kubernetes/migration.md says, or leave it to the earlier \
+                     driver"
+                        .to_owned(),
+                );
+            }
+            let nodes = asked.cluster.attached_to(&volume.name);
+            if !nodes.is_empty() {
+                says.push(format!("it is in use on {}", nodes.join(", ")));
+            }
+            Verdict::Person
+        }
+    };
+    says.extend(deleted(volume));
+    Ok(Item {
+        kind: volume.kind,
+        name: volume.name.clone(),
+        driver: judge.driver.to_owned(),
+        verdict,
+        says,
+        steps: Vec::new(),
+    })
+}
+
+fn of_flexvolume(
+    asked: &Asked<'_>,
+    judge: &Judge<'_>,
+    volume: &Object,
+    driver: &str,
+) -> Result<Item, String> {
+    let flexvolume = FlexVolume {
+        name: volume.name.clone(),
+        driver: driver.to_owned(),
+        options: volume.pairs("spec.flexVolume.options")?,
+        fs_type: volume.text("spec.flexVolume.fsType")?.unwrap_or_default().to_owned(),
+        is_read_only: volume.flag("spec.flexVolume.readOnly")?.unwrap_or(false),
+    };
+    let hidden = Hidden::of(&[&flexvolume.options], &[]);
+    let mut item = Item {
+        kind: volume.kind,
+        name: volume.name.clone(),
+        driver: driver.to_owned(),
+        verdict: Verdict::Unchanged,
+        says: Vec::new(),
+        steps: Vec::new(),
+    };
+    match judge.over_flexvolume(&flexvolume) {
+        Ok(translated) => {
+            item.says.push(
+                "it is mounted through FlexVolume as before; nothing has to be applied".to_owned(),
+            );
+            if !hidden.is_empty() {
+                item.says.push(
+                    "keys stand among its options, where everybody can read them; a Secret in \
+                     `secretRef` is the place for them"
+                        .to_owned(),
+                );
+            }
+            if asked.to_csi {
+                to_csi::plan(asked, judge, volume, &flexvolume, &translated, &mut item)?;
+            }
+        }
+        Err(error) => {
+            item.verdict = Verdict::Person;
+            item.says.extend(refused(&hidden, &error));
+        }
+    }
+    item.says.extend(deleted(volume));
+    for text in &mut item.says {
+        *text = hidden.out_of(text);
+    }
+    Ok(item)
+}
+
+/// A refusal, and what to do about it.
+pub fn refused(hidden: &Hidden, error: &Error) -> Vec<String> {
+    let first = hidden.out_of(&error.message);
+    let hint = error.hint.as_ref().map(|hint| format!("what to do: {}", hidden.out_of(hint)));
+    std::iter::once(format!("refused: {first}")).chain(hint).collect()
+}
+
+/// A volume that is on its way out.
+fn deleted(volume: &Object) -> Option<String> {
+    volume.at("metadata.deletionTimestamp")?;
+    let finalizers = volume.texts("metadata.finalizers").unwrap_or_default();
+    Some(format!(
+        "it is being deleted (finalizers: {}); whether its data goes too is its reclaim policy's \
+         to say",
+        if finalizers.is_empty() { "none".to_owned() } else { finalizers.join(", ") }
+    ))
+}
+
+/// A PersistentVolume of CSI, as a node gets to know it.
+///
+/// # Errors
+/// The field that is not as Kubernetes has it.
+pub fn csi_volume(volume: &Object) -> Result<CsiVolume, String> {
+    let modes = volume.texts("spec.accessModes")?;
+    let mut known: Vec<AccessMode> = Vec::new();
+    for mode in &modes {
+        let mode = access_mode(mode).ok_or_else(|| {
+            format!(
+                "PersistentVolume {}: `spec.accessModes` has one that Kubernetes does not know",
+                volume.name
+            )
+        })?;
+        known.push(mode);
+    }
+    if known.is_empty() {
+        known.push(AccessMode::SingleNodeWriter);
+    }
+    Ok(CsiVolume {
+        handle: volume.text("spec.csi.volumeHandle")?.unwrap_or_default().to_owned(),
+        attributes: volume.pairs("spec.csi.volumeAttributes")?,
+        fs_type: volume.text("spec.csi.fsType")?.unwrap_or_default().to_owned(),
+        flags: volume.texts("spec.mountOptions")?,
+        modes: known,
+        is_block: volume.text("spec.volumeMode")? == Some("Block"),
+        is_read_only: volume.flag("spec.csi.readOnly")?.unwrap_or(false),
+    })
+}
+
+/// A mode of Kubernetes in CSI's words.
+pub fn access_mode(word: &str) -> Option<AccessMode> {
+    match word {
+        "ReadWriteOnce" => Some(AccessMode::SingleNodeWriter),
+        "ReadOnlyMany" => Some(AccessMode::MultiNodeReaderOnly),
+        "ReadWriteMany" => Some(AccessMode::MultiNodeMultiWriter),
+        "ReadWriteOncePod" => Some(AccessMode::SingleNodeSingleWriter),
+        _ => None,
+    }
+}
+
+/// The values of options that are handed to accounts as secrets, by the operator's names for them.
+pub fn secret_names<'a>(judge: &'a Judge<'_>, options: &Parameters) -> Vec<&'a str> {
+    let is_given = |name: &&String| options.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
+    judge.secret_options.iter().filter(is_given).map(String::as_str).collect()
+}
