@@ -75,4 +75,16 @@ mod tests {
         store.activate(&generation.id(), generation.number).unwrap();
         assert_eq!(found(), []);
     }
+
+    #[test]
+    fn a_damaged_record_of_a_component_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path().join("store"));
+        let generation = checked(&store, "");
+        store.activate(&generation.id(), generation.number).unwrap();
+        let record = format!("backends/disk/generations/{}.json", generation.number);
+        std::fs::write(store.root().join(&record), "{}").unwrap();
+        // No section of the configuration names it: what is damaged is found all the same.
+        finds(&on(root.path(), "", look), &[&record, "remove the file", "install the component"]);
+    }
 }

@@ -110,6 +110,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_system_that_is_nearly_full_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let state = root.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        let flags = rustix::mount::MountFlags::NOSUID;
+        if rustix::mount::mount("full", &state, "tmpfs", flags, c"size=1m,mode=755").is_err() {
+            println!("skipped: a_file_system_that_is_nearly_full_is_found: it needs root");
+            return;
+        }
+        let found = on(root.path(), "", look);
+        let _ = rustix::mount::unmount(&state, rustix::mount::UnmountFlags::DETACH);
+        finds(&found, &["the state directory", "has 1 MiB left", "make room"]);
+    }
+
+    #[test]
     fn a_file_system_on_which_nothing_can_be_written_is_found() {
         let sys = Path::new("/proc/sys");
         if !rustix::fs::statvfs(sys).is_ok_and(|it| it.f_bavail == 0) {

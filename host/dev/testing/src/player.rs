@@ -13,7 +13,7 @@ pub mod flex;
 pub mod paths;
 pub mod retry;
 
-pub use csi::{Access, CsiNode, CsiPlayer, CsiVolume, Usage, Use, VolumeClass};
+pub use csi::{Access, CLAIM_METADATA, CsiNode, CsiPlayer, CsiVolume, Usage, Use, VolumeClass};
 pub use event::{Audience, Event, Happening, Part, silence};
 pub use flex::{FlexNode, FlexPlayer, FlexVolume};
 pub use retry::Retry;

@@ -8,6 +8,7 @@
 )]
 
 mod observed {
+    mod doctor;
     mod health;
     mod metrics;
     mod scene;

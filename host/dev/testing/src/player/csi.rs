@@ -83,6 +83,13 @@ pub struct Usage {
     pub available: u64,
 }
 
+/// What `--extra-create-metadata` of external-provisioner adds to the parameters of a class.
+pub const CLAIM_METADATA: [(&str, &str); 3] = [
+    ("csi.storage.k8s.io/pvc/name", "data"),
+    ("csi.storage.k8s.io/pvc/namespace", "shop"),
+    ("csi.storage.k8s.io/pv/name", "pvc-of-data"),
+];
+
 /// What a StorageClass and a claim say together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeClass {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 
 use wharf_cloudsim::{Fault, FaultRule, FileSystemSummary};
-use wharf_testing::player::{CsiVolume, PlayError, Retry, VolumeClass};
+use wharf_testing::player::{CLAIM_METADATA, CsiVolume, PlayError, Retry, VolumeClass};
 use wharf_testing::tests;
 
 use super::cluster::{Cluster, GIB, cluster, mode, names, read, write};
@@ -26,14 +26,14 @@ impl Cluster {
     fn directory(&self, name: &str, parameters: &[(&str, &str)]) -> Result<CsiVolume, PlayError> {
         let server = format!("{}:/k8s", self.share.server);
         let mut all = vec![("volumeAs", "subpath"), ("server", server.as_str())];
-        all.extend_from_slice(parameters);
+        all.extend(parameters.iter().copied().chain(CLAIM_METADATA));
         self.csi.provision(name, GIB, &VolumeClass::share(&all))
     }
 
     fn file_system(&self, name: &str, parameters: &[(&str, &str)]) -> CsiVolume {
         let mut all =
             vec![("volumeAs", "filesystem"), ("vpcId", "vpc-wharf"), ("vSwitchId", "vsw-wharf")];
-        all.extend_from_slice(parameters);
+        all.extend(parameters.iter().copied().chain(CLAIM_METADATA));
         self.csi.provision(name, GIB, &VolumeClass::share(&all)).unwrap()
     }
 

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use wharf_cloudsim::{Fault, FaultRule};
 use wharf_testing::player::Access;
 
 use super::cluster::{Cluster, holds, kill, read, until, write};
@@ -198,5 +199,40 @@ fn a_volume_is_taken_away_although_its_helper_and_the_supervisor_are_dead() {
     let mut other = cluster.volume("pv-other", Access::ManyNodes, &[]);
     csi.start_pod(&mut other, node, "pod-2").unwrap();
     csi.end_pod(&other, node, "pod-2").unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
+fn a_mount_whose_helper_does_not_come_back_is_found_by_the_doctor_until_it_does() {
+    const TEST: &str =
+        "a_mount_whose_helper_does_not_come_back_is_found_by_the_doctor_until_it_does";
+    let Some(cluster) = Cluster::of(TEST) else { return };
+    let (csi, node, region) = (&cluster.csi, &cluster.nodes[0], cluster.bed.region());
+    let findings = || {
+        let arguments = ["doctor", "--only", "mounts", "--output", "json"];
+        let ran = cluster.bed.node(0).run(cluster.bed.parts(), &arguments).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        told["findings"].as_array().unwrap().clone()
+    };
+    let mut volume = cluster.volume("pv-sick", Access::ManyNodes, &[]);
+    let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+    write(&target, "data", "kept");
+    assert!(findings().is_empty());
+    let helper = cluster.helper(0);
+    // It asks for its bucket before it serves, and nobody answers.
+    region.set_faults(vec![FaultRule::new("*", Fault::DropRequest)]);
+    kill(helper);
+    until("the doctor finds it", || {
+        findings().iter().any(|finding| {
+            let said = |part: &str| finding[part].as_str().unwrap_or_default().to_owned();
+            said("problem").contains("is not healthy: its helper has ended")
+                && said("mend").contains("wharf mounts logs ")
+        })
+    });
+    region.set_faults(Vec::new());
+    until("it is read again, and the doctor finds nothing", || {
+        holds(&target, "data", "kept") && findings().is_empty()
+    });
+    csi.end_pod(&volume, node, "pod").unwrap();
     cluster.assert_empty();
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 
 use wharf_cloudsim::{Fault, FaultRule};
-use wharf_testing::player::{Access, PlayError, Retry, VolumeClass};
+use wharf_testing::player::{Access, CLAIM_METADATA, PlayError, Retry, VolumeClass};
 
 use super::cluster::{Cluster, GIB, read, write};
 
 fn class(cluster: &Cluster, more: &[(&str, &str)]) -> VolumeClass {
-    let parameters: BTreeMap<_, _> = cluster.attributes(more);
+    let parameters: BTreeMap<_, _> = cluster.attributes(&[more, &CLAIM_METADATA].concat());
     let class = VolumeClass::file_system("", &[]);
     VolumeClass { parameters, access: Access::ManyNodes, ..class }
 }
