@@ -91,8 +91,12 @@ impl<'a> Life<'a> for OneCsiLife<'a> {
     }
 
     fn has(verb: &str, kind: Kind) -> bool {
-        // How a share is mounted and unmounted is disturbed over FlexVolume, in a third of the time.
-        is_of_the_controller(verb) && (kind.is_of_the_cloud() || verb != "expand controller")
+        match verb {
+            // The backend asks the cloud and nothing else.
+            "expand controller" => kind.is_of_the_cloud(),
+            "publish" | "unpublish" => !kind.is_of_the_cloud(),
+            verb => is_of_the_controller(verb),
+        }
     }
 
     fn begin(bed: &'a Bed, number: usize) -> Self {
