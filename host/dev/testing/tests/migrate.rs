@@ -108,11 +108,18 @@ fn sample(name: &str) -> String {
     fs::read_to_string(folder().join(name)).unwrap()
 }
 
-/// Held against a file, which `WHARF_BLESS=1` writes.
+/// Held against a file, which `WHARF_BLESS=1` writes. Which keys a component knows is its own
+/// matter, so a list of them is cut.
 fn assert_golden(name: &str, text: &str) {
+    const LIST: &str = " is not known, allowed: ";
+    let cut = |line: &str| match line.split_once(LIST) {
+        Some((start, _)) => format!("{start}{LIST}…\n"),
+        None => format!("{line}\n"),
+    };
+    let text: String = text.lines().map(cut).collect();
     let file = folder().join(name);
     if std::env::var_os("WHARF_BLESS").is_some() {
-        fs::write(&file, text).unwrap();
+        fs::write(&file, &text).unwrap();
     }
     let golden = fs::read_to_string(&file).unwrap_or_default();
     assert!(golden == text, "{name} differs; it is now:\n{text}");
