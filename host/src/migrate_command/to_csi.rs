@@ -218,10 +218,17 @@ fn is_twin(
     {
         return Ok(false);
     }
+    // The component is asked about few: among thousands, a volume's id is in the name or the
+    // options of hardly any other.
+    let id = translated.volume.as_str();
+    let options = other.pairs("spec.flexVolume.options")?;
+    if other.name != id && !options.iter().any(|(_, value)| value.contains(id)) {
+        return Ok(false);
+    }
     let other = FlexVolume {
         name: other.name.clone(),
         driver: flexvolume.driver.clone(),
-        options: other.pairs("spec.flexVolume.options")?,
+        options,
         fs_type: String::new(),
         is_read_only: false,
     };
