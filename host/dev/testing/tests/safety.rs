@@ -290,10 +290,11 @@ fn invariant_4_no_secret_appears_in_a_log_an_argument_list_an_error_or_a_state_f
 fn invariant_5_no_host_code_branches_on_a_clouds_or_a_backends_name() {
     let host = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut found = Vec::new();
-    for room in
-        ["src", "core/src", "runtime/src", "store/src", "node/src", "csi/src", "flexvolume/src"]
-    {
-        for file in sources(&host.join(room)) {
+    // Everything but the tools for developers, which play a cloud.
+    let rooms = fs::read_dir(&host).unwrap().map(|entry| entry.unwrap().path());
+    let rooms = rooms.filter(|room| !room.ends_with("dev")).map(|room| room.join("src"));
+    for room in rooms.filter(|room| room.is_dir()).chain([host.join("src")]) {
+        for file in sources(&room) {
             let text = fs::read_to_string(&file).unwrap();
             let product = text.split("#[cfg(test)]").next().unwrap_or_default();
             for line in product.lines().filter(|line| !line.trim_start().starts_with("//")) {
