@@ -229,7 +229,12 @@ source = [{ kind = "oidc", role-arn = {{ toJson $d.rrsa.roleArn }}, oidc-provide
 [[backend.oss.grant]]
 endpoint = "oss"
 account = "cloud"
-paths = [{{ printf "DELETE %s" $name | toJson }}, {{ printf `"GET %s?max-keys&tagging"` $name }}, {{ printf "PUT %s?tagging" $name | toJson }}]
+paths = [
+    {{ printf "DELETE %s?uploadId" $name | toJson }},
+    {{ printf `"GET %s?encoding-type&max-keys&max-uploads&prefix&tagging&uploads"` $name }},
+    {{ printf "POST %s?delete" $name | toJson }},
+    {{ printf "PUT %s?tagging" $name | toJson }},
+]
 {{- end }}
 {{- if ne .role "controller" }}
 

@@ -38,7 +38,7 @@ impl fmt::Display for ComponentId {
 }
 
 /// The record of one generation. The manifest is a copy for people: calls run with the one that was
-/// read from the compiled bytes ([`super::Compiled`]).
+/// read from the compiled bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Generation {
