@@ -1,6 +1,7 @@
 //! What sandboxed components do, for the log: their calls, their requests and their plans, at level
 //! `debug`. Texts and sizes only; no request's content, no context, no option.
 
+use tracing::field::debug;
 use wharf_core::plan::Plan;
 use wharf_core::text::one_line;
 use wharf_runtime::{CallEvent, Observer, Outcome, RequestEvent};
@@ -13,37 +14,24 @@ pub struct ComponentLog;
 
 impl Observer for ComponentLog {
     fn called(&self, event: &CallEvent<'_>) {
-        let micros = micros(event.duration);
-        match event.outcome {
-            Outcome::Answered => tracing::debug!(
-                kind = event.world.noun(),
-                component = event.component,
-                generation = event.generation,
+        let CallEvent { component, generation, function, http_requests: requests, .. } = *event;
+        let (world, micros) = (event.world.noun(), micros(event.duration));
+        let kind = match event.outcome {
+            Outcome::Answered => None,
+            Outcome::Failed(kind) | Outcome::Broken(kind) => Some(debug(kind)),
+        };
+        if matches!(event.outcome, Outcome::Broken(_)) {
+            tracing::warn!(
+                world,
+                component,
+                generation,
                 micros,
-                requests = event.http_requests,
-                "{}",
-                event.function
-            ),
-            Outcome::Failed(kind) => tracing::debug!(
-                kind = event.world.noun(),
-                component = event.component,
-                generation = event.generation,
-                micros,
-                requests = event.http_requests,
-                ?kind,
-                "{}",
-                event.function
-            ),
-            Outcome::Broken(kind) => tracing::warn!(
-                kind = event.world.noun(),
-                component = event.component,
-                generation = event.generation,
-                micros,
-                requests = event.http_requests,
-                ?kind,
-                "{} broke a bound or trapped",
-                event.function
-            ),
+                requests,
+                kind,
+                "{function} broke a bound or trapped"
+            );
+        } else {
+            tracing::debug!(world, component, generation, micros, requests, kind, "{function}");
         }
     }
 
