@@ -241,7 +241,7 @@ fn driver_files(path: &Path, config: &Config) -> Result<Vec<DriverFile>, Error> 
                     _ => error,
                 }
             })?;
-        let is_attachable = description.can("attach") && !description.can("attach-nothing");
+        let is_attachable = description.attaches();
         for name in &driver.flexvolume {
             files.push(DriverFile {
                 driver: DriverName::parse(name)?,

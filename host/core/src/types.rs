@@ -335,6 +335,11 @@ impl Description {
     pub fn can(&self, word: &str) -> bool {
         self.capabilities.iter().any(|capability| capability == word)
     }
+
+    /// Whether a volume has to be attached to a node before it is used there.
+    pub fn attaches(&self) -> bool {
+        self.can("attach") && !self.can("attach-nothing")
+    }
 }
 
 /// A node as `describe-node` sees it.

@@ -24,7 +24,7 @@ fn of_driver(machine: &Machine<'_>, driver: &str) -> Vec<Finding> {
     let call = || Call::until(assembly.clock().now() + ANSWERS_WITHIN);
     // One that cannot be loaded is the components' matter.
     let Ok(description) = node.backend_description(&call()) else { return Vec::new() };
-    let is_attached = description.can("attach") && !description.can("attach-nothing");
+    let is_attached = description.attaches();
     let identity = match node.describe(&call()) {
         Ok(identity) => identity,
         Err(error) => {

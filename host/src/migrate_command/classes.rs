@@ -1,11 +1,11 @@
 //! StorageClasses, VolumeSnapshotClasses and CSIDrivers.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use wharf_core::types::Parameters;
 
 use super::hidden::Hidden;
 use super::judge::{Class, Judge};
-use super::objects::{Object, is_name};
+use super::objects::{Object, is_name, texts};
 use super::report::{Item, Step, Verdict};
 use super::volumes::refused;
 
@@ -19,8 +19,7 @@ const OF_THE_PROVISIONER: &str = "csi.storage.k8s.io/";
 pub fn storage_class(judges: &[Judge<'_>], object: &Object) -> Result<Option<Item>, String> {
     let provisioner = object.text("provisioner")?.unwrap_or_default();
     let is_csi = |judge: &&Judge<'_>| judge.driver == provisioner;
-    let is_flexvolume =
-        |judge: &&Judge<'_>| judge.flexvolume.iter().any(|name| name == provisioner);
+    let is_flexvolume = |judge: &&Judge<'_>| judge.is_flexvolume(provisioner);
     if let Some(judge) = judges.iter().find(is_csi) {
         return of_csi(judge, object).map(Some);
     }
@@ -29,7 +28,7 @@ pub fn storage_class(judges: &[Judge<'_>], object: &Object) -> Result<Option<Ite
 
 fn of_csi(judge: &Judge<'_>, object: &Object) -> Result<Item, String> {
     let (class, hidden) = class(object)?;
-    let mut item = item(object, judge.driver);
+    let mut item = Item::unchanged(object, judge.driver);
     match judge.class(&class) {
         Ok(()) => {
             item.says.push("volumes are made by it as before; nothing has to be applied".into());
@@ -54,7 +53,7 @@ fn of_csi(judge: &Judge<'_>, object: &Object) -> Result<Item, String> {
 /// Its provisioner is a program of its own, which makes volumes of FlexVolume.
 fn of_flexvolume(judge: &Judge<'_>, object: &Object) -> Result<Item, String> {
     let (class, hidden) = class(object)?;
-    let mut item = item(object, object.text("provisioner")?.unwrap_or_default());
+    let mut item = Item::unchanged(object, object.text("provisioner")?.unwrap_or_default());
     let driver = judge.driver;
     item.says.push(
         "its provisioner is a program of its own: while that runs, the volumes that it makes go on \
@@ -103,11 +102,7 @@ fn new_class(judge: &Judge<'_>, object: &Object, class: &Class) -> Result<Step, 
         "kind": "StorageClass",
         "metadata": { "name": name },
         "provisioner": judge.driver,
-        "parameters": class
-            .parameters
-            .iter()
-            .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
-            .collect::<Value>(),
+        "parameters": texts(&class.parameters),
         "reclaimPolicy": object.text("reclaimPolicy")?.unwrap_or("Delete"),
         "volumeBindingMode": binding,
         "allowVolumeExpansion": description.can("expand"),
@@ -149,7 +144,7 @@ fn class(object: &Object) -> Result<(Class, Hidden), String> {
 pub fn snapshot_class(judges: &[Judge<'_>], object: &Object) -> Result<Option<Item>, String> {
     let driver = object.text("driver")?.unwrap_or_default();
     let Some(judge) = judges.iter().find(|judge| judge.driver == driver) else { return Ok(None) };
-    let mut item = item(object, driver);
+    let mut item = Item::unchanged(object, driver);
     match judge.description() {
         Ok(description) if description.can("snapshot") => {
             item.says.push("snapshots are taken by it as before".to_owned());
@@ -180,12 +175,12 @@ pub fn csi_driver(judges: &[Judge<'_>], object: &Object) -> Result<Option<Item>,
     let Some(judge) = judges.iter().find(|judge| judge.driver == object.name) else {
         return Ok(None);
     };
-    let mut item = item(object, &object.name);
+    let mut item = Item::unchanged(object, &object.name);
     // Kubernetes' own default.
     let required = object.flag("spec.attachRequired")?.unwrap_or(true);
     let why = match judge.description() {
         Err(error) => Some(error.to_string()),
-        Ok(it) if !required && it.can("attach") && !it.can("attach-nothing") => Some(
+        Ok(it) if !required && it.attaches() => Some(
             "it says `attachRequired: false`, so nothing would be attached, and nodes would find \
              no device"
                 .to_owned(),
@@ -212,15 +207,4 @@ pub fn csi_driver(judges: &[Judge<'_>], object: &Object) -> Result<Option<Item>,
         }
     }
     Ok(Some(item))
-}
-
-fn item(object: &Object, driver: &str) -> Item {
-    Item {
-        kind: object.kind,
-        name: object.name.clone(),
-        driver: driver.to_owned(),
-        verdict: Verdict::Unchanged,
-        says: Vec::new(),
-        steps: Vec::new(),
-    }
 }

@@ -116,6 +116,11 @@ pub fn all<'a>(config: &'a Config, assembly: &Assembly<'a>) -> Result<Vec<Judge<
 }
 
 impl Judge<'_> {
+    /// Whether it has this name in FlexVolume.
+    pub fn is_flexvolume(&self, name: &str) -> bool {
+        self.flexvolume.iter().any(|own| own == name)
+    }
+
     /// What the component says of itself.
     ///
     /// # Errors
@@ -129,8 +134,7 @@ impl Judge<'_> {
     /// # Errors
     /// As [`Judge::description`].
     pub fn attaches(&self) -> Result<bool, Error> {
-        let description = self.description()?;
-        Ok(description.can("attach") && !description.can("attach-nothing"))
+        Ok(self.description()?.attaches())
     }
 
     /// What a volume is over FlexVolume.

@@ -201,6 +201,11 @@ impl Object {
     }
 }
 
+/// Texts by their keys, as an object has them.
+pub fn texts(pairs: &Parameters) -> Value {
+    pairs.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::objects::Object;
 use super::yaml;
 
 /// What becomes of an object.
@@ -93,6 +94,18 @@ impl Report {
 }
 
 impl Item {
+    /// Nothing is said of this object yet.
+    pub fn unchanged(object: &Object, driver: &str) -> Self {
+        Self {
+            kind: object.kind,
+            name: object.name.clone(),
+            driver: driver.to_owned(),
+            verdict: Verdict::Unchanged,
+            says: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
     fn tell(&self, text: &mut String) {
         let Self { kind, name, driver, verdict, says, steps } = self;
         let verdict = match verdict {

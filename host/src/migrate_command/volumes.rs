@@ -35,12 +35,10 @@ pub fn judge(asked: &Asked<'_>, volume: &Object) -> Result<Option<Item>, String>
             Some(judge) => of_csi(asked, judge, volume).map(Some),
             None => Ok(None),
         },
-        (None, Some(driver)) => {
-            match judge_of(&|judge| judge.flexvolume.iter().any(|name| name == driver)) {
-                Some(judge) => of_flexvolume(asked, judge, volume, driver).map(Some),
-                None => Ok(None),
-            }
-        }
+        (None, Some(driver)) => match judge_of(&|judge| judge.is_flexvolume(driver)) {
+            Some(judge) => of_flexvolume(asked, judge, volume, driver).map(Some),
+            None => Ok(None),
+        },
         (None, None) => Ok(None),
     }
 }
@@ -48,13 +46,12 @@ pub fn judge(asked: &Asked<'_>, volume: &Object) -> Result<Option<Item>, String>
 fn of_csi(asked: &Asked<'_>, judge: &Judge<'_>, volume: &Object) -> Result<Item, String> {
     let csi = csi_volume(volume)?;
     let hidden = Hidden::of(&[&csi.attributes], &csi.flags);
-    let mut says = Vec::new();
-    let verdict = match judge.over_csi(&csi) {
-        Ok(_) => {
-            says.push("it is mounted as before; nothing has to be applied".to_owned());
-            Verdict::Unchanged
-        }
+    let mut item = Item::unchanged(volume, judge.driver);
+    let says = &mut item.says;
+    match judge.over_csi(&csi) {
+        Ok(_) => says.push("it is mounted as before; nothing has to be applied".to_owned()),
         Err(error) => {
+            item.verdict = Verdict::Person;
             says.extend(refused(&hidden, &error));
             if error.kind == ErrorKind::InvalidArgument {
                 says.push(
@@ -68,18 +65,10 @@ fn of_csi(asked: &Asked<'_>, judge: &Judge<'_>, volume: &Object) -> Result<Item,
             if !nodes.is_empty() {
                 says.push(format!("it is in use on {}", nodes.join(", ")));
             }
-            Verdict::Person
         }
-    };
-    says.extend(deleted(volume));
-    Ok(Item {
-        kind: volume.kind,
-        name: volume.name.clone(),
-        driver: judge.driver.to_owned(),
-        verdict,
-        says,
-        steps: Vec::new(),
-    })
+    }
+    item.says.extend(deleted(volume));
+    Ok(item)
 }
 
 fn of_flexvolume(
@@ -96,14 +85,7 @@ fn of_flexvolume(
         is_read_only: volume.flag("spec.flexVolume.readOnly")?.unwrap_or(false),
     };
     let hidden = Hidden::of(&[&flexvolume.options], &[]);
-    let mut item = Item {
-        kind: volume.kind,
-        name: volume.name.clone(),
-        driver: driver.to_owned(),
-        verdict: Verdict::Unchanged,
-        says: Vec::new(),
-        steps: Vec::new(),
-    };
+    let mut item = Item::unchanged(volume, driver);
     match judge.over_flexvolume(&flexvolume) {
         Ok(translated) => {
             item.says.push(
@@ -191,7 +173,7 @@ pub fn access_mode(word: &str) -> Option<AccessMode> {
     }
 }
 
-/// The values of options that are handed to accounts as secrets, by the operator's names for them.
+/// The names of options that are handed to accounts as secrets, by the operator's names for them.
 pub fn secret_names<'a>(judge: &'a Judge<'_>, options: &Parameters) -> Vec<&'a str> {
     let is_given = |name: &&String| options.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
     judge.secret_options.iter().filter(is_given).map(String::as_str).collect()

@@ -5,7 +5,7 @@ use wharf_core::types::Parameters;
 
 use super::Pair;
 use crate::migrate_command::judge::{CsiVolume, Judge};
-use crate::migrate_command::objects::Object;
+use crate::migrate_command::objects::{Object, texts};
 
 /// The PersistentVolume, for the new claim alone.
 ///
@@ -102,10 +102,6 @@ fn metadata(name: &str, namespace: Option<&str>, labels: Parameters) -> Value {
         metadata.insert("labels".to_owned(), texts(&labels));
     }
     Value::Object(metadata)
-}
-
-fn texts(pairs: &Parameters) -> Value {
-    pairs.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect()
 }
 
 fn capacity(volume: &Object) -> Result<String, String> {
