@@ -320,7 +320,7 @@ fn cargo_test(cargo: &mut Command, arguments: &[&str]) -> Tally {
     cargo.args(arguments.iter().skip(1));
     let ran = supervise::run(cargo, deadline::left(), |line| {
         tally.take_test_line(line);
-        tally.failures.extend(programs.take_line(line));
+        tally.failures.extend(programs.take_line(line, tally.failures.len()));
     });
     match ran {
         Ok(status) if !status.success() && tally.failures.is_empty() => {

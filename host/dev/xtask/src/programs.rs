@@ -46,37 +46,35 @@ struct Running {
     since: Instant,
     /// Tests that libtest itself calls slow, and that have not ended.
     slow: Vec<String>,
-    /// Whether a failed test, or its hanging, is in the list of failures already.
-    is_reported: bool,
+    /// How many failures there were before it.
+    failures_before: usize,
     last_lines: VecDeque<String>,
     /// Where and why its tests panicked.
     panics: Vec<String>,
 }
 
 impl Programs {
-    /// Takes in one line of `cargo test`. A program that was ended because it hung, or that failed
-    /// while none of its tests did: what to say.
-    pub fn take_line(&mut self, line: &str) -> Option<String> {
+    /// Takes in one line of `cargo test`, with the number of failures that were read up to it. A
+    /// program that was ended because it hung, or that failed while none of its tests did: what to
+    /// say.
+    pub fn take_line(&mut self, line: &str, failures: usize) -> Option<String> {
         if let Some(program) = program_of(line) {
             self.end();
-            self.running = Some(Running::starting(program));
+            self.running = Some(Running::starting(program, failures));
         } else if let Some(running) = &mut self.running {
             if FAILED.iter().any(|start| line.starts_with(start)) {
                 self.panics.append(&mut running.panics);
-                return running.failure_without_a_test();
+                return (failures == running.failures_before)
+                    .then(|| running.failure_without_a_test());
             }
             running.keep(line);
             let test = line.strip_prefix("test ").unwrap_or_default();
             if let Some((name, _)) = test.split_once(" has been running for over") {
                 running.slow.push(name.to_owned());
-            } else if let Some((name, result)) = test.split_once(" ... ") {
+            } else if let Some((name, _)) = test.split_once(" ... ") {
                 running.slow.retain(|slow| slow != name);
-                running.is_reported |= result.starts_with("FAILED");
             }
-            // Where one test runs at a time, the result of one that speaks stands alone.
-            running.is_reported |= line == "FAILED";
             if line.starts_with("timeout: sending signal TERM") {
-                running.is_reported = true;
                 return Some(format!("ended because it hangs: {}", self.under_way()));
             }
         }
@@ -116,12 +114,12 @@ impl Programs {
 }
 
 impl Running {
-    fn starting(program: String) -> Self {
+    fn starting(program: String, failures_before: usize) -> Self {
         Self {
             program,
             since: Instant::now(),
             slow: Vec::new(),
-            is_reported: false,
+            failures_before,
             last_lines: VecDeque::new(),
             panics: Vec::new(),
         }
@@ -137,14 +135,11 @@ impl Running {
         self.last_lines.push_front(line.to_owned());
     }
 
-    fn failure_without_a_test(&self) -> Option<String> {
-        if self.is_reported {
-            return None;
-        }
+    fn failure_without_a_test(&self) -> String {
         let lines: Vec<_> = self.last_lines.iter().rev().map(String::as_str).collect();
         let (program, seconds) = (&self.program, self.since.elapsed().as_secs());
         let lines = lines.join("\n      ");
-        Some(format!("`{program}` failed after {seconds} s, none of its tests did:\n      {lines}"))
+        format!("`{program}` failed after {seconds} s, none of its tests did:\n      {lines}")
     }
 }
 
@@ -185,20 +180,20 @@ mod tests {
         let mut programs = Programs::default();
         let error = "error: test failed, to rerun pass `-p wharf --test nfs`";
         let running = "     Running tests/nfs.rs (target/debug/deps/nfs-1)";
-        programs.take_line(running);
+        programs.take_line(running, 3);
         for number in 0..100 {
-            assert_eq!(programs.take_line(&format!("line {number}")), None);
+            assert_eq!(programs.take_line(&format!("line {number}"), 3), None);
         }
-        assert_eq!(programs.take_line("test second ...         the machine died"), None);
-        let said = programs.take_line(error).unwrap();
+        assert_eq!(programs.take_line("test second ...         the machine died", 3), None);
+        let said = programs.take_line(error, 3).unwrap();
         assert!(said.contains("`nfs`") && said.ends_with("the machine died"), "{said}");
         assert!(said.contains("line 99") && !said.contains("line 50"), "{said}");
-        programs.take_line(running);
-        programs.take_line("test first ... what it says");
-        programs.take_line("thread 'first' (7) panicked at a.rs:1:2:");
-        programs.take_line("left is not right");
-        programs.take_line("FAILED");
-        assert_eq!(programs.take_line(error), None);
+        programs.take_line(running, 4);
+        programs.take_line("test first ... what it says", 4);
+        programs.take_line("thread 'first' (7) panicked at a.rs:1:2:", 4);
+        programs.take_line("left is not right", 4);
+        programs.take_line("FAILED", 5);
+        assert_eq!(programs.take_line(error, 5), None);
         let panic = "thread 'first' (7) panicked at a.rs:1:2: left is not right";
         assert_eq!(programs.panics(), [panic]);
     }
@@ -207,20 +202,20 @@ mod tests {
     fn the_slowest_come_first_and_what_is_under_way_names_its_slow_tests() {
         let mut programs = Programs::default();
         for name in ["a", "b", "c"] {
-            programs
-                .take_line(&format!("     Running tests/{name}.rs (target/debug/deps/{name}-1)"));
+            let line = format!("     Running tests/{name}.rs (target/debug/deps/{name}-1)");
+            programs.take_line(&line, 0);
             std::thread::sleep(Duration::from_millis(if name == "b" { 30 } else { 1 }));
         }
         for name in ["x", "y"] {
-            programs.take_line(&format!("test {name} has been running for over 60 seconds"));
+            programs.take_line(&format!("test {name} has been running for over 60 seconds"), 0);
         }
-        programs.take_line("test x ... ok");
+        programs.take_line("test x ... ok", 0);
         assert!(
             programs.under_way().starts_with("`c` after 0 s (in y)"),
             "{}",
             programs.under_way()
         );
-        let said = programs.take_line("timeout: sending signal TERM to command ‘c’").unwrap();
+        let said = programs.take_line("timeout: sending signal TERM to command ‘c’", 0).unwrap();
         assert!(said.contains("`c`"), "{said}");
         let slowest = programs.slowest();
         assert!(slowest[0].ends_with("s  b"), "{slowest:?}");
