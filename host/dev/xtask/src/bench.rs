@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use wharf_testing::bed::Parts;
 use wharf_testing::nfs_machine;
@@ -142,6 +142,31 @@ fn print(report: &Report, for_scripts: Option<File>) -> Result<ExitCode> {
         Some(mut stdout) => writeln!(stdout, "{}", report.json()?)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A line of proc_pid_status(5) about a process's memory, in KiB.
+fn memory_kib(pid: i32, name: &str) -> Result<f64> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    let number = number.with_context(|| format!("the kernel does not say {name}"))?;
+    Ok(number.parse()?)
+}
+
+/// Does the same with many things, each on a thread of its own.
+fn together<T: Send, A: Send>(
+    things: impl Iterator<Item = T>,
+    work: impl Fn(T) -> Result<A> + Sync,
+) -> Result<Vec<A>> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = things.map(|thing| scope.spawn(move || work(thing))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
+            .collect()
+    })
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

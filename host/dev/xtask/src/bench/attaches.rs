@@ -10,6 +10,7 @@ use wharf_testing::configuration::SERVED;
 use wharf_testing::player::{CsiNode, CsiPlayer, CsiVolume, Retry, VolumeClass};
 
 use super::report::{Figure, Report};
+use super::together;
 use crate::command::announce;
 
 const NODES: usize = 10;
@@ -79,21 +80,6 @@ pub fn measure(parts: &Parts, report: &mut Report) -> Result<()> {
         together(attached, |(volume, node)| Ok(csi.detach(volume, node)?))?;
     }
     together(volumes.iter(), |volume| Ok(csi.delete(volume)?)).map(drop)
-}
-
-/// Does the same with many things, each on a thread of its own.
-fn together<T: Send, A: Send>(
-    things: impl Iterator<Item = T>,
-    work: impl Fn(T) -> Result<A> + Sync,
-) -> Result<Vec<A>> {
-    std::thread::scope(|scope| {
-        let work = &work;
-        let threads: Vec<_> = things.map(|thing| scope.spawn(move || work(thing))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
-            .collect()
-    })
 }
 
 /// Works while as many calls as anybody has wait for file systems that nobody makes.

@@ -13,8 +13,8 @@ use wharf_testing::bed::{Bed, BedOptions, Parts, mounts_below};
 use wharf_testing::player::{Access, CsiNode, CsiPlayer, CsiVolume, VolumeClass};
 use wharf_testing::snapshot::SHARED_BUCKET;
 
-use super::median;
 use super::report::{Figure, Report};
+use super::{median, memory_kib};
 
 const DRIVER: &str = "ossplugin.csi.alibabacloud.com";
 /// Pairs of mounts that are timed.
@@ -156,11 +156,7 @@ impl Scene<'_> {
     /// A line of the supervisor's `status`.
     fn supervisor_kib(&self, name: &str) -> Result<f64> {
         let pid = self.bed.node(0).supervisor_pid().context("there is no supervisor")?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let number = line.and_then(|line| line.split_whitespace().next());
-        let number = number.with_context(|| format!("the kernel does not say {name}"))?;
-        Ok(number.parse()?)
+        memory_kib(pid, name)
     }
 }
 

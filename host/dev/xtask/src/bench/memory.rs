@@ -10,6 +10,7 @@ use wharf_testing::bed::{Bed, BedOptions, Machine, Parts};
 use wharf_testing::player::{Retry, VolumeClass};
 
 use super::report::{Figure, Report};
+use super::{memory_kib, together};
 
 /// Calls at once: as many claims as a large rollout makes in a minute.
 const CALLS: usize = 100;
@@ -32,31 +33,20 @@ pub fn measure(parts: &Parts, report: &mut Report) -> Result<()> {
     let starts = starts.collect::<Result<Vec<_>>>()?;
     add(report, "start of a server with 3 drivers, to ready", "ms", super::median(starts), "≤ 200");
     ready(bed.manager())?;
-    let node = resident(bed.node(0), "VmRSS:")?;
+    let node = resident(bed.node(0), "VmRSS")?;
     add(report, "memory of a node's server with 3 drivers, idle", "MiB", node, "≤ 20");
-    let controller = resident(bed.manager(), "VmRSS:")?;
+    let controller = resident(bed.manager(), "VmRSS")?;
     add(report, "memory of a controller with 3 drivers, idle", "MiB", controller, "≤ 20");
     let clear = PathBuf::from(format!("/proc/{}/clear_refs", bed.manager().server_pid()));
     // From here on the peak is counted anew (proc_pid_clear_refs(5)).
     std::fs::write(&clear, "5").with_context(|| format!("cannot write {}", clear.display()))?;
     let csi = bed.csi().with_retry(Retry::kubernetes(PATIENCE));
     let class = VolumeClass::raw(&[("type", "cloud_essd")]);
-    std::thread::scope(|scope| {
-        let calls: Vec<_> = (0..CALLS)
-            .map(|n| {
-                let (csi, class) = (&csi, &class);
-                scope.spawn(move || {
-                    let volume = csi.provision(&format!("pvc-memory-{n}"), 20 << 30, class)?;
-                    csi.delete(&volume)
-                })
-            })
-            .collect();
-        calls.into_iter().try_for_each(|call| {
-            let ended = call.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
-            Ok::<_, anyhow::Error>(ended?)
-        })
+    together(0..CALLS, |n| {
+        let volume = csi.provision(&format!("pvc-memory-{n}"), 20 << 30, &class)?;
+        Ok(csi.delete(&volume)?)
     })?;
-    let peak = resident(bed.manager(), "VmHWM:")?;
+    let peak = resident(bed.manager(), "VmHWM")?;
     add(report, "  its peak with 100 CreateVolume at once", "MiB", peak, "≤ 40");
     Ok(())
 }
@@ -89,11 +79,7 @@ fn ready(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// A line of proc_pid_status(5) about memory, in MiB.
-fn resident(machine: &Machine, line: &str) -> Result<f64> {
-    let path = format!("/proc/{}/status", machine.server_pid());
-    let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let value = status.lines().find_map(|it| it.strip_prefix(line)).unwrap_or_default();
-    let kib = value.trim().trim_end_matches(" kB").parse::<f64>();
-    Ok(kib.with_context(|| format!("{line} in {path}"))? / KIB_IN_MIB)
+/// A line about its server's memory, in MiB.
+fn resident(machine: &Machine, name: &str) -> Result<f64> {
+    Ok(memory_kib(machine.server_pid(), name)? / KIB_IN_MIB)
 }

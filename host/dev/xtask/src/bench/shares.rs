@@ -249,12 +249,7 @@ fn fill(directory: &Path) -> Result<()> {
 
 /// What the server has in memory.
 fn resident(machine: &Machine) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", machine.server_pid()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: f64 = line
-        .and_then(|line| line.split_whitespace().next())
-        .context("the server says nothing of its memory")?
-        .parse()?;
+    let kib = super::memory_kib(machine.server_pid(), "VmRSS")?;
     ensure!(kib > 0.0, "the server has no memory");
     Ok(kib / 1024.0)
 }
