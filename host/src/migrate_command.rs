@@ -18,17 +18,21 @@ use crate::output::{self, Failure};
 mod classes;
 mod cluster;
 mod hidden;
+mod inline;
 mod judge;
 mod objects;
 mod report;
+mod shown;
 mod to_csi;
 mod volumes;
 mod yaml;
 
 use cluster::Cluster;
+use inline::Inlines;
 use judge::Judge;
 use objects::Objects;
 use report::Report;
+use shown::Shown;
 use volumes::Asked;
 
 /// Ten thousand PersistentVolumes with their claims. What is read takes about ten times as much
@@ -70,7 +74,9 @@ fn read(input: impl Read) -> Result<String, Failure> {
 
 fn report(objects: &Objects, judges: &[Judge<'_>], to_csi: bool) -> Result<Report, String> {
     let cluster = Cluster::of(objects)?;
-    let asked = Asked { judges, objects, cluster: &cluster, to_csi };
+    let inlines = Inlines::of(objects)?;
+    let shown = to_csi.then(|| Shown::of(judges, objects, &inlines)).transpose()?;
+    let asked = Asked { judges, cluster: &cluster, to_csi: shown.as_ref() };
     let mut report = Report { objects: Vec::new(), not_looked_at: objects.others };
     for object in &objects.known {
         let item = match object.kind {
@@ -80,10 +86,10 @@ fn report(objects: &Objects, judges: &[Judge<'_>], to_csi: bool) -> Result<Repor
             "CSIDriver" => classes::csi_driver(judges, object)?,
             _ => continue,
         };
-        match item {
-            Some(item) => report.objects.push(item),
-            None => report.not_looked_at += 1,
-        }
+        report.take(item);
+    }
+    for inline in inlines.all() {
+        report.take(inline::judge(&asked, inline)?);
     }
     Ok(report)
 }

@@ -87,6 +87,11 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    /// Whether there is a claim of this name.
+    pub fn has_claim(&self, namespace: &str, claim: &str) -> bool {
+        self.claims.contains_key(&(namespace, claim))
+    }
+
     /// The claim that a PersistentVolume is bound to.
     ///
     /// # Errors
@@ -119,12 +124,9 @@ impl<'a> Cluster<'a> {
 
     /// Where a volume of FlexVolume is in use, as far as the nodes that were given say.
     pub fn nodes_of(&self, driver: &str, volume: &str) -> Vec<&str> {
-        let end = format!("{driver}/{volume}");
-        let is_it = |name: &str| {
-            name.strip_suffix(&end).is_some_and(|start| start.is_empty() || start == "flexvolume-")
-        };
-        let found = self.in_use.iter().filter(|(name, _)| is_it(name));
-        let mut nodes: Vec<&str> = found.flat_map(|(_, nodes)| nodes.iter().copied()).collect();
+        let names = ["", "flexvolume-"].map(|start| format!("{start}{driver}/{volume}"));
+        let found = names.iter().filter_map(|name| self.in_use.get(name.as_str()));
+        let mut nodes: Vec<&str> = found.flatten().copied().collect();
         nodes.sort_unstable();
         nodes.dedup();
         nodes

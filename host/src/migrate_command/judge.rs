@@ -19,6 +19,8 @@ use wharf_runtime::{Egress, Request, Response, Scope};
 use crate::assembly::Assembly;
 use crate::config::Config;
 
+use super::objects::Object;
+
 /// The first question compiles the component where that was not done before.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -62,10 +64,10 @@ pub struct CsiVolume {
     pub is_read_only: bool,
 }
 
-/// A PersistentVolume of FlexVolume.
+/// A volume of FlexVolume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlexVolume {
-    /// The PersistentVolume's name.
+    /// The PersistentVolume's name, or the volume's name in its pod: what kubelet tells the driver.
     pub name: String,
     /// `vendor/driver`.
     pub driver: String,
@@ -75,6 +77,23 @@ pub struct FlexVolume {
     pub fs_type: String,
     /// `readOnly`.
     pub is_read_only: bool,
+}
+
+impl FlexVolume {
+    /// That of a PersistentVolume; `None`: it has another source.
+    ///
+    /// # Errors
+    /// The field that is not as Kubernetes has it.
+    pub fn of_volume(volume: &Object) -> Result<Option<Self>, String> {
+        let Some(driver) = volume.text("spec.flexVolume.driver")? else { return Ok(None) };
+        Ok(Some(Self {
+            name: volume.name.clone(),
+            driver: driver.to_owned(),
+            options: volume.pairs("spec.flexVolume.options")?,
+            fs_type: volume.text("spec.flexVolume.fsType")?.unwrap_or_default().to_owned(),
+            is_read_only: volume.flag("spec.flexVolume.readOnly")?.unwrap_or(false),
+        }))
+    }
 }
 
 /// A StorageClass, as a provisioner hands it on.
@@ -137,20 +156,28 @@ impl Judge<'_> {
         Ok(self.description()?.attaches())
     }
 
-    /// What a volume is over FlexVolume.
+    /// Which volume is meant over FlexVolume; whether a node would mount it is not asked.
     ///
     /// # Errors
-    /// Why it cannot be mounted so.
-    pub fn over_flexvolume(&self, volume: &FlexVolume) -> Result<Translated, Error> {
+    /// Why none is.
+    pub fn translate(&self, volume: &FlexVolume) -> Result<Translated, Error> {
         let chosen = wharf_flexvolume::chosen(&volume.options, self.secret_options)?;
-        let translated = self.backend.call::<Translate>(
+        self.backend.call::<Translate>(
             &self.call(),
             &TranslateRequest {
                 driver: volume.driver.clone(),
                 options: chosen,
                 volume_name: volume.name.clone(),
             },
-        )?;
+        )
+    }
+
+    /// What a volume is over FlexVolume.
+    ///
+    /// # Errors
+    /// Why it cannot be mounted so.
+    pub fn over_flexvolume(&self, volume: &FlexVolume) -> Result<Translated, Error> {
+        let translated = self.translate(volume)?;
         let attaches = self.attaches()?;
         let mode =
             if attaches { AccessMode::SingleNodeWriter } else { AccessMode::MultiNodeMultiWriter };

@@ -12,7 +12,7 @@ use super::yaml;
 const MAX_OBJECTS: usize = 20_000;
 
 /// What the objects tell that others ask about.
-pub const KINDS: [&str; 8] = [
+pub const KINDS: [&str; 15] = [
     "PersistentVolume",
     "StorageClass",
     "VolumeSnapshotClass",
@@ -21,6 +21,13 @@ pub const KINDS: [&str; 8] = [
     "VolumeAttachment",
     "Node",
     "Pod",
+    "Deployment",
+    "StatefulSet",
+    "DaemonSet",
+    "ReplicaSet",
+    "ReplicationController",
+    "Job",
+    "CronJob",
 ];
 
 /// One object.
@@ -122,6 +129,11 @@ pub fn is_name(text: &str) -> bool {
 }
 
 impl Object {
+    /// A PersistentVolume that is in no cluster: what one would say of a volume that has none.
+    pub fn volume(name: &str, value: Value) -> Self {
+        Self { kind: "PersistentVolume", name: name.to_owned(), namespace: None, value }
+    }
+
     /// A text.
     ///
     /// # Errors

@@ -25,8 +25,14 @@ pub enum Verdict {
 pub struct Item {
     /// Its kind.
     pub kind: &'static str,
+    /// Its namespace, where that tells it from others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// Its name.
     pub name: String,
+    /// The volume of it that is meant, where it is not one itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
     /// The driver that it is of.
     pub driver: String,
     /// What becomes of it.
@@ -59,7 +65,7 @@ pub struct Step {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Report {
-    /// In the order of the input.
+    /// In the order of the input; volumes that stand in pods after all others.
     pub objects: Vec<Item>,
     /// Objects that were not looked at: of other kinds and of other drivers.
     pub not_looked_at: usize,
@@ -69,6 +75,14 @@ impl Report {
     /// Whether something cannot go on without a person.
     pub fn needs_a_person(&self) -> bool {
         self.count(Verdict::Person) > 0
+    }
+
+    /// Adds what is said of an object; `None`: nothing, it is of another driver.
+    pub fn take(&mut self, item: Option<Item>) {
+        match item {
+            Some(item) => self.objects.push(item),
+            None => self.not_looked_at += 1,
+        }
     }
 
     fn count(&self, verdict: Verdict) -> usize {
@@ -98,7 +112,9 @@ impl Item {
     pub fn unchanged(object: &Object, driver: &str) -> Self {
         Self {
             kind: object.kind,
+            namespace: None,
             name: object.name.clone(),
+            volume: None,
             driver: driver.to_owned(),
             verdict: Verdict::Unchanged,
             says: Vec::new(),
@@ -107,13 +123,15 @@ impl Item {
     }
 
     fn tell(&self, text: &mut String) {
-        let Self { kind, name, driver, verdict, says, steps } = self;
+        let Self { kind, namespace, name, volume, driver, verdict, says, steps } = self;
+        let namespace = namespace.as_ref().map(|it| format!("{it}/")).unwrap_or_default();
+        let volume = volume.as_ref().map(|it| format!(", volume {it}")).unwrap_or_default();
         let verdict = match verdict {
             Verdict::Unchanged => "goes on as it is",
             Verdict::Changes => "changes",
             Verdict::Person => "needs a person",
         };
-        let _ = writeln!(text, "{kind} {name} ({driver}): {verdict}");
+        let _ = writeln!(text, "{kind} {namespace}{name}{volume} ({driver}): {verdict}");
         for said in says {
             let _ = writeln!(text, "  {said}");
         }

@@ -12,13 +12,16 @@ use super::cluster::Bound;
 use super::hidden::Hidden;
 use super::judge::{CsiVolume, FlexVolume, Judge};
 use super::objects::{Object, is_name};
-use super::report::{Item, Step, Verdict};
+use super::report::{Item, Verdict};
+use super::shown::Shown;
 use super::volumes::{Asked, access_mode, refused};
 
+mod inline;
 mod made;
 mod steps;
 
-use steps::{afterwards, drain, point, retain, secret_of};
+pub use inline::plan_inline;
+use steps::{afterwards, drain, new_claim, new_volume, point, retain, secret_of};
 
 /// What is at the end of the names of new objects.
 const SUFFIX: &str = "-csi";
@@ -38,6 +41,7 @@ struct Pair<'a> {
 /// The field that is not as Kubernetes has it.
 pub fn plan(
     asked: &Asked<'_>,
+    shown: &Shown<'_>,
     judge: &Judge<'_>,
     volume: &Object,
     flexvolume: &FlexVolume,
@@ -75,15 +79,14 @@ pub fn plan(
         claim,
         new_claim: format!("{claim}{SUFFIX}"),
     };
-    if let Some((verdict, why)) = other_one(asked, judge, &pair, flexvolume, translated)? {
+    let place = format!("PersistentVolume {}", volume.name);
+    if let Some((verdict, why)) = other_one(asked, shown, judge, &pair, &place, translated)? {
         return stop(verdict, why);
     }
     let csi = match as_csi(judge, &pair, volume, flexvolume, translated)? {
         Ok(csi) => csi,
         Err(why) => {
-            item.verdict = Verdict::Person;
-            item.says.push("not moved to CSI, where it would not work:".to_owned());
-            item.says.extend(why);
+            would_not_work(item, why);
             return Ok(());
         }
     };
@@ -119,30 +122,8 @@ pub fn plan(
     }
     item.steps = vec![retain(volume, &pair)?];
     item.steps.extend(secret.step);
-    item.steps.push(Step {
-        what:
-            "a PersistentVolume of CSI that shows the same data, for one claim alone. Nothing is \
-               attached or mounted by it."
-                .to_owned(),
-        apply: Some(made::volume(judge, volume, &pair, &csi, secret.reference)?),
-        look: vec![format!("kubectl get pv {}", pair.new_volume)],
-        expect: "RECLAIM POLICY is Retain, STATUS is Available, CLAIM is the new one".to_owned(),
-        back: "leave it; nothing uses it, and with Retain its own end would change nothing"
-            .to_owned(),
-        ..Step::default()
-    });
-    item.steps.push(Step {
-        what: "a claim that is bound to it. The old one keeps its name and its volume.".to_owned(),
-        apply: Some(made::claim(volume, claim_object, &pair)?),
-        look: vec![format!(
-            "kubectl -n {namespace} wait --for=jsonpath='{{.status.phase}}'=Bound pvc/{} \
-             --timeout=60s",
-            pair.new_claim
-        )],
-        expect: "condition met".to_owned(),
-        back: "leave it; nothing uses it".to_owned(),
-        ..Step::default()
-    });
+    item.steps.push(new_volume(&pair, made::volume(judge, volume, &pair, &csi, secret.reference)?));
+    item.steps.push(new_claim(&pair, made::claim(volume, claim_object, &pair)?));
     if attaches {
         item.steps.push(drain(asked, &pair, &flexvolume.driver, &csi.handle));
     }
@@ -151,89 +132,53 @@ pub fn plan(
     Ok(())
 }
 
-/// Another object that stands in the way: one that shows the same volume, or has the name.
+/// Another object that stands in the way: one that shows the same volume, or has the name. `place`:
+/// what shows it now, as messages name it.
 fn other_one(
     asked: &Asked<'_>,
+    shown: &Shown<'_>,
     judge: &Judge<'_>,
     pair: &Pair<'_>,
-    flexvolume: &FlexVolume,
+    place: &str,
     translated: &Translated,
 ) -> Result<Option<(Verdict, String)>, String> {
-    for other in asked.objects.of("PersistentVolume").filter(|it| it.name != pair.volume) {
-        let of_driver = other.text("spec.csi.driver")? == Some(judge.driver);
-        let handle = other.text("spec.csi.volumeHandle")?;
-        if other.name == pair.new_volume && of_driver {
-            let nodes = asked.cluster.attached_to(&other.name);
-            let used = if nodes.is_empty() {
-                String::new()
-            } else {
-                format!(", in use on {}", nodes.join(", "))
-            };
-            let why = format!(
-                "its PersistentVolume of CSI is there already: {}{used}. This one is the way back",
-                other.name
-            );
-            return Ok(Some((Verdict::Unchanged, why)));
-        }
-        if other.name == pair.new_volume {
-            let why = format!("not moved to CSI: the name {} is taken", other.name);
-            return Ok(Some((Verdict::Person, why)));
-        }
-        let shows_it = of_driver && handle == Some(translated.volume.as_str());
-        if shows_it || is_twin(judge, flexvolume, translated, other)? {
-            let why = format!(
-                "not moved to CSI: PersistentVolume {} shows the same volume; a person has to say \
-                 which of them counts",
-                other.name
-            );
-            return Ok(Some((Verdict::Person, why)));
-        }
+    let person = |why: String| Ok(Some((Verdict::Person, format!("not moved to CSI: {why}"))));
+    let id = translated.volume.as_str();
+    if let Some(other) = shown.elsewhere(judge.driver, id, place, &pair.new_volume) {
+        return person(format!(
+            "{other} shows the same volume; a person has to say which of them counts"
+        ));
     }
-    for claim in asked.objects.of("PersistentVolumeClaim") {
-        if claim.name == pair.new_claim && claim.namespace.as_deref() == Some(pair.namespace) {
-            let why = format!(
-                "not moved to CSI: claim {}/{} is there already",
-                pair.namespace, pair.new_claim
-            );
-            return Ok(Some((Verdict::Person, why)));
+    if let Some(other) = shown.volume(&pair.new_volume) {
+        if other.text("spec.csi.driver")? != Some(judge.driver) {
+            return person(format!("the name {} is taken", other.name));
         }
+        let nodes = asked.cluster.attached_to(&other.name);
+        let used = if nodes.is_empty() {
+            String::new()
+        } else {
+            format!(", in use on {}", nodes.join(", "))
+        };
+        let why = format!(
+            "its PersistentVolume of CSI is there already: {}{used}. This one is the way back",
+            other.name
+        );
+        return Ok(Some((Verdict::Unchanged, why)));
+    }
+    if asked.cluster.has_claim(pair.namespace, &pair.new_claim) {
+        return person(format!("claim {}/{} is there already", pair.namespace, pair.new_claim));
     }
     if !is_name(&pair.new_volume) || !is_name(&pair.new_claim) {
-        let why = format!("not moved to CSI: there is no room for `{SUFFIX}` in its name");
-        return Ok(Some((Verdict::Person, why)));
+        return person(format!("there is no room for `{SUFFIX}` in its name"));
     }
     Ok(None)
 }
 
-/// Another volume of FlexVolume that is the same one. Shares are shown by many; what is attached
-/// is one.
-fn is_twin(
-    judge: &Judge<'_>,
-    flexvolume: &FlexVolume,
-    translated: &Translated,
-    other: &Object,
-) -> Result<bool, String> {
-    if other.text("spec.flexVolume.driver")? != Some(&flexvolume.driver)
-        || !judge.attaches().unwrap_or(false)
-    {
-        return Ok(false);
-    }
-    // The component is asked about few: among thousands, a volume's id is in the name or the
-    // options of hardly any other.
-    let id = translated.volume.as_str();
-    let options = other.pairs("spec.flexVolume.options")?;
-    if other.name != id && !options.iter().any(|(_, value)| value.contains(id)) {
-        return Ok(false);
-    }
-    let other = FlexVolume {
-        name: other.name.clone(),
-        driver: flexvolume.driver.clone(),
-        options,
-        fs_type: String::new(),
-        is_read_only: false,
-    };
-    let other = judge.over_flexvolume(&other);
-    Ok(other.is_ok_and(|other| other.volume == translated.volume))
+/// Notes why CSI does not have it.
+fn would_not_work(item: &mut Item, why: Vec<String>) {
+    item.verdict = Verdict::Person;
+    item.says.push("not moved to CSI, where it would not work:".to_owned());
+    item.says.extend(why);
 }
 
 /// The volume as CSI has it, if its component would take it; else why not.

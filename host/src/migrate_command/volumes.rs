@@ -6,20 +6,19 @@ use wharf_core::{Error, ErrorKind};
 use super::cluster::Cluster;
 use super::hidden::Hidden;
 use super::judge::{CsiVolume, FlexVolume, Judge};
-use super::objects::{Object, Objects};
+use super::objects::Object;
 use super::report::{Item, Verdict};
+use super::shown::Shown;
 use super::to_csi;
 
 /// What everything here is asked of.
 pub struct Asked<'a> {
     /// Drivers of the configuration.
     pub judges: &'a [Judge<'a>],
-    /// Everything that was read.
-    pub objects: &'a Objects,
-    /// What of it belongs together.
+    /// What belongs together of what was read.
     pub cluster: &'a Cluster<'a>,
-    /// Whether volumes of FlexVolume are to become volumes of CSI.
-    pub to_csi: bool,
+    /// Whether volumes of FlexVolume are to become volumes of CSI; then what is shown where.
+    pub to_csi: Option<&'a Shown<'a>>,
 }
 
 /// What becomes of a PersistentVolume; `None`: it is of a driver that is not served here.
@@ -28,15 +27,15 @@ pub struct Asked<'a> {
 /// The field that is not as Kubernetes has it.
 pub fn judge(asked: &Asked<'_>, volume: &Object) -> Result<Option<Item>, String> {
     let csi = volume.text("spec.csi.driver")?;
-    let flexvolume = volume.text("spec.flexVolume.driver")?;
+    let flexvolume = FlexVolume::of_volume(volume)?;
     let judge_of = |is_it: &dyn Fn(&&Judge<'_>) -> bool| asked.judges.iter().find(is_it);
     match (csi, flexvolume) {
         (Some(driver), _) => match judge_of(&|judge| judge.driver == driver) {
             Some(judge) => of_csi(asked, judge, volume).map(Some),
             None => Ok(None),
         },
-        (None, Some(driver)) => match judge_of(&|judge| judge.is_flexvolume(driver)) {
-            Some(judge) => of_flexvolume(asked, judge, volume, driver).map(Some),
+        (None, Some(own)) => match judge_of(&|judge| judge.is_flexvolume(&own.driver)) {
+            Some(judge) => of_flexvolume(asked, judge, volume, &own).map(Some),
             None => Ok(None),
         },
         (None, None) => Ok(None),
@@ -75,18 +74,11 @@ fn of_flexvolume(
     asked: &Asked<'_>,
     judge: &Judge<'_>,
     volume: &Object,
-    driver: &str,
+    flexvolume: &FlexVolume,
 ) -> Result<Item, String> {
-    let flexvolume = FlexVolume {
-        name: volume.name.clone(),
-        driver: driver.to_owned(),
-        options: volume.pairs("spec.flexVolume.options")?,
-        fs_type: volume.text("spec.flexVolume.fsType")?.unwrap_or_default().to_owned(),
-        is_read_only: volume.flag("spec.flexVolume.readOnly")?.unwrap_or(false),
-    };
     let hidden = Hidden::of(&[&flexvolume.options], &[]);
-    let mut item = Item::unchanged(volume, driver);
-    match judge.over_flexvolume(&flexvolume) {
+    let mut item = Item::unchanged(volume, &flexvolume.driver);
+    match judge.over_flexvolume(flexvolume) {
         Ok(translated) => {
             item.says.push(
                 "it is mounted through FlexVolume as before; nothing has to be applied".to_owned(),
@@ -98,8 +90,8 @@ fn of_flexvolume(
                         .to_owned(),
                 );
             }
-            if asked.to_csi {
-                to_csi::plan(asked, judge, volume, &flexvolume, &translated, &mut item)?;
+            if let Some(shown) = asked.to_csi {
+                to_csi::plan(asked, shown, judge, volume, flexvolume, &translated, &mut item)?;
             }
         }
         Err(error) => {

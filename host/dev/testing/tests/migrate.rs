@@ -303,10 +303,107 @@ fn no_step_is_written_where_data_could_be_lost() {
     }
 }
 
+/// Volumes that stand in pods, by their workload and name.
+fn inline<'a>(report: &'a Value, name: &str, volume: &str) -> &'a Value {
+    let mut of = objects(report).iter().filter(|item| item["name"] == name);
+    of.find(|item| item["volume"] == volume).unwrap_or_else(|| panic!("{name} {volume}"))
+}
+
+#[test]
+fn volumes_that_stand_in_pods_are_judged_where_they_are_written() {
+    let home = home();
+    let report = home.report(&[], sample("inline.yaml"));
+    let seen: Vec<_> = objects(&report)
+        .iter()
+        .filter(|item| item["volume"].is_string())
+        .map(|item| [&item["kind"], &item["namespace"], &item["name"], &item["verdict"]])
+        .map(|words| words.map(|word| word.as_str().unwrap()).join(" "))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            "Deployment shop web unchanged",
+            "StatefulSet books ledger unchanged",
+            "DaemonSet logs agent unchanged",
+            "CronJob books report unchanged",
+            "Pod books by-hand unchanged",
+            // One for all pods of a maker that was not given.
+            "Pod shop worker-0 unchanged",
+            "Deployment shop nameless person",
+            "Deployment shop nameless person",
+            "ReplicaSet shop twice unchanged",
+        ]
+    );
+    assert!(applied(&report).is_empty());
+    assert_eq!(report["not-looked-at"], 1);
+    let said = inline(&report, "worker-0", "files")["says"].to_string();
+    assert!(said.contains("Fleet worker makes this pod"), "{said}");
+}
+
+#[test]
+fn volumes_that_stand_in_pods_become_claims_that_the_components_accept() {
+    let home = home();
+    let ran = home.migrate(&["--to-csi"], sample("inline.yaml"));
+    assert_golden("inline-to-csi.txt", &ran.out);
+    let report = home.report(&["--to-csi"], sample("inline.yaml"));
+    assert_harmless(&report);
+    let made = applied(&report);
+    let of_kind = |kind: &str| made.iter().filter(|object| object["kind"] == kind).count();
+    assert_eq!(["PersistentVolume", "PersistentVolumeClaim"].map(of_kind), [6, 6]);
+    let list = json!({ "kind": "List", "items": made });
+    let again = home.report(&[], list.to_string());
+    assert_eq!(verdicts(&again, "unchanged").len(), 6, "{again:#}");
+    // Nothing is attached twice: a disk is let go before another pod wants it.
+    let disk = steps(inline(&report, "ledger", "data"));
+    assert!(disk[2]["expect"].as_str().unwrap().contains("no machine holds d-bp1inline"));
+    for (volume, other) in [("ReplicaSet shop/twice", "d-bp1twice"), ("d-bp1twice", "twice")] {
+        let item = item(&report, other);
+        let said = item["says"].to_string();
+        assert_eq!((&item["verdict"], steps(item)), (&json!("person"), &[][..]), "{said}");
+        assert!(said.contains(volume) && said.contains("shows the same volume"), "{said}");
+    }
+    let reader = steps(inline(&report, "web", "models")).last().unwrap()["what"].to_string();
+    assert!(reader.contains("claimName: web-models-csi, readOnly: true"), "{reader}");
+}
+
+#[test]
+fn many_disks_take_no_longer_than_so_many_single_ones() {
+    let home = home();
+    let volume = |n: usize| {
+        json!({
+            "kind": "PersistentVolume",
+            "metadata": { "name": format!("d-{n:020}") },
+            "spec": {
+                "accessModes": ["ReadWriteOnce"], "capacity": { "storage": "1Gi" },
+                "claimRef": { "namespace": "shop", "name": format!("data-{n}") },
+                "flexVolume": { "driver": "alicloud/disk", "options": { "VolumeId": format!("d-{n:020}") } },
+            },
+        })
+    };
+    // Processor time, which others on this machine take nothing of. `times` prints the shell's own
+    // in its first line, and that of its children in the second.
+    let took = |count: usize| -> f64 {
+        let items: Vec<_> = (0..count).map(volume).collect();
+        let list = json!({ "kind": "List", "items": items }).to_string();
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "\"$@\" && times >&2", "sh"]).arg(&home.parts.wharf);
+        shell.arg("--config").arg(home.config()).args(["migrate", "--to-csi", "--output", "json"]);
+        let ran = run(&mut shell, list.as_bytes());
+        let report: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(applied(&report).len(), 2 * count);
+        let user = ran.errors.lines().nth(1).unwrap().split(' ').next().unwrap();
+        let (minutes, seconds) = user.trim_end_matches('s').split_once('m').unwrap();
+        minutes.parse::<f64>().unwrap() * 60.0 + seconds.parse::<f64>().unwrap()
+    };
+    // Eight times as many: about nine times as long. It was forty times as long.
+    let (few, many) = (took(200), took(1600));
+    assert!(many < few * 20.0, "200 took {few} s, 1600 took {many} s");
+}
+
 #[test]
 fn no_key_is_ever_printed() {
     let home = home();
-    for name in ["flexvolume.yaml", "refused.yaml"] {
+    for name in ["flexvolume.yaml", "refused.yaml", "inline.yaml"] {
         for output in ["text", "json", "yaml"] {
             let ran = home.migrate(&["--to-csi", "--output", output], sample(name));
             let said = format!("{}{}", ran.out, ran.errors);

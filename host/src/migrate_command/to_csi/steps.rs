@@ -96,6 +96,39 @@ pub fn secret_of(
     Ok(Secret { reference, step: Some(step) })
 }
 
+/// The PersistentVolume of CSI.
+pub fn new_volume(pair: &Pair<'_>, object: Value) -> Step {
+    Step {
+        what:
+            "a PersistentVolume of CSI that shows the same data, for one claim alone. Nothing is \
+               attached or mounted by it."
+                .to_owned(),
+        apply: Some(object),
+        look: vec![format!("kubectl get pv {}", pair.new_volume)],
+        expect: "RECLAIM POLICY is Retain, STATUS is Available, CLAIM is the new one".to_owned(),
+        back: "leave it; nothing uses it, and with Retain its own end would change nothing"
+            .to_owned(),
+        ..Step::default()
+    }
+}
+
+/// The claim that is bound to it.
+pub fn new_claim(pair: &Pair<'_>, object: Value) -> Step {
+    let old =
+        if pair.claim.is_empty() { "" } else { " The old one keeps its name and its volume." };
+    Step {
+        what: format!("a claim that is bound to it.{old}"),
+        apply: Some(object),
+        look: vec![format!(
+            "kubectl -n {} wait --for=jsonpath='{{.status.phase}}'=Bound pvc/{} --timeout=60s",
+            pair.namespace, pair.new_claim
+        )],
+        expect: "condition met".to_owned(),
+        back: "leave it; nothing uses it".to_owned(),
+        ..Step::default()
+    }
+}
+
 /// Pods of the old claim end, and the volume is detached.
 pub fn drain(asked: &Asked<'_>, pair: &Pair<'_>, driver: &str, handle: &str) -> Step {
     let Pair { volume, namespace, claim, .. } = pair;
