@@ -18,6 +18,7 @@ use crate::helper_keys::HelperKeys;
 use crate::mounts::mounting;
 use crate::mounts::paths::Roots;
 use crate::mounts::table::{Entry, MountTable};
+use crate::mounts::unmount::silence::Silences;
 use crate::options::NodeOptions;
 use crate::program::Programs;
 use crate::remote::Remote;
@@ -36,6 +37,8 @@ pub(crate) struct NodeContext {
     pub programs: Programs,
     pub keys: Option<Arc<dyn HelperKeys>>,
     pub remote: Remote,
+    /// What calls that were too short have seen of servers that answer nothing.
+    pub silences: Silences,
 }
 
 impl NodeContext {
@@ -44,7 +47,8 @@ impl NodeContext {
         let roots = Roots::new(&options.roots);
         let programs = Programs::new(options.program_path.clone());
         let remote = Remote::new(&options.child_command, &options.state_directory);
-        Self { options, clock, roots, programs, keys: None, remote }
+        let silences = Silences::default();
+        Self { options, clock, roots, programs, keys: None, remote, silences }
     }
 
     /// Who renders the keys of mount helpers.
@@ -100,7 +104,8 @@ impl NodeContext {
     /// `Unavailable` when it does at the call's deadline.
     pub fn check_not_hanging(&self, call: &Call, work: &str) -> Result<(), Error> {
         let clock = self.clock.as_ref();
-        lock::acquire_for_work(&self.options.state_directory, work, clock, call).map(drop)
+        lock::acquire_for_work(&self.options.state_directory, work, clock, call)?;
+        Ok(())
     }
 
     /// Looks for devices.

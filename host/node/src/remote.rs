@@ -11,6 +11,7 @@
 //! it; and there are at most [`MAX_PROCESSES`] in all.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -25,7 +26,7 @@ use rustix::io::Errno;
 use wharf_core::Error;
 use wharf_core::ports::{Call, Clock};
 
-use crate::state::lock;
+use crate::state::lock::{self, StillHangs};
 
 mod message;
 mod nfs;
@@ -121,6 +122,27 @@ impl Remote {
         clock: &dyn Clock,
     ) -> Result<Session, Error> {
         let lock = lock::acquire_for_work(&self.state, work, clock, call)?;
+        self.start_with(lock, at.as_ref())
+    }
+
+    /// The same; `None` when an earlier one still waits at the call's deadline.
+    ///
+    /// # Errors
+    /// `Unavailable` when too many wait.
+    pub fn start_unless_hanging(
+        &self,
+        work: &str,
+        at: impl AsRef<Path>,
+        call: &Call,
+        clock: &dyn Clock,
+    ) -> Result<Option<Session>, Error> {
+        match lock::acquire_for_work(&self.state, work, clock, call) {
+            Ok(lock) => self.start_with(lock, at.as_ref()).map(Some),
+            Err(StillHangs { .. }) => Ok(None),
+        }
+    }
+
+    fn start_with(&self, lock: Option<File>, at: &Path) -> Result<Session, Error> {
         let counted = Counted::new(&self.living)?;
         let failed = |error: std::io::Error| {
             Error::internal(format!("cannot start {}: {error}", self.program.display()))

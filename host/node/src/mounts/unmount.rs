@@ -18,6 +18,7 @@ use crate::mounts::paths::MountTarget;
 use crate::mounts::table::MountTable;
 
 pub(crate) mod remote;
+pub(crate) mod silence;
 
 /// Mounts stacked on one path; a hundred would be a defect, and a loop has an end.
 const MAX_STACKED: usize = 64;

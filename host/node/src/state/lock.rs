@@ -59,25 +59,33 @@ pub(crate) fn acquire(
     }
 }
 
+/// An earlier process that was left behind still does this work: the kernel has not let go of it.
+#[derive(Debug)]
+pub(crate) struct StillHangs {
+    work: String,
+}
+
+impl From<StillHangs> for Error {
+    fn from(StillHangs { work }: StillHangs) -> Self {
+        Self::unavailable(format!("an earlier call ({work}) still waits for an answer"))
+            .with_hint("its disk, its server or its process may be gone: see the node's kernel log")
+    }
+}
+
 /// Takes the lock of work that may hang, for a process that holds it as long as it lives: no call
 /// adds another one to it. `None`: nothing can be locked here, which must not keep a mount.
 ///
 /// # Errors
-/// `Unavailable` when an earlier one still hangs at the call's deadline.
+/// When an earlier one still hangs at the call's deadline.
 pub(crate) fn acquire_for_work(
     state: &Path,
     work: &str,
     clock: &dyn Clock,
     call: &Call,
-) -> Result<Option<File>, Error> {
+) -> Result<Option<File>, StillHangs> {
     match acquire(state, work, clock, call) {
         Ok(guard) => Ok(Some(guard.file)),
-        Err(error) if error.kind == ErrorKind::Aborted => {
-            Err(Error::unavailable(format!("an earlier call ({work}) still waits for an answer"))
-                .with_hint(
-                    "its disk, its server or its process may be gone: see the node's kernel log",
-                ))
-        }
+        Err(error) if error.kind == ErrorKind::Aborted => Err(StillHangs { work: work.to_owned() }),
         Err(error) => {
             tracing::warn!(%error, "working without the lock of {work}");
             Ok(None)

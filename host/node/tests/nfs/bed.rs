@@ -160,6 +160,13 @@ impl Bed {
         self.node().is_mounted(&self.path(path)).unwrap()
     }
 
+    /// Whether a process works in this bed's directory for paths.
+    pub fn has_process_below(&self) -> bool {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut at = processes.filter_map(|entry| entry.path().join("cwd").read_link().ok());
+        at.any(|at| at.starts_with(self.path("")))
+    }
+
     /// This bed's lines of the mount table.
     pub fn mounts(&self) -> Vec<String> {
         let folder = self.folder.path().display().to_string();

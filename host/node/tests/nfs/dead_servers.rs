@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use wharf_core::ErrorKind;
 use wharf_core::plan::{DirectoryBase, DirectoryPath, RemoveTree, Step};
-use wharf_core::ports::Node;
+use wharf_core::ports::{Node, RemovePath};
 use wharf_node::{LinuxNode, NodeOptions};
 
 use crate::bed::{Bed, Export, LONG, Server, VERSIONS, mount, scratch, sh, timed, within};
@@ -21,6 +21,9 @@ tests![
     a_volume_whose_server_is_dead_is_abnormal_and_names_it,
     a_volume_whose_server_is_slow_is_not_taken_for_dead,
     unmounting_ends_although_something_was_written,
+    a_call_that_is_too_short_to_tell_gives_up_nothing_that_was_written,
+    a_call_that_nobody_waits_for_gives_up_nothing_that_was_written,
+    short_calls_end_a_dead_servers_mount_together,
     a_slow_server_gets_everything_that_was_written,
     removing_ends_by_its_deadline_and_goes_on_when_the_server_is_back,
     another_servers_mounts_keep_their_latency,
@@ -159,6 +162,89 @@ fn unmounting_ends_although_something_was_written() {
         println!("unmounting a dead server's mount over {version}: {took:?}");
         assert!(took < Duration::from_secs(20), "{version}: {took:?}");
         assert!(bed.mounts().is_empty() && !bed.path("a").exists(), "{version}");
+    }
+}
+
+/// What was written is with the server, although somebody still has it open; then that one is gone.
+fn assert_written_and_unmount(bed: &Bed, export: &Export, writer: Writer) {
+    let refused = bed.unmount("a", LONG).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::FailedPrecondition, "it is in use: {refused}");
+    assert_eq!(std::fs::metadata(export.path().join("file")).unwrap().len(), 4 << 20);
+    drop(writer);
+    bed.unmount("a", LONG).unwrap();
+}
+
+fn a_call_that_is_too_short_to_tell_gives_up_nothing_that_was_written() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    for version in VERSIONS {
+        bed.run(vec![mount(&server, export.path(), version).into()], "a").unwrap();
+        let mut writer = Writer::open(&bed.path("a/file"));
+        server.stop();
+        writer.write();
+        // The second one finds the process of the first, which the kernel may not let go.
+        let node = bed.node();
+        for _ in 0..2 {
+            let unmount = || node.unmount(&within(SHORT), &bed.path("a"), RemovePath::Yes);
+            let (result, took) = timed(unmount);
+            let error = result.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Unavailable, "{version}: {error}");
+            assert!(error.message.contains(&server.address()), "{version}: {error}");
+            assert!(took < SHORT_AND_A_BIT, "{version}: {took:?}");
+            assert!(bed.is_mounted("a"), "{version}");
+        }
+        server.go_on();
+        assert_written_and_unmount(&bed, &export, writer);
+    }
+}
+
+fn a_call_that_nobody_waits_for_gives_up_nothing_that_was_written() {
+    let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    bed.options.patience = Duration::from_secs(1);
+    for version in VERSIONS {
+        bed.run(vec![mount(&server, export.path(), version).into()], "a").unwrap();
+        let mut writer = Writer::open(&bed.path("a/file"));
+        server.stop();
+        writer.write();
+        let call = within(LONG);
+        let result = std::thread::scope(|scope| {
+            let unmounting =
+                scope.spawn(|| bed.node().unmount(&call, &bed.path("a"), RemovePath::Yes));
+            while !bed.has_process_below() {
+                std::thread::yield_now();
+            }
+            call.cancel();
+            unmounting.join().unwrap()
+        });
+        let error = result.unwrap_err();
+        assert!(error.message.contains(&server.address()), "{version}: {error}");
+        assert!(bed.is_mounted("a"), "{version}");
+        server.go_on();
+        assert_written_and_unmount(&bed, &export, writer);
+    }
+}
+
+fn short_calls_end_a_dead_servers_mount_together() {
+    let (bed, export, server) = (impatient(), Export::new(), Server::start());
+    for version in VERSIONS {
+        bed.run(vec![mount(&server, export.path(), version).into()], "a").unwrap();
+        let mut writer = Writer::open(&bed.path("a/file"));
+        server.stop();
+        writer.write();
+        let node = bed.node();
+        let mut refused = 0;
+        let unmount = || node.unmount(&within(SHORT), &bed.path("a"), RemovePath::Yes);
+        while let Err(error) = unmount() {
+            assert_eq!(error.kind, ErrorKind::Unavailable, "{version}: {error}");
+            assert!(error.message.contains(&server.address()), "{version}: {error}");
+            refused += 1;
+            assert!(refused < 10, "{version}: {error}");
+        }
+        println!("{version}: {refused} short calls were refused before the mount was taken away");
+        // Half of a call's time is for taking a mount away, and a server has six times the patience.
+        let least = bed.options.patience * 6 - SHORT / 2;
+        assert!(SHORT / 2 * refused >= least, "{version}: {refused}");
+        assert!(bed.mounts().is_empty(), "{version}");
+        server.go_on();
     }
 }
 

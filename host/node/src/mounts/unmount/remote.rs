@@ -1,6 +1,6 @@
 //! Unmounts what a server, or a process, answers for. Everything that may wait for it is done in
 //! processes that can be left behind; what was written is only given up when the server is dead,
-//! and not because it is slow.
+//! and not because it is slow, nor because a call was too short to tell.
 
 use std::time::Duration;
 
@@ -12,12 +12,16 @@ use crate::context::NodeContext;
 use crate::mounts::answers;
 use crate::mounts::paths::MountTarget;
 use crate::mounts::table::{Entry, MountTable};
+use crate::mounts::unmount::silence::Silence;
 use crate::mounts::usage;
-use crate::remote::{Remote, Request, Session};
+use crate::remote::{Answer, Failure, Remote, Request, Session};
 
 /// So many times as long as for an answer: what was written is lost when the mount is taken away,
 /// and a server's failover takes half a minute.
 const PATIENCE_TO_WRITE: u32 = 6;
+/// A shorter wait than this part of the patience says nothing: the process that asks may not have
+/// begun to.
+const LEAST_PART: u32 = 5;
 /// What is left of a call for taking a dead mount away: no server is asked for that.
 const RESERVE: Duration = Duration::from_secs(5);
 /// Looking at the mount table, and a process's start.
@@ -33,11 +37,11 @@ pub(super) enum Unmounted {
 }
 
 /// Unmounts the top mount of this path once. A server is dead that has answered nothing for a
-/// while, although it was asked.
+/// while, although it was asked, in this call and in those before it.
 ///
 /// # Errors
-/// `Unavailable` when its server lives and what was written is not all there by the call's
-/// deadline.
+/// `Unavailable` when what was written is not all there by the call's deadline: its server is slow,
+/// or it is not silent for long enough yet to be dead. The next call goes on.
 pub(super) fn unmount(
     context: &NodeContext,
     call: &Call,
@@ -48,78 +52,124 @@ pub(super) fn unmount(
     let left = call.remaining(clock.now());
     let call_for_writing =
         call.no_later_than(call.deadline().saturating_sub(RESERVE.min(left / 2)));
-    let work = format!("unmount {}", target.path().display());
-    let begin = || -> Result<Session, Error> {
-        let at = target.parent_path();
-        let mut session = context.remote.start(&work, at, &call_for_writing, clock)?;
-        let request = Request::Unmount { at: target.name().to_owned() };
-        session.send(&request).map_err(|failure| failure.into_error("", left))?;
-        Ok(session)
-    };
+    let patience = context.options.patience;
+    let mut silence = context.silences.take(entry, answers::count(target.path()), clock.now());
     let mut session = None;
-    let mut seen = answers::count(target.path());
-    let mut silent = Duration::ZERO;
     loop {
-        let window = context.options.patience.min(call_for_writing.remaining(clock.now()));
+        let begun = clock.now();
+        let window = patience.min(call_for_writing.remaining(begun));
         let waited = match &mut session {
             Some(session) => Session::wait(session, window),
-            None => {
-                let soon = call_for_writing.no_later_than(clock.now() + window);
-                match context.check_not_hanging(&soon, &work) {
-                    Ok(()) => {
-                        session = Some(begin()?);
-                        continue;
-                    }
-                    Err(error) if call.is_cancelled() => return Err(error),
-                    // Who unmounted for an earlier call still writes back, and the kernel does not
-                    // let go of it: whether the server answers that one counts as well.
-                    Err(_) => Ok(None),
+            None => match begin(context, &call_for_writing.no_later_than(begun + window), target) {
+                Ok(Some(started)) => {
+                    session = Some(started);
+                    continue;
                 }
-            }
-        };
-        match waited {
-            Ok(Some(_)) => return Ok(Unmounted::Changed),
-            Err(failure) => match failure.errno() {
-                // Somebody else was faster.
-                Some(Errno::INVAL | Errno::NOENT) => return Ok(Unmounted::Changed),
-                Some(Errno::BUSY) => return Ok(Unmounted::Busy),
-                _ => {
-                    let what = target.path().display().to_string();
-                    return Err(failure.into_error(&what, left).context(what));
-                }
+                // Who unmounted for an earlier call still writes back, and the kernel does not let
+                // go of it: whether the server answers that one counts as well.
+                Ok(None) => Ok(None),
+                Err(failure) => Err(failure),
             },
-            Ok(None) => {}
-        }
-        let now = answers::count(target.path());
-        let is_alive = match now {
-            Some(_) => now != seen,
-            None => {
-                let soon = Call::until(clock.now() + context.options.patience);
-                usage::ask(context, &soon, target).is_ok()
-            }
         };
-        silent = if is_alive { Duration::ZERO } else { silent + window };
-        seen = now;
-        let is_over = call_for_writing.remaining(clock.now()).is_zero() || call.is_cancelled();
-        if is_over && is_alive {
-            return Err(Error::unavailable(format!(
-                "{} does not take what was written to {} fast enough",
-                entry.source_in_words(),
-                target.path().display()
-            ))
-            .with_hint("it is tried again; nothing of it is given up while the server lives"));
+        if let Some(unmounted) = outcome(waited, target, left)? {
+            return Ok(unmounted);
         }
-        if is_over || silent >= context.options.patience * PATIENCE_TO_WRITE {
+        let waited = window.min(clock.now().saturating_sub(begun));
+        let counts = waited >= patience / LEAST_PART;
+        listen(context, call, target, &mut silence, if counts { waited } else { Duration::ZERO });
+        if silence.lasted() >= patience * PATIENCE_TO_WRITE {
             tracing::warn!(
                 mounted = %entry.source_in_words(),
                 path = %target.path().display(),
                 "nobody answers; the mount is taken away by force, and what was not written is lost"
             );
             drop(session);
-            force(&context.remote, clock, target, entry)?;
-            return Ok(Unmounted::Changed);
+            return force(&context.remote, clock, target, entry)
+                .map(|()| Unmounted::Changed)
+                .inspect_err(|_| context.silences.keep(entry, silence, clock.now()));
+        }
+        if call_for_writing.remaining(clock.now()).is_zero() || call.is_cancelled() {
+            context.silences.keep(entry, silence, clock.now());
+            return Err(unfinished(entry, target, silence.lasted(), patience * PATIENCE_TO_WRITE));
         }
     }
+}
+
+/// Starts a process that unmounts; `None` while an earlier one still does.
+fn begin(
+    context: &NodeContext,
+    call: &Call,
+    target: &MountTarget,
+) -> Result<Option<Session>, Failure> {
+    let work = format!("unmount {}", target.path().display());
+    let (at, clock) = (target.parent_path(), context.clock.as_ref());
+    let mut session = context.remote.start_unless_hanging(&work, at, call, clock)?;
+    if let Some(session) = &mut session {
+        session.send(&Request::Unmount { at: target.name().to_owned() })?;
+    }
+    Ok(session)
+}
+
+/// `None`: there is no answer yet.
+fn outcome(
+    waited: Result<Option<Answer>, Failure>,
+    target: &MountTarget,
+    left: Duration,
+) -> Result<Option<Unmounted>, Error> {
+    match waited {
+        Ok(None) => Ok(None),
+        Ok(Some(_)) => Ok(Some(Unmounted::Changed)),
+        Err(failure) => match failure.errno() {
+            // Somebody else was faster.
+            Some(Errno::INVAL | Errno::NOENT) => Ok(Some(Unmounted::Changed)),
+            Some(Errno::BUSY) => Ok(Some(Unmounted::Busy)),
+            _ => {
+                let what = target.path().display().to_string();
+                Err(failure.into_error(&what, left).context(what))
+            }
+        },
+    }
+}
+
+/// Looks whether the server has answered anything while it was `waited` for.
+fn listen(
+    context: &NodeContext,
+    call: &Call,
+    target: &MountTarget,
+    silence: &mut Silence,
+    waited: Duration,
+) {
+    let answers = answers::count(target.path());
+    let has_answered = answers.is_none() && {
+        let soon = call.no_later_than(context.clock.now() + context.options.patience);
+        usage::ask(context, &soon, target).is_ok()
+    };
+    silence.note(answers, has_answered, waited);
+}
+
+fn unfinished(
+    entry: &Entry,
+    target: &MountTarget,
+    silent: Duration,
+    dead_after: Duration,
+) -> Error {
+    let (source, path) = (entry.source_in_words(), target.path().display());
+    if silent.is_zero() {
+        return Error::unavailable(format!(
+            "not all that was written to {path} is with {source} yet, so it is not unmounted"
+        ))
+        .with_hint("it is tried again; nothing of it is given up while the server lives");
+    }
+    let seconds = |time: Duration| time.as_secs_f32().ceil();
+    Error::unavailable(format!(
+        "{source} has answered nothing for {} s, so {path} is not unmounted",
+        seconds(silent)
+    ))
+    .with_hint(format!(
+        "it is tried again, and goes on when the server answers; after {} s without an answer the \
+         mount is taken away by force, and what was not written is lost",
+        seconds(dead_after)
+    ))
 }
 
 /// Takes a mount away without asking its server: because that is dead, or because nobody has used
