@@ -17,13 +17,13 @@ use crate::observe_batcher::{ObserveBatcher, Window};
 use crate::policy::NodePolicy;
 use crate::ports::{Ask, Backend, Call, Clock, Instant, Performer};
 use crate::types::{
-    Answer, AttachRequest, Attached, CreateRequest, DeleteRequest, Description, DetachRequest,
-    ExpandRequest, Expanded, LIST_PAGE, ListRequest, Listed, ModifyRequest, NodeId, Pending,
-    Perform, Progress, ResourceId, ValidateRequest, Validated, Volume, VolumeId,
+    Answer, Description, LIST_PAGE, NodeId, Pending, Perform, Progress, ResourceId, Volume,
+    VolumeId,
 };
 use crate::unfinished::Unfinished;
 use crate::verbs::{
-    AskExt as _, Attach, Create, Delete, Detach, Expand, List, Modify, Read, Validate, Verb,
+    AskExt as _, Change, Create, CreateRequest, List, ListRequest, Listed, Read, Validate,
+    ValidateRequest, Validated, Verb,
 };
 
 /// How long the first question of a moment waits for others to join it: less than a cloud request
@@ -151,47 +151,20 @@ impl Controller {
         created
     }
 
-    /// Deletes the volume; a missing one is fine.
-    pub fn delete(&self, call: &Call, request: &DeleteRequest) -> Result<(), Error> {
-        let guard = self.in_flight.begin(request.volume.as_str(), Delete::NAME)?;
-        let what = format!("delete of volume {}", request.volume);
-        let decide = self.decide::<Delete, _>(call, request);
-        self.drive(call, &what, Some(&guard), watch(&request.volume), decide)
-    }
-
-    /// Attaches the volume to the node.
-    pub fn attach(&self, call: &Call, request: &AttachRequest) -> Result<Attached, Error> {
-        let guard = self.in_flight.begin(request.volume.as_str(), Attach::NAME)?;
-        let what = format!("attach of volume {} to node {}", request.volume, request.node);
-        let decide = self.decide::<Attach, _>(call, request);
-        self.drive(call, &what, Some(&guard), watch(&request.volume), decide)
-    }
-
-    /// Detaches the volume from the node, and only from it.
-    pub fn detach(&self, call: &Call, request: &DetachRequest) -> Result<(), Error> {
-        let guard = self.in_flight.begin(request.volume.as_str(), Detach::NAME)?;
-        let what = match &request.node {
-            Some(node) => format!("detach of volume {} from node {node}", request.volume),
-            None => format!("detach of volume {} from every node", request.volume),
-        };
-        let decide = self.decide::<Detach, _>(call, request);
-        self.drive(call, &what, Some(&guard), watch(&request.volume), decide)
-    }
-
-    /// Makes the volume at least as large as asked for.
-    pub fn expand(&self, call: &Call, request: &ExpandRequest) -> Result<Expanded, Error> {
-        let guard = self.in_flight.begin(request.volume.as_str(), Expand::NAME)?;
-        let what = format!("expansion of volume {}", request.volume);
-        let decide = self.decide::<Expand, _>(call, request);
-        self.drive(call, &what, Some(&guard), watch(&request.volume), decide)
-    }
-
-    /// Changes what the mutable parameters name, and nothing else.
-    pub fn modify(&self, call: &Call, request: &ModifyRequest) -> Result<(), Error> {
-        let guard = self.in_flight.begin(request.volume.as_str(), Modify::NAME)?;
-        let what = format!("modification of volume {}", request.volume);
-        let decide = self.decide::<Modify, _>(call, request);
-        self.drive(call, &what, Some(&guard), watch(&request.volume), decide)
+    /// Changes a volume as the verb says, and waits until it is done.
+    ///
+    /// # Errors
+    /// What the contract says of the verb; `Aborted` while another change of the volume is under
+    /// way; `DeadlineExceeded` when the caller's time is over first, and the change goes on.
+    pub fn change<V>(&self, call: &Call, request: &V::Request) -> Result<V::Done, Error>
+    where
+        V: Change,
+        dyn Backend: Ask<V>,
+    {
+        let volume = V::volume(request);
+        let guard = self.in_flight.begin(volume.as_str(), V::NAME)?;
+        let decide = self.decide::<V, _>(call, request);
+        self.drive(call, &V::title(request), Some(&guard), watch(volume), decide)
     }
 
     /// Whether the volume can be used like that. Read-only, and so outside the in-flight guard.

@@ -16,10 +16,10 @@ use crate::policy::NodePolicy;
 use crate::ports::{
     Backend, Call, CallSecrets, Clock, FoundDevice, Node, PlanRun, StageRecord, Stats,
 };
-use crate::types::{
-    Capability, Description, NodeDescription, StageRequest, TranslateRequest, Translated, VolumeId,
+use crate::types::{Capability, Description, NodeDescription, VolumeId};
+use crate::verbs::{
+    AskExt as _, DescribeNode, PlanStage, StageRequest, Translate, TranslateRequest, Translated,
 };
-use crate::verbs::{AskExt as _, DescribeNode, PlanStage, Translate};
 
 mod expand;
 mod locking;

@@ -44,10 +44,6 @@ macro_rules! identifier {
 /// context each, as large as an answer may be.
 pub const LIST_PAGE: u32 = 1000;
 
-mod requests;
-
-pub use requests::*;
-
 identifier!(
     /// A volume handle: what `create` returned, or what an administrator wrote in a static
     /// PersistentVolume.

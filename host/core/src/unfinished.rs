@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::inflight::lock;
 use crate::ports::Instant;
-use crate::types::{Caller, CreateRequest};
+use crate::types::Caller;
+use crate::verbs::CreateRequest;
 
 /// As many as external-provisioner works on at once (its `--worker-threads`), and some; each is as
 /// large as its request, a few KiB. When there is no room, the oldest is forgotten.

@@ -2,19 +2,42 @@
 //!
 //! [`Ask`] is the one way to ask a backend anything, so whatever stands between a front end and a
 //! component (a store, a journal, a refusal) forwards every verb with one implementation. A new
-//! verb is a row in the table below, a method of `Controller` or `NodeService` that uses it, and a
-//! file in the adapter that calls components.
+//! verb is a row in the table below and a file beside this one, a file in the adapter that calls
+//! components, and a file in the front end that offers it.
+
+mod attach;
+mod create;
+mod delete;
+mod detach;
+mod expand;
+mod list;
+mod modify;
+mod plan_expand;
+mod plan_publish;
+mod plan_stage;
+mod translate;
+mod validate;
 
 use std::sync::Arc;
+
+pub use attach::*;
+pub use create::*;
+pub use delete::*;
+pub use detach::*;
+pub use expand::*;
+pub use list::*;
+pub use modify::*;
+pub use plan_expand::*;
+pub use plan_publish::*;
+pub use plan_stage::*;
+pub use translate::*;
+pub use validate::*;
 
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::ports::Call;
 use crate::types::{
-    Answer, AttachRequest, Attached, CreateRequest, DeleteRequest, Description, DetachRequest,
-    ExpandRequest, Expanded, ListRequest, Listed, ModifyRequest, NodeDescription,
-    NodeExpandRequest, Observation, Progress, PublishRequest, ResourceId, StageRequest,
-    TranslateRequest, Translated, ValidateRequest, Validated, Volume,
+    Answer, Description, NodeDescription, Observation, Progress, ResourceId, Volume, VolumeId,
 };
 
 /// One function of the contract.
@@ -25,6 +48,19 @@ pub trait Verb {
     type Request: ?Sized;
     /// What it answers.
     type Answer;
+}
+
+/// A verb that changes one volume until it is as was asked: the controller observes the volume,
+/// asks the backend, waits, and asks again.
+pub trait Change: Verb<Answer = Answer<Self::Done>> {
+    /// What the caller gets in the end.
+    type Done;
+
+    /// The volume that is changed. Two changes of one volume do not run at once.
+    fn volume(request: &Self::Request) -> &VolumeId;
+
+    /// What is done to what, for errors: `attach of volume d-1 to node i-1`.
+    fn title(request: &Self::Request) -> String;
 }
 
 /// Answers one verb. May be repeated; never waits for the cloud's slow states.

@@ -8,24 +8,12 @@ use wharf_core::node::NodeService;
 use wharf_core::ports::Call;
 use wharf_core::types::Description;
 
-use crate::proto;
-use crate::proto::controller_service_capability::rpc::Type as ControllerRpc;
 use crate::proto::node_service_capability::rpc::Type as NodeRpc;
 use crate::proto::plugin_capability::service::Type as Service;
 use crate::proto::plugin_capability::volume_expansion::Type as Expansion;
+use crate::{controller, proto};
 
-/// Words of the contract on the left. Snapshots, groups and `capacity` have no port in the core yet
-/// and are not offered.
-const CONTROLLER: &[(&str, &[ControllerRpc])] = &[
-    ("create", &[ControllerRpc::CreateDeleteVolume]),
-    ("attach", &[ControllerRpc::PublishUnpublishVolume]),
-    ("attach-read-only", &[ControllerRpc::PublishReadonly]),
-    ("expand", &[ControllerRpc::ExpandVolume]),
-    ("modify", &[ControllerRpc::ModifyVolume]),
-    ("list", &[ControllerRpc::ListVolumes, ControllerRpc::ListVolumesPublishedNodes]),
-    ("condition", &[ControllerRpc::VolumeCondition, ControllerRpc::GetVolume]),
-    ("single-node-multi-writer", &[ControllerRpc::SingleNodeMultiWriter]),
-];
+/// Words of the contract on the left. The controller's stand beside its methods.
 const NODE: &[(&str, NodeRpc)] = &[
     ("stage", NodeRpc::StageUnstageVolume),
     ("expand-node", NodeRpc::ExpandVolume),
@@ -182,13 +170,10 @@ pub(crate) fn of_plugin(
 /// `ControllerGetCapabilities`.
 pub(crate) fn of_controller(description: &Description) -> Vec<proto::ControllerServiceCapability> {
     use proto::controller_service_capability::{Rpc, Type};
-    let offered = CONTROLLER
-        .iter()
-        .filter(|(word, _)| description.can(word))
-        .flat_map(|(_, rpcs)| rpcs.iter());
+    let offered = controller::offered().filter(|(word, _)| description.can(word));
     offered
-        .map(|rpc| proto::ControllerServiceCapability {
-            r#type: Some(Type::Rpc(Rpc { r#type: (*rpc).into() })),
+        .map(|(_, rpc)| proto::ControllerServiceCapability {
+            r#type: Some(Type::Rpc(Rpc { r#type: rpc.into() })),
         })
         .collect()
 }

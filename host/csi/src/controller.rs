@@ -1,19 +1,92 @@
-//! The Controller service: each call is parsed, run by the core, and answered. What has no port in
-//! the core is refused as not offered.
+//! The Controller service: each call is parsed, run by the core, and answered.
+//!
+//! A method is a file beside this one, a line in [`offered`], and a line in the service's list.
+//! What has no port in the core is refused as not offered.
+
+mod create_volume;
+mod delete_volume;
+mod expand_volume;
+mod get_volume;
+mod list_volumes;
+mod modify_volume;
+mod publish_volume;
+mod unpublish_volume;
+mod validate_capabilities;
 
 use std::sync::Arc;
 
+use create_volume::CreateVolume;
+use delete_volume::DeleteVolume;
+use expand_volume::ExpandVolume;
+use get_volume::GetVolume;
+use list_volumes::ListVolumes;
+use modify_volume::ModifyVolume;
+use publish_volume::PublishVolume;
 use tonic::{Request, Response, Status};
+use unpublish_volume::UnpublishVolume;
+use validate_capabilities::ValidateCapabilities;
 use wharf_core::Error;
 use wharf_core::controller::Controller;
-use wharf_core::types::{CreateRequest, Description, VolumeSource};
+use wharf_core::ports::Call;
+use wharf_core::types::Description;
 
 use crate::calls::{Calls, Lane, Rpc};
 use crate::capabilities::{self, Described};
+use crate::proto;
 use crate::proto::controller_server::Controller as ControllerService;
-use crate::proto::{self, validate_volume_capabilities_response::Confirmed};
+pub(crate) use crate::proto::controller_service_capability::rpc::Type as ControllerRpc;
 use crate::subject::Subject;
-use crate::{request as read, response as write};
+
+/// One method of the service.
+trait Method {
+    /// Its name in CSI.
+    const NAME: &'static str;
+    /// The word of the contract that a backend must say to be asked for it; `None`: every driver
+    /// answers it.
+    const NEEDS: Option<&'static str>;
+    /// What is offered for a word of the contract.
+    const OFFERS: &'static [(&'static str, ControllerRpc)] = &[];
+    /// What comes from the caller.
+    type Message: Send + 'static;
+    /// The same, checked.
+    type Asked: Send + 'static;
+    /// What goes back.
+    type Reply: Send + 'static;
+
+    /// The volume's id or name, for the log.
+    fn object(message: &Self::Message) -> &str;
+
+    /// For whom it is made, and which of its words a log line must not repeat.
+    fn subject(message: &Self::Message) -> Subject;
+
+    /// What cannot be right is refused here.
+    fn parse(message: Self::Message) -> Result<Self::Asked, Error>;
+
+    /// Runs on a thread that may wait.
+    fn answer(on: &Work<'_>, asked: Self::Asked) -> Result<Self::Reply, Error>;
+}
+
+/// What a call works with.
+struct Work<'a> {
+    controller: &'a Controller,
+    description: &'a Description,
+    call: &'a Call,
+}
+
+/// What a driver offers for each word that its backend says, in `ControllerGetCapabilities`.
+pub(crate) fn offered() -> impl Iterator<Item = (&'static str, ControllerRpc)> {
+    [
+        CreateVolume::OFFERS,
+        PublishVolume::OFFERS,
+        ExpandVolume::OFFERS,
+        ModifyVolume::OFFERS,
+        ListVolumes::OFFERS,
+        GetVolume::OFFERS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
 
 /// The core's controller behind gRPC.
 pub(crate) struct ControllerFront {
@@ -29,33 +102,20 @@ impl ControllerFront {
         self.calls.begin(rpc, request.metadata(), object)
     }
 
-    /// Runs `work` with the controller, if the backend offers `word`.
-    async fn run<P, A>(
-        &self,
-        rpc: Rpc,
-        word: &'static str,
-        parsed: Result<P, Error>,
-        work: impl FnOnce(Work<'_>, P) -> Result<A, Error> + Send + 'static,
-    ) -> Answer<A>
-    where
-        P: Send + 'static,
-        A: Send + 'static,
-    {
+    /// Answers one method, if the backend offers it.
+    async fn serve<M: Method>(&self, request: Request<M::Message>) -> Answer<M::Reply> {
+        let message = request.get_ref();
+        let rpc = self.begin(M::NAME, &request, M::object(message)).about(M::subject(message));
+        let parsed = M::parse(request.into_inner());
         let (controller, described) = (Arc::clone(&self.controller), self.described.clone());
-        rpc.run(Lane::Controller, parsed, move |call, parsed| {
+        rpc.run(Lane::Controller, parsed, move |call, asked| {
             let description = described.now_or_last(call)?;
-            capabilities::require(&description, word)?;
-            work(Work { controller: &controller, description: &description, call }, parsed)
+            M::NEEDS.map_or(Ok(()), |word| capabilities::require(&description, word))?;
+            let on = Work { controller: &controller, description: &description, call };
+            M::answer(&on, asked)
         })
         .await
     }
-}
-
-/// What a call works with.
-struct Work<'a> {
-    controller: &'a Controller,
-    description: &'a Description,
-    call: &'a wharf_core::ports::Call,
 }
 
 #[tonic::async_trait]
@@ -76,156 +136,63 @@ impl ControllerService for ControllerFront {
         &self,
         request: Request<proto::CreateVolumeRequest>,
     ) -> Answer<proto::CreateVolumeResponse> {
-        let asked = request.get_ref();
-        let subject = Subject::of(&[&asked.parameters, &asked.mutable_parameters], &asked.secrets)
-            .mounted_with(&asked.volume_capabilities);
-        let rpc = self.begin("CreateVolume", &request, &asked.name).about(subject);
-        let parsed = read::create(request.into_inner());
-        self.run(rpc, "create", parsed, |on, request| {
-            check_offered(on.description, &request)?;
-            write::created(on.controller.create(on.call, &request)?)
-        })
-        .await
+        self.serve::<CreateVolume>(request).await
     }
 
     async fn delete_volume(
         &self,
         request: Request<proto::DeleteVolumeRequest>,
     ) -> Answer<proto::DeleteVolumeResponse> {
-        let rpc = self
-            .begin("DeleteVolume", &request, &request.get_ref().volume_id)
-            .about(Subject::of(&[], &request.get_ref().secrets));
-        let parsed = read::delete(request.into_inner());
-        self.run(rpc, "create", parsed, |on, request| {
-            on.controller.delete(on.call, &request)?;
-            Ok(proto::DeleteVolumeResponse {})
-        })
-        .await
+        self.serve::<DeleteVolume>(request).await
     }
 
     async fn controller_publish_volume(
         &self,
         request: Request<proto::ControllerPublishVolumeRequest>,
     ) -> Answer<proto::ControllerPublishVolumeResponse> {
-        let asked = request.get_ref();
-        let subject = Subject::of(&[&asked.volume_context], &asked.secrets)
-            .mounted_with(&asked.volume_capability);
-        let rpc = self.begin("ControllerPublishVolume", &request, &asked.volume_id).about(subject);
-        let parsed = read::attach(request.into_inner());
-        self.run(rpc, "attach", parsed, |on, request| {
-            if request.read_only && !on.description.can("attach-read-only") {
-                return Err(Error::invalid(
-                    "readonly is set, which this driver does not offer (PUBLISH_READONLY)",
-                ));
-            }
-            write::attached(on.controller.attach(on.call, &request)?)
-        })
-        .await
+        self.serve::<PublishVolume>(request).await
     }
 
     async fn controller_unpublish_volume(
         &self,
         request: Request<proto::ControllerUnpublishVolumeRequest>,
     ) -> Answer<proto::ControllerUnpublishVolumeResponse> {
-        let rpc = self
-            .begin("ControllerUnpublishVolume", &request, &request.get_ref().volume_id)
-            .about(Subject::of(&[], &request.get_ref().secrets));
-        let parsed = read::detach(request.into_inner());
-        self.run(rpc, "attach", parsed, |on, request| {
-            on.controller.detach(on.call, &request)?;
-            Ok(proto::ControllerUnpublishVolumeResponse {})
-        })
-        .await
+        self.serve::<UnpublishVolume>(request).await
     }
 
     async fn controller_expand_volume(
         &self,
         request: Request<proto::ControllerExpandVolumeRequest>,
     ) -> Answer<proto::ControllerExpandVolumeResponse> {
-        let rpc = self
-            .begin("ControllerExpandVolume", &request, &request.get_ref().volume_id)
-            .about(Subject::of(&[], &request.get_ref().secrets));
-        let parsed = read::expand(request.into_inner());
-        self.run(rpc, "expand", parsed, |on, request| {
-            write::expanded(on.controller.expand(on.call, &request)?)
-        })
-        .await
+        self.serve::<ExpandVolume>(request).await
     }
 
     async fn validate_volume_capabilities(
         &self,
         request: Request<proto::ValidateVolumeCapabilitiesRequest>,
     ) -> Answer<proto::ValidateVolumeCapabilitiesResponse> {
-        let asked = request.get_ref();
-        let subject = Subject::of(&[&asked.volume_context, &asked.parameters], &asked.secrets)
-            .mounted_with(&asked.volume_capabilities);
-        let rpc =
-            self.begin("ValidateVolumeCapabilities", &request, &asked.volume_id).about(subject);
-        let message = request.into_inner();
-        let asked = Confirmed {
-            volume_context: message.volume_context.clone(),
-            volume_capabilities: message.volume_capabilities.clone(),
-            parameters: message.parameters.clone(),
-            mutable_parameters: message.mutable_parameters.clone(),
-        };
-        let (controller, parsed) = (Arc::clone(&self.controller), read::validate(message));
-        let described = self.described.clone();
-        rpc.run(Lane::Controller, parsed, move |call, request| {
-            let validated = controller.validate(call, &request)?;
-            if validated.confirmed
-                && !asked.mutable_parameters.is_empty()
-                && !described.now_or_last(call)?.can("modify")
-            {
-                let message = "mutable_parameters cannot be looked at: this driver does not offer \
-                               them (MODIFY_VOLUME)"
-                    .to_owned();
-                return Ok(proto::ValidateVolumeCapabilitiesResponse { confirmed: None, message });
-            }
-            Ok(proto::ValidateVolumeCapabilitiesResponse {
-                confirmed: validated.confirmed.then_some(asked),
-                message: validated.message,
-            })
-        })
-        .await
+        self.serve::<ValidateCapabilities>(request).await
     }
 
     async fn list_volumes(
         &self,
         request: Request<proto::ListVolumesRequest>,
     ) -> Answer<proto::ListVolumesResponse> {
-        let rpc = self.begin("ListVolumes", &request, "");
-        let parsed = read::list(request.into_inner());
-        self.run(rpc, "list", parsed, |on, (max_entries, token)| {
-            write::listed(on.controller.list(on.call, max_entries, token.as_deref())?)
-        })
-        .await
+        self.serve::<ListVolumes>(request).await
     }
 
     async fn controller_modify_volume(
         &self,
         request: Request<proto::ControllerModifyVolumeRequest>,
     ) -> Answer<proto::ControllerModifyVolumeResponse> {
-        let asked = request.get_ref();
-        let subject = Subject::of(&[&asked.mutable_parameters], &asked.secrets);
-        let rpc = self.begin("ControllerModifyVolume", &request, &asked.volume_id).about(subject);
-        let parsed = read::modify(request.into_inner());
-        self.run(rpc, "modify", parsed, |on, request| {
-            on.controller.modify(on.call, &request)?;
-            Ok(proto::ControllerModifyVolumeResponse {})
-        })
-        .await
+        self.serve::<ModifyVolume>(request).await
     }
 
     async fn controller_get_volume(
         &self,
         request: Request<proto::ControllerGetVolumeRequest>,
     ) -> Answer<proto::ControllerGetVolumeResponse> {
-        let rpc = self.begin("ControllerGetVolume", &request, &request.get_ref().volume_id);
-        let parsed = read::get(request.into_inner());
-        self.run(rpc, "condition", parsed, |on, volume| {
-            write::got(on.controller.read(on.call, &volume)?)
-        })
-        .await
+        self.serve::<GetVolume>(request).await
     }
 
     async fn get_capacity(
@@ -264,27 +231,5 @@ impl ControllerService for ControllerFront {
     }
 }
 
-/// What a caller must not ask of a driver that does not offer it; CSI wants `INVALID_ARGUMENT`, and
-/// nothing made.
-fn check_offered(description: &Description, request: &CreateRequest) -> Result<(), Error> {
-    let asked = [
-        (
-            matches!(request.source, Some(VolumeSource::Snapshot(_))),
-            "snapshot",
-            "a volume from a snapshot",
-        ),
-        (
-            matches!(request.source, Some(VolumeSource::Volume(_))),
-            "clone",
-            "a volume from another volume",
-        ),
-        (!request.mutable_parameters.is_empty(), "modify", "a VolumeAttributesClass"),
-    ];
-    match asked.into_iter().find(|(is_asked, word, _)| *is_asked && !description.can(word)) {
-        Some((_, word, what)) => Err(Error::invalid(format!(
-            "{what} was asked for, and the backend {} does not offer `{word}`",
-            description.name
-        ))),
-        None => Ok(()),
-    }
-}
+#[cfg(test)]
+mod tests;

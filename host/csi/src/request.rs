@@ -1,5 +1,5 @@
-//! Messages into the core's requests. What cannot be right is refused here and never looked at
-//! again.
+//! Messages into the core's requests: the parts that several methods share, and the node's methods.
+//! What cannot be right is refused here and never looked at again.
 //!
 //! Secrets are taken by name into [`Caller`]: their values reach an account, never a backend or a
 //! record. So are the service-account tokens that kubelet puts into a volume's context. What the
@@ -10,16 +10,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use wharf_core::types::{
-    AccessMode, AccessType, AttachRequest, Caller, Capability, CapacityRange, CreateRequest,
-    DeleteRequest, DetachRequest, ExpandRequest, ModifyRequest, NodeExpandRequest, NodeId,
-    Parameters, PublishRequest, Segments, StageRequest, TopologyRequirement, ValidateRequest,
-    VolumeId, VolumeSource, Workload,
+    AccessMode, AccessType, Caller, Capability, CapacityRange, Parameters, Segments,
+    TopologyRequirement, VolumeId, VolumeSource, Workload,
 };
+use wharf_core::verbs::{NodeExpandRequest, PublishRequest, StageRequest};
 use wharf_core::{Blame, Error, ErrorKind, Secret};
 
 use crate::bounds::{
-    self, MAX_CAPABILITIES, MAX_FLAGS, MAX_MAP, MAX_NODE_ID, MAX_PARAMETERS, MAX_PLACES,
-    MAX_SECRETS, MAX_STRING,
+    self, MAX_CAPABILITIES, MAX_FLAGS, MAX_MAP, MAX_PLACES, MAX_SECRETS, MAX_STRING,
 };
 use crate::paths::AllowedRoots;
 use crate::proto;
@@ -32,108 +30,8 @@ const KUBELET_PREFIX: &str = "csi.storage.k8s.io/";
 /// The name under which the tokens of the pod's service account come to an account.
 const SERVICE_ACCOUNT_TOKENS: &str = "serviceAccount.tokens";
 
-pub(crate) fn create(message: proto::CreateVolumeRequest) -> Result<CreateRequest, Error> {
-    Ok(CreateRequest {
-        caller: caller(message.secrets, None)?,
-        name: bounds::required("name", message.name, MAX_STRING)?,
-        capabilities: capabilities(message.volume_capabilities)?,
-        capacity: capacity(message.capacity_range)?,
-        parameters: bounds::map("parameters", message.parameters, MAX_PARAMETERS)?,
-        mutable_parameters: bounds::map("mutable_parameters", message.mutable_parameters, MAX_MAP)?,
-        source: message.volume_content_source.map(source).transpose()?,
-        topology: message.accessibility_requirements.map(topology).transpose()?,
-    })
-}
-
-pub(crate) fn delete(message: proto::DeleteVolumeRequest) -> Result<DeleteRequest, Error> {
-    Ok(DeleteRequest { volume: volume(message.volume_id)?, caller: caller(message.secrets, None)? })
-}
-
 pub(crate) fn volume(id: String) -> Result<VolumeId, Error> {
     bounds::required("volume_id", id, MAX_STRING).map(VolumeId::new)
-}
-
-pub(crate) fn attach(
-    message: proto::ControllerPublishVolumeRequest,
-) -> Result<AttachRequest, Error> {
-    Ok(AttachRequest {
-        volume: volume(message.volume_id)?,
-        node: NodeId::new(bounds::required("node_id", message.node_id, MAX_NODE_ID)?),
-        capability: required_capability(message.volume_capability)?,
-        read_only: message.readonly,
-        caller: caller(message.secrets, Some(&message.volume_context))?,
-        context: context(message.volume_context)?,
-    })
-}
-
-pub(crate) fn detach(
-    message: proto::ControllerUnpublishVolumeRequest,
-) -> Result<DetachRequest, Error> {
-    let volume = volume(message.volume_id)?;
-    let node = bounds::optional("node_id", message.node_id, MAX_NODE_ID)?;
-    Ok(DetachRequest {
-        volume,
-        node: (!node.is_empty()).then(|| NodeId::new(node)),
-        caller: caller(message.secrets, None)?,
-    })
-}
-
-pub(crate) fn expand(
-    message: proto::ControllerExpandVolumeRequest,
-) -> Result<ExpandRequest, Error> {
-    let volume = volume(message.volume_id)?;
-    let capacity = capacity(message.capacity_range)?;
-    if capacity == CapacityRange::default() {
-        return Err(Error::invalid("capacity_range is missing"));
-    }
-    Ok(ExpandRequest {
-        volume,
-        capacity,
-        capability: message.volume_capability.map(capability).transpose()?,
-        caller: caller(message.secrets, None)?,
-    })
-}
-
-pub(crate) fn modify(
-    message: proto::ControllerModifyVolumeRequest,
-) -> Result<ModifyRequest, Error> {
-    let volume = volume(message.volume_id)?;
-    if message.mutable_parameters.is_empty() {
-        return Err(Error::invalid("mutable_parameters is missing"));
-    }
-    Ok(ModifyRequest {
-        volume,
-        mutable_parameters: bounds::map("mutable_parameters", message.mutable_parameters, MAX_MAP)?,
-        caller: caller(message.secrets, None)?,
-    })
-}
-
-pub(crate) fn validate(
-    message: proto::ValidateVolumeCapabilitiesRequest,
-) -> Result<ValidateRequest, Error> {
-    Ok(ValidateRequest {
-        volume: volume(message.volume_id)?,
-        capabilities: capabilities(message.volume_capabilities)?,
-        context: context(message.volume_context)?,
-        parameters: bounds::map("parameters", message.parameters, MAX_PARAMETERS)?,
-        mutable_parameters: bounds::map("mutable_parameters", message.mutable_parameters, MAX_MAP)?,
-        caller: caller(message.secrets, None)?,
-    })
-}
-
-pub(crate) fn get(message: proto::ControllerGetVolumeRequest) -> Result<VolumeId, Error> {
-    volume(message.volume_id)
-}
-
-/// How many, and from where.
-pub(crate) fn list(message: proto::ListVolumesRequest) -> Result<(u32, Option<String>), Error> {
-    let max_entries = u32::try_from(message.max_entries)
-        .map_err(|_| Error::invalid("max_entries is negative"))?;
-    if message.starting_token.len() > MAX_STRING {
-        return Err(Error::aborted("starting_token was not made here")
-            .with_hint("start again without a token"));
-    }
-    Ok((max_entries, Some(message.starting_token).filter(|token| !token.is_empty())))
 }
 
 pub(crate) fn stage(
@@ -228,7 +126,9 @@ fn placed(id: String, path: String, root: &AllowedRoots) -> Result<(VolumeId, Pa
     Ok((volume, path))
 }
 
-fn capabilities(messages: Vec<proto::VolumeCapability>) -> Result<Vec<Capability>, Error> {
+pub(crate) fn capabilities(
+    messages: Vec<proto::VolumeCapability>,
+) -> Result<Vec<Capability>, Error> {
     if messages.is_empty() {
         return Err(Error::invalid("volume_capabilities is missing"));
     }
@@ -236,11 +136,13 @@ fn capabilities(messages: Vec<proto::VolumeCapability>) -> Result<Vec<Capability
     messages.into_iter().map(capability).collect()
 }
 
-fn required_capability(message: Option<proto::VolumeCapability>) -> Result<Capability, Error> {
+pub(crate) fn required_capability(
+    message: Option<proto::VolumeCapability>,
+) -> Result<Capability, Error> {
     capability(message.ok_or_else(|| Error::invalid("volume_capability is missing"))?)
 }
 
-fn capability(message: proto::VolumeCapability) -> Result<Capability, Error> {
+pub(crate) fn capability(message: proto::VolumeCapability) -> Result<Capability, Error> {
     use proto::volume_capability::AccessType as Message;
     let access = match message.access_type {
         Some(Message::Block(_)) => AccessType::Block,
@@ -285,7 +187,7 @@ fn access_mode(mode: i32) -> Result<AccessMode, Error> {
     }
 }
 
-fn capacity(message: Option<proto::CapacityRange>) -> Result<CapacityRange, Error> {
+pub(crate) fn capacity(message: Option<proto::CapacityRange>) -> Result<CapacityRange, Error> {
     let Some(message) = message else { return Ok(CapacityRange::default()) };
     let required = bounds::size("required_bytes", message.required_bytes)?;
     let limit = bounds::size("limit_bytes", message.limit_bytes)?;
@@ -298,7 +200,7 @@ fn capacity(message: Option<proto::CapacityRange>) -> Result<CapacityRange, Erro
     }
 }
 
-fn source(message: proto::VolumeContentSource) -> Result<VolumeSource, Error> {
+pub(crate) fn source(message: proto::VolumeContentSource) -> Result<VolumeSource, Error> {
     use proto::volume_content_source::Type;
     match message.r#type {
         Some(Type::Snapshot(from)) => bounds::required("snapshot_id", from.snapshot_id, MAX_STRING)
@@ -311,7 +213,7 @@ fn source(message: proto::VolumeContentSource) -> Result<VolumeSource, Error> {
     }
 }
 
-fn topology(message: proto::TopologyRequirement) -> Result<TopologyRequirement, Error> {
+pub(crate) fn topology(message: proto::TopologyRequirement) -> Result<TopologyRequirement, Error> {
     let segments = |field: &str, places: Vec<proto::Topology>| {
         bounds::count(field, places.len(), MAX_PLACES)?;
         places.into_iter().map(segments).collect::<Result<Vec<_>, _>>()
@@ -328,13 +230,13 @@ fn segments(message: proto::Topology) -> Result<Segments, Error> {
 
 /// A volume's context as `create` returned it. Service-account tokens may be longer than CSI's
 /// bound and go before anything is counted.
-fn context(mut message: BTreeMap<String, String>) -> Result<Parameters, Error> {
+pub(crate) fn context(mut message: BTreeMap<String, String>) -> Result<Parameters, Error> {
     message.retain(|key, _| key != PROVISIONER_IDENTITY && !key.starts_with(KUBELET_PREFIX));
     bounds::map("volume_context", message, MAX_MAP)
 }
 
 /// Who asks: the secrets of the call, tokens of the pod's service account among them, and the pod.
-fn caller(
+pub(crate) fn caller(
     secrets: BTreeMap<String, String>,
     context: Option<&BTreeMap<String, String>>,
 ) -> Result<Caller, Error> {

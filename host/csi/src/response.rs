@@ -5,64 +5,13 @@ use std::collections::BTreeMap;
 
 use wharf_core::Error;
 use wharf_core::ports::{Stats, Usage};
-use wharf_core::types::{
-    Attached, Condition, Expanded, Listed, NodeDescription, Parameters, Segments, Volume,
-    VolumeSource,
-};
+use wharf_core::types::{Condition, NodeDescription, Parameters, Segments, Volume, VolumeSource};
 
 use crate::bounds::{MAX_MAP, MAX_NODE_ID, MAX_STRING};
 use crate::proto;
 
-/// The volume exists by now: an answer that cannot be sent has an effect all the same.
-pub(crate) fn created(volume: Volume) -> Result<proto::CreateVolumeResponse, Error> {
-    let volume = self::volume(volume).map_err(Error::with_unknown_effect)?;
-    Ok(proto::CreateVolumeResponse { volume: Some(volume) })
-}
-
-pub(crate) fn attached(
-    attached: Attached,
-) -> Result<proto::ControllerPublishVolumeResponse, Error> {
-    let publish_context =
-        map("publish_context", attached.publish_context).map_err(Error::with_unknown_effect)?;
-    Ok(proto::ControllerPublishVolumeResponse { publish_context })
-}
-
-pub(crate) fn expanded(expanded: Expanded) -> Result<proto::ControllerExpandVolumeResponse, Error> {
-    let capacity_bytes =
-        bytes("capacity_bytes", expanded.capacity_bytes).map_err(Error::with_unknown_effect)?;
-    Ok(proto::ControllerExpandVolumeResponse {
-        capacity_bytes,
-        node_expansion_required: expanded.node_expansion_required,
-    })
-}
-
-pub(crate) fn listed(listed: Listed) -> Result<proto::ListVolumesResponse, Error> {
-    use proto::list_volumes_response::{Entry, VolumeStatus};
-    let entry = |mut listed: Volume| -> Result<Entry, Error> {
-        let (published_node_ids, volume_condition) = take_status(&mut listed);
-        Ok(Entry {
-            volume: Some(volume(listed)?),
-            status: Some(VolumeStatus { published_node_ids, volume_condition }),
-        })
-    };
-    let next_token = text("next_token", listed.next_token.unwrap_or_default(), MAX_STRING)?;
-    Ok(proto::ListVolumesResponse {
-        entries: listed.volumes.into_iter().map(entry).collect::<Result<_, _>>()?,
-        next_token,
-    })
-}
-
-pub(crate) fn got(mut got: Volume) -> Result<proto::ControllerGetVolumeResponse, Error> {
-    use proto::controller_get_volume_response::VolumeStatus;
-    let (published_node_ids, volume_condition) = take_status(&mut got);
-    Ok(proto::ControllerGetVolumeResponse {
-        volume: Some(volume(got)?),
-        status: Some(VolumeStatus { published_node_ids, volume_condition }),
-    })
-}
-
 /// The nodes that hold a volume, and its condition, as far as the backend says.
-fn take_status(volume: &mut Volume) -> (Vec<String>, Option<proto::VolumeCondition>) {
+pub(crate) fn take_status(volume: &mut Volume) -> (Vec<String>, Option<proto::VolumeCondition>) {
     let nodes = std::mem::take(&mut volume.attached_to);
     (nodes.iter().map(ToString::to_string).collect(), volume.condition.take().map(condition))
 }
@@ -121,7 +70,7 @@ fn usage(usage: Usage) -> Vec<proto::VolumeUsage> {
     entries
 }
 
-fn volume(volume: Volume) -> Result<proto::Volume, Error> {
+pub(crate) fn volume(volume: Volume) -> Result<proto::Volume, Error> {
     Ok(proto::Volume {
         capacity_bytes: bytes("capacity_bytes", volume.capacity_bytes)?,
         volume_id: present("volume_id", volume.id.to_string(), MAX_STRING)?,
@@ -144,7 +93,7 @@ fn topology(segments: Segments) -> Result<proto::Topology, Error> {
     Ok(proto::Topology { segments: map("segments", segments)? })
 }
 
-fn map(field: &str, values: Parameters) -> Result<BTreeMap<String, String>, Error> {
+pub(crate) fn map(field: &str, values: Parameters) -> Result<BTreeMap<String, String>, Error> {
     let size: usize = values.iter().map(|(key, value)| key.len() + value.len()).sum();
     if size > MAX_MAP {
         return Err(defect(field, format!("{size} bytes, where CSI allows {MAX_MAP}")));
@@ -152,7 +101,7 @@ fn map(field: &str, values: Parameters) -> Result<BTreeMap<String, String>, Erro
     Ok(values.into_iter().collect())
 }
 
-fn text(field: &str, value: String, max: usize) -> Result<String, Error> {
+pub(crate) fn text(field: &str, value: String, max: usize) -> Result<String, Error> {
     if value.len() > max {
         return Err(defect(field, format!("{} bytes, where CSI allows {max}", value.len())));
     }
@@ -166,7 +115,7 @@ fn present(field: &str, value: String, max: usize) -> Result<String, Error> {
     text(field, value, max)
 }
 
-fn bytes(field: &str, value: u64) -> Result<i64, Error> {
+pub(crate) fn bytes(field: &str, value: u64) -> Result<i64, Error> {
     i64::try_from(value).map_err(|_| defect(field, "more bytes than CSI can say".to_owned()))
 }
 
@@ -181,7 +130,7 @@ fn defect(field: &str, what: String) -> Error {
 mod tests {
     use super::*;
     use wharf_core::types::{NodeId, VolumeId};
-    use wharf_core::{Effect, ErrorKind};
+    use wharf_core::{Blame, ErrorKind};
 
     fn sized(id: &str, context: Parameters, capacity_bytes: u64) -> Volume {
         Volume {
@@ -196,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_csi_does_not_allow_is_the_backend_s_defect_and_not_final() {
+    fn an_answer_that_csi_does_not_allow_is_the_backend_s_defect() {
         let too_large = vec![("k".to_owned(), "v".repeat(MAX_MAP))];
         for broken in [
             sized("", vec![], 1),
@@ -204,8 +153,8 @@ mod tests {
             sized("v", too_large, 1),
             sized("v", vec![], u64::MAX),
         ] {
-            let error = created(broken).unwrap_err();
-            assert_eq!((error.kind, error.effect), (ErrorKind::Internal, Effect::Unknown));
+            let error = volume(broken).unwrap_err();
+            assert_eq!((error.kind, error.blame), (ErrorKind::Internal, Blame::Backend));
         }
     }
 
@@ -241,7 +190,7 @@ mod tests {
     fn a_source_comes_back_as_it_was_asked_for() {
         let mut made = sized("v", vec![], 1);
         made.source = Some(VolumeSource::Snapshot("s-1".into()));
-        let source = created(made).unwrap().volume.unwrap().content_source.unwrap();
+        let source = volume(made).unwrap().content_source.unwrap();
         let proto::volume_content_source::Type::Snapshot(snapshot) = source.r#type.unwrap() else {
             panic!("another source")
         };

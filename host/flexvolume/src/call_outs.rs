@@ -15,9 +15,8 @@ use wharf_core::Error;
 use wharf_core::node::NodeService;
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::Call;
-use wharf_core::types::{
-    AccessMode, AccessType, Capability, Parameters, TranslateRequest, Translated,
-};
+use wharf_core::types::{AccessMode, AccessType, Capability, Parameters};
+use wharf_core::verbs::{TranslateRequest, Translated};
 
 use crate::driver_file::DriverFile;
 use crate::names::Names;

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use wharf_core::manifest::{Manifest, NodeRequest, World};
 use wharf_core::ports::{Call, Clock};
-use wharf_core::types::{AccessMode, AccessType, Caller, Capability, StageRequest, VolumeId};
-use wharf_core::verbs::{AskExt as _, PlanStage};
+use wharf_core::types::{AccessMode, AccessType, Caller, Capability, VolumeId};
+use wharf_core::verbs::{AskExt as _, PlanStage, StageRequest};
 use wharf_runtime::{
     BackendCode, BackendPorts, CallPorts, Engine, EngineMode, Limits, Share, ShareLimits,
     WasmBackend,

@@ -6,9 +6,9 @@ use std::collections::HashSet;
 
 use wharf_core::plan::{MAX_STEPS, Plan};
 use wharf_core::types::{
-    Answer, Description, Listed, NodeDescription, Observation, Parameters, Pending, ResourceId,
-    Translated, Volume,
+    Answer, Description, NodeDescription, Observation, Parameters, Pending, ResourceId, Volume,
 };
+use wharf_core::verbs::{Listed, Translated};
 use wharf_core::{Blame, Error, ErrorKind};
 
 /// A resume token; the contract's number. It is kept while an operation waits.

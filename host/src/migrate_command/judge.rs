@@ -9,10 +9,13 @@ use wharf_core::plan::{MountFuse, Plan, Step};
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{Backend, Call, Clock};
 use wharf_core::types::{
-    AccessMode, AccessType, Answer, Caller, Capability, CapacityRange, CreateRequest, Description,
-    Parameters, PublishRequest, StageRequest, TranslateRequest, Translated, VolumeId,
+    AccessMode, AccessType, Answer, Caller, Capability, CapacityRange, Description, Parameters,
+    VolumeId,
 };
-use wharf_core::verbs::{AskExt as _, Create, PlanPublish, PlanStage, Translate};
+use wharf_core::verbs::{
+    AskExt as _, Create, CreateRequest, PlanPublish, PlanStage, PublishRequest, StageRequest,
+    Translate, TranslateRequest, Translated,
+};
 use wharf_core::{Error, ErrorKind};
 use wharf_runtime::{Egress, Request, Response, Scope};
 

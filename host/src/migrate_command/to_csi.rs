@@ -6,7 +6,8 @@
 //! way back. Both say Retain, so that the end of no object is the end of the data; and nothing that
 //! is written here deletes, detaches or unmounts.
 
-use wharf_core::types::{Parameters, Translated};
+use wharf_core::types::Parameters;
+use wharf_core::verbs::Translated;
 
 use super::cluster::Bound;
 use super::hidden::Hidden;

@@ -11,7 +11,10 @@ use crate::inflight::lock;
 use crate::plan::Plan;
 use crate::ports::Describe;
 use crate::types::{AccessMode, AccessType, Caller, Capability, CapacityRange, Observation};
-use crate::verbs::{DescribeNode, Observe, PlanExpand, PlanPublish, PlanStage, Translate};
+use crate::verbs::{
+    Attach, AttachRequest, Attached, Delete, DeleteRequest, DescribeNode, Detach, Expand, Modify,
+    Observe, PlanExpand, PlanPublish, PlanStage, Translate,
+};
 
 type Script = VecDeque<Result<Answer<Attached>, Error>>;
 
@@ -217,7 +220,9 @@ fn a_pending_operation_is_observed_and_called_again_with_its_token() {
     let backend =
         Scripted::new([pending(1000, &["d-1", "s-1"], "token"), pending(0, &[], "later")]);
     let (controller, clock) = controller(&backend);
-    controller.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap();
+    controller
+        .change::<Attach>(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
+        .unwrap();
     let handed = lock(&backend.handed);
     assert_eq!(handed.len(), 3);
     assert_eq!(handed[0].resume, None);
@@ -239,13 +244,15 @@ fn transient_failures_are_called_again_and_final_ones_are_returned() {
     for kind in [ErrorKind::Throttled, ErrorKind::Unavailable, ErrorKind::Aborted] {
         let backend = Scripted::new([Err(failure(kind)), Err(failure(kind))]);
         let (controller, _) = controller(&backend);
-        controller.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap();
+        controller
+            .change::<Attach>(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
+            .unwrap();
         assert_eq!(lock(&backend.handed).len(), 3, "{kind:?}");
     }
     let backend = Scripted::new([Err(failure(ErrorKind::FailedPrecondition))]);
     let error = controller(&backend)
         .0
-        .attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
+        .change::<Attach>(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::FailedPrecondition);
     assert!(error.message.contains("d-1") && error.message.contains("i-1"), "{error}");
@@ -257,7 +264,7 @@ fn effect_after_an_unanswered_change(error: Error) -> Effect {
         Scripted::new([Err(failure(ErrorKind::Unavailable).with_unknown_effect()), Err(error)]);
     controller(&backend)
         .0
-        .attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
+        .change::<Attach>(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
         .unwrap_err()
         .effect
 }
@@ -304,7 +311,7 @@ fn an_operation_that_is_under_way_is_not_over_when_looking_at_it_is_refused() {
         lock(&backend.observe_errors).extend(looks);
         let error = controller(&backend)
             .0
-            .attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
+            .change::<Attach>(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
             .unwrap_err();
         assert_eq!((error.kind, error.effect), (ErrorKind::PermissionDenied, effect));
     }
@@ -315,7 +322,7 @@ fn an_operation_that_outlives_its_caller_says_what_it_waits_for() {
     let backend = Scripted::new([pending(5000, &[], "t")]);
     let (controller, clock) = controller(&backend);
     let error = controller
-        .attach(&Call::until(Duration::from_secs(2)), &attach_request("d-1"))
+        .change::<Attach>(&Call::until(Duration::from_secs(2)), &attach_request("d-1"))
         .unwrap_err();
     assert_eq!((error.kind, error.effect), (ErrorKind::DeadlineExceeded, Effect::Unknown));
     assert!(error.message.contains("the disk is attaching"), "{error}");
@@ -356,7 +363,7 @@ fn a_backend_that_is_always_pending_is_bounded_by_the_deadline() {
     let backend = Scripted::new((0..100_000).map(|_| pending(0, &[], "t")));
     let (controller, _) = controller(&backend);
     let error = controller
-        .attach(&Call::until(Duration::from_secs(30)), &attach_request("d-1"))
+        .change::<Attach>(&Call::until(Duration::from_secs(30)), &attach_request("d-1"))
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::DeadlineExceeded);
     assert!(
@@ -372,7 +379,7 @@ fn a_failed_observation_is_repeated_without_asking_the_backend_to_decide() {
     lock(&backend.observe_errors).push_back(Some(failure(ErrorKind::Throttled)));
     controller(&backend)
         .0
-        .attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
+        .change::<Attach>(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
         .unwrap();
     assert_eq!(lock(&backend.handed).len(), 1);
     assert_eq!(lock(&backend.observe_calls).len(), 2);
@@ -384,7 +391,7 @@ fn an_observation_that_ran_out_of_time_ends_no_call_that_has_some_left() {
     let late = Error::new(ErrorKind::DeadlineExceeded, Blame::Host, "no turn in the time");
     backend.fail_the_next_observation(late);
     let call = Call::until(Duration::from_secs(60));
-    controller(&backend).0.attach(&call, &attach_request("d-1")).unwrap();
+    controller(&backend).0.change::<Attach>(&call, &attach_request("d-1")).unwrap();
     assert_eq!(lock(&backend.observe_calls).len(), 2);
 }
 
@@ -394,7 +401,7 @@ fn while_the_cloud_asks_to_slow_down_waiting_operations_are_looked_at_less_often
         let script = first.map(Err).into_iter().chain((0..1000).map(|_| pending(0, &[], "t")));
         let backend = Scripted::new(script);
         let call = Call::until(Duration::from_secs(8));
-        controller(&backend).0.attach(&call, &attach_request("d-1")).unwrap_err();
+        controller(&backend).0.change::<Attach>(&call, &attach_request("d-1")).unwrap_err();
         lock(&backend.observe_calls).len()
     };
     assert!((28..=33).contains(&looks(None)), "four a second: {}", looks(None));
@@ -413,7 +420,7 @@ fn many_operations_share_their_observations() {
             scope.spawn(move || {
                 barrier.wait();
                 controller
-                    .attach(
+                    .change::<Attach>(
                         &Call::until(Duration::from_secs(60)),
                         &attach_request(&format!("d-{volume}")),
                     )
@@ -432,7 +439,7 @@ fn a_cancelled_call_stops_at_the_next_safe_place() {
     let (controller, _) = controller(&backend);
     let call = Call::until(Duration::from_secs(60));
     call.cancel();
-    assert!(controller.attach(&call, &attach_request("d-1")).is_err());
+    assert!(controller.change::<Attach>(&call, &attach_request("d-1")).is_err());
     assert!(lock(&backend.handed).len() <= 1);
 }
 
@@ -473,7 +480,9 @@ fn what_a_backend_asks_for_is_performed_and_it_is_called_again_with_its_token() 
     let controller =
         controller.performing_on(Arc::clone(&machine) as Arc<dyn Performer>, NodePolicy::default());
     lock(&backend.script).push_back(perform());
-    controller.attach(&Call::until(Duration::from_secs(60)), &attach_request("d-1")).unwrap();
+    controller
+        .change::<Attach>(&Call::until(Duration::from_secs(60)), &attach_request("d-1"))
+        .unwrap();
     assert_eq!(lock(&machine.performed).len(), 2, "a passing failure is asked for again");
     let tokens: Vec<_> = lock(&backend.handed).iter().map(|it| it.resume.clone()).collect();
     assert_eq!(tokens, [None, None, Some("made".to_owned())]);
@@ -486,10 +495,10 @@ fn a_plan_that_fails_for_good_ends_the_operation_and_one_without_a_machine_says_
     lock(&machine.failures).push_back(Error::denied("`mount-nfs` is not granted"));
     let (made, _) = controller(&backend);
     let made = made.performing_on(machine as Arc<dyn Performer>, NodePolicy::default());
-    let refused = made.attach(&call(), &attach_request("d-1")).unwrap_err();
+    let refused = made.change::<Attach>(&call(), &attach_request("d-1")).unwrap_err();
     assert_eq!(refused.kind, ErrorKind::PermissionDenied);
     let (alone, _) = controller(&Scripted::new([perform()]));
-    let refused = alone.attach(&call(), &attach_request("d-1")).unwrap_err();
+    let refused = alone.change::<Attach>(&call(), &attach_request("d-1")).unwrap_err();
     assert_eq!(refused.kind, ErrorKind::FailedPrecondition);
     assert!(refused.hint.unwrap().contains("`node` section"));
 }

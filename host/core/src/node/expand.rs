@@ -7,8 +7,8 @@ use super::{NodeService, check_path};
 use crate::error::Error;
 use crate::plan::{DeviceMatch, Goal, Plan, Step};
 use crate::ports::{Call, CallSecrets, StageRecord};
-use crate::types::{AccessType, NodeExpandRequest};
-use crate::verbs::{AskExt as _, PlanExpand};
+use crate::types::AccessType;
+use crate::verbs::{AskExt as _, NodeExpandRequest, PlanExpand};
 
 impl NodeService {
     /// Makes a grown volume usable on this node, and says how large it is. Large enough already:

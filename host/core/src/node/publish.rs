@@ -9,8 +9,8 @@ use super::{NodeService, check_path, log_failure};
 use crate::error::{Blame, Error, ErrorKind};
 use crate::plan::{FindDevice, Goal, Plan};
 use crate::ports::{Call, CallSecrets, Mounted, PublishRecord, StageRecord};
-use crate::types::{AccessMode, AccessType, Caller, Capability, PublishRequest, StageRequest};
-use crate::verbs::{AskExt as _, PlanPublish, PlanStage};
+use crate::types::{AccessMode, AccessType, Caller, Capability};
+use crate::verbs::{AskExt as _, PlanPublish, PlanStage, PublishRequest, StageRequest};
 
 impl NodeService {
     /// Publishes the volume for one workload. Published already, the same way: no backend is asked,

@@ -11,8 +11,8 @@ use super::{NodeService, check_path, log_failure};
 use crate::error::{Error, ErrorKind};
 use crate::plan::{Goal, Plan, Step};
 use crate::ports::{Call, CallSecrets, Mounted, RemovePath, StageRecord};
-use crate::types::{AccessType, StageRequest};
-use crate::verbs::{AskExt as _, PlanStage};
+use crate::types::AccessType;
+use crate::verbs::{AskExt as _, PlanStage, StageRequest};
 
 /// Which call stages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -67,6 +67,7 @@ async fn a_backend_that_can_do_everything_is_offered_as_far_as_the_core_goes() {
     );
     let controller = [
         "CREATE_DELETE_VOLUME",
+        "SINGLE_NODE_MULTI_WRITER",
         "PUBLISH_UNPUBLISH_VOLUME",
         "PUBLISH_READONLY",
         "EXPAND_VOLUME",
@@ -75,7 +76,6 @@ async fn a_backend_that_can_do_everything_is_offered_as_far_as_the_core_goes() {
         "LIST_VOLUMES_PUBLISHED_NODES",
         "VOLUME_CONDITION",
         "GET_VOLUME",
-        "SINGLE_NODE_MULTI_WRITER",
     ];
     assert_eq!(controller_offers(&rig).await, controller);
     assert_eq!(

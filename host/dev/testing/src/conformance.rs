@@ -13,9 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wharf_core::ports::{Backend, Call, Clock};
-use wharf_core::types::{
-    Caller, Capability, CapacityRange, CreateRequest, Description, NodeId, Parameters,
-};
+use wharf_core::types::{Caller, Capability, CapacityRange, Description, NodeId, Parameters};
+use wharf_core::verbs::CreateRequest;
 
 pub use self::drive::Memory;
 

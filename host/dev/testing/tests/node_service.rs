@@ -18,10 +18,8 @@ use wharf_core::plan::{
 };
 use wharf_core::policy::{HelperGrant, NodePolicy};
 use wharf_core::ports::{Call, Node};
-use wharf_core::types::{
-    AccessMode, AccessType, Caller, Capability, NodeExpandRequest, PublishRequest, StageRequest,
-    VolumeId,
-};
+use wharf_core::types::{AccessMode, AccessType, Caller, Capability, VolumeId};
+use wharf_core::verbs::{NodeExpandRequest, PublishRequest, StageRequest};
 use wharf_core::{Blame, Error, ErrorKind, Secret};
 use wharf_testing::fakes::{FakeBackend, FakeClock, FakeNode, generous_policy};
 

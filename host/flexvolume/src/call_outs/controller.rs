@@ -1,8 +1,8 @@
 //! `attach`, `detach`, `isattached`, `expandvolume`.
 
-use wharf_core::types::{
-    AttachRequest, Caller, CapacityRange, DetachRequest, ExpandRequest, Expanded, NodeId,
-    Translated, VolumeId,
+use wharf_core::types::{Caller, CapacityRange, NodeId, VolumeId};
+use wharf_core::verbs::{
+    Attach, AttachRequest, Detach, DetachRequest, Expand, ExpandRequest, Expanded, Translated,
 };
 use wharf_core::{Error, ErrorKind};
 
@@ -29,7 +29,7 @@ impl CallOuts<'_> {
             context: volume.context,
             caller: options.caller.clone(),
         };
-        let attached = services.controller.attach(call, &request)?;
+        let attached = services.controller.change::<Attach>(call, &request)?;
         Ok(Reply::device(device::encode(&request.volume, &attached.publish_context)))
     }
 
@@ -91,7 +91,7 @@ impl CallOuts<'_> {
         if let Some((volume, known_node)) = self.attached_volume(name, node)? {
             let node_id = known_node.map_or_else(|| self.node_id(node), Ok)?;
             let (services, call) = self.services()?;
-            services.controller.detach(
+            services.controller.change::<Detach>(
                 call,
                 &DetachRequest {
                     volume: volume.clone(),
@@ -189,7 +189,7 @@ impl CallOuts<'_> {
             capability: Some(self.capability(options)),
             caller: options.caller.clone(),
         };
-        services.controller.expand(call, &request)
+        services.controller.change::<Expand>(call, &request)
     }
 
     fn node_id(&self, node: &ObjectName) -> Result<NodeId, Error> {

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wharf_core::ports::Call;
-use wharf_core::types::{
-    AttachRequest, NodeExpandRequest, Parameters, PublishRequest, StageRequest, Translated,
+use wharf_core::types::Parameters;
+use wharf_core::verbs::{
+    Attach, AttachRequest, NodeExpandRequest, PublishRequest, StageRequest, Translated,
 };
 use wharf_core::{Error, ErrorKind};
 
@@ -129,7 +130,7 @@ impl CallOuts<'_> {
             context: volume.context.clone(),
             caller: options.caller.clone(),
         };
-        match services.controller.attach(call, &request) {
+        match services.controller.change::<Attach>(call, &request) {
             Ok(attached) => Ok(Whereabouts::Told(attached.publish_context)),
             Err(error) if is_new && error.kind == ErrorKind::FailedPrecondition => {
                 self.mounted_device(&options.volume_name)?.map(Whereabouts::Mounted).ok_or(error)

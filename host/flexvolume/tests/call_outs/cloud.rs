@@ -10,14 +10,14 @@ use wharf_core::plan::{
 };
 use wharf_core::ports::{Ask, Call, Describe};
 use wharf_core::types::{
-    AccessType, Answer, AttachRequest, Attached, Capability, Description, DetachRequest,
-    ExpandRequest, Expanded, NodeDescription, NodeExpandRequest, NodeId, Observation, Parameters,
-    Progress, PublishRequest, ResourceId, StageRequest, TranslateRequest, Translated, Volume,
-    VolumeId,
+    AccessType, Answer, Capability, Description, NodeDescription, NodeId, Observation, Parameters,
+    Progress, ResourceId, Volume, VolumeId,
 };
 use wharf_core::verbs::{
-    Attach, Create, Delete, DescribeNode, Detach, Expand, List, Modify, Observe, PlanExpand,
-    PlanPublish, PlanStage, Read, Translate, Validate, Verb,
+    Attach, AttachRequest, Attached, Create, Delete, DescribeNode, Detach, DetachRequest, Expand,
+    ExpandRequest, Expanded, List, Modify, NodeExpandRequest, Observe, PlanExpand, PlanPublish,
+    PlanStage, PublishRequest, Read, StageRequest, Translate, TranslateRequest, Translated,
+    Validate, Verb,
 };
 
 /// The node that the tests run on.

@@ -1,7 +1,7 @@
 //! `controller.attach`.
 
-use wharf_core::types::{Answer, AttachRequest, Attached, Caller, Progress};
-use wharf_core::verbs::Attach;
+use wharf_core::types::{Answer, Caller, Progress};
+use wharf_core::verbs::{Attach, AttachRequest, Attached};
 
 use super::{Checked, Lifted, Network, WasmVerb};
 use crate::bindings::exports::controller as wit;

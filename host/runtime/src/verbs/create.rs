@@ -1,8 +1,8 @@
 //! `controller.create`.
 
 use wharf_core::plan::Plan;
-use wharf_core::types::{Answer, Caller, CreateRequest, Progress, Volume};
-use wharf_core::verbs::Create;
+use wharf_core::types::{Answer, Caller, Progress, Volume};
+use wharf_core::verbs::{Create, CreateRequest};
 
 use super::{Checked, Lifted, Network, WasmVerb};
 use crate::bindings::exports::controller as wit;

@@ -1,8 +1,8 @@
 //! `controller.delete`.
 
 use wharf_core::plan::Plan;
-use wharf_core::types::{Answer, Caller, DeleteRequest, Progress};
-use wharf_core::verbs::Delete;
+use wharf_core::types::{Answer, Caller, Progress};
+use wharf_core::verbs::{Delete, DeleteRequest};
 
 use super::{Checked, Lifted, Network, WasmVerb};
 use crate::bindings::exports::controller as wit;

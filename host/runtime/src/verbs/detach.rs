@@ -1,7 +1,7 @@
 //! `controller.detach`.
 
-use wharf_core::types::{Answer, Caller, DetachRequest, Progress};
-use wharf_core::verbs::Detach;
+use wharf_core::types::{Answer, Caller, Progress};
+use wharf_core::verbs::{Detach, DetachRequest};
 
 use super::{Checked, Lifted, Network, WasmVerb};
 use crate::bindings::exports::controller as wit;

@@ -1,8 +1,8 @@
 //! `controller.expand`.
 
 use wharf_core::plan::Plan;
-use wharf_core::types::{Answer, Caller, ExpandRequest, Expanded, Progress};
-use wharf_core::verbs::Expand;
+use wharf_core::types::{Answer, Caller, Progress};
+use wharf_core::verbs::{Expand, ExpandRequest, Expanded};
 
 use super::{Checked, Lifted, Network, WasmVerb};
 use crate::bindings::exports::controller as wit;

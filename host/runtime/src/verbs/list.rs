@@ -1,7 +1,7 @@
 //! `controller.list`.
 
-use wharf_core::types::{ListRequest, Listed, Progress};
-use wharf_core::verbs::List;
+use wharf_core::types::Progress;
+use wharf_core::verbs::{List, ListRequest, Listed};
 
 use super::{Checked, Lifted, Network, WasmVerb};
 use crate::bindings::exports::controller as wit;

@@ -1,8 +1,8 @@
 //! `controller.modify`.
 
 use wharf_core::plan::Plan;
-use wharf_core::types::{Answer, Caller, ModifyRequest, Progress};
-use wharf_core::verbs::Modify;
+use wharf_core::types::{Answer, Caller, Progress};
+use wharf_core::verbs::{Modify, ModifyRequest};
 
 use super::{Checked, Lifted, Network, WasmVerb};
 use crate::bindings::exports::controller as wit;

@@ -1,8 +1,8 @@
 //! `node.plan-expand`.
 
 use wharf_core::plan::Plan;
-use wharf_core::types::{Caller, NodeExpandRequest, Progress};
-use wharf_core::verbs::PlanExpand;
+use wharf_core::types::{Caller, Progress};
+use wharf_core::verbs::{NodeExpandRequest, PlanExpand};
 
 use super::{Checked, Lifted, Network, WasmVerb};
 use crate::bindings::exports::node as wit;

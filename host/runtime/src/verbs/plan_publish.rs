@@ -1,8 +1,8 @@
 //! `node.plan-publish`.
 
 use wharf_core::plan::Plan;
-use wharf_core::types::{Caller, Progress, PublishRequest};
-use wharf_core::verbs::PlanPublish;
+use wharf_core::types::{Caller, Progress};
+use wharf_core::verbs::{PlanPublish, PublishRequest};
 
 use super::{Checked, Lifted, Network, WasmVerb};
 use crate::bindings::exports::node as wit;

@@ -1,8 +1,8 @@
 //! `node.plan-stage`.
 
 use wharf_core::plan::Plan;
-use wharf_core::types::{Caller, Progress, StageRequest};
-use wharf_core::verbs::PlanStage;
+use wharf_core::types::{Caller, Progress};
+use wharf_core::verbs::{PlanStage, StageRequest};
 
 use super::{Checked, Lifted, Network, WasmVerb};
 use crate::bindings::exports::node as wit;

@@ -1,7 +1,7 @@
 //! `legacy.translate`.
 
-use wharf_core::types::{Progress, TranslateRequest, Translated, VolumeId};
-use wharf_core::verbs::Translate;
+use wharf_core::types::{Progress, VolumeId};
+use wharf_core::verbs::{Translate, TranslateRequest, Translated};
 
 use super::{Checked, Lifted, Network, WasmVerb};
 use crate::bindings::exports::legacy as wit;

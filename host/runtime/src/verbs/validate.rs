@@ -1,7 +1,7 @@
 //! `controller.validate`.
 
-use wharf_core::types::{Caller, Progress, ValidateRequest, Validated};
-use wharf_core::verbs::Validate;
+use wharf_core::types::{Caller, Progress};
+use wharf_core::verbs::{Validate, ValidateRequest, Validated};
 
 use super::{Checked, Lifted, Network, WasmVerb};
 use crate::bindings::exports::controller as wit;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use wharf_core::ErrorKind;
 use wharf_core::manifest::{Manifest, NodeRequest, World};
 use wharf_core::ports::Clock;
-use wharf_core::types::{AccessMode, AccessType, Caller, Capability, PublishRequest, VolumeId};
-use wharf_core::verbs::{AskExt as _, DescribeNode, PlanPublish};
+use wharf_core::types::{AccessMode, AccessType, Caller, Capability, VolumeId};
+use wharf_core::verbs::{AskExt as _, DescribeNode, PlanPublish, PublishRequest};
 use wharf_runtime::{
     BackendCode, Checked, ComponentError, Engine, EngineMode, WasmBackend, check_component,
 };

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use wharf_core::manifest::{EndpointRequest, Manifest, NodeRequest, World};
 use wharf_core::policy::EndpointGrant;
 use wharf_core::ports::{Ask, Call, Clock};
-use wharf_core::types::{Caller, DeleteRequest, Progress, VolumeId};
-use wharf_core::verbs::Delete;
+use wharf_core::types::{Caller, Progress, VolumeId};
+use wharf_core::verbs::{Delete, DeleteRequest};
 use wharf_core::{Error, types};
 use wharf_runtime::{
     BackendCode, BackendPorts, CallEvent, CallPorts, Component, Egress, Engine, EngineMode, Limits,

@@ -8,10 +8,12 @@ use tracing::field::{Field, Visit};
 use wharf_core::manifest::World;
 use wharf_core::ports::Call;
 use wharf_core::types::{
-    AccessMode, AccessType, Answer, Caller, Capability, ListRequest, Observation, ResourceId,
-    StageRequest, TranslateRequest, VolumeId,
+    AccessMode, AccessType, Answer, Caller, Capability, Observation, ResourceId, VolumeId,
 };
-use wharf_core::verbs::{AskExt as _, DescribeNode, List, Observe, PlanStage, Read, Translate};
+use wharf_core::verbs::{
+    AskExt as _, DescribeNode, List, ListRequest, Observe, PlanStage, Read, StageRequest,
+    Translate, TranslateRequest,
+};
 use wharf_core::{Blame, Effect, Error, ErrorKind};
 use wharf_runtime::{BackendCode, Outcome, WasmBackend};
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use wharf_core::ErrorKind;
 use wharf_core::manifest::{Manifest, NodeRequest, World};
 use wharf_core::ports::Describe as _;
-use wharf_core::types::{AccessMode, AccessType, Caller, Capability, StageRequest, VolumeId};
-use wharf_core::verbs::{AskExt as _, PlanStage};
+use wharf_core::types::{AccessMode, AccessType, Caller, Capability, VolumeId};
+use wharf_core::verbs::{AskExt as _, PlanStage, StageRequest};
 use wharf_runtime::{BackendCode, WasmBackend};
 
 use crate::fixture::{BACKEND, Bench, ENGINE, code, does, manifest, ok};

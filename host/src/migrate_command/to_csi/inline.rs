@@ -5,7 +5,7 @@
 //! PersistentVolume and a claim, and the pod's volume names the claim.
 
 use serde_json::json;
-use wharf_core::types::Translated;
+use wharf_core::verbs::Translated;
 
 use super::made;
 use super::steps::{new_claim, new_volume, secret_of};

@@ -2,12 +2,11 @@
 
 use wharf_core::error::{Error, ErrorKind};
 use wharf_core::ports::Ask;
-use wharf_core::types::{
-    AttachRequest, Attached, Caller, CapacityRange, DeleteRequest, DetachRequest, ExpandRequest,
-    Expanded, ListRequest, NodeId, ValidateRequest, Volume, VolumeId,
-};
+use wharf_core::types::{Caller, CapacityRange, NodeId, Volume, VolumeId};
 use wharf_core::verbs::{
-    AskExt as _, Attach, Create, Delete, Detach, Expand, List, Read, Validate,
+    AskExt as _, Attach, AttachRequest, Attached, Create, Delete, DeleteRequest, Detach,
+    DetachRequest, Expand, ExpandRequest, Expanded, List, ListRequest, Read, Validate,
+    ValidateRequest,
 };
 
 use super::drive::Driven;
@@ -431,7 +430,7 @@ fn validate(case: &Case<'_>) -> Result<(), String> {
     case.remove(&volume.id)
 }
 
-fn validation(case: &Case<'_>, volume: &VolumeId) -> Driven<wharf_core::types::Validated> {
+fn validation(case: &Case<'_>, volume: &VolumeId) -> Driven<wharf_core::verbs::Validated> {
     let request = ValidateRequest {
         volume: volume.clone(),
         context: Vec::new(),

@@ -2,10 +2,11 @@
 
 use wharf_core::error::Error;
 use wharf_core::plan::{MAX_STEPS, Plan};
-use wharf_core::types::{
-    AccessType, Caller, NodeExpandRequest, PublishRequest, StageRequest, TranslateRequest, Volume,
+use wharf_core::types::{AccessType, Caller, Volume};
+use wharf_core::verbs::{
+    AskExt as _, DescribeNode, NodeExpandRequest, PlanExpand, PlanPublish, PlanStage,
+    PublishRequest, StageRequest, Translate, TranslateRequest,
 };
-use wharf_core::verbs::{AskExt as _, DescribeNode, PlanExpand, PlanPublish, PlanStage, Translate};
 
 use super::{Case, Rule, ensure};
 

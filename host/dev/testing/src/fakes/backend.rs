@@ -9,15 +9,15 @@ use wharf_core::plan::{
 };
 use wharf_core::ports::{Ask, Call, Describe, Instant};
 use wharf_core::types::{
-    AccessType, Answer, AttachRequest, Attached, CreateRequest, DeleteRequest, Description,
-    DetachRequest, DriverName, ExpandRequest, Expanded, ListRequest, Listed, ModifyRequest,
-    NodeDescription, NodeExpandRequest, NodeId, Observation, Parameters, Progress, PublishRequest,
-    ResourceId, StageRequest, TranslateRequest, Translated, ValidateRequest, Validated, Volume,
-    VolumeId,
+    AccessType, Answer, Description, DriverName, NodeDescription, NodeId, Observation, Parameters,
+    Progress, ResourceId, Volume, VolumeId,
 };
 use wharf_core::verbs::{
-    Attach, Create, Delete, DescribeNode, Detach, Expand, List, Modify, Observe, PlanExpand,
-    PlanPublish, PlanStage, Read, Translate, Validate,
+    Attach, AttachRequest, Attached, Create, CreateRequest, Delete, DeleteRequest, DescribeNode,
+    Detach, DetachRequest, Expand, ExpandRequest, Expanded, List, ListRequest, Listed, Modify,
+    ModifyRequest, NodeExpandRequest, Observe, PlanExpand, PlanPublish, PlanStage, PublishRequest,
+    Read, StageRequest, Translate, TranslateRequest, Translated, Validate, ValidateRequest,
+    Validated,
 };
 
 use super::cloud::FakeCloud;

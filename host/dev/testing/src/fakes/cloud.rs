@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 
 use wharf_core::types::{
-    Answer, AttachRequest, Attached, CapacityRange, Condition, CreateRequest, DetachRequest,
-    ExpandRequest, Expanded, Listed, ModifyRequest, NodeId, Observation, Parameters, Pending,
-    Progress, ResourceId, Volume, VolumeId,
+    Answer, CapacityRange, Condition, NodeId, Observation, Parameters, Pending, Progress,
+    ResourceId, Volume, VolumeId,
+};
+use wharf_core::verbs::{
+    AttachRequest, Attached, CreateRequest, DetachRequest, ExpandRequest, Expanded, Listed,
+    ModifyRequest,
 };
 use wharf_core::{Blame, Error, ErrorKind};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use wharf_core::ports::{Call, Instant};
-use wharf_core::types::{
+use wharf_core::verbs::{
     AttachRequest, CreateRequest, ExpandRequest, NodeExpandRequest, PublishRequest, StageRequest,
     ValidateRequest,
 };

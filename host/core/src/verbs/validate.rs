@@ -1,0 +1,29 @@
+//! `validate`: what it is asked, and what it answers.
+
+use crate::types::{Caller, Capability, Parameters, VolumeId};
+
+/// `validate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidateRequest {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Its context, as the caller has it.
+    pub context: Parameters,
+    /// Its parameters, as the caller has them.
+    pub parameters: Parameters,
+    /// Its mutable parameters, as the caller has them.
+    pub mutable_parameters: Parameters,
+    /// What is asked about.
+    pub capabilities: Vec<Capability>,
+    /// Who asks.
+    pub caller: Caller,
+}
+
+/// The result of `validate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validated {
+    /// Whether everything asked about holds.
+    pub confirmed: bool,
+    /// Why not.
+    pub message: String,
+}
