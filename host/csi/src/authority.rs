@@ -10,6 +10,7 @@ mod frames;
 mod header_block;
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -58,12 +59,12 @@ impl AsyncRead for Rewritten {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let mut bytes = [0; READ_BYTES];
+        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
         loop {
             if this.hand_out(into) || into.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }
-            let mut read = ReadBuf::new(&mut bytes);
+            let mut read = ReadBuf::uninit(&mut bytes);
             ready!(Pin::new(&mut this.socket).poll_read(context, &mut read))?;
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(()));
