@@ -1,4 +1,4 @@
-//! Single calls and swaps, measured inside one process by `host/runtime/benches/calls.rs`, which
+//! Single calls and swaps, measured inside one process by `host/runtime/benches/calls`, which
 //! prints one line of JSON.
 
 use anyhow::{Context, Result};
@@ -11,6 +11,8 @@ use crate::workspace::Workspace;
 
 #[derive(Deserialize)]
 struct Measured {
+    translate_p50_us: f64,
+    engine_alone_p50_us: f64,
     pooled_p50_us: f64,
     on_demand_p50_us: f64,
     pooled_per_second_two_threads: f64,
@@ -47,6 +49,13 @@ pub fn measure(workspace: &Workspace, parts: &Parts, report: &mut Report) -> Res
         .find(|line| line.starts_with('{'))
         .context("the benchmark printed no figures")?;
     let measured: Measured = serde_json::from_str(line)?;
+    report.add(Figure {
+        what: "isolated call without a plan, p50",
+        value: measured.translate_p50_us,
+        unit: "µs",
+        against: Some(("the engine alone", measured.engine_alone_p50_us)),
+        target: "≤ 1.3 ×",
+    });
     report.add(Figure {
         what: "isolated call, pool, p50",
         value: measured.pooled_p50_us,

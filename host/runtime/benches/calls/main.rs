@@ -1,5 +1,5 @@
 //! What a call costs: a fresh instance from a pool and from the system, on one thread and on two,
-//! and while another generation is published.
+//! beside wasmtime alone, and while another generation is published.
 //!
 //! `cargo xtask bench` runs it and prints its one line of JSON as rows of a table. By hand: `cargo
 //! bench -p wharf-runtime -- target/wharf/disk.wasm`.
@@ -11,6 +11,8 @@
     reason = "a benchmark that cannot run has nothing to clean up"
 )]
 
+mod raw;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -21,7 +23,7 @@ use std::time::{Duration, Instant};
 use wharf_core::manifest::{Manifest, NodeRequest, World};
 use wharf_core::ports::{Call, Clock};
 use wharf_core::types::{AccessMode, AccessType, Caller, Capability, VolumeId};
-use wharf_core::verbs::{AskExt as _, PlanStage, StageRequest};
+use wharf_core::verbs::{AskExt as _, PlanStage, StageRequest, Translate, TranslateRequest};
 use wharf_runtime::{
     BackendCode, BackendPorts, CallPorts, Engine, EngineMode, Limits, Share, ShareLimits,
     WasmBackend,
@@ -29,6 +31,8 @@ use wharf_runtime::{
 
 const WARM_UP: usize = 2_000;
 const CALLS: usize = 20_000;
+/// Calls of each side in turn, so that a slower minute of the machine counts for both.
+const TURN: usize = 500;
 const LOAD: Duration = Duration::from_secs(3);
 const PAUSE_BETWEEN_SWAPS: Duration = Duration::from_millis(15);
 
@@ -97,15 +101,12 @@ impl Subject {
 
     fn median(&self) -> Duration {
         (0..WARM_UP).for_each(|_| assert!(self.call()));
-        let mut times: Vec<Duration> = (0..CALLS)
-            .map(|_| {
-                let start = Instant::now();
-                assert!(self.call());
-                start.elapsed()
-            })
-            .collect();
-        times.sort_unstable();
-        times[times.len() / 2]
+        let times = (0..CALLS).map(|_| {
+            let start = Instant::now();
+            assert!(self.call());
+            start.elapsed()
+        });
+        median(times.collect())
     }
 
     fn per_second(&self, threads: usize) -> f64 {
@@ -161,6 +162,41 @@ fn request() -> StageRequest {
     }
 }
 
+/// The median of a call that builds no plan, which any overhead shows most in, and of the same with
+/// wasmtime alone.
+fn beside_engine_alone(subject: &Subject, wasm: &[u8]) -> (Duration, Duration) {
+    let raw = raw::Raw::new(wasm);
+    let request = TranslateRequest {
+        driver: "alicloud/disk".to_owned(),
+        options: vec![("volumeId".to_owned(), "d-bp1aaaaaaaaaaaaaaaaa".to_owned())],
+        volume_name: "d-bp1aaaaaaaaaaaaaaaaa".to_owned(),
+    };
+    let mine = || {
+        let call = Call::until(Duration::from_secs(3600));
+        subject.backend.call::<Translate>(&call, &request).is_ok()
+    };
+    let alone = || raw.translate(&request.driver, &request.options, &request.volume_name);
+    let timed = |call: &dyn Fn() -> bool, times: &mut Vec<Duration>| {
+        for _ in 0..TURN {
+            let start = Instant::now();
+            assert!(call());
+            times.push(start.elapsed());
+        }
+    };
+    (0..WARM_UP).for_each(|_| assert!(mine() && alone()));
+    let (mut mines, mut alones) = (Vec::new(), Vec::new());
+    while mines.len() < CALLS {
+        timed(&mine, &mut mines);
+        timed(&alone, &mut alones);
+    }
+    (median(mines), median(alones))
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
 /// Publishes one generation after another while two threads call.
 fn swap_under_load(subject: &Subject) -> String {
     let (stop, calls, failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
@@ -209,8 +245,11 @@ fn main() {
     let pooled = Subject::new(EngineMode::Pooled { slots: 64 }, &wasm);
     let on_demand = Subject::new(EngineMode::OnDemand, &wasm);
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    let (translated, alone) = beside_engine_alone(&pooled, &wasm);
     println!(
-        r#"{{"pooled_p50_us":{:.2},"on_demand_p50_us":{:.2},"pooled_per_second_two_threads":{:.0},"on_demand_per_second_two_threads":{:.0},"swap":{}}}"#,
+        r#"{{"translate_p50_us":{:.2},"engine_alone_p50_us":{:.2},"pooled_p50_us":{:.2},"on_demand_p50_us":{:.2},"pooled_per_second_two_threads":{:.0},"on_demand_per_second_two_threads":{:.0},"swap":{}}}"#,
+        micros(translated),
+        micros(alone),
         micros(pooled.median()),
         micros(on_demand.median()),
         pooled.per_second(2),
