@@ -20,6 +20,7 @@ use wharf_runtime::{
     HttpEgress, Observer, Share, Signer, SourceReader,
 };
 
+use crate::both::Both;
 use crate::component_log::ComponentLog;
 use crate::config::{self, Config, SupervisorStart};
 use crate::metrics::Metrics;
@@ -33,9 +34,15 @@ const CALL_SLOTS: u32 = 64;
 
 /// What kind of process this is.
 pub enum Process {
-    /// Serves until it is told to end, on this async runtime. What happens is told to the metrics,
-    /// where there are some.
-    Server(Handle, Option<Arc<Metrics>>),
+    /// Serves until it is told to end.
+    Server {
+        /// The async runtime that it has.
+        handle: Handle,
+        /// Where what happens is counted, if anywhere.
+        metrics: Option<Arc<Metrics>>,
+        /// Who else hears of what components do.
+        traces: Option<Arc<dyn Observer>>,
+    },
     /// Makes one call and exits.
     OneCall,
 }
@@ -62,7 +69,7 @@ impl<'a> Assembly<'a> {
     /// When an endpoint's URL is not one.
     pub fn new(config: &'a Config, process: &Process) -> Result<Self, Error> {
         let (mode, handle) = match process {
-            Process::Server(handle, _) => {
+            Process::Server { handle, .. } => {
                 (EngineMode::Pooled { slots: CALL_SLOTS }, Some(handle.clone()))
             }
             Process::OneCall => (EngineMode::OnDemand, None),
@@ -92,7 +99,7 @@ impl<'a> Assembly<'a> {
         let node = Arc::new(LinuxNode::new(node_options(config)).with_helper_keys(keys));
         Ok(Self {
             config,
-            is_server: matches!(process, Process::Server(..)),
+            is_server: matches!(process, Process::Server { .. }),
             clock,
             observer,
             node,
@@ -243,12 +250,17 @@ impl HelperKeys for AccountKeys {
 /// The clock, and who hears of what components do.
 fn watched(process: &Process) -> (Arc<dyn Clock>, Arc<dyn Observer>) {
     let clock = Arc::new(SystemClock);
-    match process {
-        Process::Server(_, Some(metrics)) => {
-            let metrics: Arc<Metrics> = Arc::clone(metrics);
-            (Arc::new(CountingClock(clock)), metrics)
+    let (clock, observer): (Arc<dyn Clock>, Arc<dyn Observer>) = match process {
+        Process::Server { metrics: Some(metrics), .. } => {
+            (Arc::new(CountingClock(clock)), Arc::clone(metrics) as Arc<dyn Observer>)
         }
-        Process::Server(_, None) | Process::OneCall => (clock, Arc::new(ComponentLog)),
+        Process::Server { metrics: None, .. } | Process::OneCall => (clock, Arc::new(ComponentLog)),
+    };
+    match process {
+        Process::Server { traces: Some(traces), .. } => {
+            (clock, Arc::new(Both(observer, Arc::clone(traces))))
+        }
+        _ => (clock, observer),
     }
 }
 

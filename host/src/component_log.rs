@@ -54,6 +54,7 @@ impl Observer for ComponentLog {
             Ok(status) => tracing::debug!(
                 endpoint = event.endpoint,
                 status,
+                id = event.id,
                 micros,
                 "request {}",
                 event.action

@@ -21,12 +21,14 @@ mod load;
 pub mod mistake;
 pub mod preset;
 mod read;
+mod traces;
 pub mod tree;
 
 pub use flexvolume::FlexVolume;
 pub use http::HttpSection;
 pub use limits::LimitsSection;
 pub use load::{ConfigError, Loaded, Written};
+pub use traces::TracesSection;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -64,6 +66,9 @@ pub struct Config {
     /// Health and metrics of a server.
     #[serde(default)]
     pub http: HttpSection,
+    /// Traces of a server.
+    #[serde(default)]
+    pub traces: TracesSection,
     /// What components may take of a process.
     #[serde(default)]
     pub limits: LimitsSection,
@@ -355,6 +360,18 @@ pub(crate) mod tests {
                 .unwrap_err()
                 .contains("[endpoint.e]")
         );
+    }
+
+    #[test]
+    fn traces_are_refused_by_a_build_that_makes_none_and_need_http() {
+        let of = |url: &str| parse(&format!("[traces]\nendpoint = \"{url}\"\n"));
+        let good = of("http://127.0.0.1:4318");
+        if crate::traces::ARE_BUILT {
+            assert!(good.is_ok());
+            assert!(of("grpc://127.0.0.1:4317").unwrap_err().contains("OTLP over HTTP"));
+        } else {
+            assert!(good.unwrap_err().contains("--features otlp"));
+        }
     }
 
     #[test]

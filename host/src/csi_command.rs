@@ -13,12 +13,14 @@ use tokio::task::JoinSet;
 use wharf_csi::{CallObserver, Driver};
 
 use crate::assembly::{Assembly, Process};
+use crate::both::Both;
 use crate::cli::{Csi, Role};
 use crate::config::Config;
 use crate::drivers::{self, Served};
 use crate::log::Log;
 use crate::reload::{self, Asked, Changes};
 use crate::status::{self, Reporter, Watched};
+use crate::traces::{self, Traces};
 use crate::{http, may_mount, observed};
 
 /// After the drain, threads that do not return are left: the one that waits for a mkfs may do so
@@ -71,7 +73,11 @@ fn run_logged(path: &Path, command: &Csi) -> Result<End, String> {
         let config = Config::load(path).map_err(|error| error.in_one_line())?;
         check_that_it_serves(&config, command)
     };
-    let ended = runtime.block_on(serve(&config, command, changes, could_serve));
+    let traces = traces::start(&config, command.role.word(), runtime.handle())?;
+    let ended = runtime.block_on(serve(&config, command, traces.as_ref(), changes, could_serve));
+    if let Some(traces) = traces {
+        (traces.finish)();
+    }
     runtime.shutdown_timeout(LEAVE_THREADS_AFTER);
     ended
 }
@@ -89,6 +95,7 @@ fn check_that_it_serves(config: &Config, command: &Csi) -> Result<(), String> {
 async fn serve(
     config: &Config,
     command: &Csi,
+    traces: Option<&Traces>,
     mut changes: Changes,
     could_serve: impl Fn() -> Result<(), String>,
 ) -> Result<End, String> {
@@ -96,7 +103,11 @@ async fn serve(
     reload::take_hangups();
     let listen = command.http.as_ref().or(config.http.listen.as_ref());
     let metrics = listen.map(|_| observed::metrics(config));
-    let process = Process::Server(tokio::runtime::Handle::current(), metrics.clone());
+    let process = Process::Server {
+        handle: tokio::runtime::Handle::current(),
+        metrics: metrics.clone(),
+        traces: traces.map(|traces| Arc::clone(&traces.components)),
+    };
     let assembly = Assembly::new(config, &process).map_err(|error| error.to_string())?;
     let mut opened = Vec::new();
     for (name, socket) in sockets(config, command)? {
@@ -105,7 +116,12 @@ async fn serve(
         let served = Served::new(name, socket, registration);
         let driver = open(&assembly, config, command.role, &served);
         let mut driver = driver.map_err(|error| error.to_string())?;
-        driver.observer = metrics.clone().map(|metrics| metrics as Arc<dyn CallObserver>);
+        let counted = metrics.clone().map(|metrics| metrics as Arc<dyn CallObserver>);
+        let traced = traces.map(|traces| Arc::clone(&traces.calls));
+        driver.observer = match (counted, traced) {
+            (Some(counted), Some(traced)) => Some(Arc::new(Both(counted, traced))),
+            (one, None) | (None, one) => one,
+        };
         opened.push((driver, served));
     }
     assembly.keep_components();

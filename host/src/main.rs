@@ -3,6 +3,7 @@
 
 mod assembly;
 mod backend_command;
+mod both;
 mod cli;
 mod component_log;
 mod config;
@@ -25,6 +26,7 @@ mod reload;
 mod secrets;
 mod status;
 mod status_command;
+mod traces;
 
 use std::process::ExitCode;
 

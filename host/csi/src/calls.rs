@@ -190,10 +190,7 @@ impl Rpc {
     pub(crate) fn answer<A>(mut self, result: Result<A, Error>) -> Result<Response<A>, Status> {
         self.is_answered = true;
         self.log(&result);
-        self.observe(match &result {
-            Ok(_) => Code::Ok,
-            Err(error) => status::code(error.kind, error.effect),
-        });
+        self.observe(code_of(&result));
         result.map(Response::new).map_err(|error| status::of(&error))
     }
 
@@ -229,13 +226,18 @@ impl Rpc {
         let permit = self.admit(lane).await?;
         let call = self.call.clone();
         let (calls, rpc, volume) = (Arc::clone(&self.calls), self.name, self.object.clone());
+        let arrived = self.began;
         let thread = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let _working = calls.observer.as_ref().map(|observer| {
+            let mut working = calls.observer.as_ref().map(|observer| {
                 let (driver, deadline) = (&*calls.driver, call.deadline());
-                observer.working(&Work { driver, rpc, volume: &volume, deadline })
+                observer.working(&Work { driver, rpc, volume: &volume, arrived, deadline })
             });
-            work(&call)
+            let result = work(&call);
+            if let Some(working) = &mut working {
+                working.ended(status::name(code_of(&result)));
+            }
+            result
         });
         // The core ends by itself at its deadline; this only catches work that is stuck, in a mount
         // that does not return for example. The thread and its permit stay taken until it
@@ -337,6 +339,10 @@ impl Drop for Rpc {
             tracing::warn!(rpc = self.name, volume = self.object, code = ?Code::Cancelled, elapsed_ms, "call abandoned by its client");
         }
     }
+}
+
+fn code_of<A>(result: &Result<A, Error>) -> Code {
+    result.as_ref().map_or_else(|error| status::code(error.kind, error.effect), |_| Code::Ok)
 }
 
 fn out_of_time(why: &str) -> Error {

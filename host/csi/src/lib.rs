@@ -34,7 +34,7 @@ mod timeout;
 
 pub use calls::BLOCKING_THREADS;
 pub use driver::{DEFAULT_DRAIN, Driver};
-pub use observer::{Answered, CallObserver, Work};
+pub use observer::{Answered, CallObserver, Work, Working};
 pub use probe::{Probed, probe};
 pub use registration::{Registration, RegistrationState};
 pub use server::{ServeError, serve};

@@ -2,15 +2,23 @@
 
 use std::time::Duration;
 
-use wharf_core::ports::Instant;
+use wharf_core::ports;
 
 /// Hears of calls. Observers must not block.
 pub trait CallObserver: Send + Sync {
     /// A thread begins to work on a call. What is returned is dropped on that thread when the work
     /// ends, which may be long after the caller was answered.
-    fn working(&self, work: &Work<'_>) -> Box<dyn Send>;
+    fn working(&self, work: &Work<'_>) -> Box<dyn Working>;
     /// A call was answered, or left by its client.
     fn answered(&self, answered: &Answered<'_>);
+}
+
+/// A call that a thread works on; dropped when it does so no longer.
+pub trait Working: Send {
+    /// The work came to this code, as gRPC's Go library spells it. Not told of work that panicked.
+    fn ended(&mut self, code: &'static str) {
+        let _ = code;
+    }
 }
 
 /// One call that a thread works on.
@@ -22,8 +30,10 @@ pub struct Work<'a> {
     pub rpc: &'static str,
     /// The volume's id or name; empty where there is none.
     pub volume: &'a str,
-    /// When its caller stops waiting.
-    pub deadline: Instant,
+    /// When it arrived.
+    pub arrived: std::time::Instant,
+    /// When its caller stops waiting, by the host's clock.
+    pub deadline: ports::Instant,
 }
 
 /// One call that is over.

@@ -24,6 +24,7 @@ mod client;
 mod connections;
 mod endpoint;
 mod headers;
+mod own;
 mod pace;
 mod parameters;
 mod url;
@@ -31,6 +32,7 @@ mod url;
 pub use client::{HttpEgress, Probed};
 pub use endpoint::{Endpoint, EndpointError};
 pub use headers::Author;
+pub use own::{OwnHttp, OwnRequest};
 pub use pace::{PaceOfAction, PaceOfSite, REQUESTS_AT_ONCE};
 
 /// Whether an unanswered request may have changed something.

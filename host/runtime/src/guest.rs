@@ -136,6 +136,7 @@ impl Guest {
                 component,
                 generation: self.generation,
                 function,
+                began: start,
                 duration: start.elapsed(),
                 http_requests: sent.requests,
                 waited: sent.waited,

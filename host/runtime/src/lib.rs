@@ -42,8 +42,9 @@ pub use check::{Checked, check_component};
 pub use component_error::ComponentError;
 pub use contract::VERSION as CONTRACT_VERSION;
 pub use egress::{
-    Author, Budget, Egress, Endpoint, EndpointError, Grants, HttpEgress, PaceOfAction, PaceOfSite,
-    Probed, REQUESTS_AT_ONCE, Request, RequestEffect, Response, Scope, Spent,
+    Author, Budget, Egress, Endpoint, EndpointError, Grants, HttpEgress, OwnHttp, OwnRequest,
+    PaceOfAction, PaceOfSite, Probed, REQUESTS_AT_ONCE, Request, RequestEffect, Response, Scope,
+    Spent,
 };
 pub use engine::{Engine, EngineMode, MEMORY_BYTES};
 pub use guest::CallPorts;

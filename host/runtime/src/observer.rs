@@ -1,13 +1,13 @@
 //! What a host may want to know of every call: metrics, and progress output of tools. Observers
 //! must not block.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wharf_core::ErrorKind;
 use wharf_core::manifest::World;
 use wharf_core::plan::Plan;
 
-/// Hears of calls and requests after they ended.
+/// Hears of calls and requests after they ended, on the thread that made them.
 pub trait Observer: Send + Sync {
     /// A guest answered, failed or was stopped.
     fn called(&self, event: &CallEvent<'_>) {
@@ -36,6 +36,8 @@ pub struct CallEvent<'a> {
     pub generation: u64,
     /// The contract's function.
     pub function: &'static str,
+    /// When it began. Events of what it did began no earlier, and were told before this one.
+    pub began: Instant,
     /// From the start of the call to its end, requests included.
     pub duration: Duration,
     /// Requests that it sent.
@@ -68,6 +70,10 @@ pub struct RequestEvent<'a> {
     /// The grant that covers it, as the operator wrote it; absent: none does. Of these there are as
     /// many as the configuration has.
     pub granted: Option<&'a str>,
+    /// The id that the endpoint gave it, for its support; absent: none, or no plain word.
+    pub id: Option<&'a str>,
+    /// When it began.
+    pub began: Instant,
     /// From signing to the last byte, the wait for its turn included.
     pub duration: Duration,
     /// The status, or why there is none.

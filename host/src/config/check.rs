@@ -8,6 +8,7 @@ use wharf_flexvolume::DriverName;
 use super::mistake::{Mistake, meant};
 use super::tree::{Tree, Value};
 use super::{Config, HelperGrant};
+use crate::traces;
 
 /// Everything with which the configuration cannot be used. `tree` is the whole of what was written:
 /// a section that cannot be read is there all the same.
@@ -46,6 +47,9 @@ pub fn mistakes(config: &Config, tree: &Tree) -> Vec<Mistake> {
             };
             found.add(&["endpoint", id, "url"], format!("endpoint \"{id}\": {reason}"), "");
         }
+    }
+    if let Some(endpoint) = &config.traces.endpoint {
+        found.traces(endpoint);
     }
     found.flexvolume(config);
     if let Err(problem) = config.limits.check(config.shares()) {
@@ -115,6 +119,17 @@ impl Found<'_> {
         let mistake = Mistake::new(problem).of(path).fix(fix);
         let at = self.tree.place_of(&mistake.path);
         self.mistakes.push(mistake.at(at));
+    }
+
+    fn traces(&mut self, endpoint: &str) {
+        let path = ["traces", "endpoint"];
+        if !traces::ARE_BUILT {
+            let problem = "traces are asked for, and this build makes none".to_owned();
+            self.add(&path, problem, "remove it, or build with `--features otlp`");
+        } else if !["http://", "https://"].iter().any(|start| endpoint.starts_with(start)) {
+            let problem = "a collector's address has to begin with `http://` or `https://`";
+            self.add(&path, problem.to_owned(), "OTLP over HTTP is spoken, mostly at port 4318");
+        }
     }
 
     /// Whether it stands in a source, and is no stand-in for what is missing.

@@ -276,7 +276,7 @@ mod tests {
     }
 
     /// Settings that are nothing until somebody says them.
-    const WITHOUT_DEFAULT: [&str; 15] = [
+    const WITHOUT_DEFAULT: [&str; 18] = [
         "account",
         "backend",
         "driver",
@@ -292,6 +292,9 @@ mod tests {
         "limits",
         "node.devices",
         "preset",
+        "traces",
+        "traces.ca",
+        "traces.endpoint",
     ];
 
     /// The names of the fields of a section, as its type tells them to whoever reads it.
@@ -312,6 +315,7 @@ mod tests {
             fields::<super::super::NodeSection>("node"),
             fields::<super::super::MountsSection>("mounts"),
             fields::<super::super::HttpSection>("http"),
+            fields::<super::super::TracesSection>("traces"),
             fields::<super::super::LimitsSection>("limits"),
             fields::<super::super::FlexVolume>("flexvolume"),
         ]

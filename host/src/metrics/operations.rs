@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use wharf_core::ports::{Call, Clock};
-use wharf_csi::Work;
+use wharf_csi::{Work, Working};
 
 thread_local! {
     /// Of the call that this thread works on.
@@ -79,7 +79,7 @@ impl Operations {
         self: &Arc<Self>,
         work: &Work<'_>,
         done: impl FnOnce(Duration, Spent) + Send + 'static,
-    ) -> Box<dyn Send> {
+    ) -> Box<dyn Working> {
         Spent::take();
         let operation = Operation {
             driver: work.driver.to_owned(),
@@ -112,6 +112,8 @@ struct WorkGuard<F: FnOnce(Duration, Spent)> {
     key: u64,
     done: Option<F>,
 }
+
+impl<F: FnOnce(Duration, Spent) + Send> Working for WorkGuard<F> {}
 
 impl<F: FnOnce(Duration, Spent)> Drop for WorkGuard<F> {
     fn drop(&mut self) {
@@ -150,8 +152,13 @@ mod tests {
     #[test]
     fn a_call_counts_from_its_begin_to_the_end_of_its_thread_s_work() {
         let operations = Arc::<Operations>::default();
-        let work =
-            Work { driver: "d", rpc: "NodeStageVolume", volume: "v", deadline: Duration::ZERO };
+        let work = Work {
+            driver: "d",
+            rpc: "NodeStageVolume",
+            volume: "v",
+            arrived: Instant::now(),
+            deadline: Duration::ZERO,
+        };
         let (told, heard) = channel();
         // What an earlier call of this thread left is not this one's.
         Spent { guest: Duration::from_secs(9), ..Spent::default() }.note();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wharf_core::ErrorKind;
 use wharf_core::plan::Plan;
-use wharf_csi::{Answered, CallObserver, Work};
+use wharf_csi::{Answered, CallObserver, Work, Working};
 use wharf_runtime::{CallEvent, Observer, Outcome, RequestEvent};
 
 use super::Metrics;
@@ -15,7 +15,7 @@ use crate::component_log::ComponentLog;
 const OTHER: &str = "other";
 
 impl CallObserver for Metrics {
-    fn working(&self, work: &Work<'_>) -> Box<dyn Send> {
+    fn working(&self, work: &Work<'_>) -> Box<dyn Working> {
         let (table, rpc, driver) = (self.table.clone(), work.rpc, work.driver.to_owned());
         self.operations.begin(work, move |whole, spent| {
             let Spent { guest, cloud, waiting } = spent;
@@ -99,6 +99,8 @@ fn word(kind: ErrorKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use wharf_core::manifest::World;
 
     use super::*;
@@ -109,6 +111,7 @@ mod tests {
             component: "disk",
             generation: 1,
             function: "attach",
+            began: Instant::now(),
             duration: Duration::from_secs(3),
             http_requests: 1,
             waited: Duration::from_secs(2),
@@ -150,6 +153,8 @@ mod tests {
                 endpoint: &format!("made-up-{n}"),
                 action: &format!("Made{n}"),
                 granted: None,
+                id: None,
+                began: Instant::now(),
                 duration: Duration::ZERO,
                 outcome: Err(ErrorKind::PermissionDenied),
             });
@@ -158,6 +163,8 @@ mod tests {
             endpoint: "ecs",
             action: "DescribeSecretThings",
             granted: Some("Describe*"),
+            id: None,
+            began: Instant::now(),
             duration: Duration::ZERO,
             outcome: Ok(200),
         });

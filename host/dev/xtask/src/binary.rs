@@ -15,7 +15,7 @@ pub enum Company {
     /// and not as one, so that its dependencies have the features that all of them ask for and are
     /// compiled once.
     Alone,
-    /// With all tests of the workspace, which are wanted anyway.
+    /// With all tests of the workspace, which are wanted anyway, and with every feature.
     Tests,
 }
 
@@ -24,7 +24,7 @@ impl Company {
     pub const fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Alone => &["build", "--bin", "wharf"],
-            Self::Tests => &["build", "--workspace", "--all-targets"],
+            Self::Tests => &["build", "--workspace", "--all-targets", "--features", "wharf/otlp"],
         }
     }
 }

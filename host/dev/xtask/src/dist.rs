@@ -20,12 +20,17 @@ const MUSL_COMPILER: Need = Need::of("musl-gcc", &["musl-tools"]);
 /// Builds what is installed on nodes: the static `wharf` binary and the components, in
 /// `target/dist`.
 #[derive(Args)]
-pub struct Options {}
+pub struct Options {
+    /// With traces (OTLP): `[traces]` of the configuration then names a collector.
+    #[arg(long)]
+    otlp: bool,
+}
 
 /// The command.
-pub fn run(_options: &Options) -> Result<ExitCode> {
+pub fn run(options: &Options) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
-    let binary = build(&workspace)?;
+    let features: &[&str] = if options.otlp { &["--features", "otlp"] } else { &[] };
+    let binary = build_package(&workspace, "wharf", features)?;
     let components = build_backends::all(&workspace, None)?;
     let folder = workspace.target.join("dist");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -42,11 +47,11 @@ pub fn run(_options: &Options) -> Result<ExitCode> {
 
 /// Builds the static binary and says where it is.
 pub fn build(workspace: &Workspace) -> Result<PathBuf> {
-    build_package(workspace, "wharf")
+    build_package(workspace, "wharf", &[])
 }
 
-/// Builds the program of a package the same way.
-pub fn build_package(workspace: &Workspace, package: &str) -> Result<PathBuf> {
+/// Builds the program of a package the same way, with these further arguments.
+pub fn build_package(workspace: &Workspace, package: &str, more: &[&str]) -> Result<PathBuf> {
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     packages::ensure(&[packages::C_COMPILER, MUSL_COMPILER])?;
     add_target(&target)?;
@@ -60,7 +65,8 @@ pub fn build_package(workspace: &Workspace, package: &str) -> Result<PathBuf> {
             "-C relocation-model=static -C target-feature=+crt-static",
         )
         .env(format!("CC_{variable}"), MUSL_COMPILER.program)
-        .args(["build", "--release", "--package", package, "--target", &target]);
+        .args(["build", "--release", "--package", package, "--target", &target])
+        .args(more);
     command::run(&mut build)?;
     let binary = workspace.target.join(&target).join("release").join(package);
     ensure!(binary.is_file(), "cargo built no {}", binary.display());

@@ -129,6 +129,28 @@ pub const PARTS: &[Part] = &[
         },
     },
     Part {
+        name: "clippy-features",
+        what: "no lint complains of what only features have",
+        belongs: Belongs::ToCi,
+        weight: Weight::Required,
+        needs: &[packages::C_COMPILER],
+        limit: MINUTE.saturating_mul(10),
+        // The same packages, so that dependencies are the same and only the crate of the binary is
+        // looked at again.
+        work: Work::Cargo {
+            arguments: &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--features=wharf/otlp",
+                "--",
+                "-D",
+                "warnings",
+            ],
+            environment: &[],
+        },
+    },
+    Part {
         name: "doc",
         what: "the documentation builds without a broken link",
         belongs: Belongs::ToCi,
@@ -158,10 +180,18 @@ pub const PARTS: &[Part] = &[
         limit: MINUTE.saturating_mul(45),
         // What a passing test prints is shown, because that is where it says that it could not run.
         work: Work::CargoTests {
-            all: &["test", "--workspace", "--no-fail-fast", "--", "--show-output"],
+            all: &[
+                "test",
+                "--workspace",
+                "--features=wharf/otlp",
+                "--no-fail-fast",
+                "--",
+                "--show-output",
+            ],
             nfs: &[
                 "test",
                 "--workspace",
+                "--features=wharf/otlp",
                 "--no-fail-fast",
                 "--test=nfs",
                 "--test=nas_life",

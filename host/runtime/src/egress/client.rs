@@ -244,11 +244,14 @@ impl Egress for HttpEgress {
             for (request, answer) in requests.iter().zip(&answers) {
                 let outcome =
                     answer.as_ref().map(|response| response.status).map_err(|error| error.kind);
+                let id = answer.as_ref().ok();
                 let asked = request.asked();
                 observer.requested(&RequestEvent {
                     granted: scope.grants.granted(request, &asked),
                     endpoint: &scope.scrubber.clean(&request.endpoint, NAME_BYTES),
                     action: &scope.scrubber.clean(&asked.to_string(), NAME_BYTES),
+                    id: id.and_then(|response| headers::request_id(&response.headers)),
+                    began: start,
                     duration: start.elapsed(),
                     outcome,
                 });

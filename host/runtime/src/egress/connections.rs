@@ -45,14 +45,14 @@ impl Clients {
 
 /// Clients differ in what they may connect to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct ClientKind {
-    private: bool,
-    trust: Trust,
+pub(super) struct ClientKind {
+    pub(super) private: bool,
+    pub(super) trust: Trust,
 }
 
 /// Whose certificates are good.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Trust {
+pub(super) enum Trust {
     /// None is looked at, and none is read.
     Plain,
     /// The machine's certificate authorities.
@@ -72,7 +72,7 @@ impl ClientKind {
     }
 }
 
-fn build_client(kind: &ClientKind) -> Result<Client, Error> {
+pub(super) fn build_client(kind: &ClientKind) -> Result<Client, Error> {
     // A second installation fails, and then there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()

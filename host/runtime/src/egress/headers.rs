@@ -158,6 +158,16 @@ fn denied(message: String) -> Error {
         .with_hint("name an account in the request; the host has it signed")
 }
 
+/// What an endpoint calls a request, by which its support finds it: clouds have the header
+/// `x-…-request-id`. A word of letters, digits and a few signs, so that it can stand in any log.
+pub(super) fn request_id(answer: &Parameters) -> Option<&str> {
+    const LONGEST: usize = 128;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    let is_id = |value: &str| (1..=LONGEST).contains(&value.len()) && value.bytes().all(is_plain);
+    let named = answer.iter().find(|(name, _)| name.ends_with("request-id"));
+    named.map(|(_, value)| value.as_str()).filter(|value| is_id(value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,5 +254,19 @@ mod tests {
                 ("x-request-id".to_owned(), "1".to_owned())
             ]
         );
+    }
+
+    #[test]
+    fn an_id_of_a_request_is_a_plain_word() {
+        let of = |name: &str, value: &str| {
+            let answer = vec![("date".into(), "now".into()), (name.to_owned(), value.to_owned())];
+            request_id(&answer).map(str::to_owned)
+        };
+        assert_eq!(of("x-cloud-request-id", "6E2B-01").as_deref(), Some("6E2B-01"));
+        assert_eq!(of("x-store-request-id", "5F.0_a:1").as_deref(), Some("5F.0_a:1"));
+        for odd in ["", "a b", "a\nb", "a?Signature=b", &"a".repeat(129)] {
+            assert_eq!(of("x-store-request-id", odd), None, "{odd}");
+        }
+        assert_eq!(of("x-request-target", "a"), None);
     }
 }

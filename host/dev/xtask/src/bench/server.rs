@@ -59,7 +59,7 @@ struct Figures {
 
 /// Measures all of them, and Wharf against each.
 pub fn measure(workspace: &Workspace, parts: &Parts, report: &mut Report) -> Result<()> {
-    let load = dist::build_package(workspace, "wharf-load")?;
+    let load = dist::build_package(workspace, "wharf-load", &[])?;
     let bed = Bed::make_with(&BedOptions::default(), parts.clone())?;
     bed.serve()?;
     let folder = bed.node(0).kubelet();
