@@ -27,6 +27,7 @@ mod outcome;
 mod publish;
 mod same_use;
 mod stage;
+mod takeover;
 mod teardown;
 
 /// The node verbs of one driver.

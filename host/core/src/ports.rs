@@ -127,6 +127,9 @@ pub struct Mounted {
     pub device: Option<PathBuf>,
     /// The serial that this device reports, or the disk that it is a partition of.
     pub serial: Option<String>,
+    /// Major and minor number of the file system, where a helper process serves it (FUSE). All
+    /// mounts of it have the same, and no other file system has it meanwhile.
+    pub helper_device: Option<(u32, u32)>,
     /// Where else, among the paths that this host answers for, the same file system of a block
     /// device is mounted.
     pub elsewhere: Vec<PathBuf>,

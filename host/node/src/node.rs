@@ -168,6 +168,7 @@ impl Node for LinuxNode {
             is_dead: entry.is_of_block_device() && self.context.is_gone(entry.device),
             serial: device.as_ref().and_then(|device| self.context.finder().serial_of(device)),
             device: device.map(|device| device.path),
+            helper_device: entry.is_of_helper().then_some(entry.device),
             elsewhere: self.elsewhere(&table, entry),
         }))
     }

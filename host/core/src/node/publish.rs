@@ -8,9 +8,9 @@ use super::stage::{StagedBy, needs_keys};
 use super::{NodeService, check_path, log_failure};
 use crate::error::{Blame, Error, ErrorKind};
 use crate::plan::{FindDevice, Goal, Plan};
-use crate::ports::{Call, CallSecrets, Mounted, PublishRecord, StageRecord};
+use crate::ports::{Call, CallSecrets, PublishRecord, StageRecord};
 use crate::types::{AccessMode, AccessType, Caller, Capability};
-use crate::verbs::{AskExt as _, PlanPublish, PlanStage, PublishRequest, StageRequest};
+use crate::verbs::{AskExt as _, PlanPublish, PublishRequest, StageRequest};
 
 impl NodeService {
     /// Publishes the volume for one workload. Published already, the same way: no backend is asked,
@@ -60,6 +60,10 @@ impl NodeService {
         }
         self.check_ours(&request.volume, target)?;
         if let Some(staging) = staging {
+            if self.is_left_as_found(call, known.as_ref(), request, target, staging)? {
+                return Ok(());
+            }
+            known = self.stage_by_helper(call, known, request, staging)?;
             self.check_staged(call, known.as_ref(), request, staging)?;
         }
         let goal = match request.capability.access {
@@ -246,41 +250,6 @@ impl NodeService {
             }
         }
     }
-
-    /// A volume that an earlier driver staged has no record; what the backend would look for says
-    /// which disk it is.
-    fn check_unrecorded(
-        &self,
-        call: &Call,
-        request: &PublishRequest,
-        mounted: &Mounted,
-        staging: &Path,
-    ) -> Result<(), Error> {
-        let Some(shown) = &mounted.serial else { return Ok(()) };
-        let stage = StageRequest {
-            volume: request.volume.clone(),
-            capability: request.capability.clone(),
-            context: request.context.clone(),
-            publish_context: request.publish_context.clone(),
-            caller: Caller::default(),
-        };
-        let plan = match self.backend.call::<PlanStage>(call, &stage) {
-            Ok(plan) => plan,
-            Err(error) => {
-                tracing::warn!(%error, volume = %request.volume, "cannot tell which disk it is");
-                return Ok(());
-            }
-        };
-        match plan.find_device().and_then(FindDevice::serial) {
-            Some(serial) if serial != shown => Err(Error::precondition(format!(
-                "{} shows a disk with serial {shown}, and the volume is the one with serial \
-                 {serial}",
-                staging.display()
-            ))
-            .with_hint("another volume is mounted there; unmount that first")),
-            Some(_) | None => Ok(()),
-        }
-    }
 }
 
 /// The plan looks for the disk that is staged, and for no other.
@@ -302,7 +271,7 @@ fn is_half_staged(record: &StageRecord, staging: &Path) -> bool {
 }
 
 /// What the record was written for, with the secrets of the call that finishes it.
-fn stage_request(record: &StageRecord, caller: &Caller) -> StageRequest {
+pub(super) fn stage_request(record: &StageRecord, caller: &Caller) -> StageRequest {
     StageRequest {
         volume: record.volume.clone(),
         capability: record.capability.clone(),

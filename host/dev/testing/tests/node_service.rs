@@ -519,3 +519,60 @@ fn only_a_missing_key_puts_staging_off() {
     refused(rig.stage("v", mount(), STAGING), ErrorKind::Unauthenticated, "no credential");
     assert!(rig.node.all_records().is_empty());
 }
+
+#[test]
+fn a_pod_beside_those_of_an_earlier_driver_gets_a_mount_that_its_publish_stages() {
+    let rig = served_with_keys();
+    // The earlier driver staged nothing, and kubelet does not stage again.
+    publish_with_secret(&rig, TARGET).unwrap();
+    publish_with_secret(&rig, "/kubelet/pod-2").unwrap();
+    assert_eq!(rig.node.mounts().len(), 3);
+    let runs = rig.runs();
+    rig.stage("v", mount(), STAGING).unwrap();
+    assert_eq!(rig.runs(), runs, "kubelet was started again, and finds it staged");
+    // Also where the mount went behind everybody's back.
+    rig.node.lose_mount(Path::new(STAGING));
+    publish_with_secret(&rig, "/kubelet/pod-3").unwrap();
+    for target in [TARGET, "/kubelet/pod-2", "/kubelet/pod-3"] {
+        rig.unpublish("v", target).unwrap();
+    }
+    rig.unstage("v", STAGING).unwrap();
+    assert!(rig.node.mounts().is_empty() && rig.node.all_records().is_empty());
+}
+
+#[test]
+fn a_secret_that_is_named_for_staging_alone_is_told_where_publishing_has_to_stage() {
+    let rig = served_with_keys();
+    rig.node.fail("run", no_credential());
+    let published = rig.publish("v", mount(), false, TARGET);
+    refused(published, ErrorKind::Unauthenticated, "nodePublishSecretRef");
+    rig.unstage("v", STAGING).unwrap();
+    assert!(rig.node.all_records().is_empty());
+}
+
+#[test]
+fn publishing_stages_no_disk() {
+    let rig = Rig::new();
+    let published = rig.publish("v", mount(), false, TARGET);
+    refused(published, ErrorKind::FailedPrecondition, "not staged");
+    assert!(rig.node.mounts().is_empty() && rig.node.all_records().is_empty());
+}
+
+#[test]
+fn what_an_earlier_driver_shows_a_pod_is_left_as_it_is_while_it_answers() {
+    let rig = served_with_keys();
+    rig.node.mount_earlier(Path::new(TARGET), false);
+    publish_with_secret(&rig, TARGET).unwrap();
+    assert_eq!(rig.node.mounts(), [Path::new(TARGET)], "nothing is staged for it");
+    // Kubelet was started again: it stages and publishes what it finds in use.
+    rig.stage("v", mount(), STAGING).unwrap();
+    publish_with_secret(&rig, TARGET).unwrap();
+    assert!(rig.node.all_records().iter().all(|record| record.targets.is_empty()));
+    let for_reading = rig.publish("v", mount(), true, TARGET);
+    refused(for_reading, ErrorKind::AlreadyExists, "mounted /kubelet/pod-1 writable");
+    rig.node.fall_silent("its helper is gone");
+    refused(publish_with_secret(&rig, TARGET), ErrorKind::Unavailable, "delete the pod");
+    rig.unpublish("v", TARGET).unwrap();
+    rig.unstage("v", STAGING).unwrap();
+    assert!(rig.node.mounts().is_empty() && rig.node.all_records().is_empty());
+}

@@ -114,6 +114,7 @@ impl Node for Machine {
             is_dead: false,
             device,
             serial: Some(mounted.what.clone()),
+            helper_device: None,
             elsewhere,
         }))
     }

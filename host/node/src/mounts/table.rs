@@ -73,6 +73,11 @@ impl Entry {
             || self.fs_type.starts_with("fuse")
     }
 
+    /// Whether a process of this machine answers for the file system.
+    pub fn is_of_helper(&self) -> bool {
+        self.fs_type == "fuse" || self.fs_type.starts_with("fuse.")
+    }
+
     /// What was named as source, for an error.
     pub fn source_in_words(&self) -> String {
         self.source.to_string_lossy().into_owned()

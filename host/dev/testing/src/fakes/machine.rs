@@ -23,11 +23,19 @@ pub(crate) struct Machine {
 }
 
 /// What is mounted at a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mounted {
     /// The device at the bottom, where there is one.
     pub(crate) device: Option<PathBuf>,
+    /// The number of what a helper serves.
+    pub(crate) helper: Option<u32>,
     pub(crate) read_only: bool,
+}
+
+impl Mounted {
+    pub(crate) fn of_device(device: PathBuf) -> Self {
+        Self { device: Some(device), ..Self::default() }
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -50,16 +58,21 @@ impl Machine {
             Step::Format(format) => self.format(device.as_deref(), &format.fs_type)?,
             Step::MountDevice(mount) => {
                 let device = found(device.as_deref())?.to_owned();
-                self.mount(destination, Some(device), mount.read_only);
+                self.mount(destination, Mounted::of_device(device), mount.read_only);
             }
             Step::MountStaged(mount) => {
-                let device = self.staged_device(staged)?;
-                self.mount(destination, device, mount.read_only);
+                let staged = self.staged(staged)?;
+                self.mount(destination, staged, mount.read_only);
             }
-            Step::MountDirectory(mount) => self.mount(destination, None, mount.read_only),
-            Step::MountFuse(mount) => self.mount(destination, None, mount.read_only),
+            Step::MountDirectory(mount) => {
+                self.mount(destination, Mounted::default(), mount.read_only)
+            }
+            Step::MountFuse(mount) => {
+                let served = self.new_helper();
+                self.mount(destination, served, mount.read_only)
+            }
             Step::MountNfs(mount) if mount.place == MountPlace::Target => {
-                self.mount(destination, None, mount.read_only)
+                self.mount(destination, Mounted::default(), mount.read_only)
             }
             Step::BlockDevice(block) => {
                 self.put(destination, found(device.as_deref())?.to_owned(), block.read_only)
@@ -104,25 +117,30 @@ impl Machine {
         Ok(())
     }
 
-    fn staged_device(&self, staged: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+    /// What a helper serves that was started just now.
+    pub(crate) fn new_helper(&self) -> Mounted {
+        let last = self.mounts.values().filter_map(|mounted| mounted.helper).max();
+        Mounted { helper: Some(last.unwrap_or(0) + 1), ..Mounted::default() }
+    }
+
+    fn staged(&self, staged: Option<&Path>) -> Result<Mounted, Error> {
         let staged =
             staged.ok_or_else(|| Error::precondition("there is nothing staged to mount"))?;
         let below = self.mounts.get(staged).ok_or_else(|| {
             Error::precondition(format!("nothing is mounted at {}", staged.display()))
         })?;
-        Ok(below.device.clone())
+        Ok(Mounted { read_only: false, ..below.clone() })
     }
 
-    fn mount(&mut self, destination: &Path, device: Option<PathBuf>, read_only: bool) {
-        let mounted =
-            self.mounts.entry(destination.to_owned()).or_insert(Mounted { device, read_only });
+    fn mount(&mut self, destination: &Path, shown: Mounted, read_only: bool) {
+        let mounted = self.mounts.entry(destination.to_owned()).or_insert(shown);
         mounted.read_only |= read_only;
     }
 
     fn put(&mut self, destination: &Path, device: PathBuf, read_only: bool) {
         self.mounts
             .entry(destination.to_owned())
-            .or_insert(Mounted { device: Some(device), read_only });
+            .or_insert(Mounted { read_only, ..Mounted::of_device(device) });
     }
 
     /// What the mount table says of a path.
@@ -140,6 +158,7 @@ impl Machine {
             is_dead,
             serial: device.as_deref().and_then(serial),
             device,
+            helper_device: mounted.helper.map(|number| (0, number)),
             elsewhere,
         })
     }

@@ -76,7 +76,14 @@ impl FakeNode {
     pub fn mount_over(&self, path: &Path, device: Option<&str>) {
         let mut machine = lock(&self.machine);
         let device = device.map(|serial| machine.device_of(serial));
-        machine.mounts.insert(path.to_owned(), Mount { device, read_only: false });
+        machine.mounts.insert(path.to_owned(), Mount { device, ..Mount::default() });
+    }
+
+    /// An earlier driver's helper serves something there.
+    pub fn mount_earlier(&self, path: &Path, read_only: bool) {
+        let mut machine = lock(&self.machine);
+        let served = machine.new_helper();
+        machine.mounts.insert(path.to_owned(), Mount { read_only, ..served });
     }
 
     /// Every device is taken away, also from under what is mounted; whoever looks for one finds a
@@ -239,8 +246,11 @@ impl Node for FakeNode {
     }
 
     fn stats(&self, _call: &Call, path: &Path) -> Result<Stats, Error> {
-        let bytes = lock(&self.machine)
+        let machine = lock(&self.machine);
+        let of_helper = machine.mounts.get(path).and_then(|mounted| mounted.helper).map(|_| 0);
+        let bytes = machine
             .device_size(path)
+            .or(of_helper)
             .ok_or_else(|| Error::not_found(format!("nothing is mounted at {}", path.display())))?;
         let usage = Usage {
             total_bytes: bytes,

@@ -9,7 +9,7 @@ use nix::mount::{MsFlags, mount};
 use wharf_testing::bed::{Helper, helpers_below, mounts_below};
 use wharf_testing::player::{Access, Retry};
 
-use super::cluster::{Cluster, OPTIONS, read, until, write};
+use super::cluster::{Cluster, OPTIONS, holds, kill, read, until, write};
 
 /// What the earlier plugin keeps the keys of all its mounts in.
 const SHARED_KEYS: &str = "/etc/passwd-ossfs";
@@ -85,22 +85,38 @@ fn a_mount_of_the_earlier_csi_driver_stays_usable_and_is_unmounted() {
     mount(Some(&own), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
     write(&target, "data", "kept");
     let helper = helper_at(&own).unwrap();
-    // What kubelet repeats (`requiresRepublish`) is refused, and the pod goes on.
+    // What kubelet repeats (`requiresRepublish`) finds the pod's mount, and starts nothing.
+    csi.publish(&volume, node, "pod", false).unwrap();
+    assert!(mounts_below(&volume.staging(node, csi.driver())).is_empty());
+    // Another pod comes. Kubelet takes the volume for staged, so it only publishes.
+    csi.publish(&volume, node, "pod-2", false).unwrap();
+    let other = volume.target(node, "pod-2");
+    assert_eq!(read(&other, "data"), "kept");
+    write(&other, "more", "seen by both");
+    until("the first pod sees it", || holds(&target, "more", "seen by both"));
+    // This one is healed.
+    let ended = machine.kill_helpers();
+    assert_eq!(ended.len(), 1);
+    until("the other pod has its files again", || holds(&other, "data", "kept"));
+    // Kubelet was started again: it stages and publishes whatever it finds in use.
+    csi.stage(&volume, node).unwrap();
+    for pod in ["pod", "pod-2"] {
+        csi.publish(&volume, node, pod, false).unwrap();
+    }
+    assert_eq!(mounts_below(&target).len(), 1, "nothing was mounted over it");
+    assert_eq!(helper_at(&own).as_ref(), Some(&helper));
+    // A mount of an earlier helper that is dead is told, with what to do.
+    kill(helper.pid);
     let refused = csi.clone().with_retry(Retry::never()).publish(&volume, node, "pod", false);
-    assert!(refused.unwrap_err().to_string().contains("not staged"));
-    assert_eq!(read(&target, "data"), "kept");
-    csi.unpublish(&volume, node, "pod").unwrap();
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("delete the pod"), "{refused}");
+    for pod in ["pod", "pod-2"] {
+        csi.unpublish(&volume, node, pod).unwrap();
+    }
     csi.unstage(&volume, node).unwrap();
     assert!(mounts_below(&target).is_empty());
-    // The driver's own mount goes with its own helper.
-    assert_eq!(read(&own, "data"), "kept");
-    assert_eq!(helper_at(&own).as_ref(), Some(&helper));
-    // Wharf's is a mount of its own.
-    let mut volume = volume;
-    let again = csi.start_pod(&mut volume, node, "pod-2").unwrap();
-    assert_eq!(read(&again, "data"), "kept");
-    csi.end_pod(&volume, node, "pod-2").unwrap();
-    assert_eq!(read(&own, "data"), "kept");
+    // The driver's own mount is its own business.
+    assert_eq!(mounts_below(&own).len(), 1);
     nix::mount::umount(&own).unwrap();
     until("the earlier helper has ended", || helper_at(&own).is_none());
     cluster.assert_empty();
