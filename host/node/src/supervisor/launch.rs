@@ -229,8 +229,10 @@ impl Running {
         (is_same && running.is_alive()).then_some(running)
     }
 
-    /// Begins to put it into its control group. The kernel takes tens of milliseconds for that,
-    /// which nobody waits for: until then, a helper is in the supervisor's group.
+    /// Begins to put it into its control group, which nobody waits for: until then, a helper is in
+    /// the supervisor's group. Not before it is ready: while the kernel moves a process (about 12
+    /// ms for each hierarchy), no process of the machine forks and no thread begins, and a helper
+    /// does both at its start.
     pub fn move_into(&mut self, cgroups: &Cgroups, name: &str, memory_bytes: Option<u64>) {
         let (cgroups, name, pid) = (cgroups.clone(), name.to_owned(), self.process.pid);
         let work = move || cgroups.join(&name, pid, memory_bytes);

@@ -38,7 +38,8 @@ const SPEAK: Duration = Duration::from_secs(10);
 const STACK_BYTES: usize = 512 * 1024;
 /// Logs are cut, and what was missed is found, this often at least.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// A node that mounts all the time does not make this process read its table all the time.
+/// After a change of the table, further ones are not waited for this long: a node that mounts all
+/// the time does not make this process read its table all the time. Requests and helpers are.
 const SETTLE: Duration = Duration::from_millis(20);
 
 /// Serves until the process is ended.
@@ -106,6 +107,7 @@ fn watch(registry: &Arc<Registry>, listener: &UnixListener) -> Result<(), Error>
     let requests = Arc::new(AtomicUsize::new(0));
     let table = File::open("/proc/self/mountinfo")
         .map_err(|error| Error::internal(format!("cannot read the mount table: {error}")))?;
+    let mut settled = Instant::now();
     loop {
         let watched = registry.watched()?;
         let now = Instant::now();
@@ -119,19 +121,23 @@ fn watch(registry: &Arc<Registry>, listener: &UnixListener) -> Result<(), Error>
         }
         let next = waiting.iter().filter_map(|mount| mount.due).min();
         let wait = next.map_or(LOOK_AGAIN, |next| next - now).min(LOOK_AGAIN);
-        let mut fds = vec![
-            PollFd::new(listener, PollFlags::IN),
-            PollFd::new(registry.wake(), PollFlags::IN),
-            PollFd::new(&table, PollFlags::PRI),
-        ];
+        let unsettled = settled.checked_duration_since(now).filter(|left| !left.is_zero());
+        let wait = unsettled.map_or(wait, |left| left.min(wait));
+        let mut fds =
+            vec![PollFd::new(listener, PollFlags::IN), PollFd::new(registry.wake(), PollFlags::IN)];
         let helpers = waiting.iter().flat_map(|mount| &mount.helpers);
         fds.extend(helpers.map(|helper| PollFd::new(helper, PollFlags::IN)));
+        // The last one, where it is one at all: its events cannot be left out of a poll.
+        if unsettled.is_none() {
+            fds.push(PollFd::new(&table, PollFlags::PRI));
+        }
         match rustix::event::poll(&mut fds, Some(&timespec(wait))) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(Error::internal(format!("cannot wait: {error}"))),
         }
-        let is_ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
-        let (has_request, was_woken, has_changed) = (is_ready(0), is_ready(1), is_ready(2));
+        let is_ready = |fd: Option<&PollFd<'_>>| fd.is_some_and(|fd| !fd.revents().is_empty());
+        let (has_request, was_woken) = (is_ready(fds.first()), is_ready(fds.get(1)));
+        let has_changed = unsettled.is_none() && is_ready(fds.last());
         drop(fds);
         if was_woken {
             let _ = rustix::io::read(registry.wake(), &mut [0_u8; 8]);
@@ -140,7 +146,7 @@ fn watch(registry: &Arc<Registry>, listener: &UnixListener) -> Result<(), Error>
             accept(registry, listener, &requests);
         }
         if has_changed {
-            std::thread::sleep(SETTLE);
+            settled = Instant::now() + SETTLE;
         }
     }
 }

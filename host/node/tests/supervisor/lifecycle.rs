@@ -1,8 +1,9 @@
 //! A mount from its request to its end.
 
 use std::os::unix::fs::MetadataExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 use wharf_core::ErrorKind;
 use wharf_core::helper_profile::Device;
@@ -107,6 +108,41 @@ fn a_helper_that_hangs_holds_up_no_other_mount() {
     bed.client().unmount(&spec.target, PATIENCE).unwrap();
     signal(pid, Signal::CONT);
     bed.client().unmount(&stuck.target, PATIENCE).unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn a_request_does_not_wait_because_the_mount_table_has_just_changed() {
+    let Some(bed) = Bed::new() else { return };
+    let place = bed.target("place");
+    let mut times: Vec<_> = (0..20)
+        .map(|_| {
+            mount("t", &place, "tmpfs", MountFlags::empty(), None).unwrap();
+            unmount(&place, UnmountFlags::empty()).unwrap();
+            // The supervisor has seen it by then, mostly.
+            std::thread::sleep(Duration::from_millis(2));
+            let asked = Instant::now();
+            bed.client().list().unwrap();
+            asked.elapsed()
+        })
+        .collect();
+    times.sort();
+    assert!(times[10] < Duration::from_millis(12), "{times:?}");
+    bed.assert_clean();
+}
+
+#[test]
+fn a_helper_is_put_into_its_group_after_it_is_ready() {
+    let Some(bed) = Bed::new() else { return };
+    let groups = bed.path("groups");
+    // Long enough for the kernel to move it.
+    let script =
+        format!("sleep 0.3; cat /proc/$$/cgroup > {}; exec bindfs -f $1 $2", groups.display());
+    let spec = bed.script("a", &script);
+    bed.mount(&spec).unwrap();
+    let at_its_start = std::fs::read_to_string(&groups).unwrap();
+    assert!(!at_its_start.contains(&bed.status(&spec).name), "{at_its_start}");
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
     bed.assert_clean();
 }
 

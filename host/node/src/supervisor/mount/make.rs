@@ -131,12 +131,14 @@ impl Mount {
             world.records.save(&name, record)
         })?;
         self.memory_kills = world.cgroups.out_of_memory_kills(&name);
-        helper.move_into(&world.cgroups, &name, memory);
         // The kernel notices a dead helper by the last open descriptor.
         drop(given);
         let started = Instant::now();
         let limit = started + Duration::from_secs(profile.start_seconds.into());
         let ready = self.wait_until_ready(&helper, &changes, deadline.min(limit));
+        if ready.is_ok() {
+            helper.move_into(&world.cgroups, &name, memory);
+        }
         self.helper = Some(helper);
         let connection = match ready {
             Ok(connection) => connection,
