@@ -65,8 +65,8 @@ pub(crate) struct Launch<'a> {
     pub data_bytes: Option<u64>,
 }
 
-/// A helper that was alive when it was looked at last. One that has ended is reaped when this is
-/// dropped, if this process started it.
+/// A helper that was alive when it was looked at last. After this is dropped, it is reaped as soon
+/// as it ends, if this process started it.
 #[derive(Debug)]
 pub(crate) struct Running {
     process: Process,
@@ -317,9 +317,19 @@ impl Running {
     }
 }
 
+/// A helper that was replaced may outlive its mount, by a file that is open in another namespace:
+/// its end is waited for, so that it does not stay a zombie.
 impl Drop for Running {
     fn drop(&mut self) {
         self.reap();
+        let Some(mut child) = self.child.take() else { return };
+        if matches!(child.try_wait(), Ok(None)) {
+            let pid = child.id();
+            let wait = move || drop(child.wait());
+            if let Err(error) = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(wait) {
+                tracing::warn!(%error, pid, "nobody waits for the end of a helper");
+            }
+        }
     }
 }
 
@@ -401,6 +411,22 @@ mod tests {
         let running = sleeper(&["-c", "exit 3"]).unwrap();
         assert!(running.wait(Duration::from_secs(60)));
         assert_eq!(running.ending(), Ending::Exited(3));
+    }
+
+    #[test]
+    fn a_helper_that_outlives_its_owner_leaves_no_zombie() {
+        let running = sleeper(&["-c", "sleep 4242; exit"]).unwrap();
+        let process = running.process();
+        drop(running);
+        assert!(Running::adopt(process).is_some(), "it lives on");
+        let pid = Pid::from_raw(process.pid).unwrap();
+        rustix::process::kill_process_group(pid, Signal::KILL).unwrap();
+        let stat = Path::new("/proc").join(process.pid.to_string()).join("stat");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while stat.exists() {
+            assert!(Instant::now() < deadline, "{}", std::fs::read_to_string(stat).unwrap());
+            std::thread::yield_now();
+        }
     }
 
     #[test]
