@@ -169,10 +169,16 @@ fn command(
     Ok(command)
 }
 
-/// A dump would hold keys, and no program that it starts may gain what it has not.
+/// A dump would hold keys. This limit alone stops the kernel where its pattern pipes dumps to a
+/// program, which a limit of zero does not (core(5)), and no dump to a file is so short.
+const NO_DUMP: u64 = 1;
+
+/// No dumps, a bound on its data, and no privilege for what it starts that it has not itself.
 fn limit(data_bytes: Option<u64>) -> std::io::Result<()> {
     let both = |value| Rlimit { current: Some(value), maximum: Some(value) };
-    rustix::process::setrlimit(Resource::Core, both(0))?;
+    // Where somebody has set the limit to zero, only a capability raises it again.
+    rustix::process::setrlimit(Resource::Core, both(NO_DUMP))
+        .or_else(|_| rustix::process::setrlimit(Resource::Core, both(0)))?;
     if let Some(bytes) = data_bytes {
         rustix::process::setrlimit(Resource::Data, both(bytes))?;
     }
@@ -372,7 +378,7 @@ mod tests {
             read("stat").rsplit_once(')').unwrap().1.split(' ').nth(4).unwrap().to_owned();
         assert_eq!(session, pid.to_string());
         assert!(read("limits").lines().any(|line| {
-            line.starts_with("Max core file size") && line.split_whitespace().nth(4) == Some("0")
+            line.starts_with("Max core file size") && line.split_whitespace().nth(4) == Some("1")
         }));
         // A program that has just been started is shown without arguments and environment.
         let environment = loop {
