@@ -2,11 +2,16 @@
 //! starts, and the call is repeated. The end is the same as without: what was asked for is so, and
 //! nothing else is left.
 
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
 use wharf_core::Error;
-use wharf_node::supervisor::Spec;
+use wharf_node::supervisor::{Condition, Spec};
 use wharf_testing::trace::{Act, Attached, Counted, Moment};
 
-use crate::bed::{Bed, PATIENCE, credential, holds, request, until};
+use crate::bed::{
+    Bed, Container, PATIENCE, credential, holds, kill, request, sh, until, until_within,
+};
 
 /// What a run begins with, does, and has to come to; each in a fresh life of the same bed.
 struct Verb<'a> {
@@ -88,4 +93,56 @@ fn new_keys_that_were_interrupted_anywhere_are_in_use_after_the_next_call() {
         until("it can be unmounted", || bed.client().unmount(&spec.target, PATIENCE).is_ok());
     };
     visit(&bed, 10, &Verb { prepare: &prepare, perform: &perform, settle: &settle });
+}
+
+/// How long a supervisor that was killed in the middle is taken for one that still heals.
+const GLANCE: Duration = Duration::from_millis(20);
+
+#[test]
+fn a_healing_that_was_interrupted_anywhere_is_ended_by_the_next_supervisor() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.spec("a");
+    let (stage, part) = (spec.target.display().to_string(), bed.target("part"));
+    let inside = bed.path("containers");
+    let (container, helper) = (RefCell::new(None), Cell::new(None));
+    let prepare = |bed: &Bed| {
+        bed.mount(&spec).unwrap();
+        sh(&format!("mount -o bind,ro {stage}/sub {}", part.display()));
+        let commands = format!("mount -o bind,ro {stage}/sub {}", inside.display());
+        *container.borrow_mut() = Some(Container::new(bed, &commands));
+        helper.set(Some(bed.pid(&spec)));
+    };
+    let is_healed = || {
+        let container = container.borrow();
+        let there = container.as_ref().unwrap().path(&inside);
+        holds(&spec.target.join("file"), "hello")
+            && [&part, &there].iter().all(|place| holds(&place.join("inner"), "inner"))
+    };
+    let perform = |bed: &Bed| {
+        // The helper dies once; what follows is the supervisor's alone.
+        if let Some(pid) = helper.take() {
+            kill(pid);
+            until("the mount is dead", || !is_healed() || bed.client().list().is_err());
+        }
+        until("it is healed, or the supervisor was killed", || {
+            until_within(GLANCE, is_healed)
+                || !bed.client().list_if_running().is_ok_and(|list| list.is_some())
+        });
+        if is_healed() { Ok(()) } else { Err(Error::unavailable("the supervisor was killed")) }
+    };
+    let settle = |bed: &Bed| {
+        until("it is at rest", || {
+            let status = bed.status(&spec);
+            status.condition == Condition::Serving && status.unhealed.is_empty()
+        });
+        let container = container.borrow_mut().take().unwrap();
+        for place in [&part, &container.path(&inside)] {
+            assert!(std::fs::write(place.join("new"), "x").is_err(), "{}", place.display());
+        }
+        until("one helper is left", || bed.processes().len() == 1);
+        drop(container);
+        sh(&format!("umount {}", part.display()));
+        unmount(bed, &spec);
+    };
+    visit(&bed, 20, &Verb { prepare: &prepare, perform: &perform, settle: &settle });
 }
