@@ -31,6 +31,8 @@ const NOBODY: u32 = 65534;
 /// As much of a helper's last words goes into an error: kubelet's events hold a kilobyte, with the
 /// paths in it. What a helper says last is the cause; what it says before goes to the log.
 const MAX_SHOWN_BYTES: usize = 400;
+/// A piece of a line that is shorter says nothing.
+const MIN_PIECE_BYTES: usize = 80;
 /// As much of them goes into the log.
 const MAX_LOGGED_BYTES: usize = 4096;
 
@@ -343,18 +345,21 @@ impl MountChanges {
 }
 
 /// The end of a log in one line of at most so many bytes: its last lines without those that are
-/// noise, or the beginning of the last one where that alone is longer.
+/// noise, and the beginning of the line before them if there is room for as much as says something.
 fn last_words(log: &str, noise: &[String], bytes: usize) -> String {
     const BETWEEN: &str = " | ";
     let mut words = String::new();
     let is_noise = |line: &&str| noise.iter().any(|noise| line.contains(noise));
     let lines = log.lines().rev().map(str::trim).filter(|line| !line.is_empty());
     for line in lines.filter(|line| !is_noise(line)) {
-        if words.is_empty() {
-            words = line.get(..line.floor_char_boundary(bytes)).unwrap_or_default().to_owned();
-        } else if words.len() + BETWEEN.len() + line.len() <= bytes {
-            words = format!("{line}{BETWEEN}{words}");
-        } else {
+        let between = if words.is_empty() { "" } else { BETWEEN };
+        let room = bytes.saturating_sub(words.len() + between.len());
+        let is_whole = line.len() <= room;
+        if is_whole || words.is_empty() || room >= MIN_PIECE_BYTES {
+            let piece = line.get(..line.floor_char_boundary(room)).unwrap_or_default();
+            words = format!("{piece}{between}{words}");
+        }
+        if !is_whole {
             break;
         }
     }
@@ -374,5 +379,34 @@ mod tests {
         let noise = ["[INF]".to_owned()];
         assert_eq!(last_words("no such option\nat 1 [INF] loaded", &noise, 99), "no such option");
         assert_eq!(last_words("[INF] loaded", &noise, 99), "");
+        let cause = format!("cause {}", "x".repeat(200));
+        let shown = last_words(&format!("before\n{cause}\nconsequence"), &[], 200);
+        assert!(shown.starts_with("cause x") && shown.ends_with("x | consequence"), "{shown}");
+        assert_eq!(shown.len(), 200);
+        assert_eq!(last_words(&format!("{cause}\nconsequence"), &[], 90), "consequence");
+    }
+    #[test]
+    fn the_cause_is_among_the_last_words_of_ossfs2() {
+        let at = |level: &str, text: &str| {
+            format!("2026/11/30 12:58:48.150554|{level}|th=00007FF68D158F80|{text}")
+        };
+        let log = [
+            at("INFO ", "oss_adapter.cpp:70|Begin"),
+            at(
+                "ERROR",
+                "oss_patched.cpp:273|Operation on [] failed! RequestId[7CD2DF28C46EBCBAB730417B], \
+                 OSSError: Code[SignatureDoesNotMatch], Message[The request signature we calculated \
+                 does not match the signature you provided. Check your key and signing method.]",
+            ),
+            at("ERROR", "fs.cpp:2153|fail to check bucket with error -13"),
+            at("ERROR", "main.cpp:517|Init OssFileSystem failed with error -13"),
+            at("INFO ", "fs_admin.cpp:50|Destroy uds server"),
+            "ERROR: failed to mount ossfs2, see more details in logs".to_owned(),
+            at("INFO ", "metrics.cpp:145|Destroy metrics collector"),
+        ];
+        let noise = super::super::super::profiles::shipped("ossfs2").unwrap().unwrap().noise;
+        let words = last_words(&log.join("\n"), &noise, MAX_SHOWN_BYTES);
+        assert!(words.contains("Code[SignatureDoesNotMatch]"), "{words}");
+        assert!(words.ends_with("fail to check bucket with error -13"), "{words}");
     }
 }
