@@ -82,22 +82,30 @@ ca = {{ toJson $ca }}
 {{- end }}
 {{- end -}}
 
+{{/* Sources that are files of the node, for call-outs: a JSON list of lines of TOML. */}}
+{{- define "wharf.keyFiles" -}}
+{{- $sources := list -}}
+{{- range .flexvolume.credentials -}}
+{{- if eq . "volumeak" -}}
+{{- $sources = append $sources `{ kind = "static", access-key-id = { file = "/etc/.volumeak/akId" }, access-key-secret = { file = "/etc/.volumeak/akSecret" } }` -}}
+{{- else if eq . "cloud-config" -}}
+{{- $sources = append $sources `{ kind = "cloud-config", content = { file = "/etc/kubernetes/cloud-config.alicloud" }, base64 = "true" }` -}}
+{{- $sources = append $sources `{ kind = "cloud-config", content = { file = "/etc/kubernetes/cloud-config" } }` -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $sources -}}
+{{- end -}}
+
 {{/* The account `cloud`, with what this role has to sign with. */}}
 {{- define "wharf.account" -}}
 {{- $v := .root.Values -}}
 {{- $sources := list -}}
 {{- $endpoints := list -}}
 {{- if eq .role "callouts" -}}
-{{- range $v.flexvolume.credentials -}}
-{{- if eq . "volumeak" -}}
-{{- $sources = append $sources `{ kind = "static", access-key-id = { file = "/etc/.volumeak/akId" }, access-key-secret = { file = "/etc/.volumeak/akSecret" } }` -}}
-{{- else if eq . "cloud-config" -}}
-{{- $sources = append $sources `{ kind = "cloud-config", content = { file = "/etc/kubernetes/cloud-config.alicloud" }, base64 = "true" }` -}}
-{{- $sources = append $sources `{ kind = "cloud-config", content = { file = "/etc/kubernetes/cloud-config" } }` -}}
-{{- else -}}
+{{- $sources = include "wharf.keyFiles" $v | fromJsonArray -}}
+{{- if has "ram-role" $v.flexvolume.credentials -}}
 {{- $sources = append $sources `{ kind = "ecs-ram-role" }` -}}
 {{- $endpoints = append $endpoints `"metadata"` -}}
-{{- end -}}
 {{- end -}}
 {{- else -}}
 {{- $c := ternary $v.credentials $v.nodeCredentials (eq .role "controller") -}}
@@ -205,7 +213,15 @@ nfs = { servers = {{ toJson $d.servers }} }
 
 [account.oss-keys]
 component = "auth"
-source = [{ kind = "call" }]
+source = [
+  { kind = "call" },
+{{- if eq .role "callouts" }}
+{{- /* As the earlier plugin: the files, where a volume brings no keys; never the RAM role. */}}
+{{- range (include "wharf.keyFiles" $v | fromJsonArray) }}
+  {{ . }},
+{{- end }}
+{{- end }}
+]
 {{- if $d.sts }}
 
 [account.oss-sts]
@@ -258,6 +274,7 @@ steps = ["mount-fuse", "mount-staged"]
 
 [flexvolume]
 node-id-prefixes = {{ toJson $f.nodeIdPrefixes }}
+secret-options = {{ toJson $f.secretOptions }}
 log = {{ toJson $f.logDirectory }}
 {{- if $f.kubeletAttaches }}
 node-name = "any"

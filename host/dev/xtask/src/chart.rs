@@ -77,6 +77,7 @@ fn check(workspace: &Workspace, cases: &[Case], tally: &mut Tally) -> Result<()>
     }
     let all: Vec<Value> = cases.iter().flat_map(|case| case.objects.clone()).collect();
     take(tally, configuration::grants_that_differ(workspace, &all)?);
+    take(tally, configuration::secret_options_that_differ(workspace, &all)?);
     Ok(())
 }
 

@@ -65,6 +65,28 @@ pub fn grants_that_differ(workspace: &Workspace, objects: &[Value]) -> Result<Ve
     Ok(complaints)
 }
 
+/// Options of FlexVolume that hold keys, where the chart names others than the cloud's preset: a
+/// volume would be mounted with the one and refused with the other.
+pub fn secret_options_that_differ(workspace: &Workspace, objects: &[Value]) -> Result<Vec<String>> {
+    let file = workspace.path("backends/alicloud/preset.toml");
+    let text =
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let preset: Table = text.parse().context("the preset")?;
+    let options = |section: &toml::Value| section.get("secret-options").cloned();
+    let of_preset = preset.get("shared").and_then(|shared| options(shared.get("flexvolume")?));
+    let mut complaints = Vec::new();
+    for (name, text) in configurations(objects) {
+        let table: Table = text.parse().with_context(|| format!("ConfigMap {name}"))?;
+        let Some(section) = table.get("flexvolume") else { continue };
+        if of_preset.is_none() || options(section) != of_preset {
+            complaints.push(format!(
+                "ConfigMap {name}: `secret-options` of `[flexvolume]` is another than the preset's"
+            ));
+        }
+    }
+    Ok(complaints)
+}
+
 /// Actions, paths and steps, of a manifest or of a section of a configuration. Object storage is
 /// granted by the names of its buckets, of which an operator says fewer than are asked for.
 fn collect(section: &toml::Value, into: &mut BTreeSet<String>) {
