@@ -12,6 +12,7 @@ use wharf_core::policy::{EndpointGrant, HelperGrant, NodePolicy};
 use crate::cli::Role;
 
 pub mod check;
+mod events;
 mod flexvolume;
 pub mod grants;
 mod http;
@@ -24,6 +25,7 @@ mod read;
 mod traces;
 pub mod tree;
 
+pub use events::EventsSection;
 pub use flexvolume::FlexVolume;
 pub use http::HttpSection;
 pub use limits::LimitsSection;
@@ -66,6 +68,9 @@ pub struct Config {
     /// Health and metrics of a server.
     #[serde(default)]
     pub http: HttpSection,
+    /// Kubernetes Events of a server.
+    #[serde(default)]
+    pub events: EventsSection,
     /// Traces of a server.
     #[serde(default)]
     pub traces: TracesSection,

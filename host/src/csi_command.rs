@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wharf_csi::{CallObserver, Driver};
+use wharf_node::supervisor::Client;
 
 use crate::assembly::{Assembly, Process};
 use crate::both::Both;
@@ -21,7 +22,7 @@ use crate::log::Log;
 use crate::reload::{self, Asked, Changes};
 use crate::status::{self, Reporter, Watched};
 use crate::traces::{self, Traces};
-use crate::{http, may_mount, observed};
+use crate::{events, http, may_mount, observed};
 
 /// After the drain, threads that do not return are left: the one that waits for a mkfs may do so
 /// for half an hour, and with the drain this has to fit into a pod's default of 30 seconds. They
@@ -137,6 +138,8 @@ async fn serve(
         assembly.insides(),
         changes.refused(),
     );
+    let reporter = Arc::new(reporter);
+    events::start(&config.events, event_places(config, command, &assembly, &reporter, &all));
     let _socket = status::serve(&config.status_directory(), &status_name(command), reporter);
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
@@ -160,6 +163,24 @@ async fn serve(
     let ended = run_until(signals.end(&mut changes, could_serve), servers, &stop).await?;
     // Told to end while it drained for another start: it ends.
     Ok(signals.ending.came_already().await.map_or(ended, End::Told))
+}
+
+/// What Events are made from.
+fn event_places(
+    config: &Config,
+    command: &Csi,
+    assembly: &Assembly<'_>,
+    reporter: &Arc<Reporter>,
+    drivers: &Arc<Vec<Arc<Served>>>,
+) -> events::Places {
+    let has_node = command.role != Role::Controller;
+    events::Places {
+        reporter: Arc::clone(reporter),
+        http: assembly.insides().1,
+        drivers: Arc::clone(drivers),
+        node: has_node.then(|| assembly.machine()),
+        supervisor: has_node.then(|| Client::new(&config.run_directory(), None)),
+    }
 }
 
 /// A process that serves one driver has others of its role beside it.

@@ -22,6 +22,7 @@ mod configuration;
 mod credentials;
 mod directories;
 mod endpoints;
+mod events;
 mod flexvolume;
 mod fuse;
 mod grants;
@@ -60,6 +61,7 @@ const EXAMINATIONS: &[Examination] = &[
     row("grants", "what components ask for and are not granted", Role::All, grants::look),
     row("endpoints", "whether endpoints answer", Role::All, endpoints::look),
     row("clock", "this machine's clock against the endpoints'", Role::All, clock::look),
+    row("events", "the right to make Kubernetes Events", Role::All, events::look),
     row("memory", "the container's memory against what may be taken", Role::All, memory::look),
     row("servers", "running servers, and what they wait for", Role::All, servers::look),
     row("credentials", "whether the cloud takes the keys", Role::Controller, credentials::look),

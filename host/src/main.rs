@@ -11,6 +11,7 @@ mod config_command;
 mod csi_command;
 mod doctor;
 mod drivers;
+mod events;
 mod flexvolume_command;
 mod health;
 mod http;

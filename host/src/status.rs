@@ -136,7 +136,8 @@ impl Reporter {
         Self { role, started, drivers, loader, http, refused }
     }
 
-    fn report(&self) -> Report {
+    /// How it is now.
+    pub fn report(&self) -> Report {
         let drivers = self.drivers.iter().map(|driver| DriverReport {
             name: driver.served.name.clone(),
             socket: driver.served.socket.clone(),

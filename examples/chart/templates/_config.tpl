@@ -14,6 +14,11 @@ kubelet-root = {{ $v.kubeletRoot | toJson }}
 [mounts]
 run = {{ printf "%s/mounts" $v.runDirectory | toJson }}
 supervisor = "service"
+{{- if index $v.events $role }}
+
+[events]
+enabled = true
+{{- end }}
 
 [endpoint.metadata]
 url = {{ $v.cloud.metadataUrl | toJson }}

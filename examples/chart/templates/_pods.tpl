@@ -117,3 +117,57 @@ administrator made active.
     - {name: sockets, mountPath: /csi}
     - {name: api, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- end -}}
+
+{{/* What a container needs to make Events: who it is, and its account's token. */}}
+{{- define "wharf.eventsEnvironment" -}}
+env:
+  - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+  - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+  - {name: POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
+{{- end -}}
+
+{{/* What a service account's token usually comes with. */}}
+{{- define "wharf.apiVolume" -}}
+- name: api
+  projected:
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3607}
+      - configMap:
+          name: kube-root-ca.crt
+          items: [{key: ca.crt, path: ca.crt}]
+      - downwardAPI:
+          items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
+{{- end -}}
+
+{{/* The right to make Events in the release's namespace, for one account. */}}
+{{- define "wharf.eventsRole" -}}
+---
+# Events alone, in this namespace alone: no node can read or change anything with it.
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ .name }}-events
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "wharf.labels" .root | nindent 4 }}
+rules:
+  - apiGroups: [""]
+    resources: [events]
+    verbs: [create, patch]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ .name }}-events
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "wharf.labels" .root | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {{ .name }}-events
+subjects:
+  - kind: ServiceAccount
+    name: {{ .name }}
+    namespace: {{ .root.Release.Namespace }}
+{{- end -}}

@@ -71,6 +71,9 @@ fn defaults(config: &Config) -> Vec<(&'static [&'static str], Value)> {
         (&["mounts", "run"], text(&config.run_directory())),
         (&["mounts", "supervisor"], Value::Text("on-demand".into())),
         (&["http", "wedged-after-seconds"], number(config.http.wedged_after().as_secs().into())),
+        (&["events", "enabled"], Value::Boolean(config.events.enabled)),
+        (&["events", "account"], text(&config.events.account())),
+        (&["events", "look-seconds"], number(config.events.look().as_secs().into())),
         (&["limits", "memory-mib"], mib(share.memory_bytes.saturating_mul(shares))),
         (&["limits", "calls-per-backend"], number(share.calls as u128)),
         (
@@ -276,11 +279,12 @@ mod tests {
     }
 
     /// Settings that are nothing until somebody says them.
-    const WITHOUT_DEFAULT: [&str; 18] = [
+    const WITHOUT_DEFAULT: [&str; 19] = [
         "account",
         "backend",
         "driver",
         "endpoint",
+        "events.api",
         "extra-roots",
         "flexvolume",
         "flexvolume.init",
@@ -315,6 +319,7 @@ mod tests {
             fields::<super::super::NodeSection>("node"),
             fields::<super::super::MountsSection>("mounts"),
             fields::<super::super::HttpSection>("http"),
+            fields::<super::super::EventsSection>("events"),
             fields::<super::super::TracesSection>("traces"),
             fields::<super::super::LimitsSection>("limits"),
             fields::<super::super::FlexVolume>("flexvolume"),

@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Report, Reporter};
@@ -32,7 +33,7 @@ impl Drop for StatusSocket {
 
 /// Tells everybody who asks, on a thread of its own, until the process ends. `None`, and a line in
 /// the log, where that cannot be.
-pub fn serve(directory: &Path, name: &str, reporter: Reporter) -> Option<StatusSocket> {
+pub fn serve(directory: &Path, name: &str, reporter: Arc<Reporter>) -> Option<StatusSocket> {
     let path = directory.join(format!("{name}.sock"));
     let served = listen(directory, &path).and_then(|listener| {
         let answer_all =

@@ -8,9 +8,10 @@ use super::pods::{Container, Pod, is_true, list, pods, text, title};
 /// All complaints about what the objects allow.
 pub fn complaints(objects: &[Value]) -> Vec<String> {
     let containers = pods(objects).flat_map(Pod::containers);
+    let tellers = tellers(objects);
     containers
         .flat_map(|container| of_container(&container))
-        .chain(pods(objects).flat_map(of_pod))
+        .chain(pods(objects).flat_map(|pod| of_pod(pod, &tellers)))
         .chain(objects.iter().flat_map(of_rules))
         .chain(of_bindings(objects))
         .collect()
@@ -80,8 +81,35 @@ fn of_probes(container: &Container<'_>, keeps_helpers: bool) -> Vec<String> {
     broken.map(|(_, what)| format!("{} {what}", container.title)).collect()
 }
 
-/// Wharf talks to no API server: tokens are for sidecars alone.
-fn of_pod(pod: Pod<'_>) -> Vec<String> {
+/// Accounts that may make Events, by a Role that allows nothing else.
+fn tellers(objects: &[Value]) -> Vec<&str> {
+    let bindings = objects.iter().filter(|binding| binds_events_alone(objects, binding));
+    bindings.flat_map(|it| list(it, "/subjects")).map(|it| text(it, "/name")).collect()
+}
+
+/// Whether a binding gives the right to make Events in its own namespace, and no other.
+fn binds_events_alone(objects: &[Value], binding: &Value) -> bool {
+    let is_role = |object: &&Value| {
+        text(object, "/kind") == "Role"
+            && text(object, "/metadata/name") == text(binding, "/roleRef/name")
+            && text(object, "/metadata/namespace") == text(binding, "/metadata/namespace")
+    };
+    let of_events = |rule: &Value| {
+        list(rule, "/apiGroups") == [""]
+            && list(rule, "/resources") == ["events"]
+            && list(rule, "/verbs") == ["create", "patch"]
+    };
+    let role = objects.iter().find(is_role);
+    text(binding, "/kind") == "RoleBinding"
+        && text(binding, "/roleRef/kind") == "Role"
+        && role.is_some_and(|role| {
+            let rules = list(role, "/rules");
+            !rules.is_empty() && rules.iter().all(of_events)
+        })
+}
+
+/// Tokens are for sidecars, and for who makes Events.
+fn of_pod(pod: Pod<'_>, tellers: &[&str]) -> Vec<String> {
     let mut complaints = Vec::new();
     let spec = |pointer: &str| pod.template.pointer(&format!("/spec{pointer}"));
     if spec("/automountServiceAccountToken") != Some(&Value::Bool(false)) {
@@ -111,7 +139,9 @@ fn of_pod(pod: Pod<'_>) -> Vec<String> {
         let has_token = list(container.value, "/volumeMounts")
             .iter()
             .any(|mount| tokens.contains(&text(mount, "/name")));
-        if has_token && !is_sidecar {
+        let tells = container.has_argument("csi")
+            && tellers.contains(&text(pod.template, "/spec/serviceAccountName"));
+        if has_token && !is_sidecar && !tells {
             complaints.push(format!("{} gets a token of the API server", container.title));
         }
     }
@@ -147,7 +177,7 @@ fn of_rules(object: &Value) -> Vec<String> {
     complaints
 }
 
-/// What runs on every node has an account without any right.
+/// What runs on every node has an account without any right, but for Events where they are wanted.
 fn of_bindings(objects: &[Value]) -> Vec<String> {
     let on_nodes: Vec<&str> = pods(objects)
         .filter(|pod| text(pod.owner, "/kind") == "DaemonSet")
@@ -157,7 +187,8 @@ fn of_bindings(objects: &[Value]) -> Vec<String> {
     for binding in objects {
         for subject in list(binding, "/subjects") {
             let name = text(subject, "/name");
-            if text(subject, "/kind") != "ServiceAccount" || on_nodes.contains(&name) {
+            let is_of_nodes = on_nodes.contains(&name) && !binds_events_alone(objects, binding);
+            if text(subject, "/kind") != "ServiceAccount" || is_of_nodes {
                 complaints.push(format!("{}: gives nodes ({name}) a right", title(binding)));
             }
         }
@@ -262,6 +293,29 @@ mod tests {
             "subjects": [{"kind": "ServiceAccount", "name": "d"}],
         });
         assert!(complaints(&[daemon_set(), binding])[0].contains("gives nodes (d) a right"));
+        let to_events = |verbs: Value| {
+            let binding = json!({
+                "kind": "RoleBinding", "metadata": {"name": "b", "namespace": "n"},
+                "roleRef": {"kind": "Role", "name": "r"},
+                "subjects": [{"kind": "ServiceAccount", "name": "d"}],
+            });
+            let role = json!({
+                "kind": "Role", "metadata": {"name": "r", "namespace": "n"},
+                "rules": [{"apiGroups": [""], "resources": ["events"], "verbs": verbs}],
+            });
+            let mut owner = daemon_set();
+            owner["spec"]["template"]["spec"]["volumes"] = json!([{
+                "name": "api", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]},
+            }]);
+            container(&mut owner)["volumeMounts"] = json!([{"name": "api"}]);
+            complaints(&[owner, binding, role]).join("\n")
+        };
+        assert_eq!(to_events(json!(["create", "patch"])), "");
+        let wide = to_events(json!(["create", "patch", "list"]));
+        assert!(
+            wide.contains("gives nodes (d) a right") && wide.contains("gets a token"),
+            "{wide}"
+        );
         let shared = after(|object| {
             object["spec"]["template"]["spec"]["automountServiceAccountToken"] = json!(true);
         });

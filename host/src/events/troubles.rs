@@ -1,0 +1,286 @@
+//! What a person has to see to, and how long it has to last before it is told: much mends itself
+//! within a minute or two, and is nobody's business then.
+
+use std::collections::HashMap;
+
+use wharf_modules::{BEING_LOADED, NOT_NEEDED_YET, Serving};
+use wharf_node::supervisor::{Condition, Status};
+use wharf_runtime::PaceOfSite;
+
+use super::places::Seen;
+use crate::status::Report;
+
+/// No call of kubelet or of a sidecar waits so long; as `wharf doctor` has it.
+const WEDGED_SECONDS: u64 = 600;
+/// A helper that ends so often within [`WINDOW`] does not come to work.
+const ENDINGS: u64 = 5;
+/// Ten minutes, of two looks each.
+const WINDOW: u32 = 20;
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// One of few words, as Events have them.
+    pub reason: &'static str,
+    /// What has it: two troubles of one reason are told apart by this.
+    pub object: String,
+    /// What is wrong, and what to do.
+    pub message: String,
+    /// In so many looks, one after the other, it has to be seen.
+    pub looks: u32,
+}
+
+impl Trouble {
+    /// What tells it from others.
+    pub fn key(&self) -> (&'static str, String) {
+        (self.reason, self.object.clone())
+    }
+}
+
+/// What was seen in the looks before.
+#[derive(Default)]
+pub struct Troubles {
+    lasting: HashMap<(&'static str, String), u32>,
+    backoffs: HashMap<String, u64>,
+    /// How often each helper had been started again when its window began, and the looks since.
+    restarts: HashMap<String, (u64, u32)>,
+}
+
+impl Troubles {
+    /// Those that last. Remembers as many as there are now.
+    pub fn lasting(&mut self, seen: Seen) -> Vec<Trouble> {
+        let mut now = Vec::new();
+        if let Some(report) = &seen.report {
+            now.extend(of_report(report));
+        }
+        now.extend(self.of_pace(&seen.pace));
+        now.extend(seen.refused.into_iter().map(|(driver, why)| Trouble {
+            reason: "RegistrationRefused",
+            message: format!(
+                "kubelet does not take driver {driver}: {why}; no pod of this node gets its volumes"
+            ),
+            object: driver,
+            looks: 4,
+        }));
+        now.extend(seen.dead.into_iter().map(|(driver, count)| Trouble {
+            reason: "MountDead",
+            message: format!(
+                "{count} mounts of driver {driver} lie on a device that is gone; `wharf doctor \
+                 --only mounts` names them; end their pods"
+            ),
+            object: driver,
+            looks: 4,
+        }));
+        now.extend(self.of_helpers(&seen.mounts));
+        let before = std::mem::take(&mut self.lasting);
+        for trouble in &now {
+            let looks = before.get(&trouble.key()).map_or(1, |looks| looks.saturating_add(1));
+            self.lasting.insert(trouble.key(), looks);
+        }
+        now.retain(|trouble| {
+            self.lasting.get(&trouble.key()).is_some_and(|looks| *looks >= trouble.looks)
+        });
+        now
+    }
+
+    /// Actions that were refused since the last look.
+    fn of_pace(&mut self, sites: &[PaceOfSite]) -> Vec<Trouble> {
+        let mut now = HashMap::new();
+        let mut troubles = Vec::new();
+        for site in sites {
+            let account = site.account.as_deref().unwrap_or("nobody");
+            for (action, count) in &site.backoffs {
+                let object = format!("{account} {} {action}", site.endpoint);
+                let grew = self.backoffs.get(&object).is_some_and(|before| count > before);
+                now.insert(object.clone(), *count);
+                if grew {
+                    troubles.push(Trouble {
+                        reason: "AccountThrottled",
+                        message: format!(
+                            "endpoint {} refuses {action} of account {account} again and again \
+                             because there are too many; calls take longer. See who else uses the \
+                             account, and ask the cloud for a higher limit",
+                            site.endpoint
+                        ),
+                        object,
+                        // Five minutes. Limits count by the minute.
+                        looks: 10,
+                    });
+                }
+            }
+        }
+        self.backoffs = now;
+        troubles
+    }
+
+    fn of_helpers(&mut self, mounts: &[Status]) -> Vec<Trouble> {
+        let mut now = HashMap::new();
+        let mut troubles = Vec::new();
+        for mount in mounts {
+            let ending = mount.last_exit.map_or_else(String::new, |how| format!("; last {how}"));
+            let target = mount.target.display();
+            let kept = self.restarts.get(&mount.name).copied();
+            let (base, looks) =
+                kept.filter(|(_, looks)| *looks < WINDOW).unwrap_or((mount.restarts, 0));
+            now.insert(mount.name.clone(), (base, looks.saturating_add(1)));
+            if mount.restarts.saturating_sub(base) >= ENDINGS {
+                troubles.push(Trouble {
+                    reason: "HelperEnds",
+                    message: format!(
+                        "{} of {} at {target} ends again and again{ending}; `wharf mounts log {}` \
+                         says why",
+                        mount.helper, mount.source, mount.name
+                    ),
+                    object: mount.name.clone(),
+                    looks: 1,
+                });
+            }
+            if matches!(mount.condition, Condition::Dead | Condition::Partly | Condition::Unproved)
+            {
+                troubles.push(Trouble {
+                    reason: "MountNotHealed",
+                    message: format!(
+                        "{} at {target} does not come back{ending}; `wharf mounts list` says how it \
+                         is",
+                        mount.source
+                    ),
+                    object: mount.name.clone(),
+                    looks: 4,
+                });
+            }
+        }
+        self.restarts = now;
+        troubles
+    }
+}
+
+fn of_report(report: &Report) -> Vec<Trouble> {
+    let mut troubles: Vec<Trouble> = report.components.iter().filter_map(of_component).collect();
+    if let Some(why) = &report.configuration_refused {
+        troubles.push(Trouble {
+            reason: "ConfigurationRefused",
+            object: String::new(),
+            message: format!(
+                "the changed configuration is not in force: {why}; `wharf config check`"
+            ),
+            looks: 1,
+        });
+    }
+    for driver in &report.drivers {
+        if let Some(why) = &driver.trouble {
+            troubles.push(Trouble {
+                reason: "DriverNotServed",
+                object: driver.name.clone(),
+                message: format!("driver {} is not served: {why}", driver.name),
+                // A predecessor that drains has the socket for half a minute.
+                looks: 4,
+            });
+        }
+    }
+    for operation in report.operations.iter().filter(|it| it.seconds >= WEDGED_SECONDS) {
+        troubles.push(Trouble {
+            reason: "OperationWedged",
+            object: format!("{} {} {}", operation.driver, operation.verb, operation.volume),
+            message: format!(
+                "{} of {} ({}) is under way for {} minutes and waits for: {}",
+                operation.verb,
+                operation.volume,
+                operation.driver,
+                operation.seconds / 60,
+                operation.waits_for
+            ),
+            looks: 1,
+        });
+    }
+    troubles
+}
+
+fn of_component(component: &Serving) -> Option<Trouble> {
+    let why = component.why_not.as_deref()?;
+    if [NOT_NEEDED_YET, BEING_LOADED].contains(&why) {
+        return None;
+    }
+    let Serving { kind, component: name, .. } = component;
+    let serves = match component.generation {
+        Some(generation) => format!("generation {generation} goes on"),
+        None => "nothing serves in its place".to_owned(),
+    };
+    Some(Trouble {
+        reason: "ComponentRefused",
+        object: format!("{kind} {name}"),
+        message: format!("{kind} \"{name}\" is not in use as it is installed: {why}; {serves}"),
+        looks: 2,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looks(troubles: &mut Troubles, seen: impl Fn(u32) -> Seen, count: u32) -> Vec<String> {
+        let told = (0..count).flat_map(|n| troubles.lasting(seen(n)));
+        told.map(|trouble| trouble.message).collect()
+    }
+
+    fn site(backoffs: u64) -> PaceOfSite {
+        PaceOfSite {
+            account: Some("cloud".into()),
+            endpoint: "api".into(),
+            under_way: 0,
+            at_once: 16,
+            waiting: 0,
+            slowed: Vec::new(),
+            backoffs: vec![("AttachDisk".into(), backoffs)],
+        }
+    }
+
+    #[test]
+    fn an_account_that_is_refused_for_minutes_is_told_and_one_that_was_is_not() {
+        let seen = |n: u64| Seen { pace: vec![site(n)], ..Seen::default() };
+        let told = looks(&mut Troubles::default(), |n| seen(u64::from(n)), 11);
+        assert!(told.len() == 1 && told[0].contains("AttachDisk of account cloud"), "{told:?}");
+        let told = looks(&mut Troubles::default(), |n| seen(u64::from(n.min(9))), 40);
+        assert_eq!(told, [] as [&str; 0]);
+    }
+
+    fn mount(condition: Condition, restarts: u64) -> Seen {
+        let mount = Status {
+            name: "m".into(),
+            target: "/t".into(),
+            helper: "ossfs".into(),
+            source: "models".into(),
+            condition,
+            pid: None,
+            restarts,
+            healed: 0,
+            last_exit: None,
+            unhealed: Vec::new(),
+        };
+        Seen { mounts: vec![mount], ..Seen::default() }
+    }
+
+    #[test]
+    fn a_helper_that_ends_for_ever_is_told_and_one_that_was_healed_is_not() {
+        let ends = |n: u32| mount(Condition::Serving, u64::from(n));
+        let told = looks(&mut Troubles::default(), ends, 7);
+        assert!(told.iter().any(|it| it.contains("ends again and again")), "{told:?}");
+        let healed = |n: u32| mount(Condition::Serving, u64::from(n / 10));
+        assert_eq!(looks(&mut Troubles::default(), healed, 40), [] as [&str; 0]);
+        let dead = |_| mount(Condition::Dead, 0);
+        assert_eq!(looks(&mut Troubles::default(), dead, 3), [] as [&str; 0]);
+        let told = looks(&mut Troubles::default(), dead, 4);
+        assert!(told.len() == 1 && told[0].contains("does not come back"), "{told:?}");
+    }
+
+    #[test]
+    fn what_mends_itself_between_two_looks_begins_anew() {
+        let dead = |n: u32| Seen {
+            dead: if n == 2 { Vec::new() } else { vec![("d".into(), 3)] },
+            ..Seen::default()
+        };
+        assert_eq!(looks(&mut Troubles::default(), dead, 6), [] as [&str; 0]);
+        assert_eq!(looks(&mut Troubles::default(), dead, 7).len(), 1);
+        let refused = |_| Seen { refused: vec![("d".into(), "no".into())], ..Seen::default() };
+        assert_eq!(looks(&mut Troubles::default(), refused, 4).len(), 1);
+    }
+}
