@@ -66,5 +66,11 @@ mod tests {
         finds(&with(all & !(1 << 21), ""), &["CAP_SYS_ADMIN", "nothing can be mounted"]);
         finds(&with(all & !(1 << 24), grows), &["CAP_SYS_RESOURCE", "add: [SYS_RESOURCE]"]);
         assert_eq!(with(all & !(1 << 24), ""), [], "nothing that grows is granted");
+        let removes = "[backend.b.node]\nsteps = [\"remove-tree\"]\n";
+        finds(&with(all & !(1 << 1), removes), &["CAP_DAC_OVERRIDE", "add: [DAC_OVERRIDE]"]);
+        assert_eq!(with(all & !(1 << 1), grows), []);
+        let gives = "[backend.b.node]\nsteps = [\"set-ownership\"]\n";
+        finds(&with(all & !1, gives), &["CAP_CHOWN", "another user", "add: [CHOWN]"]);
+        assert_eq!(with(all & !1, removes), []);
     }
 }

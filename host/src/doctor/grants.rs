@@ -65,4 +65,29 @@ mod tests {
         finds(&on(root.path(), text, look), &["steps: grow", "--grant"]);
         assert_eq!(on(root.path(), &format!("{text}steps = [\"grow\"]\n"), look), []);
     }
+
+    #[test]
+    fn requests_and_lists_are_missed_too_but_not_those_to_an_endpoint_that_is_not_there() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path().join("store"));
+        let asked = r#","request":[{"endpoint":"api","signed":true,"actions":["DescribeDisks"]}],
+            "node":{"filesystems":["xfs"],"block-queue":["nr_requests"]}"#;
+        let generation = checked(&store, asked);
+        store.activate(&generation.id(), generation.number).unwrap();
+        let lists =
+            "[backend.disk.node]\nfilesystems = [\"xfs\"]\nblock-queue = [\"nr_requests\"]\n";
+        let endpoint = "[endpoint.api]\nurl = \"https://api.example.com\"\n";
+        finds(
+            &on(root.path(), "[backend.disk]\n", look),
+            &["filesystems: xfs", "block-queue: nr_requests"],
+        );
+        assert_eq!(on(root.path(), lists, look), []);
+        let all = format!("{endpoint}{lists}");
+        finds(&on(root.path(), &all, look), &["endpoint api: DescribeDisks"]);
+        let granted = format!(
+            "{all}[account.a]\ncomponent = \"auth\"\nsource = []\n[[backend.disk.grant]]\n\
+             endpoint = \"api\"\naccount = \"a\"\nactions = [\"DescribeDisks\"]\n"
+        );
+        assert_eq!(on(root.path(), &granted, look), []);
+    }
 }

@@ -2,30 +2,15 @@
 
 use std::io::ErrorKind;
 
-use wharf_node::supervisor::{Client, Condition};
+use wharf_node::supervisor::{Client, Condition, Status};
 
 use super::mount_table::read;
 use super::{Finding, Machine};
 
 pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
     let supervised = Client::new(&machine.config.run_directory(), None).list();
-    let mut findings = Vec::new();
-    for mount in supervised.unwrap_or_default() {
-        let why = match mount.condition {
-            Condition::Serving | Condition::Busy | Condition::Ending => continue,
-            Condition::Dead => "its helper has ended and is started again",
-            Condition::Partly => "some places still show a mount that is dead",
-            Condition::Unproved => "what is mounted there is not proved to be it",
-        };
-        findings.push(Finding::new(
-            format!("the mount at {} is not healthy: {why}", mount.target.display()),
-            "pods that use it get errors",
-            format!(
-                "wharf mounts logs {0}; wharf mounts list; restart pods that stay broken",
-                mount.name
-            ),
-        ));
-    }
+    let mut findings: Vec<Finding> =
+        supervised.unwrap_or_default().iter().filter_map(of_supervised).collect();
     let roots = machine.config.roots();
     for mount in read(&machine.proc.join("self/mountinfo")) {
         let is_below = roots.iter().any(|root| mount.at.starts_with(root));
@@ -44,6 +29,24 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
     findings
 }
 
+/// As its supervisor says.
+fn of_supervised(mount: &Status) -> Option<Finding> {
+    let why = match mount.condition {
+        Condition::Serving | Condition::Busy | Condition::Ending => return None,
+        Condition::Dead => "its helper has ended and is started again",
+        Condition::Partly => "some places still show a mount that is dead",
+        Condition::Unproved => "what is mounted there is not proved to be it",
+    };
+    Some(Finding::new(
+        format!("the mount at {} is not healthy: {why}", mount.target.display()),
+        "pods that use it get errors",
+        format!(
+            "wharf mounts logs {}; wharf mounts list; restart pods that stay broken",
+            mount.name
+        ),
+    ))
+}
+
 /// The kernel answers for a dead helper at once.
 fn is_dead(path: &std::path::Path) -> bool {
     std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotConnected)
@@ -53,6 +56,38 @@ fn is_dead(path: &std::path::Path) -> bool {
 mod tests {
     use super::super::tests::{on, put};
     use super::*;
+
+    #[test]
+    fn a_supervised_mount_that_pods_cannot_use_is_found_and_one_that_comes_or_goes_is_not() {
+        let of = |condition| {
+            let mount = Status {
+                name: "m-1".into(),
+                target: "/kubelet/volume".into(),
+                helper: "ossfs".into(),
+                source: "models".into(),
+                condition,
+                pid: None,
+                restarts: 0,
+                healed: 0,
+                last_exit: None,
+                unhealed: Vec::new(),
+            };
+            of_supervised(&mount).into_iter().collect::<Vec<_>>()
+        };
+        for (condition, said) in [
+            (Condition::Dead, "is started again"),
+            (Condition::Partly, "some places"),
+            (Condition::Unproved, "not proved"),
+        ] {
+            super::super::tests::finds(
+                &of(condition),
+                &["/kubelet/volume", said, "wharf mounts logs m-1"],
+            );
+        }
+        for condition in [Condition::Serving, Condition::Busy, Condition::Ending] {
+            assert_eq!(of(condition), []);
+        }
+    }
 
     #[test]
     fn a_mount_without_its_process_is_found() {

@@ -127,7 +127,7 @@ impl Troubles {
                 troubles.push(Trouble {
                     reason: "HelperEnds",
                     message: format!(
-                        "{} of {} at {target} ends again and again{ending}; `wharf mounts log {}` \
+                        "{} of {} at {target} ends again and again{ending}; `wharf mounts logs {}` \
                          says why",
                         mount.helper, mount.source, mount.name
                     ),
