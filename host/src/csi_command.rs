@@ -74,7 +74,7 @@ fn run_logged(path: &Path, command: &Csi) -> Result<End, String> {
         let config = Config::load(path).map_err(|error| error.in_one_line())?;
         check_that_it_serves(&config, command)
     };
-    let traces = traces::start(&config, command.role.word(), runtime.handle())?;
+    let traces = traces::start(&config, command.role.word(), runtime.handle());
     let ended = runtime.block_on(serve(&config, command, traces.as_ref(), changes, could_serve));
     if let Some(traces) = traces {
         (traces.finish)();

@@ -33,20 +33,18 @@ pub struct Traces {
 }
 
 /// Begins to make traces, if the configuration or the environment names a collector. Nobody is
-/// asked for that.
-///
-/// # Errors
-/// What is wrong with the collector's address.
+/// asked for that. An address or a file of authorities that is none is a line of the log: a
+/// variable may be set for all pods of a cluster, and volumes do not depend on it.
 #[cfg(feature = "otlp")]
-pub fn start(
-    config: &Config,
-    role: &'static str,
-    handle: &Handle,
-) -> Result<Option<Traces>, String> {
-    let Some(sender) = collector::sender(&config.traces, role, handle)? else { return Ok(None) };
-    let sender = Arc::new(sender);
+pub fn start(config: &Config, role: &'static str, handle: &Handle) -> Option<Traces> {
+    let sender = collector::sender(&config.traces, role, handle);
+    let sender = sender.unwrap_or_else(|why| {
+        tracing::error!(why, "no traces are made");
+        None
+    });
+    let sender = Arc::new(sender?);
     let recorder = Arc::new(spans::Recorder::new(Arc::clone(&sender)));
-    Ok(Some(Traces {
+    Some(Traces {
         calls: Arc::clone(&recorder) as Arc<dyn CallObserver>,
         components: recorder,
         finish: Box::new(move || {
@@ -54,14 +52,11 @@ pub fn start(
                 tracing::warn!(error, "the last traces were not sent");
             }
         }),
-    }))
+    })
 }
 
 /// There are none in this build.
-///
-/// # Errors
-/// None.
 #[cfg(not(feature = "otlp"))]
-pub fn start(_: &Config, _: &'static str, _: &Handle) -> Result<Option<Traces>, String> {
-    Ok(None)
+pub fn start(_: &Config, _: &'static str, _: &Handle) -> Option<Traces> {
+    None
 }

@@ -27,7 +27,7 @@ pub fn sender(
         (None, Some((name, endpoint))) => (*name, endpoint.trim()),
         (None, None) => return Ok(None),
     };
-    let wrong = |why: String| format!("traces cannot be sent, {from}: {why}");
+    let wrong = |why: String| format!("{from}: {why}");
     let http = OwnHttp::new(url, section.ca.as_deref());
     let http = http.map_err(|error| wrong(error.to_string()))?;
     let collector = Collector {
@@ -57,5 +57,29 @@ impl Way for OwnWay {
             http.send(request, within).await.map_err(|error| error.to_string())
         });
         Box::pin(async { sending.await.unwrap_or_else(|_| Err("the process is ending".into())) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_collector_is_said_with_the_place_that_names_it() {
+        let of = |endpoint: Option<&str>, ca: Option<&str>| {
+            let section = TracesSection {
+                endpoint: endpoint.map(str::to_owned),
+                ca: ca.map(std::path::PathBuf::from),
+            };
+            sender(&section, "node", &Handle::current()).map(|sender| sender.is_some())
+        };
+        assert_eq!(of(None, None), Ok(false));
+        assert_eq!(of(Some("http://127.0.0.1:9"), None), Ok(true));
+        for (url, ca) in [("nonsense", None), ("http://a:b@c", None), ("https://c", Some("/none"))]
+        {
+            let refused = of(Some(url), ca).unwrap_err();
+            assert!(refused.starts_with("`endpoint` of `[traces]`: "), "{refused}");
+            assert!(!refused.contains("a:b"), "{refused}");
+        }
     }
 }
