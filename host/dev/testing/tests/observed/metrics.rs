@@ -126,6 +126,13 @@ fn a_volume_s_life_moves_calls_their_time_requests_records_and_mounts() {
         (mounts("mounted"), mounts("missing"), mounts("dead")),
         (Some(2.0), Some(0.0), Some(0.0))
     );
+    // Now what stands for the kernel's list of devices has another one alone.
+    let [listed, away] = ["dev", "dev-away"].map(|name| machine.sysfs().join(name));
+    std::fs::rename(&listed, &away).unwrap();
+    std::fs::create_dir_all(listed.join("block/8:0")).unwrap();
+    assert_eq!((mounts("mounted"), mounts("dead")), (Some(0.0), Some(2.0)));
+    std::fs::remove_dir_all(&listed).unwrap();
+    std::fs::rename(&away, &listed).unwrap();
     wharf_testing::bed::unmount_below(&target);
     assert_eq!((mounts("mounted"), mounts("missing")), (Some(1.0), Some(1.0)));
     for machine in [machine, manager] {
