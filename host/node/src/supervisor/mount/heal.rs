@@ -71,7 +71,9 @@ impl Mount {
         self.record.restarts = self.record.restarts.saturating_add(1);
         let limit = Duration::from_secs(self.record.spec.profile.start_seconds.into());
         self.start(world, Instant::now() + limit)?;
-        self.repair(world, true)
+        let repaired = self.repair(world, true);
+        self.move_helper(world);
+        repaired
     }
 
     /// Gives the living helper's mount to every place that shows an old one.

@@ -75,8 +75,18 @@ impl Mount {
         self.place()?;
         self.record.phase = Phase::Made;
         self.save(world)?;
+        self.move_helper(world);
         tracing::info!(mount = self.name, helper = self.spec().helper, target = %self.target().display(), "mounted");
         Ok(())
+    }
+
+    /// The last thing that is done for a helper that was started, once every place shows its mount:
+    /// see [`Running::move_into`].
+    pub(super) fn move_helper(&mut self, world: &World) {
+        let memory = memory_bytes(&self.record);
+        if let Some(helper) = &mut self.helper {
+            helper.move_into(&world.cgroups, &self.name, memory);
+        }
     }
 
     pub(super) fn user(&self) -> Option<u32> {
@@ -128,7 +138,7 @@ impl Mount {
             data_bytes: if world.cgroups.can_bound_memory() { None } else { memory },
         };
         let (name, record) = (self.name.clone(), &mut self.record);
-        let mut helper = launch::start(&launch, |process| {
+        let helper = launch::start(&launch, |process| {
             record.started(process);
             world.records.save(&name, record)
         })?;
@@ -138,9 +148,6 @@ impl Mount {
         let started = Instant::now();
         let limit = started + Duration::from_secs(profile.start_seconds.into());
         let ready = self.wait_until_ready(&helper, &changes, deadline.min(limit));
-        if ready.is_ok() {
-            helper.move_into(&world.cgroups, &name, memory);
-        }
         self.helper = Some(helper);
         let connection = match ready {
             Ok(connection) => connection,

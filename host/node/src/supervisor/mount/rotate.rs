@@ -77,7 +77,9 @@ impl Mount {
             return Err(error.context("the new keys are not in use"));
         }
         self.leaving.push(old);
-        self.finish_replacement(world)
+        let finished = self.finish_replacement(world);
+        self.move_helper(world);
+        finished
     }
 
     /// Gives the living helper's mount to every place that shows an old one: a dead one, or that of
