@@ -87,3 +87,27 @@ fn not_run(name: &str, why: &str) -> Finding {
         format!("run `wharf doctor --only {name}` and see where it waits"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(argument: &str) -> String {
+        let arguments = |_: &str| vec![OsString::from(argument)];
+        let examined = run_all(vec!["clock"], Duration::from_secs(60), arguments);
+        let [Examined { name: "clock", findings }] = examined.as_slice() else { panic!("one") };
+        let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+        format!("{finding:?}")
+    }
+
+    #[test]
+    fn an_examination_that_cannot_be_started_or_says_nothing_is_a_finding() {
+        // No argument of a process has a zero in it.
+        let unstarted = finding("\0");
+        assert!(unstarted.contains("it cannot be started"), "{unstarted}");
+        // This very program, which has no test of that name and prints no finding.
+        let silent = finding("no-test-has-this-name");
+        assert!(silent.contains("it ended without saying what it found"), "{silent}");
+        assert!(silent.contains("wharf doctor --only clock"), "{silent}");
+    }
+}
