@@ -2,6 +2,7 @@
 //! containers: processes in private mount namespaces. All of it is gone when the bed is.
 
 use std::cell::RefCell;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -55,14 +56,22 @@ impl Bed {
 
     /// Starts a supervisor, and waits until it answers.
     pub fn start(&self) {
+        self.start_by(&[]);
+    }
+
+    /// The same by a command that executes another one, with its arguments.
+    pub fn start_by(&self, command: &[&str]) {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.path("supervisor.log"))
             .unwrap();
         let start = supervise(&self.path(""));
-        let child = Command::new(start.program)
-            .args(start.arguments.get(1..).unwrap())
+        let own = std::iter::once(start.program.as_os_str());
+        let own = own.chain(start.arguments.iter().skip(1).map(|argument| argument.as_os_str()));
+        let mut words = command.iter().map(OsStr::new).chain(own);
+        let child = Command::new(words.next().unwrap())
+            .args(words)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -320,7 +329,7 @@ pub fn mountinfo() -> String {
     std::fs::read_to_string("/proc/self/mountinfo").unwrap()
 }
 
-fn all_command_lines() -> Vec<(i32, String)> {
+pub fn all_command_lines() -> Vec<(i32, String)> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter_map(|pid| {

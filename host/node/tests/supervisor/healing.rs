@@ -6,7 +6,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 use wharf_node::supervisor::Condition;
 
-use crate::bed::{Bed, Container, holds, kill, sh, signal, until};
+use crate::bed::{Bed, Container, PATIENCE, all_command_lines, holds, kill, sh, signal, until};
 
 #[test]
 fn every_place_shows_the_files_again_after_the_helper_was_killed() {
@@ -161,5 +161,46 @@ fn a_part_that_the_kernel_takes_for_deleted_while_the_helper_is_dead_is_healed()
     until("both are healed", || holds(&file, "hello") && holds(&directory.join("inner"), "inner"));
     until("it is at rest", || bed.status(&spec).condition == Condition::Serving);
     sh(&format!("umount {} {} {}", file.display(), directory.display(), spec.target.display()));
+    bed.assert_clean();
+}
+
+#[test]
+fn where_the_supervisor_sees_no_container_what_propagates_is_healed_and_the_reason_is_said_once() {
+    let Some(bed) = Bed::new() else { return };
+    bed.kill_supervisor();
+    let targets = bed.path("targets").display().to_string();
+    sh(&format!("mount --bind {targets} {targets}; mount --make-shared {targets}"));
+    // As a container without `hostPID`, whose volume has the propagation `Bidirectional`.
+    bed.start_by(&[
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--propagation",
+        "unchanged",
+    ]);
+    let spec = bed.spec("stage");
+    bed.mount(&spec).unwrap();
+    let file = spec.target.join("file");
+    assert!(holds(&file, "hello"), "it propagates");
+    let container = Container::new(&bed, "true");
+    let inside = container.path(&file);
+    assert!(holds(&inside, "hello"));
+    for round in 1..=2 {
+        // The supervisor's number for it is another one.
+        let data = bed.path("data").display().to_string();
+        let is_helper = |line: &str| line.contains("/bindfs\0") && line.contains(&data);
+        let all = all_command_lines();
+        all.iter().filter(|(_, line)| is_helper(line)).for_each(|(pid, _)| kill(*pid));
+        until("the mount is seen to be dead", || bed.status(&spec).restarts == round);
+        until("it is healed", || holds(&file, "hello"));
+    }
+    assert!(!holds(&inside, "hello"), "nobody reaches the container");
+    let said = bed.log().matches("mounts inside containers cannot be repaired").count();
+    assert_eq!(said, 1, "{}", bed.log());
+    drop(container);
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    sh(&format!("umount {targets}"));
     bed.assert_clean();
 }
