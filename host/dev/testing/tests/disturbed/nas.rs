@@ -94,8 +94,9 @@ impl<'a> Life<'a> for OneCsiLife<'a> {
         match verb {
             // The backend asks the cloud and nothing else.
             "expand controller" => kind.is_of_the_cloud(),
-            "publish" | "unpublish" => !kind.is_of_the_cloud(),
-            verb => is_of_the_controller(verb),
+            verb if is_of_the_controller(verb) => true,
+            // A node asks the cloud nothing.
+            _ => !kind.is_of_the_cloud(),
         }
     }
 
