@@ -115,6 +115,11 @@ impl NodeService {
     /// # Errors
     /// `FailedPrecondition` naming the other.
     pub(super) fn check_ours(&self, volume: &VolumeId, path: &Path) -> Result<(), Error> {
+        // Whose path it was is found in the records of all volumes, and says nothing where nothing
+        // is mounted.
+        if self.node.is_mounted(path).is_ok_and(|is_mounted| !is_mounted) {
+            return Ok(());
+        }
         match self.node.record_of_path(path) {
             Ok(Some(record))
                 if (record.driver != self.driver || record.volume != *volume)

@@ -62,14 +62,15 @@ impl Cache {
         if !self.is_private_directory()? {
             return Ok(None);
         }
-        let Some((_, origin)) = read_private(&self.path(component, ORIGIN))? else {
+        let Some(origin) = read_private(&self.path(component, ORIGIN))? else {
             return Ok(None);
         };
         let Ok(origin) = serde_json::from_slice::<Origin>(&origin) else { return Ok(None) };
-        let Some((code, bytes)) = read_private(&self.path(component, CODE))? else {
-            return Ok(None);
-        };
-        let is_same = origin.code == Digest::of(&bytes);
+        let path = self.path(component, CODE);
+        let Some((mut code, _)) = open_private(&path)? else { return Ok(None) };
+        let digest =
+            Digest::of_all(&mut code).map_err(|error| StoreError::io("read", &path, error))?;
+        let is_same = origin.code == digest;
         Ok(is_same.then_some(Compiled { code, manifest: origin.manifest }))
     }
 
@@ -83,7 +84,7 @@ impl Cache {
             return Ok(None);
         }
         let found = read_private(&self.path(component, FAILURE))?;
-        Ok(found.map(|(_, why)| String::from_utf8_lossy(&why).into_owned().into()))
+        Ok(found.map(|why| String::from_utf8_lossy(&why).into_owned().into()))
     }
 
     /// The right to compile this component for this engine; `None` while another thread or process
@@ -202,21 +203,26 @@ impl Drop for Workspace {
     }
 }
 
-fn read_private(path: &Path) -> Result<Option<(File, Vec<u8>)>, StoreError> {
+fn read_private(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some((mut file, metadata)) = open_private(path)? else { return Ok(None) };
+    let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    file.read_to_end(&mut content).map_err(|error| StoreError::io("read", path, error))?;
+    Ok(Some(content))
+}
+
+fn open_private(path: &Path) -> Result<Option<(File, Metadata)>, StoreError> {
     let open = OpenOptions::new()
         .read(true)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(path);
-    let mut file: File = match open {
+    let file = match open {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StoreError::io("open", path, error)),
     };
     let metadata = file.metadata().map_err(|error| StoreError::io("look at", path, error))?;
     check_private(path, &metadata)?;
-    let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    file.read_to_end(&mut content).map_err(|error| StoreError::io("read", path, error))?;
-    Ok(Some((file, content)))
+    Ok(Some((file, metadata)))
 }
 
 fn check_private(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {

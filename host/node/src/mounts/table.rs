@@ -5,12 +5,19 @@
 //! path shows.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use wharf_core::Error;
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
+/// What this kernel calls itself.
+const RELEASE: &str = "/proc/sys/kernel/osrelease";
+/// Of a node with some tens of pods. Read into less, a table takes many more reads.
+const USUAL_BYTES: usize = 32 * 1024;
 
 /// Before Linux 5.8 a table that changes while it is read in pieces can come out with lines
 /// missing; two equal readings in a row cannot. A table that never holds still is taken as it is
@@ -98,17 +105,15 @@ pub(crate) struct MountTable {
 impl MountTable {
     /// Reads the table as it is now.
     pub fn read() -> Result<Self, Error> {
-        let read = || {
-            std::fs::read(MOUNTINFO)
-                .map_err(|error| Error::internal(format!("cannot read {MOUNTINFO}: {error}")))
-        };
-        let mut last = read()?;
-        for _ in 1..READINGS {
-            let again = read()?;
-            if again == last {
-                break;
+        let mut last = read_text()?;
+        if !keeps_place_between_reads() {
+            for _ in 1..READINGS {
+                let again = read_text()?;
+                if again == last {
+                    break;
+                }
+                last = again;
             }
-            last = again;
         }
         Self::parse(&last)
     }
@@ -198,6 +203,30 @@ impl MountTable {
                 && entry.mount_point.starts_with(&other.mount_point)
         })
     }
+}
+
+fn read_text() -> Result<Vec<u8>, Error> {
+    let mut text = Vec::with_capacity(USUAL_BYTES);
+    File::open(MOUNTINFO)
+        .and_then(|mut file| file.read_to_end(&mut text))
+        .map_err(|error| Error::internal(format!("cannot read {MOUNTINFO}: {error}")))?;
+    Ok(text)
+}
+
+/// Whether this kernel lists every mount that is there all the time, whatever else changes while
+/// the table is read in pieces: since Linux 5.8.
+fn keeps_place_between_reads() -> bool {
+    static KEEPS_PLACE: OnceLock<bool> = OnceLock::new();
+    *KEEPS_PLACE.get_or_init(|| {
+        std::fs::read_to_string(RELEASE).is_ok_and(|release| is_since_5_8(&release))
+    })
+}
+
+/// `6.1.55-1.alnx4`: the numbers before the second dot count.
+fn is_since_5_8(release: &str) -> bool {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit());
+    let mut next = || numbers.next().and_then(|number| number.parse::<u32>().ok());
+    matches!((next(), next()), (Some(major), Some(minor)) if (major, minor) >= (5, 8))
 }
 
 /// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`

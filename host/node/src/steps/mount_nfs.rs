@@ -36,11 +36,9 @@ impl PerformStep for MountNfs {
             MountPlace::Target => {
                 tuning::set_slots(&run.policy.nfs);
                 let target = run.target()?;
-                mount_on_target(run, &export, &target)?;
-                if let Some(entry) = MountTable::read()?.top(target.path()) {
-                    let sysfs = &run.context.options.sysfs;
-                    tuning::set_read_ahead(&run.policy.nfs, self, entry, sysfs);
-                }
+                let entry = mount_on_target(run, &export, &target)?;
+                let sysfs = &run.context.options.sysfs;
+                tuning::set_read_ahead(&run.policy.nfs, self, &entry, sysfs);
                 Ok(())
             }
             MountPlace::Scratch => {
@@ -56,11 +54,12 @@ impl PerformStep for MountNfs {
     }
 }
 
+/// Returns what is there now.
 fn mount_on_target(
     run: &mut Run<'_>,
     export: &NfsExport,
     target: &MountTarget,
-) -> Result<(), Error> {
+) -> Result<Entry, Error> {
     if let Some(entry) = MountTable::read()?.top(target.path()) {
         if !is_export(entry, export) {
             return Err(occupied(target, entry).with_hint(format!(
@@ -68,13 +67,14 @@ fn mount_on_target(
                 export.source()
             )));
         }
-        return check_writable_alike(target, entry, export.options());
+        check_writable_alike(target, entry, export.options())?;
+        return Ok(entry.clone());
     }
     target.open_or_create_directory(&mut run.undo)?;
     remember(run, target)?;
     nfs::mount_at(run.context, run.call, export, target)?;
     match MountTable::read()?.top(target.path()) {
-        Some(entry) if is_export(entry, export) => Ok(()),
+        Some(entry) if is_export(entry, export) => Ok(entry.clone()),
         _ => Err(Error::aborted(format!(
             "{} was unmounted or covered at the same moment",
             target.path().display()

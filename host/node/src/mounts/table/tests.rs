@@ -120,3 +120,13 @@ fn a_broken_line_is_an_error_and_not_a_missing_mount() {
 fn the_real_table_of_this_process_can_be_read() {
     assert!(MountTable::read().unwrap().top(Path::new("/")).is_some());
 }
+
+#[test]
+fn a_kernel_that_may_lose_lines_between_two_reads_is_known_by_its_release() {
+    for release in ["5.8.0", "5.10.134-16.al8.x86_64", "6.1.0-18-amd64", "6.1.0\n", "10.0"] {
+        assert!(is_since_5_8(release), "{release}");
+    }
+    for release in ["5.7.19", "4.19.91-27.al7.x86_64", "3.10.0", "", "six", "6", "-6.1"] {
+        assert!(!is_since_5_8(release), "{release}");
+    }
+}
