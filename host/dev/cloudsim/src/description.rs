@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a running region listens and who may call it; the same as `region.json` in its folder,
+/// Where a running region listens and who may call it; the same as `region.json` in its directory,
 /// which only its owner can read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionDescription {
@@ -75,8 +75,8 @@ pub struct InstanceDescription {
     pub config: PathBuf,
     /// The base URL of its own metadata service.
     pub metadata: String,
-    /// The folder that stands for its `/dev/disk/by-id`.
+    /// The directory that stands for its `/dev/disk/by-id`.
     pub by_id: PathBuf,
-    /// The folder that stands for its `/sys`: the kernel's own, and the serials of its disks.
+    /// The directory that stands for its `/sys`: the kernel's own, and the serials of its disks.
     pub sysfs: PathBuf,
 }

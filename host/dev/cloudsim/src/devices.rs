@@ -1,6 +1,6 @@
 //! What a node sees of its disks: an image file per disk, one loop device per attached disk, and a
-//! by-id link per attachment, below the instance's own folder. A disk that several instances have
-//! is one block device, as it is one disk.
+//! by-id link per attachment, below the instance's own directory. A disk that several instances
+//! have is one block device, as it is one disk.
 //!
 //! Loop devices have no serial, and a disk of the cloud has: each instance gets a sysfs of its own,
 //! which is the kernel's but for the serials.
@@ -18,7 +18,7 @@ use crate::options::Devices as Mode;
 /// a test that writes that far can tell.
 const LARGEST_IMAGE: u64 = 15 << 40;
 
-/// The region's folder, as far as disks are concerned.
+/// The region's directory, as far as disks are concerned.
 #[derive(Debug)]
 pub(crate) struct Devices {
     directory: PathBuf,
@@ -72,8 +72,8 @@ impl Devices {
         &self,
         known: impl Fn(&str) -> bool,
     ) -> Result<(), RegionError> {
-        let folder = self.directory.join("disks");
-        for entry in fs::read_dir(&folder).map_err(at("list", &folder))?.flatten() {
+        let directory = self.directory.join("disks");
+        for entry in fs::read_dir(&directory).map_err(at("list", &directory))?.flatten() {
             let name = entry.file_name();
             if name.to_str().and_then(|name| name.strip_suffix(".img")).is_some_and(|id| !known(id))
             {
@@ -113,8 +113,8 @@ impl Devices {
             if fs::read_link(&link).is_ok_and(|target| target == device) {
                 continue;
             }
-            let folder = link.parent().unwrap_or(&link);
-            fs::create_dir_all(folder).map_err(at("create", folder))?;
+            let directory = link.parent().unwrap_or(&link);
+            fs::create_dir_all(directory).map_err(at("create", directory))?;
             remove_file(&link)?;
             std::os::unix::fs::symlink(&device, &link).map_err(at("link", &link))?;
         }
@@ -149,8 +149,8 @@ impl Devices {
     /// Removes all by-id links of an instance, and all serials.
     pub(crate) fn remove_links(&self, instance: &str) -> Result<(), RegionError> {
         self.withdraw_serials(instance, |_| true)?;
-        let folder = self.by_id(instance);
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let directory = self.by_id(instance);
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             let name = entry.file_name();
             if name.to_str().is_some_and(|name| name.starts_with("virtio-")) {
                 remove_file(&entry.path())?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// A region could not be started or told something.
 #[derive(Debug, thiserror::Error)]
 pub enum RegionError {
-    /// A file or folder of the region could not be read or written.
+    /// A file or directory of the region could not be read or written.
     #[error("{action} {path}: {source}")]
     File {
         /// What was tried.
@@ -32,10 +32,10 @@ pub enum RegionError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// Another region, in this process or another, runs over the same folder.
-    #[error("a region already runs over {path}; stop it, or use another folder")]
+    /// Another region, in this process or another, runs over the same directory.
+    #[error("a region already runs over {path}; stop it, or use another directory")]
     Busy {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
     },
     /// The certificate of a region with TLS cannot be made or used.

@@ -21,7 +21,7 @@
 //! # Ok::<(), wharf_cloudsim::RegionError>(())
 //! ```
 //!
-//! A region's folder:
+//! A region's directory:
 //!
 //! | path | what |
 //! |---|---|

@@ -168,11 +168,11 @@ pub(crate) fn refresh(device: &Path) -> Result<(), DeviceError> {
     set_capacity(&file).map_err(failed("resize", device))
 }
 
-/// All images below `folder` that some loop device shows.
-pub(crate) fn images_in_use(folder: &Path) -> Vec<PathBuf> {
+/// All images below `directory` that some loop device shows.
+pub(crate) fn images_in_use(directory: &Path) -> Vec<PathBuf> {
     let mut images: Vec<_> = loops()
         .filter_map(|device| backing_file(&device))
-        .filter(|image| image.starts_with(folder))
+        .filter(|image| image.starts_with(directory))
         .collect();
     images.sort();
     images.dedup();

@@ -13,10 +13,10 @@ use crate::policies::Policies;
 /// What a region is made from.
 #[derive(Debug, Clone)]
 pub struct RegionOptions {
-    /// Where the region lives: state, disk images, journal, the instances' folders. A second start
-    /// over the same folder goes on where the first ended, killed or not.
+    /// Where the region lives: state, disk images, journal, the instances' directories. A second
+    /// start over the same directory goes on where the first ended, killed or not.
     pub directory: PathBuf,
-    /// The region id. Kept from the first start over a folder in so far as disks and instances
+    /// The region id. Kept from the first start over a directory in so far as disks and instances
     /// name its zones.
     pub region: String,
     /// The zone ids; never empty.
@@ -88,7 +88,7 @@ pub struct RegionOptions {
     /// Also link attached disks into the machine's own `/dev/disk/by-id`. Off, because a machine
     /// then sees the disks of all instances.
     pub link_into_dev_disk: bool,
-    /// Ports to listen on; what is absent is taken from the last start over the same folder if
+    /// Ports to listen on; what is absent is taken from the last start over the same directory if
     /// still free, else chosen by the system.
     pub ports: Ports,
 }

@@ -39,7 +39,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// Starts a region over its folder, or goes on with the one that was there, and writes
+    /// Starts a region over its directory, or goes on with the one that was there, and writes
     /// `region.json`. It answers when this returns.
     pub fn start(options: RegionOptions) -> Result<Self, RegionError> {
         check(&options)?;
@@ -236,7 +236,7 @@ impl Region {
         control::reset(&self.shared)
     }
 
-    /// Stops the region: listeners close, parked calls end, loop devices go. Its folder can be
+    /// Stops the region: listeners close, parked calls end, loop devices go. Its directory can be
     /// started again.
     pub fn stop(mut self) -> Result<(), RegionError> {
         self.end()

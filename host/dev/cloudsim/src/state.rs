@@ -267,6 +267,8 @@ pub(crate) fn replace_file(path: &Path, text: &[u8]) -> Result<(), RegionError> 
         .map_err(at("create", &temporary))?;
     file.write_all(text).and_then(|()| file.sync_all()).map_err(at("write", &temporary))?;
     fs::rename(&temporary, path).map_err(at("replace", path))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(at("sync", folder))
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(at("sync", directory))
 }

@@ -62,8 +62,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Opens the folder: reads or makes the state, adds instances that are missing, and brings the
-    /// devices in line with it.
+    /// Opens the directory: reads or makes the state, adds instances that are missing, and brings
+    /// the devices in line with it.
     pub(crate) fn open(
         mut options: RegionOptions,
         clock: Arc<RegionClock>,
@@ -129,8 +129,8 @@ impl World {
             self.state.instances.push(instance);
         }
         for instance in &self.state.instances {
-            let folder = self.devices.by_id(&instance.id);
-            std::fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+            let directory = self.devices.by_id(&instance.id);
+            std::fs::create_dir_all(&directory).map_err(at("create", &directory))?;
         }
         Ok(())
     }

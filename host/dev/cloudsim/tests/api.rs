@@ -20,13 +20,17 @@ use wharf_cloudsim::{
     RegionOptions, Shortage,
 };
 
-fn options(folder: &Path) -> RegionOptions {
-    RegionOptions { devices: Devices::Absent, delays: Delays::none(), ..RegionOptions::new(folder) }
+fn options(directory: &Path) -> RegionOptions {
+    RegionOptions {
+        devices: Devices::Absent,
+        delays: Delays::none(),
+        ..RegionOptions::new(directory)
+    }
 }
 
 fn with(change: impl FnOnce(&mut RegionOptions), test: impl FnOnce(&Region, &Client)) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut options = options(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = options(directory.path());
     change(&mut options);
     let region = Region::start(options).unwrap();
     test(&region, &Client::ecs(&region));
@@ -119,13 +123,13 @@ fn a_disk_is_described_as_it_was_asked_for() {
 
 #[test]
 fn an_equal_client_token_gets_the_same_disk_even_after_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let region = Region::start(options(folder.path())).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let region = Region::start(options(directory.path())).unwrap();
     let asked = essd(&[("ClientToken", "n:pvc-1")]);
     let first = Client::ecs(&region).ok("CreateDisk", &asked)["DiskId"].clone();
     assert_eq!(Client::ecs(&region).ok("CreateDisk", &asked)["DiskId"], first);
     region.stop().unwrap();
-    let region = Region::start(options(folder.path())).unwrap();
+    let region = Region::start(options(directory.path())).unwrap();
     let client = Client::ecs(&region);
     assert_eq!(client.ok("CreateDisk", &asked)["DiskId"], first);
     let other = essd(&[("ClientToken", "n:pvc-1"), ("Size", "21")]);
@@ -277,12 +281,12 @@ fn a_system_disk_is_listed_and_left_alone() {
 }
 
 #[test]
-fn one_folder_has_one_region() {
-    let folder = tempfile::tempdir().unwrap();
-    let region = Region::start(options(folder.path())).unwrap();
-    assert!(matches!(Region::start(options(folder.path())), Err(RegionError::Busy { .. })));
+fn one_directory_has_one_region() {
+    let directory = tempfile::tempdir().unwrap();
+    let region = Region::start(options(directory.path())).unwrap();
+    assert!(matches!(Region::start(options(directory.path())), Err(RegionError::Busy { .. })));
     drop(region);
-    Region::start(options(folder.path())).unwrap();
+    Region::start(options(directory.path())).unwrap();
 }
 
 #[test]
@@ -718,24 +722,25 @@ fn rates_are_limited() {
 
 #[test]
 fn a_state_that_is_not_one_is_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("state.json"), "{}").unwrap();
-    let error = Region::start(options(folder.path())).unwrap_err().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("state.json"), "{}").unwrap();
+    let error = Region::start(options(directory.path())).unwrap_err().to_string();
     assert!(error.contains("state.json") && error.contains("move it away"), "{error}");
-    assert_eq!(std::fs::read_to_string(folder.path().join("state.json")).unwrap(), "{}");
+    assert_eq!(std::fs::read_to_string(directory.path().join("state.json")).unwrap(), "{}");
 }
 
 #[test]
 fn the_files_with_keys_are_the_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().unwrap();
-    let _region = Region::start(options(folder.path())).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let _region = Region::start(options(directory.path())).unwrap();
     for name in ["region.json", "state.json"] {
-        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        let mode = std::fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     let region: Value =
-        serde_json::from_slice(&std::fs::read(folder.path().join("region.json")).unwrap()).unwrap();
+        serde_json::from_slice(&std::fs::read(directory.path().join("region.json")).unwrap())
+            .unwrap();
     assert!(
         region["admin"]["accessKeyId"].is_string()
             && region["instances"][0]["accessKeySecret"].is_string()

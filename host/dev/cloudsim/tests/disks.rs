@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use client::{Client, eventually};
 use wharf_cloudsim::{Delays, Region, RegionDescription, RegionOptions};
 
-fn region(folder: &Path) -> Region {
-    Region::start(RegionOptions::new(folder)).unwrap()
+fn region(directory: &Path) -> Region {
+    Region::start(RegionOptions::new(directory)).unwrap()
 }
 
 fn instance(region: &Region, n: usize) -> String {
@@ -50,20 +50,20 @@ fn detach(client: &Client, instance: &str, disk: &str) {
 
 /// Every device goes, if not at once: another program on this machine may be looking at all block
 /// devices just now.
-fn assert_no_loops(folder: &Path) {
-    eventually(|| (loops_below(folder) == 0).then_some(()), "no loop device is left");
+fn assert_no_loops(directory: &Path) {
+    eventually(|| (loops_below(directory) == 0).then_some(()), "no loop device is left");
 }
 
-/// Loop devices that show a file below this folder.
-fn loops_below(folder: &Path) -> usize {
-    let folder = folder.canonicalize().unwrap();
+/// Loop devices that show a file below this directory.
+fn loops_below(directory: &Path) -> usize {
+    let directory = directory.canonicalize().unwrap();
     let devices = fs::read_dir("/sys/block")
         .unwrap()
         .flatten()
         .map(|entry| Path::new("/dev").join(entry.file_name()));
     devices
         .filter_map(|device| backing(&device))
-        .filter(|file| Path::new(file).starts_with(&folder))
+        .filter(|file| Path::new(file).starts_with(&directory))
         .count()
 }
 
@@ -72,8 +72,8 @@ fn a_disk_moves_between_instances_with_its_bytes() {
     if !requirement::loop_devices("a_disk_moves_between_instances_with_its_bytes") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let region = region(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let region = region(directory.path());
     let client = Client::ecs(&region);
     let disk = client.new_disk("20");
     assert_eq!(
@@ -110,7 +110,7 @@ fn a_disk_moves_between_instances_with_its_bytes() {
 
     detach(&client, &instance(&region, 0), &disk);
     assert!(!here.exists());
-    assert_no_loops(folder.path());
+    assert_no_loops(directory.path());
     attach(&client, &instance(&region, 1), &disk);
     let device = eventually(|| fs::read_link(link(&region, 1, &disk)).ok(), "the link");
     let mut bytes = [0; 5];
@@ -131,14 +131,14 @@ fn a_disk_moves_between_instances_with_its_bytes() {
         (404, "InvalidDiskId.NotFound".into())
     );
     assert!(region.disks().is_empty());
-    assert_eq!(fs::read_dir(folder.path().join("disks")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(directory.path().join("disks")).unwrap().count(), 0);
 }
 
 /// Not a test of its own: what `a_killed_region_goes_on` runs in a process that it can kill.
 #[test]
 fn a_region_to_be_killed() {
-    let Some(folder) = std::env::var_os("WHARF_REGION_TO_KILL") else { return };
-    let _region = region(Path::new(&folder));
+    let Some(directory) = std::env::var_os("WHARF_REGION_TO_KILL") else { return };
+    let _region = region(Path::new(&directory));
     loop {
         std::thread::park();
     }
@@ -149,13 +149,15 @@ fn a_killed_region_goes_on() {
     if !requirement::loop_devices("a_killed_region_goes_on") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "a_region_to_be_killed"]).env("WHARF_REGION_TO_KILL", folder.path());
+    command
+        .args(["--exact", "a_region_to_be_killed"])
+        .env("WHARF_REGION_TO_KILL", directory.path());
     let mut process = command.stdout(std::process::Stdio::null()).spawn().unwrap();
     let read = || {
         serde_json::from_slice::<RegionDescription>(
-            &fs::read(folder.path().join("region.json")).ok()?,
+            &fs::read(directory.path().join("region.json")).ok()?,
         )
         .ok()
     };
@@ -167,32 +169,33 @@ fn a_killed_region_goes_on() {
     let device = eventually(|| fs::read_link(&here).ok(), "the link");
     File::options().write(true).open(&device).unwrap().write_all(b"wharf").unwrap();
     let written = || {
-        fs::read_to_string(folder.path().join("state.json"))
+        fs::read_to_string(directory.path().join("state.json"))
             .ok()
             .filter(|state| state.contains(r#""visible_at":null"#))
     };
     eventually(written, "the state says that the node sees the disk");
     process.kill().unwrap();
     process.wait().unwrap();
-    assert_eq!(loops_below(folder.path()), 1, "nobody freed it");
-    fs::write(folder.path().join("disks/d-begun.img"), "").unwrap();
+    assert_eq!(loops_below(directory.path()), 1, "nobody freed it");
+    fs::write(directory.path().join("disks/d-begun.img"), "").unwrap();
     // As if it had been killed between growing the image and telling the device.
     File::options()
         .write(true)
-        .open(folder.path().join(format!("disks/{disk}.img")))
+        .open(directory.path().join(format!("disks/{disk}.img")))
         .unwrap()
         .set_len(30 << 30)
         .unwrap();
 
     let second =
-        Region::start(RegionOptions { instances: 3, ..RegionOptions::new(folder.path()) }).unwrap();
+        Region::start(RegionOptions { instances: 3, ..RegionOptions::new(directory.path()) })
+            .unwrap();
     assert_eq!(second.description().instances.len(), 3);
     assert_eq!(second.description().admin, first.admin);
     assert_eq!(second.description().instances[..2], first.instances, "keys and ports are the same");
     assert_eq!(fs::read_link(&here).unwrap(), device);
-    assert_eq!(loops_below(folder.path()), 1, "no second device for the same disk");
+    assert_eq!(loops_below(directory.path()), 1, "no second device for the same disk");
     assert_eq!(File::open(&device).unwrap().seek(SeekFrom::End(0)).unwrap(), 30 << 30);
-    assert!(!folder.path().join("disks/d-begun.img").exists());
+    assert!(!directory.path().join("disks/d-begun.img").exists());
     let client = Client::ecs(&second);
     assert_eq!(
         (client.disk(&disk)["Status"].clone(), client.disk(&other)["Status"].clone()),
@@ -200,15 +203,15 @@ fn a_killed_region_goes_on() {
     );
 
     second.stop().unwrap();
-    assert_no_loops(folder.path());
+    assert_no_loops(directory.path());
     assert!(!here.exists());
-    let third = region(folder.path());
-    assert_eq!(loops_below(folder.path()), 1, "what was attached is attached again");
+    let third = region(directory.path());
+    assert_eq!(loops_below(directory.path()), 1, "what was attached is attached again");
     let mut bytes = [0; 5];
     File::open(fs::read_link(&here).unwrap()).unwrap().read_exact(&mut bytes).unwrap();
     assert_eq!(&bytes, b"wharf");
     drop(third);
-    assert_no_loops(folder.path());
+    assert_no_loops(directory.path());
 }
 
 #[test]
@@ -216,8 +219,8 @@ fn a_disk_detached_while_mounted_goes_after_the_last_user() {
     if !requirement::loop_devices("a_disk_detached_while_mounted_goes_after_the_last_user") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let region = region(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let region = region(directory.path());
     let client = Client::ecs(&region);
     let disk = client.new_disk("20");
     attach(&client, &instance(&region, 0), &disk);
@@ -225,15 +228,15 @@ fn a_disk_detached_while_mounted_goes_after_the_last_user() {
     let user = File::open(&device).unwrap();
     detach(&client, &instance(&region, 0), &disk);
     assert_eq!(region.disks()[0].detached_while_mounted, [instance(&region, 0)]);
-    assert_eq!(loops_below(folder.path()), 1);
+    assert_eq!(loops_below(directory.path()), 1);
 
     attach(&client, &instance(&region, 1), &disk);
     let again = eventually(|| fs::read_link(link(&region, 1, &disk)).ok(), "the link");
     assert_eq!(again, device, "one disk is one block device, even then");
     drop(user);
-    assert_eq!(loops_below(folder.path()), 1, "it stays, for it is attached");
+    assert_eq!(loops_below(directory.path()), 1, "it stays, for it is attached");
     detach(&client, &instance(&region, 1), &disk);
-    assert_no_loops(folder.path());
+    assert_no_loops(directory.path());
 }
 
 #[test]
@@ -241,8 +244,8 @@ fn a_multi_attach_disk_has_many_instances_and_one_device() {
     if !requirement::loop_devices("a_multi_attach_disk_has_many_instances_and_one_device") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let region = region(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let region = region(directory.path());
     let client = Client::ecs(&region);
     let asked = [
         ("ZoneId", "cn-wharf-1a"),
@@ -269,8 +272,8 @@ fn a_snapshot_has_the_bytes_of_its_moment() {
     if !requirement::loop_devices("a_snapshot_has_the_bytes_of_its_moment") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let region = region(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let region = region(directory.path());
     region.set_delays(Delays::none());
     let client = Client::ecs(&region);
     let disk = client.new_disk("20");
@@ -323,8 +326,8 @@ fn many_disks_come_and_go_at_once() {
     if !requirement::loop_devices("many_disks_come_and_go_at_once") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let region = region(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let region = region(directory.path());
     std::thread::scope(|scope| {
         for n in 0..8 {
             let region = &region;
@@ -341,5 +344,5 @@ fn many_disks_come_and_go_at_once() {
         }
     });
     assert!(region.disks().is_empty());
-    assert_no_loops(folder.path());
+    assert_no_loops(directory.path());
 }

@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use wharf_cloudsim::{Delays, Devices, Fault, FaultRule, HoldPoint, Region, RegionOptions};
 
 fn with(test: impl FnOnce(&Region, &Client)) {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let options = RegionOptions {
         devices: Devices::Absent,
         delays: Delays::none(),
-        ..RegionOptions::new(folder.path())
+        ..RegionOptions::new(directory.path())
     };
     let region = Region::start(options).unwrap();
     test(&region, &Client::ecs(&region));
@@ -151,8 +151,9 @@ fn a_held_call_goes_on_although_its_client_has_gone() {
 
 #[test]
 fn a_stop_ends_held_calls() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = RegionOptions { devices: Devices::Absent, ..RegionOptions::new(folder.path()) };
+    let directory = tempfile::tempdir().unwrap();
+    let options =
+        RegionOptions { devices: Devices::Absent, ..RegionOptions::new(directory.path()) };
     let region = Region::start(options).unwrap();
     let client = Client::ecs(&region);
     faults(&region, Fault::Hold(HoldPoint::Before));
@@ -228,11 +229,11 @@ fn a_region_is_administered_over_http() {
         assert_eq!(ask("GET", "journal", "").1, json!([]));
         assert_eq!(ask("GET", "nothing", "").0, 404);
     });
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let options = RegionOptions {
         devices: Devices::Absent,
         admin_api: false,
-        ..RegionOptions::new(folder.path())
+        ..RegionOptions::new(directory.path())
     };
     let region = Region::start(options).unwrap();
     assert_ne!(

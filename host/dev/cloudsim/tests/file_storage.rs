@@ -21,13 +21,17 @@ use wharf_cloudsim::{
     Shortage,
 };
 
-fn options(folder: &Path) -> RegionOptions {
-    RegionOptions { devices: Devices::Absent, delays: Delays::none(), ..RegionOptions::new(folder) }
+fn options(directory: &Path) -> RegionOptions {
+    RegionOptions {
+        devices: Devices::Absent,
+        delays: Delays::none(),
+        ..RegionOptions::new(directory)
+    }
 }
 
 fn with(change: impl FnOnce(&mut RegionOptions), test: impl FnOnce(&Region, &Client)) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut options = options(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = options(directory.path());
     change(&mut options);
     let region = Region::start(options).unwrap();
     test(&region, &Client::nas(&region));
@@ -81,7 +85,7 @@ fn targets(client: &Client, id: &str) -> Vec<Value> {
     answer["MountTargets"]["MountTarget"].as_array().unwrap().clone()
 }
 
-fn directory(region: &Region, id: &str) -> PathBuf {
+fn directory_of(region: &Region, id: &str) -> PathBuf {
     let systems = region.file_systems();
     systems.into_iter().find(|system| system.id == id).unwrap().directory
 }
@@ -116,7 +120,7 @@ fn a_file_system_lives_its_life() {
             for (field, value) in expected.as_object().unwrap() {
                 assert_eq!(&shown[field], value, "{field}");
             }
-            let files = directory(region, &id);
+            let files = directory_of(region, &id);
             std::fs::write(files.join("file"), b"wharf").unwrap();
             assert_eq!(system(client, &id)["MeteredSize"], 5);
             client.ok("ModifyFileSystem", &[("FileSystemId", &id), ("Description", "other")]);
@@ -127,8 +131,8 @@ fn a_file_system_lives_its_life() {
                 assert_eq!(client.error(action, &[("FileSystemId", &id)]), gone, "{action}");
             }
             assert!(!files.exists(), "its files go with it");
-            let folder = files.parent().unwrap();
-            let is_empty = || folder.read_dir().unwrap().count() == 0;
+            let directory = files.parent().unwrap();
+            let is_empty = || directory.read_dir().unwrap().count() == 0;
             eventually(|| is_empty().then_some(()), "nothing is left of them");
             assert!(region.file_systems().is_empty());
         },
@@ -186,18 +190,18 @@ fn create_file_system_refuses_what_the_real_api_refuses() {
 
 #[test]
 fn an_equal_client_token_gets_the_same_file_system_even_after_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let asked = changed(&STANDARD, &[("ClientToken", "pvc-1")]);
-    let region = Region::start(options(folder.path())).unwrap();
+    let region = Region::start(options(directory.path())).unwrap();
     let first = made(&Client::nas(&region), &asked);
-    std::fs::write(directory(&region, &first).join("file"), b"kept").unwrap();
+    std::fs::write(directory_of(&region, &first).join("file"), b"kept").unwrap();
     region.stop().unwrap();
-    std::fs::create_dir(folder.path().join("nas/begun")).unwrap();
-    let region = Region::start(options(folder.path())).unwrap();
+    std::fs::create_dir(directory.path().join("nas/begun")).unwrap();
+    let region = Region::start(options(directory.path())).unwrap();
     let client = Client::nas(&region);
     assert_eq!(made(&client, &asked), first);
-    assert_eq!(std::fs::read(directory(&region, &first).join("file")).unwrap(), b"kept");
-    assert!(!folder.path().join("nas/begun").exists(), "what no state names is removed");
+    assert_eq!(std::fs::read(directory_of(&region, &first).join("file")).unwrap(), b"kept");
+    assert!(!directory.path().join("nas/begun").exists(), "what no state names is removed");
     let other = changed(&asked, &[("StorageType", "Capacity")]);
     let mismatch = (400, "IdempotentParameterMismatch".to_owned());
     assert_eq!(client.error("CreateFileSystem", &other), mismatch);
@@ -296,7 +300,7 @@ fn an_extreme_file_system_is_ordered_first_and_tells_its_mount_target_late() {
             region.advance(Duration::from_secs(10));
             let domain = text(&told());
             assert!(domain.ends_with(".cn-wharf-1.extreme.nas.aliyuncs.com"), "{domain}");
-            assert!(directory(region, &id).join("share").is_dir());
+            assert!(directory_of(region, &id).join("share").is_dir());
             assert_eq!(client.error("CreateMountTarget", &target).1, "QuotaExceed.MountTarget");
             for action in ["DescribeDirQuotas", "CreateDir", "GetRecycleBinAttribute"] {
                 let refused = (403, "InvalidFileSystemType.NotSupported".to_owned());
@@ -332,7 +336,7 @@ fn a_directory_is_made_once_with_owner_and_mode() {
         |_| {},
         |region, client| {
             let id = made(client, &STANDARD);
-            let root = directory(region, &id);
+            let root = directory_of(region, &id);
             let user = user();
             let create = |path: &str, more: Pairs<'_>| -> Vec<(String, String)> {
                 let base = [
@@ -392,7 +396,7 @@ fn a_directory_quota_is_set_changed_counted_and_cancelled() {
         },
         |region, client| {
             let id = made(client, &STANDARD);
-            let root = directory(region, &id);
+            let root = directory_of(region, &id);
             let of = |path: &'static str| {
                 [("FileSystemId", id.as_str()), ("Path", path), ("UserType", "AllUsers")]
             };
@@ -468,7 +472,7 @@ fn an_access_point_leads_to_a_directory() {
                 text(&made["AccessPoint"]["AccessPointDomain"]),
             );
             assert!(domain.starts_with(&format!("{point}.{id}-")), "{domain}");
-            let made = directory(region, &id).join("ap/pvc-1");
+            let made = directory_of(region, &id).join("ap/pvc-1");
             assert_eq!(made.metadata().unwrap().permissions().mode() & 0o777, 0o711);
             let on = [("FileSystemId", id.as_str()), ("AccessPointId", point.as_str())];
             let shown = || client.ok("DescribeAccessPoint", &on)["AccessPoint"].clone();

@@ -22,11 +22,11 @@ use wharf_cloudsim::{
     Devices, Fault, FaultRule, HoldPoint, Limit, RateLimits, Region, RegionOptions,
 };
 
-fn start(folder: &Path) -> Region {
+fn start(directory: &Path) -> Region {
     let options = RegionOptions {
         devices: Devices::Absent,
         foreign_buckets: vec!["of-another".to_owned()],
-        ..RegionOptions::new(folder)
+        ..RegionOptions::new(directory)
     };
     Region::start(options).unwrap()
 }
@@ -34,8 +34,8 @@ fn start(folder: &Path) -> Region {
 /// With a bucket `b-1` that has an object `key`, and an empty one, `open`, that everybody may
 /// write.
 fn with(test: impl FnOnce(&Region, &Objects)) {
-    let folder = tempfile::tempdir().unwrap();
-    let region = start(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let region = start(directory.path());
     let client = Objects::of(&region);
     client.ok("PUT", "/b-1", "");
     client.ok("PUT", "/b-1/key", "content");
@@ -52,8 +52,8 @@ fn keys(region: &Region) -> Vec<String> {
 
 #[test]
 fn a_region_that_starts_again_has_its_buckets_objects_and_uploads() {
-    let folder = tempfile::tempdir().unwrap();
-    let region = start(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let region = start(directory.path());
     let client = Objects::of(&region);
     client.ok("PUT", "/b-1", "");
     client.ok("PUT", "/b-1/../..//odd", "odd");
@@ -68,7 +68,7 @@ fn a_region_that_starts_again_has_its_buckets_objects_and_uploads() {
     let before = region.buckets();
     region.stop().unwrap();
 
-    let region = start(folder.path());
+    let region = start(directory.path());
     let client = Objects::of(&region);
     assert_eq!(region.buckets(), before);
     assert_eq!(client.ok("GET", "/b-1/replaced", ""), "second");
@@ -84,7 +84,7 @@ fn a_region_that_starts_again_has_its_buckets_objects_and_uploads() {
     assert_eq!(client.ok("GET", "/b-1/parts", ""), "in a part");
     region.reset().unwrap();
     assert!(region.buckets().is_empty());
-    let left = std::fs::read_dir(folder.path().join("oss/buckets")).unwrap().count();
+    let left = std::fs::read_dir(directory.path().join("oss/buckets")).unwrap().count();
     assert_eq!(left, 0, "no file is left of what was reset");
 }
 
@@ -221,8 +221,8 @@ fn a_held_call_waits_until_it_is_released() {
 
 #[test]
 fn a_stop_ends_held_calls() {
-    let folder = tempfile::tempdir().unwrap();
-    let region = start(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let region = start(directory.path());
     region.make_bucket("b-1").unwrap();
     let client = Objects::of(&region);
     region.set_faults(vec![FaultRule::new("PutObject", Fault::Hold(HoldPoint::Before))]);
@@ -233,7 +233,7 @@ fn a_stop_ends_held_calls() {
         let ended = call.join().unwrap();
         assert!(ended.is_err() || ended.is_ok_and(|(status, _)| status == 503));
     });
-    assert!(keys(&start(folder.path())).is_empty());
+    assert!(keys(&start(directory.path())).is_empty());
 }
 
 #[test]
@@ -363,8 +363,8 @@ fn a_bucket_of_another_account_is_closed_and_its_name_is_taken() {
 #[test]
 fn an_upload_that_ends_too_early_leaves_nothing() {
     with(|region, client| {
-        let folder = region.description().instances[0].config.ancestors().nth(2).unwrap();
-        let drafts = || std::fs::read_dir(folder.join("oss/incoming")).unwrap().count();
+        let directory = region.description().instances[0].config.ancestors().nth(2).unwrap();
+        let drafts = || std::fs::read_dir(directory.join("oss/incoming")).unwrap().count();
         let mut stream = put(client, "/open/cut", 1_000_000);
         stream.write_all(b"part").unwrap();
         eventually(|| (drafts() == 1).then_some(()), "a draft");

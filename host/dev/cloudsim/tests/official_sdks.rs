@@ -30,8 +30,8 @@ fn official_sdks_work_against_the_region() {
         return;
     }
     let Some(python) = python(TEST) else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let mut options = RegionOptions::new(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = RegionOptions::new(directory.path());
     options.oidc_providers = vec![OidcProvider {
         arn: PROVIDER.to_owned(),
         issuer: "https://kubernetes.default.svc".to_owned(),
@@ -39,14 +39,14 @@ fn official_sdks_work_against_the_region() {
         subjects: std::collections::BTreeMap::new(),
     }];
     let region = Region::start(options).unwrap();
-    let token = folder.path().join("token");
+    let token = directory.path().join("token");
     std::fs::write(
         &token,
         region.oidc_token(0, "system:serviceaccount:kube-system:wharf").unwrap(),
     )
     .unwrap();
     for script in ["test_v3_sdks.py", "test_v1_sdk.py"] {
-        let mut command = against(&python, script, folder.path());
+        let mut command = against(&python, script, directory.path());
         command.env("WHARF_OIDC_TOKEN", &token).env("WHARF_OIDC_PROVIDER", PROVIDER);
         println!("{script}\n{}", run(&mut command).unwrap());
     }
@@ -66,10 +66,11 @@ fn the_official_file_storage_sdk_works_against_the_region() {
         return;
     }
     let Some(python) = python(test) else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let options = RegionOptions { devices: Devices::Absent, ..RegionOptions::new(folder.path()) };
+    let directory = tempfile::tempdir().unwrap();
+    let options =
+        RegionOptions { devices: Devices::Absent, ..RegionOptions::new(directory.path()) };
     let region = Region::start(options).unwrap();
-    let mut command = against(&python, "test_nas_sdk.py", folder.path());
+    let mut command = against(&python, "test_nas_sdk.py", directory.path());
     println!("{}", run(&mut command).unwrap());
     assert_eq!(region.file_systems(), [], "the script cleans up");
     let calls = region.journal();
@@ -82,21 +83,21 @@ fn official_object_storage_sdks_work_against_the_region() {
     let Some(python) = python("official_object_storage_sdks_work_against_the_region") else {
         return;
     };
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let region = Region::start(RegionOptions {
         devices: Devices::Absent,
         foreign_buckets: vec!["of-another".to_owned()],
-        ..RegionOptions::new(folder.path())
+        ..RegionOptions::new(directory.path())
     })
     .unwrap();
     for script in ["test_oss2.py", "test_oss_v2.py"] {
-        println!("{script}\n{}", run(&mut against(&python, script, folder.path())).unwrap());
+        println!("{script}\n{}", run(&mut against(&python, script, directory.path())).unwrap());
     }
     assert_eq!(region.buckets(), [], "the scripts clean up");
     println!("{} calls", region.journal().len());
 }
 
-/// A script against the region in a folder.
+/// A script against the region in a directory.
 fn against(python: &Path, script: &str, region: &Path) -> Command {
     let mut command = Command::new(python);
     command.arg(scripts().join(script)).env("WHARF_REGION", region.join("region.json"));
@@ -120,14 +121,14 @@ fn python(test: &str) -> Option<PathBuf> {
 /// or why there is none.
 fn virtual_environment(requirements: &Path) -> Result<PathBuf, String> {
     let wanted = std::fs::read_to_string(requirements).unwrap();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sdk-venv");
-    let (python, stamp) = (folder.join("bin/python"), folder.join("requirements.txt"));
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sdk-venv");
+    let (python, stamp) = (directory.join("bin/python"), directory.join("requirements.txt"));
     if python.exists() && std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
         return Ok(python);
     }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder)).map_err(|why| {
-        format!("no Python with venv (packages python3, python3-venv): {}", last_line(&why))
-    })?;
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory)).map_err(
+        |why| format!("no Python with venv (packages python3, python3-venv): {}", last_line(&why)),
+    )?;
     let mut pip = Command::new("timeout");
     pip.args(["--kill-after=5", PATIENCE]).arg(&python).args([
         "-m",

@@ -20,11 +20,11 @@ use wharf_cloudsim::{
 };
 
 fn with(change: impl FnOnce(&mut RegionOptions), test: impl FnOnce(&Region, &Client)) {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut options = RegionOptions {
         devices: Devices::Absent,
         delays: Delays::none(),
-        ..RegionOptions::new(folder.path())
+        ..RegionOptions::new(directory.path())
     };
     change(&mut options);
     let region = Region::start(options).unwrap();

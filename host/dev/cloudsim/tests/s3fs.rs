@@ -25,12 +25,14 @@ use wharf_cloudsim::{Devices, Region, RegionOptions};
 
 /// A region with a bucket `b-1`.
 fn region() -> (TempDir, Region) {
-    let folder = tempfile::tempdir().unwrap();
-    let options =
-        RegionOptions { devices: Devices::Absent, ..RegionOptions::new(folder.path().join("r")) };
+    let directory = tempfile::tempdir().unwrap();
+    let options = RegionOptions {
+        devices: Devices::Absent,
+        ..RegionOptions::new(directory.path().join("r"))
+    };
     let region = Region::start(options).unwrap();
     Objects::of(&region).ok("PUT", "/b-1", "");
-    (folder, region)
+    (directory, region)
 }
 
 /// A mounted bucket; gone when it is dropped.
@@ -41,11 +43,11 @@ struct Mount {
 
 impl Mount {
     /// Mounts `b-1` with these options and environment, in the foreground.
-    fn new(folder: &Path, region: &Region, options: &[&str], secrets: &[(&str, &str)]) -> Self {
-        let path = folder.join("mount");
+    fn new(directory: &Path, region: &Region, options: &[&str], secrets: &[(&str, &str)]) -> Self {
+        let path = directory.join("mount");
         fs::create_dir_all(&path).unwrap();
         let url = format!("url={}", region.description().endpoints.oss);
-        let log = fs::File::create(folder.join("s3fs.log")).unwrap();
+        let log = fs::File::create(directory.join("s3fs.log")).unwrap();
         let mut helper = Command::new("s3fs");
         helper.arg("b-1").arg(&path).args(["-f", "-o", &url, "-o", "use_path_request_style"]);
         helper.args(["-o", "retries=1", "-o", "connect_timeout=5", "-o", "stat_cache_expire=0"]);
@@ -56,7 +58,7 @@ impl Mount {
         helper.envs(secrets.iter().copied()).env("no_proxy", "127.0.0.1");
         helper.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut mount = Self { path, helper: helper.spawn().unwrap() };
-        let told = || fs::read_to_string(folder.join("s3fs.log")).unwrap();
+        let told = || fs::read_to_string(directory.join("s3fs.log")).unwrap();
         eventually(
             || {
                 if let Some(status) = mount.helper.try_wait().unwrap() {
@@ -97,16 +99,16 @@ impl Drop for Mount {
 }
 
 /// The option that names a file with the administrator's keys.
-fn passwd(folder: &Path, region: &Region) -> String {
-    let (path, keys) = (folder.join("passwd"), &region.description().admin);
+fn passwd(directory: &Path, region: &Region) -> String {
+    let (path, keys) = (directory.join("passwd"), &region.description().admin);
     let mut file = fs::OpenOptions::new();
     file.write(true).create(true).truncate(true).mode(0o600).open(&path).unwrap();
     fs::write(&path, format!("{}:{}\n", keys.access_key_id, keys.access_key_secret)).unwrap();
     format!("passwd_file={}", path.display())
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(folder)
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -124,9 +126,9 @@ fn s3fs_and_the_api_see_the_same_files_whichever_signature_is_used() {
         return;
     }
     for signature in ["sigv4", "sigv2"] {
-        let (folder, region) = region();
-        let (api, passwd) = (Objects::of(&region), passwd(folder.path(), &region));
-        let mount = Mount::new(folder.path(), &region, &[&passwd, signature], &[]);
+        let (directory, region) = region();
+        let (api, passwd) = (Objects::of(&region), passwd(directory.path(), &region));
+        let mount = Mount::new(directory.path(), &region, &[&passwd, signature], &[]);
 
         fs::write(mount.file("one"), "from the mount").unwrap();
         assert_eq!(api.ok("GET", "/b-1/one", ""), "from the mount", "{signature}");
@@ -159,10 +161,10 @@ fn a_large_file_goes_in_parts_and_comes_back_whole() {
     if !requirement::fuse("a_large_file_goes_in_parts_and_comes_back_whole") {
         return;
     }
-    let (folder, region) = region();
-    let passwd = passwd(folder.path(), &region);
+    let (directory, region) = region();
+    let passwd = passwd(directory.path(), &region);
     let content: Vec<u8> = (0..11_u32 << 20).map(|n| (n >> 8 ^ n) as u8).collect();
-    let mount = Mount::new(folder.path(), &region, &[&passwd], &[]);
+    let mount = Mount::new(directory.path(), &region, &[&passwd], &[]);
     fs::write(mount.file("large"), &content).unwrap();
     fs::rename(mount.file("large"), mount.file("moved")).unwrap();
     assert!(mount.unmount());
@@ -170,7 +172,7 @@ fn a_large_file_goes_in_parts_and_comes_back_whole() {
     let used = |action: &str| done.iter().any(|done| done == action);
     assert!(used("UploadPart") && used("CompleteMultipartUpload"), "{done:?}");
 
-    let mount = Mount::new(folder.path(), &region, &[&passwd], &[]);
+    let mount = Mount::new(directory.path(), &region, &[&passwd], &[]);
     assert!(fs::read(mount.file("moved")).unwrap() == content, "other bytes came back");
     assert_eq!(region.buckets()[0].uploads, 0);
     assert!(mount.unmount());
@@ -181,7 +183,7 @@ fn temporary_keys_mount_a_bucket() {
     if !requirement::fuse("temporary_keys_mount_a_bucket") {
         return;
     }
-    let (folder, region) = region();
+    let (directory, region) = region();
     let role = format!("acs:ram::{}:role/oss", region.description().account);
     let assume = [("RoleArn", role.as_str()), ("RoleSessionName", "s3fs")];
     let keys = Client::sts(&region).ok("AssumeRole", &assume)["Credentials"].clone();
@@ -191,7 +193,7 @@ fn temporary_keys_mount_a_bucket() {
         ("AWSSECRETACCESSKEY", text("AccessKeySecret")),
         ("AWSSESSIONTOKEN", text("SecurityToken")),
     ];
-    let mount = Mount::new(folder.path(), &region, &["use_session_token"], &secrets);
+    let mount = Mount::new(directory.path(), &region, &["use_session_token"], &secrets);
     fs::write(mount.file("key"), "with a token").unwrap();
     assert_eq!(Objects::of(&region).ok("GET", "/b-1/key", ""), "with a token");
     assert!(mount.unmount());
@@ -202,12 +204,12 @@ fn a_public_bucket_is_read_without_keys() {
     if !requirement::fuse("a_public_bucket_is_read_without_keys") {
         return;
     }
-    let (folder, region) = region();
+    let (directory, region) = region();
     let api = Objects::of(&region);
     let public = [("x-oss-acl", "public-read")];
     assert_eq!(api.send_with("PUT", "/b-1?acl", &public, "").unwrap().0, 200);
     api.ok("PUT", "/b-1/key", "for everybody");
-    let mount = Mount::new(folder.path(), &region, &["public_bucket=1"], &[]);
+    let mount = Mount::new(directory.path(), &region, &["public_bucket=1"], &[]);
     assert_eq!(fs::read_to_string(mount.file("key")).unwrap(), "for everybody");
     assert_eq!(names(&mount.path), ["key"]);
     let written = fs::File::create(mount.file("other")).and_then(|mut file| {

@@ -20,12 +20,12 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use wharf_cloudsim::{Delays, Devices, Fault, FaultRule, Region, RegionOptions};
 
-fn region(folder: &Path) -> Region {
+fn region(directory: &Path) -> Region {
     let options = RegionOptions {
         tls: true,
         devices: Devices::Absent,
         delays: Delays::none(),
-        ..RegionOptions::new(folder)
+        ..RegionOptions::new(directory)
     };
     Region::start(options).unwrap()
 }
@@ -56,8 +56,8 @@ fn ca(region: &Region) -> std::path::PathBuf {
 
 #[test]
 fn a_client_that_trusts_the_regions_authority_is_served_and_no_other() {
-    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let region = region(folder.path());
+    let (directory, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let region = region(directory.path());
     let (status, body) = call(&region, &ca(&region), "DescribeRegions").unwrap();
     assert!(status == 200 && body.contains("cn-wharf-1"), "{body}");
     let stranger = self::region(other.path());
@@ -70,19 +70,19 @@ fn a_client_that_trusts_the_regions_authority_is_served_and_no_other() {
 
 #[test]
 fn the_authority_outlives_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let first = region(folder.path());
-    let kept = folder.path().join("kept.pem");
+    let directory = tempfile::tempdir().unwrap();
+    let first = region(directory.path());
+    let kept = directory.path().join("kept.pem");
     std::fs::copy(ca(&first), &kept).unwrap();
     first.stop().unwrap();
-    let second = region(folder.path());
+    let second = region(directory.path());
     assert_eq!(call(&second, &kept, "DescribeRegions").unwrap().0, 200);
 }
 
 #[test]
 fn a_handshake_that_never_ends_holds_up_nobody() {
-    let folder = tempfile::tempdir().unwrap();
-    let region = region(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let region = region(directory.path());
     let host = region.description().endpoints.ecs.trim_start_matches("https://").to_owned();
     let silent = TcpStream::connect(&host).unwrap();
     assert_eq!(call(&region, &ca(&region), "DescribeRegions").unwrap().0, 200);
@@ -96,8 +96,8 @@ fn a_handshake_that_never_ends_holds_up_nobody() {
 
 #[test]
 fn an_answer_can_be_dropped_and_truncated_over_tls_too() {
-    let folder = tempfile::tempdir().unwrap();
-    let region = region(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let region = region(directory.path());
     for fault in [Fault::DropAnswer, Fault::TruncateAnswer] {
         region.set_faults(vec![FaultRule::new("DescribeRegions", fault.clone())]);
         assert!(call(&region, &ca(&region), "DescribeRegions").is_err(), "{fault:?}");

@@ -2,8 +2,8 @@
 //! loop devices and file systems.
 //!
 //! The end-to-end tests, the demonstration and the benchmark stand on it. It makes everything below
-//! one temporary folder, and takes everything away again: on drop, after a panic, and even when its
-//! own process is killed. What it leaves out: building the binary and the components, which is
+//! one temporary directory, and takes everything away again: on drop, after a panic, and even when
+//! its own process is killed. What it leaves out: building the binary and the components, which is
 //! `cargo xtask`'s part, and playing Kubernetes, which is [`crate::player`]'s.
 
 mod fuse_helpers;
@@ -47,7 +47,7 @@ pub enum BedError {
         /// How it is built.
         fix: &'static str,
     },
-    /// A file or folder.
+    /// A file or directory.
     #[error("{what}: {source}")]
     System {
         /// What was tried, on which file.
@@ -107,12 +107,12 @@ pub struct BedOptions {
     /// call-outs.
     pub call_out_log: &'static str,
     /// Where an earlier FlexVolume plugin kept its `<volume name>.conf` files: below each
-    /// machine's folder.
+    /// machine's directory.
     pub legacy_state: bool,
     /// What mount targets of file storage are called
     /// ([`RegionOptions::mount_target_domain`]).
     pub mount_target_domain: Option<&'static str>,
-    /// Where the bed lies; `None`: a temporary folder of the system.
+    /// Where the bed lies; `None`: a temporary directory of the system.
     pub parent: Option<PathBuf>,
 }
 
@@ -153,7 +153,7 @@ pub struct Bed {
     backends: Vec<&'static str>,
     reaper: Option<Reaper>,
     options: BedOptions,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Bed {
@@ -172,12 +172,12 @@ impl Bed {
     /// When the machine cannot do it.
     pub fn make_with(options: &BedOptions, parts: Parts) -> Result<Self, BedError> {
         let parent = options.parent.clone().unwrap_or_else(std::env::temp_dir);
-        let folder = tempfile::Builder::new()
+        let directory = tempfile::Builder::new()
             .prefix("wharf-bed-")
             .tempdir_in(parent)
-            .map_err(BedError::system("make a temporary folder"))?;
-        let reaper = Reaper::watch(folder.path())?;
-        let mut region = RegionOptions::new(folder.path().join("region"));
+            .map_err(BedError::system("make a temporary directory"))?;
+        let reaper = Reaper::watch(directory.path())?;
+        let mut region = RegionOptions::new(directory.path().join("region"));
         region.instances = options.nodes.max(1);
         region.delays = options.delays;
         // The system disk counts.
@@ -189,7 +189,7 @@ impl Bed {
         region.oidc_providers.clone_from(&options.oidc_providers);
         region.mount_target_domain = options.mount_target_domain.map(str::to_owned);
         std::fs::create_dir_all(&region.directory)
-            .map_err(BedError::system("make the region's folder"))?;
+            .map_err(BedError::system("make the region's directory"))?;
         let region = Region::start(region)?;
         let mut bed = Self {
             nodes: Vec::new(),
@@ -197,7 +197,7 @@ impl Bed {
                 "manager",
                 String::new(),
                 first_driver(options),
-                folder.path().join("manager"),
+                directory.path().join("manager"),
                 PathBuf::new(),
                 PathBuf::new(),
             ),
@@ -206,7 +206,7 @@ impl Bed {
             backends: options.backends.clone(),
             reaper: Some(reaper),
             options: options.clone(),
-            folder,
+            directory,
         };
         bed.equip(options)?;
         Ok(bed)
@@ -222,7 +222,7 @@ impl Bed {
             .map(|(n, instance)| (format!("node-{}", n + 1), instance.id.clone()))
             .collect();
         let equip = |instance: &InstanceDescription, name: &str| {
-            let directory = self.folder.path().join(name);
+            let directory = self.directory.path().join(name);
             let machine = Machine::new(
                 name,
                 instance.id.clone(),
@@ -301,8 +301,8 @@ impl Bed {
     }
 
     /// Where everything is.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     fn content(&self, newer_disk: Option<&str>) -> Content {
@@ -341,7 +341,7 @@ impl Bed {
         self.nodes.iter().try_for_each(|node| node.serve_telling_all("node", &self.parts))
     }
 
-    /// Puts the FlexVolume drivers into every machine's plugin folder.
+    /// Puts the FlexVolume drivers into every machine's plugin directory.
     ///
     /// # Errors
     /// What `wharf flexvolume install` said.
@@ -371,14 +371,14 @@ impl Bed {
         FlexPlayer::new(driver)
     }
 
-    /// Mounts below the bed's folder.
+    /// Mounts below the bed's directory.
     pub fn mounts(&self) -> Vec<MountLine> {
-        mounts_below(self.folder.path())
+        mounts_below(self.directory.path())
     }
 
     /// Loop devices over the region's images: device and image.
     pub fn loops(&self) -> Vec<(PathBuf, PathBuf)> {
-        loops_below(self.folder.path())
+        loops_below(self.directory.path())
     }
 }
 
@@ -409,7 +409,7 @@ impl Drop for Bed {
             machine.stop();
             machine.end_helpers();
         }
-        mounts::unmount_below(self.folder.path());
+        mounts::unmount_below(self.directory.path());
         if let Some(region) = self.region.take()
             && let Err(error) = region.stop()
         {

@@ -26,10 +26,10 @@ impl NasServers {
     ///
     /// # Errors
     /// When names cannot be given.
-    pub fn begin(folder: &Path) -> io::Result<Self> {
+    pub fn begin(directory: &Path) -> io::Result<Self> {
         // None: an earlier one has ended it.
         Command::new("pkill").args(["-KILL", "-x", "rpc.mountd"]).status()?;
-        let hosts = folder.join("hosts");
+        let hosts = directory.join("hosts");
         fs::write(&hosts, "127.0.0.1 localhost\n")?;
         let status = Command::new("mount").arg("--bind").arg(&hosts).arg("/etc/hosts").status()?;
         if !status.success() {

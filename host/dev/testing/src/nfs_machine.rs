@@ -4,8 +4,9 @@
 //! writes is in its memory and gone with it. Where the kernel has both, the same is made of fresh
 //! namespaces.
 //!
-//! [`run_tests`] is the `main` of test programs that need NFS. What it leaves out: exports and mounts,
-//! which are the tests' own; the server is there, listens on 127.0.0.1, and exports nothing.
+//! [`run_tests`] is the `main` of test programs that need NFS. What it leaves out: exports and
+//! mounts, which are the tests' own; the server is there, listens on 127.0.0.1, and exports
+//! nothing.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -155,8 +156,8 @@ fn still_there(program: PathBuf) -> PathBuf {
     path.map(PathBuf::from).filter(|path| path.is_file()).unwrap_or(program)
 }
 
-/// Runs a command in such a machine, with this process's environment, folder and standard output,
-/// and returns its exit code.
+/// Runs a command in such a machine, with this process's environment, directory and standard
+/// output, and returns its exit code.
 ///
 /// # Errors
 /// When the machine does not come up, or does not end in time.
@@ -164,7 +165,7 @@ pub fn run(command: &[OsString], limit: Duration) -> Result<u8, NfsMachineError>
     let scratch = tempfile::Builder::new()
         .prefix("wharf-nfs-machine-")
         .tempdir()
-        .map_err(system("make a temporary folder"))?;
+        .map_err(system("make a temporary directory"))?;
     write(&scratch.path().join("init"), INIT.as_bytes())?;
     make_executable(&scratch.path().join("init"))?;
     write(&scratch.path().join("command"), &script(command))?;
@@ -205,9 +206,9 @@ fn script(command: &[OsString]) -> Vec<u8> {
         }
     }
     script.extend_from_slice(format!("export TMPDIR=/run/tmp {INSIDE}=1\n").as_bytes());
-    if let Ok(folder) = std::env::current_dir() {
+    if let Ok(directory) = std::env::current_dir() {
         script.extend_from_slice(b"cd ");
-        script.extend(quoted(folder.as_os_str().as_bytes()));
+        script.extend(quoted(directory.as_os_str().as_bytes()));
         script.push(b'\n');
     }
     script.extend_from_slice(b"exec");
@@ -236,16 +237,16 @@ fn quoted(word: &[u8]) -> Vec<u8> {
 struct Machine {
     process: Child,
     scratch: TempDir,
-    /// For the folder alone: the machine itself sees that its standard input ends.
+    /// For the directory alone: the machine itself sees that its standard input ends.
     reaper: Option<Reaper>,
 }
 
 impl Machine {
     fn start(scratch: TempDir, limit: Duration) -> Result<Self, NfsMachineError> {
-        let folder = scratch.path();
-        let reaper = Some(Reaper::watch(folder)?);
-        let log = File::create(folder.join("log")).map_err(system("make the machine's log"))?;
-        let init = folder.join("init");
+        let directory = scratch.path();
+        let reaper = Some(Reaper::watch(directory)?);
+        let log = File::create(directory.join("log")).map_err(system("make the machine's log"))?;
+        let init = directory.join("init");
         let mut command = if has_kernel_nfs() {
             let mut unshare = Command::new("unshare");
             unshare.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--"]).arg(init);
@@ -257,15 +258,15 @@ impl Machine {
             // The kernel's log and the script's words go to standard error, what the command prints
             // to standard output, and the end of standard input says that nobody waits.
             kernel.args(["con=null", "con0=null,fd:2", "con1=null,fd:1", "con2=fd:0,null"]);
-            kernel.arg(argument("init=", &init)).arg(argument("uml_dir=", &folder.join("")));
+            kernel.arg(argument("init=", &init)).arg(argument("uml_dir=", &directory.join("")));
             // What the kernel does not know becomes the environment of its first process.
-            kernel.arg("machine=uml").arg(argument("scratch=", folder));
+            kernel.arg("machine=uml").arg(argument("scratch=", directory));
             kernel.arg(format!("limit={}", limit.as_secs()));
             // Its memory is a file that is unlinked at once; /dev/shm may be tiny.
-            kernel.env_clear().env("TMPDIR", folder);
+            kernel.env_clear().env("TMPDIR", directory);
             kernel
         };
-        command.env("scratch", folder).env("limit", limit.as_secs().to_string());
+        command.env("scratch", directory).env("limit", limit.as_secs().to_string());
         let process = command
             .stdin(Stdio::piped())
             .stderr(log)

@@ -1,5 +1,5 @@
 //! Players: they issue the calls of Kubernetes' own programs, in the real order, with the real
-//! timeouts, repetition and folders.
+//! timeouts, repetition and directories.
 //!
 //! [`CsiPlayer`] plays external-provisioner, -attacher, -resizer and kubelet over gRPC;
 //! [`FlexPlayer`] plays kube-controller-manager and kubelet over FlexVolume. Both say what they do
@@ -59,7 +59,7 @@ pub enum PlayError {
 
 impl PlayError {
     /// Whether Kubernetes takes it as "nothing is going on any more": it then cleans up its own
-    /// folders.
+    /// directories.
     pub fn is_final(&self) -> bool {
         match self {
             Self::Refused { is_final, .. } => *is_final,

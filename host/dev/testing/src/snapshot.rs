@@ -3,8 +3,8 @@
 //!
 //! Disks with their attachments and tags, buckets, file systems with their directories, links,
 //! mounts, loop devices, mount helpers, Wharf's state files with their content, and kubelet's
-//! folders. Names that differ from run to run (the bed's folder, device numbers, whatever the caller
-//! names) are replaced by words.
+//! directories. Names that differ from run to run (the bed's directory, device numbers, whatever
+//! the caller names) are replaced by words.
 
 use std::fmt;
 use std::fs;
@@ -125,10 +125,10 @@ fn look_at(machine: &Machine, mounted: &[PathBuf], facts: &mut Vec<String>) {
         facts.push(format!("link {}", link.display()));
     }
     walk(&machine.state(), &[], &mut |path, kind| {
-        // Folders and lock files stay for the next volume, and what FlexVolume remembers of a
+        // Directories and lock files stay for the next volume, and what FlexVolume remembers of a
         // `detach` for a few minutes.
         let is_lock = path.file_name().is_some_and(|name| name == "lock");
-        let is_remembered = path.ancestors().any(|folder| folder.ends_with("detached"));
+        let is_remembered = path.ancestors().any(|directory| directory.ends_with("detached"));
         if kind == "file" && !is_lock && !is_remembered {
             // The supervisor's records name processes and devices of this run.
             let content = if path.parent() == Some(&machine.state().join("mounts")) {
@@ -147,7 +147,7 @@ fn look_at(machine: &Machine, mounted: &[PathBuf], facts: &mut Vec<String>) {
         // A running server's socket is no volume's.
         let is_left = match kind {
             "socket" => false,
-            "folder" => mounted.iter().any(|mount| mount == path) || is_of_a_volume(path),
+            "directory" => mounted.iter().any(|mount| mount == path) || is_of_a_volume(path),
             _ => true,
         };
         if is_left {
@@ -156,32 +156,32 @@ fn look_at(machine: &Machine, mounted: &[PathBuf], facts: &mut Vec<String>) {
     });
 }
 
-/// kubelet's folders above a volume's own stay for the next one.
+/// kubelet's directories above a volume's own stay for the next one.
 fn is_of_a_volume(path: &Path) -> bool {
     let last = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     last == "globalmount"
         || path.parent().and_then(Path::file_name).is_some_and(|parent| parent == "mounts")
 }
 
-fn walk(folder: &Path, stop_at: &[PathBuf], visit: &mut impl FnMut(&Path, &str)) {
-    for path in entries(folder) {
+fn walk(directory: &Path, stop_at: &[PathBuf], visit: &mut impl FnMut(&Path, &str)) {
+    for path in entries(directory) {
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
         let kind = match metadata.file_type() {
-            kind if kind.is_dir() => "folder",
+            kind if kind.is_dir() => "directory",
             kind if kind.is_symlink() => "symlink",
             kind if kind.is_block_device() => "device",
             kind if kind.is_socket() => "socket",
             _ => "file",
         };
         visit(&path, kind);
-        if kind == "folder" && !stop_at.contains(&path) {
+        if kind == "directory" && !stop_at.contains(&path) {
             walk(&path, stop_at, visit);
         }
     }
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 fn plain(fact: &str, bed: &Bed, names: &[(String, String)]) -> String {
@@ -190,7 +190,7 @@ fn plain(fact: &str, bed: &Bed, names: &[(String, String)]) -> String {
     for node in bed.nodes() {
         fact = fact.replace(node.id(), node.name());
     }
-    without_digests(&without_numbers(&fact.replace(&bed.folder().display().to_string(), "")))
+    without_digests(&without_numbers(&fact.replace(&bed.directory().display().to_string(), "")))
 }
 
 /// `/mounts/0123456789abcdef/log` is `/mounts/HELPER/log` to us: the name is made of a path.

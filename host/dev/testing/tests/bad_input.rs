@@ -450,7 +450,7 @@ fn a_state_that_others_may_write_mounts_nothing_and_keeps_no_volume() {
 #[test]
 fn a_file_does_not_choose_whom_it_replaces() {
     let Some(cluster) = cluster("a_file_does_not_choose_whom_it_replaces") else { return };
-    let file = cluster.bed.folder().join("stranger.wasm");
+    let file = cluster.bed.directory().join("stranger.wasm");
     for (name, words) in [
         ("auth", ["wharf authenticator install", "keys of every account"]),
         ("disk", ["calls itself \"disk\"", "wharf backend install disk FILE"]),
@@ -475,9 +475,9 @@ fn open_to_all(directory: &Path) {
 }
 
 /// From now on nothing can be written there, whoever asks.
-fn freeze(folder: &Path) {
-    run("mount", &["--bind".as_ref(), folder.as_os_str(), folder.as_os_str()]);
-    run("mount", &["-o".as_ref(), "remount,bind,ro".as_ref(), folder.as_os_str()]);
+fn freeze(directory: &Path) {
+    run("mount", &["--bind".as_ref(), directory.as_os_str(), directory.as_os_str()]);
+    run("mount", &["-o".as_ref(), "remount,bind,ro".as_ref(), directory.as_os_str()]);
 }
 
 fn run(program: &str, arguments: &[&OsStr]) {
@@ -495,8 +495,8 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// As a disk that loses a page.
-fn spoil_all(folder: &Path) {
-    for entry in fs::read_dir(folder).unwrap() {
+fn spoil_all(directory: &Path) {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let mut bytes = fs::read(&path).unwrap();
         let half = bytes.len() / 2;

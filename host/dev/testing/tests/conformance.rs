@@ -112,8 +112,8 @@ fn the_smallest_backend_keeps_the_contract() {
 
 #[test]
 fn the_disk_backend_keeps_the_contract_in_a_simulated_region() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut options = RegionOptions::new(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = RegionOptions::new(directory.path());
     options.devices = Devices::Absent;
     options.delays =
         Delays { create: 5, attach: 20, detach: 20, snapshot: 20, modify: 20, ..Delays::none() };

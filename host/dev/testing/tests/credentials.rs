@@ -87,7 +87,7 @@ fn a_workload_s_identity_is_enough_and_a_stale_one_is_refused_by_name() {
         format!("e30.{}.e30", URL_SAFE_NO_PAD.encode(claims.to_string()))
     };
     let source = |bed: &Bed| {
-        let file = bed.manager().folder().join("token");
+        let file = bed.manager().directory().join("token");
         fs::write(&file, token(1)).unwrap();
         let (file, role) = (
             file.display().to_string(),
@@ -111,6 +111,6 @@ fn a_workload_s_identity_is_enough_and_a_stale_one_is_refused_by_name() {
         "{refused}"
     );
     assert!(!refused.contains(&token(1)), "{refused}");
-    fs::write(bed.manager().folder().join("token"), token(4_102_444_800)).unwrap();
+    fs::write(bed.manager().directory().join("token"), token(4_102_444_800)).unwrap();
     creates_and_deletes_by(&bed, "AssumeRoleWithOIDC");
 }

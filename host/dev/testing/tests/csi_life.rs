@@ -53,12 +53,12 @@ impl Cluster {
     }
 }
 
-fn write(folder: &Path, text: &str) {
-    fs::write(folder.join("data"), text).unwrap();
+fn write(directory: &Path, text: &str) {
+    fs::write(directory.join("data"), text).unwrap();
 }
 
-fn read(folder: &Path) -> String {
-    fs::read_to_string(folder.join("data")).unwrap()
+fn read(directory: &Path) -> String {
+    fs::read_to_string(directory.join("data")).unwrap()
 }
 
 fn size_of_file_system(path: &Path) -> u64 {

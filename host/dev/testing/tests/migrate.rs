@@ -24,7 +24,7 @@ use wharf_testing::requirement;
 /// A configuration with the cloud's preset, and the three backends.
 struct Home {
     parts: Parts,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 /// What a run printed.
@@ -41,8 +41,8 @@ fn home() -> Arc<Home> {
     if let Some(home) = shared.upgrade() {
         return home;
     }
-    let home = Arc::new(Home { parts: Parts::find().unwrap(), folder: TempDir::new().unwrap() });
-    let at = |name: &str| home.folder.path().join(name).display().to_string();
+    let home = Arc::new(Home { parts: Parts::find().unwrap(), directory: TempDir::new().unwrap() });
+    let at = |name: &str| home.directory.path().join(name).display().to_string();
     let config = format!(
         "state = \"{}\"\nstore = \"{}\"\n[preset]\nname = \"alicloud\"\nregion = \"cn-hangzhou\"\n",
         at("state"),
@@ -60,7 +60,7 @@ fn home() -> Arc<Home> {
 
 impl Home {
     fn config(&self) -> PathBuf {
-        self.folder.path().join("wharf.toml")
+        self.directory.path().join("wharf.toml")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -100,12 +100,12 @@ fn run(command: &mut Command, input: &[u8]) -> Ran {
     }
 }
 
-fn folder() -> PathBuf {
+fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/migrate")
 }
 
 fn sample(name: &str) -> String {
-    fs::read_to_string(folder().join(name)).unwrap()
+    fs::read_to_string(directory().join(name)).unwrap()
 }
 
 /// Held against a file, which `WHARF_BLESS=1` writes. Which keys a component knows is its own
@@ -117,7 +117,7 @@ fn assert_golden(name: &str, text: &str) {
         None => format!("{line}\n"),
     };
     let text: String = text.lines().map(cut).collect();
-    let file = folder().join(name);
+    let file = directory().join(name);
     if std::env::var_os("WHARF_BLESS").is_some() {
         fs::write(&file, &text).unwrap();
     }
@@ -456,11 +456,11 @@ fn what_is_no_input_is_refused_within_its_bounds() {
 #[test]
 fn a_component_that_is_not_there_is_said_for_each_of_its_objects() {
     let home = home();
-    let folder = TempDir::new().unwrap();
-    let config = folder.path().join("wharf.toml");
+    let directory = TempDir::new().unwrap();
+    let config = directory.path().join("wharf.toml");
     let text = fs::read_to_string(home.config()).unwrap();
-    let store = home.folder.path().join("store").display().to_string();
-    let other = folder.path().join("store").display().to_string();
+    let store = home.directory.path().join("store").display().to_string();
+    let other = directory.path().join("store").display().to_string();
     fs::write(&config, text.replace(&store, &other)).unwrap();
     let mut command = Command::new(&home.parts.wharf);
     command.arg("--config").arg(&config).arg("migrate");

@@ -70,7 +70,7 @@ fn the_doctor_finds_what_is_wrong_between_a_machine_and_its_cloud_and_nothing_el
         let found = findings(&bed, bed.node(0), examination);
         assert!(found.is_empty(), "{examination}: {found:#?}");
     }
-    let (config, keys) = (bed.node(0).config(), bed.node(0).folder().join("keys"));
+    let (config, keys) = (bed.node(0).config(), bed.node(0).directory().join("keys"));
     with(
         &keys.join("access-key-secret"),
         |_| "wrong".to_owned(),

@@ -310,9 +310,9 @@ fn invariant_5_no_host_code_branches_on_a_clouds_or_a_backends_name() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
+fn sources(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+    for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() {
             files.extend(sources(&entry));
         } else if entry.extension().is_some_and(|extension| extension == "rs")
@@ -328,13 +328,13 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 fn invariant_8_no_path_is_followed_out_of_its_root() {
     let Some(cluster) = Cluster::of("invariant_8") else { return };
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
-    let outside = cluster.bed.folder().join("outside");
+    let outside = cluster.bed.directory().join("outside");
     fs::create_dir_all(&outside).unwrap();
     let mut volume =
         csi.provision("pvc-link", GIB, &VolumeClass::file_system("ext4", CLASS)).unwrap();
     csi.attach(&mut volume, node).unwrap();
 
-    // A link in the place of the staging folder, and one in the place of the folder above it.
+    // A link in the place of the staging directory, and one in the place of the directory above it.
     let staging = volume.staging(node, csi.driver());
     let above = staging.parent().unwrap().to_owned();
     fs::create_dir_all(&above).unwrap();
@@ -349,7 +349,7 @@ fn invariant_8_no_path_is_followed_out_of_its_root() {
     fs::remove_file(&above).unwrap();
     csi.stage(&volume, node).unwrap();
 
-    // The same for the target: a pod's own folder is the one place that somebody else may have
+    // The same for the target: a pod's own directory is the one place that somebody else may have
     // written to.
     let target = volume.target(node, "pod");
     let above = target.parent().unwrap().to_owned();
@@ -362,7 +362,7 @@ fn invariant_8_no_path_is_followed_out_of_its_root() {
 
     // And a kubelet whose root is not the configured one.
     let stranger = wharf_testing::player::CsiNode {
-        root: cluster.bed.folder().join("stranger"),
+        root: cluster.bed.directory().join("stranger"),
         ..node.clone()
     };
     refused(&csi.once().publish(&volume, &stranger, "pod", false).unwrap_err(), "InvalidArgument");

@@ -127,7 +127,7 @@ fn refuse_broken_ones(bed: &Bed, good: &std::path::Path) {
         ("without-a-manifest", without_manifest(&hello)),
     ];
     for (name, bytes) in broken {
-        let file = bed.folder().join(format!("{name}.wasm"));
+        let file = bed.directory().join(format!("{name}.wasm"));
         fs::write(&file, bytes).unwrap();
         let ran = install(bed, &file);
         assert_eq!(ran.code, Some(1), "{name}: {}{}", ran.stdout, ran.stderr);

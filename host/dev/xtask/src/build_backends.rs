@@ -40,7 +40,7 @@ pub struct Options {
     debian_compiler: bool,
 }
 
-/// Builds what other commands need before they start, and returns the folder. With a suffix:
+/// Builds what other commands need before they start, and returns the directory. With a suffix:
 /// another build of everything, beside the plain one.
 pub fn all(workspace: &Workspace, suffix: Option<&str>) -> Result<PathBuf> {
     build(
@@ -198,15 +198,15 @@ fn write(guest: &Guest, module: &Path, out: &Path, suffix: Option<&str>) -> Resu
     Ok(())
 }
 
-/// In one step, so that a reader (a watched folder, say) sees the old file or the new one; a file
-/// with the same content is left alone.
+/// In one step, so that a reader (a watched directory, say) sees the old file or the new one; a
+/// file with the same content is left alone.
 fn replace(target: &Path, content: &[u8]) -> Result<()> {
     if fs::read(target).is_ok_and(|old| old == content) {
         return Ok(());
     }
-    let folder = target.parent().context("a file without a folder")?;
+    let directory = target.parent().context("a file without a directory")?;
     let name = target.file_name().context("a file without a name")?.to_string_lossy();
-    let partial = folder.join(format!(".{name}.{}.partial", std::process::id()));
+    let partial = directory.join(format!(".{name}.{}.partial", std::process::id()));
     fs::write(&partial, content).with_context(|| format!("cannot write {}", partial.display()))?;
     fs::rename(&partial, target)
         .with_context(|| format!("cannot put {} in place", target.display()))
@@ -219,15 +219,15 @@ mod tests {
     #[test]
     fn a_file_with_the_same_content_is_not_written_again() {
         use std::os::unix::fs::MetadataExt;
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("disk.wasm");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("disk.wasm");
         replace(&file, b"one").unwrap();
         let first = file.metadata().unwrap().ino();
         replace(&file, b"one").unwrap();
         assert_eq!(file.metadata().unwrap().ino(), first);
         replace(&file, b"two").unwrap();
         assert_ne!(file.metadata().unwrap().ino(), first);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -86,13 +86,13 @@ pub fn output(command: &mut Command) -> Result<String> {
         .with_context(|| format!("`{}` printed something that is not text", program(command)))
 }
 
-/// Looks for a program as a shell would, and in the folders for administrators that a user's `PATH`
-/// may lack.
+/// Looks for a program as a shell would, and in the directories for administrators that a user's
+/// `PATH` may lack.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path)
+    let directories = std::env::split_paths(&path)
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from));
-    folders.map(|folder| folder.join(name)).find(|candidate| is_program(candidate))
+    directories.map(|directory| directory.join(name)).find(|candidate| is_program(candidate))
 }
 
 fn is_program(path: &Path) -> bool {

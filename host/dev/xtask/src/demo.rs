@@ -163,7 +163,7 @@ const STORY: Story = Story {
 
 /// From the first machine to the proof that nothing is left.
 fn perform(teller: &Arc<Teller>, interrupt: &Interrupt, parts: Parts, story: &Story) -> ExitCode {
-    let mut folder = None;
+    let mut directory = None;
     // Players cannot be told to stop: a signal unwinds through them, and the bed is taken down on
     // the way.
     let shown = catch_unwind(AssertUnwindSafe(|| {
@@ -174,7 +174,7 @@ fn perform(teller: &Arc<Teller>, interrupt: &Interrupt, parts: Parts, story: &St
             ..BedOptions::default()
         };
         let bed = Bed::make_with(&options, parts.clone())?;
-        folder = Some(bed.folder().to_owned());
+        directory = Some(bed.directory().to_owned());
         interrupt.check()?;
         (story.before)(&bed)?;
         let before = Snapshot::of(&bed, &[]);
@@ -197,10 +197,10 @@ fn perform(teller: &Arc<Teller>, interrupt: &Interrupt, parts: Parts, story: &St
     };
     if interrupt.is_pressed() {
         teller.tell(&Event::Note { text: "ended by a signal".to_owned() });
-    } else if let (Err(error), None) = (&shown, &folder) {
+    } else if let (Err(error), None) = (&shown, &directory) {
         teller.tell(&Event::Failed { why: format!("{error:#}"), log: Vec::new() });
     }
-    let left = leftovers::of(folder.as_deref());
+    let left = leftovers::of(directory.as_deref());
     let is_clean = left.is_empty();
     teller.summarize(shown.is_ok() && is_clean, left);
     match (interrupt.is_pressed(), shown.is_ok() && is_clean) {

@@ -32,12 +32,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let features: &[&str] = if options.otlp { &["--features", "otlp"] } else { &[] };
     let binary = build_package(&workspace, "wharf", features)?;
     let components = build_backends::all(&workspace, None)?;
-    let folder = workspace.target.join("dist");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let directory = workspace.target.join("dist");
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot create {}", directory.display()))?;
     let names = ["auth.wasm", "disk.wasm", "nas.wasm", "oss.wasm", "hello.wasm"];
     let files = std::iter::once(binary).chain(names.iter().map(|name| components.join(name)));
     for file in files {
-        let copy = folder.join(file.file_name().context("a file without a name")?);
+        let copy = directory.join(file.file_name().context("a file without a name")?);
         fs::copy(&file, &copy)
             .with_context(|| format!("cannot copy {} to {}", file.display(), copy.display()))?;
         println!("    {}", copy.display());

@@ -83,7 +83,7 @@ pub fn find(workspace: &Workspace, suffix: Option<&str>) -> Result<Vec<Guest>> {
     let contract = Contract::read(&workspace.path("wit"))?;
     let mut guests = Vec::new();
     for package in &workspace.packages {
-        let file = package.folder().join(MANIFEST_FILE);
+        let file = package.directory().join(MANIFEST_FILE);
         if file.is_file() {
             guests.push(
                 read(package, &file, &contract, suffix)
@@ -133,11 +133,11 @@ struct Contract {
 }
 
 impl Contract {
-    fn read(folder: &Path) -> Result<Self> {
+    fn read(directory: &Path) -> Result<Self> {
         let mut resolve = Resolve::default();
         let (id, _) = resolve
-            .push_dir(folder)
-            .with_context(|| format!("cannot read the contract in {}", folder.display()))?;
+            .push_dir(directory)
+            .with_context(|| format!("cannot read the contract in {}", directory.display()))?;
         Self::of(&resolve, id)
     }
 
@@ -190,11 +190,11 @@ mod tests {
     }
 
     fn parse(text: &str) -> Result<Guest> {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join(MANIFEST_FILE);
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(MANIFEST_FILE);
         std::fs::write(&file, text).unwrap();
         let package: Package = serde_json::from_value(serde_json::json!({
-            "name": "wharf-backend-disk", "version": "1.2.3", "manifest_path": folder.path().join("Cargo.toml"), "dependencies": [],
+            "name": "wharf-backend-disk", "version": "1.2.3", "manifest_path": directory.path().join("Cargo.toml"), "dependencies": [],
         }))
         .unwrap();
         read(&package, &file, &contract(), Some("again"))

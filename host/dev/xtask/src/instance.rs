@@ -1,4 +1,4 @@
-//! One instance of a simulated region made ready for the real binary: its folders, its keys, a
+//! One instance of a simulated region made ready for the real binary: its directories, its keys, a
 //! `wharf.toml` that works as it stands, and a store with the components in it. Called by `region`,
 //! by the csi-sanity part and by whatever plays a node.
 
@@ -16,9 +16,9 @@ use crate::command;
 pub struct Equipment<'a> {
     /// The binary that puts components into the store.
     pub wharf: &'a Path,
-    /// The folder with `auth.wasm` and the backends.
+    /// The directory with `auth.wasm` and the backends.
     pub components: &'a Path,
-    /// Where staging and target paths will lie; `None`: `kubelet` in the instance's folder.
+    /// Where staging and target paths will lie; `None`: `kubelet` in the instance's directory.
     pub kubelet_root: Option<&'a Path>,
 }
 
@@ -33,20 +33,21 @@ legacy-state = { "alicloud/disk" = "/etc/kubernetes/volumes/disk" }
 const SANITY_ROOTS: &[&str] = &["/tmp"];
 
 /// Writes the configuration and fills the store. Returns the configuration's path. May be repeated
-/// over the same folder.
+/// over the same directory.
 pub fn prepare_instance(
     region: &RegionDescription,
     instance: &InstanceDescription,
     equipment: Equipment,
 ) -> Result<PathBuf> {
-    let folder = instance.config.parent().context("the instance's configuration has no folder")?;
+    let directory =
+        instance.config.parent().context("the instance's configuration has no directory")?;
     let kubelet_root =
-        equipment.kubelet_root.map_or_else(|| folder.join("kubelet"), Path::to_owned);
+        equipment.kubelet_root.map_or_else(|| directory.join("kubelet"), Path::to_owned);
     let backends = SERVED.map(|served| served.backend);
     Configuration {
         region,
         instance,
-        directory: folder,
+        directory: directory,
         kubelet_root: &kubelet_root,
         extra_roots: SANITY_ROOTS,
         backends: &backends,

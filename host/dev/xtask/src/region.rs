@@ -22,11 +22,11 @@ use crate::workspace::Workspace;
 ///
 /// Writes `DIR/region.json` (endpoints and keys) and, for every instance,
 /// `DIR/<instance>/wharf.toml` and a store with the built components. Prints one line that begins
-/// with `ready` when all of that is there. A later start over the same folder goes on where it
+/// with `ready` when all of that is there. A later start over the same directory goes on where it
 /// ended.
 #[derive(Args)]
 pub struct Options {
-    /// Where the region lives: state, disk images, journal, one folder for each instance.
+    /// Where the region lives: state, disk images, journal, one directory for each instance.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
     /// How many instances (nodes).
@@ -239,46 +239,47 @@ mod tests {
         options: Options,
     }
 
-    fn parse(folder: &Path, more: &[&str]) -> Result<RegionOptions> {
-        let first = ["region", "--dir", folder.to_str().unwrap()];
+    fn parse(directory: &Path, more: &[&str]) -> Result<RegionOptions> {
+        let first = ["region", "--dir", directory.to_str().unwrap()];
         Line::try_parse_from(first.iter().chain(more)).unwrap().options.for_region()
     }
 
     #[test]
     fn a_delay_that_is_given_wins_over_the_real_ones() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let delays =
-            parse(folder.path(), &["--real-delays", "--delay-attach-ms", "7"]).unwrap().delays;
+            parse(directory.path(), &["--real-delays", "--delay-attach-ms", "7"]).unwrap().delays;
         assert_eq!(delays, Delays { attach: 7, ..Delays::real() });
     }
 
     #[test]
     fn quotas_and_a_policy_are_settable() {
-        let folder = tempfile::tempdir().unwrap();
-        let policy = folder.path().join("policy.json");
+        let directory = tempfile::tempdir().unwrap();
+        let policy = directory.path().join("policy.json");
         let document = r#"{ "Version": "1", "Statement": [
             { "Effect": "Allow", "Action": "ecs:*", "Resource": "*" }
         ] }"#;
         std::fs::write(&policy, document).unwrap();
         let more = ["--disk-quota", "3000", "--policy", policy.to_str().unwrap()];
-        let options = parse(folder.path(), &more).unwrap();
+        let options = parse(directory.path(), &more).unwrap();
         assert_eq!(options.quotas, Quotas { disks: 3000, ..Quotas::default() });
         assert_eq!(options.policies.users.unwrap().statement.len(), 1);
     }
 
     #[test]
     fn faults_and_rate_limits_come_from_files_and_a_broken_file_is_named() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let (faults, limits) =
-            (folder.path().join("faults.json"), folder.path().join("limits.json"));
+            (directory.path().join("faults.json"), directory.path().join("limits.json"));
         std::fs::write(&faults, r#"[{"action": "AttachDisk", "fault": {"delay": {"ms": 5}}}]"#)
             .unwrap();
         std::fs::write(&limits, r#"{"default": {"calls": 1, "seconds": 2}}"#).unwrap();
         let (faults, limits) = (faults.to_str().unwrap(), limits.to_str().unwrap());
-        let options = parse(folder.path(), &["--faults", faults, "--rate-limits", limits]).unwrap();
+        let options =
+            parse(directory.path(), &["--faults", faults, "--rate-limits", limits]).unwrap();
         assert_eq!(options.faults.len(), 1);
         assert_eq!(options.rate_limits.default.unwrap().seconds, 2);
-        let error = parse(folder.path(), &["--faults", limits]).unwrap_err();
+        let error = parse(directory.path(), &["--faults", limits]).unwrap_err();
         assert!(format!("{error:#}").contains("limits.json"), "{error:#}");
     }
 }

@@ -34,7 +34,7 @@ use self::drivers::{DISK, DRIVERS, Driver, Run};
 #[derive(Args)]
 pub struct Options {
     /// A driver of disks that runs already (`unix:///path/csi.sock`). Its paths will lie below the
-    /// folder given with `--dir`.
+    /// directory given with `--dir`.
     #[arg(long, value_name = "URL", requires = "dir")]
     endpoint: Option<String>,
     /// Where staging and target paths will lie.
@@ -67,7 +67,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
                 driver: &DISK,
                 tool: &tool,
                 endpoint: endpoint.clone(),
-                folder: dir,
+                directory: dir,
                 arguments: (DISK.arguments)(None, dir)?,
                 until: Instant::now() + LIMIT,
             })?
@@ -132,46 +132,46 @@ fn in_this_kernel(
     components: &Path,
     drivers: &[&Driver],
 ) -> Result<Tally> {
-    let folder = workspace.target.join("csi-sanity");
-    clear(&folder)?;
-    let reaper = Reaper::watch(&folder)?;
-    let tally = against(tool, wharf, components, &folder, drivers);
-    bed::unmount_below(&folder);
+    let directory = workspace.target.join("csi-sanity");
+    clear(&directory)?;
+    let reaper = Reaper::watch(&directory)?;
+    let tally = against(tool, wharf, components, &directory, drivers);
+    bed::unmount_below(&directory);
     reaper.dismiss();
     tally
 }
 
-/// With what has been built, in a folder that is taken care of.
+/// With what has been built, in a directory that is taken care of.
 fn against(
     tool: &Path,
     wharf: &Path,
     components: &Path,
-    folder: &Path,
+    directory: &Path,
     drivers: &[&Driver],
 ) -> Result<Tally> {
     announce("starting a region and the server for csi-sanity");
-    let region = Region::start(RegionOptions::new(folder))?;
+    let region = Region::start(RegionOptions::new(directory))?;
     let instance = region.description().instances.first().context("the region has no instance")?;
     let config = prepare_instance(
         region.description(),
         instance,
         Equipment { wharf, components, kubelet_root: None },
     )?;
-    let home = config.parent().context("a configuration without a folder")?;
-    let server = Server::start(wharf, &config, folder)?;
+    let home = config.parent().context("a configuration without a directory")?;
+    let server = Server::start(wharf, &config, directory)?;
     let until = Instant::now() + LIMIT.min(deadline::left());
     let tally = check_drivers(drivers, tool, home, &region, until);
     let ended = server.stop();
-    let mounts = left_mounted(folder);
+    let mounts = left_mounted(directory);
     bed::end_helpers(&home.join("mounts"));
-    bed::unmount_below(folder);
+    bed::unmount_below(directory);
     region.stop()?;
     let mut tally = tally?;
     ended?;
     tally
         .failures
         .extend(mounts.iter().map(|mount| format!("a mount is left at {}", mount.at.display())));
-    let devices = bed::loops_below(folder);
+    let devices = bed::loops_below(directory);
     tally.failures.extend(
         devices
             .iter()
@@ -181,10 +181,10 @@ fn against(
 }
 
 /// A helper's private directory is taken away once the helper has ended.
-fn left_mounted(folder: &Path) -> Vec<bed::MountLine> {
+fn left_mounted(directory: &Path) -> Vec<bed::MountLine> {
     let begun = Instant::now();
     loop {
-        let mounts = bed::mounts_below(folder);
+        let mounts = bed::mounts_below(directory);
         if mounts.is_empty() || begun.elapsed() > SETTLED {
             return mounts;
         }
@@ -193,14 +193,14 @@ fn left_mounted(folder: &Path) -> Vec<bed::MountLine> {
 }
 
 /// What an earlier run left would be found again: its disks, its store, its half-made mounts.
-fn clear(folder: &Path) -> Result<()> {
-    bed::unmount_below(folder);
-    match fs::remove_dir_all(folder) {
+fn clear(directory: &Path) -> Result<()> {
+    bed::unmount_below(directory);
+    match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            bail!("cannot clear {} ({error})", folder.display())
+            bail!("cannot clear {} ({error})", directory.display())
         }
-        _ => fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create {}", folder.display())),
+        _ => fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create {}", directory.display())),
     }
 }
 
@@ -209,7 +209,7 @@ struct Subject<'a> {
     driver: &'a Driver,
     tool: &'a Path,
     endpoint: String,
-    folder: &'a Path,
+    directory: &'a Path,
     /// What csi-sanity is told about this driver's volumes.
     arguments: Vec<String>,
     /// All runs together.
@@ -224,7 +224,7 @@ fn check_drivers(
     region: &Region,
     until: Instant,
 ) -> Result<Tally> {
-    let folder = home.join("kubelet");
+    let directory = home.join("kubelet");
     let mut all = Tally::default();
     for driver in drivers {
         let socket = home.join("sockets").join(driver.name).join("csi.sock");
@@ -232,8 +232,8 @@ fn check_drivers(
             driver,
             tool,
             endpoint: format!("unix://{}", socket.display()),
-            folder: &folder,
-            arguments: (driver.arguments)(Some(region), &folder)?,
+            directory: &directory,
+            arguments: (driver.arguments)(Some(region), &directory)?,
             until,
         };
         let begun = Instant::now();
@@ -274,15 +274,16 @@ fn check_troubled(subject: &Subject, region: &Region, mut all: Tally) -> Result<
     Ok(all)
 }
 
-/// One run. csi-sanity makes and removes the two folders itself, and insists on finding them empty.
+/// One run. csi-sanity makes and removes the two directories itself, and insists on finding them
+/// empty.
 fn check(subject: &Subject, run: &Run) -> Result<Tally> {
-    let Subject { driver, tool, endpoint, folder, arguments, until } = subject;
-    let report = folder.join(format!("csi-sanity-{}.json", run.access));
+    let Subject { driver, tool, endpoint, directory, arguments, until } = subject;
+    let report = directory.join(format!("csi-sanity-{}.json", run.access));
     let mut sanity = Command::new(tool);
     sanity
         .arg(format!("--csi.endpoint={endpoint}"))
-        .arg(format!("--csi.mountdir={}", folder.join("sanity-target").display()))
-        .arg(format!("--csi.stagingdir={}", folder.join("sanity-staging").display()))
+        .arg(format!("--csi.mountdir={}", directory.join("sanity-target").display()))
+        .arg(format!("--csi.stagingdir={}", directory.join("sanity-staging").display()))
         .arg(format!("--csi.testvolumeaccesstype={}", run.access))
         .arg(format!("--ginkgo.json-report={}", report.display()))
         .arg("--ginkgo.no-color")
@@ -309,8 +310,8 @@ struct Server {
 }
 
 impl Server {
-    fn start(wharf: &Path, config: &Path, folder: &Path) -> Result<Self> {
-        let log = folder.join("wharf.log");
+    fn start(wharf: &Path, config: &Path, directory: &Path) -> Result<Self> {
+        let log = directory.join("wharf.log");
         let file =
             fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         let mut server = Command::new(wharf);
@@ -323,7 +324,7 @@ impl Server {
             .stderr(file);
         println!("    its log is {}", log.display());
         let child = server.spawn().context("cannot start the wharf binary")?;
-        bed::note(folder, child.id());
+        bed::note(directory, child.id());
         Ok(Self { child: Some(child), log })
     }
 

@@ -298,9 +298,9 @@ mod tests {
     /// Not a test of its own: what the next one starts and ends.
     #[test]
     fn a_program_that_hangs_with_a_reaper() {
-        let Some(folder) = std::env::var_os("WHARF_FOLDER_TO_REAP") else { return };
-        let _reaper = Reaper::watch(Path::new(&folder)).unwrap();
-        std::fs::write(Path::new(&folder).join("ready"), "").unwrap();
+        let Some(directory) = std::env::var_os("WHARF_DIRECTORY_TO_REAP") else { return };
+        let _reaper = Reaper::watch(Path::new(&directory)).unwrap();
+        std::fs::write(Path::new(&directory).join("ready"), "").unwrap();
         loop {
             thread::park();
         }
@@ -308,22 +308,25 @@ mod tests {
 
     #[test]
     fn a_program_that_is_ended_leaves_nothing_that_it_had_a_reaper_for() {
-        let folder = tempfile::tempdir().unwrap().keep();
+        let directory = tempfile::tempdir().unwrap().keep();
         let program = std::env::current_exe().unwrap();
         // The shell dies of the first signal and leaves the other alone, as cargo does with a test.
         let mut parent = shell(&format!(
             "'{}' --exact supervise::tests::a_program_that_hangs_with_a_reaper; true",
             program.display()
         ));
-        let mut parent =
-            parent.env("WHARF_FOLDER_TO_REAP", &folder).stdout(Stdio::null()).spawn().unwrap();
+        let mut parent = parent
+            .env("WHARF_DIRECTORY_TO_REAP", &directory)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         let patience = Instant::now() + Duration::from_secs(60);
-        while !folder.join("ready").exists() {
+        while !directory.join("ready").exists() {
             assert!(Instant::now() < patience, "the program does not begin");
             thread::yield_now();
         }
         end(&mut parent, GRACE).unwrap();
-        assert!(!folder.exists(), "{} is left", folder.display());
+        assert!(!directory.exists(), "{} is left", directory.display());
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Compiler {
     }
 
     /// `cargo build` for the target; the caller adds packages and a profile. `root` is the
-    /// workspace's folder.
+    /// workspace's directory.
     pub fn build(&self, root: &Path) -> Command {
         let mut build = match self {
             Self::Usual => command::cargo(),
@@ -143,10 +143,10 @@ fn debian_cargo(linker: &Path) -> Command {
 /// Whether the usual compiler has a standard library for the target.
 fn has_target() -> Result<bool> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let folder =
+    let directory =
         command::output(Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]))
             .context("cannot ask the compiler for its targets")?;
-    Ok(Path::new(folder.trim()).is_dir())
+    Ok(Path::new(directory.trim()).is_dir())
 }
 
 fn debian_sources() -> bool {
@@ -156,12 +156,12 @@ fn debian_sources() -> bool {
 }
 
 /// `wasm-ld-22` before `wasm-ld-9`: Debian names the program after its LLVM version.
-fn newest_linker(folder: &Path) -> Option<PathBuf> {
-    let names = std::fs::read_dir(folder)
+fn newest_linker(directory: &Path) -> Option<PathBuf> {
+    let names = std::fs::read_dir(directory)
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let newest = newest(names.filter_map(|name| name.strip_prefix("wasm-ld-")?.parse().ok()))?;
-    Some(folder.join(format!("wasm-ld-{newest}")))
+    Some(directory.join(format!("wasm-ld-{newest}")))
 }
 
 fn newest_linker_package() -> Result<String> {
@@ -189,11 +189,11 @@ mod tests {
 
     #[test]
     fn the_linker_with_the_highest_version_is_taken() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for name in ["wasm-ld-9", "wasm-ld-22", "wasm-ld", "ld-99", "wasm-ld-old"] {
-            std::fs::write(folder.path().join(name), "").unwrap();
+            std::fs::write(directory.path().join(name), "").unwrap();
         }
-        assert_eq!(newest_linker(folder.path()), Some(folder.path().join("wasm-ld-22")));
+        assert_eq!(newest_linker(directory.path()), Some(directory.path().join("wasm-ld-22")));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::command;
 /// The workspace that the command was started in.
 #[derive(Debug, Deserialize)]
 pub struct Workspace {
-    /// The folder of the root `Cargo.toml`.
+    /// The directory of the root `Cargo.toml`.
     #[serde(rename = "workspace_root")]
     pub root: PathBuf,
     /// Where cargo builds into.
@@ -43,7 +43,8 @@ pub struct Dependency {
 }
 
 impl Workspace {
-    /// Asks cargo about the workspace around the current folder. Needs no network and no lock file.
+    /// Asks cargo about the workspace around the current directory. Needs no network and no lock
+    /// file.
     pub fn load() -> Result<Self> {
         let text = command::output(command::cargo().args([
             "metadata",
@@ -71,8 +72,8 @@ impl Package {
         &self.manifest_path
     }
 
-    /// The folder of its `Cargo.toml`.
-    pub fn folder(&self) -> &Path {
+    /// The directory of its `Cargo.toml`.
+    pub fn directory(&self) -> &Path {
         self.manifest_path.parent().unwrap_or(Path::new("."))
     }
 }

@@ -30,12 +30,12 @@ fn wharf(parts: &Parts, config: &Path, arguments: &[&str]) -> Output {
 
 /// Links to devices in every instance's `/dev/disk/by-id`.
 fn links(region: &Path, instances: &[Value]) -> Vec<PathBuf> {
-    let folders = instances
+    let directories = instances
         .iter()
         .map(|instance| region.join(instance["id"].as_str().unwrap()).join("dev/disk/by-id"));
-    folders
-        .flat_map(|folder| {
-            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+    directories
+        .flat_map(|directory| {
+            fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
         })
         .collect()
 }
@@ -190,7 +190,7 @@ fn the_binary_takes_the_readmes_configuration_and_it_grants_what_the_backends_as
         String::from_utf8(ran.stdout).unwrap()
     };
     for text in [format!("{preset}{laid_over}"), whole] {
-        // The machine's own folders are left alone.
+        // The machine's own directories are left alone.
         fs::write(
             &config,
             format!("store = {0:?}\nstate = {0:?}\n{text}", home.path().join("wharf")),

@@ -44,7 +44,7 @@ fn a_read_only_bind_that_a_killed_process_left_writable_becomes_read_only() {
 }
 
 #[test]
-fn a_plain_folder_is_never_shown_in_place_of_a_volume() {
+fn a_plain_directory_is_never_shown_in_place_of_a_volume() {
     let Some(bed) = Bed::new() else { return };
     std::fs::create_dir(bed.path("staged")).unwrap();
     assert_kind(
@@ -94,7 +94,7 @@ fn another_volume_at_the_target_is_left_alone() {
 }
 
 #[test]
-fn granted_folders_are_made_with_owner_and_mode_and_shown() {
+fn granted_directories_are_made_with_owner_and_mode_and_shown() {
     let Some(bed) = Bed::new() else { return };
     let make = |mode| bed::make("a/b", mode, Some(1000), Some(1001));
     for _ in 0..2 {
@@ -110,7 +110,7 @@ fn granted_folders_are_made_with_owner_and_mode_and_shown() {
 }
 
 #[test]
-fn nothing_outside_of_a_granted_folder_is_made_or_shown() {
+fn nothing_outside_of_a_granted_directory_is_made_or_shown() {
     let Some(bed) = Bed::new() else { return };
     let outside = bed.root().join("images");
     symlink(&outside, bed.root().join("granted/link")).unwrap();
@@ -148,7 +148,7 @@ fn a_raw_device_is_put_on_a_file_and_taken_away_with_it() {
 }
 
 #[test]
-fn a_raw_device_is_not_put_on_a_folder_or_on_a_link() {
+fn a_raw_device_is_not_put_on_a_directory_or_on_a_link() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 64);
     std::fs::create_dir(bed.path("directory")).unwrap();
@@ -169,7 +169,7 @@ fn a_raw_device_is_not_put_on_a_folder_or_on_a_link() {
 }
 
 #[test]
-fn kubelets_folder_may_itself_be_reached_through_a_link() {
+fn kubelets_directory_may_itself_be_reached_through_a_link() {
     let Some(mut bed) = Bed::new() else { return };
     let link = bed.root().join("var-lib-kubelet");
     symlink(bed.path(""), &link).unwrap();

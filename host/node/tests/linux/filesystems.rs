@@ -150,7 +150,7 @@ fn nothing_is_started_when_there_is_nothing_to_grow() {
 }
 
 #[test]
-fn a_blank_device_has_nothing_to_grow_and_a_plain_folder_no_device() {
+fn a_blank_device_has_nothing_to_grow_and_a_plain_directory_no_device() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 64);
     assert_kind(

@@ -58,7 +58,7 @@ fn a_raw_publish_that_fails_anywhere_leaves_no_file() {
 }
 
 #[test]
-fn folders_that_were_there_before_get_their_owner_and_mode_back() {
+fn directories_that_were_there_before_get_their_owner_and_mode_back() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 64);
     std::fs::create_dir(bed.root().join("granted/old")).unwrap();
@@ -123,7 +123,7 @@ fn a_mount_that_the_kernel_refuses_leaves_no_directory() {
 }
 
 #[test]
-fn content_that_appeared_in_a_new_folder_is_not_deleted_with_it() {
+fn content_that_appeared_in_a_new_directory_is_not_deleted_with_it() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 64);
     bed.run(stage("s1", "ext4"), "d1").unwrap();

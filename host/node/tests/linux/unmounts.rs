@@ -12,7 +12,7 @@ fn unmount(bed: &Bed, path: &str, remove: RemovePath) -> Result<(), wharf_core::
 }
 
 #[test]
-fn stacked_mounts_all_go_and_the_folder_with_them() {
+fn stacked_mounts_all_go_and_the_directory_with_them() {
     let Some(bed) = Bed::new() else { return };
     bed.disk("s1", 64);
     bed.run(stage("s1", "ext4"), "d1").unwrap();

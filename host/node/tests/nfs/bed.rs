@@ -19,7 +19,7 @@ use wharf_core::types::VolumeId;
 use wharf_node::{LinuxNode, NodeOptions, SystemClock};
 use wharf_testing::nfs_server::{Forwarder, MOUNT_PORT, NFS_PORT, next_number};
 
-/// A folder that is exported under the same path to NFSv3 and NFSv4.
+/// A directory that is exported under the same path to NFSv3 and NFSv4.
 pub struct Export(PathBuf);
 
 impl Export {
@@ -76,9 +76,9 @@ pub fn sh(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A node in this machine, with a folder that stands for kubelet's.
+/// A node in this machine, with a directory that stands for kubelet's.
 pub struct Bed {
-    folder: TempDir,
+    directory: TempDir,
     pub options: NodeOptions,
     /// What the operator says of NFS.
     pub nfs: NfsPolicy,
@@ -89,28 +89,28 @@ pub const LONG: Duration = Duration::from_secs(60);
 
 impl Bed {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for name in ["kubelet", "state"] {
-            std::fs::create_dir(folder.path().join(name)).unwrap();
+            std::fs::create_dir(directory.path().join(name)).unwrap();
         }
         let options = NodeOptions {
-            state_directory: folder.path().join("state"),
-            roots: vec![folder.path().join("kubelet")],
+            state_directory: directory.path().join("state"),
+            roots: vec![directory.path().join("kubelet")],
             ..NodeOptions::default()
         };
         let servers = vec!["127.0.0.0/8".into(), "*.test".into()];
         let mut nfs = NfsPolicy { servers, ..NfsPolicy::default() };
         nfs.options.push("no_such_option".into());
-        Self { folder, options, nfs }
+        Self { directory, options, nfs }
     }
 
     pub fn node(&self) -> LinuxNode {
         LinuxNode::new(self.options.clone())
     }
 
-    /// A path under kubelet's folder.
+    /// A path under kubelet's directory.
     pub fn path(&self, relative: &str) -> PathBuf {
-        self.folder.path().join("kubelet").join(relative)
+        self.directory.path().join("kubelet").join(relative)
     }
 
     /// How what is mounted there is.
@@ -169,9 +169,9 @@ impl Bed {
 
     /// This bed's lines of the mount table.
     pub fn mounts(&self) -> Vec<String> {
-        let folder = self.folder.path().display().to_string();
+        let directory = self.directory.path().display().to_string();
         let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        table.lines().filter(|line| line.contains(&folder)).map(str::to_owned).collect()
+        table.lines().filter(|line| line.contains(&directory)).map(str::to_owned).collect()
     }
 }
 

@@ -8,9 +8,9 @@ tests![what_one_version_writes_the_other_reads, the_outside_cannot_be_written,];
 
 fn what_one_version_writes_the_other_reads() {
     let (export, server) = (Export::new(), Server::start());
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mounted = |name: &str, options: &str| {
-        let point = folder.path().join(name);
+        let point = directory.path().join(name);
         std::fs::create_dir(&point).unwrap();
         sh(&format!(
             "mount -i -t {name} -o {options},proto=tcp,noresvport,addr={0} {0}:{1} {2}",

@@ -1,4 +1,4 @@
-//! The store behind both faces: buckets and objects as files below the region's folder, and an
+//! The store behind both faces: buckets and objects as files below the region's directory, and an
 //! index of them in memory.
 //!
 //! | path | what |
@@ -71,8 +71,8 @@ impl Store {
             _ => {}
         }
         let buckets = root.join("buckets");
-        for folder in [&incoming, &buckets] {
-            fs::create_dir_all(folder).map_err(at("create", folder))?;
+        for directory in [&incoming, &buckets] {
+            fs::create_dir_all(directory).map_err(at("create", directory))?;
         }
         let mut store = Self { root, buckets: BTreeMap::new(), stopped: false };
         for path in file::entries(&buckets).map_err(at("read", &buckets))? {
@@ -164,8 +164,8 @@ impl Store {
 
 impl Bucket {
     fn create(path: PathBuf, record: BucketRecord) -> io::Result<Self> {
-        for folder in ["objects", "uploads"] {
-            fs::create_dir_all(path.join(folder))?;
+        for directory in ["objects", "uploads"] {
+            fs::create_dir_all(path.join(directory))?;
         }
         let bucket = Self { record, objects: BTreeMap::new(), uploads: BTreeMap::new(), path };
         bucket.save()?;
@@ -183,8 +183,8 @@ impl Bucket {
             })?;
             bucket.objects.insert(record.key.clone(), Arc::new(record));
         }
-        for folder in file::entries(&bucket.path.join("uploads"))? {
-            if let Some(upload) = Upload::open(&folder)? {
+        for directory in file::entries(&bucket.path.join("uploads"))? {
+            if let Some(upload) = Upload::open(&directory)? {
                 bucket.uploads.insert(upload.record.id.clone(), upload);
             }
         }
@@ -284,10 +284,12 @@ impl Bucket {
 }
 
 impl Upload {
-    fn open(folder: &Path) -> io::Result<Option<Self>> {
-        let Some(record) = file::read_json(&folder.join("upload.json"))? else { return Ok(None) };
+    fn open(directory: &Path) -> io::Result<Option<Self>> {
+        let Some(record) = file::read_json(&directory.join("upload.json"))? else {
+            return Ok(None);
+        };
         let mut parts = BTreeMap::new();
-        for path in file::entries(folder)? {
+        for path in file::entries(directory)? {
             let number = path.file_name().and_then(|name| name.to_str()?.parse().ok());
             if let Some(number) = number {
                 parts.insert(number, file::read_record(&path)?);

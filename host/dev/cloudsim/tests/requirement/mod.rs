@@ -28,7 +28,7 @@ fn root_for(test: &str, why: &str) -> bool {
 pub fn fuse(test: &str) -> bool {
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     let has_helper = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-        .any(|folder| folder.join("s3fs").is_file());
+        .any(|directory| directory.join("s3fs").is_file());
     let why = match (is_root, std::path::Path::new("/dev/fuse").exists(), has_helper) {
         (false, _, _) => "mounting needs root",
         (_, false, _) => "no /dev/fuse",

@@ -1,4 +1,4 @@
-//! One machine: its folders, its commands, its server.
+//! One machine: its directories, its commands, its server.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -24,7 +24,7 @@ pub struct Machine {
     id: String,
     /// The driver whose socket says that the server is there.
     driver: &'static str,
-    folder: PathBuf,
+    directory: PathBuf,
     by_id: PathBuf,
     sysfs: PathBuf,
     server: Mutex<Option<Server>>,
@@ -58,11 +58,19 @@ impl Machine {
         name: &str,
         id: String,
         driver: &'static str,
-        folder: PathBuf,
+        directory: PathBuf,
         by_id: PathBuf,
         sysfs: PathBuf,
     ) -> Self {
-        Self { name: name.to_owned(), id, driver, folder, by_id, sysfs, server: Mutex::new(None) }
+        Self {
+            name: name.to_owned(),
+            id,
+            driver,
+            directory,
+            by_id,
+            sysfs,
+            server: Mutex::new(None),
+        }
     }
 
     /// Its name in the cluster.
@@ -76,8 +84,8 @@ impl Machine {
     }
 
     /// Everything that is its own.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// What stands for its `/dev/disk/by-id`.
@@ -92,32 +100,32 @@ impl Machine {
 
     /// `wharf.toml`.
     pub fn config(&self) -> PathBuf {
-        self.folder.join("wharf.toml")
+        self.directory.join("wharf.toml")
     }
 
-    /// Wharf's state folder.
+    /// Wharf's state directory.
     pub fn state(&self) -> PathBuf {
-        self.folder.join("state")
+        self.directory.join("state")
     }
 
     /// The component store.
     pub fn store(&self) -> PathBuf {
-        self.folder.join("store")
+        self.directory.join("store")
     }
 
-    /// kubelet's root folder.
+    /// kubelet's root directory.
     pub fn kubelet(&self) -> PathBuf {
-        self.folder.join("kubelet")
+        self.directory.join("kubelet")
     }
 
-    /// kubelet's plugin folder for FlexVolume.
+    /// kubelet's plugin directory for FlexVolume.
     pub fn plugins(&self) -> PathBuf {
-        self.folder.join("plugins")
+        self.directory.join("plugins")
     }
 
     /// Where an earlier plugin kept `<volume name>.conf`.
     pub fn legacy(&self) -> PathBuf {
-        self.folder.join("legacy")
+        self.directory.join("legacy")
     }
 
     /// The CSI socket of the bed's first driver: the manager serves the controller, everybody else
@@ -129,12 +137,12 @@ impl Machine {
     /// The same of another driver.
     pub fn socket_of(&self, driver: &str) -> PathBuf {
         let file = if self.name == "manager" { "controller.sock" } else { "csi.sock" };
-        self.folder.join("sockets").join(driver).join(file)
+        self.directory.join("sockets").join(driver).join(file)
     }
 
     /// Where the server tells of its health and its numbers.
     pub fn http(&self) -> PathBuf {
-        self.folder.join("http.sock")
+        self.directory.join("http.sock")
     }
 
     /// Status and text of a page of the server's.
@@ -155,12 +163,12 @@ impl Machine {
 
     /// What the server wrote.
     pub fn server_log(&self) -> PathBuf {
-        self.folder.join("server.log")
+        self.directory.join("server.log")
     }
 
     /// Where the supervisor of mounts and its helpers have their things.
     pub fn helper_mounts(&self) -> PathBuf {
-        self.folder.join("mounts")
+        self.directory.join("mounts")
     }
 
     /// The processes that serve its FUSE mounts.
@@ -188,12 +196,12 @@ impl Machine {
         FlexNode::new(&self.name, self.plugins(), self.kubelet())
     }
 
-    /// Folders, keys, configuration. The store is left to the caller.
+    /// Directories, keys, configuration. The store is left to the caller.
     pub(super) fn equip(&self, configuration: &Configuration<'_>) -> Result<(), BedError> {
         for name in ["plugins", "legacy"] {
-            let folder = self.folder.join(name);
-            fs::create_dir_all(&folder)
-                .map_err(BedError::system(format!("make {}", folder.display())))?;
+            let directory = self.directory.join(name);
+            fs::create_dir_all(&directory)
+                .map_err(BedError::system(format!("make {}", directory.display())))?;
         }
         configuration.write().map_err(BedError::system("write a machine's configuration"))
     }

@@ -1,4 +1,4 @@
-//! The kernel's own view: the mount table and the loop devices, below one folder.
+//! The kernel's own view: the mount table and the loop devices, below one directory.
 
 use std::path::{Path, PathBuf};
 
@@ -21,10 +21,10 @@ pub struct MountLine {
     pub super_options: String,
 }
 
-/// Mounts below a folder, in the kernel's order.
-pub fn mounts_below(folder: &Path) -> Vec<MountLine> {
+/// Mounts below a directory, in the kernel's order.
+pub fn mounts_below(directory: &Path) -> Vec<MountLine> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    table.lines().filter_map(parse).filter(|line| line.at.starts_with(folder)).collect()
+    table.lines().filter_map(parse).filter(|line| line.at.starts_with(directory)).collect()
 }
 
 fn parse(line: &str) -> Option<MountLine> {
@@ -49,8 +49,8 @@ fn unescape(text: &str) -> String {
         .fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
 }
 
-/// Loop devices over images below a folder: device and image.
-pub fn loops_below(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
+/// Loop devices over images below a directory: device and image.
+pub fn loops_below(directory: &Path) -> Vec<(PathBuf, PathBuf)> {
     let entries = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
     let mut loops: Vec<(PathBuf, PathBuf)> = entries
         .filter_map(|entry| {
@@ -60,15 +60,15 @@ pub fn loops_below(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
                 PathBuf::from(image.trim_end_matches('\n')),
             ))
         })
-        .filter(|(_, image)| image.starts_with(folder))
+        .filter(|(_, image)| image.starts_with(directory))
         .collect();
     loops.sort();
     loops
 }
 
-/// Takes every mount below a folder away, used or not.
-pub fn unmount_below(folder: &Path) {
-    for line in mounts_below(folder).iter().rev() {
+/// Takes every mount below a directory away, used or not.
+pub fn unmount_below(directory: &Path) {
+    for line in mounts_below(directory).iter().rev() {
         if let Err(error) = umount2(&line.at, MntFlags::MNT_DETACH) {
             eprintln!("cannot unmount {}: {error}", line.at.display());
         }

@@ -10,17 +10,17 @@ use super::BedError;
 pub struct Parts {
     /// The `wharf` binary.
     pub wharf: PathBuf,
-    /// The folder with `disk.wasm`, `auth.wasm` and `hello.wasm`.
+    /// The directory with `disk.wasm`, `auth.wasm` and `hello.wasm`.
     pub components: PathBuf,
 }
 
 const BINARY_FIX: &str = "build it with `cargo build --package wharf`, or name it in WHARF_BIN";
 const COMPONENTS_FIX: &str =
-    "build it with `cargo xtask build-backends`, or name its folder in WHARF_COMPONENTS";
+    "build it with `cargo xtask build-backends`, or name its directory in WHARF_COMPONENTS";
 
 impl Parts {
     /// `WHARF_BIN` and `WHARF_COMPONENTS`; what is not named there is looked for in the target
-    /// folder: `CARGO_TARGET_DIR`, or the one that this program runs from.
+    /// directory: `CARGO_TARGET_DIR`, or the one that this program runs from.
     ///
     /// # Errors
     /// What is missing and how it is built.
@@ -35,7 +35,7 @@ impl Parts {
         .checked()
     }
 
-    /// Both from this target folder.
+    /// Both from this target directory.
     ///
     /// # Errors
     /// What is missing and how it is built.
@@ -77,8 +77,8 @@ impl Parts {
             return Ok(file);
         }
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // From the root and not as a package of its own: that would compile dependencies again, with
-        // fewer features.
+        // From the root and not as a package of its own: that would compile dependencies again,
+        // with fewer features.
         build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../..")).args([
             "run",
             "--quiet",
@@ -106,8 +106,8 @@ fn target() -> PathBuf {
         return target.into();
     }
     let executable = std::env::current_exe().unwrap_or_default();
-    let is_debug = |folder: &&Path| {
-        folder.file_name().is_some_and(|name| name == "debug" || name == "release")
+    let is_debug = |directory: &&Path| {
+        directory.file_name().is_some_and(|name| name == "debug" || name == "release")
     };
     let target = executable.ancestors().find(is_debug).and_then(Path::parent);
     target.map_or_else(

@@ -17,10 +17,10 @@ pub const REAPER: &str = "wharf-bed-reaper";
 /// The word that says that there is nothing to do.
 const DONE: &str = "done";
 
-/// `$1` is the folder. It says when it has begun: before that it has no command line, and whoever
-/// spares reapers would not know it for one. It looks at the noted processes twice for the same
-/// reason: one that was just started has no command line yet. Inner mounts are listed after outer
-/// ones, so they are taken in reverse.
+/// `$1` is the directory. It says when it has begun: before that it has no command line, and
+/// whoever spares reapers would not know it for one. It looks at the noted processes twice for the
+/// same reason: one that was just started has no command line yet. Inner mounts are listed after
+/// outer ones, so they are taken in reverse.
 const SCRIPT: &str = r#"
 echo
 exec > /dev/null
@@ -58,16 +58,16 @@ pub struct Reaper {
 }
 
 impl Reaper {
-    /// Makes sure that this folder goes when this process ends without a word, with all mounts,
+    /// Makes sure that this directory goes when this process ends without a word, with all mounts,
     /// loop devices and noted processes below it.
     ///
     /// # Errors
     /// When no shell can be started.
-    pub fn watch(folder: &Path) -> Result<Self, BedError> {
-        std::fs::create_dir_all(folder.join("pids"))
-            .map_err(BedError::system("make the folder of process ids"))?;
+    pub fn watch(directory: &Path) -> Result<Self, BedError> {
+        std::fs::create_dir_all(directory.join("pids"))
+            .map_err(BedError::system("make the directory of process ids"))?;
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", SCRIPT, REAPER]).arg(folder);
+        shell.args(["-c", SCRIPT, REAPER]).arg(directory);
         // Out of the process group that Ctrl-C reaches.
         let shell = shell
             .stdin(Stdio::piped())
@@ -92,10 +92,10 @@ impl Reaper {
     }
 }
 
-/// Writes down a server's process id where the shell that watches `folder` looks for it. Its
-/// command line has to name something below the folder.
-pub fn note(folder: &Path, pid: u32) {
-    let _ = std::fs::write(folder.join("pids").join(pid.to_string()), "");
+/// Writes down a server's process id where the shell that watches `directory` looks for it. Its
+/// command line has to name something below the directory.
+pub fn note(directory: &Path, pid: u32) {
+    let _ = std::fs::write(directory.join("pids").join(pid.to_string()), "");
 }
 
 #[cfg(test)]
@@ -103,19 +103,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_folder_of_a_bed_that_ended_without_a_word_is_removed() {
-        let folder = tempfile::tempdir().unwrap().keep();
-        std::fs::write(folder.join("file"), "x").unwrap();
-        let mut reaper = Reaper::watch(&folder).unwrap();
+    fn the_directory_of_a_bed_that_ended_without_a_word_is_removed() {
+        let directory = tempfile::tempdir().unwrap().keep();
+        std::fs::write(directory.join("file"), "x").unwrap();
+        let mut reaper = Reaper::watch(&directory).unwrap();
         drop(reaper.shell.stdin.take());
         reaper.shell.wait().unwrap();
-        assert!(!folder.exists());
+        assert!(!directory.exists());
     }
 
     #[test]
     fn helpers_of_a_bed_that_ended_without_a_word_end_too() {
-        let folder = tempfile::tempdir().unwrap().keep();
-        let target = folder.join("node-1/mounts/0123/mount");
+        let directory = tempfile::tempdir().unwrap().keep();
+        let target = directory.join("node-1/mounts/0123/mount");
         let helper = Command::new("/bin/sh")
             .args(["-c", "echo; read -r line", "helper"])
             .arg(target)
@@ -124,7 +124,7 @@ mod tests {
             .spawn();
         let mut helper = helper.unwrap();
         helper.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
-        let mut reaper = Reaper::watch(&folder).unwrap();
+        let mut reaper = Reaper::watch(&directory).unwrap();
         drop(reaper.shell.stdin.take());
         reaper.shell.wait().unwrap();
         assert!(helper.try_wait().unwrap().is_some());
@@ -133,8 +133,8 @@ mod tests {
     #[test]
     fn a_reaper_is_known_for_one_as_soon_as_it_watches() {
         for _ in 0..20 {
-            let folder = tempfile::tempdir().unwrap();
-            let reaper = Reaper::watch(folder.path()).unwrap();
+            let directory = tempfile::tempdir().unwrap();
+            let reaper = Reaper::watch(directory.path()).unwrap();
             let line = std::fs::read(format!("/proc/{}/cmdline", reaper.shell.id())).unwrap();
             assert!(line.split(|byte| *byte == 0).any(|word| word == REAPER.as_bytes()));
             reaper.dismiss();
@@ -143,8 +143,8 @@ mod tests {
 
     #[test]
     fn a_dismissed_reaper_touches_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        Reaper::watch(folder.path()).unwrap().dismiss();
-        assert!(folder.path().exists());
+        let directory = tempfile::tempdir().unwrap();
+        Reaper::watch(directory.path()).unwrap().dismiss();
+        assert!(directory.path().exists());
     }
 }

@@ -1,5 +1,5 @@
 //! Filled stores to copy. Installing compiles components, which takes seconds in a debug build; a
-//! store is a folder that is the whole state, so one process does it once, with the real `wharf
+//! store is a directory that is the whole state, so one process does it once, with the real `wharf
 //! backend install`, and every machine of every bed gets a copy.
 
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub(super) struct Content {
 struct Template {
     content: Content,
     store: PathBuf,
-    /// Takes the folder away when this process ends: a static has no destructor.
+    /// Takes the directory away when this process ends: a static has no destructor.
     _reaper: Reaper,
 }
 
@@ -39,15 +39,15 @@ pub(super) fn fill(machine: &Machine, content: &Content) -> Result<(), BedError>
             machine.install(&content.parts, "disk", &content.parts.newer_disk(suffix)?)?
         }
     }
-    let folder = tempfile::Builder::new()
+    let directory = tempfile::Builder::new()
         .prefix("wharf-store-")
         .tempdir()
-        .map_err(BedError::system("make a temporary folder"))?
+        .map_err(BedError::system("make a temporary directory"))?
         .keep();
     let made = Template {
         content: content.clone(),
-        store: folder.join("store"),
-        _reaper: Reaper::watch(&folder)?,
+        store: directory.join("store"),
+        _reaper: Reaper::watch(&directory)?,
     };
     machine.copy_store_to(&made.store)?;
     templates.push(made);

@@ -377,7 +377,7 @@ fn delete(case: &Case<'_>) -> Result<(), String> {
 }
 
 /// Whether the backend can tell what exists. One that neither attaches nor lists may well be a rule
-/// by which names become folders.
+/// by which names become directories.
 fn keeps_books(case: &Case<'_>) -> bool {
     case.can("attach") || case.can("list")
 }

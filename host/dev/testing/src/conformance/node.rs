@@ -36,7 +36,7 @@ fn plans(case: &Case<'_>) -> Result<(), String> {
 
 fn raw_plans(case: &Case<'_>) -> Result<(), String> {
     let volume = planned(case)?;
-    // A backend of shared folders refuses raw devices, which is fine.
+    // A backend of shared directories refuses raw devices, which is fine.
     if let Ok(plans) = all_plans(case, &volume, &AccessType::Block) {
         for plan in plans {
             let bad = plan

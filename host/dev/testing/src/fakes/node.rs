@@ -31,8 +31,8 @@ pub struct FakeNode {
 }
 
 impl FakeNode {
-    /// A node that makes and removes the paths of its mounts on the real file system (folders, and
-    /// files for devices), for suites that look. Nothing is mounted on them.
+    /// A node that makes and removes the paths of its mounts on the real file system (directories,
+    /// and files for devices), for suites that look. Nothing is mounted on them.
     pub fn with_real_paths() -> Self {
         Self { makes_paths: true, ..Self::default() }
     }
@@ -109,7 +109,7 @@ impl FakeNode {
 
     fn state(&self) -> Result<(), Error> {
         if self.has_no_state.load(Ordering::SeqCst) {
-            Err(Error::internal("the state folder cannot be used"))
+            Err(Error::internal("the state directory cannot be used"))
         } else {
             Ok(())
         }
@@ -281,7 +281,7 @@ fn make(path: &Path, is_file: bool) -> io::Result<()> {
     }
 }
 
-/// An empty folder or file; a missing one is fine.
+/// An empty directory or file; a missing one is fine.
 fn unmake(path: &Path) -> io::Result<()> {
     let removed = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
     removed
@@ -292,7 +292,7 @@ fn cannot(verb: &str, path: &Path, error: &io::Error) -> Error {
     Error::internal(format!("cannot {verb} {}: {error}", path.display()))
 }
 
-/// Lets every step, file system and folder of the fakes through.
+/// Lets every step, file system and directory of the fakes through.
 pub fn generous_policy() -> NodePolicy {
     NodePolicy {
         steps: Step::WORDS.iter().map(|word| (*word).to_owned()).collect(),

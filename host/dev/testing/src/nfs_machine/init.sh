@@ -3,7 +3,8 @@
 # `nfs_machine.rs` as the first process of a second kernel (`uml`), or in fresh namespaces of this
 # one (`here`). The environment says:
 #   machine   uml or here
-#   scratch   folder of the outside with `command` (to run); `status` (its exit code) is left there
+#   scratch   directory of the outside with `command` (to run); `status` (its exit code) is left
+# there
 #   limit     seconds until it is powered off whatever happens
 # Everything but `scratch` is read-only, in memory, or a view of the kernel.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -17,7 +18,7 @@ power_off() {
 }
 fail() { echo "the NFS machine did not come up: $*" >&2; power_off; }
 
-# The root becomes a folder in memory that shows the outside's folders, each read-only.
+# The root becomes a directory in memory that shows the outside's directories, each read-only.
 mount -t tmpfs root /mnt || fail "no file system in memory on /mnt"
 for path in /*; do
     case $path in /proc | /sys | /run | /mnt | /export) mkdir "/mnt$path"; continue ;; esac
@@ -59,7 +60,7 @@ fi
 for module in nfsd nfsv3 nfsv4 fuse loop; do load "$module"; done
 
 ip link set lo up || fail "no loopback"
-mount -t tmpfs nfs /var/lib/nfs || fail "no folder for the server's state"
+mount -t tmpfs nfs /var/lib/nfs || fail "no directory for the server's state"
 mkdir -p /var/lib/nfs/sm /var/lib/nfs/v4recovery
 touch /var/lib/nfs/etab /var/lib/nfs/rmtab
 mount -t nfsd nfsd /proc/fs/nfsd || fail "no nfsd"

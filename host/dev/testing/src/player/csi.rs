@@ -46,7 +46,7 @@ pub struct CsiNode {
     pub max_volumes: i64,
     /// The driver's socket there.
     pub socket: PathBuf,
-    /// kubelet's root folder.
+    /// kubelet's root directory.
     pub root: PathBuf,
 }
 

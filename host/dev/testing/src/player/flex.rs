@@ -39,7 +39,7 @@ pub struct FlexNode {
     pub name: String,
     /// `--volume-plugin-dir`.
     pub plugins: PathBuf,
-    /// kubelet's root folder.
+    /// kubelet's root directory.
     pub root: PathBuf,
     plugin: Arc<Mutex<Plugin>>,
 }
@@ -52,7 +52,7 @@ struct Plugin {
 }
 
 impl FlexNode {
-    /// A machine whose plugin folder and kubelet root are these.
+    /// A machine whose plugin directory and kubelet root are these.
     pub fn new(
         name: impl Into<String>,
         plugins: impl Into<PathBuf>,
@@ -66,7 +66,7 @@ impl FlexNode {
         }
     }
 
-    /// A file event in the plugin folder, or a restart: the next call probes again, and what was
+    /// A file event in the plugin directory, or a restart: the next call probes again, and what was
     /// "Not supported" is asked again.
     pub fn forget(&self) {
         *self.plugin.lock().unwrap_or_else(PoisonError::into_inner) = Plugin::default();
@@ -198,7 +198,7 @@ impl FlexPlayer {
         &self.driver
     }
 
-    /// The executable in a node's plugin folder.
+    /// The executable in a node's plugin directory.
     pub fn executable(&self, node: &FlexNode) -> PathBuf {
         let name = self.driver.rsplit('/').next().unwrap_or_default();
         node.plugins.join(self.driver.replace('/', "~")).join(name)
@@ -374,11 +374,11 @@ impl FlexPlayer {
         Ok(target)
     }
 
-    /// kubelet has the volume taken from a pod, as long as its folder is there.
+    /// kubelet has the volume taken from a pod, as long as its directory is there.
     ///
     /// # Errors
-    /// The driver's failure, or the last of those that were repeated; also when the folder is not
-    /// empty afterwards.
+    /// The driver's failure, or the last of those that were repeated; also when the directory is
+    /// not empty afterwards.
     pub fn unmount(
         &self,
         volume: &FlexVolume,
@@ -406,8 +406,8 @@ impl FlexPlayer {
     /// kubelet has the device unmounted on the node, if it is mounted.
     ///
     /// # Errors
-    /// The driver's failure, or the last of those that were repeated; also when the folder is not
-    /// empty afterwards.
+    /// The driver's failure, or the last of those that were repeated; also when the directory is
+    /// not empty afterwards.
     pub fn unmount_device(&self, volume: &FlexVolume, node: &FlexNode) -> Result<(), PlayError> {
         let global = volume.global_mount(node, &self.driver);
         self.repeat(Part::Kubelet, node, "unmountdevice", volume, || {
@@ -519,20 +519,20 @@ impl FlexPlayer {
         self.ask(part, node, "getvolumename", volume, vec![json.to_owned()], "").map(drop)
     }
 
-    /// `prepareForMount`: makes the folder, and says whether something is mounted there already.
+    /// `prepareForMount`: makes the directory, and says whether something is mounted there already.
     fn prepare(
         &self,
         part: Part,
         node: &FlexNode,
         call: &str,
         volume: &FlexVolume,
-        folder: &Path,
+        directory: &Path,
     ) -> Result<bool, PlayError> {
-        if !folder.exists() {
-            paths::make_folder(folder)?;
+        if !directory.exists() {
+            paths::make_directory(directory)?;
             return Ok(false);
         }
-        let mounted = paths::is_likely_mounted(folder);
+        let mounted = paths::is_likely_mounted(directory);
         if mounted {
             let why = "something is mounted there already".to_owned();
             self.say(part, node, call, &volume.name, Happening::Skipped { why });

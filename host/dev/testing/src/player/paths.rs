@@ -42,7 +42,7 @@ pub fn flex_pod(root: &Path, pod: &str, driver: &str, name: &str) -> PathBuf {
 }
 
 /// `os.MkdirAll(path, 0750)`.
-pub(crate) fn make_folder(path: &Path) -> Result<(), PlayError> {
+pub(crate) fn make_directory(path: &Path) -> Result<(), PlayError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o750)
@@ -103,10 +103,10 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_folder_is_no_mount_point() {
-        let folder = tempfile::tempdir().unwrap();
-        let inner = folder.path().join("a/b");
-        make_folder(&inner).unwrap();
+    fn a_plain_directory_is_no_mount_point() {
+        let directory = tempfile::tempdir().unwrap();
+        let inner = directory.path().join("a/b");
+        make_directory(&inner).unwrap();
         assert!(!is_likely_mounted(&inner));
         assert!(is_likely_mounted(Path::new("/proc")));
         remove(&inner).unwrap();

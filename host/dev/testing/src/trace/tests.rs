@@ -5,14 +5,14 @@ use super::*;
 
 const SCRIPT: &str = "mkdir one; : > two; mv two three; rmdir one";
 
-fn shell(folder: &Path, script: &str) -> Command {
+fn shell(directory: &Path, script: &str) -> Command {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", script]).current_dir(folder);
+    command.args(["-c", script]).current_dir(directory);
     command
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(folder)
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -21,8 +21,8 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 fn undisturbed(script: &str) -> Traced {
-    let folder = tempfile::tempdir().unwrap();
-    run(shell(folder.path(), script), Moment::never()).unwrap()
+    let directory = tempfile::tempdir().unwrap();
+    run(shell(directory.path(), script), Moment::never()).unwrap()
 }
 
 #[test]
@@ -50,14 +50,14 @@ fn a_kill_at_each_position_leaves_what_came_before_it_and_nothing_after() {
     let all = undisturbed(SCRIPT).positions.len();
     let mut seen = Vec::new();
     for at in 0..all {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let traced = run(
-            shell(folder.path(), SCRIPT),
+            shell(directory.path(), SCRIPT),
             Moment { at, counted: Counted::All, act: Act::KillAll },
         )
         .unwrap();
         assert_eq!((traced.reached, traced.code, traced.positions.len()), (true, None, at + 1));
-        seen.push(names(folder.path()).join(" "));
+        seen.push(names(directory.path()).join(" "));
     }
     seen.dedup();
     assert_eq!(seen, ["", "one", "one two", "one three"]);
@@ -65,7 +65,7 @@ fn a_kill_at_each_position_leaves_what_came_before_it_and_nothing_after() {
 
 #[test]
 fn a_helper_goes_on_when_only_its_process_is_killed() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let positions = undisturbed(SCRIPT).positions;
     let at = positions
         .iter()
@@ -73,33 +73,33 @@ fn a_helper_goes_on_when_only_its_process_is_killed() {
         .position(|position| position.call.starts_with("mkdir"))
         .unwrap();
     let traced = run(
-        shell(folder.path(), SCRIPT),
+        shell(directory.path(), SCRIPT),
         Moment { at, counted: Counted::Helpers, act: Act::KillProcess },
     )
     .unwrap();
     assert_eq!(traced.code, None);
-    while names(folder.path()).is_empty() {
+    while names(directory.path()).is_empty() {
         std::thread::yield_now();
     }
-    assert_eq!(names(folder.path()), ["one"]);
+    assert_eq!(names(directory.path()), ["one"]);
 }
 
 #[test]
 fn something_can_happen_meanwhile_and_the_process_goes_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().to_owned();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
     let act = Act::Meanwhile(Box::new(move || std::fs::write(path.join("meanwhile"), "").unwrap()));
     let traced =
-        run(shell(folder.path(), SCRIPT), Moment { at: 1, counted: Counted::All, act }).unwrap();
+        run(shell(directory.path(), SCRIPT), Moment { at: 1, counted: Counted::All, act }).unwrap();
     assert_eq!((traced.code, traced.reached), (Some(0), true));
-    assert_eq!(names(folder.path()), ["meanwhile", "three"]);
+    assert_eq!(names(directory.path()), ["meanwhile", "three"]);
 }
 
 #[test]
 fn a_running_process_is_taken_hold_of() {
     use std::io::Write;
-    let folder = tempfile::tempdir().unwrap();
-    let mut child = shell(folder.path(), "read go; mkdir one; mkdir two")
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = shell(directory.path(), "read go; mkdir one; mkdir two")
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
@@ -111,6 +111,6 @@ fn a_running_process_is_taken_hold_of() {
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     let traced = attached.wait().unwrap();
     assert!(traced.reached);
-    assert_eq!(names(folder.path()), ["one"]);
+    assert_eq!(names(directory.path()), ["one"]);
     let _ = child.wait();
 }

@@ -153,7 +153,7 @@ impl<'a, const RAW: bool> Life<'a> for OneLife<'a, RAW> {
                 let staging = volume.staging(&self.nodes[0], self.csi.driver());
                 let digest = staging
                     .parent()
-                    .and_then(|folder| folder.file_name())
+                    .and_then(|directory| directory.file_name())
                     .unwrap()
                     .to_string_lossy()
                     .into_owned();
@@ -178,7 +178,7 @@ pub fn is_of_the_controller(verb: &str) -> bool {
     matches!(verb, "create" | "attach" | "expand controller" | "detach" | "delete")
 }
 
-/// What the pod was given is a folder or a device.
+/// What the pod was given is a directory or a device.
 fn use_target(target: &Path, found: Found) {
     if target.is_dir() {
         return use_volume(&target.join("data"), found);

@@ -51,7 +51,7 @@ pub fn prepare(bed: &Bed) {
     *servers = None;
     bed.region().make_file_system().unwrap();
     std::fs::create_dir(files(bed)).unwrap();
-    let mut here = NasServers::begin(bed.folder()).unwrap();
+    let mut here = NasServers::begin(bed.directory()).unwrap();
     here.follow(bed.region()).unwrap();
     *servers = Some(here);
 }

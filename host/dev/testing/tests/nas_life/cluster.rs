@@ -58,7 +58,7 @@ impl Cluster {
         let bed =
             Bed::make(&BedOptions { backends: vec!["nas"], ..BedOptions::default() }).unwrap();
         let [share, other] = [(), ()].map(|()| bed.region().make_file_system().unwrap());
-        let mut servers = NasServers::begin(bed.folder()).unwrap();
+        let mut servers = NasServers::begin(bed.directory()).unwrap();
         servers.follow(bed.region()).unwrap();
         bed.serve().unwrap();
         bed.install_flexvolume().unwrap();
@@ -126,17 +126,17 @@ impl Share {
     }
 }
 
-pub fn write(folder: &Path, text: &str) {
-    fs::write(folder.join("data"), text).unwrap();
+pub fn write(directory: &Path, text: &str) {
+    fs::write(directory.join("data"), text).unwrap();
 }
 
-pub fn read(folder: &Path) -> String {
-    fs::read_to_string(folder.join("data")).unwrap()
+pub fn read(directory: &Path) -> String {
+    fs::read_to_string(directory.join("data")).unwrap()
 }
 
 /// What a pod gets that may not write.
-pub fn assert_read_only(folder: &Path) {
-    let refused = fs::write(folder.join("data"), "x").unwrap_err();
+pub fn assert_read_only(directory: &Path) {
+    let refused = fs::write(directory.join("data"), "x").unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
 }
 

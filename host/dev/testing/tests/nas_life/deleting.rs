@@ -262,7 +262,7 @@ impl Second {
         let machine = cluster.bed.node(1);
         let mut serve = machine.command(cluster.bed.parts(), &["csi", "--role", "controller"]);
         serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let socket = machine.folder().join("sockets").join(CSI).join("controller.sock");
+        let socket = machine.directory().join("sockets").join(CSI).join("controller.sock");
         (Self(serve.spawn().unwrap()), CsiPlayer::new(CSI, socket))
     }
 }

@@ -45,7 +45,7 @@ fn a_component_that_cannot_be_loaded_fails_readiness_until_it_can_and_never_live
     }
     let bed = Bed::make(&one_node()).unwrap();
     let node = bed.node(0);
-    let whole = node.folder().join("whole-store");
+    let whole = node.directory().join("whole-store");
     fs::rename(node.store(), &whole).unwrap();
     fs::create_dir(node.store()).unwrap();
     bed.serve().unwrap();

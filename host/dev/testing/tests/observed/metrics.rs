@@ -63,7 +63,7 @@ fn assert_documented(machine: &Machine) {
         assert!(DOCUMENTED.contains(&format!("| `{name}` |")), "{name} is not documented");
     }
     // What stands in the labels is the operator's: no volume, no path, no key.
-    let keys = std::fs::read_to_string(machine.folder().join("keys/access-key-secret")).unwrap();
+    let keys = std::fs::read_to_string(machine.directory().join("keys/access-key-secret")).unwrap();
     for told in [machine.id(), keys.trim(), "/kubelet", "pvc-"] {
         assert!(!text.contains(told), "{told} is in the metrics");
     }
@@ -200,7 +200,7 @@ fn a_backend_that_is_replaced_moves_its_generation_and_the_swaps() {
     // The same component with a custom section that nobody reads: other bytes, another generation.
     let mut bytes = std::fs::read(bed.parts().component("disk")).unwrap();
     bytes.extend([0, 2, 1, b'x']);
-    let newer = bed.folder().join("newer.wasm");
+    let newer = bed.directory().join("newer.wasm");
     std::fs::write(&newer, bytes).unwrap();
     manager.install(bed.parts(), "disk", &newer).unwrap();
     create("pvc-after");

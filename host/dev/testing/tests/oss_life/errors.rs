@@ -159,7 +159,7 @@ fn a_helper_that_ends_at_once_for_ever_is_started_more_and_more_rarely_and_seen(
     let mut volume = cluster.volume("pv-broken", Access::ManyNodes, &[]);
     let target = csi.start_pod(&mut volume, node, "pod").unwrap();
     write(&target, "data", "kept");
-    let mark = machine.folder().join("broken");
+    let mark = machine.directory().join("broken");
     fs::write(&mark, "").unwrap();
     kill(cluster.helper(0));
     until("it was tried three times", || cluster.mounts_of(0)[0]["restarts"].as_u64() >= Some(3));

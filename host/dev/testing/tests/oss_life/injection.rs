@@ -261,7 +261,7 @@ fn whatever_a_volume_says_nothing_but_an_allowed_option_is_ever_executed() {
     };
     let Some(cluster) = Cluster::with(TEST, recording) else { return };
     let (machine, allowed) = (cluster.bed.node(0), allowed());
-    let recorder = Recorder::of(machine.folder());
+    let recorder = Recorder::of(machine.directory());
     let mounts = machine.helper_mounts();
     let csi = cluster.csi.clone().with_retry(Retry::never());
     let flex = cluster.flex.clone().with_retry(Retry::never());
@@ -294,7 +294,7 @@ fn whatever_a_volume_says_nothing_but_an_allowed_option_is_ever_executed() {
             judge(&what, &fate, &refused.unwrap_err(), &lists);
         }
     }
-    for directory in [Path::new("/"), Path::new("."), machine.folder()] {
+    for directory in [Path::new("/"), Path::new("."), machine.directory()] {
         assert!(!directory.join(MARK).exists(), "something was executed");
     }
     let (volume, flex_volume) =

@@ -1,6 +1,6 @@
-//! The profiles of `ossfs` and `ossfs2`, which no package archive has: their command lines against a
-//! golden list, and stand-ins that read them as the documents of the two say, check the credential
-//! files as the two do, and serve the bucket with `s3fs`.
+//! The profiles of `ossfs` and `ossfs2`, which no package archive has: their command lines against
+//! a golden list, and stand-ins that read them as the documents of the two say, check the
+//! credential files as the two do, and serve the bucket with `s3fs`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -213,7 +213,7 @@ fn ossfs_and_ossfs2_are_started_and_given_their_keys_as_their_documents_have_it(
         let target = csi.start_pod(&mut volume, node, "pod").unwrap();
         let private = machine.helper_mounts().join(cluster.serving(0)["name"].as_str().unwrap());
         let program = if case.name.contains("ossfs2") { "ossfs2" } else { "ossfs" };
-        let call = fs::read_to_string(machine.folder().join(format!("{program}.call"))).unwrap();
+        let call = fs::read_to_string(machine.directory().join(format!("{program}.call"))).unwrap();
         let call = call.replace(private.to_str().unwrap(), "PRIVATE").replace(&url, "URL");
         let arguments: Vec<_> = call.split_terminator('\0').collect();
         assert_eq!(arguments, case.arguments, "{}", case.name);

@@ -30,7 +30,7 @@ fn keys_of_a_volume_are_in_no_argument_list_log_state_environment_or_error() {
     assert!(!said.iter().any(|words| canaries.are_in(words)), "{said:?}");
     let mut searched = 0;
     for machine in cluster.bed.nodes().iter().chain([cluster.bed.manager()]) {
-        searched += canaries.search_files(machine.folder(), MAY_HOLD_KEYS);
+        searched += canaries.search_files(machine.directory(), MAY_HOLD_KEYS);
     }
     assert!(searched > 20, "only {searched} files were searched");
 }
@@ -82,7 +82,7 @@ fn live(cluster: &Cluster, canaries: &Canaries, wrong: &str, said: &Arc<Mutex<Ve
     let keys = machine.helper_mounts().join(name).join("credential/passwd");
     assert!(canaries.are_in(&fs::read_to_string(&keys).unwrap()));
     // Records, sockets, logs and what is mounted, while all of it is there.
-    assert!(canaries.search_files(machine.folder(), MAY_HOLD_KEYS) > 10);
+    assert!(canaries.search_files(machine.directory(), MAY_HOLD_KEYS) > 10);
     assert!(machine.state().join("mounts").join(format!("{name}.json")).exists());
     check_processes(cluster, canaries);
     csi.end_pod(&volume, node, "pod").unwrap();

@@ -18,7 +18,7 @@ const SHARED_KEYS: &str = "/etc/passwd-ossfs";
 /// background and is nobody's child. Its keys lie where no test changes the machine's own.
 fn mount_by_hand(cluster: &Cluster, at: &Path) -> PathBuf {
     let region = cluster.bed.region().description();
-    let keys = cluster.bed.folder().join("passwd-ossfs");
+    let keys = cluster.bed.directory().join("passwd-ossfs");
     let text = format!("{}:{}\n", region.admin.access_key_id, region.admin.access_key_secret);
     fs::write(&keys, text).unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -76,7 +76,7 @@ fn a_mount_of_the_earlier_csi_driver_stays_usable_and_is_unmounted() {
     let (csi, node, machine) = (&cluster.csi, &cluster.nodes[0], cluster.bed.node(0));
     let volume = cluster.volume("pv-old", Access::ManyNodes, &[]);
     // It mounts beside kubelet's directories, and shows that to each pod.
-    let own = machine.folder().join("run/fuse.ossfs/0123/globalmount");
+    let own = machine.directory().join("run/fuse.ossfs/0123/globalmount");
     let target = volume.target(node, "pod");
     mount_by_hand(&cluster, &own);
     for directory in [&volume.staging(node, csi.driver()), &target] {

@@ -15,7 +15,7 @@ const FIRST_LIFE: u64 = 12;
 
 /// The account that a workload's identity assumes, and the stand-ins as helpers.
 fn with_identity(bed: &Bed, config: String) -> String {
-    let token = bed.folder().join("identity");
+    let token = bed.directory().join("identity");
     std::fs::write(&token, bed.region().oidc_token(0, "system:serviceaccount:a:b").unwrap())
         .unwrap();
     let role = format!("acs:ram::{}:role/Reader", bed.region().description().account);

@@ -27,7 +27,7 @@ pub fn search() {
     let mut searched = 0;
     for machine in cluster.bed.nodes().iter().chain([cluster.bed.manager()]) {
         // Without the operator's own key files.
-        searched += canaries.search_files(machine.folder(), &["keys"]);
+        searched += canaries.search_files(machine.directory(), &["keys"]);
         let shown = machine.run(cluster.bed.parts(), &["backend", "show", "disk"]).unwrap();
         assert!(!canaries.are_in(&shown.stdout) && !canaries.are_in(&shown.stderr));
     }

@@ -35,7 +35,8 @@ pub struct StuckServer<'a> {
 impl<'a> StuckServer<'a> {
     /// Started, and answering. `more`: arguments of `wharf csi --role node`.
     pub fn start(bed: &Bed, machine: &'a Machine, more: &[&str]) -> Self {
-        let (program, mkfs) = (machine.folder().join("mkfs"), machine.folder().join("mkfs.pid"));
+        let (program, mkfs) =
+            (machine.directory().join("mkfs"), machine.directory().join("mkfs.pid"));
         let script = format!(
             "#!/bin/sh\necho $$ > {0}.new && mv {0}.new {0}\nexec sleep infinity\n",
             mkfs.display()
@@ -61,7 +62,7 @@ impl<'a> StuckServer<'a> {
 
     /// The process id of the hanging mkfs, once there is one.
     pub fn mkfs(&self) -> Option<i32> {
-        let pid = fs::read_to_string(self.machine.folder().join("mkfs.pid")).ok()?;
+        let pid = fs::read_to_string(self.machine.directory().join("mkfs.pid")).ok()?;
         pid.trim().parse().ok()
     }
 

@@ -181,7 +181,7 @@ impl ByHand {
     /// Until its mount answers.
     fn start(bed: &Bed) -> Result<Self> {
         let region = bed.region().description();
-        let (mountpoint, keys) = (bed.folder().join("by-hand"), bed.folder().join("passwd"));
+        let (mountpoint, keys) = (bed.directory().join("by-hand"), bed.directory().join("passwd"));
         std::fs::create_dir_all(&mountpoint)?;
         let text = format!("{}:{}", region.admin.access_key_id, region.admin.access_key_secret);
         std::fs::write(&keys, text)?;

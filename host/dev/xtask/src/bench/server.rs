@@ -62,10 +62,10 @@ pub fn measure(workspace: &Workspace, parts: &Parts, report: &mut Report) -> Res
     let load = dist::build_package(workspace, "wharf-load", &[])?;
     let bed = Bed::make_with(&BedOptions::default(), parts.clone())?;
     bed.serve()?;
-    let folder = bed.node(0).kubelet();
+    let directory = bed.node(0).kubelet();
     let wharf =
         Server { socket: bed.node(0).socket(), pid: bed.node(0).server_pid(), _process: None };
-    let rust = start(Command::new(&load).arg("serve"), &folder.join("floor-rust.sock"))?;
+    let rust = start(Command::new(&load).arg("serve"), &directory.join("floor-rust.sock"))?;
     let mut peers = vec![
         (WITHOUT_METRICS, without_metrics(bed.node(1), parts)?),
         ("minimal Rust server", rust),
@@ -74,7 +74,7 @@ pub fn measure(workspace: &Workspace, parts: &Parts, report: &mut Report) -> Res
         Some(go) => {
             peers.push((
                 "minimal Go server",
-                start(&mut Command::new(go), &folder.join("floor-go.sock"))?,
+                start(&mut Command::new(go), &directory.join("floor-go.sock"))?,
             ));
         }
         None => announce("there is no Go: Wharf's server is not held against one in Go"),

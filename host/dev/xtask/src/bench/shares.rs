@@ -85,7 +85,7 @@ impl Place {
         let system = bed.region().file_systems().into_iter().next();
         let system = system.context("no file system was made")?;
         let name = system.mount_targets.first().context("it has no mount target")?.clone();
-        let mut servers = NasServers::begin(bed.folder())?;
+        let mut servers = NasServers::begin(bed.directory())?;
         servers.follow(bed.region())?;
         bed.serve()?;
         bed.install_flexvolume()?;
@@ -95,7 +95,7 @@ impl Place {
         let machine = bed.node(0);
         let socket = machine.socket_of(driver.driver);
         let node = csi.register(machine.name(), &socket, &machine.kubelet())?;
-        let scratch = bed.folder().join("scratch");
+        let scratch = bed.directory().join("scratch");
         fs::create_dir(&scratch)?;
         let address = servers.of(&name).address().to_string();
         let files = system.directory;

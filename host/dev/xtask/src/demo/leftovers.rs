@@ -1,31 +1,33 @@
-//! Looking for what the demo may have left: mounts, loop devices, processes, its folder. The kernel
-//! is asked, not the demo.
+//! Looking for what the demo may have left: mounts, loop devices, processes, its directory. The
+//! kernel is asked, not the demo.
 
 use std::fs;
 use std::path::Path;
 
 use wharf_testing::bed::{loops_below, mounts_below};
 
-/// What is left of a bed that is gone, one line each. Without a folder: of one that was never
+/// What is left of a bed that is gone, one line each. Without a directory: of one that was never
 /// finished, which is known by its processes alone.
-pub fn of(folder: Option<&Path>) -> Vec<String> {
-    let Some(folder) = folder else {
+pub fn of(directory: Option<&Path>) -> Vec<String> {
+    let Some(directory) = directory else {
         return processes(|process| is_child(process, std::process::id()));
     };
-    let mut left: Vec<String> =
-        mounts_below(folder).iter().map(|mount| format!("mount {}", mount.at.display())).collect();
+    let mut left: Vec<String> = mounts_below(directory)
+        .iter()
+        .map(|mount| format!("mount {}", mount.at.display()))
+        .collect();
     left.extend(
-        loops_below(folder).iter().map(|(device, image)| {
+        loops_below(directory).iter().map(|(device, image)| {
             format!("loop device {} of {}", device.display(), image.display())
         }),
     );
-    let name = folder.display().to_string();
+    let name = directory.display().to_string();
     left.extend(processes(|process| {
         fs::read(process.join("cmdline"))
             .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&name))
     }));
-    if folder.exists() {
-        left.push(format!("folder {name}"));
+    if directory.exists() {
+        left.push(format!("directory {name}"));
     }
     left
 }
@@ -56,27 +58,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_is_still_there_and_a_process_that_names_it_are_found() {
-        let folder = tempfile::tempdir().unwrap();
+    fn a_directory_that_is_still_there_and_a_process_that_names_it_are_found() {
+        let directory = tempfile::tempdir().unwrap();
         let mut waits = std::process::Command::new("sh");
         let mut child = waits
             .args(["-c", "echo; read line"])
-            .arg(folder.path().join("below"))
+            .arg(directory.path().join("below"))
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
         // A process has no command line until its program runs; it says when.
         child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
-        let left = of(Some(folder.path()));
+        let left = of(Some(directory.path()));
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(left.contains(&format!("process {}", child.id())), "{left:?}");
-        assert!(left.contains(&format!("folder {}", folder.path().display())), "{left:?}");
+        assert!(left.contains(&format!("directory {}", directory.path().display())), "{left:?}");
     }
 
     #[test]
-    fn nothing_is_left_of_a_folder_that_never_was() {
+    fn nothing_is_left_of_a_directory_that_never_was() {
         assert_eq!(of(Some(Path::new("/nowhere/wharf-bed"))), Vec::<String>::new());
     }
 }

@@ -131,8 +131,8 @@ mod tests {
 
     #[test]
     fn a_line_that_is_still_being_written_is_read_when_it_is_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
         let mut log = Log::of(path.clone());
         assert!(log.fresh().is_empty());
         std::fs::write(&path, "one\ntw").unwrap();

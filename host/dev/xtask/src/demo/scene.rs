@@ -124,7 +124,7 @@ impl Scene {
 
     /// Says what the demo does or sees.
     pub fn note(&self, text: &str) {
-        self.teller.tell(&Event::Note { text: shorten(text, self.bed.folder()) });
+        self.teller.tell(&Event::Note { text: shorten(text, self.bed.directory()) });
     }
 
     /// Counts a backend that was replaced.
@@ -145,8 +145,8 @@ impl Scene {
         let line = format!("{}# wharf {}", machine.name(), arguments.join(" "));
         let printed = format!("{}{}", ran.stdout, ran.stderr);
         self.teller.tell(&Event::Command {
-            line: shorten(&line, self.bed.folder()),
-            printed: shorten(printed.trim_end(), self.bed.folder()),
+            line: shorten(&line, self.bed.directory()),
+            printed: shorten(printed.trim_end(), self.bed.directory()),
             exit_code: ran.code,
             took_ms: milliseconds(begun.elapsed()),
         });
@@ -154,7 +154,7 @@ impl Scene {
     }
 
     /// A pod writes a file. Returns its digest.
-    pub fn write(&self, folder: &Path) -> Result<String> {
+    pub fn write(&self, directory: &Path) -> Result<String> {
         // Like noise, and the same in every run.
         let mut state = 1_u32;
         let noise = std::iter::repeat_with(|| {
@@ -162,7 +162,7 @@ impl Scene {
             state.to_be_bytes()
         });
         let data: Vec<u8> = noise.flatten().take(DATA_BYTES).collect();
-        let path = folder.join("data");
+        let path = directory.join("data");
         let mut file =
             fs::File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         file.write_all(&data)
@@ -174,8 +174,8 @@ impl Scene {
     }
 
     /// A pod reads the file again, and finds what was written.
-    pub fn read(&self, folder: &Path, expected: &str) -> Result<()> {
-        let path = folder.join("data");
+    pub fn read(&self, directory: &Path, expected: &str) -> Result<()> {
+        let path = directory.join("data");
         let digest = component::digest(&[
             &fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?
         ]);
@@ -188,9 +188,9 @@ impl Scene {
     }
 
     /// Says how large a file system is, and returns it in bytes.
-    pub fn size(&self, folder: &Path) -> Result<u64> {
-        let system = rustix::fs::statvfs(folder)
-            .with_context(|| format!("cannot look at {}", folder.display()))?;
+    pub fn size(&self, directory: &Path) -> Result<u64> {
+        let system = rustix::fs::statvfs(directory)
+            .with_context(|| format!("cannot look at {}", directory.display()))?;
         let bytes = system.f_blocks * system.f_frsize;
         self.note(&format!(
             "the pod sees a file system of {}.{} GiB",
@@ -251,7 +251,7 @@ fn audience(
             node: played.node.clone(),
             call: played.call.clone(),
             volume: played.volume.clone(),
-            with: shorten(with, bed.folder()),
+            with: shorten(with, bed.directory()),
         };
         let is_quiet = QUIET.contains(&played.call.as_str());
         match &played.happening {
@@ -270,7 +270,7 @@ fn audience(
             Happening::Failed { why, took, .. } => {
                 teller.tell(&Event::Answered {
                     asked: asked(""),
-                    failure: Some(shorten(why, bed.folder())),
+                    failure: Some(shorten(why, bed.directory())),
                     took_ms: milliseconds(*took),
                     seen: witness.look(),
                 });

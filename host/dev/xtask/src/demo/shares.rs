@@ -103,7 +103,7 @@ fn life(scene: &Scene) -> Result<()> {
     let system = file_system(scene.bed())?;
     let name = system.mount_targets.first().context("it has no mount target")?.clone();
     let files = system.directory.join(DIRECTORY);
-    let mut servers = NasServers::begin(scene.bed().folder())?;
+    let mut servers = NasServers::begin(scene.bed().directory())?;
     servers.follow(region)?;
     scene.note(&format!(
         "a kernel NFS server exports file system {} as {name}; clients are this kernel's own",

@@ -94,8 +94,8 @@ pub fn offer_broken(scene: &Scene, newer: &Path) -> Result<()> {
     let manager = scene.bed().manager();
     let (pids, before) = (pids(scene), active(scene, manager)?);
     let good = fs::read(newer).with_context(|| format!("cannot read {}", newer.display()))?;
-    let folder = scene.bed().folder().join("offered");
-    fs::create_dir_all(&folder).context("cannot make a folder for broken builds")?;
+    let directory = scene.bed().directory().join("offered");
+    fs::create_dir_all(&directory).context("cannot make a directory for broken builds")?;
     let truncated = good.get(..good.len() / 2).unwrap_or_default().to_vec();
     let offers = [
         ("half.wasm", "half of a file", truncated),
@@ -112,7 +112,7 @@ pub fn offer_broken(scene: &Scene, newer: &Path) -> Result<()> {
     ];
     for (name, what, content) in offers {
         scene.note(what);
-        let file = folder.join(name);
+        let file = directory.join(name);
         fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
         let ran = scene.run(
             manager,

@@ -196,7 +196,7 @@ impl Teller {
     fn summary(&self, summary: &Summary) -> String {
         let Summary { succeeded, steps, failed, cloud_requests, swaps, refused, left, took_ms } =
             summary;
-        let nothing = "nothing: no mounts, loop devices, processes or folders".to_owned();
+        let nothing = "nothing: no mounts, loop devices, processes or directories".to_owned();
         let left = if left.is_empty() { nothing } else { left.join("\n                  ") };
         let word = if *succeeded { self.paint(GREEN, "done") } else { self.paint(RED, "not done") };
         format!(

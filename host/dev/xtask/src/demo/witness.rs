@@ -35,7 +35,7 @@ impl Witness {
             logs: machines
                 .flat_map(|machine| {
                     let call_outs = ["disk", "nas", "oss"].map(|driver| {
-                        machine.folder().join(format!("log/flexvolume_{driver}.log"))
+                        machine.directory().join(format!("log/flexvolume_{driver}.log"))
                     });
                     [machine.server_log()].into_iter().chain(call_outs)
                 })
@@ -71,7 +71,7 @@ impl Witness {
         known.journal = journal.last().map_or(known.journal, |entry| entry.number);
         self.devices(&mut known, &mut seen);
         self.mounts(&mut known, &mut seen);
-        seen.host.iter_mut().for_each(|what| *what = shorten(what, self.bed.folder()));
+        seen.host.iter_mut().for_each(|what| *what = shorten(what, self.bed.directory()));
         seen
     }
 
@@ -106,7 +106,7 @@ impl Witness {
     }
 }
 
-/// Takes the bed's folder out of a text, and the middle out of the digests in kubelet's paths.
+/// Takes the bed's directory out of a text, and the middle out of the digests in kubelet's paths.
 pub fn shorten(text: &str, bed: &Path) -> String {
     let text = text.replace(&format!("{}/", bed.display()), "");
     let is_digest =

@@ -81,17 +81,17 @@ fn run_all(tool: &Path) -> Result<Tally> {
         let files = system.directory.join(SHARES);
         fs::create_dir(&files).with_context(|| format!("cannot make {}", files.display()))?;
     }
-    let mut servers = NasServers::begin(bed.folder())?;
+    let mut servers = NasServers::begin(bed.directory())?;
     servers.follow(region)?;
     let machine = bed.node(0);
     machine.serve("all", bed.parts())?;
-    let folder = machine.kubelet();
+    let directory = machine.kubelet();
     let subject = Subject {
         driver: &NAS,
         tool,
         endpoint: format!("unix://{}", machine.socket_of(NAS.name).display()),
-        folder: &folder,
-        arguments: (NAS.arguments)(Some(region), &folder)?,
+        directory: &directory,
+        arguments: (NAS.arguments)(Some(region), &directory)?,
         until: Instant::now() + LIMIT,
     };
     let mut tally =

@@ -18,29 +18,29 @@ const OLDEST_GO: (u32, u32) = (1, 23);
 
 /// The program: the one below `target/`, one in `PATH` of the same version, or a new one.
 pub fn find_or_install(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = workspace.target.join("tools");
-    let own = folder.join("csi-sanity");
+    let directory = workspace.target.join("tools");
+    let own = directory.join("csi-sanity");
     let candidates = [Some(own.clone()), command::find_program("csi-sanity")];
     if let Some(found) = candidates.into_iter().flatten().find(|path| is_wanted_version(path)) {
         return Ok(found);
     }
-    install(&folder)?;
+    install(&directory)?;
     ensure!(
         is_wanted_version(&own),
         "`go install` made no csi-sanity {VERSION} in {}",
-        folder.display()
+        directory.display()
     );
     Ok(own)
 }
 
-fn install(folder: &Path) -> Result<()> {
+fn install(directory: &Path) -> Result<()> {
     let go = go::find(OLDEST_GO, &format!("csi-sanity {VERSION}"))?;
     announce(&format!("building csi-sanity {VERSION} (about two minutes, once)"));
-    std::fs::create_dir_all(folder)?;
+    std::fs::create_dir_all(directory)?;
     command::run(
         Command::new(go)
             .args(["install", &format!("{MODULE}/cmd/csi-sanity@{VERSION}")])
-            .env("GOBIN", folder),
+            .env("GOBIN", directory),
     )
 }
 
@@ -57,8 +57,8 @@ mod tests {
 
     #[test]
     fn a_program_of_another_version_is_not_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("csi-sanity");
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("csi-sanity");
         std::fs::write(&program, format!("\0mod\t{MODULE}\tv5.3.1\th1:")).unwrap();
         assert!(!is_wanted_version(&program));
         std::fs::write(&program, format!("\0mod\t{MODULE}\t{VERSION}\th1:")).unwrap();

@@ -7,9 +7,9 @@ use super::source::{Source, has_word};
 struct Boundary {
     /// Whole words, as they appear in code.
     words: &'static [&'static str],
-    /// The rule holds below these folders; empty: everywhere.
+    /// The rule holds below these directories; empty: everywhere.
     inside: &'static [&'static str],
-    /// Folders and files that are free of it.
+    /// Directories and files that are free of it.
     except: &'static [(&'static str, Why)],
     /// The rule, for the complaint.
     rule: &'static str,
@@ -109,7 +109,7 @@ pub fn complaints(sources: &[Source]) -> Vec<String> {
 impl Boundary {
     fn complaints(&self, source: &Source) -> Vec<String> {
         let inside = self.inside.is_empty()
-            || self.inside.iter().any(|folder| source.path.starts_with(folder));
+            || self.inside.iter().any(|directory| source.path.starts_with(directory));
         if !inside || self.except.iter().any(|(free, _)| source.path.starts_with(free)) {
             return Vec::new();
         }

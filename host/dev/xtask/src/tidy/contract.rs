@@ -6,11 +6,11 @@ use anyhow::{Context, Result};
 use wit_parser::{Docs, Function, Interface, Resolve, Type, TypeDefKind, TypeId, WorldId};
 
 /// Interfaces, worlds, functions and types without a doc comment.
-pub fn complaints(folder: &Path) -> Result<Vec<String>> {
+pub fn complaints(directory: &Path) -> Result<Vec<String>> {
     let mut resolve = Resolve::default();
     resolve
-        .push_dir(folder)
-        .with_context(|| format!("cannot read the contract in {}", folder.display()))?;
+        .push_dir(directory)
+        .with_context(|| format!("cannot read the contract in {}", directory.display()))?;
     Ok(undocumented(&resolve)
         .iter()
         .map(|item| format!("wit: {item} has no doc comment"))

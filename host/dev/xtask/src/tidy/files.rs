@@ -64,7 +64,7 @@ fn of_file(source: &Source) -> Vec<String> {
 fn of_name(path: &str) -> Option<String> {
     // Below `tests/`, cargo would take `foo.rs` for a test program of its own.
     if path.ends_with("/mod.rs") && !path.contains("/tests/") {
-        return Some(format!("{path}: put it beside its folder, as `foo.rs`"));
+        return Some(format!("{path}: put it beside its directory, as `foo.rs`"));
     }
     let is_grab_bag = |part: &str| GRAB_BAGS.contains(&part.trim_end_matches(".rs"));
     path.split('/')
@@ -98,7 +98,7 @@ mod tests {
                 .contains("a/wide.rs:1: 104 characters")
         );
         assert!(complaint("a/bare.rs", "use b;\n").contains("does not begin with `//!`"));
-        assert!(complaint("a/mod.rs", "//! x\n").contains("beside its folder"));
+        assert!(complaint("a/mod.rs", "//! x\n").contains("beside its directory"));
         assert!(complaint("a/utils/b.rs", "//! x\n").contains("\"utils\" says nothing"));
         assert!(complaint("a/volume_manager.rs", "//! x\n").is_empty());
     }

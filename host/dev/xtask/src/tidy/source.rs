@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Folders with Rust files.
-const FOLDERS: [&str; 4] = ["host", "guest-sdk", "backends", "examples"];
+/// Directories with Rust files.
+const DIRECTORIES: [&str; 4] = ["host", "guest-sdk", "backends", "examples"];
 
-/// Folders that hold what tools make, not what people write.
+/// Directories that hold what tools make, not what people write.
 const FOREIGN: [&str; 3] = ["target", "node_modules", ".venv"];
 
 /// One Rust file.
@@ -24,8 +24,8 @@ impl Source {
     /// All Rust files, sorted by path.
     pub fn read_all(root: &Path) -> Result<Vec<Self>> {
         let mut paths = Vec::new();
-        for folder in FOLDERS {
-            collect(&root.join(folder), &mut paths)?;
+        for directory in DIRECTORIES {
+            collect(&root.join(directory), &mut paths)?;
         }
         paths.sort();
         paths.iter().map(|path| Self::read(root, path)).collect()
@@ -63,9 +63,9 @@ impl Source {
     }
 }
 
-fn collect(folder: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
+fn collect(directory: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
     for entry in
-        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
+        fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?
     {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();

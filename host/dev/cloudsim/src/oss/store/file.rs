@@ -23,10 +23,10 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    pub(crate) fn create(folder: &Path) -> io::Result<Self> {
+    pub(crate) fn create(directory: &Path) -> io::Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!("{}-{number}", std::process::id()));
+        let path = directory.join(format!("{}-{number}", std::process::id()));
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         Ok(Self { path, file })
     }
@@ -100,9 +100,9 @@ pub(crate) fn write_json(path: &Path, record: &impl Serialize) -> io::Result<()>
     fs::rename(new, path)
 }
 
-/// What is in a folder.
-pub(crate) fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
+/// What is in a directory.
+pub(crate) fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect()
 }
 
 #[cfg(test)]
@@ -111,21 +111,21 @@ mod tests {
 
     #[test]
     fn a_draft_becomes_a_file_with_its_record_or_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut draft = Draft::create(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mut draft = Draft::create(directory.path()).unwrap();
         draft.write_all(b"bytes").unwrap();
-        let path = folder.path().join("object");
+        let path = directory.path().join("object");
         draft.become_file(&path, &"record").unwrap();
         assert_eq!(read_record::<String>(&path).unwrap(), "record");
         assert_eq!(&fs::read(&path).unwrap()[..5], b"bytes");
-        drop(Draft::create(folder.path()).unwrap());
-        assert_eq!(entries(folder.path()).unwrap(), [path]);
+        drop(Draft::create(directory.path()).unwrap());
+        assert_eq!(entries(directory.path()).unwrap(), [path]);
     }
 
     #[test]
     fn a_file_that_is_cut_or_not_the_store_s_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("object");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("object");
         for content in [&b""[..], b"short", b"\xff\xff\xff\xff\xff\xff\xff\xffWHARFOSS"] {
             fs::write(&path, content).unwrap();
             assert!(read_record::<String>(&path).is_err(), "{content:?}");

@@ -49,7 +49,7 @@ impl CsiPlayer {
                 Ok(NodeClient::new(line.channel).node_get_info(request).await?.into_inner())
             })
         })?;
-        paths::make_folder(&root.join("pods"))?;
+        paths::make_directory(&root.join("pods"))?;
         let topology: Segments = info
             .accessible_topology
             .map(|topology| topology.segments.into_iter().collect())

@@ -15,7 +15,7 @@ use super::{CsiNode, CsiPlayer, CsiVolume, Usage, Use};
 use crate::player::event::Part;
 use crate::player::{PlayError, paths};
 
-/// kubelet's own note beside a staging or target folder.
+/// kubelet's own note beside a staging or target directory.
 const NOTE: &str = "vol_data.json";
 
 impl CsiPlayer {
@@ -30,7 +30,7 @@ impl CsiPlayer {
                 return Ok(());
             }
             let staging = volume.staging(node, &self.driver);
-            paths::make_folder(&staging)?;
+            paths::make_directory(&staging)?;
             note(&staging, volume, &self.driver)?;
             let staged = self.stage_once(
                 volume,
@@ -83,7 +83,7 @@ impl CsiPlayer {
             let can = self.node_can(volume, node)?;
             let stages = can.contains(&i32::from(Can::StageUnstageVolume));
             // The target itself is the driver's to make.
-            target.parent().map_or(Ok(()), paths::make_folder)?;
+            target.parent().map_or(Ok(()), paths::make_directory)?;
             note(&target, volume, &self.driver)?;
             let message = proto::NodePublishVolumeRequest {
                 volume_id: volume.handle.clone(),
@@ -354,21 +354,22 @@ fn note(path: &Path, volume: &CsiVolume, driver: &str) -> Result<(), PlayError> 
     if volume.class.volume_use == Use::Block {
         return Ok(());
     }
-    let Some(folder) = path.parent() else { return Ok(()) };
+    let Some(directory) = path.parent() else { return Ok(()) };
     let data = serde_json::json!({ "driverName": driver, "volumeHandle": volume.handle, "specVolID": volume.name });
-    fs::write(folder.join(NOTE), data.to_string())
+    fs::write(directory.join(NOTE), data.to_string())
         .map_err(|error| PlayError::stage(format!("write {NOTE}"), error))
 }
 
-/// `removeMountDir`: what is not mounted is removed, with kubelet's note and the folder around it.
+/// `removeMountDir`: what is not mounted is removed, with kubelet's note and the directory around
+/// it.
 fn tidy(path: &Path) -> Result<(), PlayError> {
     if paths::is_likely_mounted(path) {
         return Ok(());
     }
     paths::remove(path)?;
-    let Some(folder) = path.parent() else { return Ok(()) };
-    paths::remove(&folder.join(NOTE))?;
-    // Not empty (the next volume's folder) is fine, as it is for kubelet.
-    let _ = fs::remove_dir(folder);
+    let Some(directory) = path.parent() else { return Ok(()) };
+    paths::remove(&directory.join(NOTE))?;
+    // Not empty (the next volume's directory) is fine, as it is for kubelet.
+    let _ = fs::remove_dir(directory);
     Ok(())
 }

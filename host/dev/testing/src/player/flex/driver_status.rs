@@ -16,7 +16,7 @@ pub struct Capabilities {
     pub attach: bool,
     /// Files are relabelled.
     pub selinux_relabel: bool,
-    /// The pod's folder is measured.
+    /// The pod's directory is measured.
     pub supports_metrics: bool,
     /// Files get the pod's group.
     pub fs_group: bool,
