@@ -47,7 +47,7 @@ pub fn prepare_instance(
     Configuration {
         region,
         instance,
-        directory: directory,
+        directory,
         kubelet_root: &kubelet_root,
         extra_roots: SANITY_ROOTS,
         backends: &backends,
