@@ -155,7 +155,7 @@ impl Controller {
     ///
     /// # Errors
     /// What the contract says of the verb; `Aborted` while another change of the volume is under
-    /// way; `DeadlineExceeded` when the caller's time is over first, and the change goes on.
+    /// way; `FailedPrecondition` when the volume would end while a workload of this machine has it; `DeadlineExceeded` when the caller's time is over first, and the change goes on.
     pub fn change<V>(&self, call: &Call, request: &V::Request) -> Result<V::Done, Error>
     where
         V: Change,
@@ -163,8 +163,25 @@ impl Controller {
     {
         let volume = V::volume(request);
         let guard = self.in_flight.begin(volume.as_str(), V::NAME)?;
+        if V::ENDS {
+            self.check_not_shown(volume).map_err(|error| error.context(V::title(request)))?;
+        }
         let decide = self.decide::<V, _>(call, request);
         self.drive(call, &V::title(request), Some(&guard), watch(volume), decide)
+    }
+
+    /// A share has no attachment that the cloud knows of, so where this machine is a node too, what
+    /// it shows its workloads is looked at before the volume is ended.
+    fn check_not_shown(&self, volume: &VolumeId) -> Result<(), Error> {
+        let Some(machine) = &self.machine else { return Ok(()) };
+        match machine.performer.shown_at(&self.driver, volume)? {
+            None => Ok(()),
+            Some(path) => Err(Error::precondition(format!(
+                "a workload of this machine has the volume at {}",
+                path.display()
+            ))
+            .with_hint("it is deleted when the workload has ended")),
+        }
     }
 
     /// Whether the volume can be used like that. Read-only, and so outside the in-flight guard.

@@ -258,6 +258,12 @@ pub trait Performer: Send + Sync {
     /// # Errors
     /// A step's own; `Aborted` when it made some way and has to be asked again.
     fn perform(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<(), Error>;
+
+    /// Where this machine shows the volume to a workload: by its records, and by its mount table.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    fn shown_at(&self, driver: &str, volume: &VolumeId) -> Result<Option<PathBuf>, Error>;
 }
 
 /// The right to work on one volume of this node; given back when it is dropped.

@@ -55,6 +55,8 @@ pub trait Verb {
 pub trait Change: Verb<Answer = Answer<Self::Done>> {
     /// What the caller gets in the end.
     type Done;
+    /// Whether the volume is gone afterwards, with what is in it.
+    const ENDS: bool = false;
 
     /// The volume that is changed. Two changes of one volume do not run at once.
     fn volume(request: &Self::Request) -> &VolumeId;

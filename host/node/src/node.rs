@@ -122,6 +122,15 @@ impl Performer for LinuxNode {
         };
         Run::new(&self.context, call, &run, Claim::default()).finish(plan).map(drop)
     }
+
+    fn shown_at(&self, driver: &str, volume: &VolumeId) -> Result<Option<PathBuf>, Error> {
+        let Some(record) = self.records.load(driver, volume)? else { return Ok(None) };
+        let table = MountTable::read()?;
+        let is_shown = |path: &PathBuf| {
+            self.context.roots.spell(path).is_ok_and(|path| table.top(&path).is_some())
+        };
+        Ok(record.targets.into_iter().map(|target| target.target_path).find(is_shown))
+    }
 }
 
 impl Node for LinuxNode {

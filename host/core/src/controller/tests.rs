@@ -2,6 +2,7 @@
 //! sleeps.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -458,12 +459,17 @@ fn holders_answer_whether_a_node_has_the_volume() {
 struct ScriptedMachine {
     failures: Mutex<VecDeque<Error>>,
     performed: Mutex<Vec<Plan>>,
+    shown_at: Mutex<Option<PathBuf>>,
 }
 
 impl Performer for ScriptedMachine {
     fn perform(&self, _: &Call, plan: &Plan, _: &NodePolicy) -> Result<(), Error> {
         lock(&self.performed).push(plan.clone());
         lock(&self.failures).pop_front().map_or(Ok(()), Err)
+    }
+
+    fn shown_at(&self, _: &str, _: &VolumeId) -> Result<Option<PathBuf>, Error> {
+        Ok(lock(&self.shown_at).clone())
     }
 }
 
@@ -501,4 +507,22 @@ fn a_plan_that_fails_for_good_ends_the_operation_and_one_without_a_machine_says_
     let refused = alone.change::<Attach>(&call(), &attach_request("d-1")).unwrap_err();
     assert_eq!(refused.kind, ErrorKind::FailedPrecondition);
     assert!(refused.hint.unwrap().contains("`node` section"));
+}
+
+#[test]
+fn a_volume_that_a_workload_of_this_machine_has_is_not_deleted() {
+    let (backend, machine) = (Scripted::new([]), Arc::new(ScriptedMachine::default()));
+    *lock(&machine.shown_at) = Some(PathBuf::from("/pods/a/mount"));
+    let (controller, _) = controller(&backend);
+    let controller =
+        controller.performing_on(Arc::clone(&machine) as Arc<dyn Performer>, NodePolicy::default());
+    let request = DeleteRequest { volume: VolumeId::new("s-1"), caller: Caller::default() };
+    let call = Call::until(Duration::from_secs(60));
+    let refused = controller.change::<Delete>(&call, &request).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::FailedPrecondition);
+    assert!(refused.to_string().contains("/pods/a/mount"), "{refused}");
+    // Others than a deletion take nothing away.
+    controller.change::<Attach>(&call, &attach_request("s-1")).unwrap();
+    *lock(&machine.shown_at) = None;
+    controller.change::<Delete>(&call, &request).unwrap();
 }

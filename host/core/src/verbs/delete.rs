@@ -14,6 +14,7 @@ pub struct DeleteRequest {
 
 impl Change for Delete {
     type Done = ();
+    const ENDS: bool = true;
 
     fn volume(request: &DeleteRequest) -> &VolumeId {
         &request.volume

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use wharf_core::ErrorKind;
-use wharf_core::ports::{Node, RemovePath};
+use wharf_core::ports::{Node, Performer, RemovePath};
 
 use crate::bed::{Bed, bind, find, forever, mount, sh, stage};
 
@@ -180,6 +180,13 @@ fn records_are_found_by_staging_and_target_path() {
     }
     assert_eq!(node.record_of_path(&bed.path("pods")).unwrap(), None);
     assert_eq!(node.record("a", &VolumeId::new("d-1")).unwrap(), Some(record.clone()));
+    let shown_at = || node.shown_at("a", &VolumeId::new("d-1")).unwrap();
+    assert_eq!(shown_at(), None, "written down, and not mounted");
+    let target = bed.path("pods/a");
+    sh(&format!("mkdir -p {0} && mount -t tmpfs none {0}", target.display()));
+    assert_eq!(shown_at(), Some(target.clone()));
+    node.unmount(&forever(), &target, RemovePath::Yes).unwrap();
+    assert_eq!(shown_at(), None);
     assert_eq!(node.records("a").unwrap(), [record]);
     let guard = node.lock(&forever(), "a", &VolumeId::new("d-1")).unwrap();
     node.forget("a", &VolumeId::new("d-1")).unwrap();

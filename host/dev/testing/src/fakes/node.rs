@@ -142,6 +142,14 @@ impl Performer for FakeNode {
         lock(&self.machine).performed.push(plan.clone());
         Ok(())
     }
+
+    fn shown_at(&self, driver: &str, volume: &VolumeId) -> Result<Option<PathBuf>, Error> {
+        let machine = lock(&self.machine);
+        let record = machine.records.get(&(driver.to_owned(), volume.clone()));
+        let mut targets = record.iter().flat_map(|record| &record.targets);
+        let shown = targets.find(|target| machine.mounts.contains_key(&target.target_path));
+        Ok(shown.map(|target| target.target_path.clone()))
+    }
 }
 
 impl Node for FakeNode {
