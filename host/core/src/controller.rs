@@ -155,7 +155,8 @@ impl Controller {
     ///
     /// # Errors
     /// What the contract says of the verb; `Aborted` while another change of the volume is under
-    /// way; `FailedPrecondition` when the volume would end while a workload of this machine has it; `DeadlineExceeded` when the caller's time is over first, and the change goes on.
+    /// way; `FailedPrecondition` when the volume would end while a workload of this machine has it;
+    /// `DeadlineExceeded` when the caller's time is over first, and the change goes on.
     pub fn change<V>(&self, call: &Call, request: &V::Request) -> Result<V::Done, Error>
     where
         V: Change,
