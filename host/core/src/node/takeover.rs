@@ -86,7 +86,9 @@ impl NodeService {
             Some(record) => stage_request(record, &request.caller),
             None => stage_request_of(request, request.caller.clone()),
         };
-        let plan = self.backend.call::<PlanStage>(call, &stage)?;
+        let unstaged =
+            |error: Error| error.context(format!("nothing was staged at {}", staging.display()));
+        let plan = self.backend.call::<PlanStage>(call, &stage).map_err(unstaged)?;
         if !plan.steps.iter().any(|step| matches!(step, Step::MountFuse(_))) {
             return Ok(known);
         }
@@ -94,7 +96,7 @@ impl NodeService {
         self.stage_locked(call, &stage, staging, StagedBy::Publish).map_err(|error| {
             let lacks_keys =
                 error.kind == ErrorKind::Unauthenticated && request.caller.secrets.is_empty();
-            let error = error.context(format!("nothing was staged at {}", staging.display()));
+            let error = unstaged(error);
             if !lacks_keys {
                 return error;
             }
