@@ -7,7 +7,6 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
+use nix::sys::socket::{getsockopt, sockopt};
 use rustix::event::{PollFd, PollFlags};
 use wharf_core::Error;
 
@@ -193,34 +193,13 @@ fn answer(registry: &Arc<Registry>, mut stream: UnixStream) -> std::io::Result<(
 
 /// Root, or whoever runs this process.
 pub(super) fn check_peer(stream: &UnixStream) -> std::io::Result<()> {
-    let user = peer_user(stream.as_fd())?;
+    // Not by rustix, whose type has no place for a process that has no number here: that of another
+    // container.
+    let user = getsockopt(stream, sockopt::PeerCredentials)?.uid();
     if user == 0 || user == rustix::process::geteuid().as_raw() {
         return Ok(());
     }
     Err(ErrorKind::PermissionDenied.into())
-}
-
-/// The user at the other end. Not by rustix, whose type has no place for a process that has no
-/// number here: that of another container.
-#[allow(unsafe_code, reason = "no crate in use reads this option for a process without a number")]
-fn peer_user(socket: BorrowedFd<'_>) -> std::io::Result<u32> {
-    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
-    let whole = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
-    let mut length = whole;
-    // SAFETY: the kernel writes at most `length` bytes, which `peer` has, and any bytes are one.
-    let read = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut peer).cast(),
-            &raw mut length,
-        )
-    };
-    if read != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    if length == whole { Ok(peer.uid) } else { Err(ErrorKind::InvalidData.into()) }
 }
 
 fn perform(registry: &Arc<Registry>, request: Request) -> Result<Answer, Error> {
