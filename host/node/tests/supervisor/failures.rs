@@ -145,7 +145,7 @@ fn a_helper_that_uses_up_its_memory_is_started_again_and_the_cause_is_told() {
     let hungry = bed.path("hungry");
     let script = format!(
         "bindfs -f $1 $2 &\n\
-         while [ ! -e {0} ]; do sleep 0.01; done\n\
+         while [ ! -e {0} ]; do [ -e /proc/$!/exe ] || exit 0; sleep 0.01; done\n\
          rm {0}; exec tail /dev/zero",
         hungry.display()
     );
