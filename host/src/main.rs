@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn no_memory_is_written_to_disk() {
         forbid_core_dumps();
-        assert_eq!(rustix::process::getrlimit(Resource::Core).current, Some(0));
+        assert_eq!(rustix::process::getrlimit(Resource::Core).current, Some(1));
         assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
     }
 }
