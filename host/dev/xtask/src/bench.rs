@@ -7,6 +7,7 @@
 mod attaches;
 mod buckets;
 mod calls;
+mod heard;
 mod memory;
 mod processes;
 mod report;

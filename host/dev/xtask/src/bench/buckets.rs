@@ -13,9 +13,11 @@ use wharf_testing::bed::{Bed, BedOptions, Parts, mounts_below};
 use wharf_testing::player::{Access, CsiNode, CsiPlayer, CsiVolume, VolumeClass};
 use wharf_testing::snapshot::SHARED_BUCKET;
 
+use super::heard::Heard;
 use super::report::{Figure, Report};
 use super::{median, memory_kib};
 
+const STAGE: &str = "NodeStageVolume";
 const DRIVER: &str = "ossplugin.csi.alibabacloud.com";
 /// Pairs of mounts that are timed.
 const PAIRS: usize = 20;
@@ -59,18 +61,17 @@ struct Scene<'a> {
 impl Scene<'_> {
     fn stages(&self, report: &mut Report) -> Result<()> {
         let volume = self.volume(0);
+        let heard = Heard::default();
+        let csi = self.csi.clone().with_audience(heard.audience());
         let (mut staged, mut repeated, mut started) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..PAIRS {
-            let begun = Instant::now();
-            self.csi.stage(&volume, &self.node)?;
-            staged.push(milliseconds(begun));
-            let begun = Instant::now();
-            self.csi.stage(&volume, &self.node)?;
-            repeated.push(milliseconds(begun));
-            self.csi.unstage(&volume, &self.node)?;
-            let begun = Instant::now();
-            let helper = ByHand::start(self.bed)?;
-            started.push(milliseconds(begun));
+            csi.stage(&volume, &self.node)?;
+            staged.push(heard.last(STAGE)?);
+            csi.stage(&volume, &self.node)?;
+            repeated.push(heard.last(STAGE)?);
+            csi.unstage(&volume, &self.node)?;
+            let (helper, took) = ByHand::start(self.bed)?;
+            started.push(took.as_secs_f64() * 1e3);
             helper.unmount()?;
         }
         report.add(Figure {
@@ -178,14 +179,15 @@ struct ByHand {
 }
 
 impl ByHand {
-    /// Until its mount answers.
-    fn start(bed: &Bed) -> Result<Self> {
+    /// Until its mount answers; and how long that took from the start of the program.
+    fn start(bed: &Bed) -> Result<(Self, Duration)> {
         let region = bed.region().description();
         let (mountpoint, keys) = (bed.directory().join("by-hand"), bed.directory().join("passwd"));
         std::fs::create_dir_all(&mountpoint)?;
         let text = format!("{}:{}", region.admin.access_key_id, region.admin.access_key_secret);
         std::fs::write(&keys, text)?;
         command("chmod", &["600".as_ref(), keys.as_os_str()])?;
+        let begun = Instant::now();
         let helper = Command::new("s3fs")
             .arg(SHARED_BUCKET)
             .arg(&mountpoint)
@@ -203,7 +205,8 @@ impl ByHand {
             let mounts = mounts_below(&started.mountpoint);
             !mounts.is_empty() && std::fs::read_dir(&started.mountpoint).is_ok()
         })?;
-        Ok(started)
+        let took = begun.elapsed();
+        Ok((started, took))
     }
 
     fn unmount(mut self) -> Result<()> {
@@ -232,10 +235,6 @@ fn read(path: &Path) -> Result<f64> {
     }
     ensure!(bytes == MIB << 20, "{} has {bytes} bytes", path.display());
     Ok(MIB as f64 / begun.elapsed().as_secs_f64())
-}
-
-fn milliseconds(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1e3
 }
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {

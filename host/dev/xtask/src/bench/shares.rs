@@ -2,12 +2,10 @@
 //! the same, and the memory of a server with many. Where this kernel has no NFS, all of it is
 //! measured in a second one ([`nfs_machine`]); the ratios carry over, the times do not.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -15,10 +13,9 @@ use wharf_testing::bed::{Bed, BedOptions, Machine, Parts};
 use wharf_testing::configuration::SERVED;
 use wharf_testing::nas_servers::NasServers;
 use wharf_testing::nfs_machine;
-use wharf_testing::player::{
-    Audience, CsiNode, CsiPlayer, CsiVolume, Event, FlexVolume, Happening, Retry, VolumeClass,
-};
+use wharf_testing::player::{CsiNode, CsiPlayer, CsiVolume, FlexVolume, Retry, VolumeClass};
 
+use super::heard::Heard;
 use super::report::{Figure, Report, Row};
 use crate::command;
 
@@ -225,31 +222,6 @@ impl Place {
             target: "≤ 1.1",
         });
         volumes.iter().try_for_each(|volume| Ok(self.csi.unpublish(volume, &self.node, "pod")?))
-    }
-}
-
-/// How long each call took, as its client has it.
-#[derive(Default, Clone)]
-struct Heard(Arc<Mutex<HashMap<String, Duration>>>);
-
-impl Heard {
-    fn audience(&self) -> Audience {
-        let heard = self.clone();
-        Arc::new(move |event: &Event| {
-            if let Happening::Answered { took, .. } = event.happening {
-                heard.all().insert(event.call.clone(), took);
-            }
-        })
-    }
-
-    /// The last one of this name, in milliseconds. It is over.
-    fn last(&self, call: &str) -> Result<f64> {
-        let took = self.all().remove(call).with_context(|| format!("there was no {call}"))?;
-        Ok(took.as_secs_f64() * 1e3)
-    }
-
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Duration>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
