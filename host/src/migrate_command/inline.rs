@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::hidden::Hidden;
 use super::judge::FlexVolume;
 use super::objects::{Object, Objects, is_name};
-use super::report::{Item, Verdict};
+use super::report::Item;
 use super::to_csi;
-use super::volumes::{Asked, refused};
+use super::volumes::{Asked, over_flexvolume};
 
 /// What has pods, and where their volumes stand.
 const VOLUMES: [(&str, &str); 8] = [
@@ -124,40 +123,21 @@ pub fn judge(asked: &Asked<'_>, inline: &Inline<'_>) -> Result<Option<Item>, Str
     let flexvolume = &inline.flexvolume;
     let judge = asked.judges.iter().find(|judge| judge.is_flexvolume(&flexvolume.driver));
     let Some(judge) = judge else { return Ok(None) };
-    let hidden = Hidden::of(&[&flexvolume.options], &[]);
     let mut item = Item::unchanged(inline.workload, &flexvolume.driver);
     item.namespace = Some(inline.namespace.to_owned());
     item.volume = Some(flexvolume.name.clone());
-    match judge.over_flexvolume(flexvolume) {
-        Ok(translated) => {
-            item.says.push(
-                "it is mounted through FlexVolume as before; nothing has to be applied".to_owned(),
-            );
-            if !hidden.is_empty() {
-                item.says.push(
-                    "keys stand among its options, where everybody can read them; a Secret in \
-                     `secretRef` is the place for them"
-                        .to_owned(),
-                );
-            }
-            if let Some(maker) = &inline.maker {
-                item.says.push(format!(
-                    "{maker} makes this pod and others like it, and was not given: what has to be \
-                     changed is changed there, and not in a pod"
-                ));
-            }
-            if let Some(shown) = asked.to_csi {
-                to_csi::plan_inline(asked, shown, judge, inline, &translated, &mut item)?;
-            }
+    over_flexvolume(judge, flexvolume, &mut item, None, |item, translated| {
+        if let Some(maker) = &inline.maker {
+            item.says.push(format!(
+                "{maker} makes this pod and others like it, and was not given: what has to be \
+                 changed is changed there, and not in a pod"
+            ));
         }
-        Err(error) => {
-            item.verdict = Verdict::Person;
-            item.says.extend(refused(&hidden, &error));
+        if let Some(shown) = asked.to_csi {
+            to_csi::plan_inline(asked, shown, judge, inline, translated, item)?;
         }
-    }
-    for text in &mut item.says {
-        *text = hidden.out_of(text);
-    }
+        Ok(())
+    })?;
     Ok(Some(item))
 }
 

@@ -1,6 +1,7 @@
 //! PersistentVolumes.
 
 use wharf_core::types::{AccessMode, Parameters};
+use wharf_core::verbs::Translated;
 use wharf_core::{Error, ErrorKind};
 
 use super::cluster::Cluster;
@@ -76,8 +77,29 @@ fn of_flexvolume(
     volume: &Object,
     flexvolume: &FlexVolume,
 ) -> Result<Item, String> {
-    let hidden = Hidden::of(&[&flexvolume.options], &[]);
     let mut item = Item::unchanged(volume, &flexvolume.driver);
+    over_flexvolume(judge, flexvolume, &mut item, deleted(volume), |item, translated| {
+        if let Some(shown) = asked.to_csi {
+            to_csi::plan(asked, shown, judge, volume, flexvolume, translated, item)?;
+        }
+        Ok(())
+    })?;
+    Ok(item)
+}
+
+/// Says what the backend makes of a FlexVolume's options; `then` what follows where it takes them,
+/// and `besides` in any case. Nothing that is said repeats what may be secret among them.
+///
+/// # Errors
+/// Those of `then`.
+pub fn over_flexvolume(
+    judge: &Judge<'_>,
+    flexvolume: &FlexVolume,
+    item: &mut Item,
+    besides: Option<String>,
+    then: impl FnOnce(&mut Item, &Translated) -> Result<(), String>,
+) -> Result<(), String> {
+    let hidden = Hidden::of(&[&flexvolume.options], &[]);
     match judge.over_flexvolume(flexvolume) {
         Ok(translated) => {
             item.says.push(
@@ -90,20 +112,18 @@ fn of_flexvolume(
                         .to_owned(),
                 );
             }
-            if let Some(shown) = asked.to_csi {
-                to_csi::plan(asked, shown, judge, volume, flexvolume, &translated, &mut item)?;
-            }
+            then(item, &translated)?;
         }
         Err(error) => {
             item.verdict = Verdict::Person;
             item.says.extend(refused(&hidden, &error));
         }
     }
-    item.says.extend(deleted(volume));
+    item.says.extend(besides);
     for text in &mut item.says {
         *text = hidden.out_of(text);
     }
-    Ok(item)
+    Ok(())
 }
 
 /// A refusal, and what to do about it.
