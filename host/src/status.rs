@@ -20,6 +20,9 @@ mod socket;
 
 pub use socket::{ask, serve};
 
+/// No call of kubelet or of a sidecar waits so long: whatever it is about does not get on.
+const WEDGED_SECONDS: u64 = 600;
+
 /// One server as it is now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -43,6 +46,13 @@ pub struct Report {
     /// Why the configuration that is written is not in force, if it is not.
     #[serde(default)]
     pub configuration_refused: Option<String>,
+}
+
+impl Report {
+    /// The operations that do not get on.
+    pub fn wedged(&self) -> impl Iterator<Item = &OperationReport> {
+        self.operations.iter().filter(|operation| operation.seconds >= WEDGED_SECONDS)
+    }
 }
 
 /// One driver of a server.
@@ -71,6 +81,20 @@ pub struct OperationReport {
     pub seconds: u64,
     /// What it waits for now.
     pub waits_for: String,
+}
+
+impl OperationReport {
+    /// What does not get on, and why.
+    pub fn in_words(&self) -> String {
+        format!(
+            "{} of {} ({}) is under way for {} minutes and waits for: {}",
+            self.verb,
+            self.volume,
+            self.driver,
+            self.seconds / 60,
+            self.waits_for
+        )
+    }
 }
 
 /// Requests of one account to one endpoint.

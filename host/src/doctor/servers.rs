@@ -6,9 +6,6 @@ use crate::status::{self, Report};
 
 use super::{Finding, Machine};
 
-/// No call of kubelet or of a sidecar waits so long: whatever it is about does not get on.
-const WEDGED_SECONDS: u64 = 600;
-
 pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
     let (reports, silent) = status::ask(&machine.config.status_directory());
     let mut findings: Vec<Finding> = reports.iter().flat_map(of_report).collect();
@@ -45,16 +42,9 @@ fn of_report(report: &Report) -> Vec<Finding> {
             findings.push(finding);
         }
     }
-    for operation in report.operations.iter().filter(|it| it.seconds >= WEDGED_SECONDS) {
+    for operation in report.wedged() {
         findings.push(Finding::new(
-            format!(
-                "{} of {} ({}) is under way for {} minutes and waits for: {}",
-                operation.verb,
-                operation.volume,
-                operation.driver,
-                operation.seconds / 60,
-                operation.waits_for
-            ),
+            operation.in_words(),
             "other calls for this volume are told to come back",
             "mend what it waits for; a restart of the server gives the volume free as well",
         ));

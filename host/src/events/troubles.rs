@@ -10,8 +10,6 @@ use wharf_runtime::PaceOfSite;
 use super::places::Seen;
 use crate::status::Report;
 
-/// No call of kubelet or of a sidecar waits so long; as `wharf doctor` has it.
-const WEDGED_SECONDS: u64 = 600;
 /// A helper that ends so often within [`WINDOW`] does not come to work.
 const ENDINGS: u64 = 5;
 /// Ten minutes, of two looks each.
@@ -177,18 +175,11 @@ fn of_report(report: &Report) -> Vec<Trouble> {
             });
         }
     }
-    for operation in report.operations.iter().filter(|it| it.seconds >= WEDGED_SECONDS) {
+    for operation in report.wedged() {
         troubles.push(Trouble {
             reason: "OperationWedged",
             object: format!("{} {} {}", operation.driver, operation.verb, operation.volume),
-            message: format!(
-                "{} of {} ({}) is under way for {} minutes and waits for: {}",
-                operation.verb,
-                operation.volume,
-                operation.driver,
-                operation.seconds / 60,
-                operation.waits_for
-            ),
+            message: operation.in_words(),
             looks: 1,
         });
     }
