@@ -152,10 +152,7 @@ impl Drop for Writer {
 fn unmounting_ends_although_something_was_written() {
     let (bed, export, server) = (impatient(), Export::new(), Server::start());
     for version in VERSIONS {
-        bed.run(vec![mount(&server, export.path(), version).into()], "a").unwrap();
-        let mut writer = Writer::open(&bed.path("a/file"));
-        server.stop();
-        writer.write();
+        let _writer = written_to_a_stopped_server(&bed, &export, &server, version);
         let (result, took) = timed(|| bed.unmount("a", Duration::from_secs(20)));
         server.go_on();
         result.unwrap();
@@ -174,13 +171,24 @@ fn assert_written_and_unmount(bed: &Bed, export: &Export, writer: Writer) {
     bed.unmount("a", LONG).unwrap();
 }
 
+/// Mounts, stops the server, and writes what it does not get.
+fn written_to_a_stopped_server(
+    bed: &Bed,
+    export: &Export,
+    server: &Server,
+    version: &str,
+) -> Writer {
+    bed.run(vec![mount(server, export.path(), version).into()], "a").unwrap();
+    let mut writer = Writer::open(&bed.path("a/file"));
+    server.stop();
+    writer.write();
+    writer
+}
+
 fn a_call_that_is_too_short_to_tell_gives_up_nothing_that_was_written() {
     let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
     for version in VERSIONS {
-        bed.run(vec![mount(&server, export.path(), version).into()], "a").unwrap();
-        let mut writer = Writer::open(&bed.path("a/file"));
-        server.stop();
-        writer.write();
+        let writer = written_to_a_stopped_server(&bed, &export, &server, version);
         // The second one finds the process of the first, which the kernel may not let go.
         let node = bed.node();
         for _ in 0..2 {
@@ -201,10 +209,7 @@ fn a_call_that_nobody_waits_for_gives_up_nothing_that_was_written() {
     let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
     bed.options.patience = Duration::from_secs(1);
     for version in VERSIONS {
-        bed.run(vec![mount(&server, export.path(), version).into()], "a").unwrap();
-        let mut writer = Writer::open(&bed.path("a/file"));
-        server.stop();
-        writer.write();
+        let writer = written_to_a_stopped_server(&bed, &export, &server, version);
         let call = within(LONG);
         let result = std::thread::scope(|scope| {
             let unmounting =
@@ -226,10 +231,7 @@ fn a_call_that_nobody_waits_for_gives_up_nothing_that_was_written() {
 fn short_calls_end_a_dead_servers_mount_together() {
     let (bed, export, server) = (impatient(), Export::new(), Server::start());
     for version in VERSIONS {
-        bed.run(vec![mount(&server, export.path(), version).into()], "a").unwrap();
-        let mut writer = Writer::open(&bed.path("a/file"));
-        server.stop();
-        writer.write();
+        let _writer = written_to_a_stopped_server(&bed, &export, &server, version);
         let node = bed.node();
         let mut refused = 0;
         let unmount = || node.unmount(&within(SHORT), &bed.path("a"), RemovePath::Yes);
