@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use wharf_core::Error;
 
-use super::connections::Connections;
+use super::connections::{Connection, Connections};
 use super::decide::{Deaths, Next, Phase, Situation, next};
 use super::launch::Running;
 use super::private::Private;
@@ -46,6 +46,8 @@ pub(crate) struct Mount {
     record: Record,
     private: Private,
     connections: Arc<Connections>,
+    /// Those of the record that this process has read from the list itself.
+    seen: Vec<Connection>,
     helper: Option<Running>,
     /// Since when its mount has been ready.
     ready_since: Option<Instant>,
@@ -75,6 +77,7 @@ impl Mount {
             private: Private::new(&world.run_directory, name),
             connections: Arc::clone(&world.connections),
             record,
+            seen: Vec::new(),
             helper: None,
             ready_since: None,
             memory_kills: 0,
@@ -92,6 +95,9 @@ impl Mount {
         let helper = record.process.and_then(Running::adopt);
         let mut mount = Self::of(world, name, record);
         mount.helper = helper;
+        let is_there =
+            |connection: &&Connection| world.connections.has(connection).unwrap_or(false);
+        mount.seen = mount.record.connections.iter().filter(is_there).copied().collect();
         mount.memory_kills = world.cgroups.out_of_memory_kills(name);
         if let Some(helper) = &mut mount.helper {
             tracing::info!(mount = name, "adopted a living helper");
@@ -174,12 +180,15 @@ impl Mount {
         self.record.with_number(entry.device).is_some_and(is_there)
     }
 
-    /// Whether an entry has a number of this mount and is not its own for sure. After the kernel's
-    /// list of connections was mounted anew, with no supervisor running, that is what all of them
-    /// are.
+    /// Whether an entry has a number of this mount, and nothing says whether it is its own. After
+    /// the kernel's list of connections was mounted anew, with no supervisor running, that is what
+    /// all of them are. One that was seen in the list of this process is never given another inode,
+    /// as its list stays open: another connection with its number is somebody else's for sure, also
+    /// while a helper lives on that has lost its own.
     fn is_doubtful(&self, entry: &Entry) -> bool {
+        let may_be_own = |known: &Connection| !self.seen.contains(known);
         entry.fs_type.starts_with("fuse")
-            && self.record.with_number(entry.device).is_some()
+            && self.record.with_number(entry.device).is_some_and(may_be_own)
             && !self.is_own(entry)
     }
 

@@ -238,3 +238,28 @@ fn a_mount_that_cannot_be_proved_to_be_the_recorded_one_is_left_alone_and_report
     bed.client().unmount(&spec.target, PATIENCE).unwrap();
     bed.assert_clean();
 }
+
+#[test]
+fn a_helper_that_outlives_its_mount_is_ended_while_a_stranger_has_the_number() {
+    let Some(bed) = Bed::new() else { return };
+    let stranger = until_played(|time| {
+        // Goes on when what it started has lost its mount.
+        let spec = bed.script(&format!("a-{time}"), "bindfs -f $1 $2; exec sleep 4242");
+        bed.mount(&spec).unwrap();
+        let (helper, mut below) =
+            (bed.pid(&spec), Below::new(&bed, number_at(&spec.target).unwrap()));
+        sh(&format!("umount {}", spec.target.display()));
+        let stranger = below.stranger();
+        drop(below);
+        let line = stranger.as_ref().map(Stranger::line);
+        assert!(Path::new(&format!("/proc/{helper}")).exists());
+        bed.client().unmount(&spec.target, PATIENCE).unwrap();
+        let left = bed.client().list().unwrap();
+        assert!(left.is_empty(), "{left:?}");
+        until("its helper has ended", || !Path::new(&format!("/proc/{helper}")).exists());
+        assert_eq!(stranger.as_ref().map(Stranger::line), line);
+        stranger
+    });
+    drop(stranger);
+    bed.assert_clean();
+}

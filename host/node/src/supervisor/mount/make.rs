@@ -154,6 +154,8 @@ impl Mount {
             Err(why) => return Err(self.explain(world, &why, log_start)),
         };
         self.record.mounted(connection);
+        self.seen.retain(|seen| self.record.connections.contains(seen));
+        self.seen.push(connection);
         self.ready_since = Some(Instant::now());
         self.save(world)
     }
