@@ -4,6 +4,7 @@
 //! - `server`: the socket and the loop. `registry`: who works on which mount. `mount`: what is done
 //!   about one, in order. `decide`: what has to be done, from what is true. `record`: what is
 //!   remembered.
+//! - `earlier`: mounts at a target that somebody else made.
 //! - `launch`, `private`, `cgroups`: a helper's process, directory and control group.
 //! - `connections`: what a file system is known by. `namespaces`, `repair`: giving a new mount to
 //!   every place that showed a dead one, inside of running containers too.
@@ -19,6 +20,7 @@ mod cgroups;
 mod client;
 mod connections;
 mod decide;
+mod earlier;
 mod launch;
 mod mount;
 mod namespaces;
@@ -31,7 +33,7 @@ mod repair;
 mod server;
 mod world;
 
-pub use client::{Client, StartCommand};
+pub use client::{Client, Served, StartCommand};
 pub use profiles::shipped as shipped_profile;
 pub use protocol::{Condition, Credential, CredentialFile, Ending, MountRequest, Spec, Status};
 pub use server::serve;

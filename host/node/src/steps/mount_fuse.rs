@@ -2,6 +2,7 @@
 //! is only what is asked of it.
 //!
 //! Asked again, the supervisor finds the mount made, and gives the helper the keys if they are new.
+//! One that the helper of an earlier driver serves, provably of this source, is left as it is.
 //! Taking it away needs no step: an unmount by the mount table ends the helper.
 
 use std::time::Duration;
@@ -12,7 +13,7 @@ use wharf_core::plan::MountFuse;
 use crate::mounts::table::MountTable;
 use crate::run::Run;
 use crate::steps::PerformStep;
-use crate::supervisor::{Credential, MountRequest, Spec, profiles};
+use crate::supervisor::{Credential, MountRequest, Served, Spec, profiles};
 
 /// Taking a mount back that nobody has used yet takes milliseconds.
 const UNDO: Duration = Duration::from_secs(20);
@@ -41,7 +42,7 @@ impl PerformStep for MountFuse {
         let path = target.path().to_owned();
         let was_mounted = MountTable::read()?.top(&path).is_some();
         let wait = run.call.remaining(run.context.clock.now());
-        client.mount(MountRequest {
+        let served = client.mount(MountRequest {
             spec: Spec {
                 target: path.clone(),
                 helper: self.helper.clone(),
@@ -54,6 +55,10 @@ impl PerformStep for MountFuse {
             credential,
             wait_millis: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         })?;
+        if served == Served::ByEarlierDriver {
+            tracing::info!(target = %path.display(), source = self.source, "an earlier driver's mount is left as it is: its helper is neither started again nor given keys");
+            return Ok(());
+        }
         if !was_mounted {
             let undone = path.clone();
             run.undo.push(&path, move || {

@@ -31,6 +31,15 @@ pub struct StartCommand {
     pub arguments: Vec<OsString>,
 }
 
+/// Whose helper serves a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// The supervisor's: it is healed, and gets new keys.
+    BySupervisor,
+    /// An earlier driver's, which was left as it is.
+    ByEarlierDriver,
+}
+
 /// Asks the supervisor of one run directory.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -48,9 +57,13 @@ impl Client {
     ///
     /// # Errors
     /// Why there is no mount; `Unavailable` when there is no supervisor.
-    pub fn mount(&self, request: MountRequest) -> Result<(), Error> {
+    pub fn mount(&self, request: MountRequest) -> Result<Served, Error> {
         let wait = Duration::from_millis(request.wait_millis);
-        self.done(&Request::Mount(Box::new(request)), wait)
+        match self.ask(&Request::Mount(Box::new(request)), wait)? {
+            Answer::Done => Ok(Served::BySupervisor),
+            Answer::LeftAsFound => Ok(Served::ByEarlierDriver),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Unmounts a target, and waits for its helper to end.
@@ -120,6 +133,13 @@ impl Client {
     }
 
     fn done(&self, request: &Request, wait: Duration) -> Result<(), Error> {
+        match self.ask(request, wait)? {
+            Answer::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn ask(&self, request: &Request, wait: Duration) -> Result<Answer, Error> {
         let answer = match exchange(self.connect_or_start()?, request, wait + ANSWER) {
             // Every request can be made twice. A supervisor that was killed is still connected to
             // for a moment, where it had forked a child.
@@ -130,9 +150,8 @@ impl Client {
             answer => answer?,
         };
         match answer {
-            Answer::Done => Ok(()),
             Answer::Failed(failure) => Err(failure.into()),
-            other => Err(unexpected(&other)),
+            answer => Ok(answer),
         }
     }
 

@@ -125,6 +125,8 @@ impl fmt::Debug for CredentialFile {
 pub enum Answer {
     /// It is so.
     Done,
+    /// It was so before, by the helper of an earlier driver.
+    LeftAsFound,
     /// Every mount.
     Mounts(Vec<Status>),
     /// The end of a log.

@@ -11,6 +11,8 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::mount::UnmountFlags;
 use wharf_core::{Blame, Error, ErrorKind};
 
+use super::client::Served;
+use super::earlier;
 use super::mount::Mount;
 use super::protocol::{Condition, Credential, MountRequest, Status};
 use super::record::name_of;
@@ -85,7 +87,11 @@ impl Registry {
     ///
     /// # Errors
     /// `AlreadyExists` when another one is there, and whatever making it meets.
-    pub fn mount(self: &Arc<Self>, request: MountRequest, deadline: Instant) -> Result<(), Error> {
+    pub fn mount(
+        self: &Arc<Self>,
+        request: MountRequest,
+        deadline: Instant,
+    ) -> Result<Served, Error> {
         let MountRequest { spec, credential, .. } = request;
         let name = name_of(&spec.target);
         let mut held = self.hold_settled(&name, deadline)?;
@@ -95,10 +101,10 @@ impl Registry {
                 if !mount.spec().is_same_mount(&spec) {
                     return Err(differs(&spec.target));
                 }
-                return match &credential {
-                    Some(credential) => mount.update(&self.world, credential, deadline),
-                    None => Ok(()),
-                };
+                if let Some(credential) = &credential {
+                    mount.update(&self.world, credential, deadline)?;
+                }
+                return Ok(Served::BySupervisor);
             }
             mount.check_target()?;
             if !mount.discard(&self.world, deadline)? {
@@ -110,6 +116,9 @@ impl Registry {
             }
             held.mount = None;
         }
+        if earlier::is_shown(&spec)? {
+            return Ok(Served::ByEarlierDriver);
+        }
         if self.slots().len() > MAX_MOUNTS {
             return Err(Error::unavailable(format!(
                 "{MAX_MOUNTS} mounts have helpers on this node; no more are started"
@@ -119,7 +128,7 @@ impl Registry {
         let mut mount = Mount::new(&self.world, &name, spec, form);
         mount.make(&self.world, credential.as_ref(), deadline)?;
         held.mount = Some(mount);
-        Ok(())
+        Ok(Served::BySupervisor)
     }
 
     /// Unmounts a target and waits for the end of its helper. One that is not mounted is fine.

@@ -20,6 +20,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use rustix::event::{PollFd, PollFlags};
 use wharf_core::Error;
 
+use super::client::Served;
 use super::namespaces;
 use super::protocol::{self, Answer, Request};
 use super::registry::Registry;
@@ -207,7 +208,10 @@ fn perform(registry: &Arc<Registry>, request: Request) -> Result<Answer, Error> 
     match request {
         Request::Mount(request) => {
             let deadline = until(request.wait_millis);
-            registry.mount(*request, deadline).map(|()| Answer::Done)
+            registry.mount(*request, deadline).map(|served| match served {
+                Served::BySupervisor => Answer::Done,
+                Served::ByEarlierDriver => Answer::LeftAsFound,
+            })
         }
         Request::Unmount { target, wait_millis } => {
             registry.unmount(&target, until(wait_millis)).map(|()| Answer::Done)

@@ -148,7 +148,7 @@ impl Bed {
     }
 
     pub fn mount(&self, spec: &Spec) -> Result<(), wharf_core::Error> {
-        self.client().mount(request(spec.clone(), None))
+        self.client().mount(request(spec.clone(), None)).map(drop)
     }
 
     pub fn status(&self, spec: &Spec) -> Status {

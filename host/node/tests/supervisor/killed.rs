@@ -58,8 +58,9 @@ fn unmount(bed: &Bed, spec: &Spec) {
 fn a_mount_that_was_interrupted_anywhere_is_made_by_the_next_call() {
     let Some(bed) = Bed::new() else { return };
     let spec = bed.spec("a");
-    let mount =
-        |bed: &Bed| bed.client().mount(request(spec.clone(), Some(credential("c4n4ry-key"))));
+    let mount = |bed: &Bed| {
+        bed.client().mount(request(spec.clone(), Some(credential("c4n4ry-key")))).map(drop)
+    };
     let settle = |bed: &Bed| {
         assert!(holds(&spec.target.join("file"), "hello"));
         until("one helper is left", || bed.processes().len() == 1);

@@ -89,7 +89,7 @@ fn a_target_that_is_used_stays_mounted_and_what_is_mounted_there_already_is_left
     bed.client().unmount(&spec.target, PATIENCE).unwrap();
     sh(&format!("mount -t tmpfs mine {}", spec.target.display()));
     let error = bed.mount(&spec).unwrap_err();
-    assert!(error.message.contains("mine mounted on it"), "{error}");
+    assert!(error.message.contains("mine (tmpfs) mounted on it"), "{error}");
     sh(&format!("umount {}", spec.target.display()));
     bed.assert_clean();
 }

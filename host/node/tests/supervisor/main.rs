@@ -9,6 +9,8 @@ mod child;
 #[cfg(test)]
 mod crowd;
 #[cfg(test)]
+mod earlier;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod healing;

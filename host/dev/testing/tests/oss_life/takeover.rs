@@ -70,6 +70,54 @@ fn a_mount_of_the_earlier_plugin_stays_usable_and_is_unmounted() {
 }
 
 #[test]
+fn a_volume_that_the_earlier_csi_driver_mounted_at_its_staging_path_is_staged_as_it_is() {
+    const TEST: &str =
+        "a_volume_that_the_earlier_csi_driver_mounted_at_its_staging_path_is_staged_as_it_is";
+    let Some(cluster) = Cluster::of(TEST) else { return };
+    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
+    let mut volume = cluster.volume("pv-old", Access::ManyNodes, &[]);
+    volume.stage_secret = cluster.keys();
+    let (staging, target) = (volume.staging(node, csi.driver()), volume.target(node, "pod"));
+    // Releases 1.2 to 1.5 mount there when they publish, and show that to each pod.
+    mount_by_hand(&cluster, &staging);
+    fs::create_dir_all(&target).unwrap();
+    mount(Some(&staging), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    write(&target, "data", "kept");
+    let helper = helper_at(&staging).unwrap();
+    // Kubelet was started again: it stages and publishes whatever it finds in use.
+    for _ in 0..2 {
+        csi.stage(&volume, node).unwrap();
+        csi.publish(&volume, node, "pod", false).unwrap();
+    }
+    csi.publish(&volume, node, "pod-2", false).unwrap();
+    assert_eq!(read(&volume.target(node, "pod-2"), "data"), "kept");
+    assert!(cluster.mounts_of(0).is_empty(), "no helper was started");
+    assert_eq!(mounts_below(&staging).len(), 1, "nothing was mounted over it");
+    assert_eq!(helper_at(&staging).as_ref(), Some(&helper));
+    let log = fs::read_to_string(cluster.bed.node(0).server_log()).unwrap();
+    assert!(log.contains("an earlier driver's mount is left as it is"), "{log}");
+    // Another volume that somebody mounted there is not this one.
+    let mut other = cluster.volume("pv-other", Access::ManyNodes, &[("path", "/part")]);
+    other.stage_secret = cluster.keys();
+    let taken = other.staging(node, csi.driver());
+    mount_by_hand(&cluster, &taken);
+    let refused = csi.clone().with_retry(Retry::never()).stage(&other, node).unwrap_err();
+    let refused = refused.to_string();
+    assert!(refused.contains("its process shows `shared` there"), "{refused}");
+    assert_eq!(mounts_below(&taken).len(), 1);
+    nix::mount::umount(&taken).unwrap();
+    for pod in ["pod", "pod-2"] {
+        csi.unpublish(&volume, node, pod).unwrap();
+    }
+    csi.unstage(&volume, node).unwrap();
+    until("the earlier helpers have ended", || {
+        helper_at(&staging).is_none() && helper_at(&taken).is_none()
+    });
+    fs::remove_dir_all(taken.parent().unwrap()).unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
 fn a_mount_of_the_earlier_csi_driver_stays_usable_and_is_unmounted() {
     const TEST: &str = "a_mount_of_the_earlier_csi_driver_stays_usable_and_is_unmounted";
     let Some(cluster) = Cluster::of(TEST) else { return };

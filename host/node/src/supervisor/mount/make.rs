@@ -37,8 +37,8 @@ const MIN_PIECE_BYTES: usize = 80;
 const MAX_LOGGED_BYTES: usize = 4096;
 
 impl Mount {
-    /// Makes the mount. Whoever asked waits until `deadline`; what was begun is taken back when it
-    /// fails.
+    /// Makes the mount at a target that shows none. Whoever asked waits until `deadline`; what was
+    /// begun is taken back when it fails.
     ///
     /// # Errors
     /// Why there is no mount, with the helper's last words.
@@ -65,7 +65,6 @@ impl Mount {
         self.connections.open()?;
         self.arguments("/dev/fd/0")?;
         world.find(&self.record.spec.profile)?;
-        self.check_free()?;
         self.save(world)?;
         self.private.create()?;
         if let Some(credential) = credential {
