@@ -18,6 +18,7 @@ mod oss_life {
     mod errors;
     mod flexvolume;
     mod injection;
+    mod namespaces;
     mod programs;
     mod secrets;
     mod takeover;
