@@ -56,14 +56,14 @@ pub(crate) fn work(run: &mut Run<'_>, at: &DirectoryPath, work: Tree) -> Result<
             let table = MountTable::read()?;
             let entry = table.top(target.path()).ok_or_else(missing)?;
             let name = format!("work on {}", target.path().display());
-            own =
-                context.remote.start(&name, target.parent_path(), call, context.clock.as_ref())?;
+            let (at, clock) = (Some(target.as_fd()), context.clock.as_ref());
+            own = context.remote.start(&name, at, call, clock)?;
             (&mut own, TreeBase::Mounted(target.name().to_owned()), entry.source_in_words())
         }
         DirectoryBase::Granted(name) => {
             let path = run.granted_directory(name)?;
             let name = format!("work on {}", path.join(&at.path).display());
-            own = context.remote.start(&name, "/", call, context.clock.as_ref())?;
+            own = context.remote.start(&name, None, call, context.clock.as_ref())?;
             let shown = path.display().to_string();
             (&mut own, TreeBase::Directory(path), shown)
         }

@@ -63,6 +63,12 @@ impl LinuxNode {
         survey::survey(&self.context, &self.records, driver)
     }
 
+    /// How many processes wait for a server or work on directories at present, those included that
+    /// cannot be killed.
+    pub fn waiting_processes(&self) -> usize {
+        self.context.remote.under_way()
+    }
+
     fn acquire_record(&self, driver: &str, volume: &VolumeId) -> Result<VolumeGuard, Error> {
         self.context.acquire(
             &Call::until(self.context.clock.now() + RECORD_LOCK_WAIT),

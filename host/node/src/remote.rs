@@ -2,26 +2,26 @@
 //! made in a process of their own: a thread that waits in the kernel cannot be ended, a process can
 //! be killed, and it takes what it holds (descriptors, a private mount) with it.
 //!
-//! The process is this very program, started with [`COMMAND`]; it answers requests in turn until
-//! nobody asks any more. Its end of the conversation is in `serve`, what is said in `message`.
+//! The process is this very program, started with [`COMMAND`]. For a piece of work ([`Session`]) it
+//! gets the work's lock and the directory to work in, answers requests in turn, and lets go of
+//! both. A process whose work has ended well is kept for the next one, because to start another
+//! costs more than most work. Its end of the conversation is in `serve`, what is said in `message`,
+//! starting and killing in `process`.
 //!
 //! Bounds: a request that is not answered by its deadline ends with the process. One that cannot
 //! even be killed (the kernel may wait without looking) is left behind; it holds the lock of its
 //! work, so that the next call for the same mount does not add another one, whichever process makes
-//! it; and there are at most [`MAX_PROCESSES`] in all.
+//! it; and the number of all is bounded.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use wharf_core::Error;
 use wharf_core::ports::{Call, Clock};
@@ -30,36 +30,28 @@ use crate::state::lock::{self, StillHangs};
 
 mod message;
 mod nfs;
+mod process;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use message::{Answer, Request, Tree, TreeBase};
 pub(crate) use nfs::NfsMount;
+use process::{Process, Processes};
 
 /// The first argument of such a process.
 pub const COMMAND: &str = "node-child";
-/// As a process list shows it.
-const NAME: &str = "wharf";
-/// In this process at a time; each takes two MiB and a kubelet asks for one or two. Reached:
-/// servers are dead, and more processes that wait for them help nobody.
-const MAX_PROCESSES: usize = 64;
-/// A killed process is gone in microseconds unless the kernel waits without looking.
-const REAP_BOUND: Duration = Duration::from_millis(500);
-const REAP_LOOK: Duration = Duration::from_millis(1);
-/// An answer is a few hundred bytes; how far a walk got is a path, which has no bound of its own.
-const MAX_ANSWER_BYTES: u64 = 4 << 20;
 
 /// What the process does that was started for this: never returns to the rest of the program.
 pub fn answer_parent() -> ExitCode {
     serve::run()
 }
 
-/// Starts such processes.
+/// Has work done in such processes.
 #[derive(Debug, Clone)]
 pub(crate) struct Remote {
-    program: PathBuf,
-    arguments: Vec<OsString>,
     state: PathBuf,
-    living: Arc<AtomicUsize>,
+    processes: Arc<Processes>,
 }
 
 /// Why there is no answer.
@@ -100,29 +92,25 @@ impl From<Error> for Failure {
 }
 
 impl Remote {
-    /// By this command line; locks are kept in `state`.
+    /// By processes of this command line; locks are kept in `state`.
     pub fn new(command: &[OsString], state: &Path) -> Self {
-        let (program, arguments) = command.split_first().map_or_else(
-            || ("/proc/self/exe".into(), vec![COMMAND.into()]),
-            |(program, arguments)| (PathBuf::from(program), arguments.to_vec()),
-        );
-        Self { program, arguments, state: state.to_owned(), living: Arc::default() }
+        Self { state: state.to_owned(), processes: Arc::new(Processes::new(command)) }
     }
 
-    /// Starts a process for the work called `work` (a verb and a mount), in the directory `at`: one
-    /// at a time, among all processes of this node.
+    /// Begins the work called `work` (a verb and a mount), in the directory `at` (`None`: in the
+    /// root): one at a time, among all processes of this node.
     ///
     /// # Errors
     /// `Unavailable` when an earlier one still waits at the call's deadline, or too many do.
     pub fn start(
         &self,
         work: &str,
-        at: impl AsRef<Path>,
+        at: Option<BorrowedFd<'_>>,
         call: &Call,
         clock: &dyn Clock,
     ) -> Result<Session, Error> {
         let lock = lock::acquire_for_work(&self.state, work, clock, call)?;
-        self.start_with(lock, at.as_ref())
+        self.start_with(lock, at)
     }
 
     /// The same; `None` when an earlier one still waits at the call's deadline.
@@ -132,68 +120,57 @@ impl Remote {
     pub fn start_unless_hanging(
         &self,
         work: &str,
-        at: impl AsRef<Path>,
+        at: Option<BorrowedFd<'_>>,
         call: &Call,
         clock: &dyn Clock,
     ) -> Result<Option<Session>, Error> {
         match lock::acquire_for_work(&self.state, work, clock, call) {
-            Ok(lock) => self.start_with(lock, at.as_ref()).map(Some),
+            Ok(lock) => self.start_with(lock, at).map(Some),
             Err(StillHangs { .. }) => Ok(None),
         }
     }
 
-    fn start_with(&self, lock: Option<File>, at: &Path) -> Result<Session, Error> {
-        let counted = Counted::new(&self.living)?;
-        let failed = |error: std::io::Error| {
-            Error::internal(format!("cannot start {}: {error}", self.program.display()))
+    /// How many pieces of work are under way, those included that cannot be ended.
+    pub fn under_way(&self) -> usize {
+        self.processes.at_work()
+    }
+
+    fn start_with(&self, lock: Option<File>, at: Option<BorrowedFd<'_>>) -> Result<Session, Error> {
+        let root = || rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let directory = match at {
+            Some(at) => at.try_clone_to_owned(),
+            None => root().map_err(std::io::Error::from),
         };
-        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-        let mut command = Command::new(&self.program);
-        command
-            .args(&self.arguments)
-            .arg0(NAME)
-            .env_clear()
-            .current_dir(at)
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            // Held, and with it the lock, as long as the process lives.
-            .stdout(lock.map_or_else(Stdio::null, Stdio::from))
-            .stderr(Stdio::null())
-            .process_group(0);
-        let process = command.spawn().map_err(failed)?;
-        let conversation = BufReader::new(ours);
-        Ok(Session { process: Some(process), conversation, line: Vec::new(), counted })
+        let directory = directory.map_err(|error| {
+            Error::internal(format!("cannot open the directory of a work: {error}"))
+        })?;
+        Ok(Session {
+            process: Some(self.processes.take()?),
+            processes: Arc::clone(&self.processes),
+            beginning: Some(Beginning { directory, lock }),
+            is_answered: true,
+            has_scratch: false,
+        })
     }
 }
 
-/// One of [`MAX_PROCESSES`], until it is dropped.
+/// What a process gets with the first request of a work.
 #[derive(Debug)]
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(living: &Arc<AtomicUsize>) -> Result<Self, Error> {
-        let counted = Self(Arc::clone(living));
-        if living.fetch_add(1, Ordering::SeqCst) < MAX_PROCESSES {
-            return Ok(counted);
-        }
-        Err(Error::unavailable(format!("{MAX_PROCESSES} calls of this node wait for servers"))
-            .with_hint("unmount what is dead (`wharf` logs name it)"))
-    }
+struct Beginning {
+    directory: OwnedFd,
+    lock: Option<File>,
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// A process that answers. Killed when it is dropped.
+/// A piece of work, and the process that does it. When it is dropped, the process lets go of the
+/// work's lock and directory; one that has not answered, or has mounted something out of sight, is
+/// killed.
 #[derive(Debug)]
 pub(crate) struct Session {
-    process: Option<Child>,
-    conversation: BufReader<UnixStream>,
-    /// What has come of an answer.
-    line: Vec<u8>,
-    counted: Counted,
+    processes: Arc<Processes>,
+    process: Option<Process>,
+    beginning: Option<Beginning>,
+    is_answered: bool,
+    has_scratch: bool,
 }
 
 impl Session {
@@ -204,7 +181,7 @@ impl Session {
         match self.wait(within)? {
             Some(answer) => Ok(answer),
             None => {
-                self.end();
+                self.process = None;
                 Err(Failure::Silent)
             }
         }
@@ -212,65 +189,42 @@ impl Session {
 
     /// Asks for something that may take long.
     pub fn send(&mut self, request: &Request) -> Result<(), Failure> {
-        let line = serde_json::to_vec(request).map_err(std::io::Error::from);
-        line.and_then(|line| self.conversation.get_mut().write_all(&[&line, &b"\n"[..]].concat()))
-            .map_err(broken)
+        let process = self.process.as_mut().ok_or_else(ended)?;
+        self.is_answered = false;
+        self.has_scratch |= matches!(request, Request::Mount { at: None, .. });
+        // Closed here once it is sent: the process alone holds the lock.
+        let beginning = self.beginning.take();
+        let begun: Vec<BorrowedFd<'_>> = beginning.iter().flat_map(Beginning::files).collect();
+        process.send(request, &begun).map_err(broken)
     }
 
     /// Waits for the answer so long; `None`: there is none yet.
     pub fn wait(&mut self, within: Duration) -> Result<Option<Answer>, Failure> {
-        match self.read_line(within) {
-            Ok(line) => match serde_json::from_slice(&line) {
-                Ok(Answer::Failed { failure, errno }) => {
-                    Err(Failure::Said { error: failure.into(), errno })
-                }
-                Ok(answer) => Ok(Some(answer)),
-                Err(error) => Err(broken(error.into())),
-            },
-            Err(error) if is_timeout(&error) => Ok(None),
-            Err(error) => Err(broken(error)),
-        }
-    }
-
-    fn read_line(&mut self, within: Duration) -> std::io::Result<Vec<u8>> {
-        // Zero would mean for ever.
-        let within = within.max(Duration::from_millis(1));
-        self.conversation.get_ref().set_read_timeout(Some(within))?;
-        let room = MAX_ANSWER_BYTES.saturating_sub(self.line.len() as u64);
-        std::io::Read::take(&mut self.conversation, room).read_until(b'\n', &mut self.line)?;
-        if self.line.last() != Some(&b'\n') {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(std::mem::take(&mut self.line))
-    }
-
-    fn end(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
-        let _ = process.kill();
-        let end = Instant::now() + REAP_BOUND;
-        while Instant::now() < end {
-            if matches!(process.try_wait(), Ok(Some(_)) | Err(_)) {
-                return;
+        let process = self.process.as_mut().ok_or_else(ended)?;
+        let answer = process.wait(within).map_err(broken)?;
+        self.is_answered = answer.is_some();
+        match answer {
+            Some(Answer::Failed { failure, errno }) => {
+                Err(Failure::Said { error: failure.into(), errno })
             }
-            std::thread::sleep(REAP_LOOK);
+            answer => Ok(answer),
         }
-        tracing::warn!(
-            process = process.id(),
-            "a process that waits for a server cannot be killed; it is left until the kernel lets \
-             go of it"
-        );
-        let counted = Counted(Arc::clone(&self.counted.0));
-        self.counted.0.fetch_add(1, Ordering::SeqCst);
-        std::thread::spawn(move || {
-            let _ = process.wait();
-            drop(counted);
-        });
+    }
+}
+
+impl Beginning {
+    fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(self.directory.as_fd()).chain(self.lock.as_ref().map(AsFd::as_fd))
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.end();
+        let Some(mut process) = self.process.take() else { return };
+        let is_well = self.is_answered && !self.has_scratch;
+        if is_well && (self.beginning.is_some() || process.let_go()) {
+            self.processes.keep(process);
+        }
     }
 }
 
@@ -278,6 +232,6 @@ fn broken(error: std::io::Error) -> Failure {
     Error::internal(format!("the process that asks servers ended: {error}")).into()
 }
 
-fn is_timeout(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+fn ended() -> Failure {
+    broken(std::io::ErrorKind::NotConnected.into())
 }

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -193,7 +193,7 @@ impl Mounting<'_> {
 
     fn start(&self, work: &str) -> Result<Session, Error> {
         let clock = self.context.clock.as_ref();
-        let at = self.target.map_or_else(|| PathBuf::from("/"), MountTarget::parent_path);
+        let at = self.target.map(MountTarget::as_fd);
         self.context.remote.start(work, at, self.call, clock)
     }
 
@@ -261,7 +261,7 @@ impl Mounting<'_> {
         tracing::info!(path = %self.export.source(), "making an exported directory that is missing");
         let clock = self.context.clock.as_ref();
         let work = format!("make {}", self.export.source());
-        let mut session = self.context.remote.start(&work, "/", self.call, clock).map_err(said)?;
+        let mut session = self.context.remote.start(&work, None, self.call, clock).map_err(said)?;
         session.ask(&Request::Mount { mount, at: None }, bound)?;
         let bound = bound.min(self.left());
         let ownership = Ownership { mode: Some(make.mode), uid: make.uid, gid: make.gid };

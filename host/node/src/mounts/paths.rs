@@ -282,12 +282,6 @@ impl MountTarget {
         &self.name
     }
 
-    /// The directory that it is in, as a path that no link can redirect. Valid while this target
-    /// lives.
-    pub fn parent_path(&self) -> PathBuf {
-        through(&self.parent)
-    }
-
     /// A path for system calls that want one, which no link can redirect. Valid while this target
     /// lives.
     pub fn stable_path(&self) -> PathBuf {
@@ -398,7 +392,7 @@ impl MountTarget {
         }
     }
 
-    /// The directory that it is in, for a process that keeps nothing else.
+    /// The directory that it is in.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.parent.as_fd()
     }

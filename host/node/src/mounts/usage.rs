@@ -20,7 +20,8 @@ pub(crate) fn ask(
     target: &MountTarget,
 ) -> Result<Usage, Failure> {
     let clock = context.clock.as_ref();
-    let mut session = context.remote.start(&work_at(target), target.parent_path(), call, clock)?;
+    let at = Some(target.as_fd());
+    let mut session = context.remote.start(&work_at(target), at, call, clock)?;
     let request = Request::Usage { at: target.name().to_owned() };
     match session.ask(&request, call.remaining(clock.now()))? {
         Answer::Usage(usage) => Ok(usage),

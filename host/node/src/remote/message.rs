@@ -13,9 +13,11 @@ use super::NfsMount;
 use crate::sent_error::SentError;
 use crate::trees::{Ownership, Progress};
 
-/// Something to do. A name is one in the directory that the process was started in.
+/// Something to do. A name is one in the directory of the work.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
+    /// Let go of the work: of its lock, and of its directory.
+    LetGo,
     /// Find the addresses of a server.
     Resolve { server: String },
     /// Mount an export at a name, or where nobody but this process can see it.

@@ -1,16 +1,20 @@
 //! The process's end of the conversation: does one thing after another until nobody asks any more.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{IoSliceMut, Write};
+use std::mem::MaybeUninit;
 use std::net::ToSocketAddrs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 
+use rustix::cmsg_space;
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
 use rustix::process::Signal;
 use wharf_core::Error;
 use wharf_core::ports::Usage;
@@ -20,27 +24,99 @@ use super::nfs::NfsMount;
 use crate::mounts::usage;
 use crate::trees::{self, Base, Bound, Piece};
 
+/// Of the thread that waits for the parent's end, which calls two functions.
+const STACK_BYTES: usize = 64 << 10;
+
 pub(super) fn run() -> ExitCode {
-    // Nobody would use what it still does.
-    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    let Ok(stream) = std::io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) else {
-        return ExitCode::FAILURE;
-    };
-    let Ok(mut answers) = stream.try_clone() else { return ExitCode::FAILURE };
-    let mut worker = Worker { scratch: None };
-    for line in BufReader::new(stream).split(b'\n') {
-        let Ok(line) = line else { return ExitCode::FAILURE };
+    // Any error here is for nobody: the parent sees that the process is gone.
+    serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+fn serve() -> std::io::Result<()> {
+    let mut parent = Parent::on_standard_input()?;
+    parent.end_this_process_with_it()?;
+    let mut worker = Worker::new()?;
+    while let Some(Asked { line, files }) = parent.next()? {
+        worker.begin(files)?;
         let answer = match serde_json::from_slice(&line) {
             Ok(request) => worker.answer(request),
             Err(error) => failed(Error::internal(format!("cannot read a request: {error}"))),
         };
-        let Ok(mut line) = serde_json::to_vec(&answer) else { return ExitCode::FAILURE };
-        line.push(b'\n');
-        if answers.write_all(&line).is_err() {
-            return ExitCode::FAILURE;
-        }
+        parent.answer(&answer)?;
     }
-    ExitCode::SUCCESS
+    Ok(())
+}
+
+/// The other end.
+struct Parent {
+    socket: UnixStream,
+    /// What has come of a request, and with it.
+    asked: Asked,
+}
+
+/// A request, and the files that came with it: where a work begins, its directory, and its lock if
+/// it has one.
+#[derive(Default)]
+struct Asked {
+    line: Vec<u8>,
+    files: Vec<OwnedFd>,
+}
+
+impl Parent {
+    fn on_standard_input() -> std::io::Result<Self> {
+        let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+        Ok(Self { socket, asked: Asked::default() })
+    }
+
+    /// Nobody would use what this process still does, whatever it waits for. By the end of the
+    /// socket, because PR_SET_PDEATHSIG tells of the thread that started the process, and not of
+    /// the parent: others give it work when that thread is gone.
+    fn end_this_process_with_it(&self) -> std::io::Result<()> {
+        let socket = self.socket.try_clone()?;
+        let watch = move || {
+            let mut fds = [PollFd::new(&socket, PollFlags::empty())];
+            while let Ok(0) | Err(Errno::INTR) = rustix::event::poll(&mut fds, None) {}
+            let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+        };
+        std::thread::Builder::new().stack_size(STACK_BYTES).spawn(watch).map(drop)
+    }
+
+    /// `None`: nobody asks any more.
+    fn next(&mut self) -> std::io::Result<Option<Asked>> {
+        // One request at a time: the next one comes after the answer.
+        while self.asked.line.last() != Some(&b'\n') {
+            if self.read()? == 0 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(std::mem::take(&mut self.asked)))
+    }
+
+    fn read(&mut self) -> std::io::Result<usize> {
+        let mut bytes = [0; 4096];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let into = &mut [IoSliceMut::new(&mut bytes)];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let read = rustix::net::recvmsg(&self.socket, into, &mut control, flags)?;
+        // This process may open no more files, or not these: the work would be done elsewhere.
+        if read.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(std::io::ErrorKind::InvalidData.into());
+        }
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(files) = message {
+                self.asked.files.extend(files);
+            }
+        }
+        self.asked.line.extend_from_slice(bytes.get(..read.bytes).unwrap_or_default());
+        Ok(read.bytes)
+    }
+
+    fn answer(&mut self, answer: &Answer) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(answer)?;
+        line.push(b'\n');
+        self.socket.write_all(&line)
+    }
 }
 
 fn failed(error: Error) -> Answer {
@@ -51,14 +127,43 @@ fn failed_with(error: Error, errno: Errno) -> Answer {
     Answer::Failed { failure: error.into(), errno: Some(errno.raw_os_error()) }
 }
 
+/// Has a directory to work in and mostly a lock, from the first request of a work until it lets go.
 struct Worker {
+    lock: Option<OwnedFd>,
     /// A mount that nobody else can see; gone with this process.
     scratch: Option<OwnedFd>,
 }
 
 impl Worker {
+    /// Without work, it is where it keeps nobody from unmounting anything.
+    fn new() -> std::io::Result<Self> {
+        std::env::set_current_dir("/")?;
+        Ok(Self { lock: None, scratch: None })
+    }
+
+    /// Nothing to begin with: the work goes on.
+    fn begin(&mut self, files: Vec<OwnedFd>) -> std::io::Result<()> {
+        let mut files = files.into_iter();
+        if let Some(directory) = files.next() {
+            self.lock = files.next();
+            rustix::process::fchdir(directory)?;
+        }
+        Ok(())
+    }
+
+    fn let_go(&mut self) -> Answer {
+        match Self::new() {
+            Ok(new) => {
+                *self = new;
+                Answer::Done
+            }
+            Err(error) => failed(Error::internal(format!("cannot go to the root: {error}"))),
+        }
+    }
+
     fn answer(&mut self, request: Request) -> Answer {
         match request {
+            Request::LetGo => self.let_go(),
             Request::Resolve { server } => resolve(&server),
             Request::Mount { mount, at: Some(at) } => said(&mount, mount.mount_at(Path::new(&at))),
             Request::Mount { mount, at: None } => match mount.detached() {

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -79,7 +79,9 @@ pub fn sh(script: &str) -> String {
 /// A node in this machine, with a directory that stands for kubelet's.
 pub struct Bed {
     directory: TempDir,
+    /// Of the node, which the first call makes.
     pub options: NodeOptions,
+    node: OnceLock<LinuxNode>,
     /// What the operator says of NFS.
     pub nfs: NfsPolicy,
 }
@@ -101,11 +103,12 @@ impl Bed {
         let servers = vec!["127.0.0.0/8".into(), "*.test".into()];
         let mut nfs = NfsPolicy { servers, ..NfsPolicy::default() };
         nfs.options.push("no_such_option".into());
-        Self { directory, options, nfs }
+        Self { directory, options, node: OnceLock::new(), nfs }
     }
 
-    pub fn node(&self) -> LinuxNode {
-        LinuxNode::new(self.options.clone())
+    /// One for all calls, as a server has it.
+    pub fn node(&self) -> &LinuxNode {
+        self.node.get_or_init(|| LinuxNode::new(self.options.clone()))
     }
 
     /// A path under kubelet's directory.

@@ -49,12 +49,20 @@ impl Tree {
         }
     }
 
-    /// Takes hold of every thread of a running process.
+    /// Takes hold of a running process and of the process that it keeps for its next work, if it
+    /// has one: of every thread.
     pub(super) fn seize(&mut self) -> io::Result<()> {
+        self.seize_threads(self.root)?;
+        // It may be on its way out.
+        kept_by(self.root).into_iter().for_each(|kept| drop(self.seize_threads(kept)));
+        Ok(())
+    }
+
+    fn seize_threads(&mut self, process: Pid) -> io::Result<()> {
         let mut seized = BTreeSet::new();
         for _ in 0..ROUNDS {
             let mut found = false;
-            for entry in std::fs::read_dir(format!("/proc/{}/task", self.root))? {
+            for entry in std::fs::read_dir(format!("/proc/{process}/task"))? {
                 let Some(thread) = entry?
                     .file_name()
                     .to_str()
@@ -73,7 +81,7 @@ impl Tree {
                     result => result?,
                 }
                 let _ = ptrace::interrupt(thread);
-                self.threads.insert(thread, self.root);
+                self.threads.insert(thread, process);
             }
             if !found {
                 return Ok(());
@@ -188,6 +196,18 @@ fn go_on(thread: Pid, signal: Option<Signal>) {
 
 fn libc_event(event: ptrace::Event) -> i32 {
     event as i32
+}
+
+/// The processes that a server has started to make system calls for it (`wharf_node`).
+fn kept_by(server: Pid) -> Vec<Pid> {
+    let is_kept = |process: &Pid| {
+        let told = |name| std::fs::read_to_string(format!("/proc/{process}/{name}"));
+        told("status").is_ok_and(|status| status.contains(&format!("\nPPid:\t{server}\n")))
+            && told("cmdline").is_ok_and(|line| line.contains("node-child"))
+    };
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.map(Pid::from_raw).filter(is_kept).collect()
 }
 
 fn process_of(thread: Pid) -> Option<Pid> {

@@ -102,7 +102,7 @@ fn begin(
     target: &MountTarget,
 ) -> Result<Option<Session>, Failure> {
     let work = format!("unmount {}", target.path().display());
-    let (at, clock) = (target.parent_path(), context.clock.as_ref());
+    let (at, clock) = (Some(target.as_fd()), context.clock.as_ref());
     let mut session = context.remote.start_unless_hanging(&work, at, call, clock)?;
     if let Some(session) = &mut session {
         session.send(&Request::Unmount { at: target.name().to_owned() })?;
@@ -185,7 +185,7 @@ pub(crate) fn force(
 ) -> Result<(), Error> {
     let call = Call::until(clock.now() + FORCE_BOUND);
     let work = format!("force {}", target.path().display());
-    let mut session = remote.start(&work, target.parent_path(), &call, clock)?;
+    let mut session = remote.start(&work, Some(target.as_fd()), &call, clock)?;
     let answer = session.ask(&Request::ForceUnmount { at: target.name().to_owned() }, FORCE_BOUND);
     // The kernel may go on waiting for what is in the table no longer.
     if !MountTable::read()?.still_has(entry) {
