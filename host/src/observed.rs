@@ -65,6 +65,7 @@ pub fn pages(
         shares: assembly.shares(),
         refused: Some(refused),
         node: has_node.then(|| assembly.machine()),
+        machine: Some(assembly.machine()),
         supervisor: has_node.then(|| Supervisor::new(client.clone(), is_service)),
     });
     let health = Health {

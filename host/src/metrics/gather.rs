@@ -33,6 +33,8 @@ pub struct Places {
     pub shares: Vec<Arc<Share>>,
     /// The node, in a process with its role.
     pub node: Option<Arc<LinuxNode>>,
+    /// The machine that plans are performed on, whatever the role.
+    pub machine: Option<Arc<LinuxNode>>,
     /// The supervisor of mounts; never started for this.
     pub supervisor: Option<Supervisor>,
 }
@@ -62,6 +64,9 @@ impl Places {
         self.cloud(table);
         self.shares(table);
         self.volumes(table);
+        if let Some(machine) = &self.machine {
+            table.waiting_processes.set([], number(machine.waiting_processes()));
+        }
         if let Some(refused) = &self.refused {
             table.configuration_refused.set([], flag(refused.why().is_some()));
         }

@@ -142,6 +142,10 @@ table! {
         "Places where those volumes are to be: `mounted`, `missing` (nothing is mounted there) or \
          `dead` (the device is gone)",
         "drivers × 3";
+    waiting_processes: Gauge "wharf_waiting_processes" []
+        "Processes of this one that wait for NFS servers or helpers, or work on directories, at \
+         present, those included that cannot be killed; at 64, calls that need one more are refused",
+        "1";
     supervisor_up: Gauge "wharf_supervisor_up" []
         "1 if the supervisor of mounts answers, 0 if it was to and does not; absent where none \
          runs and none has to",

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use wharf_testing::bed::Machine;
 use wharf_testing::nfs_server::{Forwarder, MOUNT_PORT, NFS_PORT};
 use wharf_testing::player::{CsiVolume, FlexVolume, PlayError, Retry, VolumeClass};
 use wharf_testing::tests;
@@ -22,6 +23,7 @@ tests![
     a_mount_whose_server_stops_on_the_way_ends_by_its_deadline,
     a_server_that_stops_during_statistics_or_unpublish_holds_up_nobody,
     a_removal_whose_server_stops_on_the_way_ends_by_its_deadline_and_goes_on_later,
+    what_waits_for_a_dead_server_is_counted_and_ends_with_the_process_that_asked,
 ];
 
 /// What a sidecar or a kubelet gives a call here.
@@ -372,5 +374,62 @@ fn a_removal_whose_server_stops_on_the_way_ends_by_its_deadline_and_goes_on_late
     cluster.servers().of(&cluster.share.server).go_on();
     cluster.csi.delete(&volume).unwrap();
     assert!(names(&cluster.share.at("/k8s")).is_empty());
+    cluster.assert_as_before();
+}
+
+/// What the node's metrics say.
+fn waiting(machine: &Machine) -> usize {
+    let (_, text) = machine.page("/metrics").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("wharf_waiting_processes "));
+    line.unwrap().parse::<f64>().unwrap() as usize
+}
+
+/// The state of a server's processes that work in a directory below this one, by number.
+fn at_work(server: i32, below: &Path) -> Vec<(i32, char)> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let state_of = |pid: &i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let told = |key| status.lines().find_map(move |line| line.strip_prefix(key));
+        let at = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+        let is_one = told("PPid:\t")?.parse() == Ok(server) && at.starts_with(below);
+        Some((*pid, told("State:\t")?.chars().next()?)).filter(|_| is_one)
+    };
+    numbers.filter_map(|pid| state_of(&pid)).collect()
+}
+
+fn what_waits_for_a_dead_server_is_counted_and_ends_with_the_process_that_asked() {
+    let cluster = cluster();
+    let (csi, node, machine) = (&cluster.csi, &cluster.nodes[0], cluster.bed.node(0));
+    let once = csi.clone().with_retry(Retry::never()).with_timeout(MOUNTING);
+    let volume = cluster.on(&cluster.share, "pv-waits");
+    // One that has done its work does not wait.
+    csi.publish(&cluster.on(&cluster.other, "pv-before"), node, "pod", false).unwrap();
+    csi.unpublish(&cluster.on(&cluster.other, "pv-before"), node, "pod").unwrap();
+    assert_eq!(waiting(machine), 0);
+    cluster.servers().of(&cluster.share.server).stop();
+    let process = std::thread::scope(|scope| {
+        let publishing = scope.spawn(|| once.publish(&volume, node, "pod", false));
+        // The kernel waits for the server, and looks at nothing but signals that kill.
+        let process = loop {
+            let found = at_work(machine.server_pid(), &machine.kubelet());
+            if let Some((process, _)) = found.into_iter().find(|(_, state)| *state == 'D') {
+                break process;
+            }
+            assert!(!publishing.is_finished(), "it does not wait");
+        };
+        assert_eq!(waiting(machine), 1);
+        machine.kill_server().unwrap();
+        publishing.join().unwrap().unwrap_err();
+        process
+    });
+    let end = Instant::now() + SLACK;
+    while fs::read_link(format!("/proc/{process}/cwd")).is_ok() {
+        assert!(Instant::now() < end, "it is still there, and nobody asks it");
+    }
+    assert_eq!(waiting(machine), 0);
+    cluster.servers().of(&cluster.share.server).go_on();
+    csi.publish(&volume, node, "pod", false).unwrap();
+    csi.unpublish(&volume, node, "pod").unwrap();
     cluster.assert_as_before();
 }
