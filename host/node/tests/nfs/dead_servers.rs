@@ -2,6 +2,7 @@
 //! mounts do not notice; and all is well when it comes back.
 
 use std::io::{Read, Write};
+use std::net::UdpSocket;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use wharf_core::ErrorKind;
-use wharf_core::plan::{DirectoryBase, DirectoryPath, RemoveTree, Step};
+use wharf_core::plan::{DirectoryBase, DirectoryPath, MountNfs, RemoveTree, Step};
 use wharf_core::ports::{Node, RemovePath};
 use wharf_node::{LinuxNode, NodeOptions};
 
@@ -28,6 +29,7 @@ tests![
     removing_ends_by_its_deadline_and_goes_on_when_the_server_is_back,
     another_servers_mounts_keep_their_latency,
     a_mount_asks_its_server_once_at_a_time,
+    a_resolver_that_hangs_ends_the_call_by_its_deadline_and_holds_up_no_other_volume,
 ];
 
 /// What a call has, and what it may take on busy processors.
@@ -357,4 +359,80 @@ fn a_mount_asks_its_server_once_at_a_time() {
     });
     server.go_on();
     bed.unmount("a", LONG).unwrap();
+}
+
+/// What the resolver asks: answers nothing about the names of one domain, and that there is no such
+/// name about all others, which other tests ask for.
+struct NameServer {
+    _configuration: tempfile::NamedTempFile,
+}
+
+impl NameServer {
+    const HANGS: &[u8] = b"\x05hangs\x04test\0";
+
+    fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.53.1:53").unwrap();
+        std::thread::spawn(move || {
+            let mut query = [0; 512];
+            while let Ok((length, from)) = socket.recv_from(&mut query) {
+                let query = &mut query[..length];
+                if !query.windows(Self::HANGS.len()).any(|name| name == Self::HANGS) {
+                    // An answer, and of the kind NXDOMAIN.
+                    (query[2], query[3]) = (0x80, 3);
+                    let _ = socket.send_to(query, from);
+                }
+            }
+        });
+        let mut configuration = tempfile::NamedTempFile::new().unwrap();
+        // It would give up by itself only after minutes.
+        configuration.write_all(b"nameserver 127.0.53.1\noptions timeout:30 attempts:5\n").unwrap();
+        let file = configuration.path().display().to_string();
+        sh(&format!("mount --bind {file} \"$(readlink -f /etc/resolv.conf)\""));
+        Self { _configuration: configuration }
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        sh("umount \"$(readlink -f /etc/resolv.conf)\"");
+    }
+}
+
+fn a_resolver_that_hangs_ends_the_call_by_its_deadline_and_holds_up_no_other_volume() {
+    /// What the host waits for a resolver.
+    const RESOLVING: Duration = Duration::from_secs(10);
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    let name = "server.hangs.test";
+    let of_name =
+        || MountNfs { server: name.to_owned(), ..mount(&server, export.path(), "vers=4.0") };
+    let life = || {
+        let (result, took) = timed(|| {
+            bed.run(vec![mount(&server, export.path(), "vers=4.0").into()], "other")?;
+            bed.unmount("other", LONG)
+        });
+        result.unwrap();
+        took
+    };
+    let before = (0..3).map(|_| life()).max().unwrap();
+    let _resolver = NameServer::start();
+    std::thread::scope(|scope| {
+        let short = scope.spawn(|| timed(|| bed.run_within(SHORT, vec![of_name().into()], "a")));
+        let long = scope.spawn(|| timed(|| bed.run_within(LONG, vec![of_name().into()], "b")));
+        let mut during = Duration::ZERO;
+        while !short.is_finished() || !long.is_finished() {
+            during = during.max(life());
+        }
+        let ends = [(short, SHORT / 2, SHORT), (long, RESOLVING, RESOLVING)];
+        for (call, at_least, by) in ends {
+            let (result, took) = call.join().unwrap();
+            let error = result.unwrap_err();
+            println!("a call for a name that nobody resolves: {took:?}: {error}");
+            assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+            assert!(error.message.contains(name) && error.hint.is_some(), "{error}");
+            assert!(took >= at_least && took < by + (SHORT_AND_A_BIT - SHORT), "{took:?}");
+        }
+        println!("mount and unmount at another server: {before:?}, meanwhile {during:?}");
+        assert!(during < before * 5 + Duration::from_millis(500), "{before:?} {during:?}");
+    });
+    assert!(bed.mounts().is_empty() && !bed.path("a").exists() && !bed.path("b").exists());
 }
