@@ -7,12 +7,13 @@
 )]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use wharf_cloudsim::Delays;
 use wharf_testing::bed::{Bed, BedOptions, Machine};
-use wharf_testing::player::VolumeClass;
+use wharf_testing::player::{Retry, VolumeClass};
 use wharf_testing::requirement;
 
 const GIB: u64 = 1 << 30;
@@ -143,4 +144,40 @@ fn status_tells_what_an_attach_waits_for_and_which_generation_serves() {
     assert_eq!(seen["volumes"][0]["published"], 1, "{seen:#}");
     csi.end_pod(&volume, &node, "pod").unwrap();
     csi.delete(&volume).unwrap();
+}
+
+#[test]
+fn a_controller_that_may_not_mount_says_so_when_it_starts_and_in_the_call_that_mounts() {
+    let name = "a_controller_that_may_not_mount_says_so_when_it_starts_and_in_the_call_that_mounts";
+    if !requirement::machine(name) {
+        return;
+    }
+    const CAPABILITY: &str = "CAP_SYS_ADMIN";
+    let options = BedOptions { nodes: 1, backends: vec!["nas"], ..BedOptions::default() };
+    let bed = Bed::make(&options).unwrap();
+    let (manager, mut parts) = (bed.manager(), bed.parts().clone());
+    // As in a container that is not privileged.
+    let wharf = bed.directory().join("wharf-without");
+    let script = format!(
+        "#!/bin/sh\nexec setpriv --bounding-set -sys_admin --inh-caps -sys_admin {} \"$@\"\n",
+        parts.wharf.display()
+    );
+    fs::write(&wharf, script).unwrap();
+    fs::set_permissions(&wharf, fs::Permissions::from_mode(0o755)).unwrap();
+    parts.wharf = wharf;
+    manager.serve("controller", &parts).unwrap();
+    let warnings = || {
+        let log = fs::read_to_string(manager.server_log()).unwrap();
+        let is_warning = |line: &&str| line.contains("this process may not mount");
+        log.lines().filter(is_warning).filter(|line| line.contains(CAPABILITY)).count()
+    };
+    assert_eq!(warnings(), 1);
+    // Nothing is asked of the server before that.
+    let class = VolumeClass::share(&[("volumeAs", "subpath"), ("server", "127.0.0.1:/k8s")]);
+    let csi = bed.csi_of("nasplugin.csi.alibabacloud.com").with_retry(Retry::never());
+    let refused = csi.provision("pvc-refused", GIB, &class).unwrap_err().to_string();
+    assert!(refused.contains("PermissionDenied") && refused.contains(CAPABILITY), "{refused}");
+    manager.stop();
+    manager.serve("controller", bed.parts()).unwrap();
+    assert_eq!(warnings(), 1, "with the capability there is nothing to say");
 }
