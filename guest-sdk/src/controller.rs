@@ -1,7 +1,7 @@
 //! What happens in the cloud: one step at a time, decided from fresh observations.
 //!
 //! Rules for every function: it may be killed anywhere and is repeated with the same request; it
-//! never waits, but answers [`Answer::Pending`]; it never works on a machine, but answers
+//! never waits, but answers [`Answer::Pending`]; it never works on a node, but answers
 //! [`Answer::Perform`]. The host calls it again after `throttled`, `unavailable` and `aborted`;
 //! every other error ends the call. Which of those the caller hears as final stands at the head of
 //! `wit/types.wit`: judge from observations where you can, and say so with

@@ -88,7 +88,7 @@
 //!
 //! What takes the cloud a minute takes several calls of yours. Each gets fresh observations, and
 //! what the last one left in [`Pending::resume`](types::Pending). Nothing else survives: every call
-//! runs in a new instance, perhaps of a newer build, perhaps on another machine.
+//! runs in a new instance, perhaps of a newer build, perhaps on another node.
 //!
 //! ```
 //! use wharf_sdk::types::{Answer, Observation, Pending, Progress};
@@ -105,11 +105,11 @@
 //! assert!(matches!(next(seen), Answer::Done(())));
 //! ```
 //!
-//! # Working on a machine from the controller
+//! # Working on a volume's files from the controller
 //!
 //! What no API of the cloud does (a directory in a file system that must be made, archived or
 //! removed) a verb of the controller asks the host to do: it answers [`Perform`](types::Perform)
-//! with a plan, the host runs it in a private mount on its own machine, and calls again.
+//! with a plan, the host runs it in a private mount on its own node, and calls again.
 //!
 //! # Building
 //!

@@ -32,7 +32,7 @@ impl Writing {
     }
 }
 
-/// What must be true on a machine, in order; at most 32 steps.
+/// What must be true on a node, in order; at most 32 steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// One line for people: what this plan is for.

@@ -18,12 +18,12 @@ pub enum Answer<T> {
     Done(T),
     /// The host waits, observes, and calls again.
     Pending(Pending),
-    /// The host runs a plan on the controller's machine, and calls again. Not for `attach` and
+    /// The host runs a plan on the controller's node, and calls again. Not for `attach` and
     /// `detach`.
     Perform(Perform),
 }
 
-/// A plan for the machine that the controller runs on: what it mounts is a scratch mount.
+/// A plan for the node that the controller runs on: what it mounts is a scratch mount.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Perform {
     /// What must be true there.
