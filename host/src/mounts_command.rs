@@ -154,6 +154,7 @@ mod tests {
             healed: 0,
             last_exit: None,
             unhealed: vec![],
+            devices: None,
         };
         assert_eq!(describe(&mount).lines().count(), 2);
         mount.last_exit = Some(Ending::Killed(9));

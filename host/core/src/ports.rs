@@ -227,6 +227,18 @@ pub trait Node: Send + Sync {
     fn is_mounted(&self, path: &Path) -> Result<bool, Error> {
         Ok(self.mounted(path)?.is_some())
     }
+    /// What a path shows instead of the mount that a plan makes there, in a few words; `None`: that
+    /// mount, nothing at all, or one that cannot be told from others. `staged` is what
+    /// [`crate::plan::MountStaged`] shows. The mount table says it, and of a helper's mount whoever
+    /// keeps it. No server or disk is asked, and no helper but that of an earlier driver, for a few
+    /// seconds.
+    fn shown_instead(
+        &self,
+        plan: &Plan,
+        policy: &NodePolicy,
+        path: &Path,
+        staged: Option<&Path>,
+    ) -> Result<Option<String>, Error>;
     /// Whether two paths are spellings of one.
     fn is_same_path(&self, one: &Path, other: &Path) -> bool {
         one == other

@@ -18,12 +18,14 @@ use crate::context::NodeContext;
 use crate::disk::device::Device;
 use crate::disk::ownership::Claim;
 use crate::helper_keys::HelperKeys;
+use crate::mounts::mounting::describe;
 use crate::mounts::table::{Entry, MountTable};
 use crate::mounts::{health, unmount};
 use crate::options::NodeOptions;
 use crate::run::Run;
 use crate::state::lock::VolumeGuard;
 use crate::state::records::Records;
+use crate::steps::{Seen, performer};
 use crate::survey::{self, Survey};
 
 /// Writing a record takes milliseconds; whoever still holds its lock after this hangs.
@@ -186,6 +188,28 @@ impl Node for LinuxNode {
             helper_device: entry.is_of_helper().then_some(entry.device),
             elsewhere: self.elsewhere(&table, entry),
         }))
+    }
+
+    fn shown_instead(
+        &self,
+        plan: &Plan,
+        policy: &NodePolicy,
+        path: &Path,
+        staged: Option<&Path>,
+    ) -> Result<Option<String>, Error> {
+        let path = self.context.roots.spell(path)?;
+        // A record may hold a path that is none; nothing can be staged there.
+        let staged = staged.and_then(|staged| self.context.roots.spell(staged).ok());
+        let table = MountTable::read()?;
+        let Some(entry) = table.top(&path) else { return Ok(None) };
+        let (context, staged) = (&self.context, staged.as_deref());
+        let seen = Seen { context, policy, table: &table, entry, staged };
+        for step in &plan.steps {
+            if !performer(step).is_shown(&seen)? {
+                return Ok(Some(describe(entry)));
+            }
+        }
+        Ok(None)
     }
 
     // Asked on every warm call, which needs neither the device nor the other mounts.

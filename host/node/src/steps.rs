@@ -3,9 +3,14 @@
 //!
 //! What a step is, what grants it and what a log says of it is in `wharf_core::plan`.
 
+use std::path::Path;
+
 use wharf_core::Error;
 use wharf_core::plan::Step;
+use wharf_core::policy::NodePolicy;
 
+use crate::context::NodeContext;
+use crate::mounts::table::{Entry, MountTable};
 use crate::run::Run;
 
 mod block_device;
@@ -33,6 +38,23 @@ pub(crate) trait PerformStep {
 
     /// Makes the step true; true already: does nothing. What it changes goes into the undo log.
     fn perform(&self, run: &mut Run<'_>) -> Result<(), Error>;
+
+    /// Whether what a path shows is the mount that this step makes there. Also true where the step
+    /// makes none, or where its mount cannot be told from others. No server or disk is asked.
+    fn is_shown(&self, _seen: &Seen<'_>) -> Result<bool, Error> {
+        Ok(true)
+    }
+}
+
+/// What a path shows, and what it is held against.
+pub(crate) struct Seen<'a> {
+    pub context: &'a NodeContext,
+    pub policy: &'a NodePolicy,
+    pub table: &'a MountTable,
+    /// The mount that the path shows.
+    pub entry: &'a Entry,
+    /// The staging path as the mount table spells it, where the step is of another path.
+    pub staged: Option<&'a Path>,
 }
 
 /// Whoever makes this step true.

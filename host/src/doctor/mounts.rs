@@ -71,6 +71,7 @@ mod tests {
                 healed: 0,
                 last_exit: None,
                 unhealed: Vec::new(),
+                devices: None,
             };
             of_supervised(&mount).into_iter().collect::<Vec<_>>()
         };

@@ -246,6 +246,7 @@ mod tests {
             healed: 0,
             last_exit: None,
             unhealed: Vec::new(),
+            devices: None,
         };
         Seen { mounts: vec![mount], ..Seen::default() }
     }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::same_use::check_same_disk;
 use super::{NodeService, check_path};
 use crate::error::Error;
 use crate::plan::{DeviceMatch, Goal, Plan, Step};
@@ -81,7 +80,7 @@ impl NodeService {
             ))
             .with_hint("it grows when it is staged the next time")
         })?;
-        record.map_or(Ok(()), |record| check_same_disk(record, &mounted, path))
+        record.map_or(Ok(()), |record| self.check_same_mount(record, &mounted, path))
     }
 }
 

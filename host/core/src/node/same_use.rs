@@ -1,8 +1,15 @@
-//! Whether something that is in place already is what a call asks for. Pure.
+//! Whether something that is in place already is what a call asks for.
+//!
+//! A disk is told by its serial, or by its device, as the record has it. Everything else is told by
+//! the plan in the record: the export, the helper's mount or the directory that it mounts there. A
+//! record of an earlier version has no plan; what is mounted at its paths is believed, as it was
+//! then, until the volume is staged or published anew.
 
 use std::path::Path;
 
+use super::NodeService;
 use crate::error::{Blame, Error, ErrorKind};
+use crate::plan::Plan;
 use crate::ports::{Mounted, StageRecord};
 use crate::types::{AccessType, Capability};
 
@@ -32,16 +39,51 @@ pub(super) fn check_same_use(has: &Capability, wants: &Capability) -> Result<(),
     ))
 }
 
-/// What is mounted is the disk of the record, where it has one.
-///
-/// # Errors
-/// `FailedPrecondition` naming both.
-pub(super) fn check_same_disk(
+impl NodeService {
+    /// What is mounted at a path of the record is what the record says of it.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` naming what is mounted instead.
+    pub(super) fn check_same_mount(
+        &self,
+        record: &StageRecord,
+        mounted: &Mounted,
+        path: &Path,
+    ) -> Result<(), Error> {
+        if let Some(device) = &record.device {
+            return check_same_disk(record, device, mounted, path);
+        }
+        let Some((plan, staged)) = plan_at(record, path) else { return Ok(()) };
+        match self.node.shown_instead(plan, &self.policy, path, staged)? {
+            Some(shown) => Err(Error::precondition(format!(
+                "{} shows {shown}, which is not what was mounted there for the volume",
+                path.display()
+            ))
+            .with_hint(MOUNTED_OVER)),
+            None => Ok(()),
+        }
+    }
+}
+
+const MOUNTED_OVER: &str = "something else was mounted over it: find out by whom, and unmount that";
+
+/// The plan that mounted at this path of the record, and what it found staged.
+fn plan_at<'a>(record: &'a StageRecord, path: &Path) -> Option<(&'a Plan, Option<&'a Path>)> {
+    let staging = record.staging_path.as_path();
+    if path == staging {
+        return record.plan.as_ref().map(|plan| (plan, None));
+    }
+    let published = record.targets.iter().find(|published| published.target_path == path)?;
+    let staged = Some(staging).filter(|staging| !staging.as_os_str().is_empty());
+    published.plan.as_ref().map(|plan| (plan, staged))
+}
+
+fn check_same_disk(
     record: &StageRecord,
+    device: &Path,
     mounted: &Mounted,
     path: &Path,
 ) -> Result<(), Error> {
-    let Some(device) = &record.device else { return Ok(()) };
     let is_same = match (&record.serial, &mounted.serial) {
         (Some(ours), Some(theirs)) => ours == theirs,
         _ => mounted.device.as_ref().is_some_and(|shown| is_part_of(shown, device)),
@@ -61,7 +103,7 @@ pub(super) fn check_same_disk(
         path.display(),
         device.display()
     ))
-    .with_hint("something else was mounted over it: find out by whom, and unmount that"))
+    .with_hint(MOUNTED_OVER))
 }
 
 /// `/dev/vdb1` is a part of `/dev/vdb`, `/dev/nvme0n1p1` of `/dev/nvme0n1`; a disk is of itself.

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::outcome::Outcome;
-use super::same_use::{check_same_disk, check_same_use};
+use super::same_use::check_same_use;
 use super::{NodeService, check_path, log_failure};
 use crate::error::{Error, ErrorKind};
 use crate::plan::{Goal, Plan, Step};
@@ -170,7 +170,7 @@ impl NodeService {
         }
         check_same_use(&record.capability, &request.capability)?;
         match mounted.filter(|_| is_mount) {
-            Some(mounted) => check_same_disk(record, mounted, staging_path).map(|()| true),
+            Some(mounted) => self.check_same_mount(record, mounted, staging_path).map(|()| true),
             // A raw device has no mount that proves anything: the plan runs again and finds the
             // device, or says that it is gone.
             None => Ok(false),

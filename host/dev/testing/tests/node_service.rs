@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use wharf_core::node::NodeService;
 use wharf_core::plan::{
-    BlockDevice, DeviceMatch, FindDevice, HelperCredential, MountDevice, MountFuse, MountStaged,
-    Readiness, Step,
+    BlockDevice, DeviceMatch, FindDevice, HelperCredential, MountDevice, MountFuse, MountNfs,
+    MountPlace, MountStaged, Readiness, Step,
 };
-use wharf_core::policy::{HelperGrant, NodePolicy};
+use wharf_core::policy::{HelperGrant, NfsPolicy, NodePolicy};
 use wharf_core::ports::{Call, Node};
 use wharf_core::types::{AccessMode, AccessType, Caller, Capability, VolumeId};
 use wharf_core::verbs::{NodeExpandRequest, PublishRequest, StageRequest};
@@ -69,14 +69,8 @@ impl Rig {
         read_only: bool,
         target: &str,
     ) -> Result<(), Error> {
-        let request = PublishRequest {
-            volume: VolumeId::new(volume),
-            capability,
-            read_only,
-            context: vec![],
-            publish_context: vec![],
-            caller: Caller::default(),
-        };
+        let request = publish_request(volume, capability, Caller::default());
+        let request = PublishRequest { read_only, ..request };
         self.service.publish(&call(), &request, Path::new(target), Some(Path::new(STAGING)))
     }
 
@@ -110,6 +104,17 @@ impl Rig {
         rig.stage("v", mount(), STAGING).unwrap();
         rig.publish("v", mount(), false, TARGET).unwrap();
         rig
+    }
+}
+
+fn publish_request(volume: &str, capability: Capability, caller: Caller) -> PublishRequest {
+    PublishRequest {
+        volume: VolumeId::new(volume),
+        capability,
+        read_only: false,
+        context: vec![],
+        publish_context: vec![],
+        caller,
     }
 }
 
@@ -338,6 +343,76 @@ fn the_mount_table_says_which_disk_is_mounted() {
     rig.publish("w", mount(), false, TARGET).unwrap();
 }
 
+/// A volume that is an export, published without being staged.
+fn share() -> Rig {
+    let nfs = NfsPolicy { servers: vec!["nas.example".into()], ..NfsPolicy::default() };
+    let rig = Rig::with(NodePolicy { nfs, ..generous_policy() });
+    let step = MountNfs {
+        server: "nas.example".into(),
+        path: "/share".into(),
+        options: vec![],
+        read_only: false,
+        place: MountPlace::Target,
+        make_path: None,
+    };
+    rig.backend.plan_instead("plan-publish", vec![step.into()]);
+    rig
+}
+
+#[test]
+fn the_mount_table_says_which_export_is_mounted() {
+    let (rig, target) = (share(), Path::new(TARGET));
+    let publish = || {
+        let request = publish_request("v", mount(), Caller::default());
+        rig.service.publish(&call(), &request, target, None)
+    };
+    publish().unwrap();
+    publish().unwrap();
+    assert_eq!(rig.runs(), 1, "it is published already");
+    let is_refused = || refused(publish(), ErrorKind::FailedPrecondition, "/kubelet/pod-1 shows");
+    rig.node.mount_export_over(target, "nas.example:/other");
+    is_refused();
+    rig.node.mount_over(target, Some("w"));
+    is_refused();
+    rig.node.mount_earlier(target, false);
+    is_refused();
+    // What an earlier version wrote down says nothing of the export.
+    let mut record = rig.node.all_records().remove(0);
+    record.targets[0].plan = None;
+    rig.node.save(&record).unwrap();
+    publish().unwrap();
+    assert_eq!(rig.runs(), 1);
+}
+
+#[test]
+fn the_mount_table_says_which_helpers_mount_it_is() {
+    let kind = ErrorKind::FailedPrecondition;
+    type Over = fn(&FakeNode, &Path);
+    let others: [Over; 3] = [
+        |node, path| node.mount_earlier(path, false),
+        |node, path| node.mount_export_over(path, "nas.example:/share"),
+        |node, path| node.mount_over(path, Some("w")),
+    ];
+    for mount_other in others {
+        let rig = served_with_keys();
+        rig.stage("v", mount(), STAGING).unwrap();
+        publish_with_secret(&rig, TARGET).unwrap();
+        mount_other(&rig.node, Path::new(TARGET));
+        refused(publish_with_secret(&rig, TARGET), kind, "/kubelet/pod-1 shows");
+        mount_other(&rig.node, Path::new(STAGING));
+        refused(rig.stage("v", mount(), STAGING), kind, "/kubelet/staging shows");
+        refused(publish_with_secret(&rig, "/kubelet/pod-2"), kind, "/kubelet/staging shows");
+    }
+    // The next helper's mount has another number and is the same volume.
+    let rig = served_with_keys();
+    rig.stage("v", mount(), STAGING).unwrap();
+    publish_with_secret(&rig, TARGET).unwrap();
+    rig.node.heal(Path::new(STAGING));
+    rig.stage("v", mount(), STAGING).unwrap();
+    publish_with_secret(&rig, TARGET).unwrap();
+    publish_with_secret(&rig, "/kubelet/pod-2").unwrap();
+}
+
 #[test]
 fn a_plan_that_looks_for_another_disk_than_the_staged_one_is_refused() {
     let rig = Rig::new();
@@ -428,17 +503,8 @@ fn no_credential() -> Error {
 }
 
 fn publish_with_secret(rig: &Rig, target: &str) -> Result<(), Error> {
-    let request = PublishRequest {
-        volume: VolumeId::new("v"),
-        capability: mount(),
-        read_only: false,
-        context: vec![],
-        publish_context: vec![],
-        caller: Caller {
-            secrets: vec![("key".to_owned(), Secret::new("c4n4ry"))],
-            ..Caller::default()
-        },
-    };
+    let secrets = vec![("key".to_owned(), Secret::new("c4n4ry"))];
+    let request = publish_request("v", mount(), Caller { secrets, ..Caller::default() });
     rig.service.publish(&call(), &request, Path::new(target), Some(Path::new(STAGING)))
 }
 

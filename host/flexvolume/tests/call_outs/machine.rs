@@ -119,6 +119,17 @@ impl Node for Machine {
         }))
     }
 
+    /// Nobody else mounts on this one.
+    fn shown_instead(
+        &self,
+        _: &Plan,
+        _: &NodePolicy,
+        _: &Path,
+        _: Option<&Path>,
+    ) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
     fn run(&self, _: &Call, run: &PlanRun<'_>) -> Result<Option<FoundDevice>, Error> {
         let PlanRun { plan, destination, staged, .. } = *run;
         let mut mounts = self.state().mounts.clone();

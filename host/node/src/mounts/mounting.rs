@@ -14,7 +14,7 @@ use crate::child::{Child, Files};
 use crate::disk::device::{Device, split_number};
 use crate::mounts::options::MountOptions;
 use crate::mounts::paths::{MountTarget, Opened};
-use crate::mounts::table::{Entry, MountTable};
+use crate::mounts::table::{Entry, MountTable, part_of};
 use crate::run::Run;
 use crate::undo::UndoLog;
 
@@ -177,11 +177,9 @@ fn origin<'a>(
     let entry = table.by_id(source.mount_id()?).ok_or_else(|| {
         Error::aborted(format!("{} was unmounted at the same moment", path.display()))
     })?;
-    let below = path
-        .strip_prefix(&entry.mount_point)
-        .map_err(|_| Error::aborted(format!("{} was moved at the same moment", path.display())))?;
-    let root =
-        if below.as_os_str().is_empty() { entry.root.clone() } else { entry.root.join(below) };
+    let (_, root) = part_of(entry, path).ok_or_else(|| {
+        Error::aborted(format!("{} was moved at the same moment", path.display()))
+    })?;
     Ok((entry, root))
 }
 
@@ -358,7 +356,8 @@ pub(crate) fn occupied(target: &MountTarget, entry: &Entry) -> Error {
     ))
 }
 
-fn describe(entry: &Entry) -> String {
+/// A mount in a few words, for an error.
+pub(crate) fn describe(entry: &Entry) -> String {
     let part = if entry.root == Path::new("/") {
         String::new()
     } else {

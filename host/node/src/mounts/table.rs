@@ -148,6 +148,11 @@ impl MountTable {
         path.ancestors().find_map(|ancestor| self.top(ancestor))
     }
 
+    /// The file system that a path lies on, and where in it.
+    pub fn part_at(&self, path: &Path) -> Option<((u32, u32), PathBuf)> {
+        self.covering(path).and_then(|mount| part_of(mount, path))
+    }
+
     /// The mount with this id.
     pub fn by_id(&self, id: u64) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.id == id)
@@ -203,6 +208,14 @@ impl MountTable {
                 && entry.mount_point.starts_with(&other.mount_point)
         })
     }
+}
+
+/// What of a mount's file system is seen at a path under it.
+pub(crate) fn part_of(mount: &Entry, path: &Path) -> Option<((u32, u32), PathBuf)> {
+    let below = path.strip_prefix(&mount.mount_point).ok()?;
+    let root = &mount.root;
+    let part = if below.as_os_str().is_empty() { root.clone() } else { root.join(below) };
+    Some((mount.device, part))
 }
 
 fn read_text() -> Result<Vec<u8>, Error> {

@@ -9,7 +9,7 @@ use crate::mounts::mounting;
 use crate::mounts::options::MountOptions;
 use crate::mounts::paths::{Opened, descend};
 use crate::run::Run;
-use crate::steps::PerformStep;
+use crate::steps::{PerformStep, Seen};
 
 impl PerformStep for MountDirectory {
     fn validate(&self) -> Result<(), Error> {
@@ -26,5 +26,16 @@ impl PerformStep for MountDirectory {
             })?;
         let target = run.target()?;
         mounting::bind(&opened, &path, &target, &options, &mut run.undo)
+    }
+
+    fn is_shown(&self, seen: &Seen<'_>) -> Result<bool, Error> {
+        // One that is no longer granted, or not there now, cannot be told from others.
+        let root = seen.policy.directories.get(&self.at.root);
+        let Some(root) = root.and_then(|root| root.canonicalize().ok()) else { return Ok(true) };
+        let path = root.join(&self.at.path);
+        Ok(seen
+            .table
+            .part_at(&path)
+            .is_none_or(|part| part == (seen.entry.device, seen.entry.root.clone())))
     }
 }

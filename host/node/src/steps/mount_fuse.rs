@@ -5,15 +5,18 @@
 //! One that the helper of an earlier driver serves, provably of this source, is left as it is.
 //! Taking it away needs no step: an unmount by the mount table ends the helper.
 
+use std::path::Path;
 use std::time::Duration;
 
 use wharf_core::Error;
+use wharf_core::helper_profile::HelperProfile;
 use wharf_core::plan::MountFuse;
+use wharf_core::policy::NodePolicy;
 
 use crate::mounts::table::MountTable;
 use crate::run::Run;
-use crate::steps::PerformStep;
-use crate::supervisor::{Credential, MountRequest, Served, Spec, profiles};
+use crate::steps::{PerformStep, Seen};
+use crate::supervisor::{Condition, Credential, MountRequest, Served, Spec, Status, profiles};
 
 /// Taking a mount back that nobody has used yet takes milliseconds.
 const UNDO: Duration = Duration::from_secs(20);
@@ -23,10 +26,7 @@ impl PerformStep for MountFuse {
         let client = run.context.options.supervisor.clone().ok_or_else(|| {
             Error::unsupported("this process mounts nothing that a helper program serves")
         })?;
-        let grant = run.policy.helpers.get(&self.helper).ok_or_else(|| {
-            Error::denied(format!("the mount helper `{}` is not granted", self.helper))
-        })?;
-        let profile = grant.resolve(&self.helper, profiles::shipped(&self.helper)?)?;
+        let profile = profile(self, run.policy)?;
         // Before keys are fetched and directories made.
         profile.check_options(&self.arguments)?;
         let credential = self
@@ -43,15 +43,7 @@ impl PerformStep for MountFuse {
         let was_mounted = MountTable::read()?.top(&path).is_some();
         let wait = run.call.remaining(run.context.clock.now());
         let served = client.mount(MountRequest {
-            spec: Spec {
-                target: path.clone(),
-                helper: self.helper.clone(),
-                profile,
-                source: self.source.clone(),
-                arguments: self.arguments.clone(),
-                ready: self.ready,
-                read_only: self.read_only,
-            },
+            spec: spec(self, profile, &path),
             credential,
             wait_millis: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         })?;
@@ -69,4 +61,67 @@ impl PerformStep for MountFuse {
         }
         Ok(())
     }
+
+    fn is_shown(&self, seen: &Seen<'_>) -> Result<bool, Error> {
+        if !seen.entry.is_of_helper() {
+            return Ok(false);
+        }
+        Ok(match kept_at(seen, &seen.entry.mount_point)? {
+            Kept::Devices(devices) => devices.contains(&seen.entry.device),
+            Kept::Nothing => is_of_earlier_driver(self, seen)?,
+            Kept::Unknown => true,
+        })
+    }
+}
+
+fn profile(step: &MountFuse, policy: &NodePolicy) -> Result<HelperProfile, Error> {
+    let grant = policy.helpers.get(&step.helper).ok_or_else(|| {
+        Error::denied(format!("the mount helper `{}` is not granted", step.helper))
+    })?;
+    grant.resolve(&step.helper, profiles::shipped(&step.helper)?)
+}
+
+fn spec(step: &MountFuse, profile: HelperProfile, target: &Path) -> Spec {
+    Spec {
+        target: target.to_owned(),
+        helper: step.helper.clone(),
+        profile,
+        source: step.source.clone(),
+        arguments: step.arguments.clone(),
+        ready: step.ready,
+        read_only: step.read_only,
+    }
+}
+
+/// Whether an earlier driver mounted the source of this step there. A helper that is no longer
+/// granted cannot be told from others.
+fn is_of_earlier_driver(step: &MountFuse, seen: &Seen<'_>) -> Result<bool, Error> {
+    let (Some(client), Ok(profile)) =
+        (&seen.context.options.supervisor, profile(step, seen.policy))
+    else {
+        return Ok(true);
+    };
+    client.is_of_earlier_driver(spec(step, profile, &seen.entry.mount_point))
+}
+
+/// What the supervisor keeps of the mount that it made at a path.
+pub(super) enum Kept {
+    /// The file systems that its helpers serve, or served before they died. The number of a file
+    /// system proves nothing by itself, because the kernel gives it to the next one once it is
+    /// free; the supervisor says only those that are still the ones that it made.
+    Devices(Vec<(u32, u32)>),
+    /// It has made no mount there.
+    Nothing,
+    /// It works on that mount now, or is none that could say it.
+    Unknown,
+}
+
+pub(super) fn kept_at(seen: &Seen<'_>, path: &Path) -> Result<Kept, Error> {
+    let Some(client) = &seen.context.options.supervisor else { return Ok(Kept::Unknown) };
+    let Some(mounts) = client.list_if_running()? else { return Ok(Kept::Unknown) };
+    Ok(match mounts.into_iter().find(|mount| mount.target == path) {
+        None => Kept::Nothing,
+        Some(Status { condition: Condition::Busy, .. }) => Kept::Unknown,
+        Some(Status { devices, .. }) => devices.map_or(Kept::Unknown, Kept::Devices),
+    })
 }

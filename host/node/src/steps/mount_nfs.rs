@@ -14,7 +14,7 @@ use crate::mounts::paths::MountTarget;
 use crate::mounts::table::{Entry, MountTable};
 use crate::mounts::unmount::remote::force;
 use crate::run::{Run, Scratch};
-use crate::steps::PerformStep;
+use crate::steps::{PerformStep, Seen};
 
 impl PerformStep for MountNfs {
     fn validate(&self) -> Result<(), Error> {
@@ -50,6 +50,13 @@ impl PerformStep for MountNfs {
                 run.scratch = Some(Scratch { session, shown: export.source() });
                 Ok(())
             }
+        }
+    }
+
+    fn is_shown(&self, seen: &Seen<'_>) -> Result<bool, Error> {
+        match self.place {
+            MountPlace::Target => Ok(is_export(seen.entry, &NfsExport::parse(self)?)),
+            MountPlace::Scratch => Ok(true),
         }
     }
 }

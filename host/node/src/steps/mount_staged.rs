@@ -8,7 +8,8 @@ use crate::mounts::options::MountOptions;
 use crate::mounts::table::MountTable;
 use crate::mounts::{health, mounting};
 use crate::run::{Run, not_staged};
-use crate::steps::PerformStep;
+use crate::steps::mount_fuse::{Kept, kept_at};
+use crate::steps::{PerformStep, Seen};
 
 impl PerformStep for MountStaged {
     fn validate(&self) -> Result<(), Error> {
@@ -29,5 +30,22 @@ impl PerformStep for MountStaged {
         let opened = source.open()?.ok_or_else(|| not_staged(source.path()))?;
         let target = run.target()?;
         mounting::bind(&opened, source.path(), &target, &options, &mut run.undo)
+    }
+
+    fn is_shown(&self, seen: &Seen<'_>) -> Result<bool, Error> {
+        let Some(path) = seen.staged else { return Ok(true) };
+        // First, because something else may lie over the staging path, and because the places of a
+        // helper's mount are healed one after the other.
+        if seen.entry.is_of_helper() {
+            match kept_at(seen, path)? {
+                Kept::Devices(devices) => return Ok(devices.contains(&seen.entry.device)),
+                Kept::Unknown => return Ok(true),
+                // An earlier driver staged it.
+                Kept::Nothing => {}
+            }
+        }
+        Ok(seen.table.top(path).is_none_or(|staged| {
+            (staged.device, &staged.root) == (seen.entry.device, &seen.entry.root)
+        }))
     }
 }

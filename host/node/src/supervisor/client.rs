@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use wharf_core::{Error, ErrorKind};
 
-use super::protocol::{self, Answer, Credential, MountRequest, Request, Status};
+use super::protocol::{self, Answer, Credential, MountRequest, Request, Spec, Status};
 use super::server::check_peer;
 use super::socket_path;
 
@@ -21,6 +21,9 @@ const START: Duration = Duration::from_secs(10);
 const CONNECT_AGAIN: Duration = Duration::from_millis(5);
 /// The answer may take as long as the request says, and a little.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// A mount of an earlier driver is asked one question.
+const ASK_MOUNT: Duration = Duration::from_secs(5);
 
 /// A command that serves until it is ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +91,23 @@ impl Client {
         let target = target.to_owned();
         let request = Request::Update { target, credential, wait_millis: millis(wait) };
         self.done(&request, wait)
+    }
+
+    /// Whether the target shows this mount by the helper of an earlier driver. Also true where that
+    /// is proved and it does not answer, and where the supervisor is of a version that cannot say.
+    ///
+    /// # Errors
+    /// `Unavailable` when there is no supervisor, or it does not answer.
+    pub fn is_of_earlier_driver(&self, spec: Spec) -> Result<bool, Error> {
+        let stream = self.connect()?.ok_or_else(|| self.absent())?;
+        match exchange(stream, &Request::LookForEarlier(Box::new(spec)), ASK_MOUNT + ANSWER)? {
+            Answer::LeftAsFound => Ok(true),
+            Answer::Done => Ok(false),
+            Answer::Failed(failure) => {
+                Ok(Error::from(failure).kind != ErrorKind::FailedPrecondition)
+            }
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Every mount that has a helper; none when no supervisor runs.

@@ -17,7 +17,7 @@ use rustix::mount::UnmountFlags;
 use wharf_core::Error;
 
 use super::connections::{Connection, Connections};
-use super::decide::{Deaths, Next, Phase, Situation, next};
+use super::decide::{Deaths, DeviceNumber, Next, Phase, Situation, next};
 use super::launch::Running;
 use super::private::Private;
 use super::protocol::{Condition, Spec, Status};
@@ -147,7 +147,18 @@ impl Mount {
             healed: self.record.healed,
             last_exit: self.record.last_exit,
             unhealed: self.unhealed.clone(),
+            devices: Some(self.devices()),
         }
+    }
+
+    fn devices(&self) -> Vec<DeviceNumber> {
+        let connections = self.record.connections.iter();
+        connections.filter(|one| self.is_there(one)).map(|one| one.device).collect()
+    }
+
+    /// What cannot be read proves nothing, and is said where it leads to doing nothing.
+    fn is_there(&self, connection: &Connection) -> bool {
+        self.connections.has(connection).unwrap_or(false)
     }
 
     fn situation(&self, table: &MountTable) -> Situation {
@@ -175,9 +186,8 @@ impl Mount {
 
     /// Whether an entry of the mount table shows what a helper of this mount serves or served.
     fn is_own(&self, entry: &Entry) -> bool {
-        // What cannot be read proves nothing, and is said where it leads to doing nothing.
-        let is_there = |connection| self.connections.has(connection).unwrap_or(false);
-        self.record.with_number(entry.device).is_some_and(is_there)
+        let connection = self.record.with_number(entry.device);
+        connection.is_some_and(|connection| self.is_there(connection))
     }
 
     /// Whether an entry has a number of this mount, and nothing says whether it is its own. After

@@ -42,6 +42,8 @@ pub enum Request {
         /// How long this may take.
         wait_millis: u64,
     },
+    /// Say whether the target shows this mount by the helper of an earlier driver.
+    LookForEarlier(Box<Spec>),
     /// Every mount.
     List,
     /// The end of a helper's log.
@@ -159,6 +161,11 @@ pub struct Status {
     pub last_exit: Option<Ending>,
     /// Places that still show a dead mount, each with the reason.
     pub unhealed: Vec<String>,
+    /// Major and minor number of each file system that its helpers serve, or served before they
+    /// died, as far as it is proved that nobody else has that number by now. Absent: a supervisor
+    /// of an earlier version.
+    #[serde(default)]
+    pub devices: Option<Vec<(u32, u32)>>,
 }
 
 impl Status {
@@ -175,6 +182,7 @@ impl Status {
             healed: 0,
             last_exit: None,
             unhealed: Vec::new(),
+            devices: None,
         }
     }
 }

@@ -21,11 +21,11 @@ use rustix::event::{PollFd, PollFlags};
 use wharf_core::Error;
 
 use super::client::Served;
-use super::namespaces;
 use super::protocol::{self, Answer, Request};
 use super::registry::Registry;
 use super::world::World;
 use super::{SupervisorOptions, socket_path};
+use super::{earlier, namespaces};
 use crate::child::timespec;
 
 /// Requests at the same time: kubelet stages as many volumes at its start.
@@ -219,6 +219,10 @@ fn perform(registry: &Arc<Registry>, request: Request) -> Result<Answer, Error> 
         Request::Update { target, credential, wait_millis } => {
             registry.update(&target, &credential, until(wait_millis)).map(|()| Answer::Done)
         }
+        Request::LookForEarlier(spec) => Ok(match earlier::is_shown(&spec)? {
+            true => Answer::LeftAsFound,
+            false => Answer::Done,
+        }),
         Request::List => registry.list().map(Answer::Mounts),
         Request::Log { mount } => registry.log(&mount).map(Answer::Log),
     }

@@ -3,7 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 
 use wharf_core::ErrorKind;
-use wharf_core::plan::{MakePath, MountNfs};
+use wharf_core::plan::{MakePath, MountNfs, Plan};
+use wharf_core::ports::Node as _;
 
 use crate::bed::{Bed, Export, LONG, Server, VERSIONS, mount, sh};
 use wharf_testing::tests;
@@ -17,6 +18,7 @@ tests![
     an_option_that_the_kernel_does_not_know_is_named_and_nothing_stays,
     the_kernels_client_is_set_as_the_operator_says_and_no_further,
     another_export_on_the_same_path_is_refused,
+    what_a_path_shows_is_told_from_another_export,
     an_address_that_refuses_gives_way_to_the_servers_next_one,
     a_name_that_does_not_resolve_is_an_error_that_names_it,
     what_needs_a_program_says_which_and_how_it_is_installed,
@@ -157,6 +159,31 @@ fn another_export_on_the_same_path_is_refused() {
     let error = bed.run(vec![mount(&server, other.path(), "vers=4.0").into()], "a").unwrap_err();
     assert_eq!(error.kind, ErrorKind::FailedPrecondition, "{error}");
     assert_eq!(bed.mounts().len(), 1);
+}
+
+fn what_a_path_shows_is_told_from_another_export() {
+    let (bed, one, other, server) = (Bed::new(), Export::new(), Export::new(), Server::start());
+    let step = |export: &Export| mount(&server, export.path(), "vers=4.1");
+    let shown_instead = || {
+        let plan = Plan { steps: vec![step(&one).into()], summary: String::new() };
+        bed.node().shown_instead(&plan, &bed.policy(), &bed.path("a"), None).unwrap()
+    };
+    assert_eq!(shown_instead(), None, "nothing is mounted");
+    bed.run(vec![step(&one).into()], "a").unwrap();
+    // Neither a slash more nor a server that is gone makes it another one.
+    server.stop();
+    let with_slash = MountNfs { path: format!("{}/", one.path().display()), ..step(&one) };
+    let plan = Plan { steps: vec![with_slash.into()], summary: String::new() };
+    assert_eq!(bed.node().shown_instead(&plan, &bed.policy(), &bed.path("a"), None).unwrap(), None);
+    assert_eq!(shown_instead(), None);
+    server.go_on();
+    bed.unmount("a", LONG).unwrap();
+    bed.run(vec![step(&other).into()], "a").unwrap();
+    let shown = shown_instead().unwrap();
+    assert!(shown.contains(other.path().to_str().unwrap()), "{shown}");
+    bed.unmount("a", LONG).unwrap();
+    sh(&format!("mkdir {0}; mount -t tmpfs t {0}", bed.path("a").display()));
+    assert_eq!(shown_instead().unwrap(), "t (tmpfs)");
 }
 
 fn an_address_that_refuses_gives_way_to_the_servers_next_one() {

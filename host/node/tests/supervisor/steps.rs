@@ -9,10 +9,10 @@ use wharf_core::policy::{HelperGrant, NodePolicy};
 use wharf_core::ports::{Call, CallSecrets, Node, PlanRun, RemovePath};
 use wharf_core::types::VolumeId;
 use wharf_core::{Error, ErrorKind};
-use wharf_node::supervisor::CredentialFile;
+use wharf_node::supervisor::{Condition, CredentialFile};
 use wharf_node::{HelperKeys, LinuxNode, NodeOptions};
 
-use crate::bed::{Bed, bindfs, holds, until};
+use crate::bed::{Bed, bindfs, holds, kill, sh, until};
 use crate::child;
 
 /// Gives out one key after the other.
@@ -114,6 +114,66 @@ fn a_volume_is_staged_published_and_taken_away_by_the_mount_table_alone() {
     bed.kill_supervisor();
     node.unmount(&call, &path("new/stage"), RemovePath::Yes).unwrap();
     assert!(!path("new/stage").exists());
+    bed.start();
+    bed.assert_clean();
+}
+
+/// What a path shows instead of what these steps mount there.
+fn shown_instead(
+    bed: &Bed,
+    node: &LinuxNode,
+    step: Step,
+    at: &str,
+    staged: Option<&str>,
+) -> Option<String> {
+    let path = |name: &str| bed.path("targets").join(name);
+    let plan = Plan { steps: vec![step], summary: String::new() };
+    let staged = staged.map(path);
+    node.shown_instead(&plan, &policy(), &path(at), staged.as_deref()).unwrap()
+}
+
+#[test]
+fn a_helpers_mount_is_told_from_another_one_and_is_the_same_after_it_was_healed() {
+    let Some(bed) = Bed::new() else { return };
+    let node = node(&bed);
+    let path = |name: &str| bed.path("targets").join(name);
+    let bind = || -> Step { MountStaged { flags: vec![], read_only: false }.into() };
+    let stage_shows = |node| shown_instead(&bed, node, fuse(&bed, None), "stage", None);
+    let pod_shows = |node| shown_instead(&bed, node, bind(), "pod", Some("stage"));
+    run(&bed, &node, vec![fuse(&bed, None)], "stage", None).unwrap();
+    run(&bed, &node, vec![bind()], "pod", Some("stage")).unwrap();
+    assert_eq!((stage_shows(&node), pod_shows(&node)), (None, None));
+    let spec = bed.spec("stage");
+    kill(bed.pid(&spec));
+    until("it is healed", || {
+        let status = bed.status(&spec);
+        status.condition == Condition::Serving && status.restarts == 1
+    });
+    assert_eq!((stage_shows(&node), pod_shows(&node)), (None, None));
+    // Another directory, mounted by hand over the workload's path.
+    std::fs::create_dir(bed.path("other")).unwrap();
+    sh(&format!("bindfs -o nonempty {} {}", bed.path("other").display(), path("pod").display()));
+    assert_eq!(stage_shows(&node), None);
+    assert!(pod_shows(&node).unwrap().contains("fuse"));
+    // And in the place of the volume, where the kernel gives it the number that was free.
+    sh(&format!(
+        "umount {0}; umount {0}; umount {1}",
+        path("pod").display(),
+        path("stage").display()
+    ));
+    until("the helper is gone", || bed.client().list().unwrap().is_empty());
+    sh(&format!("bindfs -o nonempty {} {}", bed.path("other").display(), path("stage").display()));
+    assert!(stage_shows(&node).unwrap().contains("fuse"));
+    // An earlier driver's mount of the same directory is the volume's.
+    sh(&format!("umount {}", path("stage").display()));
+    sh(&format!("bindfs {} {}", bed.path("data").display(), path("stage").display()));
+    run(&bed, &node, vec![fuse(&bed, None)], "stage", None).unwrap();
+    run(&bed, &node, vec![bind()], "pod", Some("stage")).unwrap();
+    assert_eq!((stage_shows(&node), pod_shows(&node)), (None, None));
+    // Where no supervisor runs, nothing tells one helper's mount from another.
+    bed.kill_supervisor();
+    assert_eq!(stage_shows(&node), None);
+    sh(&format!("umount {} {}", path("pod").display(), path("stage").display()));
     bed.start();
     bed.assert_clean();
 }

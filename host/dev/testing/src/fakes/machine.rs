@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use wharf_core::Error;
-use wharf_core::plan::{FindDevice, MountPlace, Plan, Step};
+use wharf_core::plan::{FindDevice, MountNfs, MountPlace, Plan, Step};
 use wharf_core::ports::StageRecord;
 use wharf_core::types::VolumeId;
 
@@ -20,6 +20,8 @@ pub(crate) struct Machine {
     pub(crate) mounts: BTreeMap<PathBuf, Mounted>,
     pub(crate) devices: BTreeMap<PathBuf, Device>,
     pub(crate) performed: Vec<Plan>,
+    /// The number of what each helper serves that a plan had started, by where it was mounted.
+    pub(crate) kept: BTreeMap<PathBuf, u32>,
 }
 
 /// What is mounted at a path.
@@ -29,6 +31,8 @@ pub(crate) struct Mounted {
     pub(crate) device: Option<PathBuf>,
     /// The number of what a helper serves.
     pub(crate) helper: Option<u32>,
+    /// `server:path` of an export.
+    pub(crate) export: Option<String>,
     pub(crate) read_only: bool,
 }
 
@@ -69,10 +73,13 @@ impl Machine {
             }
             Step::MountFuse(mount) => {
                 let served = self.new_helper();
-                self.mount(destination, served, mount.read_only)
+                self.mount(destination, served, mount.read_only);
+                let helper = self.mounts.get(destination).and_then(|mounted| mounted.helper);
+                self.kept.extend(helper.map(|number| (destination.to_owned(), number)));
             }
             Step::MountNfs(mount) if mount.place == MountPlace::Target => {
-                self.mount(destination, Mounted::default(), mount.read_only)
+                let export = Some(export(mount));
+                self.mount(destination, Mounted { export, ..Mounted::default() }, mount.read_only)
             }
             Step::BlockDevice(block) => {
                 self.put(destination, found(device.as_deref())?.to_owned(), block.read_only)
@@ -163,12 +170,41 @@ impl Machine {
         })
     }
 
+    /// What a path shows instead of what a plan mounts there.
+    pub(crate) fn shown_instead(
+        &self,
+        plan: &Plan,
+        path: &Path,
+        staged: Option<&Path>,
+    ) -> Option<String> {
+        let shown = self.mounts.get(path)?;
+        let is_kept_at =
+            |path: &Path| self.kept.get(path).map(|number| shown.helper == Some(*number));
+        let is_shown = |step: &Step| match step {
+            Step::MountNfs(mount) => shown.export == Some(export(mount)),
+            Step::MountFuse(_) => is_kept_at(path).unwrap_or(false),
+            Step::MountStaged(_) => staged.is_none_or(|staged| {
+                is_kept_at(staged).unwrap_or_else(|| {
+                    self.mounts.get(staged).is_none_or(|staged| {
+                        (&staged.device, &staged.export) == (&shown.device, &shown.export)
+                    })
+                })
+            }),
+            _ => true,
+        };
+        (!plan.steps.iter().all(is_shown)).then(|| format!("{shown:?}"))
+    }
+
     /// Bytes of the device at this path or below this mount.
     pub(crate) fn device_size(&self, path: &Path) -> Option<u64> {
         let device =
             self.mounts.get(path).and_then(|mounted| mounted.device.as_deref()).unwrap_or(path);
         self.devices.get(device).map(|device| device.bytes)
     }
+}
+
+fn export(mount: &MountNfs) -> String {
+    format!("{}:{}", mount.server, mount.path)
 }
 
 /// A device is called by its serial.

@@ -79,6 +79,24 @@ impl FakeNode {
         machine.mounts.insert(path.to_owned(), Mount { device, ..Mount::default() });
     }
 
+    /// Another export is mounted over what a path shows.
+    pub fn mount_export_over(&self, path: &Path, export: &str) {
+        let export = Some(export.to_owned());
+        lock(&self.machine).mounts.insert(path.to_owned(), Mount { export, ..Mount::default() });
+    }
+
+    /// The helper whose mount was made at this path dies, and another one serves it at all its
+    /// places.
+    pub fn heal(&self, made_at: &Path) {
+        let mut machine = lock(&self.machine);
+        let healed = machine.new_helper().helper;
+        let dead = machine.kept.get(made_at).copied();
+        for mounted in machine.mounts.values_mut().filter(|mounted| mounted.helper == dead) {
+            mounted.helper = healed;
+        }
+        machine.kept.extend(healed.map(|number| (made_at.to_owned(), number)));
+    }
+
     /// An earlier driver's helper serves something there.
     pub fn mount_earlier(&self, path: &Path, read_only: bool) {
         let mut machine = lock(&self.machine);
@@ -202,6 +220,16 @@ impl Node for FakeNode {
         Ok(lock(&self.machine).mounted(path))
     }
 
+    fn shown_instead(
+        &self,
+        plan: &Plan,
+        _policy: &NodePolicy,
+        path: &Path,
+        staged: Option<&Path>,
+    ) -> Result<Option<String>, Error> {
+        Ok(lock(&self.machine).shown_instead(plan, path, staged))
+    }
+
     fn run(&self, call: &Call, run: &PlanRun<'_>) -> Result<Option<FoundDevice>, Error> {
         let PlanRun { plan, destination, staged, .. } = *run;
         self.journal.enter(call, "run")?;
@@ -227,6 +255,7 @@ impl Node for FakeNode {
         }
         let mut machine = lock(&self.machine);
         machine.mounts.extend(draft.mounts.remove_entry(destination));
+        machine.kept.extend(draft.kept.remove_entry(destination));
         if let Some(path) = &device {
             machine.devices.extend(draft.devices.remove_entry(path));
         }
