@@ -80,25 +80,20 @@ impl LinuxNode {
 
     /// What a disk is held against: the volume's own paths, and what the others are.
     fn claim(&self, run: &PlanRun<'_>) -> Result<Claim, Error> {
-        let mut paths: Vec<&Path> = run.staged.into_iter().chain([run.destination]).collect();
+        let own_paths = run.staged.into_iter().chain([run.destination]);
         let (own, others): (Vec<_>, Vec<_>) = self
             .records
             .readable()?
             .into_iter()
             .partition(|record| record.driver == run.driver && record.volume == *run.volume);
-        for record in &own {
-            paths.push(&record.staging_path);
-            paths.extend(record.targets.iter().map(|target| target.target_path.as_path()));
-        }
-        let spelled = paths.into_iter().filter_map(|path| self.context.roots.spell(path).ok());
+        let spell = |path: &Path| self.context.roots.spell(path).ok();
+        let paths = own_paths.chain(own.iter().flat_map(paths_of)).filter_map(spell).collect();
+        let other_paths = others.iter().flat_map(paths_of).filter_map(spell).collect();
         let serial_of = |record: StageRecord| {
             let volume = format!("{} of {}", record.volume, record.driver);
             Some((record.serial?, volume))
         };
-        Ok(Claim {
-            paths: spelled.collect(),
-            others: others.into_iter().filter_map(serial_of).collect(),
-        })
+        Ok(Claim { paths, others: others.into_iter().filter_map(serial_of).collect(), other_paths })
     }
 
     /// Other mounts of the same file system, as far as they are under the roots. Network mounts
@@ -114,6 +109,12 @@ impl LinuxNode {
             .filter(|path| self.context.roots.contain(path))
             .collect()
     }
+}
+
+/// Where a record has its volume staged and published.
+fn paths_of(record: &StageRecord) -> impl Iterator<Item = &Path> {
+    let targets = record.targets.iter().map(|target| target.target_path.as_path());
+    std::iter::once(record.staging_path.as_path()).chain(targets)
 }
 
 impl Performer for LinuxNode {

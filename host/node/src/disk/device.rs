@@ -45,6 +45,14 @@ impl Drop for Held {
     }
 }
 
+fn holders_in(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory.join("holders")).into_iter().flatten();
+    entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
 /// Whether they are the same device, held or not.
 impl PartialEq for Device {
     fn eq(&self, other: &Self) -> bool {
@@ -164,13 +172,15 @@ impl Device {
 
     /// What else the kernel has built on it (device mapper, md), by name.
     pub fn holders(&self, sysfs: &Path) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(self.sysfs(sysfs).join("holders")) else {
-            return Vec::new();
-        };
-        entries
-            .filter_map(Result::ok)
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect()
+        holders_in(&self.sysfs(sysfs))
+    }
+
+    /// The same of the device and of its partitions.
+    pub fn holders_of_all(&self, sysfs: &Path) -> Vec<String> {
+        let directory = self.sysfs(sysfs);
+        let partitions = self.partitions(sysfs).into_iter();
+        let on_partitions = partitions.flat_map(|name| holders_in(&directory.join(name)));
+        self.holders(sysfs).into_iter().chain(on_partitions).collect()
     }
 
     /// The whole device, or its partition when it has exactly one: such disks came from elsewhere

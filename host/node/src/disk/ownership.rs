@@ -2,10 +2,13 @@
 //! of the node; nothing is done to one before it was held against what is in use here.
 //!
 //! A disk is a volume's own once the volume has it mounted, or shows it raw, at one of its recorded
-//! paths: it was free when that was made. Any other use refuses it: a mount anywhere else, of the
-//! disk, of a partition, or of what the kernel has built on them (device mapper, md), swap, another
-//! record with the same serial, another mount namespace (the kernel then refuses to open the disk
-//! exclusively).
+//! paths: it was free when that was made. Beside that, only what follows from it is let pass: other
+//! mounts under kubelet's root (pods show parts of a volume there) that are no path of another
+//! volume, and what a workload has built on a raw device that it was given. Any other use refuses
+//! the disk: a mount anywhere else, of the disk, of a partition, or of what the kernel has built on
+//! them (device mapper, md), such a holder itself, swap, another record with the same serial. Where
+//! the volume has no own mount yet, the disk is opened exclusively, which the kernel also refuses
+//! for uses that are not seen here (another mount namespace).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,6 +23,8 @@ use crate::mounts::table::{Entry, MountTable};
 
 /// Device mapper on md on partitions is three; a chain that is longer has a loop.
 const MAX_LEVELS: usize = 8;
+/// What the node swaps to (proc(5)).
+const SWAPS: &str = "/proc/swaps";
 
 type Number = (u32, u32);
 
@@ -30,6 +35,8 @@ pub(crate) struct Claim {
     pub paths: Vec<PathBuf>,
     /// Serials of the disks that other volumes are, with those volumes' names.
     pub others: Vec<(String, String)>,
+    /// Paths of other volumes, as the mount table spells them.
+    pub other_paths: Vec<PathBuf>,
 }
 
 /// Refuses a disk that is not free to be this volume. Touches nothing.
@@ -144,15 +151,84 @@ fn check_users(
             && (entry.root == Path::new("/") || entry.fs_type == "devtmpfs")
     };
     let users: Vec<&Entry> = table.entries().iter().filter(is_user).collect();
-    match users.first() {
-        Some(_) if users.iter().any(is_own) => Ok(()),
-        Some(user) => Err(Error::precondition(format!(
+    let own: Vec<&Entry> = users.iter().copied().filter(is_own).collect();
+    let foreign = match own.as_slice() {
+        [] => users.first().copied(),
+        _ => foreign_user(context, claim, table, &users, &own),
+    };
+    if let Some(user) = foreign {
+        return Err(Error::precondition(format!(
             "{} is in use at {}, which is no path of this volume",
             device.path.display(),
             user.mount_point.display()
         ))
-        .with_hint("another volume, or the node itself, uses this disk; it is left alone")),
-        None => probe::check_unused(device, sysfs),
+        .with_hint("another volume, or the node itself, uses this disk; it is left alone"));
+    }
+    if own.is_empty() {
+        return probe::check_unused(device, sysfs);
+    }
+    check_no_swap(device, &nodes)?;
+    // A workload may build what it likes on a raw device that it was given.
+    if own.iter().any(|entry| entry.fs_type == "devtmpfs") {
+        return Ok(());
+    }
+    check_no_holder(device, sysfs)
+}
+
+/// A use that does not follow from the volume's own ones.
+fn foreign_user<'a>(
+    context: &NodeContext,
+    claim: &Claim,
+    table: &MountTable,
+    users: &[&'a Entry],
+    own: &[&Entry],
+) -> Option<&'a Entry> {
+    let is_let_pass = |entry: &Entry| {
+        own.iter().any(|own| own.id == entry.id)
+            || (context.roots.contain(&entry.mount_point)
+                && !claim.other_paths.contains(&entry.mount_point))
+    };
+    // Where kubelet's root is itself a mount of another directory, every mount in the one shows in
+    // the other as well.
+    let passing = users.iter().filter(|entry| is_let_pass(entry));
+    let places: Vec<_> = passing.filter_map(|entry| table.place_of(entry)).collect();
+    users.iter().copied().find(|entry| {
+        !is_let_pass(entry) && table.place_of(entry).is_none_or(|place| !places.contains(&place))
+    })
+}
+
+/// `nodes`: the names of the device and of what lies on it, each after a slash.
+fn check_no_swap(device: &Device, nodes: &[PathBuf]) -> Result<(), Error> {
+    // A kernel without swap has no such file.
+    let table = std::fs::read_to_string(SWAPS).unwrap_or_default();
+    match swaps(&table).find(|swap| nodes.iter().any(|node| node.file_name() == swap.file_name())) {
+        Some(swap) => Err(Error::precondition(format!(
+            "{} is in use: the node swaps to {}",
+            device.path.display(),
+            swap.display()
+        ))
+        .with_hint("it is left alone; `swapoff` ends that use")),
+        None => Ok(()),
+    }
+}
+
+/// Devices in the kernel's table of swap. A swap file is no use of a device, but of a file system.
+fn swaps(table: &str) -> impl Iterator<Item = &Path> {
+    table.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (path, kind) = (fields.next()?, fields.next()?);
+        (kind == "partition").then(|| Path::new(path))
+    })
+}
+
+fn check_no_holder(device: &Device, sysfs: &Path) -> Result<(), Error> {
+    match device.holders_of_all(sysfs).first() {
+        Some(holder) => Err(Error::precondition(format!(
+            "{} is in use by {holder} (device mapper or md), beside the mount of this volume",
+            device.path.display()
+        ))
+        .with_hint("it is left alone; `lsblk` shows what that is")),
+        None => Ok(()),
     }
 }
 
@@ -194,6 +270,15 @@ fn read_number(file: &Path) -> Option<Number> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_that_the_node_swaps_to_are_known_and_files_are_none() {
+        let table = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n\
+                     /dev/dm-1                               partition\t16380\t\t0\t\t-2\n\
+                     /swapfile                               file\t\t16380\t\t0\t\t-3\n";
+        assert_eq!(swaps(table).collect::<Vec<_>>(), [Path::new("/dev/dm-1")]);
+        assert_eq!(swaps("").count(), 0);
+    }
 
     #[test]
     fn partitions_and_what_is_built_on_them_belong_to_a_disk() {

@@ -153,6 +153,13 @@ impl MountTable {
         self.covering(path).and_then(|mount| part_of(mount, path))
     }
 
+    /// Where a mount lies: the file system under it, and where in that. A mount that the kernel
+    /// shows at several paths, because a directory above it is mounted at each of them, lies at one
+    /// place.
+    pub fn place_of(&self, entry: &Entry) -> Option<((u32, u32), PathBuf)> {
+        self.by_id(entry.parent).and_then(|parent| part_of(parent, &entry.mount_point))
+    }
+
     /// The mount with this id.
     pub fn by_id(&self, id: u64) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.id == id)

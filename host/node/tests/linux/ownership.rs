@@ -1,6 +1,6 @@
 //! Whose disk it is: a plan may name any, and only one that is free, or the volume's own, is used.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use wharf_core::ErrorKind;
 use wharf_core::plan::{DeviceMatch, Plan, Step};
@@ -8,7 +8,7 @@ use wharf_core::ports::{Node, PublishRecord};
 use wharf_core::types::VolumeId;
 
 use crate::bed::{
-    Bed, DRIVER, assert_kind, bind, block, find, find_by, forever, grow, set_queue, sh, stage,
+    Bed, DRIVER, assert_kind, bind, block, find, find_by, forever, grow, said, set_queue, sh, stage,
 };
 
 /// Nothing at all may be done to the disk.
@@ -153,6 +153,116 @@ fn the_volumes_own_disk_is_used_again_also_while_pods_show_parts_of_it() {
     ));
     bed.run(stage("s1", "ext4"), "staged").unwrap();
     bed.run(vec![find("s1"), grow("ext4")], "pods/a/mount").unwrap();
+}
+
+/// With its own mount there and on record.
+fn is_left_alone_beside_its_own_mount(bed: &Bed, words: &str) {
+    let before = bed.mounts();
+    for steps in [stage("s1", "ext4"), vec![find("s1"), grow("ext4")], vec![find("s1")]] {
+        assert_kind(bed.run(steps, "staged"), ErrorKind::FailedPrecondition, words);
+    }
+    assert_eq!(bed.mounts(), before);
+}
+
+fn staged() -> Option<(Bed, PathBuf)> {
+    let bed = Bed::new()?;
+    let device = bed.disk("s1", 64);
+    bed.run(stage("s1", "ext4"), "staged").unwrap();
+    bed.record("d-1", "staged", None);
+    bed.run(stage("s1", "ext4"), "staged").unwrap();
+    Some((bed, device))
+}
+
+#[test]
+fn a_mount_elsewhere_beside_the_volumes_own_one_is_another_use() {
+    let Some((bed, device)) = staged() else { return };
+    let elsewhere = bed.root().join("granted/other");
+    std::fs::create_dir(&elsewhere).unwrap();
+    sh(&format!("mount {} {}", device.display(), elsewhere.display()));
+    is_left_alone_beside_its_own_mount(&bed, "granted/other");
+    sh(&format!("umount {}", elsewhere.display()));
+    bed.run(stage("s1", "ext4"), "staged").unwrap();
+    // Nor is another volume's path under kubelet's root.
+    std::fs::create_dir(bed.path("d2")).unwrap();
+    bed.record("d-2", "d2", None);
+    sh(&format!("mount {} {}", device.display(), bed.path("d2").display()));
+    is_left_alone_beside_its_own_mount(&bed, "kubelet/d2");
+}
+
+#[test]
+fn a_second_path_to_kubelets_directory_shows_no_other_use() {
+    let Some(bed) = Bed::new() else { return };
+    bed.disk("s1", 64);
+    // As where kubelet's root is a mount of a directory of another disk.
+    let (kubelet, original) = (bed.path(""), bed.root().join("granted/original"));
+    sh(&format!(
+        "mkdir {1}; mount --bind {1} {1}; mount --make-shared {1}; mount --bind {1} {0}",
+        kubelet.display(),
+        original.display()
+    ));
+    bed.run(stage("s1", "ext4"), "staged").unwrap();
+    bed.record("d-1", "staged", None);
+    assert!(bed.mounts().iter().any(|line| line.contains("granted/original/staged")));
+    bed.run(stage("s1", "ext4"), "staged").unwrap();
+}
+
+#[test]
+fn a_holder_beside_the_volumes_own_mount_is_another_use() {
+    let Some((bed, device)) = staged() else { return };
+    // What the kernel would show of device mapper on this disk.
+    let number = said(&sh(&format!("cat /sys/class/block/{}/dev", name(&device))));
+    let (devices, shown) = (bed.root().join("sys/dev"), bed.root().join("sys/shown"));
+    std::fs::remove_file(&devices).unwrap();
+    sh(&format!(
+        "mkdir -p {devices}/block {shown}; for one in /sys/dev/block/*; do ln -s $one \
+         {devices}/block/; done; ln -sfn {shown}/{name} {devices}/block/{number}; mkdir -p \
+         {shown}/{name}/holders/dm-7; echo {number} > {shown}/{name}/dev; echo 253:7 > \
+         {shown}/{name}/holders/dm-7/dev",
+        devices = devices.display(),
+        shown = shown.display(),
+        name = name(&device),
+    ));
+    is_left_alone_beside_its_own_mount(&bed, "dm-7");
+    std::fs::remove_dir_all(shown.join(name(&device)).join("holders")).unwrap();
+    bed.run(vec![find("s1")], "staged").unwrap();
+}
+
+#[test]
+fn a_disk_that_the_node_swaps_to_is_left_alone_also_where_it_is_shown_raw() {
+    let Some(bed) = Bed::new() else { return };
+    let device = bed.disk("s1", 64);
+    let steps = || -> Vec<Step> { vec![find("s1"), block(false)] };
+    bed.run(steps(), "raw").unwrap();
+    bed.record("d-1", "raw", None);
+    bed.run(steps(), "raw").unwrap();
+    let swap = Swap::on(&device);
+    assert_kind(bed.run(steps(), "raw"), ErrorKind::FailedPrecondition, "swaps to");
+    assert_kind(bed.run(steps(), "d1"), ErrorKind::FailedPrecondition, "swaps to");
+    drop(swap);
+    bed.run(steps(), "raw").unwrap();
+    sh(&format!("umount {}", bed.path("raw").display()));
+    let _swap = Swap::on(&device);
+    assert_kind(bed.run(steps(), "raw"), ErrorKind::FailedPrecondition, "in use");
+}
+
+/// Ended when this is dropped: the device could not be taken away otherwise.
+struct Swap(PathBuf);
+
+impl Swap {
+    fn on(device: &Path) -> Self {
+        sh(&format!("mkswap {0}; swapon {0}", device.display()));
+        Self(device.to_owned())
+    }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("swapoff").arg(&self.0).output();
+    }
+}
+
+fn name(device: &Path) -> String {
+    device.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
 #[test]
