@@ -44,6 +44,9 @@ macro_rules! identifier {
 /// context each, as large as an answer may be.
 pub const LIST_PAGE: u32 = 1000;
 
+/// What a backend says that gives a volume's files to the group in [`AccessType::Mount`].
+pub const MOUNT_GROUP: &str = "mount-group";
+
 identifier!(
     /// A volume handle: what `create` returned, or what an administrator wrote in a static
     /// PersistentVolume.
@@ -117,6 +120,14 @@ pub struct Capability {
 }
 
 impl Capability {
+    /// The group that is to own the files, where the caller leaves that to the driver.
+    pub fn group(&self) -> Option<&str> {
+        match &self.access {
+            AccessType::Mount { group, .. } => group.as_deref(),
+            AccessType::Block => None,
+        }
+    }
+
     /// Whether only reading is asked for, by the mode or by a mount option.
     pub fn is_read_only(&self) -> bool {
         let by_option = match &self.access {

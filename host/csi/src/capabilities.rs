@@ -6,7 +6,7 @@ use wharf_core::Error;
 use wharf_core::controller::Controller;
 use wharf_core::node::NodeService;
 use wharf_core::ports::Call;
-use wharf_core::types::Description;
+use wharf_core::types::{Capability, Description, MOUNT_GROUP};
 
 use crate::proto::node_service_capability::rpc::Type as NodeRpc;
 use crate::proto::plugin_capability::service::Type as Service;
@@ -18,6 +18,7 @@ const NODE: &[(&str, NodeRpc)] = &[
     ("stage", NodeRpc::StageUnstageVolume),
     ("expand-node", NodeRpc::ExpandVolume),
     ("single-node-multi-writer", NodeRpc::SingleNodeMultiWriter),
+    (MOUNT_GROUP, NodeRpc::VolumeMountGroup),
 ];
 
 /// The backend's description: the active one, or the last one that was seen while a new one cannot
@@ -144,6 +145,19 @@ pub(crate) fn require(description: &Description, word: &str) -> Result<(), Error
         "the backend {} {} does not offer `{word}`",
         description.name, description.version
     )))
+}
+
+/// That the backend takes a group, where one of the capabilities names one.
+///
+/// # Errors
+/// `InvalidArgument` when it does not say so.
+pub(crate) fn require_group(description: &Description, uses: &[Capability]) -> Result<(), Error> {
+    if description.can(MOUNT_GROUP) || uses.iter().all(|used| used.group().is_none()) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "volume_mount_group is set, which this driver does not offer (VOLUME_MOUNT_GROUP)",
+    ))
 }
 
 /// `GetPluginCapabilities`.

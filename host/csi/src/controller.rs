@@ -28,7 +28,7 @@ use validate_capabilities::ValidateCapabilities;
 use wharf_core::Error;
 use wharf_core::controller::Controller;
 use wharf_core::ports::Call;
-use wharf_core::types::Description;
+use wharf_core::types::{Capability, Description};
 
 use crate::calls::{Calls, Lane, Rpc};
 use crate::capabilities::{self, Described};
@@ -61,6 +61,11 @@ trait Method {
 
     /// What cannot be right is refused here.
     fn parse(message: Self::Message) -> Result<Self::Asked, Error>;
+
+    /// How the volume is to be used, where the method is told.
+    fn uses(_asked: &Self::Asked) -> &[Capability] {
+        &[]
+    }
 
     /// Runs on a thread that may wait.
     fn answer(on: &Work<'_>, asked: Self::Asked) -> Result<Self::Reply, Error>;
@@ -111,6 +116,7 @@ impl ControllerFront {
         rpc.run(Lane::Controller, parsed, move |call, asked| {
             let description = described.now_or_last(call)?;
             M::NEEDS.map_or(Ok(()), |word| capabilities::require(&description, word))?;
+            capabilities::require_group(&description, M::uses(&asked))?;
             let on = Work { controller: &controller, description: &description, call };
             M::answer(&on, asked)
         })

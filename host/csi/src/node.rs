@@ -1,11 +1,14 @@
 //! The Node service. Unstage, unpublish and the look at how a volume is ask no backend anything,
 //! not even what it can do.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 use wharf_core::Error;
 use wharf_core::node::NodeService;
+use wharf_core::ports::Call;
+use wharf_core::types::Capability;
 
 use crate::calls::{Calls, Lane, Rpc};
 use crate::capabilities::{self, Described};
@@ -69,6 +72,7 @@ impl Node for NodeFront {
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
         rpc.run(Lane::Node, parsed, move |call, (request, path)| {
             capabilities::require(described.now_or_last(call)?.as_ref(), "stage")?;
+            require_group(&described, call, Some(&request.capability))?;
             node.stage(call, &request, &path)?;
             Ok(proto::NodeStageVolumeResponse {})
         })
@@ -106,6 +110,7 @@ impl Node for NodeFront {
                      are published",
                 ));
             }
+            require_group(&described, call, Some(&request.capability))?;
             node.publish(call, &request, &target, staging.as_deref())?;
             Ok(proto::NodePublishVolumeResponse {})
         })
@@ -137,6 +142,7 @@ impl Node for NodeFront {
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
         rpc.run(Lane::Node, parsed, move |call, (request, path)| {
             capabilities::require(described.now_or_last(call)?.as_ref(), "expand-node")?;
+            require_group(&described, call, request.capability.as_ref())?;
             write::node_expanded(node.expand(call, &request, &path)?)
         })
         .await
@@ -153,5 +159,20 @@ impl Node for NodeFront {
             Ok(write::stats(node.stats(call, &volume, &path)?))
         })
         .await
+    }
+}
+
+/// That the backend takes the group that a capability names. Without one no backend is asked: what
+/// is published already needs none.
+fn require_group(
+    described: &Described,
+    call: &Call,
+    used: Option<&Capability>,
+) -> Result<(), Error> {
+    match used.filter(|used| used.group().is_some()) {
+        Some(used) => {
+            capabilities::require_group(described.now_or_last(call)?.as_ref(), from_ref(used))
+        }
+        None => Ok(()),
     }
 }

@@ -157,9 +157,7 @@ pub(crate) fn capability(message: proto::VolumeCapability) -> Result<Capability,
 }
 
 fn mount_access(message: proto::volume_capability::MountVolume) -> Result<AccessType, Error> {
-    if !message.volume_mount_group.is_empty() {
-        return Err(Error::invalid("volume_mount_group is set, which this driver does not offer"));
-    }
+    let group = bounds::optional("volume_mount_group", message.volume_mount_group, MAX_STRING)?;
     bounds::count("mount_flags", message.mount_flags.len(), MAX_FLAGS)?;
     let size: usize = message.mount_flags.iter().map(String::len).sum();
     if size > MAX_MAP {
@@ -168,7 +166,8 @@ fn mount_access(message: proto::volume_capability::MountVolume) -> Result<Access
         )));
     }
     let fs_type = bounds::optional("fs_type", message.fs_type, MAX_STRING)?;
-    Ok(AccessType::Mount { fs_type, flags: message.mount_flags, group: None })
+    let group = Some(group).filter(|group| !group.is_empty());
+    Ok(AccessType::Mount { fs_type, flags: message.mount_flags, group })
 }
 
 fn access_mode(mode: i32) -> Result<AccessMode, Error> {

@@ -15,7 +15,7 @@ use wharf_core::Error;
 use wharf_core::node::NodeService;
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::Call;
-use wharf_core::types::{AccessMode, AccessType, Capability, Parameters};
+use wharf_core::types::{AccessMode, AccessType, Capability, MOUNT_GROUP, Parameters};
 use wharf_core::verbs::{TranslateRequest, Translated};
 
 use crate::driver_file::DriverFile;
@@ -123,6 +123,22 @@ impl<'a> CallOuts<'a> {
             },
             mode,
         }
+    }
+
+    /// How `mount` makes a mount of its own. No earlier call-out brings the pod's group, so what is
+    /// mounted before has none, and kubelet gives its files to the group.
+    fn mounting_capability(&self, options: &Options) -> Result<Capability, Error> {
+        let mut capability = self.capability(options);
+        if let AccessType::Mount { group, .. } = &mut capability.access
+            && options.fs_group.is_some()
+            && !self.driver.attachable
+        {
+            let (services, call) = self.services()?;
+            if services.node.backend_description(call)?.can(MOUNT_GROUP) {
+                group.clone_from(&options.fs_group);
+            }
+        }
+        Ok(capability)
     }
 
     /// How the one mount of a device is made that serves every pod of the node, whichever comes

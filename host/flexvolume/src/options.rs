@@ -26,6 +26,7 @@ const POD_NAME: &str = "kubernetes.io/pod.name";
 const POD_NAMESPACE: &str = "kubernetes.io/pod.namespace";
 const POD_UID: &str = "kubernetes.io/pod.uid";
 const SERVICE_ACCOUNT: &str = "kubernetes.io/serviceAccount.name";
+const FS_GROUP: &str = "kubernetes.io/mounterArgs.FsGroup";
 
 /// An option map, read.
 #[derive(PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) fs_type: String,
     /// `kubernetes.io/readwrite` is `ro`.
     pub(crate) is_read_only: bool,
+    /// `kubernetes.io/mounterArgs.FsGroup`: of a pod with an `fsGroup`, in `mount` alone.
+    pub(crate) fs_group: Option<String>,
     /// `kubernetes.io/pvOrVolumeName`.
     pub(crate) volume_name: ObjectName,
     /// `namespace/name` of the pod, for the log; empty for every call-out but `mount`.
@@ -57,6 +60,7 @@ impl Options {
         let mut options = Self {
             fs_type: String::new(),
             is_read_only: false,
+            fs_group: None,
             volume_name: name(title, &pairs)?,
             pod: pod(&pairs),
             chosen: Vec::new(),
@@ -71,6 +75,7 @@ impl Options {
             match key.as_str() {
                 FS_TYPE => options.fs_type = value,
                 READ_WRITE => options.is_read_only = is_read_only(title, &value)?,
+                FS_GROUP => options.fs_group = Some(group(title, value)?),
                 _ if is_named(secret_options, &key) => {
                     options.caller.secrets.push((key, Secret::new(value)));
                 }
@@ -162,6 +167,14 @@ fn is_read_only(title: &str, value: &str) -> Result<bool, Error> {
     }
 }
 
+/// kubelet writes a number.
+fn group(title: &str, value: String) -> Result<String, Error> {
+    match value.parse::<u32>() {
+        Ok(_) => Ok(value),
+        Err(_) => Err(Error::invalid(format!("{title}: `{FS_GROUP}` is not a group's number"))),
+    }
+}
+
 /// Keys that belong to Kubernetes, secrets and pod data among them. The API server refuses them in
 /// a PersistentVolume's options.
 fn is_reserved(key: &str) -> bool {
@@ -235,6 +248,20 @@ mod tests {
         assert!(options.is_read_only);
         assert_eq!(options.volume_name.as_str(), "pv1");
         assert_eq!(options.chosen, [("VolumeId".to_owned(), "d-1".to_owned())]);
+        assert_eq!(options.fs_group, None);
+    }
+
+    #[test]
+    fn the_group_of_a_pod_is_a_number() {
+        let with = |group: &str| {
+            parse(&format!(
+                r#"{{"kubernetes.io/pvOrVolumeName":"pv1","kubernetes.io/mounterArgs.FsGroup":"{group}"}}"#
+            ))
+        };
+        assert_eq!(with("2000").unwrap().fs_group.as_deref(), Some("2000"));
+        for group in ["", "-1", "staff", "4294967296"] {
+            assert!(with(group).is_err(), "{group}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::outcome::Outcome;
-use super::same_use::check_same_use;
+use super::same_use::{check_same_group, check_same_use};
 use super::stage::{StagedBy, needs_keys};
 use super::{NodeService, check_path, log_failure};
 use crate::error::{Blame, Error, ErrorKind};
@@ -243,7 +243,10 @@ impl NodeService {
         }
         let mounted = self.node.mounted(staging)?.ok_or_else(not_staged)?;
         match own {
-            Some(record) => self.check_same_mount(record, &mounted, staging),
+            Some(record) => {
+                check_same_group(&record.capability, &request.capability)?;
+                self.check_same_mount(record, &mounted, staging)
+            }
             None => {
                 self.check_ours(&request.volume, staging)?;
                 self.check_unrecorded(call, request, &mounted, staging)

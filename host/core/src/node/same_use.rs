@@ -28,6 +28,9 @@ pub(super) fn check_same_use(has: &Capability, wants: &Capability) -> Result<(),
         (AccessType::Block, AccessType::Mount { .. })
         | (AccessType::Mount { .. }, AccessType::Block) => false,
     };
+    if agree && has.group() != wants.group() {
+        return Err(other_group(has, wants));
+    }
     if agree && has.is_read_only() == wants.is_read_only() {
         return Ok(());
     }
@@ -37,6 +40,31 @@ pub(super) fn check_same_use(has: &Capability, wants: &Capability) -> Result<(),
         "it is in place already for an incompatible use (file system, raw device, mount options \
          or reading only differ)",
     ))
+}
+
+/// What is mounted belongs to the group that it was mounted for.
+///
+/// # Errors
+/// `AlreadyExists` when another one is asked for.
+pub(super) fn check_same_group(has: &Capability, wants: &Capability) -> Result<(), Error> {
+    if has.group() == wants.group() { Ok(()) } else { Err(other_group(has, wants)) }
+}
+
+fn other_group(has: &Capability, wants: &Capability) -> Error {
+    let named = |capability: &Capability| match capability.group() {
+        Some(group) => format!("the group {group}"),
+        None => "no group".to_owned(),
+    };
+    let (has, wants) = (named(has), named(wants));
+    Error::new(
+        ErrorKind::AlreadyExists,
+        Blame::User,
+        format!("it is in place already for {has}, and {wants} is asked for"),
+    )
+    .with_hint(
+        "one mount serves all pods of the node that use the volume, so they have to have the same \
+         `fsGroup`",
+    )
 }
 
 impl NodeService {

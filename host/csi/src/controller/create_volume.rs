@@ -1,7 +1,7 @@
 //! `CreateVolume`.
 
 use wharf_core::Error;
-use wharf_core::types::{Description, Volume, VolumeSource};
+use wharf_core::types::{Capability, Description, Volume, VolumeSource};
 use wharf_core::verbs::CreateRequest;
 
 use super::{ControllerRpc, Method, Work};
@@ -47,6 +47,10 @@ impl Method for CreateVolume {
             source: message.volume_content_source.map(request::source).transpose()?,
             topology: message.accessibility_requirements.map(request::topology).transpose()?,
         })
+    }
+
+    fn uses(asked: &CreateRequest) -> &[Capability] {
+        &asked.capabilities
     }
 
     fn answer(on: &Work<'_>, asked: CreateRequest) -> Result<CreateVolumeResponse, Error> {

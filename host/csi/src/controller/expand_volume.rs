@@ -1,7 +1,7 @@
 //! `ControllerExpandVolume`.
 
 use wharf_core::Error;
-use wharf_core::types::CapacityRange;
+use wharf_core::types::{Capability, CapacityRange};
 use wharf_core::verbs::{Expand, ExpandRequest};
 
 use super::{ControllerRpc, Method, Work};
@@ -40,6 +40,10 @@ impl Method for ExpandVolume {
             capability: message.volume_capability.map(request::capability).transpose()?,
             caller: request::caller(message.secrets, None)?,
         })
+    }
+
+    fn uses(asked: &ExpandRequest) -> &[Capability] {
+        asked.capability.as_slice()
     }
 
     fn answer(

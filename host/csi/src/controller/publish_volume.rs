@@ -1,7 +1,7 @@
 //! `ControllerPublishVolume`.
 
 use wharf_core::Error;
-use wharf_core::types::NodeId;
+use wharf_core::types::{Capability, NodeId};
 use wharf_core::verbs::{Attach, AttachRequest};
 
 use super::{ControllerRpc, Method, Work};
@@ -41,6 +41,10 @@ impl Method for PublishVolume {
             caller: request::caller(message.secrets, Some(&message.volume_context))?,
             context: request::context(message.volume_context)?,
         })
+    }
+
+    fn uses(asked: &AttachRequest) -> &[Capability] {
+        std::slice::from_ref(&asked.capability)
     }
 
     fn answer(

@@ -1,6 +1,7 @@
 //! `ValidateVolumeCapabilities`.
 
 use wharf_core::Error;
+use wharf_core::types::Capability;
 use wharf_core::verbs::ValidateRequest;
 
 use super::{Method, Work};
@@ -49,6 +50,10 @@ impl Method for ValidateCapabilities {
             caller: request::caller(message.secrets, None)?,
         };
         Ok((request, confirmed))
+    }
+
+    fn uses(asked: &(ValidateRequest, Confirmed)) -> &[Capability] {
+        &asked.0.capabilities
     }
 
     fn answer(

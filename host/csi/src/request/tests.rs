@@ -55,9 +55,15 @@ fn a_capability_says_how_and_by_whom() {
     let grouped = MountVolume { volume_mount_group: "1000".into(), ..Default::default() };
     let grouped =
         proto::VolumeCapability { access_type: Some(AccessMessage::Mount(grouped)), ..mount(&[]) };
-    for broken in [no_type, no_mode, grouped] {
+    for broken in [no_type, no_mode] {
         assert_eq!(refusal(capability(broken)).0, ErrorKind::InvalidArgument);
     }
+    let group = |capability: Capability| match capability.access {
+        AccessType::Mount { group, .. } => group,
+        AccessType::Block => None,
+    };
+    assert_eq!(group(capability(grouped).unwrap()).as_deref(), Some("1000"));
+    assert_eq!(group(capability(mount(&[])).unwrap()), None);
     let block = proto::VolumeCapability {
         access_type: Some(AccessMessage::Block(BlockVolume {})),
         ..mount(&[])

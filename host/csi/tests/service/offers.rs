@@ -7,6 +7,7 @@ use wharf_csi::proto;
 use wharf_csi::proto::group_controller_client::GroupControllerClient;
 use wharf_csi::proto::identity_client::IdentityClient;
 use wharf_csi::proto::{controller_service_capability, node_service_capability, plugin_capability};
+use wharf_testing::fakes::Seen;
 
 use crate::rig::*;
 
@@ -85,7 +86,8 @@ async fn a_backend_that_can_do_everything_is_offered_as_far_as_the_core_goes() {
             "VOLUME_CONDITION",
             "STAGE_UNSTAGE_VOLUME",
             "EXPAND_VOLUME",
-            "SINGLE_NODE_MULTI_WRITER"
+            "SINGLE_NODE_MULTI_WRITER",
+            "VOLUME_MOUNT_GROUP"
         ]
     );
 }
@@ -114,6 +116,82 @@ async fn what_a_backend_does_not_say_is_not_offered_and_not_done() {
         assert_eq!(status.code(), Code::Unimplemented, "{status}");
     }
     assert!(rig.backend.calls().iter().all(|verb| *verb == "describe"));
+}
+
+fn for_group(group: &str) -> Option<proto::VolumeCapability> {
+    use proto::volume_capability::AccessType;
+    let mut capability = writer();
+    if let Some(AccessType::Mount(mount)) = &mut capability.access_type {
+        mount.volume_mount_group = group.into();
+    }
+    Some(capability)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_reaches_a_backend_that_takes_one_and_is_refused_by_another() {
+    let rig = Rig::start().await;
+    rig.volume("v");
+    let (mut controller, mut node) = (rig.controller().await, rig.node().await);
+    let staged =
+        |group| proto::NodeStageVolumeRequest { volume_capability: for_group(group), ..stage("v") };
+    let published = |group, pod| proto::NodePublishVolumeRequest {
+        volume_capability: for_group(group),
+        ..publish("v", pod)
+    };
+    for _ in 0..2 {
+        node.node_stage_volume(staged("2000")).await.unwrap();
+        node.node_publish_volume(published("2000", "pod-1")).await.unwrap();
+    }
+    let groups: Vec<_> = rig.backend.seen().into_iter().filter_map(group_of_plan).collect();
+    assert_eq!(groups, ["2000", "2000"], "of the plan to stage and of the one to publish");
+    // One mount serves the pods of a node.
+    for refused in [
+        node.node_stage_volume(staged("3000")).await.unwrap_err(),
+        node.node_publish_volume(published("3000", "pod-1")).await.unwrap_err(),
+        node.node_publish_volume(published("3000", "pod-2")).await.unwrap_err(),
+        node.node_publish_volume(publish("v", "pod-2")).await.unwrap_err(),
+    ] {
+        assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+        assert!(refused.message().contains("the group 2000"), "{refused}");
+    }
+    rig.backend.offer(&["stage", "create", "attach", "expand", "expand-node"]);
+    let capability = for_group("2000");
+    let of_controller = proto::ControllerPublishVolumeRequest {
+        volume_capability: capability.clone(),
+        ..attach("v", "node-1")
+    };
+    let created = proto::CreateVolumeRequest {
+        volume_capabilities: capability.clone().into_iter().collect(),
+        ..create("a")
+    };
+    let expanded = proto::ControllerExpandVolumeRequest {
+        volume_capability: capability.clone(),
+        ..expand("v", 1)
+    };
+    let validated = proto::ValidateVolumeCapabilitiesRequest {
+        volume_id: "v".into(),
+        volume_capabilities: capability.into_iter().collect(),
+        ..Default::default()
+    };
+    for refused in [
+        node.node_stage_volume(staged("2000")).await.unwrap_err(),
+        node.node_publish_volume(published("2000", "pod-2")).await.unwrap_err(),
+        controller.controller_publish_volume(of_controller).await.unwrap_err(),
+        controller.create_volume(created).await.unwrap_err(),
+        controller.controller_expand_volume(expanded).await.unwrap_err(),
+        controller.validate_volume_capabilities(validated).await.err().unwrap(),
+    ] {
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+        assert!(refused.message().contains("volume_mount_group"), "{refused}");
+    }
+}
+
+fn group_of_plan(seen: Seen) -> Option<String> {
+    match seen {
+        Seen::PlanStage(request) => request.capability.group().map(str::to_owned),
+        Seen::PlanPublish(request) => request.capability.group().map(str::to_owned),
+        _ => None,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -179,7 +179,7 @@ impl CallOuts<'_> {
         check_same(found.as_ref(), &volume)?;
         let request = PublishRequest {
             volume: volume.volume.clone(),
-            capability: self.capability(options),
+            capability: self.mounting_capability(options)?,
             read_only: options.is_read_only,
             context: volume.context.clone(),
             publish_context: context_of(found, &volume),

@@ -39,6 +39,10 @@ pub struct State {
     pub has_no_backend: bool,
     pub panics: bool,
     pub calls: Vec<&'static str>,
+    /// What the backend says that it can do.
+    pub capabilities: Vec<String>,
+    /// The group of each plan to publish.
+    pub groups: Vec<Option<String>>,
 }
 
 impl Cloud {
@@ -73,7 +77,7 @@ impl Describe for Cloud {
             name: "fake".into(),
             version: "1".into(),
             drivers: vec![],
-            capabilities: vec![],
+            capabilities: self.state().capabilities.clone(),
             topology_keys: vec![],
             observe_batch: 10,
         }))
@@ -209,6 +213,7 @@ impl Ask<PlanStage> for Cloud {
 impl Ask<PlanPublish> for Cloud {
     fn ask(&self, _: &Call, request: &PublishRequest, _: &Progress) -> Result<Plan, Error> {
         self.enter("plan-publish")?;
+        self.state().groups.push(request.capability.group().map(str::to_owned));
         let read_only = request.read_only;
         let step = match request.volume.as_str().strip_prefix("share:") {
             Some(server) => MountNfs {

@@ -81,6 +81,24 @@ fn long_names_and_paths_are_unmounted_where_anything_can_be() {
 }
 
 #[test]
+fn the_group_of_a_pod_reaches_a_backend_that_takes_one() {
+    let mut world = World::new();
+    world.driver = "share".into();
+    let mount = |world: &World, pod: &str, group: &str| {
+        let options = format!(
+            r#"{{"server":"nas-1","kubernetes.io/pvOrVolumeName":"pv1","kubernetes.io/mounterArgs.FsGroup":"{group}"}}"#
+        );
+        world.call(&["mount", &format!("/k/pods/{pod}/volumes/acme~share/pv1"), &options])
+    };
+    assert!(mount(&world, "a", "2000").contains("Success"));
+    world.cloud.state().capabilities = vec!["mount-group".into()];
+    assert!(mount(&world, "b", "2000").contains("Success"));
+    let printed = mount(&world, "b", "3000");
+    assert!(printed.contains("the group 2000"), "{printed}");
+    assert_eq!(world.cloud.state().groups, [None, Some("2000".to_owned())]);
+}
+
+#[test]
 fn people_get_help_and_the_version() {
     let world = World::new();
     let executable = OsString::from(world.path().join("plugins/acme~disk/disk"));

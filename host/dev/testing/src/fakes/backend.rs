@@ -38,6 +38,7 @@ const CAPABILITIES: &[&str] = &[
     "topology",
     "condition",
     "single-node-multi-writer",
+    "mount-group",
 ];
 /// The key of its topology segments.
 const ZONE_KEY: &str = "topology.fake.example/zone";
