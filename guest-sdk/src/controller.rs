@@ -97,7 +97,7 @@ impl CreateRequest {
     pub fn new(name: impl Into<String>, capability: VolumeCapability) -> Self {
         Self {
             name: name.into(),
-            capacity: CapacityRange { required_bytes: None, limit_bytes: None },
+            capacity: CapacityRange::new(None, None),
             capabilities: vec![capability],
             parameters: Vec::new(),
             mutable_parameters: Vec::new(),
@@ -150,7 +150,7 @@ impl DeleteRequest {
 impl ExpandRequest {
     /// A request for at least so many bytes.
     pub fn new(volume_id: impl Into<String>, required_bytes: u64) -> Self {
-        let capacity = CapacityRange { required_bytes: Some(required_bytes), limit_bytes: None };
+        let capacity = CapacityRange::new(Some(required_bytes), None);
         Self {
             volume_id: volume_id.into(),
             capacity,

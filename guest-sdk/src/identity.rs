@@ -32,8 +32,11 @@ impl Description {
         name: impl Into<String>,
         flexvolume: [&str; N],
     ) -> Self {
-        self.drivers
-            .push(Driver { name: name.into(), flexvolume: flexvolume.map(str::to_owned).to_vec() });
+        self.drivers.push(Driver {
+            name: name.into(),
+            flexvolume: flexvolume.map(str::to_owned).to_vec(),
+            extensions: Parameters::new(),
+        });
         self
     }
 

@@ -293,13 +293,24 @@ impl Owner {
 impl NfsShare {
     /// An export whose path has to exist.
     pub fn new(server: impl Into<String>, path: impl Into<String>, options: Vec<String>) -> Self {
-        Self { server: server.into(), path: path.into(), options, missing: None }
+        Self {
+            server: server.into(),
+            path: path.into(),
+            options,
+            missing: None,
+            extensions: Parameters::new(),
+        }
     }
 
     /// Makes the path with this mode where it does not exist; `root` is the part that does.
     #[must_use]
     pub fn making_path(mut self, root: impl Into<String>, mode: u32) -> Self {
-        self.missing = Some(MissingPath { root: root.into(), mode, owner: Owner::UNCHANGED });
+        self.missing = Some(MissingPath {
+            root: root.into(),
+            mode,
+            owner: Owner::UNCHANGED,
+            extensions: Parameters::new(),
+        });
         self
     }
 }
@@ -313,6 +324,7 @@ impl FuseMount {
             options,
             credential: None,
             ready: Readiness::Answers,
+            extensions: Parameters::new(),
         }
     }
 
@@ -324,8 +336,16 @@ impl FuseMount {
         form: impl Into<String>,
         values: Parameters,
     ) -> Self {
-        let (account, form) = (account.into(), form.into());
-        self.credential = Some(HelperCredential { account, form, values });
+        self.credential = Some(HelperCredential::new(account, form, values));
         self
+    }
+}
+
+impl HelperCredential {
+    /// Keys of this account, in a form that its authenticator knows, with what the form needs
+    /// besides.
+    pub fn new(account: impl Into<String>, form: impl Into<String>, values: Parameters) -> Self {
+        let (account, form) = (account.into(), form.into());
+        Self { account, form, values, extensions: Parameters::new() }
     }
 }

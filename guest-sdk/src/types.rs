@@ -194,14 +194,39 @@ impl Volume {
     }
 }
 
+impl MountOptions {
+    /// A file system of this type (empty: the backend's default) with these flags, whoever owns the
+    /// files.
+    pub fn new(fs_type: String, flags: Vec<String>) -> Self {
+        Self { fs_type, flags, group: None, extensions: Vec::new() }
+    }
+}
+
+impl CapacityRange {
+    /// At least and at most so many bytes.
+    pub fn new(required_bytes: Option<u64>, limit_bytes: Option<u64>) -> Self {
+        Self { required_bytes, limit_bytes, extensions: Vec::new() }
+    }
+}
+
+impl TopologyRequirement {
+    /// In one of `requisite`, best in the earliest of `preferred`.
+    pub fn new(requisite: Vec<Segments>, preferred: Vec<Segments>) -> Self {
+        Self { requisite, preferred, extensions: Vec::new() }
+    }
+}
+
+impl Condition {
+    /// Whether the volume works; `message` is for people.
+    pub fn new(abnormal: bool, message: impl Into<String>) -> Self {
+        Self { abnormal, message: message.into(), extensions: Vec::new() }
+    }
+}
+
 impl VolumeCapability {
     /// A mounted file system of this type (empty: the backend's default), for one writer.
     pub fn mount(fs_type: impl Into<String>) -> Self {
-        let access = AccessType::Mount(MountOptions {
-            fs_type: fs_type.into(),
-            flags: Vec::new(),
-            group: None,
-        });
+        let access = AccessType::Mount(MountOptions::new(fs_type.into(), Vec::new()));
         Self { access, mode: AccessMode::SingleNodeWriter, extensions: Vec::new() }
     }
 

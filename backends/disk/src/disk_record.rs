@@ -379,7 +379,7 @@ pub(crate) mod tests {
                 .with_config("force-detach", "true")
                 .answering("DescribeDisks", Response::new(200, page.to_string()));
             let mut adopting = CreateRequest::new("pvc-1", mount());
-            adopting.capacity = CapacityRange { required_bytes: Some(20 * GIB), limit_bytes: None };
+            adopting.capacity = CapacityRange::new(Some(20 * GIB), None);
             adopting.parameters.insert_pair(crate::parameters::DISK_ID, "d-1");
             let node = holders.first().copied();
             let mut refused = vec![

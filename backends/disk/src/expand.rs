@@ -220,10 +220,8 @@ mod tests {
             expand(&to(70_000), &seen(&disk(|_| {}))).unwrap_err().kind,
             ErrorKind::OutOfRange
         );
-        let limited = ExpandRequest {
-            capacity: CapacityRange { required_bytes: Some(GIB), limit_bytes: Some(10 * GIB) },
-            ..to(0)
-        };
+        let limited =
+            ExpandRequest { capacity: CapacityRange::new(Some(GIB), Some(10 * GIB)), ..to(0) };
         assert_eq!(expand(&limited, &seen(&disk(|_| {}))).unwrap_err().kind, ErrorKind::OutOfRange);
     }
 

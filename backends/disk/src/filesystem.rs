@@ -141,7 +141,7 @@ mod tests {
         context: &[(&str, &str)],
         fs_type: &str,
     ) -> Result<(&'static str, Vec<String>), Error> {
-        let options = MountOptions { fs_type: fs_type.into(), flags: vec![], group: None };
+        let options = MountOptions::new(fs_type.into(), vec![]);
         let formatting = Formatting::read(&pairs(context.iter().copied()))?;
         formatting.made(formatting.asked(&options)?)
     }

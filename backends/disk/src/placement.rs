@@ -98,7 +98,7 @@ mod tests {
 
     fn requirement(preferred: &[&str], requisite: &[&str]) -> TopologyRequirement {
         let places = |zones: &[&str]| zones.iter().map(|zone| pairs([(ZONE, *zone)])).collect();
-        TopologyRequirement { preferred: places(preferred), requisite: places(requisite) }
+        TopologyRequirement::new(places(requisite), places(preferred))
     }
 
     fn owned(zones: &[&str]) -> Vec<String> {
@@ -124,20 +124,17 @@ mod tests {
 
     #[test]
     fn no_zone_in_the_requirement_leaves_the_choice_to_the_class() {
-        let elsewhere = TopologyRequirement {
-            preferred: vec![],
-            requisite: vec![pairs([("example.com/rack", "1")])],
-        };
+        let elsewhere = TopologyRequirement::new(vec![pairs([("example.com/rack", "1")])], vec![]);
         assert_eq!(zones(Some(&elsewhere), &owned(&["a"])).unwrap(), owned(&["a"]));
         assert!(zones(None, &[]).unwrap().is_empty());
     }
 
     #[test]
     fn the_private_key_wins_over_kubernetes_own() {
-        let place = TopologyRequirement {
-            preferred: vec![],
-            requisite: vec![pairs([(ZONE, "well-known"), (PRIVATE_ZONE, "private")])],
-        };
+        let place = TopologyRequirement::new(
+            vec![pairs([(ZONE, "well-known"), (PRIVATE_ZONE, "private")])],
+            vec![],
+        );
         assert_eq!(zones(Some(&place), &[]).unwrap(), owned(&["private"]));
         assert!(is_reachable(Some(&place), "private") && !is_reachable(Some(&place), "well-known"));
     }

@@ -204,8 +204,7 @@ mod tests {
     fn who_only_reads_neither_makes_nor_repairs() {
         let with_flags = |flags: &[&str]| {
             let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-            let access =
-                AccessType::Mount(MountOptions { fs_type: String::new(), flags, group: None });
+            let access = AccessType::Mount(MountOptions::new(String::new(), flags));
             VolumeCapability { access, ..VolumeCapability::mount("") }
         };
         assert!(

@@ -90,7 +90,7 @@ mod tests {
     use crate::category::Category;
 
     fn wanted(required: Option<u64>, limit: Option<u64>) -> Result<Wanted, Error> {
-        Wanted::read(&CapacityRange { required_bytes: required, limit_bytes: limit })
+        Wanted::read(&CapacityRange::new(required, limit))
     }
 
     fn kind(name: &str) -> Kind {

@@ -121,7 +121,7 @@ mod tests {
     use wharf_sdk::testing::FakeHost;
 
     fn range(required: u64, limit: Option<u64>) -> CapacityRange {
-        CapacityRange { required_bytes: Some(required), limit_bytes: limit }
+        CapacityRange::new(Some(required), limit)
     }
 
     fn path() -> ExportPath {
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(size(&range(GIB + 1, Some(2 * GIB))).unwrap(), 2);
         let refused = size(&range(GIB + 1, Some(GIB + 2))).unwrap_err();
         assert_eq!(refused.kind, ErrorKind::OutOfRange);
-        assert!(size(&CapacityRange { required_bytes: None, limit_bytes: None }).is_err());
+        assert!(size(&CapacityRange::new(None, None)).is_err());
     }
 
     #[test]

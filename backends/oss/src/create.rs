@@ -172,7 +172,7 @@ mod tests {
     fn request(more: &[(&str, &str)]) -> CreateRequest {
         CreateRequest {
             parameters: pairs(CLASS.into_iter().chain(more.iter().copied())),
-            capacity: CapacityRange { required_bytes: Some(5 << 30), limit_bytes: None },
+            capacity: CapacityRange::new(Some(5 << 30), None),
             ..CreateRequest::new("pvc-1", VolumeCapability::mount(""))
         }
     }

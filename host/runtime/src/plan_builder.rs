@@ -119,24 +119,23 @@ impl wit::HostPlan for HostCtx {
         place: wit::MountPlace,
         read_only: bool,
     ) -> Built {
-        let wit::NfsShare { server, path, options, missing } = share;
+        let wit::NfsShare { server, path, options, missing, extensions: _ } = share;
         let place = match place {
             wit::MountPlace::Target => MountPlace::Target,
             wit::MountPlace::Scratch => MountPlace::Scratch,
         };
-        let make_path = missing.map(|wit::MissingPath { root, mode, owner }| MakePath {
-            root,
-            mode,
-            uid: owner.uid,
-            gid: owner.gid,
+        let make_path = missing.map(|missing| {
+            let wit::MissingPath { root, mode, owner, extensions: _ } = missing;
+            MakePath { root, mode, uid: owner.uid, gid: owner.gid }
         });
         let mount = MountNfs { server, path, options, read_only, place, make_path };
         self.add(&plan, Step::MountNfs(mount))
     }
 
     fn mount_fuse(&mut self, plan: Handle, mount: wit::FuseMount, read_only: bool) -> Built {
-        let wit::FuseMount { helper, source, options, credential, ready } = mount;
-        let credential = credential.map(|wit::HelperCredential { account, form, values }| {
+        let wit::FuseMount { helper, source, options, credential, ready, extensions: _ } = mount;
+        let credential = credential.map(|credential| {
+            let wit::HelperCredential { account, form, values, extensions: _ } = credential;
             HelperCredential { account, form, values }
         });
         let ready = match ready {

@@ -14,7 +14,7 @@ const GIB: u64 = 1 << 30;
 fn ask(parameters: &[(&str, &str)]) -> CreateRequest {
     CreateRequest {
         parameters: pairs(parameters.iter().copied()),
-        capacity: CapacityRange { required_bytes: Some(20 * GIB), limit_bytes: None },
+        capacity: CapacityRange::new(Some(20 * GIB), None),
         ..CreateRequest::new("pvc-1", VolumeCapability::mount("ext4"))
     }
 }
@@ -208,10 +208,8 @@ fn out_of_stock_falls_through_types_and_then_zones() {
         .answering("CreateDisk", created("d-4"));
     let mut request = ask(&[("type", "cloud_essd,cloud_ssd")]);
     let place = |zone: &str| pairs([("topology.kubernetes.io/zone", zone)]);
-    request.topology = Some(TopologyRequirement {
-        requisite: vec![place("z-b"), place("z-c")],
-        preferred: vec![place("z-c")],
-    });
+    request.topology =
+        Some(TopologyRequirement::new(vec![place("z-b"), place("z-c")], vec![place("z-c")]));
     assert_eq!(waiting(tried(&request)).watch, [ResourceId::volume("d-4")]);
     let tried: Vec<_> = sent(&host, "ZoneId")
         .into_iter()
@@ -293,10 +291,7 @@ fn the_token_of_the_longest_round_fits_into_what_the_host_carries() {
         ("type", "cloud_essd_xc0,cloud_essd_xc1,cloud_essd_entry"),
         ("zoneId", &zones.join(",")),
     ]);
-    let request = CreateRequest {
-        capacity: CapacityRange { required_bytes: Some(40 * GIB), limit_bytes: None },
-        ..request
-    };
+    let request = CreateRequest { capacity: CapacityRange::new(Some(40 * GIB), None), ..request };
     let code = "InvalidDataDiskCategory.NotSupported";
     let host = host().handling(move |_| {
         let body = json!({ "Code": code, "Message": long, "RequestId": "R" });
@@ -317,7 +312,7 @@ fn the_token_of_the_longest_round_fits_into_what_the_host_carries() {
 fn for_a_node(request: CreateRequest) -> CreateRequest {
     let node = |instance: &str, zone: &str| placement::of_node(instance, zone, "r");
     let nodes = [node("i-7", "z-b"), node("i-1", "z-a")];
-    let topology = TopologyRequirement { requisite: nodes.to_vec(), preferred: nodes.to_vec() };
+    let topology = TopologyRequirement::new(nodes.to_vec(), nodes.to_vec());
     CreateRequest { topology: Some(topology), ..request }
 }
 
@@ -325,7 +320,7 @@ fn for_a_node(request: CreateRequest) -> CreateRequest {
 fn a_disk_of_one_instance_is_made_for_the_node_that_was_chosen() {
     let request = |types: &str| {
         for_a_node(CreateRequest {
-            capacity: CapacityRange { required_bytes: Some(64 * GIB), limit_bytes: None },
+            capacity: CapacityRange::new(Some(64 * GIB), None),
             ..ask(&[("type", types)])
         })
     };
@@ -421,12 +416,12 @@ fn when_nothing_is_left_every_reason_is_named() {
 fn a_size_that_no_type_has_is_out_of_range_without_a_request() {
     let host = host();
     let small = CreateRequest {
-        capacity: CapacityRange { required_bytes: Some(GIB), limit_bytes: None },
+        capacity: CapacityRange::new(Some(GIB), None),
         ..ask(&[("type", "cloud_essd")])
     };
     assert_eq!(begin(&small).unwrap_err().kind, ErrorKind::OutOfRange);
     let limited = CreateRequest {
-        capacity: CapacityRange { required_bytes: Some(GIB), limit_bytes: Some(2 * GIB) },
+        capacity: CapacityRange::new(Some(GIB), Some(2 * GIB)),
         ..ask(&[("volumeSizeAutoAvailable", "true")])
     };
     assert_eq!(begin(&limited).unwrap_err().kind, ErrorKind::OutOfRange);
@@ -480,10 +475,7 @@ fn an_existing_disk_whose_size_lies_in_the_range_is_the_volume() {
             .answering("CreateDisk", refused(existing::MISMATCH))
             .answering("DescribeDisks", found(&[tagged(|disk| disk["Size"] = size.into())]));
         let request = CreateRequest {
-            capacity: CapacityRange {
-                required_bytes: Some(20 * GIB),
-                limit_bytes: limit.map(|limit: u64| limit * GIB),
-            },
+            capacity: CapacityRange::new(Some(20 * GIB), limit.map(|limit: u64| limit * GIB)),
             ..ask(&[("type", "cloud_essd")])
         };
         let answer = begin(&request);

@@ -5,11 +5,10 @@ use wharf_sdk::types::pairs;
 fn made(more: &[(&str, &str)], fs_type: &str, flags: &[&str]) -> Result<Mount, Error> {
     let given = [("bucket", "b-1"), ("url", "oss-cn-x-internal.aliyuncs.com")];
     let attributes = Attributes::read(&pairs(given.into_iter().chain(more.iter().copied())))?;
-    let options = MountOptions {
-        fs_type: fs_type.to_owned(),
-        flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
-        group: None,
-    };
+    let options = MountOptions::new(
+        fs_type.to_owned(),
+        flags.iter().map(|flag| (*flag).to_owned()).collect(),
+    );
     let secrets = vec!["akId".to_owned(), "akSecret".to_owned()];
     mount(&attributes, &options, &Caller { secrets, ..Caller::unknown() })
 }
@@ -21,11 +20,7 @@ fn a_plain_volume_is_mounted_as_the_earlier_driver_mounts_it() {
     let mount = made(&[], "", &[]).unwrap();
     assert_eq!((mount.fuse.helper.as_str(), mount.fuse.source.as_str()), ("ossfs", "b-1"));
     assert_eq!(mount.fuse.options, [URL, "-odbglevel=warn", "-oallow_other", "-olistobjectsv2"]);
-    let credential = HelperCredential {
-        account: "oss-keys".into(),
-        form: "ossfs-passwd".into(),
-        values: pairs([("bucket", "b-1")]),
-    };
+    let credential = HelperCredential::new("oss-keys", "ossfs-passwd", pairs([("bucket", "b-1")]));
     assert_eq!((mount.fuse.credential, mount.read_only), (Some(credential), false));
 }
 
@@ -218,7 +213,7 @@ fn check_hostile(key: &str, value: &str) -> bool {
     let more = more.into_iter().filter(|(known, _)| *known != key);
     let attributes = Attributes::read(&pairs(more.chain([(key, value)])));
     let Ok(attributes) = attributes else { return false };
-    let options = MountOptions { fs_type: String::new(), flags: vec![], group: None };
+    let options = MountOptions::new(String::new(), vec![]);
     let Ok(mount) = mount(&attributes, &options, &Caller::unknown()) else { return false };
     assert!(!mount.fuse.source.starts_with('-'), "{key} {value:?}");
     let is_own = key == "bucket" || mount.fuse.source.starts_with("b-1");

@@ -111,7 +111,7 @@ pub(crate) fn description_from_guest(description: identity::Description) -> Desc
         extensions: _,
     } = description;
     let driver = |driver: identity::Driver| {
-        let identity::Driver { name, flexvolume } = driver;
+        let identity::Driver { name, flexvolume, extensions: _ } = driver;
         DriverName { name, flexvolume }
     };
     Description {
@@ -188,7 +188,8 @@ pub(crate) fn volume_from_guest(volume: types::Volume) -> Volume {
             types::VolumeSource::Volume(id) => VolumeSource::Volume(id),
         }),
         attached_to: attached_to.into_iter().map(NodeId::new).collect(),
-        condition: condition
-            .map(|types::Condition { abnormal, message }| Condition { abnormal, message }),
+        condition: condition.map(|types::Condition { abnormal, message, extensions: _ }| {
+            Condition { abnormal, message }
+        }),
     }
 }

@@ -108,6 +108,7 @@ pub(crate) fn capability_to_guest(capability: &Capability) -> types::VolumeCapab
                     fs_type: fs_type.clone(),
                     flags: flags.clone(),
                     group: group.clone(),
+                    extensions: Vec::new(),
                 })
             }
             AccessType::Block => types::AccessType::Block,
@@ -127,12 +128,16 @@ pub(crate) fn capability_to_guest(capability: &Capability) -> types::VolumeCapab
 
 pub(crate) fn capacity_to_guest(capacity: CapacityRange) -> types::CapacityRange {
     let CapacityRange { required, limit } = capacity;
-    types::CapacityRange { required_bytes: required, limit_bytes: limit }
+    types::CapacityRange { required_bytes: required, limit_bytes: limit, extensions: Vec::new() }
 }
 
 pub(crate) fn topology_to_guest(topology: &TopologyRequirement) -> types::TopologyRequirement {
     let TopologyRequirement { requisite, preferred } = topology;
-    types::TopologyRequirement { requisite: requisite.clone(), preferred: preferred.clone() }
+    types::TopologyRequirement {
+        requisite: requisite.clone(),
+        preferred: preferred.clone(),
+        extensions: Vec::new(),
+    }
 }
 
 pub(crate) fn source_to_guest(source: &VolumeSource) -> types::VolumeSource {

@@ -1,5 +1,6 @@
 //! Components that do not fit are refused before any call, in words.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use wharf_runtime::{
     BackendCode, Checked, ComponentError, Engine, EngineMode, WasmBackend, check_component,
 };
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
-use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
+use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve, TypeDefKind};
 
 use crate::fixture::{AUTH, BACKEND, Bench, ENGINE, RealClock, build, manifest};
 
@@ -131,6 +132,25 @@ fn a_step_of_a_newer_contract_is_refused_by_its_name() {
     );
 }
 
+#[test]
+fn every_record_can_grow_or_is_named_as_one_that_cannot() {
+    let mut resolve = Resolve::default();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    let (package, _) = resolve.push_dir(directory).unwrap();
+    let package = &resolve.packages[package];
+    let about = package.docs.contents.as_deref().unwrap();
+    let (_, named) = about.split_once("Every record has `extensions` but these:").unwrap();
+    let (named, _) = named.split_once("\n\n").unwrap();
+    let named: BTreeSet<&str> = named.split('`').skip(1).step_by(2).collect();
+    let interfaces = package.interfaces.values().map(|id| &resolve.interfaces[*id]);
+    let defined = interfaces.flat_map(|interface| &interface.types);
+    let cannot_grow = defined.filter(|(_, id)| match &resolve.types[**id].kind {
+        TypeDefKind::Record(record) => !record.fields.iter().any(|it| it.name == "extensions"),
+        _ => false,
+    });
+    assert_eq!(cannot_grow.map(|(name, _)| name.as_str()).collect::<BTreeSet<_>>(), named);
+}
+
 /// The world with every interface: the trait objects of the host know them all.
 const EVERYTHING: (&str, &str) = (
     "export identity;",
@@ -158,8 +178,9 @@ fn what_a_component_does_not_export_is_unsupported_and_its_name_is_told() {
     assert!(refused.message.contains("exports no `node`"), "{refused}");
 }
 
-/// `examples/hello`, compiled when the contract got the version in its name. It is never built
-/// again: components that people have must go on working.
+/// `examples/hello`, as `cargo xtask build-backends` made it when the contract got the version in
+/// its name. Once that version is released, it is never built again: components that people have
+/// must go on working.
 const HELLO: &[u8] = include_bytes!("../fixtures/hello-0.1.0.wasm");
 
 #[test]

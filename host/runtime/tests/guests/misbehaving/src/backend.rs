@@ -35,7 +35,11 @@ impl identity::Guest for Misbehaving {
         Ok(Description {
             name: "misbehaving".into(),
             version: "0.1.0".into(),
-            drivers: vec![Driver { name: "misbehaving.example.com".into(), flexvolume: vec![] }],
+            drivers: vec![Driver {
+                name: "misbehaving.example.com".into(),
+                flexvolume: vec![],
+                extensions: vec![],
+            }],
             capabilities: vec!["attach".into()],
             topology_keys: vec![],
             observe_batch: 10,
