@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount};
+use wharf_core::ports::Call;
 use wharf_core::{Blame, Error, ErrorKind};
 
 use crate::child::{Child, Files};
+use crate::context::NodeContext;
 use crate::disk::device::{Device, split_number};
 use crate::mounts::options::MountOptions;
 use crate::mounts::paths::{MountTarget, Opened};
 use crate::mounts::table::{Entry, MountTable, part_of};
-use crate::run::Run;
 use crate::undo::UndoLog;
 
 /// Nothing was written yet to what is taken back.
@@ -39,7 +40,9 @@ pub(crate) const OWN_FLAGS: [(&str, MountFlags); 8] = [
 /// `FailedPrecondition` when something else is mounted here, `AlreadyExists` when it is the device,
 /// but not the way that is asked for.
 pub(crate) fn mount_device(
-    run: &mut Run<'_>,
+    context: &NodeContext,
+    call: &Call,
+    undo: &mut UndoLog,
     target: &MountTarget,
     device: &Device,
     fs_type: &str,
@@ -56,11 +59,11 @@ pub(crate) fn mount_device(
         check_writable_alike(target, entry, options)?;
         return set_propagation(target, options);
     }
-    let opened = target.open_or_create_directory(&mut run.undo)?;
+    let opened = target.open_or_create_directory(undo)?;
     // Replays a journal, which may take long, and waits for ever where the disk hangs.
     let work = format!("mounting {} at {}", device.path.display(), target.path().display());
     let data = options.data();
-    let mounted = run.context.ask_kernel(run.call, &work, &[opened.as_fd()], || {
+    let mounted = context.ask_kernel(call, &work, &[opened.as_fd()], || {
         let at = opened.stable_path();
         mount(&device.path, at, fs_type, options.flags, data.as_c_str())
             .map_err(Errno::raw_os_error)
@@ -68,7 +71,7 @@ pub(crate) fn mount_device(
     mounted.map_err(|error| {
         cannot_mount(target, device, fs_type, options, Errno::from_raw_os_error(error))
     })?;
-    remember(target, &mut run.undo)?;
+    remember(target, undo)?;
     match MountTable::read()?.top(target.path()) {
         Some(entry) if entry.device == device.number => set_propagation(target, options),
         Some(entry) => Err(Error::internal(format!(

@@ -26,6 +26,7 @@ impl PerformStep for MountDevice {
         let options = options.for_type(&fs_type);
         options.check_allowed(&fs_type)?;
         let target = run.target()?;
-        mounting::mount_device(run, &target, &device, &fs_type, &options)
+        let (context, call) = (run.context, run.call);
+        mounting::mount_device(context, call, &mut run.undo, &target, &device, &fs_type, &options)
     }
 }
