@@ -47,7 +47,7 @@ pub fn retain(volume: &Object, pair: &Pair<'_>) -> Result<Step, String> {
 }
 
 /// The Secret of the new volume, and what makes it where there is none yet.
-pub struct Secret {
+pub struct VolumeSecret {
     /// For `nodePublishSecretRef`.
     pub reference: Option<Value>,
     /// Makes it.
@@ -63,17 +63,17 @@ pub fn secret_of(
     volume: &Object,
     flexvolume: &FlexVolume,
     pair: &Pair<'_>,
-) -> Result<Secret, String> {
+) -> Result<VolumeSecret, String> {
     if let Some(name) = volume.name_in("spec.flexVolume.secretRef.name")? {
         // FlexVolume takes it from the pod's namespace, which is the claim's, unless it is named.
         let namespace = volume.name_in("spec.flexVolume.secretRef.namespace")?;
         let namespace = namespace.unwrap_or(pair.namespace);
         let reference = Some(json!({ "name": name, "namespace": namespace }));
-        return Ok(Secret { reference, step: None });
+        return Ok(VolumeSecret { reference, step: None });
     }
     let names = secret_names(judge, &flexvolume.options);
     if names.is_empty() {
-        return Ok(Secret { reference: None, step: None });
+        return Ok(VolumeSecret { reference: None, step: None });
     }
     let (namespace, name) = (pair.namespace, &pair.new_volume);
     let files: Vec<_> = names.iter().map(|key| format!("--from-file={key}=./{key}")).collect();
@@ -93,7 +93,7 @@ pub fn secret_of(
         ..Step::default()
     };
     let reference = Some(json!({ "name": name, "namespace": namespace }));
-    Ok(Secret { reference, step: Some(step) })
+    Ok(VolumeSecret { reference, step: Some(step) })
 }
 
 /// The PersistentVolume of CSI.
