@@ -2,8 +2,7 @@
 //! install|uninstall`.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -134,21 +133,8 @@ fn copy_configuration<'a>(from: &Path, to: &'a Path) -> Result<&'a Path, Failure
             "cannot copy the configuration {from} to {to}: {error}; it must be a directory of the node that root may write"
         )
     };
-    let incoming = to.with_extension("toml.new");
-    let write = || -> io::Result<()> {
-        let content = fs::read(from)?;
-        match fs::remove_file(&incoming) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        // It may name secrets, and nobody but kubelet's user has to read it.
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&incoming)?;
-        file.write_all(&content)?;
-        file.sync_all()?;
-        fs::rename(&incoming, to)
-    };
-    write().map_err(failed)?;
+    // It may name secrets, and nobody but kubelet's user has to read it.
+    fs::read(from).and_then(|content| wharf_files::replace(to, &content)).map_err(failed)?;
     Ok(to)
 }
 

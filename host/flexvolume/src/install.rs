@@ -9,9 +9,9 @@
 mod executable;
 mod mounted;
 
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use wharf_core::Error;
@@ -165,15 +165,10 @@ impl InstalledFiles {
     }
 
     fn describe(&self, driver: &DriverFile) -> Result<(), Error> {
-        let temporary = self.directory.join(format!("{FILE_NAME}.tmp"));
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&temporary)?;
-            file.write_all(&serde_json::to_vec_pretty(driver)?)?;
-            file.set_permissions(Permissions::from_mode(0o644))?;
-            file.sync_all()?;
-            fs::rename(&temporary, &self.description)
-        };
-        write().map_err(|error| failed("write", &self.description, &error))
+        serde_json::to_vec_pretty(driver)
+            .map_err(io::Error::from)
+            .and_then(|text| wharf_files::replace_with_mode(&self.description, &text, 0o644))
+            .map_err(|error| failed("write", &self.description, &error))
     }
 
     fn uninstall(&self) -> Result<Change, Error> {
