@@ -1,38 +1,17 @@
 //! Percent-encoding (RFC 3986), as signatures and object storage have it.
 
-use std::fmt::Write as _;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Percent-encodes everything but letters, digits and `-_.~`.
 pub fn encode(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-        encoded
-    })
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// Undoes percent-encoding. What is not UTF-8 then is replaced, and names nothing.
 pub fn decode(text: &str) -> String {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, others)) = rest.split_first() {
-        let escaped = match (first, others) {
-            (b'%', [high, low, after @ ..]) => {
-                let value = digit(*high).zip(digit(*low)).map(|(high, low)| high * 16 + low);
-                value.and_then(|value| Some((u8::try_from(value).ok()?, after)))
-            }
-            _ => None,
-        };
-        let (byte, after) = escaped.unwrap_or((*first, others));
-        decoded.push(byte);
-        rest = after;
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -1,18 +1,15 @@
-//! The cloud's timestamps, `2023-10-26T10:22:32Z`: UTC, whole seconds. Civil dates by hand, after
-//! Howard Hinnant's `days_from_civil`.
+//! The cloud's timestamps, `2023-10-26T10:22:32Z`: UTC, whole seconds.
 
-const MS_PER_DAY: u64 = 86_400_000;
+use time::{Date, Month, UtcDateTime};
 
-/// Milliseconds since 1970-01-01 UTC as `YYYY-MM-DDThh:mm:ssZ`.
+/// Milliseconds since 1970-01-01 UTC as `YYYY-MM-DDThh:mm:ssZ`. What is later than the year 9999 is
+/// written as its end.
 pub fn format(ms: u64) -> String {
-    let (year, month, day) = civil(ms / MS_PER_DAY);
-    let seconds = ms % MS_PER_DAY / 1000;
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    )
+    let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
+    let at = UtcDateTime::from_unix_timestamp(seconds).unwrap_or(UtcDateTime::MAX);
+    let (year, month, day) = at.to_calendar_date();
+    let (hour, minute, second) = at.as_hms();
+    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month))
 }
 
 /// Milliseconds since 1970-01-01 UTC of `YYYY-MM-DDThh:mm[:ss]Z`; `None` for anything else, or for
@@ -22,16 +19,16 @@ pub fn parse(text: &str) -> Option<u64> {
     let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
     let time = if time.len() == 5 { format!("{time}:00") } else { time.to_owned() };
     let [hour, minute, second] = numbers(&time, ':', [2, 2, 2])?;
-    let is_real = (1970..=9999).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=days_in(year, month)).contains(&day);
-    // 60: a leap second, which counts as the next one.
-    let is_time = hour < 24 && minute < 60 && second <= 60;
-    (is_real && is_time)
-        .then(|| days(year, month, day) * MS_PER_DAY + ((hour * 60 + minute) * 60 + second) * 1000)
+    let small = |field: u16| u8::try_from(field).ok();
+    let month = Month::try_from(small(month)?).ok()?;
+    let date = Date::from_calendar_date(year.into(), month, small(day)?).ok()?;
+    // A leap second counts as the next one.
+    let (second, leap) = if second == 60 { (59, 1) } else { (second, 0) };
+    let at = date.with_hms(small(hour)?, small(minute)?, small(second)?).ok()?;
+    Some(u64::try_from(at.as_utc().unix_timestamp() + leap).ok()? * 1000)
 }
 
-fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[u64; 3]> {
+fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[u16; 3]> {
     let mut fields = text.split(separator);
     let mut read = [0; 3];
     for (slot, width) in read.iter_mut().zip(widths) {
@@ -41,39 +38,6 @@ fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[u64; 3]> 
         *slot = field.parse().ok()?;
     }
     fields.next().is_none().then_some(read)
-}
-
-fn days_in(year: u64, month: u64) -> u64 {
-    match month {
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
-            29
-        }
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days before 1970-01-01, counted from 0000-03-01.
-const EPOCH: u64 = 719_468;
-
-fn days(year: u64, month: u64, day: u64) -> u64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (year / 400, year % 400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - EPOCH
-}
-
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + EPOCH;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let month = (shifted_month + 2) % 12 + 1;
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day_of_year - (153 * shifted_month + 2) / 5 + 1)
 }
 
 #[cfg(test)]
@@ -97,7 +61,7 @@ mod tests {
     #[test]
     fn every_day_of_four_centuries_comes_back() {
         for day in 0..=146_097 {
-            let ms = day * MS_PER_DAY + 86_399_000;
+            let ms = day * 86_400_000 + 86_399_000;
             assert_eq!(parse(&format(ms)), Some(ms), "{}", format(ms));
         }
     }
@@ -106,6 +70,7 @@ mod tests {
     fn milliseconds_are_cut_and_minutes_are_enough() {
         assert_eq!(format(1_999), "1970-01-01T00:00:01Z");
         assert_eq!(parse("2014-05-06T15:30Z"), parse("2014-05-06T15:30:00Z"));
+        assert_eq!(format(u64::MAX), "9999-12-31T23:59:59Z");
     }
 
     #[test]
@@ -120,6 +85,7 @@ mod tests {
             "1969-12-31T23:59:59Z",
             "2023-1-1T00:00:00Z",
             "+023-10-26T10:22:32Z",
+            "yesterday",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }

@@ -428,8 +428,7 @@ impl Signer for Accounts {
     ) -> Result<(Signature, Arc<Credential>), Error> {
         let credential = self.credential(call, account, call_secrets)?;
         let account = self.get(account)?;
-        let nonce: String =
-            random_bytes(NONCE_BYTES)?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let nonce = const_hex::encode(random_bytes(NONCE_BYTES)?);
         let signature = account.authenticator.sign(
             call,
             request,

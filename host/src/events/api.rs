@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use time::UtcDateTime;
+use time::format_description::well_known::Rfc3339;
 use wharf_core::text::one_line;
 use wharf_runtime::{OwnHttp, OwnRequest};
 
@@ -200,26 +202,12 @@ fn read(token: &Path) -> Result<String, String> {
     Ok(text.trim().to_owned())
 }
 
-/// As RFC 3339 has it, in whole seconds (Howard Hinnant's `civil_from_days`).
+/// As RFC 3339 has it, in whole seconds.
 fn stamp(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
+    let time = UtcDateTime::from_unix_timestamp(i64::try_from(seconds).unwrap_or(i64::MAX));
+    // Every year that it can have has the four digits that the format wants.
+    time.unwrap_or(UtcDateTime::MAX).format(&Rfc3339).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -24,8 +24,7 @@ pub(crate) fn random(length: usize) -> std::io::Result<String> {
 
 /// A request id, in the shape of the real ones.
 pub(crate) fn request_id(seed: &str, number: u64) -> String {
-    let digest =
-        crate::text::hex(&Sha256::digest(format!("{seed}/request/{number}"))).to_uppercase();
+    let digest = const_hex::encode_upper(Sha256::digest(format!("{seed}/request/{number}")));
     let part = |from: usize, to: usize| digest.get(from..to).unwrap_or_default().to_owned();
     format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
 }

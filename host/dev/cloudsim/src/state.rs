@@ -4,8 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -257,18 +255,5 @@ impl State {
 
 /// Replaces a file by rename, readable by its owner only (it holds keys).
 pub(crate) fn replace_file(path: &Path, text: &[u8]) -> Result<(), RegionError> {
-    let temporary = path.with_extension("new");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
-        .map_err(at("create", &temporary))?;
-    file.write_all(text).and_then(|()| file.sync_all()).map_err(at("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(at("replace", path))?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    fs::File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(at("sync", directory))
+    wharf_files::replace(path, text).map_err(at("replace", path))
 }

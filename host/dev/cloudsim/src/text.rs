@@ -1,17 +1,13 @@
-//! Percent-encoding and hexadecimal as Alibaba Cloud's protocols want them. RFC 3986: everything
+//! Percent-encoding as Alibaba Cloud's protocols want them. RFC 3986: everything
 //! but `A-Za-z0-9-_.~` is escaped.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Percent-encodes all but the unreserved characters.
 pub(crate) fn percent_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// The same for a path: slashes stay.
@@ -26,47 +22,15 @@ pub(crate) fn decode_pairs(text: &str) -> Vec<(String, String)> {
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (percent_decode(name, true), percent_decode(value, true))
+            let decode = |text: &str| decode_path(&text.replace('+', " "));
+            (decode(name), decode(value))
         })
         .collect()
 }
 
 /// A path, decoded; a plus sign stays one. What is not UTF-8 is replaced.
 pub(crate) fn decode_path(text: &str) -> String {
-    percent_decode(text, false)
-}
-
-fn percent_decode(text: &str, plus_is_space: bool) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'+' if plus_is_space => out.push(b' '),
-            b'%' => {
-                let rest = bytes.clone();
-                let escaped =
-                    bytes.next().and_then(hex_digit).zip(bytes.next().and_then(hex_digit));
-                match escaped {
-                    Some((high, low)) => out.push(high << 4 | low),
-                    None => {
-                        out.push(b'%');
-                        bytes = rest;
-                    }
-                }
-            }
-            other => out.push(other),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -1,26 +1,21 @@
 //! File names for drivers, volumes and serials: reversible, bounded, and never a path. Pure.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 /// With an extension and a leading dot it stays below NAME_MAX (255).
 const MAX_NAME_BYTES: usize = 180;
 /// How much of a long name stays readable.
 const READABLE_BYTES: usize = 100;
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.');
 
 /// The file name that stands for `id`. Letters, digits, `_`, `-` and inner dots stay; everything
 /// else becomes `%XX`. A long one is cut and gets a digest after a `~`, which appears in no other
 /// name.
 pub(crate) fn file_name(id: &str) -> String {
-    let mut name = String::with_capacity(id.len());
-    for (index, byte) in id.bytes().enumerate() {
-        let is_plain = byte.is_ascii_alphanumeric()
-            || matches!(byte, b'_' | b'-')
-            || (byte == b'.' && index > 0);
-        if is_plain {
-            name.push(char::from(byte));
-        } else {
-            name.push_str(&format!("%{byte:02X}"));
-        }
+    let mut name = utf8_percent_encode(id, ESCAPED).to_string();
+    if name.starts_with('.') {
+        name.replace_range(..1, "%2E");
     }
     if name.is_empty() {
         return "%".to_owned();

@@ -1,6 +1,9 @@
 //! The exact bytes of a request's target. They are built once: what is signed is what is sent, and
 //! what is granted is what is reached.
 
+use std::fmt::Display;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
 use wharf_core::types::Parameters;
 use wharf_core::{Blame, Error, ErrorKind};
@@ -44,17 +47,11 @@ fn encode_query(query: &Parameters) -> String {
     pairs.join("&")
 }
 
-/// RFC 3986: everything but unreserved characters, in upper-case hexadecimal.
-fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+/// Everything but the unreserved characters of RFC 3986.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+fn encode(text: &str) -> impl Display {
+    utf8_percent_encode(text, RESERVED)
 }
 
 fn defect(what: &str) -> Error {

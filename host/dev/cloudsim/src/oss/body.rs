@@ -15,7 +15,6 @@ use tokio_stream::StreamExt;
 use super::error::OssError;
 use super::request::{Face, Head};
 use super::store::file::Draft;
-use crate::text::hex;
 
 /// Most bytes that one request brings to an object or a part: 5 GiB, as at the real service.
 pub(crate) const MOST_BYTES: u64 = 5 << 30;
@@ -75,7 +74,7 @@ impl Digests {
             md5: self.md5.finalize().into(),
             crc64: self.crc64.finalize(),
             size: self.size,
-            sha256: self.sha256.map(|sha256| hex(&sha256.finalize())),
+            sha256: self.sha256.map(|sha256| const_hex::encode(sha256.finalize())),
         }
     }
 }
@@ -83,7 +82,7 @@ impl Digests {
 impl Digested {
     /// As an object's tag: upper-case hexadecimal of the MD5.
     pub(crate) fn etag(&self) -> String {
-        hex(&self.md5).to_uppercase()
+        const_hex::encode_upper(self.md5)
     }
 
     /// Whether the bytes are those that the request's head announced.

@@ -18,7 +18,6 @@ use super::store::file::Draft;
 use super::store::record::{Kind, ObjectRecord, PartRecord, UploadRecord};
 use super::summary::iso8601_millis;
 use crate::identifiers;
-use crate::text::hex;
 
 /// Highest number of a part, as at the real service.
 const MOST_PARTS: u32 = 10_000;
@@ -159,12 +158,9 @@ fn chosen(upload: &Upload, asked: &[CompletePart]) -> Result<Parts, OssError> {
 fn etag(parts: &Parts) -> String {
     let mut md5 = Md5::new();
     for (_, part) in parts {
-        let bytes = (0..part.etag.len())
-            .step_by(2)
-            .filter_map(|at| u8::from_str_radix(part.etag.get(at..at + 2)?, 16).ok());
-        md5.update(bytes.collect::<Vec<u8>>());
+        md5.update(const_hex::decode(&part.etag).unwrap_or_default());
     }
-    format!("{}-{}", hex(&md5.finalize()).to_uppercase(), parts.len())
+    format!("{}-{}", const_hex::encode_upper(md5.finalize()), parts.len())
 }
 
 pub(super) fn list_parts(context: &Context<'_>) -> Answer {

@@ -29,7 +29,6 @@ use self::record::{BucketRecord, ObjectRecord, PartRecord, UploadRecord};
 use super::error::OssError;
 use super::summary::{BucketSummary, ObjectSummary};
 use crate::error::{RegionError, at};
-use crate::text::hex;
 
 /// Buckets of an account in a region, as at the real service.
 const MOST_BUCKETS: usize = 100;
@@ -214,7 +213,7 @@ impl Bucket {
     }
 
     fn object_path(&self, key: &str) -> PathBuf {
-        self.path.join("objects").join(hex(&Sha256::digest(key)))
+        self.path.join("objects").join(const_hex::encode(Sha256::digest(key)))
     }
 
     /// Makes a draft the object of its record's key.

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::{Claim, Proof, SignedRequest, bad_timestamp, incomplete, mismatch};
 use crate::answer::ApiError;
 use crate::clock::parse_iso8601;
-use crate::text::{hex, percent_encode};
+use crate::text::percent_encode;
 
 const ALGORITHM: &str = "ACS3-HMAC-SHA256";
 
@@ -60,21 +60,19 @@ pub(super) fn verify(
             return Err(incomplete(&format!("SignedHeaders does not cover {name}.")));
         }
     }
-    let payload = hex(&Sha256::digest(request.body));
+    let payload = const_hex::encode(Sha256::digest(request.body));
     if request.headers.get("x-acs-content-sha256").is_some_and(|claimed| *claimed != payload) {
         return Err(mismatch(&format!("x-acs-content-sha256 of the body is {payload}")));
     }
     let canonical = canonical_request(request, signed, &payload);
-    let string_to_sign = format!("{ALGORITHM}\n{}", hex(&Sha256::digest(canonical.as_bytes())));
-    let given = (0..signature.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(signature.get(at..at + 2)?, 16).ok())
-        .collect::<Option<Vec<u8>>>();
+    let string_to_sign =
+        format!("{ALGORITHM}\n{}", const_hex::encode(Sha256::digest(canonical.as_bytes())));
+    let given = const_hex::decode(signature);
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
         .map_err(|error| ApiError::internal(&error))?;
     mac.update(string_to_sign.as_bytes());
     match given {
-        Some(given) if mac.verify_slice(&given).is_ok() => Ok(()),
+        Ok(given) if mac.verify_slice(&given).is_ok() => Ok(()),
         _ => Err(mismatch(&format!("{string_to_sign}, server canonical request is:{canonical}"))),
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses its own part of it")]
 
+use std::fmt::Display;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +10,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use hmac::{Hmac, Mac};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use sha1::Sha1;
+use time::UtcDateTime;
+use time::format_description::well_known::Rfc3339;
 use wharf_cloudsim::{AccessKey, Region};
 
 /// How a request is signed and sent; the fields are there to be got wrong.
@@ -217,11 +221,10 @@ fn form(pairs: &[(String, String)]) -> String {
     pairs.join("&")
 }
 
-fn encode(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
+fn encode(text: &str) -> impl Display {
+    const RESERVED: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    utf8_percent_encode(text, RESERVED)
 }
 
 /// The present as the API writes it.
@@ -232,21 +235,6 @@ pub fn now() -> String {
 /// So many seconds before the present.
 pub fn ago(seconds: u64) -> String {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - seconds;
-    // Howard Hinnant's calendar arithmetic; a `date` process for every request would be slow.
-    let (z, of_day) = (at / 86_400 + 719_468, at % 86_400);
-    let of_era = z % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let (month, day) = (
-        if shifted < 10 { shifted + 3 } else { shifted - 9 },
-        of_year - (153 * shifted + 2) / 5 + 1,
-    );
-    let year = year_of_era + z / 146_097 * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        of_day / 3600,
-        of_day / 60 % 60,
-        of_day % 60
-    )
+    let at = UtcDateTime::from_unix_timestamp(i64::try_from(at).unwrap()).unwrap();
+    at.format(&Rfc3339).unwrap()
 }

@@ -7,7 +7,7 @@ use super::{Claim, Time, mismatch, security_token};
 use crate::clock::{Millis, parse_iso8601};
 use crate::oss::error::OssError;
 use crate::oss::request::{Face, Head};
-use crate::text::{hex, percent_encode, percent_encode_path};
+use crate::text::{percent_encode, percent_encode_path};
 
 /// Longest life of a signed URL: seven days.
 const LONGEST_LIFE: u64 = 7 * 24 * 3600;
@@ -169,18 +169,15 @@ pub(super) fn verify(
         proof.region,
         words.service,
         words.end,
-        hex(&Sha256::digest(&canonical))
+        const_hex::encode(Sha256::digest(&canonical))
     );
     let key = format!("{}{secret}", words.secret_prefix).into_bytes();
     let key = [&proof.day, &proof.region, words.service, words.end]
         .into_iter()
         .try_fold(key, |key, part| Ok(mac(&key, part)?.finalize().into_bytes().to_vec()))?;
-    let given = (0..proof.signature.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(proof.signature.get(at..at + 2)?, 16).ok())
-        .collect::<Option<Vec<u8>>>();
+    let given = const_hex::decode(&proof.signature);
     match given {
-        Some(given) if mac(&key, &text)?.verify_slice(&given).is_ok() => Ok(()),
+        Ok(given) if mac(&key, &text)?.verify_slice(&given).is_ok() => Ok(()),
         _ => Err(mismatch(claim, &proof.signature, &text).with("CanonicalRequest", canonical)),
     }
 }
