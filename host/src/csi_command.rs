@@ -28,6 +28,10 @@ use crate::{events, http, may_mount, observed};
 /// for half an hour, and with the drain this has to fit into a pod's default of 30 seconds. They
 /// hold nothing that a repeated call does not find.
 const LEAVE_THREADS_AFTER: Duration = Duration::from_secs(2);
+/// Threads that read and write sockets; whatever blocks or computes has threads of its own. Between
+/// several of them each call is handed on, which wakes another processor and costs more than the
+/// call itself; one alone answers several times what all callers of a node ask.
+const ASYNC_THREADS: usize = 1;
 
 /// Why a server ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +68,7 @@ fn run_logged(path: &Path, command: &Csi) -> Result<End, String> {
     }
     may_mount::warn_otherwise(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(ASYNC_THREADS)
         .max_blocking_threads(
             wharf_csi::BLOCKING_THREADS.saturating_mul(config.driver.len().max(1)),
         )
