@@ -277,7 +277,7 @@ mod tests {
             r#"{{"name":"disk","version":"1.0.0","world":"backend","contract":"0.1.0"{more}}}"#
         ));
         let staged = store.install(World::Backend, None, &component, 1).unwrap();
-        store.mark(&staged.id(), staged.number, State::Checked).unwrap()
+        store.mark(&staged.id(), staged.number, State::Checked { description: None }).unwrap()
     }
 
     /// Writes a file, and the directories above it.

@@ -1,5 +1,5 @@
 //! Whether this build can run a generation: compiled, really instantiated and asked to describe
-//! itself. Some differences show only then.
+//! itself. Some differences show only then. What it says is kept in its record; nobody asks later.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use wharf_runtime::{Checked, Engine, EngineMode, check_component};
 use crate::compile;
 use crate::store::{Generation, Store};
 
-/// Loads the generation once, in an engine of its own.
+/// Loads the generation once, in an engine of its own, and returns what it says of itself.
 ///
 /// # Errors
 /// Why it cannot run, in words; those of the component are in it.
@@ -17,16 +17,13 @@ pub(crate) fn check(
     store: &Store,
     generation: &Generation,
     clock: &Arc<dyn Clock>,
-) -> Result<(), String> {
+) -> Result<Checked, String> {
     let engine = Engine::new(EngineMode::OnDemand).map_err(|error| error.to_string())?;
     let compiled = compile::compiled(store, &engine, generation, &|| true)
         .map_err(|error| error.to_string())?;
     // SAFETY: the cache compared this open file with the digest that was written when it was
     // compiled, in a directory closed to everybody but this user.
     let component = unsafe { engine.load(&compiled.code) }.map_err(|error| error.to_string())?;
-    match check_component(&engine, &component, &compiled.manifest, clock)
-        .map_err(|error| error.to_string())?
-    {
-        Checked::Backend(_) | Checked::Auth(_) => Ok(()),
-    }
+    check_component(&engine, &component, &compiled.manifest, clock)
+        .map_err(|error| error.to_string())
 }

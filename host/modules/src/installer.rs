@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use wharf_core::manifest::{ComponentName, World};
 use wharf_core::ports::Clock;
+use wharf_runtime::Checked;
 
 use crate::check::check;
 use crate::store::{ComponentId, Generation, Reason, State, Store, StoreError};
@@ -73,7 +74,9 @@ impl<'a> Installer<'a> {
         let staged = self.store.install(world, said, bytes, now)?;
         let (id, number) = (staged.id(), staged.number);
         match check(self.store, &staged, &self.clock) {
-            Ok(()) => Ok(self.store.mark(&id, number, State::Checked)?),
+            Ok(description) => self.mark_checked(&id, number, description),
+            // Calls may run on it; what failed now may be the machine's.
+            Err(why) if staged.is_checked() => Err(self.cannot_run(staged, why)),
             Err(why) => {
                 let reason = Reason::from(why);
                 self.store.mark(&id, number, State::Rejected { reason: reason.clone() })?;
@@ -114,20 +117,35 @@ impl<'a> Installer<'a> {
     /// Whether the generation may become active at all is the store's to say.
     fn check_again(&self, id: &ComponentId, number: u64) -> Result<(), InstallError> {
         let generation = self.store.generation(id, number)?;
-        if !matches!(generation.state, State::Checked) {
+        if !generation.is_checked() {
             return Ok(());
         }
-        check(self.store, &generation, &self.clock).map_err(|why| InstallError::CannotRun {
-            generation: Box::new(generation),
-            reason: Reason::from(why),
-            stays: self.what_stays(id),
-        })
+        match check(self.store, &generation, &self.clock) {
+            Ok(description) => self.mark_checked(id, number, description).map(drop),
+            Err(why) => Err(self.cannot_run(generation, why)),
+        }
+    }
+
+    /// Also of one that was checked before: this build may understand more of what it says.
+    fn mark_checked(
+        &self,
+        id: &ComponentId,
+        number: u64,
+        description: Checked,
+    ) -> Result<Generation, InstallError> {
+        let state = State::Checked { description: Some(Box::new(description)) };
+        Ok(self.store.mark(id, number, state)?)
+    }
+
+    fn cannot_run(&self, generation: Generation, why: String) -> InstallError {
+        let stays = self.what_stays(&generation.id());
+        let (generation, reason) = (Box::new(generation), Reason::from(why));
+        InstallError::CannotRun { generation, reason, stays }
     }
 
     fn newest_checked(&self, id: &ComponentId) -> Result<u64, InstallError> {
         let generations = self.store.show(id)?.generations;
-        let newest =
-            generations.iter().rev().find(|generation| matches!(generation.state, State::Checked));
+        let newest = generations.iter().rev().find(|generation| generation.is_checked());
         newest
             .map(|generation| generation.number)
             .ok_or_else(|| InstallError::NoneChecked { id: id.clone() })
@@ -165,6 +183,18 @@ mod tests {
         let refused = installer.rollback(&disk()).unwrap_err().to_string();
         assert!(refused.contains("(generation 2) stays active"), "{refused}");
         assert_eq!(bed.active(), second);
+    }
+
+    #[test]
+    fn what_was_checked_is_not_rejected_when_it_is_installed_again() {
+        let bed = TestStore::new();
+        let first = bed.checked("1.0.0");
+        bed.store.activate(&disk(), first).unwrap();
+        let installer = Installer::new(&bed.store, Arc::new(FakeClock::default()));
+        let name = disk().name;
+        let refused = installer.install(World::Backend, Some(&name), &component("1.0.0"));
+        assert!(matches!(refused, Err(InstallError::CannotRun { .. })), "{refused:?}");
+        assert!(bed.store.generation(&disk(), first).unwrap().is_checked());
     }
 
     #[test]

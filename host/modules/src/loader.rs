@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use wharf_core::manifest::Manifest;
 use wharf_core::ports::Clock;
 use wharf_core::{Blame, Error, ErrorKind};
-use wharf_runtime::{Component, ComponentError, Engine, EngineMode};
+use wharf_runtime::{Checked, Component, ComponentError, Engine, EngineMode, check_component};
 
 use crate::changes::Components;
 use crate::compile::{self, CompileError};
-use crate::store::{ComponentId, Generation, Store};
+use crate::store::{ComponentId, Generation, State, Store};
 
 mod slot;
 
@@ -71,6 +71,7 @@ pub(crate) struct Loaded {
     pub(crate) engine: Engine,
     pub(crate) component: Component,
     pub(crate) manifest: Manifest,
+    pub(crate) description: Checked,
     pub(crate) generation: u64,
 }
 
@@ -171,7 +172,33 @@ impl Loader {
             ComponentError::Memory(_) => host_error(error),
             other => Error::internal(other.to_string()),
         })?;
-        Ok(Loaded { engine, component, manifest: compiled.manifest, generation: generation.number })
+        let manifest = compiled.manifest;
+        let description = match &generation.state {
+            State::Checked { description: Some(description) } => (**description).clone(),
+            _ => self.check_again(generation, &engine, &component, &manifest)?,
+        };
+        Ok(Loaded { engine, component, manifest, description, generation: generation.number })
+    }
+
+    /// What a generation says of itself whose record does not have it: a build of Wharf checked it
+    /// that kept nothing.
+    fn check_again(
+        &self,
+        generation: &Generation,
+        engine: &Engine,
+        component: &Component,
+        manifest: &Manifest,
+    ) -> Result<Checked, Error> {
+        let checked = check_component(engine, component, manifest, &self.clock)
+            .map_err(|error| Error::internal(error.to_string()))?;
+        if generation.is_checked() {
+            let (id, number) = (generation.id(), generation.number);
+            let state = State::Checked { description: Some(Box::new(checked.clone())) };
+            if let Err(error) = self.store.mark(&id, number, state) {
+                tracing::warn!(component = %id, generation = number, %error, "what the component says of itself cannot be kept; it is asked again by the next process");
+            }
+        }
+        Ok(checked)
     }
 }
 

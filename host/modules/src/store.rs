@@ -41,7 +41,8 @@ pub use self::error::StoreError;
 pub use self::generation::{ComponentId, Generation, Reason, State};
 use self::history::History;
 
-/// A record is a manifest (64 KiB at most), spread over lines, and a reason.
+/// A record is a manifest (64 KiB at most), spread over lines, and a reason or a description (16
+/// KiB at most).
 const MAX_RECORD_BYTES: u64 = 1 << 20;
 /// Four numbers.
 const MAX_HISTORY_BYTES: u64 = 4 << 10;
@@ -174,7 +175,7 @@ impl Store {
     pub fn activate(&self, id: &ComponentId, number: u64) -> Result<Generation, StoreError> {
         let _lock = self.lock()?;
         let generation = self.generation(id, number)?;
-        if !matches!(generation.state, State::Checked) {
+        if !generation.is_checked() {
             return Err(StoreError::NotChecked { id: id.clone(), number, state: generation.state });
         }
         // A damaged pointer is what a person repairs with this very call; what could be rolled back

@@ -3,7 +3,8 @@
 
 use tempfile::TempDir;
 use wharf_core::manifest::World;
-use wharf_runtime::{Engine, EngineMode};
+use wharf_core::types::Description;
+use wharf_runtime::{Checked, Engine, EngineMode};
 use wharf_testing::component::component_with;
 
 use crate::store::{ComponentId, Digest, State, Store, read_manifest};
@@ -29,7 +30,7 @@ impl TestStore {
         let (bytes, disk) = (component(version), disk());
         let generation = self.store.install(World::Backend, Some(&disk.name), &bytes, 1).unwrap();
         self.compile(&bytes);
-        self.store.mark(&disk, generation.number, State::Checked).unwrap().number
+        self.store.mark(&disk, generation.number, checked(&disk.name)).unwrap().number
     }
 
     /// Puts the compiled code into the cache: the program of a test cannot be started again as a
@@ -47,6 +48,19 @@ impl TestStore {
 
 pub(crate) fn disk() -> ComponentId {
     ComponentId::new(World::Backend, "disk").unwrap()
+}
+
+/// The state of a backend that said this of itself.
+fn checked(name: &str) -> State {
+    let description = Description {
+        name: name.to_owned(),
+        version: "1.0.0".to_owned(),
+        drivers: vec![],
+        capabilities: vec![],
+        topology_keys: vec![],
+        observe_batch: 1,
+    };
+    State::Checked { description: Some(Box::new(Checked::Backend(description))) }
 }
 
 /// A backend that is called `disk` and exports nothing.

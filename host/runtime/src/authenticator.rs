@@ -21,6 +21,7 @@ use crate::account::{
 };
 use crate::bindings::auth::exports::wharf::volume::authenticator as wit;
 use crate::bindings::auth::{CloudAuth as Instance, CloudAuthPre};
+use crate::bounds::DESCRIPTION_BYTES;
 use crate::component_error::ComponentError;
 use crate::contract;
 use crate::egress::{Author, Egress, Grants};
@@ -71,6 +72,12 @@ impl AuthCode {
             described: OnceLock::new(),
             twin: Twin::new(engine, component),
         })
+    }
+
+    /// The same with what the component said of itself when it was checked. It is not asked again.
+    #[must_use]
+    pub fn described(self, description: AuthDescription) -> Self {
+        Self { described: OnceLock::from(description), ..self }
     }
 
     /// The generation's number in the store.
@@ -363,7 +370,9 @@ fn check_description(it: &AuthDescription) -> Result<(), Error> {
         &it.throttling_codes,
     ];
     let longest = lists.into_iter().map(Vec::len).max().unwrap_or(0);
-    bound("names in its description", longest, NAMES)
+    bound("names in its description", longest, NAMES)?;
+    let texts = lists.into_iter().flatten().chain([&it.name, &it.version]);
+    bound("bytes in its description", texts.map(String::len).sum(), DESCRIPTION_BYTES)
 }
 
 fn check_credential(it: &Credential) -> Result<(), Error> {

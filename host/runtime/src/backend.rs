@@ -39,6 +39,7 @@ pub struct BackendCode {
     guest: Guest,
     pre: InstancePre<HostCtx>,
     exports: Exports,
+    /// What it said when it was checked. Empty only in what checks it, which asks.
     described: OnceLock<Arc<Description>>,
     twin: Twin<Self>,
 }
@@ -153,6 +154,13 @@ impl BackendCode {
         })
     }
 
+    /// The same with what the component said of itself when it was checked. It is not asked again:
+    /// one that answers otherwise by now, or not at all, changes nothing.
+    #[must_use]
+    pub fn described(self, description: Description) -> Self {
+        Self { described: OnceLock::from(Arc::new(description)), ..self }
+    }
+
     fn for_one_call(self: &Arc<Self>) -> CodeGuard<Self> {
         let Guest { manifest, generation, .. } = &self.guest;
         self.twin.for_one_call(self, |engine, component| {
@@ -258,7 +266,7 @@ impl WasmBackend {
     }
 
     /// What the active generation says of itself, asked anew. Only for those who measure a call:
-    /// everybody else takes [`Describe::description`], which asks once.
+    /// everybody else takes [`Describe::description`].
     ///
     /// # Errors
     /// When it fails, or breaks a bound.

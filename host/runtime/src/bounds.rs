@@ -28,6 +28,9 @@ pub const TEXT_BYTES: usize = 4 << 10;
 pub const SHORT_LIST: usize = 64;
 /// Ids that one `observe` may be declared for.
 pub const OBSERVE_BATCH: u32 = 1000;
+/// All texts of a description, which the store keeps: the disk backend's has 400 bytes, and people
+/// wrote each of them.
+pub const DESCRIPTION_BYTES: usize = 16 << 10;
 /// One text in a plan: a path, an option, a serial. The kernel's bound on a path.
 pub const STEP_BYTES: usize = 4 << 10;
 
@@ -48,6 +51,9 @@ pub(crate) fn description(it: &Description) -> Checked {
         list("driver.flexvolume", driver.flexvolume.len(), SHORT_LIST)?;
         driver.flexvolume.iter().try_for_each(|name| text("driver.flexvolume", name, ID_BYTES))?;
     }
+    let drivers = it.drivers.iter().flat_map(|it| it.flexvolume.iter().chain([&it.name]));
+    let texts = drivers.chain(&it.capabilities).chain(&it.topology_keys);
+    list("description (bytes)", texts.map(String::len).sum(), DESCRIPTION_BYTES)?;
     if it.observe_batch == 0 || it.observe_batch > OBSERVE_BATCH {
         return Err(defect(format!(
             "`description.observe-batch` is {}, it must be 1 to {OBSERVE_BATCH}",

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::component::Component;
 use wharf_core::manifest::{Manifest, World};
 use wharf_core::ports::{Call, Clock, Describe as _};
@@ -23,8 +24,10 @@ use crate::share::{Share, ShareLimits};
 /// `describe` is static: a Python guest answers in milliseconds, and nothing slower is fit for use.
 const DESCRIBE_TIME: Duration = Duration::from_secs(10);
 
-/// What a component that works says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a component that works says of itself. The store keeps it with the checked generation, and
+/// the component is not asked again ([`BackendCode::described`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Checked {
     /// A storage backend.
     Backend(Description),

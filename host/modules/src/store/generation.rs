@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use wharf_core::manifest::{ComponentName, Manifest, NotAName, World};
 use wharf_core::text;
+use wharf_runtime::Checked;
 
 use super::digest::Digest;
 
@@ -60,6 +61,11 @@ impl Generation {
         ComponentId { world: self.manifest.world, name: self.manifest.name.clone() }
     }
 
+    /// Whether it was checked, and can run.
+    pub fn is_checked(&self) -> bool {
+        matches!(self.state, State::Checked { .. })
+    }
+
     /// Whether checking it failed.
     pub fn is_rejected(&self) -> bool {
         matches!(self.state, State::Rejected { .. })
@@ -81,7 +87,12 @@ pub enum State {
     /// Its bytes are in the store.
     Staged,
     /// It was compiled, instantiated and described itself.
-    Checked,
+    Checked {
+        /// What it said then, and says as long as it is installed. Missing in records of builds
+        /// that did not keep it: such a generation is checked again when it is loaded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        description: Option<Box<Checked>>,
+    },
     /// It was not, and why.
     Rejected {
         /// In words for a person.
@@ -93,7 +104,7 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Staged => f.write_str("staged"),
-            Self::Checked => f.write_str("checked"),
+            Self::Checked { .. } => f.write_str("checked"),
             Self::Rejected { reason } => write!(f, "rejected: {reason}"),
         }
     }

@@ -34,7 +34,7 @@ fn put(store: &Store, bytes: &[u8]) -> Result<Generation, StoreError> {
 
 fn install(store: &Store, version: &str) -> u64 {
     let number = put(store, &component("disk", version)).unwrap().number;
-    store.mark(&disk(), number, State::Checked).unwrap();
+    store.mark(&disk(), number, State::Checked { description: None }).unwrap();
     number
 }
 
@@ -48,7 +48,7 @@ fn a_component_becomes_active_only_after_it_was_checked() {
     let staged = put(&store, &component("disk", "1.0.0")).unwrap();
     assert!(matches!(store.activate(&disk(), staged.number), Err(StoreError::NotChecked { .. })));
     assert!(matches!(store.active(&disk()), Err(StoreError::NotInstalled { .. })));
-    store.mark(&disk(), staged.number, State::Checked).unwrap();
+    store.mark(&disk(), staged.number, State::Checked { description: None }).unwrap();
     store.activate(&disk(), staged.number).unwrap();
     let active = store.active(&disk()).unwrap();
     assert_eq!(&*active.manifest().version, "1.0.0");

@@ -1,5 +1,6 @@
 //! What accounts need of a cloud's authenticator: the world `cloud-auth`, as a port.
 
+use serde::{Deserialize, Serialize};
 use wharf_core::ports::Call;
 use wharf_core::types::Parameters;
 use wharf_core::{Error, Secret, SecretBytes};
@@ -16,7 +17,7 @@ pub struct Credential {
 }
 
 /// Who an authenticator is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthDescription {
     /// The component's name.
     pub name: String,
@@ -33,7 +34,7 @@ pub struct AuthDescription {
 }
 
 /// Names that belong to a signer.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reserved {
     /// Headers, lower case; one that ends in `-` is a prefix.
     pub headers: Vec<String>,

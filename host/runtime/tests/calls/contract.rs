@@ -8,7 +8,7 @@ use std::sync::Arc;
 use wharf_core::ErrorKind;
 use wharf_core::manifest::{Manifest, NodeRequest, World};
 use wharf_core::ports::Clock;
-use wharf_core::types::{AccessMode, AccessType, Caller, Capability, VolumeId};
+use wharf_core::types::{AccessMode, AccessType, Caller, Capability, Description, VolumeId};
 use wharf_core::verbs::{AskExt as _, DescribeNode, PlanPublish, PublishRequest};
 use wharf_runtime::{
     BackendCode, Checked, ComponentError, Engine, EngineMode, WasmBackend, check_component,
@@ -47,6 +47,15 @@ fn check(wasm: &[u8], manifest: &Manifest) -> Result<Checked, ComponentError> {
     check_component(&ENGINE, &ENGINE.load_wasm(wasm).unwrap(), manifest, &clock)
 }
 
+/// What the misbehaving backend says of itself while it is checked.
+pub fn checked() -> Description {
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
+    match check_component(&ENGINE, &BACKEND, &manifest(World::Backend), &clock).unwrap() {
+        Checked::Backend(description) => description,
+        Checked::Auth(_) => panic!("it is a backend"),
+    }
+}
+
 fn refusal(wasm: &[u8]) -> String {
     check(wasm, &manifest(World::Backend)).unwrap_err().to_string()
 }
@@ -54,12 +63,7 @@ fn refusal(wasm: &[u8]) -> String {
 #[test]
 fn a_component_that_fits_says_who_it_is() {
     let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
-    match check_component(&ENGINE, &BACKEND, &manifest(World::Backend), &clock).unwrap() {
-        Checked::Backend(description) => {
-            assert_eq!(description.drivers[0].name, "misbehaving.example.com")
-        }
-        Checked::Auth(_) => panic!("it is a backend"),
-    }
+    assert_eq!(checked().drivers[0].name, "misbehaving.example.com");
     match check_component(&ENGINE, &AUTH, &manifest(World::CloudAuth), &clock).unwrap() {
         Checked::Auth(description) => assert!(description.reserved.has_header("x-signed-nonce")),
         Checked::Backend(_) => panic!("it is an authenticator"),

@@ -10,6 +10,7 @@
 mod authentication;
 mod bench;
 mod contract;
+mod describe;
 mod fixture;
 mod limits;
 mod pace;

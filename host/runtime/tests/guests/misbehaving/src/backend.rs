@@ -32,6 +32,12 @@ struct Misbehaving;
 
 impl identity::Guest for Misbehaving {
     fn describe() -> Result<Description, Error> {
+        // Nothing is configured while it is checked.
+        let capability = match config::get("describe").as_deref() {
+            Some("otherwise") => "create",
+            Some("never") => spin(),
+            _ => "attach",
+        };
         Ok(Description {
             name: "misbehaving".into(),
             version: "0.1.0".into(),
@@ -40,7 +46,7 @@ impl identity::Guest for Misbehaving {
                 flexvolume: vec![],
                 extensions: vec![],
             }],
-            capabilities: vec!["attach".into()],
+            capabilities: vec![capability.into()],
             topology_keys: vec![],
             observe_batch: 10,
             extensions: vec![],
