@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use wharf_core::manifest::Manifest;
+use wharf_core::plan::Step;
 use wharf_core::ports::Clock;
-use wharf_runtime::{Checked, Engine, EngineMode, check_component};
+use wharf_runtime::{Checked, Component, Engine, EngineMode, check_component};
 
 use crate::compile;
 use crate::store::{Generation, Store};
@@ -24,6 +26,26 @@ pub(crate) fn check(
     // SAFETY: the cache compared this open file with the digest that was written when it was
     // compiled, in a directory closed to everybody but this user.
     let component = unsafe { engine.load(&compiled.code) }.map_err(|error| error.to_string())?;
-    check_component(&engine, &component, &compiled.manifest, clock)
-        .map_err(|error| error.to_string())
+    describe(&engine, &component, &compiled.manifest, clock)
+}
+
+/// What a component says of itself that this build has everything for.
+///
+/// # Errors
+/// What this build lacks, or what the component does wrong, in words.
+pub(crate) fn describe(
+    engine: &Engine,
+    component: &Component,
+    manifest: &Manifest,
+    clock: &Arc<dyn Clock>,
+) -> Result<Checked, String> {
+    let steps = &manifest.node.steps;
+    if let Some(step) = steps.iter().find(|step| !Step::WORDS.contains(&&***step)) {
+        return Err(format!(
+            "its manifest asks for the step `{step}`, which this build of Wharf does not have; it \
+             has {}; update Wharf, or install an older version of the component",
+            Step::WORDS.join(", ")
+        ));
+    }
+    check_component(engine, component, manifest, clock).map_err(|error| error.to_string())
 }

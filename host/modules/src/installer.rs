@@ -161,6 +161,7 @@ impl<'a> Installer<'a> {
 
 #[cfg(test)]
 mod tests {
+    use wharf_testing::component::component_with;
     use wharf_testing::fakes::FakeClock;
 
     use super::*;
@@ -183,6 +184,24 @@ mod tests {
         let refused = installer.rollback(&disk()).unwrap_err().to_string();
         assert!(refused.contains("(generation 2) stays active"), "{refused}");
         assert_eq!(bed.active(), second);
+    }
+
+    #[test]
+    fn a_component_that_asks_for_a_step_that_this_build_lacks_is_refused_in_words() {
+        let bed = TestStore::new();
+        let bytes = component_with(
+            r#"{"name":"disk","version":"1.0.0","world":"backend","contract":"0.1.0",
+                "node":{"steps":["mount-nfs","mount-smb"]}}"#,
+        );
+        bed.compile(&bytes);
+        let installer = Installer::new(&bed.store, Arc::new(FakeClock::default()));
+        let refused = installer.install(World::Backend, None, &bytes).unwrap_err().to_string();
+        assert!(
+            refused.contains("the step `mount-smb`, which this build of Wharf does not have")
+                && refused.contains("remove-tree")
+                && refused.contains("update Wharf"),
+            "{refused}"
+        );
     }
 
     #[test]

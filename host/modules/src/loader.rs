@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use wharf_core::manifest::Manifest;
 use wharf_core::ports::Clock;
 use wharf_core::{Blame, Error, ErrorKind};
-use wharf_runtime::{Checked, Component, ComponentError, Engine, EngineMode, check_component};
+use wharf_runtime::{Checked, Component, ComponentError, Engine, EngineMode};
 
 use crate::changes::Components;
+use crate::check;
 use crate::compile::{self, CompileError};
 use crate::store::{ComponentId, Generation, State, Store};
 
@@ -189,8 +190,8 @@ impl Loader {
         component: &Component,
         manifest: &Manifest,
     ) -> Result<Checked, Error> {
-        let checked = check_component(engine, component, manifest, &self.clock)
-            .map_err(|error| Error::internal(error.to_string()))?;
+        let checked =
+            check::describe(engine, component, manifest, &self.clock).map_err(Error::internal)?;
         if generation.is_checked() {
             let (id, number) = (generation.id(), generation.number);
             let state = State::Checked { description: Some(Box::new(checked.clone())) };

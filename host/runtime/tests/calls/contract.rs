@@ -5,8 +5,10 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use tempfile::TempDir;
 use wharf_core::ErrorKind;
 use wharf_core::manifest::{Manifest, NodeRequest, World};
+use wharf_core::plan::Step;
 use wharf_core::ports::Clock;
 use wharf_core::types::{AccessMode, AccessType, Caller, Capability, Description, VolumeId};
 use wharf_core::verbs::{AskExt as _, DescribeNode, PlanPublish, PublishRequest};
@@ -16,11 +18,12 @@ use wharf_runtime::{
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve, TypeDefKind};
 
-use crate::fixture::{AUTH, BACKEND, Bench, ENGINE, RealClock, build, manifest};
+use crate::fixture::{
+    AUTH, BACKEND, Bench, ENGINE, RealClock, build, build_with_contract, does, manifest,
+};
 
-/// A component of a world of our contract as it would be with these changes to its text. Every
-/// function traps.
-fn dummy(world: &str, change: impl Fn(String) -> String, extra: &str) -> Vec<u8> {
+/// Our contract as it would be with these changes to its text.
+fn contract(change: impl Fn(String) -> String) -> TempDir {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let changed = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(directory).unwrap() {
@@ -31,6 +34,13 @@ fn dummy(world: &str, change: impl Fn(String) -> String, extra: &str) -> Vec<u8>
         )
         .unwrap();
     }
+    changed
+}
+
+/// A component of a world of our contract as it would be with these changes to its text. Every
+/// function traps.
+fn dummy(world: &str, change: impl Fn(String) -> String, extra: &str) -> Vec<u8> {
+    let changed = contract(change);
     let mut resolve = Resolve::default();
     if !extra.is_empty() {
         resolve.push_str("extra.wit", extra).unwrap();
@@ -198,11 +208,22 @@ fn a_component_that_was_compiled_long_ago_goes_on_working() {
         ..manifest(World::Backend)
     };
     assert!(matches!(check(HELLO, &asks), Ok(Checked::Backend(_))));
-    let wasm = ENGINE.load_wasm(HELLO).unwrap();
-    let code = BackendCode::link(&ENGINE, &wasm, asks, 1).unwrap();
+    let (bench, backend) = linked(HELLO, asks);
+    let plan = backend.call::<PlanPublish>(&bench.call(), &publish_request()).unwrap();
+    let words: Vec<_> = plan.steps.iter().map(|step| step.word()).collect();
+    assert_eq!(words, ["make-directory", "mount-directory"]);
+}
+
+fn linked(wasm: &[u8], manifest: Manifest) -> (Bench, WasmBackend) {
+    let wasm = ENGINE.load_wasm(wasm).unwrap();
+    let code = BackendCode::link(&ENGINE, &wasm, manifest, 1).unwrap();
     let bench = Bench::new();
     let backend = WasmBackend::new(bench.ports.clone(), Arc::new(code));
-    let request = PublishRequest {
+    (bench, backend)
+}
+
+fn publish_request() -> PublishRequest {
+    PublishRequest {
         volume: VolumeId::new("pvc-1"),
         capability: Capability {
             access: AccessType::Mount { fs_type: String::new(), flags: vec![], group: None },
@@ -212,10 +233,41 @@ fn a_component_that_was_compiled_long_ago_goes_on_working() {
         context: vec![],
         publish_context: vec![],
         caller: Caller::default(),
-    };
-    let plan = backend.call::<PlanPublish>(&bench.call(), &request).unwrap();
-    let words: Vec<_> = plan.steps.iter().map(|step| step.word()).collect();
-    assert_eq!(words, ["make-directory", "mount-directory"]);
+    }
+}
+
+/// It answers what it exports, and everything else is unsupported.
+fn runs_with_identity_and_node_alone(wasm: &[u8]) {
+    assert!(matches!(check(wasm, &manifest(World::Backend)), Ok(Checked::Backend(_))));
+    let (bench, backend) = linked(wasm, manifest(World::Backend));
+    let call = bench.call();
+    assert_eq!(backend.call::<DescribeNode>(&call, &()).unwrap().node_id.as_str(), "i-1");
+    let plan = backend.call::<PlanPublish>(&call, &publish_request()).unwrap();
+    assert_eq!(plan.steps.iter().map(|step| step.word()).collect::<Vec<_>>(), ["check"]);
+    let refused = does(&backend, &call, "nothing").unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Unsupported);
+    assert!(refused.message.contains("exports no `controller`"), "{refused}");
+}
+
+#[test]
+fn a_component_of_identity_and_node_alone_runs() {
+    runs_with_identity_and_node_alone(&build(Some("node-only")));
+}
+
+/// The newest step, as its author's contract did not have it yet.
+const NEWEST_STEP: &str = "        /// Removes a directory with all that is in it. Follows no link \
+                           and enters no mount.\n        remove-tree: func(at: directory);\n";
+
+#[test]
+fn a_component_that_was_built_before_the_newest_step_existed_runs() {
+    let older = contract(|text| text.replace(NEWEST_STEP, ""));
+    let plans = std::fs::read_to_string(older.path().join("plans.wit")).unwrap();
+    assert!(plans.contains("move-aside: func") && !plans.contains("remove-tree"), "{plans}");
+    assert!(Step::WORDS.contains(&"remove-tree"), "this host has it");
+    runs_with_identity_and_node_alone(&build_with_contract(Some("node-only"), older.path()));
+    // One that asks for every step of that contract.
+    let all = dummy("backend", |text| text.replace(NEWEST_STEP, ""), "");
+    let _ = linked(&all, manifest(World::Backend));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Builds the guests in `tests/guests`, once for each test run, and puts calls around them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -24,12 +25,33 @@ pub static AUTH: LazyLock<Component> =
 pub static SLEEPER: LazyLock<Component> =
     LazyLock::new(|| ENGINE.load_wasm(&build(Some("wasi"))).unwrap());
 
-/// Builds the fixture with a feature and wraps it into a component. Builds share a directory, so
-/// one at a time.
+/// Builds the fixture with a feature and wraps it into a component.
 pub fn build(feature: Option<&str>) -> Vec<u8> {
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/misbehaving");
+    build_in(&guest, "misbehaving", feature)
+}
+
+/// The same as somebody builds it who has the contract in this directory.
+pub fn build_with_contract(feature: Option<&str>, contract: &Path) -> Vec<u8> {
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/misbehaving");
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(copy.path().join("src")).unwrap();
+    let sources = fs::read_dir(guest.join("src")).unwrap().map(|file| file.unwrap().file_name());
+    let sources = sources.map(|name| Path::new("src").join(name));
+    for file in sources.chain(["Cargo.toml", "Cargo.lock"].map(PathBuf::from)) {
+        let text = fs::read_to_string(guest.join(&file)).unwrap();
+        let text = text.replace("../../../../../wit", contract.to_str().unwrap());
+        // Under the same name cargo would take one for the other.
+        let text = text.replace("name = \"misbehaving\"", "name = \"elsewhere\"");
+        fs::write(copy.path().join(&file), text).unwrap();
+    }
+    build_in(copy.path(), "elsewhere", feature)
+}
+
+/// Builds share a directory for what they make, so one at a time.
+fn build_in(guest: &Path, name: &str, feature: Option<&str>) -> Vec<u8> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock();
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("guests");
     let mut cargo = Command::new(env!("CARGO"));
     cargo
@@ -44,13 +66,13 @@ pub fn build(feature: Option<&str>) -> Vec<u8> {
         ])
         .arg(&target);
     cargo.args(feature.map(|feature| format!("--features={feature}")));
-    cargo.current_dir(here.join("tests/guests/misbehaving"));
+    cargo.current_dir(guest);
     assert!(
         cargo.status().unwrap().success(),
         "the guest does not build; is the target there? `rustup target add wasm32-unknown-unknown`"
     );
-    let module =
-        std::fs::read(target.join("wasm32-unknown-unknown/release/misbehaving.wasm")).unwrap();
+    let module = target.join(format!("wasm32-unknown-unknown/release/{name}.wasm"));
+    let module = fs::read(module).unwrap();
     ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
 }
 

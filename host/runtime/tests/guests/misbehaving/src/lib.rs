@@ -1,10 +1,12 @@
-//! Components that do what they must not. The tests of `wharf-runtime` say what becomes of each
-//! deed.
+//! Components that do what they must not, and one that does as little as it may. The tests of
+//! `wharf-runtime` say what becomes of each deed.
 
 #[cfg(feature = "auth")]
 mod auth;
-#[cfg(not(feature = "auth"))]
+#[cfg(not(any(feature = "auth", feature = "node-only")))]
 mod backend;
+#[cfg(feature = "node-only")]
+mod node_only;
 
 #[cfg(feature = "wasi")]
 #[allow(warnings, reason = "generated code")]
