@@ -1,8 +1,14 @@
-//! The process that compiles a component, with its limits, on a component as large as an
-//! interpreter with its libraries.
+//! The process that compiles a component: its limits, and what it does within them with a component
+//! as large as an interpreter with its libraries.
 
-use std::fs;
-use std::process::Command;
+#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests fail as tests do")]
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use wasm_encoder::{
     BlockType, CodeSection, Component, ConstExpr, DataSection, Function, FunctionSection,
@@ -78,6 +84,67 @@ fn large_component() -> Vec<u8> {
     component.finish()
 }
 
+/// The compiler as the host starts it: each thread takes address space of its own.
+fn compiler(input: &Path, output: &Path) -> Command {
+    let mut compiler = Command::new(env!("CARGO_BIN_EXE_wharf"));
+    compiler.arg("compile-component").arg(input).arg(output);
+    compiler.env_clear().env("RAYON_NUM_THREADS", "2").env("MALLOC_ARENA_MAX", "2");
+    compiler
+}
+
+/// The end of a pipe at a path that a process begins to read.
+fn read_by(reader: &mut Child, path: &Path) -> File {
+    loop {
+        // Refused until somebody reads.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        if let Ok(pipe) = OpenOptions::new().write(true).custom_flags(flags).open(path) {
+            return pipe;
+        }
+        if let Some(status) = reader.try_wait().unwrap() {
+            panic!("it ends without reading {}: {status}", path.display());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What stands after a name in a file of `/proc`.
+fn after<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("{name}: {text}")).split_whitespace().collect()
+}
+
+/// The nice value of a process, which is the 19th of its numbers and the 17th after its name.
+fn niceness(process: &str) -> i32 {
+    let numbers = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let (_, numbers) = numbers.rsplit_once(')').unwrap();
+    numbers.split_whitespace().nth(16).unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_compiler_is_limited_and_stands_back_before_it_reads_a_byte_of_a_component() {
+    let directory = tempfile::tempdir().unwrap();
+    let [input, output] = ["pipe", "none.cwasm"].map(|name| directory.path().join(name));
+    assert!(Command::new("mkfifo").arg(&input).status().unwrap().success());
+    let mut compiler = compiler(&input, &output).stderr(Stdio::piped()).spawn().unwrap();
+    let pipe = read_by(&mut compiler, &input);
+    let process = compiler.id().to_string();
+    let of = |name: &str| fs::read_to_string(format!("/proc/{process}/{name}")).unwrap();
+    let limits = of("limits");
+    for (name, soft_and_hard) in [
+        ("Max address space", "1073741824"),
+        ("Max file size", "536870912"),
+        ("Max cpu time", "300"),
+    ] {
+        assert_eq!(after(&limits, name).get(..2).unwrap(), [soft_and_hard; 2], "{name}");
+    }
+    assert_eq!(of("oom_score_adj").trim(), "1000");
+    assert_eq!(niceness(&process), (niceness("self") + 10).min(19));
+    drop(pipe);
+    let ended = compiler.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success() && said.starts_with("component: "), "{said}");
+}
+
 #[test]
 fn a_component_of_18_mb_is_compiled_within_the_compilers_limits() {
     let directory = tempfile::tempdir().unwrap();
@@ -86,11 +153,7 @@ fn a_component_of_18_mb_is_compiled_within_the_compilers_limits() {
     let size = component.len();
     assert!((17 << 20..19 << 20).contains(&size), "{size} bytes are not what is to be shown");
     fs::write(&input, component).unwrap();
-    let mut compiler = Command::new(env!("CARGO_BIN_EXE_wharf"));
-    compiler.arg("compile-component").arg(&input).arg(&output);
-    // As the host starts it: each thread of the compiler takes address space of its own.
-    compiler.env_clear().env("RAYON_NUM_THREADS", "2").env("MALLOC_ARENA_MAX", "2");
-    let ended = compiler.output().unwrap();
+    let ended = compiler(&input, &output).output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success(), "{}: {said}", ended.status);
     assert!(fs::metadata(&output).unwrap().len() > size as u64, "there is code for all of it");

@@ -22,6 +22,11 @@ pub const COMPILE_COMMAND: &str = "compile-component";
 const THIS_PROGRAM: &str = "/proc/self/exe";
 /// A Python guest takes 330 MB to compile. The threads below bound what else is reserved.
 const COMPILE_ADDRESS_SPACE: u64 = 1 << 30;
+/// An allocation that fails at this much is refused by the limit: what the compiler took since it
+/// was looked at last, some milliseconds ago, is far less than the rest.
+const NEAR_THE_LIMIT: u64 = COMPILE_ADDRESS_SPACE / 4 * 3;
+/// What the allocator says before it ends the process.
+const ALLOCATION_FAILED: &str = "memory allocation of ";
 /// Code of the largest component (64 MiB) is a few times larger than it.
 const COMPILE_FILE_BYTES: u64 = 512 << 20;
 /// A Python guest takes 9 s on one processor.
@@ -118,18 +123,20 @@ fn in_a_child(directory: &Path, bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
     child.arg0("wharf").arg(COMPILE_COMMAND).arg(&input).arg(&output);
     child.env_clear().env("RAYON_NUM_THREADS", COMPILE_THREADS).env("MALLOC_ARENA_MAX", "2");
     child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
-    let status = wait(&mut child, COMPILE_WALL).map_err(CompileError::Machine)?;
-    if status.success() {
+    let ended = wait(&mut child, COMPILE_WALL).map_err(CompileError::Machine)?;
+    if ended.status.success() {
         return fs::read(&output).map_err(|error| failed("read", &output, error));
     }
     let mut said = Vec::new();
     let _ =
         File::open(&complaint).and_then(|file| file.take(COMPLAINT_BYTES).read_to_end(&mut said));
-    Err(judge(status, &String::from_utf8_lossy(&said)))
+    Err(judge(ended, &String::from_utf8_lossy(&said)))
 }
 
-/// Whose fault it is that the compiler failed.
-fn judge(status: ExitStatus, said: &str) -> CompileError {
+/// Whose fault it is that the compiler failed. What is the component's is remembered, so in doubt
+/// it is the machine's: then it is tried again.
+fn judge(ended: Ended, said: &str) -> CompileError {
+    let Ended { status, address_space } = ended;
     let said = text::lines(said.trim(), usize::MAX);
     if let Some(why) = said.strip_prefix(OF_THE_COMPONENT) {
         return CompileError::Component(why.to_owned().into());
@@ -142,7 +149,18 @@ fn judge(status: ExitStatus, said: &str) -> CompileError {
         Some(Signal::XFSZ) => CompileError::Component(
             format!("its code has more than {} MiB", COMPILE_FILE_BYTES >> 20).into(),
         ),
-        // An allocation that fails ends the process, and so does a stack that overflows.
+        // An allocation that fails ends the process. Far from the limit it is the machine that had
+        // no memory to give.
+        Some(Signal::ABORT | Signal::SEGV)
+            if said.contains(ALLOCATION_FAILED)
+                && address_space.saturating_add(wanted(&said)) < NEAR_THE_LIMIT =>
+        {
+            CompileError::Machine(format!(
+                "there was no memory for the compiler, which had {} MiB: {said}",
+                address_space >> 20
+            ))
+        }
+        // Near it the component takes too much. A stack that overflows ends the process so, too.
         Some(Signal::ABORT | Signal::SEGV) => CompileError::Component(
             format!(
                 "it takes more than {} MiB of memory, or breaks the compiler ({status}): {said}",
@@ -154,15 +172,34 @@ fn judge(status: ExitStatus, said: &str) -> CompileError {
     }
 }
 
+/// The bytes that could not be had: `memory allocation of 4096 bytes failed`.
+fn wanted(said: &str) -> u64 {
+    let (_, rest) = said.split_once(ALLOCATION_FAILED).unwrap_or_default();
+    rest.split_whitespace().next().and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
+}
+
+/// How a program ended.
+#[derive(Debug)]
+struct Ended {
+    status: ExitStatus,
+    /// The most that it was seen to have, in bytes: what [`COMPILE_ADDRESS_SPACE`] limits.
+    address_space: u64,
+}
+
 /// Runs a program to its end, or to its bound.
-fn wait(program: &mut Command, bound: Duration) -> Result<ExitStatus, String> {
+fn wait(program: &mut Command, bound: Duration) -> Result<Ended, String> {
     let mut child =
         program.spawn().map_err(|error| format!("cannot start the compiler: {error}"))?;
     let end = Instant::now() + bound;
+    // A process that has ended has none, so it is looked at while it runs.
+    let mut address_space = 0;
     loop {
         match child.try_wait() {
-            Ok(Some(status)) => return Ok(status),
-            Ok(None) if Instant::now() < end => std::thread::sleep(LOOK),
+            Ok(Some(status)) => return Ok(Ended { status, address_space }),
+            Ok(None) if Instant::now() < end => {
+                address_space = peak_address_space(child.id()).unwrap_or(address_space);
+                std::thread::sleep(LOOK);
+            }
             ended => {
                 let why = ended.err().map_or_else(
                     || format!("it took longer than {} s", bound.as_secs_f32()),
@@ -173,6 +210,13 @@ fn wait(program: &mut Command, bound: Duration) -> Result<ExitStatus, String> {
             }
         }
     }
+}
+
+fn peak_address_space(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmPeak:"))?;
+    let kib: u64 = peak.split_whitespace().next()?.parse().ok()?;
+    Some(kib << 10)
 }
 
 /// Compiles in the process that [`COMPILE_COMMAND`] started, whose arguments these are.
@@ -223,13 +267,15 @@ mod tests {
 
     #[test]
     fn a_compiler_that_ends_is_not_waited_for_any_longer() {
-        assert!(wait(&mut Command::new("true"), COMPILE_WALL).unwrap().success());
-        assert!(!wait(&mut Command::new("false"), COMPILE_WALL).unwrap().success());
+        assert!(wait(&mut Command::new("true"), COMPILE_WALL).unwrap().status.success());
+        assert!(!wait(&mut Command::new("false"), COMPILE_WALL).unwrap().status.success());
     }
 
     #[test]
     fn a_component_at_fault_is_told_from_a_machine_that_lacks_something() {
-        let ended = |raw: i32, said: &str| judge(ExitStatus::from_raw(raw), said);
+        let ended = |raw: i32, said: &str| {
+            judge(Ended { status: ExitStatus::from_raw(raw), address_space: 0 }, said)
+        };
         let is_component = |error| matches!(error, CompileError::Component(_));
         assert!(is_component(ended(1 << 8, "component: it is no component")));
         for signal in [Signal::XCPU, Signal::XFSZ, Signal::ABORT] {
@@ -239,5 +285,33 @@ mod tests {
         assert!(!is_component(ended(Signal::KILL.as_raw(), "")));
         assert!(!is_component(ended(Signal::TERM.as_raw(), "")));
         assert!(!is_component(ended(1 << 8, "cannot write /x: No space left on device")));
+    }
+
+    #[test]
+    fn memory_that_the_machine_did_not_have_is_not_the_components_fault() {
+        let failed = |mib: u64, wanted: u64| {
+            let status = ExitStatus::from_raw(Signal::ABORT.as_raw());
+            let said = format!("memory allocation of {wanted} bytes failed\n");
+            judge(Ended { status, address_space: mib << 20 }, &said)
+        };
+        for (mib, wanted) in [(100, 4096), (330, 64 << 20)] {
+            let error = failed(mib, wanted);
+            assert!(matches!(&error, CompileError::Machine(_)), "{mib} MiB: {error}");
+            assert!(error.to_string().contains("no memory for the compiler"), "{error}");
+        }
+        // The next allocation is beyond the limit, or nearly all of it is taken.
+        for (mib, wanted) in [(400, 512 << 20), (900, 4096), (1, u64::MAX)] {
+            let error = failed(mib, wanted);
+            assert!(matches!(&error, CompileError::Component(_)), "{mib} MiB: {error}");
+        }
+    }
+
+    #[test]
+    fn the_address_space_of_a_program_is_seen_while_it_runs() {
+        let mut program = Command::new("dd");
+        program.args(["if=/dev/zero", "of=/dev/null", "bs=256M", "count=8"]);
+        let ended = wait(program.stderr(Stdio::null()), COMPILE_WALL).unwrap();
+        assert!(ended.status.success());
+        assert!((256 << 20..512 << 20).contains(&ended.address_space), "{ended:?}");
     }
 }
