@@ -13,8 +13,9 @@
     reason = "a test speaks in assertions, its doubles and tables too"
 )]
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{PipeWriter, Read, Write, pipe};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
@@ -69,7 +70,7 @@ fn main() -> ExitCode {
         return serve(&argv, &Misbehaving);
     }
     let bench = Bench::new();
-    let tests: [(&str, Test); 10] = [
+    let tests: [(&str, Test); 11] = [
         ("init_answers_and_exits_with_zero", init_answers_and_exits_with_zero),
         (
             "a_failure_exits_with_zero_so_that_kubelet_does_not_log_the_arguments",
@@ -89,6 +90,10 @@ fn main() -> ExitCode {
             the_log_names_volume_and_pod_and_leaves_out_what_does_nothing,
         ),
         ("a_log_in_detail_is_json_as_a_servers", a_log_in_detail_is_json_as_a_servers),
+        (
+            "a_log_directory_that_others_can_write_to_stays_empty_and_calls_are_answered",
+            a_log_directory_that_others_can_write_to_stays_empty_and_calls_are_answered,
+        ),
     ];
     for (name, test) in tests {
         test(&bench);
@@ -176,7 +181,7 @@ fn the_log_names_volume_and_pod_and_leaves_out_what_does_nothing(bench: &Bench) 
     let text = fs::read_to_string(&log).unwrap();
     assert!(text.contains("volume=\"pv-1\"") && text.contains("pod=\"shop/web-0\""), "{text}");
     assert!(!text.contains("getvolumename"), "{text}");
-    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&log).unwrap().permissions());
+    let mode = fs::metadata(&log).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -197,6 +202,18 @@ fn a_log_in_detail_is_json_as_a_servers(bench: &Bench) {
     assert_eq!(of("wharf_flexvolume::answer"), Some("failed".into()), "{text}");
 }
 
+fn a_log_directory_that_others_can_write_to_stays_empty_and_calls_are_answered(bench: &Bench) {
+    let log = bench.directory.path().join("log");
+    let file = log.join("flexvolume_open.log");
+    let mode = |mode| fs::set_permissions(&log, Permissions::from_mode(mode)).unwrap();
+    mode(0o777);
+    assert_eq!(bench.call("open", &["attach", OPTIONS, "node"]), REFUSED);
+    assert!(!file.exists());
+    mode(0o750);
+    assert_eq!(bench.call("open", &["attach", OPTIONS, "node"]), REFUSED);
+    assert!(file.exists());
+}
+
 /// Installed drivers, and the standard input that they get.
 struct Bench {
     directory: TempDir,
@@ -207,7 +224,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let drivers = ["panic", "thread", "noise", "child", "plain", "detail", "named"]
+        let drivers = ["panic", "thread", "noise", "child", "plain", "detail", "named", "open"]
             .map(|driver| driver_file(directory.path(), driver));
         let binary = std::env::current_exe().unwrap();
         for outcome in install(&directory.path().join("plugins"), &binary, &drivers) {

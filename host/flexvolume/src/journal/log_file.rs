@@ -1,6 +1,5 @@
 //! A log that many short processes append to, each line in one write. Bounded at every write, for
-//! its owner's eyes only, and never behind a link: the directory may be one that others can write
-//! to.
+//! its owner's eyes only, never behind a link, and in no directory that others can write to.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -25,9 +24,11 @@ pub(super) struct LogFile {
 
 impl LogFile {
     /// `<name>.log` in the directory, which is made if it is missing. `None` when there cannot be a
-    /// log, or what is there is not one.
+    /// log, when what is there is not one, or when others could put something in its place:
+    /// `wharf doctor` says which.
     pub(super) fn open(directory: &Path, name: &str) -> Option<Self> {
         DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).ok()?;
+        wharf_files::check_path(directory).ok()?;
         let path = directory.join(format!("{name}.log"));
         let file = open(&path).ok()?;
         Some(Self { directory: directory.to_owned(), path, file })
@@ -163,6 +164,20 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert!(log(directory.path()).is_none());
         assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_to_has_no_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flexvolume_disk.log");
+        for (mode, is_log) in [(0o777, false), (0o770, false), (0o1777, false), (0o755, true)] {
+            fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
+            assert_eq!(
+                (log(directory.path()).is_some(), path.exists()),
+                (is_log, is_log),
+                "{mode:o}"
+            );
+        }
     }
 
     #[test]
