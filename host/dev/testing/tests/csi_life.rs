@@ -7,13 +7,16 @@
     reason = "what a test's own helpers meet fails the test"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::Command;
 
+use wharf_cloudsim::Quotas;
+use wharf_csi::proto::list_volumes_response::Entry;
 use wharf_testing::bed::{Bed, BedOptions};
-use wharf_testing::player::{Access, CsiNode, CsiPlayer, PlayError, Retry, VolumeClass};
+use wharf_testing::player::{Access, CsiNode, CsiPlayer, CsiVolume, PlayError, Retry, VolumeClass};
 use wharf_testing::requirement;
 use wharf_testing::snapshot::Snapshot;
 
@@ -367,6 +370,46 @@ fn a_volume_for_one_pod_is_not_given_to_a_second() {
     csi.end_pod(&volume, node, "first").unwrap();
     csi.delete(&volume).unwrap();
     cluster.assert_empty();
+}
+
+/// The attacher publishes again what it does not find, or finds without its node.
+#[test]
+fn three_thousand_disks_are_listed_once_each_and_attached_ones_with_their_node() {
+    const TEST: &str =
+        "three_thousand_disks_are_listed_once_each_and_attached_ones_with_their_node";
+    let Some(cluster) = cluster(TEST) else { return };
+    let (csi, region) = (&cluster.csi, cluster.bed.region());
+    region.set_quotas(Quotas { disks: 3_001, ..Quotas::default() });
+    let asked = [("ZoneId", "cn-wharf-1a"), ("DiskCategory", "cloud_auto"), ("Size", "1")];
+    let mut all = region.make_disks(3_000, &asked).unwrap();
+    let class = VolumeClass::file_system("ext4", CLASS);
+    // Written by hand: no driver ever tagged that disk.
+    let by_hand = CsiVolume::of_handle("pv-by-hand", &all[1_700], GIB, class.clone());
+    let own = csi.provision("pvc-own", GIB, &class).unwrap();
+    all.push(own.handle.clone());
+    let mut attached = BTreeMap::new();
+    for (mut volume, node) in [by_hand, own].into_iter().zip(&cluster.nodes) {
+        csi.attach(&mut volume, node).unwrap();
+        attached.insert(volume.handle, vec![node.id.clone()]);
+    }
+    let pages = csi.list().unwrap();
+    assert_eq!(pages.len(), 31, "a page has 100, and the last one has the rest");
+    let entries: Vec<_> = pages.into_iter().flat_map(|page| page.entries).collect();
+    let mut listed: Vec<_> = entries.iter().map(id_of).collect();
+    listed.sort_unstable();
+    all.sort_unstable();
+    assert_eq!(listed, all);
+    let nodes_of = |entry: &Entry| entry.status.clone().unwrap_or_default().published_node_ids;
+    let published: BTreeMap<_, _> = entries
+        .iter()
+        .map(|entry| (id_of(entry).to_owned(), nodes_of(entry)))
+        .filter(|(_, nodes)| !nodes.is_empty())
+        .collect();
+    assert_eq!(published, attached);
+}
+
+fn id_of(entry: &Entry) -> &str {
+    entry.volume.as_ref().map_or("", |volume| volume.volume_id.as_str())
 }
 
 #[test]

@@ -241,6 +241,34 @@ impl CsiPlayer {
         })
     }
 
+    /// Which volume is attached to which node: page after page, as the attacher asks every minute.
+    ///
+    /// # Errors
+    /// The driver's refusal, or the last of the failures that were repeated.
+    pub fn list(&self) -> Result<Vec<proto::ListVolumesResponse>, PlayError> {
+        let rpc = self.rpc(Part::Attacher, "ListVolumes", "", ATTACHER);
+        let (mut pages, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = self.repeat(rpc.part, "", rpc.call, "", || {
+                // Zero: as many as the driver likes.
+                let (max_entries, starting_token) = (0, token.clone());
+                self.ask(&rpc, token.clone(), async |line| {
+                    let message = proto::ListVolumesRequest { max_entries, starting_token };
+                    let request = line.request(message);
+                    Ok(ControllerClient::new(line.channel)
+                        .list_volumes(request)
+                        .await?
+                        .into_inner())
+                })
+            })?;
+            token.clone_from(&page.next_token);
+            pages.push(page);
+            if token.is_empty() {
+                return Ok(pages);
+            }
+        }
+    }
+
     /// The claim names a VolumeAttributesClass.
     ///
     /// # Errors
