@@ -14,6 +14,8 @@ const KUBELET: &[u8] = include_bytes!("clients/kubelet-1.25.bin");
 const REGISTRATION: &[u8] = include_bytes!("clients/grpc-go-encoded.bin");
 /// The path percent-encoded, in a name of its own: the C core 58 (Python 1.85).
 const C_CORE: &[u8] = include_bytes!("clients/grpc-c-core.bin");
+/// The path itself, and streams 3 and 5: grpc-java 1.68 over netty's epoll domain socket.
+const JAVA: &[u8] = include_bytes!("clients/grpc-java-netty.bin");
 
 const RST_STREAM: u8 = 3;
 const GOAWAY: u8 = 7;
@@ -64,6 +66,7 @@ async fn every_client_is_answered_whatever_it_writes_into_the_authority() {
         ("kubelet before 1.26", KUBELET.to_vec(), vec![1, 3]),
         ("kubelet's registration", REGISTRATION.to_vec(), vec![1, 3]),
         ("the C core", C_CORE.to_vec(), vec![1, 3]),
+        ("Java", JAVA.to_vec(), vec![3, 5]),
         ("an empty one", first_call_with(b"\x41\x00"), vec![1]),
         ("the static table's empty one", first_call_with(b"\x81"), vec![1]),
         ("none", first_call_with(b""), vec![1]),
