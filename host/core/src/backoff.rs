@@ -16,25 +16,44 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// seconds, so that it is not forgotten in between.
 const CONGESTED_FOR: Duration = Duration::from_secs(10);
 
-/// The pauses of one operation that met transient errors.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff {
+/// The pauses between attempts at one thing. [`Backoff::default`]: an operation that met transient
+/// errors.
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    first: Duration,
+    longest: Duration,
     failures: u32,
 }
 
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::between(FIRST_PAUSE, LONGEST_PAUSE)
+    }
+}
+
 impl Backoff {
-    /// The next pause: a quarter more or less than its number says, so that operations that failed
-    /// together do not come back together.
-    pub(crate) fn next(&mut self, retry_after: Option<Duration>) -> Duration {
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(6)).min(LONGEST_PAUSE);
-        self.failures += 1;
-        jittered(pause).max(retry_after.unwrap_or_default())
+    /// Pauses from the first on, each twice as long as the one before, up to the longest.
+    pub const fn between(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, failures: 0 }
     }
 
-    /// Something moved on.
-    pub(crate) fn reset(&mut self) {
+    /// The pause after one more failure.
+    pub fn next_pause(&mut self) -> Duration {
+        let pause = pause_after(self.failures, self.first, self.longest);
+        self.failures = self.failures.saturating_add(1);
+        pause
+    }
+
+    /// Something moved on: the next pause is the first again.
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
+}
+
+/// The pause where so many failures in a row were before the last one: a quarter more or less than
+/// that number says, so that what failed together does not come back together.
+pub fn pause_after(failures: u32, first: Duration, longest: Duration) -> Duration {
+    jittered(first.saturating_mul(2_u32.saturating_pow(failures)).min(longest))
 }
 
 /// Between three and five quarters of a pause. Each `RandomState` has keys of its own, which is all
@@ -82,21 +101,29 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_a_bound_and_what_the_cloud_asks_for_is_a_floor() {
+    fn pauses_double_up_to_a_bound_and_begin_anew() {
         let mut backoff = Backoff::default();
         for usual in [100, 200, 400, 800, 1600, 3200, 5000, 5000].map(Duration::from_millis) {
-            let pause = backoff.next(None);
+            let pause = backoff.next_pause();
             assert!(pause >= usual * 3 / 4 && pause <= usual * 5 / 4, "{pause:?} for {usual:?}");
         }
-        assert_eq!(backoff.next(Some(Duration::from_secs(7))), Duration::from_secs(7));
         backoff.reset();
-        assert!(backoff.next(None) <= FIRST_PAUSE * 5 / 4);
+        assert!(backoff.next_pause() <= FIRST_PAUSE * 5 / 4);
+    }
+
+    #[test]
+    fn pauses_end_at_the_longest_however_often_it_fails() {
+        let [first, longest] = [1, 60].map(Duration::from_secs);
+        for failures in [6, 31, 32, u32::MAX] {
+            let pause = pause_after(failures, first, longest);
+            assert!(pause >= longest * 3 / 4 && pause <= longest * 5 / 4, "{failures}: {pause:?}");
+        }
     }
 
     #[test]
     fn operations_that_failed_together_come_back_apart() {
         let pauses: std::collections::BTreeSet<Duration> =
-            (0..50).map(|_| Backoff::default().next(None)).collect();
+            (0..50).map(|_| Backoff::default().next_pause()).collect();
         assert!(pauses.len() > 25, "{} different pauses of 50", pauses.len());
     }
 

@@ -420,7 +420,7 @@ impl Operation {
                 if error.effect == Effect::Unknown {
                     self.effect = Effect::Unknown;
                 }
-                let wait = self.backoff.next(error.retry_after);
+                let wait = self.backoff.next_pause().max(error.retry_after.unwrap_or_default());
                 self.reason = error.to_string();
                 Next::Wait(wait.min(LONGEST_WAIT))
             }

@@ -5,7 +5,7 @@
 //! manifest bans them). What it needs from the world comes in through the ports in [`ports`]; front
 //! ends call [`controller::Controller`] and [`node::NodeService`].
 
-mod backoff;
+pub mod backoff;
 pub mod controller;
 pub mod error;
 pub mod helper_profile;

@@ -67,7 +67,7 @@ impl NodeService {
                 Ok(description) => return Ok(description),
                 Err(error) => error,
             };
-            let wait = backoff.next(error.retry_after);
+            let wait = backoff.next_pause().max(error.retry_after.unwrap_or_default());
             if !error.kind.is_transient()
                 || call.is_cancelled()
                 || call.remaining(self.clock.now()) <= wait

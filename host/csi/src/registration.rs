@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tokio_stream::StreamExt;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
+use wharf_core::backoff::Backoff;
 
 use crate::authority::Rewritten;
 use crate::probe::probe;
@@ -98,7 +99,7 @@ impl Registration {
             tracing::debug!(driver, why, "not registered yet: the CSI socket does not answer");
             tokio::time::sleep(PROBE_AGAIN).await;
         }
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::between(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let began = Instant::now();
             if let Err(error) = self.serve(driver, endpoint).await {
@@ -106,10 +107,9 @@ impl Registration {
                 self.note(RegistrationState::NotServed(error.to_string()));
             }
             if began.elapsed() > LONGEST_PAUSE {
-                pause = FIRST_PAUSE;
+                backoff.reset();
             }
-            tokio::time::sleep(pause).await;
-            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            tokio::time::sleep(backoff.next_pause()).await;
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
 use wharf_core::Error;
+use wharf_core::backoff::Backoff;
 use wharf_core::ports::{Call, Instant};
 
 use super::{
@@ -15,8 +16,8 @@ use crate::store::{ComponentId, Generation, Revision};
 
 /// How often a call that waits for its component looks whether it is there.
 const LOOK: Duration = Duration::from_millis(5);
-/// What could not be loaded is tried again after this, and then after twice as long, up to the
-/// most: a disk that was full, a process that could not be started.
+/// What could not be loaded is tried again after the first pause, then after twice as long, up to
+/// the last: a disk that was full, a process that could not be started.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 /// Links what was loaded; handed the component that is running, where there is one.
@@ -69,7 +70,7 @@ struct Failed {
     error: Error,
     /// Not tried again before, by what has not to be loaded for a call.
     retry_at: Instant,
-    pause: Duration,
+    backoff: Backoff,
 }
 
 impl<T: Send + Sync + 'static> Follows for Slot<T> {
@@ -294,13 +295,13 @@ impl<T: Send + Sync + 'static> Slot<T> {
         error: &Error,
     ) -> bool {
         let before = failed.take().filter(|failed| failed.revision == revision);
-        let pause = before
+        let mut backoff = before
             .as_ref()
-            .map_or(FIRST_RETRY, |before| before.pause.saturating_mul(2).min(LAST_RETRY));
+            .map_or(Backoff::between(FIRST_RETRY, LAST_RETRY), |before| before.backoff);
         let is_news = before.is_none_or(|before| before.error != *error);
         self.loader.components.fail(&self.id, revision);
-        let retry_at = self.loader.clock.now().saturating_add(pause);
-        *failed = Some(Failed { revision, error: error.clone(), retry_at, pause });
+        let retry_at = self.loader.clock.now().saturating_add(backoff.next_pause());
+        *failed = Some(Failed { revision, error: error.clone(), retry_at, backoff });
         is_news
     }
 
@@ -409,12 +410,14 @@ mod tests {
         let get = || *slot.get(&call()).unwrap();
         let attempts = || attempts.load(Ordering::SeqCst);
         assert_eq!((get(), get(), attempts()), (1, 1, 1), "not on every call");
-        for (pause, tried) in [(1, 2), (1, 2), (1, 3), (3, 3)] {
-            clock.sleep(Duration::from_secs(pause), &call());
-            assert_eq!((get(), attempts()), (1, tried));
+        for (usual, serving) in [(1000, 1), (2000, 1), (4000, 2)] {
+            // A quarter less than usual, or more, and no other.
+            let before = attempts();
+            clock.sleep(Duration::from_millis(usual * 3 / 4 - 1), &call());
+            assert_eq!((get(), attempts()), (1, before));
+            clock.sleep(Duration::from_millis(usual / 2 + 1), &call());
+            assert_eq!((get(), attempts()), (serving, before + 1));
         }
-        clock.sleep(Duration::from_secs(1), &call());
-        assert_eq!((get(), attempts()), (2, 4));
         assert_eq!(slot.serving().why_not, None);
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wharf_core::Error;
+use wharf_core::backoff::Backoff;
 use wharf_core::plan::{DeviceMatch, FindDevice};
 use wharf_core::ports::{Call, Clock};
 
@@ -15,7 +16,7 @@ use crate::state::lock;
 
 /// udev is done within milliseconds, mostly.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// A device that takes long is not noticed later than this.
+/// A device that takes long is noticed about so soon.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// A serial has no more bytes (NVMe and virtio have 20, SCSI up to 252).
 const MAX_SERIAL_BYTES: usize = 256;
@@ -52,7 +53,7 @@ impl Finder<'_> {
     pub fn find(&self, call: &Call, wanted: &FindDevice) -> Result<Device, Error> {
         check(wanted)?;
         let end = self.clock.now() + self.wait.min(call.remaining(self.clock.now()));
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::between(FIRST_PAUSE, LONGEST_PAUSE);
         let mut is_rescanned = false;
         loop {
             let reason = match self.look(call, wanted)? {
@@ -77,8 +78,7 @@ impl Finder<'_> {
                     describe(wanted)
                 )));
             }
-            self.clock.sleep(pause.min(left), call);
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            self.clock.sleep(backoff.next_pause().min(left), call);
         }
     }
 

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wharf_core::backoff::pause_after;
 
 /// A file system's device number, as the mount table has it.
 pub(crate) type DeviceNumber = (u32, u32);
@@ -80,10 +81,12 @@ const LONG_LIFE: Duration = Duration::from_secs(60);
 /// Deaths in a row that are answered at once: one may be an accident, and a pod that waits for its
 /// files is worth a process more.
 const AT_ONCE: u32 = 3;
-/// The longest pause for a helper that gets ready each time: its pods have files in between.
+/// The pauses for a helper that gets ready each time: its pods have files in between.
+const FIRST_PAUSE_READY: Duration = Duration::from_millis(125);
 const MAX_PAUSE_READY: Duration = Duration::from_secs(1);
-/// The longest pause for a helper that does not even get ready: a wrong key stays wrong, and every
-/// start asks a server.
+/// The pauses for a helper that does not even get ready: a wrong key stays wrong, and every start
+/// asks a server.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// Deaths of a mount's helper in a row.
@@ -106,17 +109,14 @@ impl Deaths {
     }
 
     /// How long to wait before it is started again: from when it was ready, or from when it failed
-    /// to get so.
+    /// to get so. Helpers of one server that died together do not ask it together again.
     pub fn pause(self) -> Duration {
-        let doubled = |times: u32, first: Duration, most: Duration| {
-            first.saturating_mul(2_u32.saturating_pow(times)).min(most)
-        };
         match self {
             Self { ready, unready: 0 } if ready <= AT_ONCE => Duration::ZERO,
             Self { ready, unready: 0 } => {
-                doubled(ready - AT_ONCE - 1, Duration::from_millis(125), MAX_PAUSE_READY)
+                pause_after(ready - AT_ONCE - 1, FIRST_PAUSE_READY, MAX_PAUSE_READY)
             }
-            Self { unready, .. } => doubled(unready - 1, Duration::from_secs(1), MAX_PAUSE),
+            Self { unready, .. } => pause_after(unready - 1, FIRST_PAUSE, MAX_PAUSE),
         }
     }
 }
@@ -166,31 +166,30 @@ mod tests {
         }
     }
 
+    #[track_caller]
+    fn assert_is_about(pause: Duration, usual: Duration) {
+        assert!(pause >= usual * 3 / 4 && pause <= usual * 5 / 4, "{pause:?} for {usual:?}");
+    }
+
     #[test]
     fn a_helper_that_gets_ready_is_never_waited_for_long() {
         let mut deaths = Deaths::default();
-        let pauses: Vec<_> = (0..100)
-            .map(|_| {
-                deaths.after_ready(Duration::from_millis(1));
-                deaths.pause()
-            })
-            .collect();
-        assert_eq!(pauses.get(..3).unwrap(), [Duration::ZERO; 3]);
-        assert!(pauses.is_sorted() && pauses.last() == Some(&MAX_PAUSE_READY));
+        let usual = [0, 0, 0, 125, 250, 500].map(Duration::from_millis);
+        for usual in usual.into_iter().chain([MAX_PAUSE_READY; 100]) {
+            deaths.after_ready(Duration::from_millis(1));
+            assert_is_about(deaths.pause(), usual);
+        }
     }
 
     #[test]
     fn a_helper_that_does_not_get_ready_is_tried_more_and_more_rarely() {
         let mut deaths = Deaths::default();
         deaths.after_ready(LONG_LIFE);
-        let pauses: Vec<_> = (0..100)
-            .map(|_| {
-                deaths.before_ready();
-                deaths.pause().as_secs()
-            })
-            .collect();
-        assert_eq!(pauses.get(..8).unwrap(), [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(pauses.last(), Some(&60));
+        let usual = [1, 2, 4, 8, 16, 32].map(Duration::from_secs);
+        for usual in usual.into_iter().chain([MAX_PAUSE; 100]) {
+            deaths.before_ready();
+            assert_is_about(deaths.pause(), usual);
+        }
     }
 
     #[test]
