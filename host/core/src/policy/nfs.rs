@@ -268,15 +268,16 @@ impl std::fmt::Display for Server<'_> {
     }
 }
 
-/// Letters, digits and inner dashes between dots. The last label is not all digits: resolvers read
-/// `10.1` and `0x7f000001` as addresses, which were then not compared as such.
+/// Letters, digits, underscores and inner dashes between dots: names of hosts in DNS have no
+/// underscore, but private zones and `/etc/hosts` do. The last label is not all digits: resolvers
+/// read `10.1` and `0x7f000001` as addresses, which were then not compared as such.
 fn is_host_name(name: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
     let is_number = |label: &str| {
         label.bytes().all(|byte| byte.is_ascii_digit())
@@ -354,6 +355,7 @@ mod tests {
             ("*.example.com", "nas.example.com"),
             ("*.example.com", "a.b.EXAMPLE.com"),
             ("localhost", "localhost"),
+            ("*.example.com", "nfs_1.example.com"),
         ] {
             assert!(permits(pattern, server), "{pattern} {server}");
         }
@@ -418,7 +420,6 @@ mod tests {
             ".example.com",
             "a..b",
             "-a.example.com",
-            "a_b.example.com",
             "nas.example.com:/other",
             "nas.example.com,evil.org",
             "nas example.com",
