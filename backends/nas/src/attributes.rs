@@ -51,6 +51,9 @@ const CLOSED: [(&str, &str); 7] = [
     ("credentialProviderName", "use an access point without RAM policy"),
 ];
 
+/// `volumeAs` of a volume that has a file system of its own, and so the root of it.
+pub const OWN_FILE_SYSTEM: &str = "filesystem";
+
 /// Attributes in any case, without what belongs to others. An empty value counts as absent.
 #[derive(Debug)]
 pub struct Named<'a>(BTreeMap<String, &'a str>);
@@ -97,6 +100,13 @@ impl<'a> Named<'a> {
             Some((key, value)) => Err(Error::unknown_key(key, value, known.join(", "))),
             None => Ok(()),
         }
+    }
+
+    /// The keys that are in none of the lists, for a line of the log.
+    pub fn others(&self, lists: &[&[&str]]) -> Vec<&str> {
+        let is_listed =
+            |key: &&str| lists.iter().copied().flatten().any(|it| it.eq_ignore_ascii_case(key));
+        self.0.keys().map(String::as_str).filter(|key| !is_listed(key)).collect()
     }
 
     /// Refuses what only another client than the kernel's could do.
@@ -228,10 +238,11 @@ impl Attributes {
         };
         let (vers, options) = (named.get("vers"), named.get("options"));
         let nfs = NfsOptions::read(vers, options, mount_options, defaults)?;
-        check_version(&server, nfs.version)?;
+        check_version(&named, &server, nfs.version)?;
         let mode = Mode::read(&named)?;
         if let Some(mode) = mode
             && path.is_root()
+            && named.get("volumeAs") != OWN_FILE_SYSTEM
         {
             let mode = format!("{:03o}", mode.bits);
             let allowed = "not to be set where `path` is `/`: the root is everybody's";
@@ -241,12 +252,14 @@ impl Attributes {
     }
 }
 
-/// Extreme file systems speak NFS 3 alone.
+/// Extreme file systems speak NFS 3 alone; an address does not tell them from others, but
+/// `fileSystemType` does.
 ///
 /// # Errors
 /// `invalid-argument` naming `vers`.
-pub fn check_version(server: &Server, version: Version) -> Result<(), Error> {
-    if server.is_extreme() && version != Version::V3 {
+pub fn check_version(named: &Named, server: &Server, version: Version) -> Result<(), Error> {
+    let is_extreme = server.is_extreme() || named.get("fileSystemType") == "extreme";
+    if is_extreme && version != Version::V3 {
         return Err(Error::invalid("vers", version.word(), "3 (an extreme file system)"));
     }
     Ok(())
@@ -368,6 +381,9 @@ mod tests {
     #[test]
     fn the_root_keeps_its_mode() {
         assert!(read(&[("server", "a"), ("mode", "755")]).unwrap_err().message.contains("`mode`"));
+        // But for the one that is the volume's own.
+        let own = [("server", "a"), ("mode", "755"), ("volumeAs", "filesystem")];
+        assert_eq!(read(&own).unwrap().mode.unwrap().bits, 0o755);
     }
 
     #[test]
@@ -375,5 +391,10 @@ mod tests {
         let extreme = ("server", "a-b.cn.extreme.nas.aliyuncs.com");
         assert!(read(&[extreme]).is_ok());
         assert!(read(&[extreme, ("vers", "4.0")]).unwrap_err().message.contains("`vers`"));
+        // By an address that does not tell.
+        let said = [("server", "10.0.0.1"), ("fileSystemType", "extreme")];
+        assert!(read(&said).is_ok());
+        let refused = read(&[&said[..], &[("vers", "4")]].concat()).unwrap_err();
+        assert!(refused.message.contains("`vers`"), "{refused:?}");
     }
 }

@@ -15,9 +15,9 @@ use wharf_sdk::types::{CapacityRange, Parameters, Pending, Volume};
 use wharf_sdk::{Answer, Error, Pairs as _, Progress};
 
 use self::described::{FileSystem, by_name, is_there};
-pub use self::described::{Network, Tag, network};
+pub use self::described::{Network, Tag, network, with_quotas};
 use crate::action::Action;
-use crate::attributes::{Named, read_ahead_kb};
+use crate::attributes::{Mode, Named, OWN_FILE_SYSTEM, read_ahead_kb};
 use crate::gone::gone;
 use crate::handle::is_plain;
 use crate::nfs_options::{Defaults, NfsOptions};
@@ -38,7 +38,8 @@ const MOST_LOOKS: u32 = 3;
 /// A name that is used anew more often within a day has to wait.
 const MOST_RENEWALS: u32 = 7;
 
-const KNOWN: [&str; 19] = [
+/// Keys of a class.
+pub const KEYS: [&str; 22] = [
     "volumeAs",
     "fileSystemType",
     "storageType",
@@ -55,9 +56,12 @@ const KNOWN: [&str; 19] = [
     "deleteVolume",
     "vers",
     "options",
+    "mode",
+    "modeType",
     "mountType",
     "mountProtocol",
     "sysConfig",
+    "sysConfigs",
 ];
 
 /// What is handed on to the cloud as it stands, under its own name.
@@ -84,7 +88,6 @@ impl NewFileSystem {
     /// # Errors
     /// `invalid-argument` naming the key.
     pub fn read(named: &Named, mount_options: &[String]) -> Result<Self, Error> {
-        named.check_known(&[&KNOWN])?;
         let needed = |key: &str| match named.get(key) {
             "" => Err(Error::invalid(key, "", "the id of the network that the nodes are in")),
             value => Ok(value.to_owned()),
@@ -111,6 +114,7 @@ impl NewFileSystem {
             return Err(Error::invalid("vers", nfs.version.word(), "3 (an extreme file system)"));
         }
         read_ahead_kb(named)?;
+        let has_mode = Mode::read(named)?.is_some();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let given = |(_, value): &(String, String)| !value.is_empty();
         let handed_on = HANDED_ON.map(|(key, name)| pair(name, named.get(key)));
@@ -126,9 +130,11 @@ impl NewFileSystem {
                 group => group.to_owned(),
             },
             is_deleted: flag(named, "deleteVolume", false)?,
-            context: ["vers", "options", "sysConfig"]
+            context: ["vers", "options", "sysConfig", "sysConfigs", "mode", "modeType"]
                 .map(|key| pair(key, named.get(key)))
                 .into_iter()
+                // By this a node knows that the root is this volume's, and may have its mode.
+                .chain(has_mode.then(|| pair("volumeAs", OWN_FILE_SYSTEM)))
                 .filter(given)
                 .collect(),
         })
@@ -152,8 +158,9 @@ impl NewFileSystem {
         if !found.status.is_empty() && found.status != "Running" {
             return Ok(wait(&format!("file system {} to run", found.file_system_id)));
         }
-        let targets = &found.mount_targets.mount_target;
-        let Some(target) = targets.iter().find(|target| target.status != "Deleting") else {
+        let targets = found.mount_targets.mount_target.iter();
+        let of_use = targets.filter(|target| target.status != "Deleting");
+        let Some(target) = of_use.min_by_key(|target| target.status == "Inactive") else {
             self.order_mount_target(&found.file_system_id)?;
             return Ok(wait(&format!("a mount target of {}", found.file_system_id)));
         };
@@ -163,6 +170,15 @@ impl NewFileSystem {
             ("accessGroupName", &self.access_group, &target.access_group_name),
         ];
         check_alike(request, &found, &network)?;
+        if target.status == "Inactive" {
+            // Nobody but a person makes it so, and it stays so.
+            return Err(Error::precondition(format!(
+                "mount target {} of file system {} is inactive, so nobody can mount the volume",
+                target.mount_target_domain, found.file_system_id
+            ))
+            .with_hint("activate it in the NAS console, or delete it and another one is made")
+            .as_observed());
+        }
         if target.status != "Active" || target.mount_target_domain.is_empty() {
             return Ok(wait(&format!("the mount target of {}", found.file_system_id)));
         }
@@ -409,7 +425,9 @@ pub fn delete(id: &str) -> Result<Answer<()>, Error> {
         gone(end.send::<serde_json::Value>())?;
         return Ok(Answer::Done(()));
     }
-    for target in targets.iter().filter(|target| target.status == "Active") {
+    // One that is made or deleted just then takes no order; whatever else it is, it is in the way.
+    let is_settled = |status: &str| !matches!(status, "Pending" | "Deleting");
+    for target in targets.iter().filter(|target| is_settled(&target.status)) {
         let end = Action::DeleteMountTarget
             .call()
             .with("FileSystemId", id)

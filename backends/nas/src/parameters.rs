@@ -14,20 +14,21 @@
 //! `vSwitchId`, `accessGroupName`, `encryptType`, `snapshotID`, `description`, `deleteVolume` |
 //!
 //! All take `vers`, `options`, `mode`, `modeType`, and `sysConfig`, `mountProtocol: nfs`,
-//! `fileSystemType` as [`attributes`](crate::attributes) does.
+//! `fileSystemType` as [`attributes`](crate::attributes) does. What one kind knows has no effect in
+//! a class of another, as with the existing driver: such classes go on making volumes.
 
 use wharf_alicloud::fnv128a;
-use wharf_sdk::Error;
 use wharf_sdk::types::{Parameters, Volume};
+use wharf_sdk::{Error, log};
 
 use crate::access_point::{self, AccessPoints};
-use crate::attributes::{Mode, Named, check_version, read_ahead_kb};
-use crate::file_system::NewFileSystem;
+use crate::attributes::{Mode, Named, OWN_FILE_SYSTEM, check_version, read_ahead_kb};
+use crate::file_system::{self, NewFileSystem};
 use crate::handle::{Deletion, is_plain};
 use crate::nfs_options::{Defaults, NfsOptions};
 use crate::server::{ExportPath, Server};
 
-const OF_BOTH: [&str; 12] = [
+const OF_BOTH: [&str; 13] = [
     "volumeAs",
     "server",
     "path",
@@ -40,6 +41,7 @@ const OF_BOTH: [&str; 12] = [
     "useClient",
     "fileSystemType",
     "sysConfig",
+    "sysConfigs",
 ];
 const OF_SUBPATH: [&str; 4] =
     ["archiveOnDelete", "volumeCapacity", "allowVolumeExpansion", "fileSystemId"];
@@ -47,7 +49,7 @@ const OF_SUBPATH: [&str; 4] =
 const CLOSED: [&str; 2] = ["containerNetworkFileSystem", "loopLock"];
 
 /// Attributes that every volume of the class gets as they stand.
-const HANDED_ON: [&str; 5] = ["vers", "options", "mode", "modeType", "sysConfig"];
+const HANDED_ON: [&str; 6] = ["vers", "options", "mode", "modeType", "sysConfig", "sysConfigs"];
 
 /// What a StorageClass makes.
 #[derive(Debug)]
@@ -95,27 +97,37 @@ impl Class {
     pub fn read(parameters: &Parameters, mount_options: &[String]) -> Result<Self, Error> {
         let named = Named::read(parameters)?;
         named.refuse_other_clients()?;
-        match named.get("volumeAs") {
+        let every: [&[&str]; 5] =
+            [&OF_BOTH, &OF_SUBPATH, &access_point::KEYS, &file_system::KEYS, &CLOSED];
+        named.check_known(&every)?;
+        let (class, read): (_, &[&[&str]]) = match named.get("volumeAs") {
             "" | "subpath" => {
-                named.check_known(&[&OF_BOTH, &OF_SUBPATH, &CLOSED])?;
-                Subpath::read(&named, mount_options, None).map(Self::Subpath)
+                let class = Subpath::read(&named, mount_options, None)?;
+                (Self::Subpath(class), &[&OF_BOTH, &OF_SUBPATH])
             }
             "accesspoint" => {
-                named.check_known(&[&OF_BOTH, &OF_SUBPATH, &access_point::KEYS, &CLOSED])?;
                 let points = AccessPoints::read(&named)?;
-                Subpath::read(&named, mount_options, Some(points)).map(Self::Subpath)
+                let class = Subpath::read(&named, mount_options, Some(points))?;
+                (Self::Subpath(class), &[&OF_BOTH, &OF_SUBPATH, &access_point::KEYS])
             }
             "sharepath" => {
-                named.check_known(&[&OF_BOTH, &CLOSED])?;
                 check_retained(parameters)?;
-                Common::read(&named, mount_options).map(Self::Sharepath)
+                (Self::Sharepath(Common::read(&named, mount_options)?), &[&OF_BOTH])
             }
-            "filesystem" => NewFileSystem::read(&named, mount_options).map(Self::FileSystem),
+            OWN_FILE_SYSTEM => {
+                let class = NewFileSystem::read(&named, mount_options)?;
+                (Self::FileSystem(class), &[&file_system::KEYS])
+            }
             other => {
                 let allowed = "subpath, accesspoint, sharepath or filesystem";
-                Err(Error::invalid("volumeAs", other, allowed))
+                return Err(Error::invalid("volumeAs", other, allowed));
             }
+        };
+        let others = named.others(read);
+        if !others.is_empty() {
+            log::info(format!("without effect in this class: {}", others.join(", ")));
         }
+        Ok(class)
     }
 }
 
@@ -136,7 +148,7 @@ impl Common {
         let exports = exports(named.get("server"), named.get("path"))?;
         let (vers, options) = (named.get("vers"), named.get("options"));
         let nfs = NfsOptions::read(vers, options, mount_options, Defaults::Csi)?;
-        exports.iter().try_for_each(|(server, _)| check_version(server, nfs.version))?;
+        exports.iter().try_for_each(|(server, _)| check_version(named, server, nfs.version))?;
         read_ahead_kb(named)?;
         let handed_on = HANDED_ON
             .into_iter()
@@ -284,6 +296,7 @@ fn exports(server: &str, path: &str) -> Result<Vec<(Server, ExportPath)>, Error>
 mod tests {
     use super::*;
     use wharf_sdk::ErrorKind;
+    use wharf_sdk::testing::FakeHost;
     use wharf_sdk::types::pairs;
 
     fn read(parameters: &[(&str, &str)]) -> Result<Class, Error> {
@@ -357,7 +370,6 @@ mod tests {
             ("fileSystemId", "a b"),
             ("mountType", "losetup"),
             ("containerNetworkFileSystem", "c"),
-            ("vpcId", "vpc-1"),
         ] {
             let mut all = vec![("server", "a:/x")];
             all.retain(|(known, _)| *known != key);
@@ -378,6 +390,29 @@ mod tests {
             let all = [&shared[..], &[("csi.alibabacloud.com/reclaimPolicy", policy)]].concat();
             assert_eq!(read(&all).is_ok(), is_good);
         }
-        assert!(read(&[&shared[..], &[("archiveOnDelete", "false")]].concat()).is_err());
+    }
+
+    #[test]
+    fn what_another_kind_of_volume_knows_has_no_effect_and_is_said() {
+        let own = [("volumeAs", "filesystem"), ("vpcId", "v"), ("vSwitchId", "s")];
+        for (class, key, value) in [
+            (&[("server", "a:/x")][..], "vpcId", "vpc-1"),
+            (&[("server", "a:/x")], "deleteVolume", "true"),
+            (&[("volumeAs", "sharepath"), ("server", "a")], "archiveOnDelete", "false"),
+            (&own, "server", "a:/x,b:/y"),
+            (&own, "path", "/k8s"),
+            (&own, "archiveOnDelete", "true"),
+            (&own, "volumeCapacity", "true"),
+            (&own, "allowVolumeExpansion", "true"),
+        ] {
+            let host = FakeHost::install();
+            read(&[class, &[(key, value)]].concat()).unwrap();
+            let said = host.lines().join("\n");
+            assert!(said.contains(&key.to_lowercase()), "{key}: {said}");
+        }
+        let host = FakeHost::install();
+        read(&[("server", "a:/x"), ("mode", "750"), ("sysConfigs", "bdi/read_ahead_kb=1")])
+            .unwrap();
+        assert!(host.lines().is_empty());
     }
 }

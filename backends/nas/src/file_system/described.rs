@@ -10,6 +10,8 @@ use crate::gone::gone;
 
 /// Of DescribeFileSystems.
 const PAGE: u32 = 100;
+/// A region has twenty file systems unless the cloud grants more; a thousand are more than it does.
+const MOST_PAGES: u32 = 10;
 /// The cloud says so of an id whose file system is not made yet.
 const ORDERING: &str = "InvalidFileSystemStatus.Ordering";
 
@@ -17,6 +19,7 @@ const ORDERING: &str = "InvalidFileSystemStatus.Ordering";
 #[serde(rename_all = "PascalCase", default)]
 struct Page {
     file_systems: FileSystems,
+    total_count: u32,
 }
 
 #[derive(Default, Deserialize)]
@@ -120,6 +123,33 @@ fn in_answer(id: &str, answer: Result<Page, Failure>) -> Result<Option<FileSyste
     let Some(page) = gone(answer)? else { return Ok(None) };
     let mut systems = page.file_systems.file_system.into_iter();
     Ok(systems.find(|system| system.file_system_id == id && !system.is_ending()))
+}
+
+/// General-purpose NFS file systems, whose directories may have quotas, in the order of their ids.
+///
+/// # Errors
+/// `failed-precondition` where there are too many to look at; those of the cloud.
+pub fn with_quotas() -> Result<Vec<String>, Error> {
+    let mut ids = Vec::new();
+    for number in 1..=MOST_PAGES {
+        let call = Action::DescribeFileSystems.call().with("FileSystemType", "standard");
+        let page: Page = call.with("PageSize", PAGE).with("PageNumber", number).send()?;
+        let systems = page.file_systems.file_system;
+        let is_last = systems.is_empty() || number * PAGE >= page.total_count;
+        let has_quotas =
+            |system: &FileSystem| system.status == "Running" && system.protocol_type == "NFS";
+        ids.extend(systems.into_iter().filter(has_quotas).map(|system| system.file_system_id));
+        if is_last {
+            ids.sort_unstable();
+            ids.dedup();
+            return Ok(ids);
+        }
+    }
+    Err(Error::precondition(format!(
+        "the region has more than {} file systems, too many to look for a quota in",
+        MOST_PAGES * PAGE
+    ))
+    .with_hint("raise the quota of the volume's directory in the NAS console"))
 }
 
 /// From where a file system is reached.

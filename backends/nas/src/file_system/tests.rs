@@ -1,4 +1,5 @@
 use super::*;
+use crate::attributes::Attributes;
 use crate::create::create;
 use serde_json::{Value, json};
 use wharf_sdk::http::Response;
@@ -256,13 +257,55 @@ fn bad_parameters_are_refused_by_name() {
         ("networkType", "classic"),
         ("deleteVolume", "maybe"),
         ("vers", "5"),
-        ("archiveOnDelete", "true"),
-        ("mode", "755"),
+        ("mode", "rwx"),
+        ("modeType", "all"),
+        ("servr", "a"),
     ] {
         let refused = create(&request(&[(key, value)]), &Progress::default()).unwrap_err();
         assert_eq!(refused.kind, ErrorKind::InvalidArgument, "{key}");
         let named = format!("`{}`", key.to_lowercase());
         assert!(refused.message.to_lowercase().contains(&named), "{}", refused.message);
+    }
+}
+
+#[test]
+fn a_class_may_say_the_mode_of_the_root_which_is_the_volume_s_own() {
+    let there = || listed(&json!([system("Running", &json!([target("Active")]))]));
+    let host = FakeHost::install().answering("DescribeFileSystems", there());
+    let of_class = [("mode", "750"), ("modeType", "recursive"), ("path", "/k8s"), ("server", "a")];
+    let Answer::Done(volume) = ask(&of_class) else { panic!("it is active") };
+    assert_eq!(host.left_over(), 0);
+    assert_eq!(volume.context.value("path"), Some("/"));
+    let read = Attributes::read(&volume.context, &[], Defaults::Csi).unwrap();
+    assert_eq!(read.mode, Some(Mode { bits: 0o750, is_recursive: true }));
+}
+
+#[test]
+fn an_inactive_mount_target_is_named_and_not_waited_for() {
+    let with = |targets: &Value| {
+        let there = listed(&json!([system("Running", targets)]));
+        let _host = FakeHost::install().answering("DescribeFileSystems", there);
+        create(&request(&[]), &Progress::default())
+    };
+    let refused = with(&json!([target("Inactive")])).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::FailedPrecondition);
+    assert!(refused.message.contains("fs1-a.cn-x.nas.aliyuncs.com"), "{refused:?}");
+    // Another one that is active does.
+    let both = json!([target("Inactive"), target("Active")]);
+    assert!(matches!(with(&both).unwrap(), Answer::Done(_)));
+}
+
+#[test]
+fn whatever_state_a_mount_target_is_in_it_is_no_reason_to_wait_for_ever() {
+    for (status, orders) in
+        [("Active", 1), ("Inactive", 1), ("Hibernated", 1), ("Pending", 0), ("Deleting", 0)]
+    {
+        let there = listed(&json!([system("Running", &json!([target(status)]))]));
+        let host = FakeHost::install()
+            .answering("DescribeFileSystems", there)
+            .answering("DeleteMountTarget", Response::new(200, "{}"));
+        assert!(matches!(delete("fs1").unwrap(), Answer::Pending(_)));
+        assert_eq!(host.requests().len(), 1 + orders, "{status}");
     }
 }
 
