@@ -20,6 +20,7 @@ use crate::program::Program;
 use crate::remote::{Answer, Failure, NfsMount, Request, Session, Tree, TreeBase};
 use crate::trees::Ownership;
 
+mod statd;
 pub(crate) mod tuning;
 
 /// A resolver that answers does so in less.
@@ -75,13 +76,13 @@ impl NfsExport {
     }
 
     /// Why the kernel's client needs programs beside it for this mount, if it does.
-    pub fn needs_program(&self) -> Option<&'static str> {
+    fn needs_program(&self) -> Option<Need> {
         let has = |wanted: &str| self.client_options.iter().any(|option| option == wanted);
         if self.client_options.iter().any(|option| option.starts_with("sec=krb5")) {
-            return Some("Kerberos needs rpc.gssd");
+            return Some(Need::Kerberos);
         }
         let is_local = has("nolock") || has("local_lock=all") || has("local_lock=posix");
-        (self.is_version_3() && !is_local).then_some("locks over NFSv3 need rpc.statd")
+        (self.is_version_3() && !is_local).then_some(Need::Locks)
     }
 
     fn is_version_3(&self) -> bool {
@@ -111,6 +112,41 @@ impl NfsExport {
     }
 }
 
+/// What the kernel's client cannot do alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Tickets come from a program beside it.
+    Kerberos,
+    /// Over NFSv3 a server that has started anew is told of locks by a program beside it.
+    Locks,
+}
+
+impl Need {
+    fn why(self) -> &'static str {
+        match self {
+            Self::Kerberos => "Kerberos needs rpc.gssd",
+            Self::Locks => "locks over NFSv3 need rpc.statd",
+        }
+    }
+
+    /// What to do where the program is not there. Images do not have it: what it starts has to
+    /// outlive the container, so it is the node's.
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Kerberos => {
+                "Kerberos needs Wharf as a service of the node, with mount.nfs and rpc.gssd \
+                 (`apt-get install nfs-common`, `yum install nfs-utils`) and a keytab; in a \
+                 container, say `sec=sys`"
+            }
+            Self::Locks => {
+                "start rpc.statd on the node (`systemctl enable --now rpc-statd`, after `apt-get \
+                 install nfs-common` or `yum install nfs-utils`), or say in `mountOptions` \
+                 `nolock`, where no two nodes lock one file, or `vers=4.0`, which needs no program"
+            }
+        }
+    }
+}
+
 fn name_of(option: &str) -> &str {
     option.split_once('=').map_or(option, |(name, _)| name)
 }
@@ -129,8 +165,10 @@ pub(crate) fn mount_at(
     export: &NfsExport,
     target: &MountTarget,
 ) -> Result<(), Error> {
-    if let Some(why) = export.needs_program() {
-        return by_program(context, call, export, target, why);
+    match export.needs_program() {
+        Some(Need::Locks) if statd::is_running() => {}
+        Some(need) => return by_program(context, call, export, target, need),
+        None => {}
     }
     let work = format!("mount {}", target.path().display());
     let mounting = Mounting { context, call, export, work, target: Some(target) };
@@ -286,17 +324,39 @@ fn is_unreachable(failure: &Failure) -> bool {
 }
 
 /// With the program that starts what the kernel's client needs beside it.
+///
+/// The program says in words why it failed, so where no Kerberos is in the way the kernel's client
+/// is asked as well, out of sight and without locks: it knows the number of the error, and makes
+/// the directory that is missing.
 fn by_program(
     context: &NodeContext,
     call: &Call,
     export: &NfsExport,
     target: &MountTarget,
-    why: &str,
+    need: Need,
 ) -> Result<(), Error> {
+    let Err(said) = run_program(context, call, export, target, need)? else { return Ok(()) };
+    if need == Need::Kerberos {
+        return Err(said.with_hint(
+            "look for the reason in the log of rpc.gssd; with Kerberos no directory is made, so it \
+             has to be there",
+        ));
+    }
+    drop(mount_scratch(context, call, export)?);
+    run_program(context, call, export, target, need)?
+}
+
+/// Runs it once: its own failure is within, what kept it from running is not.
+fn run_program(
+    context: &NodeContext,
+    call: &Call,
+    export: &NfsExport,
+    target: &MountTarget,
+    need: Need,
+) -> Result<Result<(), Error>, Error> {
     let flags = export.options.flag_names().into_iter().map(str::to_owned);
     let options: Vec<String> = export.client_options.iter().cloned().chain(flags).collect();
     let at = target.path_for_programs();
-    let bound = left(context, call).min(ADDRESS_BOUND);
     let finished = context
         .programs
         .run(Program {
@@ -308,23 +368,20 @@ fn by_program(
                 "-o".into(),
                 options.join(",").into(),
             ],
-            bound,
+            bound: left(context, call).min(ADDRESS_BOUND),
             input: None,
         })
         .map_err(|error| match error.kind {
-            ErrorKind::FailedPrecondition => error.context(why).with_hint(
-                "install it on the node (`apt-get install nfs-common`, `yum install nfs-utils`), \
-                 or add the option `nolock` where no locks are shared",
-            ),
+            ErrorKind::FailedPrecondition => error.context(need.why()).with_hint(need.hint()),
             _ => error.context(format!("the NFS server {}", export.server)),
         })?;
     if finished.code == Some(0) {
-        return Ok(());
+        return Ok(Ok(()));
     }
-    Err(Error::unavailable(format!(
+    Ok(Err(Error::unavailable(format!(
         "mount.nfs {} for {}: {}",
         finished.ending(),
         export.source(),
         finished.report
-    )))
+    ))))
 }

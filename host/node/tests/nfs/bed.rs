@@ -194,6 +194,9 @@ pub fn within(time: Duration) -> Call {
 /// Versions of the protocol that the cloud's servers speak, and one more.
 pub const VERSIONS: [&str; 3] = ["vers=3,nolock", "vers=4.0", "vers=4.1"];
 
+/// With locks, for which a program has to run beside the kernel's client.
+pub const WITH_LOCKS: &str = "vers=3";
+
 pub fn mount(server: &Server, path: &Path, version: &str) -> MountNfs {
     MountNfs {
         server: server.address(),

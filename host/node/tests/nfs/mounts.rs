@@ -6,7 +6,7 @@ use wharf_core::ErrorKind;
 use wharf_core::plan::{MakePath, MountNfs, Plan};
 use wharf_core::ports::Node as _;
 
-use crate::bed::{Bed, Export, LONG, Server, VERSIONS, mount, sh};
+use crate::bed::{Bed, Export, LONG, Server, VERSIONS, WITH_LOCKS, mount, sh};
 use wharf_testing::tests;
 
 tests![
@@ -21,8 +21,9 @@ tests![
     what_a_path_shows_is_told_from_another_export,
     an_address_that_refuses_gives_way_to_the_servers_next_one,
     a_name_that_does_not_resolve_is_an_error_that_names_it,
-    what_needs_a_program_says_which_and_how_it_is_installed,
+    what_needs_a_program_says_which_and_how_to_get_on,
     a_mount_with_locks_over_version_3_is_made_by_the_program,
+    a_mount_with_locks_needs_no_program_where_statd_runs,
     a_failed_step_takes_the_mount_back,
 ];
 
@@ -106,7 +107,8 @@ fn a_read_only_mount_cannot_be_written() {
 
 fn a_missing_directory_is_made_with_mode_and_owner_and_then_mounted() {
     let (bed, server) = (Bed::new(), Server::start());
-    for version in VERSIONS {
+    for version in VERSIONS.into_iter().chain([WITH_LOCKS]) {
+        end_statd();
         let export = Export::new();
         let path = export.path().join("volumes/pv-1");
         let make = MakePath {
@@ -134,7 +136,8 @@ fn a_missing_directory_is_made_with_mode_and_owner_and_then_mounted() {
 
 fn a_missing_directory_that_nobody_makes_is_an_error_that_names_it() {
     let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
-    for version in VERSIONS {
+    for version in VERSIONS.into_iter().chain([WITH_LOCKS]) {
+        end_statd();
         let step = mount(&server, &export.path().join("missing"), version);
         let error = bed.run(vec![step.into()], "a").unwrap_err();
         assert!(matches!(error.kind, ErrorKind::NotFound | ErrorKind::PermissionDenied), "{error}");
@@ -211,20 +214,51 @@ fn a_name_that_does_not_resolve_is_an_error_that_names_it() {
     assert!(error.message.contains("nobody.test"), "{error}");
 }
 
-fn what_needs_a_program_says_which_and_how_it_is_installed() {
+fn what_needs_a_program_says_which_and_how_to_get_on() {
     let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    end_statd();
     bed.options.program_path.clear();
-    let error = bed.run(vec![mount(&server, export.path(), "vers=3").into()], "a").unwrap_err();
-    assert_eq!(error.kind, ErrorKind::FailedPrecondition, "{error}");
-    for words in ["rpc.statd", "mount.nfs", "apt-get install nfs-common", "nolock"] {
-        assert!(error.to_string().contains(words), "{words}: {error}");
+    bed.nfs.options.push("sec=krb5".into());
+    for (options, said, unsaid) in [
+        ("vers=3", ["rpc.statd", "mount.nfs", "nolock", "nfs-common"], "gssd"),
+        ("vers=4.1,sec=krb5", ["rpc.gssd", "mount.nfs", "keytab", "nfs-common"], "nolock"),
+        ("vers=3,sec=krb5", ["rpc.gssd", "mount.nfs", "keytab", "nfs-common"], "nolock"),
+    ] {
+        let error = bed.run(vec![mount(&server, export.path(), options).into()], "a").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::FailedPrecondition, "{error}");
+        for words in said {
+            assert!(error.to_string().contains(words), "{words}: {error}");
+        }
+        assert!(!error.to_string().contains(unsaid), "{error}");
+        assert!(bed.mounts().is_empty() && !bed.path("a").exists());
     }
-    assert!(bed.mounts().is_empty() && !bed.path("a").exists());
+}
+
+/// Whoever mounted with locks before may have started it.
+fn end_statd() {
+    sh("pkill -KILL -x rpc.statd || true");
+}
+
+fn a_mount_with_locks_needs_no_program_where_statd_runs() {
+    let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    end_statd();
+    sh("rpc.statd --no-notify");
+    bed.options.program_path.clear();
+    let missing = export.path().join("made");
+    let make =
+        MakePath { root: export.path().display().to_string(), mode: 0o700, uid: None, gid: None };
+    let step = MountNfs { make_path: Some(make), ..mount(&server, &missing, WITH_LOCKS) };
+    bed.run(vec![step.into()], "a").unwrap();
+    assert!(bed.mounts()[0].contains("local_lock=none"), "{:?}", bed.mounts());
+    sh(&format!("timeout 30 flock {} true", bed.path("a/file").display()));
+    bed.unmount("a", LONG).unwrap();
+    end_statd();
 }
 
 fn a_mount_with_locks_over_version_3_is_made_by_the_program() {
     let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
-    let mut step = mount(&server, export.path(), "vers=3");
+    end_statd();
+    let mut step = mount(&server, export.path(), WITH_LOCKS);
     step.options.push("noatime".into());
     bed.run(vec![step.into()], "a").unwrap();
     std::fs::write(bed.path("a/file"), "x").unwrap();
