@@ -19,6 +19,7 @@ mod disturbed {
     pub mod buckets;
     pub mod call_out;
     pub mod csi;
+    pub mod file_systems;
     pub mod flex;
     pub mod kind;
     pub mod lagging;
@@ -29,6 +30,7 @@ mod disturbed {
 
 use disturbed::buckets::BucketLife;
 use disturbed::csi::{CsiLife, CsiRawLife};
+use disturbed::file_systems::FileSystemLife;
 use disturbed::flex::{FlexGrowth, FlexLife};
 use disturbed::lagging::{LaggingCsi, LaggingFlex};
 use disturbed::life::Lives;
@@ -67,6 +69,13 @@ fn every_verb_of_a_bucket_disturbed_anywhere_ends_as_if_undisturbed() {
     if wharf_testing::requirement::buckets(TEST) {
         disturbed::life::live_through::<BucketLife>(TEST);
     }
+}
+
+#[test]
+fn every_verb_of_a_file_system_disturbed_anywhere_ends_as_if_undisturbed() {
+    live_through::<FileSystemLife>(
+        "every_verb_of_a_file_system_disturbed_anywhere_ends_as_if_undisturbed",
+    );
 }
 
 #[test]

@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use disturbed::life::live_through;
-use disturbed::nas::CsiLife;
+use disturbed::nas::{ArchiveLife, CsiLife};
 use disturbed::nas_flex::FlexLife;
 
 /// Several times what it takes on two busy processors.
@@ -34,6 +34,7 @@ const LIMIT: Duration = Duration::from_secs(1800);
 
 wharf_testing::tests![
     every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed,
+    archiving_disturbed_anywhere_ends_as_if_undisturbed,
     every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed,
 ];
 
@@ -43,6 +44,10 @@ fn main() -> ExitCode {
 
 fn every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed() {
     live_through::<CsiLife>("every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed");
+}
+
+fn archiving_disturbed_anywhere_ends_as_if_undisturbed() {
+    live_through::<ArchiveLife>("archiving_disturbed_anywhere_ends_as_if_undisturbed");
 }
 
 fn every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed() {

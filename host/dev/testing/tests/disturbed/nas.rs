@@ -1,5 +1,5 @@
-//! The life of a directory of file storage that a StorageClass makes, over CSI. For a machine with
-//! an NFS server.
+//! The lives of directories of file storage that a StorageClass makes, over CSI: one with a quota
+//! that is removed in the end, and one that is archived. For a machine with an NFS server.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -166,6 +166,99 @@ impl<'a> Life<'a> for OneCsiLife<'a> {
 
     fn names(&self) -> Vec<(String, String)> {
         vec![(self.name.clone(), "NAME".to_owned())]
+    }
+}
+
+/// Over CSI, for a directory that is archived. Making it is as above, and so only its end is
+/// disturbed.
+pub struct ArchiveLife;
+
+impl Lives for ArchiveLife {
+    type On<'a> = OneArchiveLife<'a>;
+    const BEDS: usize = BEDS;
+    const KINDS: &'static [Kind] = &[Kind::Killed, Kind::Orphaned];
+
+    fn bed() -> BedOptions {
+        BedOptions { nodes: 1, ..CsiLife::bed() }
+    }
+}
+
+pub struct OneArchiveLife<'a> {
+    bed: &'a Bed,
+    csi: CsiPlayer,
+    name: String,
+    volume: Option<CsiVolume>,
+}
+
+impl OneArchiveLife<'_> {
+    /// The names of its archives.
+    fn archives(&self) -> Vec<String> {
+        let begin = format!("archived-{}-", self.name);
+        let entries = std::fs::read_dir(files(self.bed)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(&begin)).collect()
+    }
+}
+
+impl<'a> Life<'a> for OneArchiveLife<'a> {
+    const VERBS: &'static [&'static str] = &["create", "delete"];
+
+    fn prepare(bed: &Bed) {
+        prepare(bed);
+        bed.serve().unwrap();
+    }
+
+    fn has(verb: &str, _kind: Kind) -> bool {
+        verb == "delete"
+    }
+
+    fn begin(bed: &'a Bed, number: usize) -> Self {
+        let csi = bed.csi_of(CSI).with_retry(retry());
+        Self { bed, csi, name: format!("pvc-life-{number:04}"), volume: None }
+    }
+
+    fn perform(&mut self, verb: &str) -> Result<(), PlayError> {
+        match (verb, &self.volume) {
+            ("create", _) => {
+                let server = format!("{}:{DIRECTORY}", server_of(self.bed));
+                let class = VolumeClass::share(&[("server", &server)]);
+                self.volume = Some(self.csi.provision(&self.name, GIB, &class)?);
+                use_volume(&files(self.bed).join(&self.name).join("data"), Found::Empty);
+                Ok(())
+            }
+            ("delete", Some(volume)) => {
+                self.csi.delete(volume)?;
+                let archives = self.archives();
+                let [archive] = archives.as_slice() else { panic!("one archive: {archives:?}") };
+                use_volume(&files(self.bed).join(archive).join("data"), Found::Written);
+                Ok(())
+            }
+            ("delete", None) => Ok(()),
+            (other, _) => panic!("{other} is no verb"),
+        }
+    }
+
+    fn disturb(&mut self, verb: &str, kind: Kind, at: usize) -> Result<Option<String>, PlayError> {
+        let bed = self.bed;
+        server::disturb(bed, bed.manager(), kind, at, || self.perform(verb))
+    }
+
+    fn was_skipped(&self) -> bool {
+        false
+    }
+
+    fn end(&mut self) -> Result<(), PlayError> {
+        self.perform("delete")?;
+        // Archives are the administrator's, and stay with what is in them.
+        for archive in self.archives() {
+            std::fs::remove_dir_all(files(self.bed).join(archive)).unwrap();
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> Vec<(String, String)> {
+        let archives = self.archives().into_iter().map(|name| (name, "ARCHIVE".to_owned()));
+        archives.chain([(self.name.clone(), "NAME".to_owned())]).collect()
     }
 }
 
