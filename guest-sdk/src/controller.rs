@@ -220,6 +220,12 @@ impl Validated {
         Self { confirmed: true, message: String::new(), extensions: Vec::new() }
     }
 
+    /// The same, with what a person should know besides.
+    #[must_use]
+    pub fn with_message(self, message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..self }
+    }
+
     /// It does not, because of this.
     pub fn no(message: impl Into<String>) -> Self {
         Self { confirmed: false, message: message.into(), extensions: Vec::new() }

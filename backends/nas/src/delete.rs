@@ -29,7 +29,10 @@ pub fn delete(request: &DeleteRequest, progress: &Progress) -> Result<Answer<()>
     }
     let Some(handle) = Handle::parse(&request.volume_id) else {
         log::warn(format!(
-            "volume {} has no directory that was made for it alone; its data stays",
+            "volume {} was not made by Wharf, so its data stays. If its PersistentVolume says \
+             `volumeAs: filesystem`, its file system and mount target stay too, and cost money; if \
+             `volumeAs: accesspoint`, its access point: look for them in the NAS console by what \
+             its `server`, `fileSystemId` and `accesspoint` say",
             request.volume_id
         ));
         return Ok(Answer::Done(()));

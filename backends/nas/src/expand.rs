@@ -2,33 +2,56 @@
 //! for extreme file systems, which are enlarged by people.
 
 use wharf_sdk::controller::{ExpandRequest, Expanded};
-use wharf_sdk::{Answer, Error};
+use wharf_sdk::{Answer, Error, Progress};
 
+use crate::earlier::{self, Look};
 use crate::file_system;
 use crate::handle::Handle;
 use crate::quota;
+use crate::server::ExportPath;
 
 /// `controller.expand`.
 ///
 /// # Errors
-/// `out-of-range` where no quota fits, and where an extreme file system is smaller; those of the
-/// cloud.
-pub fn expand(request: &ExpandRequest) -> Result<Answer<Expanded>, Error> {
-    let handle = Handle::parse(&request.volume_id);
-    let limited = handle.as_ref().and_then(|handle| Some((handle, handle.quota.as_deref()?)));
-    let Some((handle, file_system)) = limited else {
-        let bytes = request.capacity.required_bytes.unwrap_or(0);
-        if let Some(id) = file_system::of_handle(&request.volume_id) {
-            file_system::check_room(id, bytes)?;
+/// `out-of-range` where no quota fits, and where an extreme file system is smaller;
+/// `failed-precondition` where it is not known which quota is the volume's; those of the cloud.
+pub fn expand(request: &ExpandRequest, progress: &Progress) -> Result<Answer<Expanded>, Error> {
+    let id = request.volume_id.as_str();
+    let bytes = request.capacity.required_bytes.unwrap_or(0);
+    if let Some(system) = file_system::of_handle(id) {
+        file_system::check_room(system, bytes)?;
+    }
+    match Handle::parse(id) {
+        Some(Handle { quota: Some(system), base, name, .. }) => {
+            let path = base.join(&name);
+            raise(request, &system, &path, quota::current(&system, &path)?)
         }
-        return Ok(Answer::Done(Expanded::new(bytes, false)));
-    };
+        None if earlier::is_provisioned(id) => {
+            match earlier::look_for_quota(id, progress.resume.as_deref())? {
+                Look::Found(found) => {
+                    let path = ExportPath::parse("path", &found.path)?;
+                    raise(request, &found.file_system, &path, Some(found.gib))
+                }
+                Look::Nothing => Ok(Answer::Done(Expanded::new(bytes, false))),
+                Look::Further(pending) => Ok(pending.into()),
+            }
+        }
+        _ => Ok(Answer::Done(Expanded::new(bytes, false))),
+    }
+}
+
+/// Raises a quota, in GiB; it never shrinks.
+fn raise(
+    request: &ExpandRequest,
+    file_system: &str,
+    path: &ExportPath,
+    current: Option<u64>,
+) -> Result<Answer<Expanded>, Error> {
     let asked = quota::size(&request.capacity)?;
-    let path = handle.path();
-    let gib = match quota::current(file_system, &path)? {
+    let gib = match current {
         Some(current) if current >= asked => current,
         _ => {
-            quota::set(file_system, &path, asked)?;
+            quota::set(file_system, path, asked)?;
             asked
         }
     };
@@ -44,7 +67,7 @@ mod tests {
     const WITH_QUOTA: &str = "subpath#0cd8-1.cn-x.nas.aliyuncs.com#/k8s/pvc-1#archive,quota";
 
     fn expanded(id: &str, gib: u64) -> Expanded {
-        match expand(&ExpandRequest::new(id, gib << 30)).unwrap() {
+        match expand(&ExpandRequest::new(id, gib << 30), &Progress::default()).unwrap() {
             Answer::Done(expanded) => expanded,
             other => panic!("{other:?}"),
         }
@@ -69,7 +92,8 @@ mod tests {
             [("extreme", 100, true), ("extreme", 101, false), ("standard", 101, true)]
         {
             let host = FakeHost::install().answering("DescribeFileSystems", described(kind));
-            let answer = expand(&ExpandRequest::new("filesystem#0cd8#keep", gib << 30));
+            let request = ExpandRequest::new("filesystem#0cd8#keep", gib << 30);
+            let answer = expand(&request, &Progress::default());
             assert_eq!(answer.is_ok(), fits, "{kind} {gib}");
             assert_eq!(host.actions(), ["DescribeFileSystems"]);
         }

@@ -24,6 +24,7 @@ pub mod attributes;
 pub mod create;
 pub mod delete;
 pub mod describe_node;
+pub mod earlier;
 pub mod expand;
 pub mod file_system;
 pub mod gone;
@@ -73,8 +74,8 @@ impl Controller for Nas {
         delete::delete(&request, &progress)
     }
 
-    fn expand(request: ExpandRequest, _: Progress) -> Result<Answer<Expanded>, Error> {
-        expand::expand(&request)
+    fn expand(request: ExpandRequest, progress: Progress) -> Result<Answer<Expanded>, Error> {
+        expand::expand(&request, &progress)
     }
 
     fn validate(request: ValidateRequest, _: Vec<Observation>) -> Result<Validated, Error> {

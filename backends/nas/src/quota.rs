@@ -9,6 +9,8 @@ use crate::action::Action;
 use crate::server::ExportPath;
 
 const GIB: u64 = 1 << 30;
+/// Of DescribeDirQuotas.
+const PAGE: u32 = 100;
 /// The cloud says so of a directory without one.
 const NONE: &str = "InvalidParameter.QuotaNotExistOnPath";
 
@@ -38,6 +40,7 @@ pub fn bytes(gib: u64) -> u64 {
 #[serde(rename_all = "PascalCase", default)]
 struct Quotas {
     dir_quota_infos: Vec<DirQuota>,
+    total_count: u32,
 }
 
 #[derive(Default, Deserialize)]
@@ -54,6 +57,15 @@ struct UserQuota {
     size_limit: u64,
 }
 
+impl DirQuota {
+    /// In GiB, for all users together.
+    fn of_all(&self) -> Option<u64> {
+        let mut users = self.user_quota_infos.iter();
+        let of_all = users.find(|user| user.user_type == "AllUsers" && user.size_limit > 0);
+        of_all.map(|user| user.size_limit)
+    }
+}
+
 /// The quota that a directory has, in GiB.
 ///
 /// # Errors
@@ -67,13 +79,42 @@ pub fn current(file_system: &str, path: &ExportPath) -> Result<Option<u64>, Erro
         Err(failure) if failure.is(NONE) => return Ok(None),
         answer => answer?,
     };
-    let of_path = |quota: &&DirQuota| {
+    let is_of_path = |quota: &&DirQuota| {
         let same = quota.path.trim_end_matches('/') == path.as_str();
         same || quota.path == path.as_str()
     };
-    let users = quotas.dir_quota_infos.iter().filter(of_path).flat_map(|q| &q.user_quota_infos);
-    let mut of_all = users.filter(|user| user.user_type == "AllUsers" && user.size_limit > 0);
-    Ok(of_all.next().map(|user| user.size_limit))
+    let mut of_path = quotas.dir_quota_infos.iter().filter(is_of_path);
+    Ok(of_path.find_map(DirQuota::of_all))
+}
+
+/// Some of a file system's quotas.
+#[derive(Debug)]
+pub struct QuotaPage {
+    /// Directories with a quota for all users together, in GiB.
+    pub of_directories: Vec<(String, u64)>,
+    /// Whether there are no others behind these.
+    pub is_last: bool,
+}
+
+/// One page of a file system's quotas, from 1; `None` where it has none, or is gone.
+///
+/// # Errors
+/// Those of the cloud.
+pub fn page(file_system: &str, number: u32) -> Result<Option<QuotaPage>, Error> {
+    let call = Action::DescribeDirQuotas
+        .call()
+        .with("FileSystemId", file_system)
+        .with("PageSize", PAGE)
+        .with("PageNumber", number);
+    let quotas: Quotas = match call.send() {
+        Err(failure) if is_gone(&failure) => return Ok(None),
+        answer => answer?,
+    };
+    let is_last =
+        quotas.dir_quota_infos.is_empty() || number.saturating_mul(PAGE) >= quotas.total_count;
+    let of_all = |quota: DirQuota| quota.of_all().map(|gib| (quota.path, gib));
+    let of_directories = quotas.dir_quota_infos.into_iter().filter_map(of_all).collect();
+    Ok(Some(QuotaPage { of_directories, is_last }))
 }
 
 /// Sets the quota, in GiB. The same again changes nothing.

@@ -1,10 +1,12 @@
-//! `validate`: every access mode, and no block device.
+//! `validate`: every access mode, and no block device. Of a volume that the earlier driver made it
+//! is said what deleting it leaves.
 
 use wharf_sdk::Error;
 use wharf_sdk::controller::{ValidateRequest, Validated};
 
 use crate::attributes::Attributes;
 use crate::create::SHAREPATH;
+use crate::earlier;
 use crate::file_system;
 use crate::handle::Handle;
 use crate::nfs_options::Defaults;
@@ -30,7 +32,10 @@ pub fn validate(request: &ValidateRequest) -> Result<Validated, Error> {
     {
         return Ok(Validated::no(refused.message));
     }
-    Ok(Validated::yes())
+    match is_ours {
+        true => Ok(Validated::yes()),
+        false => Ok(Validated::yes().with_message(earlier::what_stays(&request.context))),
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +61,19 @@ mod tests {
         assert!(!validate(&asked(ID, VolumeCapability::block(), &[])).unwrap().confirmed);
         let no = validate(&asked(ID, many, &[("server", "a:b")])).unwrap();
         assert!(!no.confirmed && no.message.contains("`server`"));
+    }
+
+    #[test]
+    fn of_a_volume_that_the_earlier_driver_made_it_is_said_what_stays() {
+        let many = VolumeCapability::mount("").in_mode(AccessMode::MultiNodeMultiWriter);
+        let context = [("server", "a"), ("volumeAs", "filesystem"), ("fileSystemId", "0cd8")];
+        for (id, is_said) in
+            [("nas-1", true), ("filesystem#0cd8#keep", false), ("sharepath#pvc-1", false)]
+        {
+            let validated = validate(&asked(id, many.clone(), &context)).unwrap();
+            assert!(validated.confirmed);
+            assert_eq!(validated.message.contains("0cd8"), is_said, "{}", validated.message);
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use wharf_core::types::{
 };
 use wharf_core::verbs::{
     AskExt as _, Create, CreateRequest, PlanPublish, PlanStage, PublishRequest, StageRequest,
-    Translate, TranslateRequest, Translated,
+    Translate, TranslateRequest, Translated, Validate, ValidateRequest,
 };
 use wharf_core::{Error, ErrorKind};
 use wharf_runtime::{Egress, Request, Response, Scope};
@@ -203,6 +203,21 @@ impl Judge<'_> {
     /// Why it would not.
     pub fn over_csi(&self, volume: &CsiVolume) -> Result<Vec<Plan>, Error> {
         self.plans(volume, self.description()?.can("stage"))
+    }
+
+    /// What a person should know of a volume that goes on as it is; `None`: nothing, or nothing
+    /// that can be said without the cloud.
+    pub fn remark(&self, volume: &CsiVolume) -> Option<String> {
+        let request = ValidateRequest {
+            volume: VolumeId::new(&volume.handle),
+            context: volume.attributes.clone(),
+            parameters: Parameters::new(),
+            mutable_parameters: Parameters::new(),
+            capabilities: volume.modes.iter().map(|mode| capability(volume, *mode)).collect(),
+            caller: Caller::default(),
+        };
+        let validated = self.backend.call::<Validate>(&self.call(), &request).ok()?;
+        (validated.confirmed && !validated.message.is_empty()).then_some(validated.message)
     }
 
     fn plans(&self, volume: &CsiVolume, is_staged: bool) -> Result<Vec<Plan>, Error> {

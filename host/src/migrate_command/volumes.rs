@@ -49,7 +49,10 @@ fn of_csi(asked: &Asked<'_>, judge: &Judge<'_>, volume: &Object) -> Result<Item,
     let mut item = Item::unchanged(volume, judge.driver);
     let says = &mut item.says;
     match judge.over_csi(&csi) {
-        Ok(_) => says.push("it is mounted as before; nothing has to be applied".to_owned()),
+        Ok(_) => {
+            says.push("it is mounted as before; nothing has to be applied".to_owned());
+            says.extend(judge.remark(&csi).map(|remark| hidden.out_of(&remark)));
+        }
         Err(error) => {
             item.verdict = Verdict::Person;
             says.extend(refused(&hidden, &error));
@@ -68,6 +71,12 @@ fn of_csi(asked: &Asked<'_>, judge: &Judge<'_>, volume: &Object) -> Result<Item,
         }
     }
     item.says.extend(deleted(volume));
+    if let Some(held) = held(volume) {
+        item.says.push(held);
+        if volume.at("metadata.deletionTimestamp").is_some() {
+            item.verdict = Verdict::Person;
+        }
+    }
     Ok(item)
 }
 
@@ -144,6 +153,31 @@ fn deleted(volume: &Object) -> Option<String> {
     ))
 }
 
+/// A volume whose end somebody else has a part in, who may be gone with the earlier driver.
+fn held(volume: &Object) -> Option<String> {
+    let finalizers = volume.texts("metadata.finalizers").unwrap_or_default();
+    let others: Vec<_> = finalizers.iter().filter(|name| !is_of_kubernetes(name)).collect();
+    let names = others.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    (!others.is_empty()).then(|| {
+        format!(
+            "it has a finalizer of another program ({names}): once deleted, it stays until that \
+             program has done its part and taken it off, which nothing of Wharf does. Keep that \
+             program until then; where it is gone, do its part by hand (archive or remove the \
+             data, say), and then take the finalizer off with `kubectl edit pv {}`",
+            volume.name
+        )
+    })
+}
+
+/// Whether Kubernetes, or a sidecar that runs beside Wharf, takes it off.
+fn is_of_kubernetes(finalizer: &str) -> bool {
+    let domain = finalizer.split('/').next().unwrap_or_default();
+    domain == "external-attacher"
+        || ["kubernetes.io", "k8s.io"].iter().any(|own| {
+            domain.strip_suffix(own).is_some_and(|above| above.is_empty() || above.ends_with('.'))
+        })
+}
+
 /// A PersistentVolume of CSI, as a node gets to know it.
 ///
 /// # Errors
@@ -189,4 +223,23 @@ pub fn access_mode(word: &str) -> Option<AccessMode> {
 pub fn secret_names<'a>(judge: &'a Judge<'_>, options: &Parameters) -> Vec<&'a str> {
     let is_given = |name: &&String| options.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
     judge.secret_options.iter().filter(is_given).map(String::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_kubernetes;
+
+    #[test]
+    fn finalizers_of_kubernetes_and_its_sidecars_are_not_another_programs() {
+        for own in [
+            "kubernetes.io/pv-protection",
+            "external-provisioner.volume.kubernetes.io/finalizer",
+            "external-attacher/driver-example-com",
+        ] {
+            assert!(is_of_kubernetes(own), "{own}");
+        }
+        for other in ["csi.example.com/archive", "notkubernetes.io/x", "", "backup"] {
+            assert!(!is_of_kubernetes(other), "{other}");
+        }
+    }
 }

@@ -24,6 +24,6 @@ pub struct ValidateRequest {
 pub struct Validated {
     /// Whether everything asked about holds.
     pub confirmed: bool,
-    /// Why not.
+    /// Why not; or what a person should know besides.
     pub message: String,
 }

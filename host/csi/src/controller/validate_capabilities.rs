@@ -72,7 +72,8 @@ impl Method for ValidateCapabilities {
         }
         Ok(ValidateVolumeCapabilitiesResponse {
             confirmed: validated.confirmed.then_some(confirmed),
-            message: validated.message,
+            // CSI has it for what is not confirmed alone.
+            message: if validated.confirmed { String::new() } else { validated.message },
         })
     }
 }

@@ -13,6 +13,7 @@ tests![
     a_directory_is_made_used_and_archived,
     a_directory_is_removed_with_everything_in_it_and_nothing_else,
     a_quota_is_set_raised_and_ended,
+    a_quota_that_the_earlier_driver_set_is_found_and_raised,
     a_repeated_create_of_another_size_is_refused,
     a_directory_with_an_access_point_of_its_own_is_used_and_archived,
     a_shared_directory_outlives_its_volumes,
@@ -37,7 +38,7 @@ impl Cluster {
         self.csi.provision(name, GIB, &VolumeClass::share(&all)).unwrap()
     }
 
-    fn quotas(&self) -> Vec<(String, u64)> {
+    pub fn quotas(&self) -> Vec<(String, u64)> {
         let systems = self.bed.region().file_systems();
         let ours = systems.into_iter().find(|system| system.id == self.share.id).unwrap();
         ours.quotas.into_iter().collect()
@@ -115,6 +116,37 @@ fn a_quota_is_set_raised_and_ended() {
         csi.delete(&volume).unwrap();
         assert_eq!(cluster.quotas(), []);
     }
+    cluster.assert_as_before();
+}
+
+fn a_quota_that_the_earlier_driver_set_is_found_and_raised() {
+    let cluster = cluster();
+    let csi = cluster.csi.clone().with_retry(Retry::never());
+    // Its handle is the PersistentVolume's name, as its directory's is.
+    let name = "nas-6a1f0c9e-8c1e-45eb-8ec7-786a8b2e0b61";
+    let server = format!("{}:/k8s", cluster.share.server);
+    let class = VolumeClass::share(&[("server", &server), ("volumeCapacity", "true")]);
+    let made = csi.provision(name, GIB, &class).unwrap();
+    let mut volume = CsiVolume::of_handle(name, name, GIB, class.clone());
+    let place = format!("/k8s/{name}");
+    for _ in 0..2 {
+        assert!(!csi.expand_controller(&mut volume, 3 * GIB).unwrap(), "a node has to help");
+        assert_eq!((volume.bytes, cluster.quotas()), (3 * GIB, vec![(place.clone(), 3)]));
+    }
+    // A second directory of that name, in another file system: it is not known whose it is.
+    let elsewhere = format!("{}:/k8s", cluster.other.server);
+    let other = VolumeClass::share(&[("server", &elsewhere), ("volumeCapacity", "true")]);
+    let twin = csi.provision(name, GIB, &other).unwrap();
+    let refused = csi.expand_controller(&mut volume, 4 * GIB).unwrap_err();
+    let PlayError::Refused { code, message, .. } = &refused else { panic!("{refused}") };
+    assert_eq!(code, "FailedPrecondition");
+    assert!([&cluster.share.id, &cluster.other.id].iter().all(|id| message.contains(*id)));
+    assert_eq!(cluster.quotas(), [(place, 3)]);
+    csi.delete(&twin).unwrap();
+    // Deleted by that handle its data stays.
+    csi.delete(&volume).unwrap();
+    assert!(cluster.share.at("/k8s").join(name).exists());
+    csi.delete(&made).unwrap();
     cluster.assert_as_before();
 }
 

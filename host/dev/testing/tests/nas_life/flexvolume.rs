@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use wharf_testing::player::{FlexVolume, Part, PlayError};
+use wharf_testing::player::{FlexVolume, Part, PlayError, VolumeClass};
 use wharf_testing::tests;
 
-use super::cluster::{Cluster, FLEX, assert_read_only, cluster, mode, read, write};
+use super::cluster::{Cluster, FLEX, GIB, assert_read_only, cluster, mode, read, write};
 
 tests![
     init_says_what_is_right_for_shares,
@@ -16,6 +16,7 @@ tests![
     kubelets_that_know_the_driver_before_attach_go_on_and_take_down,
     what_is_mounted_is_unmounted_after_all_state_was_lost,
     a_share_that_grows_is_no_failure,
+    a_share_with_a_quota_gets_a_larger_one,
     what_is_wrong_is_named,
 ];
 
@@ -157,6 +158,28 @@ fn a_share_that_grows_is_no_failure() {
     let sizes = wharf_testing::player::flex::Sizes { new: 2 << 30, old: 1 << 30 };
     flex.expand_fs(&volume, node, "", "pod", sizes).unwrap();
     flex.unmount(&volume, node, "pod").unwrap();
+    cluster.assert_as_before();
+}
+
+fn a_share_with_a_quota_gets_a_larger_one() {
+    let cluster = cluster();
+    let (flex, node) = (&cluster.flex, &cluster.flex_nodes[0]);
+    let server = format!("{}:/k8s", cluster.share.server);
+    let class = VolumeClass::share(&[("server", &server), ("volumeCapacity", "true")]);
+    let made = cluster.csi.provision("pvc-grows", GIB, &class).unwrap();
+    let place = "/k8s/pvc-grows";
+    let quota = || cluster.quotas();
+    assert_eq!(quota(), [(place.to_owned(), 1)]);
+    // As it goes on through FlexVolume: the id of what Wharf made is among the options.
+    let volume = cluster.pv("pv-quota", place, &[("volumeId", &made.handle)]);
+    flex.mount(&volume, node, "pod").unwrap();
+    let sizes = wharf_testing::player::flex::Sizes { new: 3 * GIB, old: GIB };
+    for _ in 0..2 {
+        flex.expand_fs(&volume, node, "", "pod", sizes).unwrap();
+        assert_eq!(quota(), [(place.to_owned(), 3)]);
+    }
+    flex.unmount(&volume, node, "pod").unwrap();
+    cluster.csi.delete(&made).unwrap();
     cluster.assert_as_before();
 }
 

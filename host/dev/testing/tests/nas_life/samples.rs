@@ -284,6 +284,29 @@ const CLASSES: &[Sample] = &[
         &[("containerNetworkFileSystem", "cnfs-1"), ("path", "/k8s")],
         Refused("`cnfs-1`"),
     ),
+    sample(
+        "a key of another `volumeAs`",
+        &[
+            ("volumeAs", "filesystem"),
+            ("vpcId", "vpc-wharf"),
+            ("vSwitchId", "vsw-wharf"),
+            ("deleteVolume", "true"),
+            ("mode", "0755"),
+            ("modeType", "recursive"),
+            ("server", "SERVER:/k8s"),
+            ("path", "/k8s"),
+            ("archiveOnDelete", "false"),
+            ("volumeCapacity", "true"),
+            ("allowVolumeExpansion", "true"),
+            ("sysConfigs", "bdi/read_ahead_kb=512"),
+        ],
+        Mounted("/", V3),
+    ),
+    sample(
+        "a key of another `volumeAs`",
+        &[("server", "SERVER:/k8s"), ("vpcId", "vpc-1"), ("deleteVolume", "true")],
+        Mounted("/k8s/NAME", V3),
+    ),
     sample("any other", &[("server", "SERVER:/k8s"), ("servr", "x")], Refused("`servr`")),
 ];
 
