@@ -126,12 +126,40 @@ pub fn sync(directory: &Path) -> io::Result<()> {
 }
 
 /// Makes a directory that only this user may enter, and those above it. One that is there stays as
-/// it is.
+/// it is. What is synchronised in a new directory is lost in a crash with a directory that nothing
+/// leads to, so the one above is synchronised too.
 ///
 /// # Errors
 /// What the system says.
 pub fn make_private_directory(directory: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+    let above = directory.parent().filter(|above| !above.as_os_str().is_empty());
+    let above = above.unwrap_or(Path::new("."));
+    let mut made = make_one(directory)?;
+    if made == Made::NothingAbove {
+        make_private_directory(above)?;
+        made = make_one(directory)?;
+    }
+    match made {
+        Made::New => sync(above),
+        Made::Before => Ok(()),
+        Made::NothingAbove => Err(ErrorKind::NotFound.into()),
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Made {
+    New,
+    Before,
+    NothingAbove,
+}
+
+fn make_one(directory: &Path) -> io::Result<Made> {
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Ok(()) => Ok(Made::New),
+        Err(_) if directory.is_dir() => Ok(Made::Before),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Made::NothingAbove),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ mod interrupted;
 #[cfg(test)]
 mod ownership;
 #[cfg(test)]
+mod power_loss;
+#[cfg(test)]
 #[path = "../directories/scenes.rs"]
 mod scenes;
 #[cfg(test)]
