@@ -1,13 +1,19 @@
 //! Stage records: one small file for each volume, `<state>/volumes/<driver>/<volume>.json`, which
 //! an administrator can read with `cat`.
 //!
-//! A record is replaced by rename after its content is on disk, so a reader sees the old one or the
-//! new one. What cannot be read is an error that names the file: taking it for "no record" would
-//! forget a volume.
+//! A record is replaced by rename, so a reader sees the old one or the new one, whoever is killed.
+//! What cannot be read is an error that names the file: taking it for "no record" would forget a
+//! volume.
+//!
+//! Writing one does not wait for the disk. After a crash of the machine an older record, or none, is
+//! as good: nothing is mounted then, kubelet stages and publishes anew, and wherever a record and the
+//! mount table differ the table wins. What such a crash leaves of one that had not reached the disk
+//! is no record. Forgetting one does wait: it would name a disk that is another volume's by then.
 
 use std::fs;
 use std::io::ErrorKind as IoKind;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use wharf_core::Error;
@@ -19,12 +25,17 @@ use crate::state::record_name::file_name;
 
 /// Records are a few KiB; a larger file is not one.
 const MAX_RECORD_BYTES: u64 = 1024 * 1024;
+/// Format and boot are in these, far less than the smallest block of a file system.
+const HEAD_BYTES: usize = 256;
 /// The layout of the file. A newer one is refused, not guessed.
 const FORMAT: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
     format: u32,
+    /// Which life of the machine wrote it. In front, where [`is_left_by_a_crash`] looks for it.
+    #[serde(default)]
+    boot: String,
     record: StageRecord,
 }
 
@@ -96,11 +107,11 @@ impl Records {
     /// Writes the record. The caller holds its lock.
     pub fn save(&self, record: &StageRecord) -> Result<(), Error> {
         let path = self.path(&record.driver, &record.volume);
-        let stored = Stored { format: FORMAT, record: record.clone() };
+        let stored = Stored { format: FORMAT, boot: boot_id().to_owned(), record: record.clone() };
         let bytes = serde_json::to_vec_pretty(&stored).map_err(|error| {
             Error::internal(format!("cannot encode the record of {}: {error}", record.volume))
         })?;
-        replace(&self.state, &path, &bytes)
+        replace_for_this_boot(&self.state, &path, &bytes)
     }
 
     /// Removes the record; a missing one is fine.
@@ -110,8 +121,11 @@ impl Records {
 
     fn read(&self, path: &Path) -> Result<Option<StageRecord>, Error> {
         let Some(bytes) = read_bounded(&self.state, path)? else { return Ok(None) };
-        let stored: Stored =
-            serde_json::from_slice(&bytes).map_err(|error| corrupt(path, &error.to_string()))?;
+        let stored: Stored = match serde_json::from_slice(&bytes) {
+            Ok(stored) => stored,
+            Err(_) if is_left_by_a_crash(&bytes, boot_id()) => return Ok(None),
+            Err(error) => return Err(corrupt(path, &error.to_string())),
+        };
         if stored.format != FORMAT {
             return Err(corrupt(
                 path,
@@ -147,19 +161,32 @@ fn corrupt(path: &Path, why: &str) -> Error {
     )
 }
 
-/// Replaces a state file by one with this content; a reader sees the old one or the new one, also
-/// after a crash of the machine.
-pub(crate) fn replace(state: &OwnDirectory, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    state.replace(path, bytes).map_err(|error| cannot_write(path, error))
-}
-
-/// The same for a file that says nothing to the machine's next life: it does not wait for the disk.
+/// Replaces a state file that says nothing to the machine's next life: a reader sees the old one or
+/// the new one, and nobody waits for the disk.
 pub(crate) fn replace_for_this_boot(
     state: &OwnDirectory,
     path: &Path,
     bytes: &[u8],
 ) -> Result<(), Error> {
     state.replace_for_this_boot(path, bytes).map_err(|error| cannot_write(path, error))
+}
+
+/// Which life of the machine this is; empty where the kernel does not say.
+fn boot_id() -> &'static str {
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    BOOT_ID.get_or_init(|| {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        id.map(|id| id.trim().to_owned()).unwrap_or_default()
+    })
+}
+
+/// Whether bytes that are no record are what a crash of the machine leaves of one that had not
+/// reached the disk: nothing, blocks of zeros, or the first blocks of what another boot wrote.
+pub(crate) fn is_left_by_a_crash(bytes: &[u8], boot: &str) -> bool {
+    let head = String::from_utf8_lossy(bytes.get(..HEAD_BYTES).unwrap_or(bytes));
+    let written_by = head.split_once("\"boot\": \"").and_then(|(_, rest)| rest.split('"').next());
+    bytes.iter().all(|byte| *byte == 0)
+        || written_by.is_some_and(|other| !other.is_empty() && !boot.is_empty() && other != boot)
 }
 
 fn cannot_write(path: &Path, error: FileError) -> Error {

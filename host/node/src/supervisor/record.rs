@@ -135,11 +135,11 @@ impl MountRecords {
 
     /// Every record, by name. One that cannot be read is reported and left where it is: its mount
     /// goes on without a supervisor.
-    pub fn all(&self) -> Result<Vec<(String, Record)>, Error> {
+    pub fn all(&self, boot: &str) -> Result<Vec<(String, Record)>, Error> {
         let mut all = Vec::new();
         for path in records::files(&self.directory)? {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            match read(&self.state, &path) {
+            match read(&self.state, &path, boot) {
                 Ok(Some(record)) if name_of(&record.spec.target) == name => {
                     all.push((name, record));
                 }
@@ -158,19 +158,20 @@ impl MountRecords {
     }
 }
 
-fn read(state: &OwnDirectory, path: &Path) -> Result<Option<Record>, Error> {
+fn read(state: &OwnDirectory, path: &Path, boot: &str) -> Result<Option<Record>, Error> {
     let Some(bytes) = records::read_bounded(state, path)? else { return Ok(None) };
-    if bytes.iter().all(|byte| *byte == 0) {
-        // What a crash of the machine leaves of a file that had not reached the disk.
-        records::forget(path)?;
-        return Ok(None);
-    }
     let unusable = |why: String| {
         Error::internal(format!("the state file {} cannot be used: {why}", path.display()))
             .with_hint("if the mount that it names is gone, delete the file")
     };
-    let record: Record =
-        serde_json::from_slice(&bytes).map_err(|error| unusable(error.to_string()))?;
+    let record: Record = match serde_json::from_slice(&bytes) {
+        Ok(record) => record,
+        Err(_) if records::is_left_by_a_crash(&bytes, boot) => {
+            records::forget(path)?;
+            return Ok(None);
+        }
+        Err(error) => return Err(unusable(error.to_string())),
+    };
     if record.format != FORMAT {
         return Err(unusable(format!(
             "it has format {}, this build knows {FORMAT}",
@@ -220,12 +221,12 @@ pub(crate) mod tests {
     fn a_record_comes_back_as_it_was_written_and_goes_with_what_a_killed_writer_left() {
         let state = tempfile::tempdir().unwrap();
         let records = MountRecords::new(state.path());
-        assert!(records.all().unwrap().is_empty());
+        assert!(records.all("boot").unwrap().is_empty());
         let mut record = Record::new("boot", spec("/a"), Some("passwd".into()));
         record.mounted(connection(9));
         let name = name_of(Path::new("/a"));
         records.save(&name, &record).unwrap();
-        assert_eq!(records.all().unwrap(), [(name.clone(), record)]);
+        assert_eq!(records.all("boot").unwrap(), [(name.clone(), record)]);
         std::fs::write(state.path().join(format!("mounts/.{name}.new")), "{").unwrap();
         records.forget(&name).unwrap();
         records.forget(&name).unwrap();
@@ -241,7 +242,7 @@ pub(crate) mod tests {
         let newer = serde_json::to_string(&record).unwrap().replace("\"format\":1", "\"format\":2");
         std::fs::write(records.path(&name_of(Path::new("/a"))), newer).unwrap();
         std::fs::write(records.path("torn"), "{").unwrap();
-        assert!(records.all().unwrap().is_empty());
+        assert!(records.all("boot").unwrap().is_empty());
         assert_eq!(std::fs::read_dir(state.path().join("mounts")).unwrap().count(), 3);
     }
 
@@ -252,7 +253,9 @@ pub(crate) mod tests {
         records.save("other", &Record::new("boot", spec("/a"), None)).unwrap();
         std::fs::write(records.path("empty"), "").unwrap();
         std::fs::write(records.path("zeros"), [0; 900]).unwrap();
-        assert!(records.all().unwrap().is_empty());
+        let before = serde_json::to_vec_pretty(&Record::new("before", spec("/a"), None)).unwrap();
+        std::fs::write(records.path("half"), &before[..before.len() / 2]).unwrap();
+        assert!(records.all("boot").unwrap().is_empty());
         let left = std::fs::read_dir(state.path().join("mounts")).unwrap();
         let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["other.json"]);

@@ -59,7 +59,7 @@ impl Registry {
     /// `Internal` when records or directories cannot be used.
     pub fn open(world: World) -> Result<Self, Error> {
         let mut slots = BTreeMap::new();
-        for (name, record) in world.records.all()? {
+        for (name, record) in world.records.all(&world.boot)? {
             if record.boot == world.boot {
                 let mount = Mount::adopt(&world, &name, record);
                 slots.insert(name, Slot::Idle(Box::new(mount)));

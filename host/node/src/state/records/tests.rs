@@ -66,7 +66,6 @@ fn a_record_that_cannot_be_read_is_an_error_that_names_the_file_and_never_none()
     let path = records.path("a", &volume);
     let good = std::fs::read_to_string(&path).unwrap();
     for bad in [
-        "",
         "{",
         "null",
         &good.replace("\"format\": 1", "\"format\": 2"),
@@ -83,6 +82,26 @@ fn a_record_that_cannot_be_read_is_an_error_that_names_the_file_and_never_none()
         "d-2"
     );
     assert!(records.find(|_| false).is_err());
+}
+
+#[test]
+fn what_a_crash_of_the_machine_left_of_a_record_is_none() {
+    let (_directory, records) = records();
+    let volume = VolumeId::new("d-1");
+    records.save(&record("a", "d-1")).unwrap();
+    let path = records.path("a", &volume);
+    let good = std::fs::read_to_string(&path).unwrap();
+    let before = good.replace(boot_id(), "an-earlier-boot");
+    assert_ne!(before, good);
+    for left in ["", "\0\0\0\0", &before[..before.len() / 2], &format!("{}\0\0", &before[..200])] {
+        std::fs::write(&path, left).unwrap();
+        assert_eq!(records.load("a", &volume).unwrap(), None, "{left:?}");
+        records.save(&record("a", "d-1")).unwrap();
+        assert!(records.load("a", &volume).unwrap().is_some());
+    }
+    // What is whole is a record, whoever wrote it.
+    std::fs::write(&path, before).unwrap();
+    assert!(records.load("a", &volume).unwrap().is_some());
 }
 
 #[test]
