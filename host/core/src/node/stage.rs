@@ -56,7 +56,9 @@ impl NodeService {
         {
             return Ok(());
         }
-        self.check_ours(&request.volume, staging_path)?;
+        if mounted.is_some() {
+            self.check_ours(&request.volume, staging_path)?;
+        }
         let goal = match request.capability.access {
             AccessType::Mount { .. } => Goal::StagedFileSystem,
             AccessType::Block => Goal::StagedDevice,

@@ -78,9 +78,13 @@ impl Private {
             ))
         };
         let mut private = DirBuilder::new();
-        private.recursive(true).mode(0o700);
-        private.create(&self.directory).map_err(failed)?;
-        if MountTable::read()?.top(&self.directory).is_none() {
+        let is_mounted = match private.mode(0o700).create(&self.directory) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                MountTable::read()?.top(&self.directory).is_some()
+            }
+            made => made.map(|()| false).map_err(failed)?,
+        };
+        if !is_mounted {
             self.mount().map_err(|error| failed(error.into()))?;
         }
         // Also where a killed process left it shared: what is mounted inside is to appear nowhere
@@ -88,7 +92,7 @@ impl Private {
         rustix::mount::mount_change(&self.directory, MountPropagationFlags::PRIVATE)
             .map_err(|error| failed(error.into()))?;
         // A helper that is not root walks through, and sees its own files only.
-        match private.recursive(false).mode(0o711).create(self.mountpoint()) {
+        match private.mode(0o711).create(self.mountpoint()) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(failed(error)),
             _ => Ok(()),
         }

@@ -242,16 +242,16 @@ impl Registry {
             slots =
                 self.changed.wait_timeout(slots, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        let table = MountTable::read()?;
-        let mount = match slots.remove(name) {
+        let status = match slots.get(name) {
+            Some(Slot::Idle(mount)) => {
+                Status { condition: Condition::Busy, ..mount.status(&MountTable::read()?) }
+            }
+            Some(Slot::Busy(_)) | None => Status::unknown(name),
+        };
+        let mount = match slots.insert(name.to_owned(), Slot::Busy(Box::new(status))) {
             Some(Slot::Idle(mount)) => Some(*mount),
             Some(Slot::Busy(_)) | None => None,
         };
-        let status = mount.as_ref().map_or_else(
-            || Status::unknown(name),
-            |mount| Status { condition: Condition::Busy, ..mount.status(&table) },
-        );
-        slots.insert(name.to_owned(), Slot::Busy(Box::new(status)));
         Ok(Held { registry: Arc::clone(self), name: name.to_owned(), mount })
     }
 }

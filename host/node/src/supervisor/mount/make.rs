@@ -72,8 +72,6 @@ impl Mount {
         }
         self.start(world, deadline)?;
         self.place()?;
-        self.record.phase = Phase::Made;
-        self.save(world)?;
         self.move_helper(world);
         tracing::info!(mount = self.name, helper = self.spec().helper, target = %self.target().display(), "mounted");
         Ok(())
@@ -113,6 +111,8 @@ impl Mount {
     pub(super) fn start(&mut self, world: &World, deadline: Instant) -> Result<(), Error> {
         let profile = self.record.spec.profile.clone();
         let program = world.find(&profile)?;
+        // Opened before anybody can mount, so that no mount is missed.
+        let changes = MountChanges::watch()?;
         let given = match profile.device {
             Device::Opens => None,
             Device::Given => Some(self.mount_given()?),
@@ -124,8 +124,6 @@ impl Mount {
         let arguments = self.arguments(&mountpoint)?;
         let log = self.private.open_log()?;
         let log_start = self.private.log_length();
-        // Opened before the helper can mount, so that its mount is not missed.
-        let changes = MountChanges::watch()?;
         let memory = memory_bytes(&self.record);
         let launch = Launch {
             program: &program,
@@ -156,6 +154,9 @@ impl Mount {
         self.seen.retain(|seen| self.record.connections.contains(seen));
         self.seen.push(connection);
         self.ready_since = Some(Instant::now());
+        // Before any place shows it, so that the successor of a supervisor that is killed then knows
+        // whose it is. Where no place shows it yet it ends, as one does that was unmounted.
+        self.record.phase = Phase::Made;
         self.save(world)
     }
 
@@ -194,6 +195,7 @@ impl Mount {
         deadline: Instant,
     ) -> Result<Connection, NotReady> {
         let connection = loop {
+            changes.wait(helper, deadline);
             let table = MountTable::read().map_err(NotReady::Unknown)?;
             if self.private.is_mounted(&table)
                 && let Some(connection) = self.mounted().map_err(NotReady::Unknown)?
@@ -206,7 +208,6 @@ impl Mount {
             if Instant::now() >= deadline {
                 return Err(NotReady::Late("it has mounted nothing".to_owned()));
             }
-            changes.wait(helper, deadline);
         };
         if self.record.spec.ready == Readiness::Answers
             || self.record.spec.profile.device == Device::Given
