@@ -5,10 +5,11 @@
 //! What cannot be read is an error that names the file: taking it for "no record" would forget a
 //! volume.
 //!
-//! Writing one does not wait for the disk. After a crash of the machine an older record, or none, is
-//! as good: nothing is mounted then, kubelet stages and publishes anew, and wherever a record and the
-//! mount table differ the table wins. What such a crash leaves of one that had not reached the disk
-//! is no record. Forgetting one does wait: it would name a disk that is another volume's by then.
+//! Writing one does not wait for the disk. After a crash of the machine an older record, or none,
+//! is as good: nothing is mounted then, kubelet stages and publishes anew, and wherever a record
+//! and the mount table differ the table wins. What such a crash leaves of one that had not reached
+//! the disk is no record. Forgetting one does wait: it would name a disk that is another volume's
+//! by then.
 
 use std::fs;
 use std::io::ErrorKind as IoKind;

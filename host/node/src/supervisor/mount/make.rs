@@ -154,8 +154,8 @@ impl Mount {
         self.seen.retain(|seen| self.record.connections.contains(seen));
         self.seen.push(connection);
         self.ready_since = Some(Instant::now());
-        // Before any place shows it, so that the successor of a supervisor that is killed then knows
-        // whose it is. Where no place shows it yet it ends, as one does that was unmounted.
+        // Before any place shows it, so that the successor of a supervisor that is killed then
+        // knows whose it is. Where no place shows it yet it ends, as one does that was unmounted.
         self.record.phase = Phase::Made;
         self.save(world)
     }
