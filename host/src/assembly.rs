@@ -14,10 +14,10 @@ use wharf_core::policy::{EndpointGrant, NodePolicy};
 use wharf_core::ports::{Backend, Call, CallSecrets, Clock};
 use wharf_modules::{ComponentId, Loader, Store, StoredAuthenticator, StoredBackend};
 use wharf_node::supervisor::{Client, CredentialFile, StartCommand};
-use wharf_node::{HelperKeys, LinuxNode, NodeOptions, SystemClock};
+use wharf_node::{HelperKeys, LinuxNode, NodeOptions, RenderedKeys, SystemClock};
 use wharf_runtime::{
     Account, Accounts, AuthPorts, BackendPorts, CallPorts, Egress, Endpoint, EngineMode,
-    HttpEgress, Observer, Share, Signer, SourceReader,
+    HttpEgress, Observer, Rendered, Share, Signer, SourceReader,
 };
 
 use crate::both::Both;
@@ -236,14 +236,15 @@ impl HelperKeys for AccountKeys {
         call: &Call,
         secrets: CallSecrets<'_>,
         credential: &HelperCredential,
-    ) -> Result<Vec<CredentialFile>, Error> {
+    ) -> Result<RenderedKeys, Error> {
         let HelperCredential { account, form, values } = credential;
-        let files = self.0.render(call, account, secrets, form, values)?;
+        let Rendered { files, renew_at_ms } =
+            self.0.render(call, account, secrets, form, values)?;
         let file = |file: wharf_runtime::CredentialFile| CredentialFile {
             name: file.name.clone(),
             content: file.content.expose().to_vec(),
         };
-        Ok(files.into_iter().map(file).collect())
+        Ok(RenderedKeys { files: files.into_iter().map(file).collect(), renew_at_ms })
     }
 }
 

@@ -381,6 +381,10 @@ pub enum Mounts {
         /// container, which know it by that.
         #[arg(long)]
         own_group: bool,
+        /// Run `wharf mounts renew` with the configuration when keys of helpers are due. Without
+        /// --run or --state, which do without a configuration, that is so.
+        #[arg(long)]
+        renew: bool,
         /// Answer `/healthz`, `/readyz` and `/metrics` over HTTP here: `127.0.0.1:9809`,
         /// `0.0.0.0:9809` or `unix:///path`.
         #[arg(long, value_name = "ADDR")]
@@ -402,6 +406,14 @@ pub enum Mounts {
         run: Option<PathBuf>,
         /// The mount's name, as `list` shows it, or its target path.
         mount: String,
+    },
+    /// Give helpers the keys that their accounts have by now, where those that they have are about
+    /// to end or may have changed. A server with the node's role does it by itself. Keys of a
+    /// volume's own secret come with kubelet's calls, and with nothing else.
+    Renew {
+        /// Every mount, due or not: after a key was withdrawn, say.
+        #[arg(long)]
+        all: bool,
     },
     /// Unmount a target and wait for its helper to end. kubelet needs no such thing: any unmount
     /// ends the helper.

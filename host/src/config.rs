@@ -39,6 +39,9 @@ pub struct Config {
     /// What this is laid over: see [`preset`], which reads it before anything else is.
     #[serde(default, rename = "preset")]
     _preset: Option<serde::de::IgnoredAny>,
+    /// The file, for processes that are started to read it again.
+    #[serde(skip)]
+    pub file: PathBuf,
     /// One small file per volume, and what FlexVolume must remember.
     #[serde(default = "default_state")]
     pub state: PathBuf,
@@ -258,7 +261,9 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] naming the file, every place in it that is wrong, and the fix.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Loaded::load(path).map(|loaded| loaded.config)
+        let Loaded { config, .. } = Loaded::load(path)?;
+        let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Self { file, ..config })
     }
 
     /// Who has a share of the process: every backend, and every account's authenticator.

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::drivers::{self, Served};
 use crate::log::Log;
 use crate::reload::{self, Asked, Changes};
+use crate::renewal::{self, Renewal};
 use crate::status::{self, Reporter, Watched};
 use crate::traces::{self, Traces};
 use crate::{events, http, may_mount, observed};
@@ -144,6 +145,11 @@ async fn serve(
         changes.refused(),
     );
     let reporter = Arc::new(reporter);
+    if command.role != Role::Controller {
+        let drivers = opened.iter().filter_map(|(driver, _)| driver.node.clone()).collect();
+        let supervisor = Client::new(&config.run_directory(), None);
+        renewal::start(Renewal { supervisor, drivers, clock: assembly.clock() });
+    }
     events::start(&config.events, event_places(config, command, &assembly, &reporter, &all));
     let _socket = status::serve(&config.status_directory(), &status_name(command), reporter);
     let (stop, stopped) = watch::channel(false);

@@ -24,6 +24,7 @@ mod observed;
 mod output;
 mod provide;
 mod reload;
+mod renewal;
 mod secrets;
 mod status;
 mod status_command;

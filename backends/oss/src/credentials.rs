@@ -41,6 +41,13 @@ pub fn choose(
     let Some(account) = account else { return public(helper).map(|()| None) };
     let has_token =
         caller.secrets.iter().any(|name| name.trim().eq_ignore_ascii_case("SecurityToken"));
+    if has_token && attributes.auth == Auth::Keys && !attributes.is_staged {
+        let text = "the secret of the volume has a `SecurityToken`: such keys end, and over \
+                    FlexVolume nobody brings the next ones, because kubelet calls `mount` once";
+        return Err(Error::invalid_request(text).with_hint(
+            "use keys that last, or `authType: sts` or `rrsa`, whose keys the node renews",
+        ));
+    }
     let is_temporary = match attributes.auth {
         Auth::Sts | Auth::Rrsa => true,
         Auth::Keys => has_token,
@@ -146,6 +153,18 @@ mod tests {
         ] {
             let refused = chosen(helper, &[("authType", auth)], secrets).unwrap_err();
             assert_eq!(refused.kind, ErrorKind::InvalidArgument, "{helper:?} {auth}");
+        }
+    }
+
+    #[test]
+    fn keys_that_end_and_that_nobody_renews_are_refused() {
+        let flexvolume = (crate::attributes::STAGED, "false");
+        let token = ["AccessKeyId", "AccessKeySecret", "SecurityToken"];
+        let refused = chosen(Helper::Ossfs, &[flexvolume], &token).unwrap_err();
+        assert!(refused.message.contains("kubelet calls `mount` once"), "{}", refused.message);
+        assert!(refused.hint.unwrap().contains("authType: sts"));
+        for (auth, secrets) in [("sts", &[][..]), ("rrsa", &[]), ("", &token[..2])] {
+            chosen(Helper::Ossfs, &[flexvolume, ("authType", auth)], secrets).unwrap();
         }
     }
 

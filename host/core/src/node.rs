@@ -25,6 +25,7 @@ mod expand;
 mod locking;
 mod outcome;
 mod publish;
+mod renew;
 mod same_use;
 mod stage;
 mod takeover;

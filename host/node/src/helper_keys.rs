@@ -7,6 +7,16 @@ use wharf_core::ports::{Call, CallSecrets};
 
 use crate::supervisor::CredentialFile;
 
+/// A credential as a helper reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedKeys {
+    /// Its files.
+    pub files: Vec<CredentialFile>,
+    /// When the account has the next one, in milliseconds since 1970-01-01 UTC; `None`: it came
+    /// with the call, and only another call brings another.
+    pub renew_at_ms: Option<u64>,
+}
+
 /// Renders credentials into the files that mount helpers read.
 pub trait HelperKeys: Send + Sync {
     /// The files of an account's credential, in the form that the plan asks for. `secrets` came
@@ -20,5 +30,5 @@ pub trait HelperKeys: Send + Sync {
         call: &Call,
         secrets: CallSecrets<'_>,
         credential: &HelperCredential,
-    ) -> Result<Vec<CredentialFile>, Error>;
+    ) -> Result<RenderedKeys, Error>;
 }

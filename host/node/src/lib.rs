@@ -43,7 +43,7 @@ mod trees;
 mod undo;
 
 pub use clock::SystemClock;
-pub use helper_keys::HelperKeys;
+pub use helper_keys::{HelperKeys, RenderedKeys};
 pub use node::LinuxNode;
 pub use options::{NodeOptions, ProgramBounds};
 pub use remote::{COMMAND as CHILD_COMMAND, answer_parent};

@@ -26,6 +26,9 @@ const RENEW_BEFORE: Duration = Duration::from_secs(300);
 /// A credential without an end is obtained again after this time, so that a rotated key is found:
 /// it costs a file or an environment, not a request.
 const READ_AGAIN: Duration = Duration::from_secs(60);
+/// A mount helper with a credential without an end is given what its account has by then: whoever
+/// changes a key leaves the old one valid for longer. It costs a process where no server runs.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// After a renewal that failed, the old credential is used for this long before the next one: a
 /// service that hangs costs one call of many.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
@@ -345,6 +348,21 @@ fn renewal(now_ms: u64, expires_at_ms: u64) -> u64 {
     expires_at_ms.saturating_sub(early)
 }
 
+/// When an account has another credential than this.
+fn next_of(credential: &Credential, now_ms: u64) -> u64 {
+    let changed = now_ms.saturating_add(u64::try_from(LOOK_AGAIN.as_millis()).unwrap_or(u64::MAX));
+    credential.expires_at_ms.map_or(changed, |end| renewal(now_ms, end))
+}
+
+/// The files of a mount helper.
+pub struct Rendered {
+    /// Its files.
+    pub files: Vec<CredentialFile>,
+    /// When there is another credential, in milliseconds since 1970-01-01 UTC; `None`: it came with
+    /// the call, or another one of the account may.
+    pub renew_at_ms: Option<u64>,
+}
+
 /// Every account, by the operator's name.
 pub struct Accounts {
     accounts: HashMap<String, Account>,
@@ -372,7 +390,7 @@ impl Accounts {
         call_secrets: CallSecrets<'_>,
         form: &str,
         values: &Parameters,
-    ) -> Result<Vec<CredentialFile>, Error> {
+    ) -> Result<Rendered, Error> {
         let call_secrets = match call_secrets {
             CallSecrets::Brought(secrets) => secrets,
             CallSecrets::Later if self.get(account)?.is_of_calls() => {
@@ -385,10 +403,13 @@ impl Accounts {
             CallSecrets::Later => &[],
         };
         let credential = self.credential(call, account, call_secrets)?;
-        self.get(account)?
+        let has = self.get(account)?;
+        let files = has
             .authenticator
             .render(call, &credential, form, values)
-            .map_err(|error| error.context(format!("account `{account}`")))
+            .map_err(|error| error.context(format!("account `{account}`")))?;
+        let renew_at_ms = (!has.is_of_calls()).then(|| next_of(&credential, unix_millis()));
+        Ok(Rendered { files, renew_at_ms })
     }
 
     /// The credential that signs for an account.

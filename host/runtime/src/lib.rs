@@ -34,7 +34,7 @@ mod wasi;
 
 pub use account::{
     Account, Accounts, AuthDescription, Authenticator, CALL_SOURCE, Credential, CredentialFile,
-    Reserved, Signature, Signer, Source, SourceReader, Unsigned,
+    Rendered, Reserved, Signature, Signer, Source, SourceReader, Unsigned,
 };
 pub use authenticator::{AuthCode, AuthPorts, WasmAuthenticator};
 pub use backend::{BackendCode, BackendPorts, WasmBackend};

@@ -72,6 +72,7 @@ mod tests {
                 last_exit: None,
                 unhealed: Vec::new(),
                 devices: None,
+                renew_at_ms: None,
             };
             of_supervised(&mount).into_iter().collect::<Vec<_>>()
         };

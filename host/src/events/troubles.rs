@@ -247,6 +247,7 @@ mod tests {
             last_exit: None,
             unhealed: Vec::new(),
             devices: None,
+            renew_at_ms: None,
         };
         Seen { mounts: vec![mount], ..Seen::default() }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::outcome::Outcome;
 use super::same_use::{check_same_group, check_same_use};
-use super::stage::{StagedBy, needs_keys};
+use super::stage::StagedBy;
 use super::{NodeService, check_path, log_failure};
 use crate::error::{Blame, Error, ErrorKind};
 use crate::plan::{FindDevice, Goal, Plan};
@@ -54,7 +54,7 @@ impl NodeService {
         }
         if let Some(record) = &known {
             if self.is_published_as(record, request, target)? {
-                return self.renew_keys(call, record, request, target);
+                return self.renew_keys(call, record, &request.caller.secrets, target);
             }
             self.check_single_workload(record, request, target)?;
         }
@@ -94,49 +94,6 @@ impl NodeService {
         self.run_to(call, &plan, &request.volume, wanted).map(drop).inspect_err(|_| {
             log_failure("write down what is published", self.save_or_forget(&before));
         })
-    }
-
-    /// kubelet publishes again and again where keys expire (`requiresRepublish`). The plan that
-    /// mounted with keys runs once more: what it does is true already, and the supervisor gives the
-    /// helper the keys if they are new.
-    fn renew_keys(
-        &self,
-        call: &Call,
-        record: &StageRecord,
-        request: &PublishRequest,
-        target: &Path,
-    ) -> Result<(), Error> {
-        let published = record
-            .targets
-            .iter()
-            .find(|published| published.target_path == target)
-            .and_then(|published| published.plan.as_ref());
-        let of_publish = published.map(|plan| {
-            let only_reads = request.read_only || request.capability.is_read_only();
-            (plan, Goal::PublishedFileSystem, target, only_reads)
-        });
-        let of_stage = record.plan.as_ref().map(|plan| {
-            let only_reads = record.capability.is_read_only();
-            (plan, Goal::StagedFileSystem, record.staging_path.as_path(), only_reads)
-        });
-        let with_keys = [of_publish, of_stage];
-        let mut with_keys = with_keys.into_iter().flatten().filter(|(plan, ..)| needs_keys(plan));
-        let Some((plan, goal, destination, only_reads)) = with_keys.next() else { return Ok(()) };
-        // Keys that came with another call stay.
-        let secrets = match request.caller.secrets.as_slice() {
-            [] => CallSecrets::Later,
-            brought => CallSecrets::Brought(brought),
-        };
-        let wanted = Outcome { goal, destination, staged: None, only_reads, secrets };
-        match self.run_to(call, plan, &request.volume, wanted) {
-            Err(error)
-                if error.kind == ErrorKind::Unauthenticated
-                    && matches!(secrets, CallSecrets::Later) =>
-            {
-                Ok(())
-            }
-            ran => ran.map(drop).map_err(|error| error.context("new keys for the mount")),
-        }
     }
 
     /// A target is neither where this volume is staged nor where another one is.

@@ -17,7 +17,7 @@ use wharf_core::plan::{
     MountPlace, MountStaged, Readiness, Step,
 };
 use wharf_core::policy::{HelperGrant, NfsPolicy, NodePolicy};
-use wharf_core::ports::{Call, Node};
+use wharf_core::ports::{Call, Node, RemovePath};
 use wharf_core::types::{AccessMode, AccessType, Caller, Capability, VolumeId};
 use wharf_core::verbs::{NodeExpandRequest, PublishRequest, StageRequest};
 use wharf_core::{Blame, Error, ErrorKind, Secret};
@@ -527,6 +527,29 @@ fn keys_are_renewed_by_a_repeated_publish_and_stay_where_it_brings_none() {
     let runs = plain.runs();
     plain.publish("v", mount(), false, TARGET).unwrap();
     assert_eq!(plain.runs(), runs);
+}
+
+#[test]
+fn keys_of_an_account_are_renewed_without_a_call_of_kubelet_s_and_without_the_backend() {
+    let rig = served_with_keys();
+    let renew = |path: &str| rig.service.renew(&call(), Path::new(path));
+    assert!(!renew(STAGING).unwrap(), "nothing is staged");
+    rig.stage("v", mount(), STAGING).unwrap();
+    rig.publish("v", mount(), false, TARGET).unwrap();
+    let (runs, asked) = (rig.runs(), rig.backend.calls().len());
+    assert!(renew(STAGING).unwrap());
+    assert_eq!((rig.runs(), rig.backend.calls().len()), (runs + 1, asked));
+    assert!(!renew(TARGET).unwrap(), "a bind of it has no keys of its own");
+    // Keys that a call brought stay, and that is no failure.
+    rig.node.fail("run", no_credential());
+    assert!(renew(STAGING).unwrap());
+    rig.node.fail("run", Error::unavailable("the helper does not take them"));
+    refused(renew(STAGING).map(drop), ErrorKind::Unavailable, "new keys for the mount");
+    // What somebody took away is not mounted again.
+    rig.node.unmount(&call(), Path::new(STAGING), RemovePath::No).unwrap();
+    let runs = rig.runs();
+    assert!(!renew(STAGING).unwrap());
+    assert_eq!(rig.runs(), runs);
 }
 
 #[test]

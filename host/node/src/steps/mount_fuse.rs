@@ -13,6 +13,7 @@ use wharf_core::helper_profile::HelperProfile;
 use wharf_core::plan::MountFuse;
 use wharf_core::policy::NodePolicy;
 
+use crate::helper_keys::RenderedKeys;
 use crate::mounts::table::MountTable;
 use crate::run::Run;
 use crate::steps::{PerformStep, Seen};
@@ -33,8 +34,9 @@ impl PerformStep for MountFuse {
             .credential
             .as_ref()
             .map(|wanted| {
-                let files = run.context.keys()?.render(run.call, run.secrets, wanted)?;
-                Ok::<_, Error>(Credential { form: wanted.form.clone(), files })
+                let keys = run.context.keys()?.render(run.call, run.secrets, wanted)?;
+                let RenderedKeys { files, renew_at_ms } = keys;
+                Ok::<_, Error>(Credential { form: wanted.form.clone(), files, renew_at_ms })
             })
             .transpose()?;
         let target = run.target()?;

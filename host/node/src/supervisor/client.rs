@@ -25,7 +25,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// A mount of an earlier driver is asked one question.
 const ASK_MOUNT: Duration = Duration::from_secs(5);
 
-/// A command that serves until it is ended.
+/// A command of this program: one that serves until it is ended, or one that ends by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartCommand {
     /// The program.
@@ -41,6 +41,22 @@ pub enum Served {
     BySupervisor,
     /// An earlier driver's, which was left as it is.
     ByEarlierDriver,
+}
+
+impl StartCommand {
+    /// Runs one that ends by itself, and waits for its end. Whether it did what it was to do; why
+    /// not, it says where this process says things.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn run(&self) -> std::io::Result<bool> {
+        let mut command = Command::new(&self.program);
+        if let Some((name, arguments)) = self.arguments.split_first() {
+            command.arg0(name).args(arguments);
+        }
+        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+        Ok(status.success())
+    }
 }
 
 /// Asks the supervisor of one run directory.

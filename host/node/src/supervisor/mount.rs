@@ -148,6 +148,7 @@ impl Mount {
             last_exit: self.record.last_exit,
             unhealed: self.unhealed.clone(),
             devices: Some(self.devices()),
+            renew_at_ms: self.record.renew_at_ms,
         }
     }
 

@@ -339,7 +339,7 @@ mod tests {
 
     fn credential(name: &str, content: &str) -> Credential {
         let file = CredentialFile { name: name.into(), content: content.into() };
-        Credential { form: "f".into(), files: vec![file] }
+        Credential { form: "f".into(), files: vec![file], renew_at_ms: None }
     }
 
     fn plain() -> (tempfile::TempDir, Private) {

@@ -104,6 +104,10 @@ pub struct Credential {
     pub form: String,
     /// The files.
     pub files: Vec<CredentialFile>,
+    /// When its account has the next one, in milliseconds since 1970-01-01 UTC. The supervisor
+    /// tells whoever can ask for it, and does nothing about it by itself.
+    #[serde(default)]
+    pub renew_at_ms: Option<u64>,
 }
 
 /// One file. Its content is never shown.
@@ -166,6 +170,10 @@ pub struct Status {
     /// of an earlier version.
     #[serde(default)]
     pub devices: Option<Vec<(u32, u32)>>,
+    /// When there are new keys for it, in milliseconds since 1970-01-01 UTC; `None`: they last, or
+    /// come with a call.
+    #[serde(default)]
+    pub renew_at_ms: Option<u64>,
 }
 
 impl Status {
@@ -183,6 +191,7 @@ impl Status {
             last_exit: None,
             unhealed: Vec::new(),
             devices: None,
+            renew_at_ms: None,
         }
     }
 }
@@ -302,6 +311,7 @@ mod tests {
         let credential = Credential {
             form: "passwd".into(),
             files: vec![CredentialFile { name: "p".into(), content: b"canary".to_vec() }],
+            renew_at_ms: None,
         };
         let shown = format!("{credential:?}");
         assert!(!shown.contains("canary") && !shown.contains("99, 97"), "{shown}");

@@ -33,6 +33,9 @@ pub(crate) struct Record {
     pub form: Option<String>,
     /// Whether the helper goes on with keys that are not those of its files any more.
     pub has_old_keys: bool,
+    /// When there are new keys, as [`Credential`](super::protocol::Credential) has it.
+    #[serde(default)]
+    pub renew_at_ms: Option<u64>,
     /// How far it has come.
     pub phase: Phase,
     /// The helper.
@@ -60,6 +63,7 @@ impl Record {
             spec,
             form,
             has_old_keys: false,
+            renew_at_ms: None,
             phase: Phase::Starting,
             process: None,
             retired: None,

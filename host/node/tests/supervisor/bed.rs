@@ -298,7 +298,7 @@ pub fn request(spec: Spec, credential: Option<Credential>) -> MountRequest {
 
 pub fn credential(content: &str) -> Credential {
     let file = CredentialFile { name: "passwd".into(), content: content.into() };
-    Credential { form: "passwd".into(), files: vec![file] }
+    Credential { form: "passwd".into(), files: vec![file], renew_at_ms: None }
 }
 
 /// The test that is the supervisor where this names a bed's directory.

@@ -10,7 +10,7 @@ use wharf_core::ports::{Call, CallSecrets, Node, PlanRun, RemovePath};
 use wharf_core::types::VolumeId;
 use wharf_core::{Error, ErrorKind};
 use wharf_node::supervisor::{Condition, CredentialFile};
-use wharf_node::{HelperKeys, LinuxNode, NodeOptions};
+use wharf_node::{HelperKeys, LinuxNode, NodeOptions, RenderedKeys};
 
 use crate::bed::{Bed, bindfs, holds, kill, sh, until};
 use crate::child;
@@ -24,9 +24,10 @@ impl HelperKeys for Keys {
         _: &Call,
         _: CallSecrets<'_>,
         wanted: &HelperCredential,
-    ) -> Result<Vec<CredentialFile>, Error> {
+    ) -> Result<RenderedKeys, Error> {
         let content = format!("key-{}", self.0.fetch_add(1, Ordering::SeqCst)).into_bytes();
-        Ok(vec![CredentialFile { name: wanted.form.clone(), content }])
+        let files = vec![CredentialFile { name: wanted.form.clone(), content }];
+        Ok(RenderedKeys { files, renew_at_ms: None })
     }
 }
 

@@ -14,7 +14,7 @@ use super::programs::with_stand_ins;
 const FIRST_LIFE: u64 = 12;
 
 /// The account that a workload's identity assumes, and the stand-ins as helpers.
-fn with_identity(bed: &Bed, config: String) -> String {
+pub fn with_identity(bed: &Bed, config: String) -> String {
     let token = bed.directory().join("identity");
     std::fs::write(&token, bed.region().oidc_token(0, "system:serviceaccount:a:b").unwrap())
         .unwrap();
@@ -26,6 +26,68 @@ fn with_identity(bed: &Bed, config: String) -> String {
     );
     let config = with_stand_ins(config) + &account;
     config.replace("\"oss-sts\"]", "\"oss-sts\", \"oss-rrsa\"]")
+}
+
+#[test]
+fn keys_that_end_are_renewed_where_kubelet_repeats_no_call() {
+    const TEST: &str = "keys_that_end_are_renewed_where_kubelet_repeats_no_call";
+    let Some(cluster) = Cluster::of_bed(TEST, "info", with_identity) else { return };
+    let (csi, flex, region) = (&cluster.csi, &cluster.flex, cluster.bed.region());
+    // There the supervisor, which a call-out started, has another process do it.
+    cluster.bed.node(1).stop();
+    region.set_session_seconds(Some(FIRST_LIFE));
+    let attributes = |auth| [("fuseType", "ossfs2"), ("authType", auth), ("otherOpts", "")];
+    let mut volume = cluster.volume("pv-csi", Access::ManyNodes, &attributes("sts"));
+    volume.publish_secret.clear();
+    let mut flex_volume = cluster.flex_volume("pv-flex", &attributes("rrsa"));
+    flex_volume.secret.clear();
+    let targets = [
+        csi.start_pod(&mut volume, &cluster.nodes[0], "pod").unwrap(),
+        flex.mount(&flex_volume, &cluster.flex_nodes[0], "pod-flex").unwrap(),
+        flex.mount(&flex_volume, &cluster.flex_nodes[1], "pod-flex").unwrap(),
+    ];
+    for (n, target) in targets.iter().enumerate() {
+        write(target, &format!("data-{n}"), "kept");
+    }
+    region.set_session_seconds(None);
+    let helpers = |n| -> Vec<_> {
+        let pid = |mount: serde_json::Value| {
+            assert!(mount["renew-at-ms"].is_u64(), "{mount}");
+            (mount["condition"] == "serving").then(|| mount["pid"].as_i64().unwrap())
+        };
+        cluster.mounts_of(n).into_iter().map(pid).collect()
+    };
+    let first = [helpers(0), helpers(1)];
+    let have_changed = |n: usize, before: &[Option<i64>]| {
+        helpers(n).iter().all(|pid| pid.is_some() && !before.contains(pid))
+    };
+    until("every helper has new keys", || (0..2).all(|n| have_changed(n, &first[n])));
+    region.clear_journal();
+    region.advance(Duration::from_secs(FIRST_LIFE));
+    for (n, target) in targets.iter().enumerate() {
+        assert_eq!(read(target, &format!("data-{n}")), "kept");
+        write(target, &format!("after-{n}"), "more");
+    }
+    let journal = region.journal();
+    let refused = journal.iter().filter(|entry| entry.listener == "oss" && entry.status == 403);
+    assert_eq!(refused.count(), 0);
+    // By hand, although nothing is due.
+    let second = helpers(1);
+    let renew = |arguments: &[&str]| {
+        let ran = cluster.bed.node(1).run(cluster.bed.parts(), arguments).unwrap();
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran.stdout
+    };
+    assert_eq!(renew(&["mounts", "renew"]), "");
+    assert_eq!(helpers(1), second);
+    let renewed = renew(&["mounts", "renew", "--all"]);
+    assert_eq!(renewed, format!("renewed: {}\n", targets[2].display()));
+    assert!(have_changed(1, &second));
+    csi.end_pod(&volume, &cluster.nodes[0], "pod").unwrap();
+    for node in &cluster.flex_nodes {
+        flex.unmount(&flex_volume, node, "pod-flex").unwrap();
+    }
+    cluster.assert_empty();
 }
 
 #[test]

@@ -65,6 +65,7 @@ impl Mount {
         self.connections.open()?;
         self.arguments("/dev/fd/0")?;
         world.find(&self.record.spec.profile)?;
+        self.record.renew_at_ms = credential.and_then(|credential| credential.renew_at_ms);
         self.save(world)?;
         self.private.create()?;
         if let Some(credential) = credential {

@@ -30,7 +30,7 @@ impl Mount {
             .with_hint("unmount it first"));
         }
         if self.private.holds(credential) && !self.record.has_old_keys {
-            return Ok(());
+            return self.note_renewal(world, credential);
         }
         self.settle(world)?;
         let is_alive = self.helper.is_some();
@@ -40,14 +40,23 @@ impl Mount {
         self.save(world)?;
         self.private.put(credential, self.user())?;
         match rotation {
-            Rotation::Restart if is_alive => self.replace_helper(world, deadline),
+            Rotation::Restart if is_alive => self.replace_helper(world, deadline)?,
             // A dead one reads the new files when it is started again.
             Rotation::Restart | Rotation::InPlace => {
                 self.not_before = None;
                 self.deaths = Deaths::default();
-                Ok(())
             }
         }
+        self.note_renewal(world, credential)
+    }
+
+    /// When the keys are to be renewed that the helper has by now.
+    fn note_renewal(&mut self, world: &World, credential: &Credential) -> Result<(), Error> {
+        if self.record.renew_at_ms == credential.renew_at_ms {
+            return Ok(());
+        }
+        self.record.renew_at_ms = credential.renew_at_ms;
+        self.save(world)
     }
 
     /// Ends what an earlier supervisor left half-done, so that a living helper is one that serves.
