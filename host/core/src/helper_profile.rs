@@ -48,9 +48,16 @@ pub struct HelperProfile {
     /// root.
     #[serde(default)]
     pub user: Option<u32>,
-    /// Its memory, in MiB; beyond it is killed, and started again. Unset: unlimited.
+    /// Its memory, in MiB; beyond it is killed, and started again. Held by its control group; where
+    /// none can be had, by a bound on its data (`RLIMIT_DATA`). Unset: unlimited.
     #[serde(default)]
     pub memory_mib: Option<u64>,
+    /// Whether it reserves much more memory than it uses, so that a bound on its data would keep it
+    /// from starting: its control group alone holds it then.
+    // Left out where it is not set: a supervisor of an earlier version, which is not replaced with
+    // the server, does not know it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reserves_memory: bool,
     /// Options that a plan may pass: names as after `-o` (`allow_other`), flags with their dashes
     /// (`-s`, `--log_level`). A trailing `*` matches any rest.
     #[serde(default)]
@@ -313,6 +320,7 @@ mod tests {
             device: Device::Opens,
             user: None,
             memory_mib: None,
+            reserves_memory: false,
             options: ["allow_other", "url", "max_*", "-s", "--log_level"]
                 .map(str::to_owned)
                 .to_vec(),

@@ -454,6 +454,7 @@ mod tests {
             device: Default::default(),
             user: None,
             memory_mib: Some(1),
+            reserves_memory: false,
             options: vec!["a".into()],
             noise: vec![],
             start_seconds: 1,

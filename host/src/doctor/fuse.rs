@@ -1,5 +1,8 @@
 //! FUSE, and the control groups that bound helpers, where buckets may be mounted.
 
+use wharf_core::policy::HelperGrant;
+use wharf_node::supervisor::shipped_profile;
+
 use super::{Finding, Machine};
 
 pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
@@ -16,18 +19,25 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
         ));
     }
     let mut helpers = machine.config.backend.values().flat_map(|backend| &backend.node.helpers);
-    let bounded = helpers.find(|(_, grant)| grant.memory_mib.is_some());
+    let bounded = helpers.find(|(name, grant)| has_bound(name, grant));
     if let Some((name, _)) = bounded.filter(|_| !can_bound_memory(machine)) {
         findings.push(Finding::new(
-            format!("helper `{name}` has a bound on its memory, which cannot be kept here"),
+            format!("no control group can hold the memory of helper `{name}` to its bound here"),
             format!(
-                "{} offers no memory controller, so mounts of it are refused",
+                "{} offers no memory controller: helpers get an error instead of more memory \
+                 (RLIMIT_DATA), and `ossfs2` has no bound",
                 machine.cgroup.display()
             ),
-            "in a pod: mount the host's /sys/fs/cgroup writable; or leave `memory-mib` out",
+            "in a pod: mount the host's /sys/fs/cgroup writable",
         ));
     }
     findings
+}
+
+/// One that cannot be resolved has no mounts.
+fn has_bound(name: &str, grant: &HelperGrant) -> bool {
+    let shipped = shipped_profile(name).ok().flatten();
+    grant.resolve(name, shipped).is_ok_and(|profile| profile.memory_mib.is_some())
 }
 
 fn can_bound_memory(machine: &Machine<'_>) -> bool {
@@ -56,7 +66,7 @@ mod tests {
     fn a_bound_that_cannot_be_kept_is_found() {
         let root = tempfile::tempdir().unwrap();
         put(root.path(), "dev/fuse", "");
-        let text = format!("{FUSE}[backend.b.node.helpers]\ns3fs = {{ memory-mib = 64 }}\n");
+        let text = format!("{FUSE}[backend.b.node.helpers]\ns3fs = {{}}\n");
         finds(&on(root.path(), &text, look), &["`s3fs`", "memory controller"]);
         put(root.path(), "cgroup/cgroup.controllers", "cpu memory\n");
         assert_eq!(on(root.path(), &text, look), []);

@@ -1,5 +1,24 @@
 //! The profiles of helpers that come with Wharf, as data: an operator who grants one of them by
-//! name need not describe it.
+//! name need not describe it. What the data cannot say of itself:
+//!
+//! - `memory-mib`, a bound that no helper reaches with its own defaults, so that one which leaks
+//!   ends before the node's memory does. `s3fs`: 40 MB of file attributes, and parts of 10 MB, five
+//!   at a time for each file that is written. `ossfs`: the same, and 1024 MB that `direct_read`
+//!   reads ahead. `ossfs2`: 832 buffers of 8 MiB (64 to write, 256 × 3 to read ahead), which
+//!   `total_mem_limit` of a volume makes fewer. It reserves gigabytes that it does not use
+//!   (`reserves-memory`).
+//! - `rotation: restart`. All three read a file of keys once, when they start. `ossfs` (1.91.9) and
+//!   `ossfs2` (2.0.7) run a `credential_process` again only if it says when its keys end, and only
+//!   in the last twenty minutes before: `ossfs` before each request, `ossfs2` every fifteen
+//!   seconds. Accounts have the next keys five minutes before the end of the last ones, so for a
+//!   quarter of an hour `ossfs` would start a process with each request; and nobody could tell when
+//!   a helper has taken the new ones, as a second helper does by serving. Hence the process says no
+//!   end.
+//! - `device`: all three open `/dev/fuse` themselves, as root. `ossfs` and `s3fs` are built upon
+//!   libfuse 2, which knows no `/dev/fd/N`. `ossfs2` has libfuse 3.16, which does; but it
+//!   looks into its mount point as into a directory first (not with `--nonempty`), and makes a
+//!   socket in `/run/ossfs2`, which is root's. That it takes one is nowhere written down, and not
+//!   tried.
 
 use std::collections::BTreeMap;
 
@@ -46,6 +65,14 @@ mod tests {
                 assert!(vector.iter().any(|argument| argument.contains("/run/c")), "{vector:?}");
                 assert!(vector.iter().any(|argument| argument == "-f"), "{vector:?}");
             }
+        }
+    }
+
+    #[test]
+    fn no_shipped_helper_can_take_all_memory_of_a_node() {
+        for (name, profile) in parse().unwrap() {
+            assert!(profile.memory_mib.is_some_and(|mib| mib >= 1024), "{name}");
+            assert_eq!(profile.reserves_memory, name == "ossfs2");
         }
     }
 

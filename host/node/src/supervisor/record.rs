@@ -206,6 +206,7 @@ pub(crate) mod tests {
                 device: Default::default(),
                 user: None,
                 memory_mib: None,
+                reserves_memory: false,
                 options: vec![],
                 noise: vec![],
                 start_seconds: 1,

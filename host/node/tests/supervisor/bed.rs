@@ -281,6 +281,7 @@ pub fn bindfs() -> HelperProfile {
         device: Device::Opens,
         user: None,
         memory_mib: Some(256),
+        reserves_memory: false,
         options: ["fsname", "attr_timeout", "-n"].map(str::to_owned).to_vec(),
         noise: vec![],
         start_seconds: 60,

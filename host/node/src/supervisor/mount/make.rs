@@ -133,7 +133,8 @@ impl Mount {
             search: &world.program_path,
             device: given.as_ref().map(AsFd::as_fd),
             user: self.user(),
-            data_bytes: if world.cgroups.can_bound_memory() { None } else { memory },
+            data_bytes: memory
+                .filter(|_| !profile.reserves_memory && !world.cgroups.can_bound_memory()),
         };
         let (name, record) = (self.name.clone(), &mut self.record);
         let helper = launch::start(&launch, |process| {
