@@ -225,6 +225,7 @@ mod tests {
             unhealed: vec![],
             devices: None,
             renew_at_ms: None,
+            writes: None,
         };
         assert_eq!(describe(&mount).lines().count(), 2);
         mount.last_exit = Some(Ending::Killed(9));

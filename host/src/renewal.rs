@@ -170,6 +170,7 @@ mod tests {
             unhealed: vec![],
             devices: None,
             renew_at_ms,
+            writes: None,
         }
     }
 

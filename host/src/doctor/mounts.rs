@@ -73,6 +73,7 @@ mod tests {
                 unhealed: Vec::new(),
                 devices: None,
                 renew_at_ms: None,
+                writes: None,
             };
             of_supervised(&mount).into_iter().collect::<Vec<_>>()
         };

@@ -248,6 +248,7 @@ mod tests {
             unhealed: Vec::new(),
             devices: None,
             renew_at_ms: None,
+            writes: None,
         };
         Seen { mounts: vec![mount], ..Seen::default() }
     }

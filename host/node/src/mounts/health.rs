@@ -2,11 +2,12 @@
 //! mount cannot hang, and told in words that name the cause and what to do.
 //!
 //! A server, a helper process and a disk fail in ways of their own. A server that answers nothing
-//! is told from one that is slow by the answers that the kernel counts. What a file system on a
-//! disk says of itself is in the mount table and in sysfs. Left out: what the cloud knows (the
-//! backend says that), and mending anything.
+//! is told from one that is slow by the answers that the kernel counts, a helper by how often it
+//! writes, as it does to answer. What a file system on a disk says of itself is in the mount table
+//! and in sysfs. Left out: what the cloud knows (the backend says that), and mending anything.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -18,7 +19,7 @@ use wharf_core::{Error, ErrorKind};
 use crate::context::NodeContext;
 use crate::disk::device::kernel_name;
 use crate::mounts::paths::{MountTarget, Opened};
-use crate::mounts::table::Entry;
+use crate::mounts::table::{Entry, MountTable};
 use crate::mounts::{answers, mounting, usage};
 use crate::remote::Failure;
 
@@ -43,6 +44,9 @@ pub(crate) fn of(
         of_local(context, call, target, entry)
     }
 }
+
+/// Whatever works answers about its space within milliseconds, from another continent too.
+const SLOW: Duration = Duration::from_secs(1);
 
 fn working(usage: Usage) -> Stats {
     Stats { usage: Some(usage), condition: Condition::normal("it answers") }
@@ -82,7 +86,11 @@ fn of_remote(
     entry: &Entry,
 ) -> Result<Stats, Error> {
     let begun = context.clock.now();
-    let before = answers::count(target.path());
+    let answers = || match is_helpers(&entry.fs_type) {
+        true => helper_writes(context, entry),
+        false => answers::count(target.path()),
+    };
+    let before = answers();
     // An earlier question still hangs where the kernel does not let go of who asked.
     let asked = match context.check_not_hanging(call, &usage::work_at(target)) {
         Ok(()) => usage::ask(context, call, target),
@@ -90,9 +98,12 @@ fn of_remote(
     };
     let what = format!("{} (mounted at {})", entry.source_in_words(), target.path().display());
     let condition = match asked {
-        Ok(usage) => return Ok(working(usage)),
+        Ok(usage) => {
+            let waited = context.clock.now().saturating_sub(begun);
+            return Ok(Stats { usage: Some(usage), condition: answered(&what, waited) });
+        }
         Err(Failure::Silent) => {
-            let after = answers::count(target.path());
+            let after = answers();
             let answered = before.zip(after).map(|(before, after)| after.saturating_sub(before));
             let waited = context.clock.now().saturating_sub(begun);
             silence(&what, &entry.fs_type, waited, answered)
@@ -107,10 +118,45 @@ fn of_remote(
     Ok(without_figures(condition))
 }
 
-/// `answered`: how many answers its NFS server gave meanwhile, to whatever it was asked.
+fn is_helpers(fs_type: &str) -> bool {
+    fs_type.starts_with("fuse")
+}
+
+/// How often the helper of a mount has written, to whatever it is connected to: a helper answers
+/// the kernel by writing, and says what goes wrong with its own requests. The supervisor counts, as
+/// the helper's process is not one that can be seen from every container.
+fn helper_writes(context: &NodeContext, entry: &Entry) -> Option<u64> {
+    let mounts = context.options.supervisor.as_ref()?.list().ok()?;
+    let table = MountTable::read().ok()?;
+    let shows = |at: &Path| table.of_device(entry.device).any(|shown| shown.mount_point == at);
+    mounts.iter().find(|mount| shows(&mount.target))?.writes
+}
+
+/// Of what has given its figures.
+fn answered(what: &str, waited: Duration) -> Condition {
+    if waited < SLOW {
+        return Condition::normal("it answers");
+    }
+    Condition::normal(format!("{what} is slow: it answered after {}", seconds(waited)))
+}
+
+fn seconds(waited: Duration) -> String {
+    format!("{} s", waited.as_secs_f32().ceil())
+}
+
+/// `answered`: how many answers its NFS server or its helper gave meanwhile, to whatever it was
+/// asked.
 fn silence(what: &str, fs_type: &str, waited: Duration, answered: Option<u64>) -> Condition {
-    let waited = format!("{} s", waited.as_secs_f32().ceil());
+    let waited = seconds(waited);
     match answered {
+        Some(1..) if is_helpers(fs_type) => Condition::normal(format!(
+            "the helper of {what} is slow: it has worked for {waited} and not answered about its \
+             space; `wharf mounts logs` shows what it said"
+        )),
+        _ if is_helpers(fs_type) => Condition::abnormal(format!(
+            "the helper of {what} has not answered for {waited}: it hangs, or what it asks does; \
+             `wharf mounts logs` shows what it said"
+        )),
         Some(0) => Condition::abnormal(format!(
             "the NFS server of {what} has answered nothing for {waited}; look whether it runs, and \
              at the network to it: what uses the volume waits, and goes on when it answers"
@@ -120,10 +166,6 @@ fn silence(what: &str, fs_type: &str, waited: Duration, answered: Option<u64>) -
             "the NFS server of {what} is slow: within {waited} it gave {other} answers, and not \
              the one about its space"
         )),
-        None if fs_type.starts_with("fuse") => Condition::abnormal(format!(
-            "the helper of {what} has not answered for {waited}: it hangs, or what it asks does; \
-             `wharf mounts logs` shows what it said"
-        )),
         None => Condition::abnormal(format!(
             "{what} has not answered for {waited}; its server may be gone, or the network to it"
         )),
@@ -132,7 +174,7 @@ fn silence(what: &str, fs_type: &str, waited: Duration, answered: Option<u64>) -
 
 fn refusal(what: &str, fs_type: &str, errno: Errno) -> Condition {
     let hint = match errno {
-        Errno::NOTCONN | Errno::CONNABORTED if fs_type.starts_with("fuse") => {
+        Errno::NOTCONN | Errno::CONNABORTED if is_helpers(fs_type) => {
             "its helper is gone; `wharf mounts serve` starts it again where it runs on this node, \
              and `wharf mounts list` says how it is"
         }
@@ -231,7 +273,18 @@ mod tests {
         assert!(!told("nfs", Errno::NOTCONN).contains("helper"));
         assert!(told("nfs", Errno::STALE).contains("gone from the server"));
         assert!(told("nfs", Errno::ACCESS).contains("export"));
-        let hangs = silence("x", "fuse.ossfs", Duration::from_secs(5), None);
-        assert!(hangs.abnormal && hangs.message.contains("helper"), "{hangs:?}");
+    }
+
+    #[test]
+    fn a_helper_that_hangs_is_told_from_one_that_is_slow() {
+        let told = |writes| silence("x", "fuse.ossfs", Duration::from_secs(5), writes);
+        for hangs in [told(None), told(Some(0))] {
+            assert!(hangs.abnormal && hangs.message.contains("it hangs"), "{hangs:?}");
+        }
+        let slow = told(Some(3));
+        assert!(!slow.abnormal && slow.message.contains("is slow"), "{slow:?}");
+        let late = answered("x", Duration::from_secs(2));
+        assert!(!late.abnormal && late.message.contains("answered after 2 s"), "{late:?}");
+        assert_eq!(answered("x", Duration::from_millis(20)).message, "it answers");
     }
 }

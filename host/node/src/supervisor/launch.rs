@@ -46,6 +46,14 @@ pub(crate) struct Process {
     pub started: u64,
 }
 
+impl Process {
+    /// How many system calls it has made that write, by the kernel's count (proc(5)).
+    pub fn writes(self) -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/io", self.pid)).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("syscw: ")?.parse().ok())
+    }
+}
+
 /// What a helper is started with.
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {

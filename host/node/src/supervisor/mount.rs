@@ -149,6 +149,7 @@ impl Mount {
             unhealed: self.unhealed.clone(),
             devices: Some(self.devices()),
             renew_at_ms: self.record.renew_at_ms,
+            writes: self.helper.as_ref().and_then(|helper| helper.process().writes()),
         }
     }
 

@@ -174,6 +174,10 @@ pub struct Status {
     /// come with a call.
     #[serde(default)]
     pub renew_at_ms: Option<u64>,
+    /// How often its helper has written since it was started, to the kernel, the network or its
+    /// log: one that hangs does none of it. `None` where the kernel does not count.
+    #[serde(default)]
+    pub writes: Option<u64>,
 }
 
 impl Status {
@@ -192,6 +196,7 @@ impl Status {
             unhealed: Vec::new(),
             devices: None,
             renew_at_ms: None,
+            writes: None,
         }
     }
 }
