@@ -49,8 +49,8 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// `title` begins the message of a failure; `secret_options` are dropped, without regard to
-    /// case.
+    /// `title` begins the message of a failure; `secret_options` count as the volume's secret where
+    /// it has none, and are dropped otherwise. Case does not matter.
     pub(crate) fn parse(
         title: &str,
         text: &OsStr,
@@ -66,6 +66,7 @@ impl Options {
             chosen: Vec::new(),
             caller: Caller { secrets: Vec::new(), workload: workload(&pairs) },
         };
+        let mut plain = Vec::new();
         for (key, value) in pairs {
             if let Some(name) = key.strip_prefix(SECRET) {
                 let secret = secret(&value).map(|secret| (name.to_owned(), secret));
@@ -77,11 +78,15 @@ impl Options {
                 READ_WRITE => options.is_read_only = is_read_only(title, &value)?,
                 FS_GROUP => options.fs_group = Some(group(title, value)?),
                 _ if is_named(secret_options, &key) => {
-                    options.caller.secrets.push((key, Secret::new(value)));
+                    plain.push((key, Secret::new(value)));
                 }
                 _ if is_reserved(&key) => {}
                 _ => options.chosen.push((key, value)),
             }
+        }
+        // Never half of a pair from one and half from the other.
+        if options.caller.secrets.is_empty() {
+            options.caller.secrets = plain;
         }
         options.chosen = distinct(options.chosen).map_err(|error| error.context(title))?;
         Ok(options)
@@ -270,9 +275,10 @@ mod tests {
             parse(r#"{"kubernetes.io/pvOrVolumeName":"pv1","kubernetes.io/secret/pw":"cA==","Kubernetes.IO/secret/pw":"cA==","AKSECRET":"s"}"#)
                 .unwrap();
         assert_eq!(options.chosen, []);
-        let secrets = [("pw", "p"), ("AKSECRET", "s")];
-        let secrets = secrets.map(|(name, value)| (name.to_owned(), Secret::new(value)));
-        assert_eq!(options.caller.secrets, secrets);
+        let secrets = |name: &str, value: &str| [(name.to_owned(), Secret::new(value))];
+        assert_eq!(options.caller.secrets, secrets("pw", "p"), "the secret's, and no other");
+        let plain = r#"{"kubernetes.io/pvOrVolumeName":"pv1","AKSECRET":"s"}"#;
+        assert_eq!(parse(plain).unwrap().caller.secrets, secrets("AKSECRET", "s"));
         let odd = r#"{"kubernetes.io/pvOrVolumeName":"pv1","kubernetes.io/secret/pw":"hunter2!"}"#;
         assert_eq!(parse(odd).unwrap().caller.secrets, []);
     }
