@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use wharf_cloudsim::OidcProvider;
 use wharf_testing::bed::{Bed, BedOptions, Machine};
@@ -185,7 +186,11 @@ impl Cluster {
 }
 
 pub fn kill(pid: i32) {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL).unwrap();
+    signal(pid, Signal::SIGKILL);
+}
+
+pub fn signal(pid: i32, signal: Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
 }
 
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {

@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use nix::sys::signal::Signal;
 use wharf_cloudsim::{Fault, FaultRule};
-use wharf_testing::player::Access;
+use wharf_testing::player::{Access, Retry};
 
-use super::cluster::{Cluster, holds, kill, read, until, write};
+use super::cluster::{Cluster, OPTIONS, holds, kill, read, signal, until, write};
 
 #[test]
 fn a_reader_does_not_notice_that_the_server_is_killed_or_updated() {
@@ -113,6 +114,13 @@ fn what_was_stored_before_a_helper_was_killed_is_there_and_writing_goes_on() {
     let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
     let mut volume = cluster.volume("pv-write", Access::ManyNodes, &[]);
     let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+    write_across_deaths(&cluster, &target);
+    csi.end_pod(&volume, node, "pod").unwrap();
+    cluster.assert_empty();
+}
+
+/// Writes while the helper of the first node is killed three times; what was stored is there.
+pub fn write_across_deaths(cluster: &Cluster, target: &Path) {
     let text = |n: usize| format!("{n}: {}", "content ".repeat(500));
     let (is_over, stored) = (AtomicBool::new(false), AtomicUsize::new(0));
     let names = std::thread::scope(|scope| {
@@ -124,7 +132,7 @@ fn what_was_stored_before_a_helper_was_killed_is_there_and_writing_goes_on() {
                 }
                 let name = format!("file-{n}");
                 // A pod that tries again.
-                if store(&target, &name, &text(n)).is_ok() {
+                if store(target, &name, &text(n)).is_ok() {
                     names.push((name, text(n)));
                     stored.fetch_add(1, Ordering::SeqCst);
                 }
@@ -146,8 +154,136 @@ fn what_was_stored_before_a_helper_was_killed_is_there_and_writing_goes_on() {
     });
     assert!(names.len() > 20);
     for (name, text) in &names {
-        assert!(holds(&target, name, text), "{name} is not what was stored");
+        assert!(holds(target, name, text), "{name} is not what was stored");
     }
+}
+
+/// Fills the private directory of a node's only helper, its log included: what is cut of that makes
+/// no room then.
+fn fill(cluster: &Cluster, n: usize) -> PathBuf {
+    let serving = cluster.serving(n);
+    let private = cluster.bed.node(n).helper_mounts().join(serving["name"].as_str().unwrap());
+    std::fs::write(private.join("log"), "").unwrap();
+    let path = private.join("filler");
+    let mut filler = File::create(&path).unwrap();
+    while filler.write_all(&[7; 4096]).is_ok() {}
+    path
+}
+
+#[test]
+fn a_helper_whose_directory_is_full_is_healed_and_its_mount_goes_with_everything() {
+    const TEST: &str =
+        "a_helper_whose_directory_is_full_is_healed_and_its_mount_goes_with_everything";
+    let Some(cluster) = Cluster::of(TEST) else { return };
+    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
+    let (flex, flex_node) = (&cluster.flex, &cluster.flex_nodes[1]);
+    let mut volume = cluster.volume("pv-full", Access::ManyNodes, &[]);
+    let flex_volume = cluster.flex_volume("pv-flex-full", &[]);
+    let targets = [
+        csi.start_pod(&mut volume, node, "pod").unwrap(),
+        flex.mount(&flex_volume, flex_node, "pod").unwrap(),
+    ];
+    write(&targets[0], "data", "kept");
+    let fillers = [0, 1].map(|n| fill(&cluster, n));
+    for n in 0..2 {
+        kill(cluster.helper(n));
+    }
+    until("both are healed", || targets.iter().all(|target| holds(target, "data", "kept")));
+    // New keys have no place: that is said, and the helper goes on with those that it has.
+    let helper = cluster.helper(0);
+    let other = cluster.bed.region().description().instances[0].keys.clone();
+    volume.publish_secret = [
+        ("akId".to_owned(), other.access_key_id),
+        ("akSecret".to_owned(), other.access_key_secret),
+    ]
+    .into();
+    let csi_once = csi.clone().with_retry(Retry::never());
+    let refused = csi_once.publish(&volume, node, "pod", false).unwrap_err().to_string();
+    assert!(refused.contains("credential files") && refused.contains("No space"), "{refused}");
+    assert_eq!(cluster.helper(0), helper);
+    write(&targets[0], "data", "more");
+    std::fs::remove_file(&fillers[0]).unwrap();
+    csi.publish(&volume, node, "pod", false).unwrap();
+    assert_ne!(cluster.helper(0), helper, "the new keys are in use");
+    assert_eq!(read(&targets[0], "data"), "more");
+    csi.end_pod(&volume, node, "pod").unwrap();
+    flex.unmount(&flex_volume, flex_node, "pod").unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
+fn a_healthy_a_slow_and_a_hanging_helper_are_told_apart() {
+    const TEST: &str = "a_healthy_a_slow_and_a_hanging_helper_are_told_apart";
+    const FILES: usize = 16;
+    let Some(cluster) = Cluster::of(TEST) else { return };
+    let (csi, node, region) = (&cluster.csi, &cluster.nodes[0], cluster.bed.region());
+    // One request of a pod at a time, and nothing remembered.
+    let options = format!("{OPTIONS} -o entry_timeout=0 -o attr_timeout=0 -s");
+    let options = [("otherOpts", options.as_str())];
+    let mut volume = cluster.volume("pv-told", Access::ManyNodes, &options);
+    let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+    let file = |n: usize| format!("file-{n}");
+    (0..FILES).for_each(|n| write(&target, &file(n), "x"));
+    let told = || csi.condition(&volume, node, "pod").unwrap();
+    let healthy = told();
+    assert!(!healthy.abnormal && healthy.message == "it answers", "{healthy:?}");
+    signal(cluster.helper(0), Signal::SIGSTOP);
+    let hanging = told();
+    signal(cluster.helper(0), Signal::SIGCONT);
+    assert!(hanging.abnormal && hanging.message.contains("it hangs"), "{hanging:?}");
+    until("it answers again", || told().message == "it answers");
+    // Longer, one after the other, than anybody waits for figures.
+    region.set_faults(vec![FaultRule::new("*", Fault::Delay { ms: 500 })]);
+    region.clear_journal();
+    let slow = std::thread::scope(|scope| {
+        for n in 0..FILES {
+            let path = target.join(file(n));
+            scope.spawn(move || std::fs::metadata(path).unwrap());
+        }
+        until("the bucket is asked", || !region.journal().is_empty());
+        let slow = told();
+        region.set_faults(Vec::new());
+        slow
+    });
+    assert!(!slow.abnormal && slow.message.contains("is slow"), "{slow:?}");
+    until("it is healthy again", || told().message == "it answers");
+    csi.end_pod(&volume, node, "pod").unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
+fn a_shipped_helper_is_held_to_its_memory() {
+    let Some(cluster) = Cluster::of("a_shipped_helper_is_held_to_its_memory") else { return };
+    let (csi, node) = (&cluster.csi, &cluster.nodes[0]);
+    let mut volume = cluster.volume("pv-memory", Access::ManyNodes, &[]);
+    csi.start_pod(&mut volume, node, "pod").unwrap();
+    let (helper, name) = (cluster.helper(0), cluster.serving(0)["name"].clone());
+    let group = format!("/wharf-mounts/{}", name.as_str().unwrap());
+    // As the profile of `s3fs` has it.
+    let bound = (1024_u64 << 20).to_string();
+    let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
+    let is_held = || {
+        let of = |line: &str| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            let (hierarchy, file) = match controllers {
+                "memory" => ("/memory", "memory.limit_in_bytes"),
+                "" => ("", "memory.max"),
+                _ => return None,
+            };
+            path.ends_with(&group).then(|| read(format!("/sys/fs/cgroup{hierarchy}{path}/{file}")))
+        };
+        let by_group = read(format!("/proc/{helper}/cgroup"))
+            .lines()
+            .filter_map(of)
+            .any(|limit| limit.trim() == bound);
+        // Where no group can hold it.
+        let by_limit = read(format!("/proc/{helper}/limits")).lines().any(|line| {
+            line.starts_with("Max data size") && line.split_whitespace().nth(3) == Some(&bound)
+        });
+        by_group || by_limit
+    };
+    until("the helper is held to its memory", is_held);
     csi.end_pod(&volume, node, "pod").unwrap();
     cluster.assert_empty();
 }

@@ -145,6 +145,10 @@ fn a_helper_that_hangs_at_its_start_ends_by_its_deadline() {
     assert_says(&refused.to_string(), &["pv-hangs", "not ready", "`shared`", "still waiting"]);
     csi.end_pod(&volume, node, "pod").unwrap();
     cluster.assert_empty();
+    let begun = Instant::now();
+    let refused = flex_refusal(&cluster, &cluster.flex_volume("pv-flex-hangs", &[]));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_says(&refused, &["not ready", "`shared`", "still waiting"]);
 }
 
 #[test]
@@ -159,10 +163,22 @@ fn a_helper_that_ends_at_once_for_ever_is_started_more_and_more_rarely_and_seen(
     let mut volume = cluster.volume("pv-broken", Access::ManyNodes, &[]);
     let target = csi.start_pod(&mut volume, node, "pod").unwrap();
     write(&target, "data", "kept");
-    let mark = machine.directory().join("broken");
-    fs::write(&mark, "").unwrap();
-    kill(cluster.helper(0));
-    until("it was tried three times", || cluster.mounts_of(0)[0]["restarts"].as_u64() >= Some(3));
+    // Over FlexVolume, on the other node.
+    let (flex, flex_node) = (&cluster.flex, &cluster.flex_nodes[1]);
+    let flex_volume = cluster.flex_volume("pv-flex-broken", &[]);
+    let flex_target = flex.mount(&flex_volume, flex_node, "pod").unwrap();
+    let marks = [0, 1].map(|n| cluster.bed.node(n).directory().join("broken"));
+    for (n, mark) in marks.iter().enumerate() {
+        fs::write(mark, "").unwrap();
+        kill(cluster.helper(n));
+    }
+    until("both were tried three times", || {
+        (0..2).all(|n| cluster.mounts_of(n)[0]["restarts"].as_u64() >= Some(3))
+    });
+    let condition = csi.condition(&volume, node, "pod").unwrap();
+    assert!(condition.abnormal, "{condition:?}");
+    assert_says(&condition.message, &["its helper is gone", "wharf mounts list"]);
+    assert!(fs::read_dir(&flex_target).is_err(), "a pod sees a directory that is not the bucket");
     let begun = Instant::now();
     let ran = machine.run(cluster.bed.parts(), &["mounts", "list"]).unwrap();
     assert_says(&ran.stdout, &["dead, and started again", "of shared", "exit code 3"]);
@@ -178,8 +194,13 @@ fn a_helper_that_ends_at_once_for_ever_is_started_more_and_more_rarely_and_seen(
     // One, two, four seconds: never a busy loop.
     let restarts = cluster.mounts_of(0)[0]["restarts"].as_u64().unwrap();
     assert!(restarts <= 4 + begun.elapsed().as_secs(), "{restarts} starts");
-    fs::remove_file(&mark).unwrap();
-    until("it is healed", || holds(&target, "data", "kept"));
+    for mark in &marks {
+        fs::remove_file(mark).unwrap();
+    }
+    until("both are healed", || {
+        holds(&target, "data", "kept") && holds(&flex_target, "data", "kept")
+    });
+    flex.unmount(&flex_volume, flex_node, "pod").unwrap();
     csi.end_pod(&volume, node, "pod").unwrap();
     cluster.assert_empty();
 }

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use wharf_testing::player::Part;
 
 use super::cluster::{Cluster, holds, kill, read, until, write};
+use super::deaths::write_across_deaths;
 
 #[test]
 fn a_bucket_is_mounted_for_a_pod_and_healed_and_taken_away() {
@@ -36,6 +37,17 @@ fn a_bucket_is_mounted_for_a_pod_and_healed_and_taken_away() {
     flex.unmount(&volume, &nodes[0], "pod-c").unwrap();
     flex.unmount(&volume, &nodes[0], "pod-a").unwrap();
     flex.unmount(&volume, &nodes[1], "pod-b").unwrap();
+    cluster.assert_empty();
+}
+
+#[test]
+fn what_a_pod_stored_before_a_helper_was_killed_is_there_and_writing_goes_on() {
+    const TEST: &str = "what_a_pod_stored_before_a_helper_was_killed_is_there_and_writing_goes_on";
+    let Some(cluster) = Cluster::of(TEST) else { return };
+    let volume = cluster.flex_volume("pv-flex-write", &[]);
+    let target = cluster.flex.mount(&volume, &cluster.flex_nodes[0], "pod").unwrap();
+    write_across_deaths(&cluster, &target);
+    cluster.flex.unmount(&volume, &cluster.flex_nodes[0], "pod").unwrap();
     cluster.assert_empty();
 }
 

@@ -3,13 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
+use serde_json::Value;
 use wharf_testing::canaries::Canaries;
 use wharf_testing::player::{Access, Event, Happening, Retry};
 
 use super::cluster::{Cluster, kill, until, write};
+use super::tokens::with_identity;
 
 /// What may hold keys: the machine's own, and the files of a helper.
 const MAY_HOLD_KEYS: &[&str] = &["keys", ".credential-1", ".credential-2"];
@@ -81,6 +84,7 @@ fn live(cluster: &Cluster, canaries: &Canaries, wrong: &str, said: &Arc<Mutex<Ve
     let machine = cluster.bed.node(0);
     let keys = machine.helper_mounts().join(name).join("credential/passwd");
     assert!(canaries.are_in(&fs::read_to_string(&keys).unwrap()));
+    check_pages(cluster, canaries);
     // Records, sockets, logs and what is mounted, while all of it is there.
     assert!(canaries.search_files(machine.directory(), MAY_HOLD_KEYS) > 10);
     assert!(machine.state().join("mounts").join(format!("{name}.json")).exists());
@@ -92,6 +96,75 @@ fn live(cluster: &Cluster, canaries: &Canaries, wrong: &str, said: &Arc<Mutex<Ve
     flex.unmount(&flex_volume, flex_node, "pod").unwrap();
     csi.detach(&refused, node).unwrap();
     cluster.assert_empty();
+}
+
+/// What everybody may read: the metrics of a node, and what the cloud was asked.
+fn check_pages(cluster: &Cluster, canaries: &Canaries) {
+    let (status, metrics) = cluster.bed.node(0).page("/metrics").unwrap();
+    assert!(status == 200 && metrics.contains("wharf_helper_mounts"), "{status}: {metrics}");
+    assert!(!canaries.are_in(&metrics), "{metrics}");
+    let journal = cluster.bed.region().journal();
+    assert!(journal.iter().any(|entry| entry.listener == "oss"), "{journal:?}");
+    let journal = serde_json::to_string(&journal).unwrap();
+    assert!(!canaries.are_in(&journal), "{journal}");
+}
+
+#[test]
+fn temporary_keys_and_tokens_are_in_no_argument_list_log_state_metric_or_error() {
+    const TEST: &str =
+        "temporary_keys_and_tokens_are_in_no_argument_list_log_state_metric_or_error";
+    let Some(cluster) = Cluster::of_bed(TEST, "debug", with_identity) else { return };
+    let (csi, flex, machine) = (&cluster.csi, &cluster.flex, cluster.bed.node(0));
+    let (node, flex_node) = (&cluster.nodes[0], &cluster.flex_nodes[0]);
+    let attributes = |auth| [("fuseType", "ossfs2"), ("authType", auth), ("otherOpts", "")];
+    let mut volume = cluster.volume("pv-sts", Access::ManyNodes, &attributes("sts"));
+    volume.publish_secret.clear();
+    let mut flex_volume = cluster.flex_volume("pv-rrsa", &attributes("rrsa"));
+    flex_volume.secret.clear();
+    let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+    flex.mount(&flex_volume, flex_node, "pod").unwrap();
+    write(&target, "data", "x");
+    let files = || -> Vec<_> {
+        let private = |mount: Value| machine.helper_mounts().join(mount["name"].as_str().unwrap());
+        let mounts = cluster.mounts_of(0).into_iter().map(private);
+        mounts.map(|private| private.join("credential/credential.json")).collect()
+    };
+    let keys = |file: &PathBuf| {
+        let keys: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        ["AccessKeySecret", "SecurityToken"].map(|name| keys[name].as_str().unwrap().to_owned())
+    };
+    let mut secrets: Vec<_> = files().iter().flat_map(keys).collect();
+    assert_eq!(secrets.len(), 4);
+    machine.kill_helpers();
+    until("it is healed", || fs::read(target.join("data")).is_ok());
+    let mut said = String::new();
+    for arguments in [
+        vec!["mounts", "renew", "--all"],
+        vec!["mounts", "list", "--output", "json"],
+        vec!["mounts", "logs", target.to_str().unwrap()],
+    ] {
+        let ran = machine.run(cluster.bed.parts(), &arguments).unwrap();
+        said.push_str(&format!("{}{}", ran.stdout, ran.stderr));
+    }
+    // And those that took their place.
+    secrets.extend(files().iter().flat_map(keys));
+    let canaries = Canaries::new(secrets);
+    assert!(!canaries.are_in(&said), "{said}");
+    check_pages(&cluster, &canaries);
+    // Of components there are megabytes, which the other test searches.
+    let but = [MAY_HOLD_KEYS, &["store"]].concat();
+    assert!(canaries.search_files(machine.directory(), &but) > 10);
+    for pid in [machine.supervisor_pid().unwrap(), machine.server_pid()] {
+        for file in ["cmdline", "environ"] {
+            let shown = fs::read(format!("/proc/{pid}/{file}")).unwrap();
+            assert!(!canaries.are_in(&String::from_utf8_lossy(&shown)), "{pid}: {file}");
+        }
+    }
+    let files = files();
+    csi.end_pod(&volume, node, "pod").unwrap();
+    flex.unmount(&flex_volume, flex_node, "pod").unwrap();
+    cluster.assert_empty();
+    assert!(!files.is_empty() && files.iter().all(|file| !file.exists()));
 }
 
 /// The helper, and everybody who handles its keys: none shows them, and none leaves a dump.
