@@ -16,6 +16,8 @@
 )]
 
 mod disturbed {
+    pub mod bucket_directory;
+    pub mod bucket_flex;
     pub mod buckets;
     pub mod call_out;
     pub mod csi;
@@ -28,6 +30,8 @@ mod disturbed {
     pub mod server;
 }
 
+use disturbed::bucket_directory::DirectoryLife;
+use disturbed::bucket_flex::BucketFlexLife;
 use disturbed::buckets::BucketLife;
 use disturbed::csi::{CsiLife, CsiRawLife};
 use disturbed::file_systems::FileSystemLife;
@@ -75,6 +79,22 @@ fn every_verb_of_a_bucket_disturbed_anywhere_ends_as_if_undisturbed() {
 fn every_verb_of_a_file_system_disturbed_anywhere_ends_as_if_undisturbed() {
     live_through::<FileSystemLife>(
         "every_verb_of_a_file_system_disturbed_anywhere_ends_as_if_undisturbed",
+    );
+}
+
+#[test]
+fn every_verb_of_a_bucket_over_flexvolume_disturbed_anywhere_ends_as_if_undisturbed() {
+    const TEST: &str =
+        "every_verb_of_a_bucket_over_flexvolume_disturbed_anywhere_ends_as_if_undisturbed";
+    if wharf_testing::requirement::buckets(TEST) {
+        disturbed::life::live_through::<BucketFlexLife>(TEST);
+    }
+}
+
+#[test]
+fn a_directory_that_is_deleted_with_its_objects_disturbed_anywhere_ends_as_if_undisturbed() {
+    live_through::<DirectoryLife>(
+        "a_directory_that_is_deleted_with_its_objects_disturbed_anywhere_ends_as_if_undisturbed",
     );
 }
 

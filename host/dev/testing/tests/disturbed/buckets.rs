@@ -3,6 +3,7 @@
 //!
 //! Requests are disturbed where the backend makes them; those of the helper are the helper's.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use wharf_testing::bed::{Bed, BedOptions, Machine, is_dead};
 use wharf_testing::player::{Access, CsiNode, CsiPlayer, CsiVolume, PlayError, VolumeClass};
-use wharf_testing::trace::Attached;
+use wharf_testing::trace::{Attached, Moment};
 
 use super::csi::is_of_the_controller;
 use super::kind::{Kind, Swap};
@@ -19,7 +20,7 @@ use super::life::{Life, Lives, retry};
 use super::pod::{Found, use_volume};
 use super::server::{self, stage};
 
-const DRIVER: &str = "ossplugin.csi.alibabacloud.com";
+pub const DRIVER: &str = "ossplugin.csi.alibabacloud.com";
 const POD: &str = "pod";
 const READER: &str = "reader";
 /// How long the end of an unmounted helper is waited for.
@@ -118,22 +119,18 @@ impl<'a> Life<'a> for OneLife<'a> {
         let machine = if is_of_the_controller(verb) { bed.manager() } else { bed.node(0) };
         if kind == Kind::SupervisorKilled {
             let moment = kind.moment(at, Swap::of(bed, machine));
-            return self.kill_supervisor(verb, moment);
+            return while_the_supervisor_is_killed(bed, moment, || {
+                let performed = self.perform(verb);
+                self.settle();
+                performed
+            });
         }
         server::disturb(bed, machine, kind, at, || self.perform(verb))
     }
 
-    /// The supervisor takes away what an unmounted helper had once that has ended.
     fn settle(&self) {
         let Some(volume) = &self.volume else { return };
-        let (begun, staging) = (Instant::now(), volume.staging(&self.node, self.csi.driver()));
-        let is_staged = || self.bed.mounts().iter().any(|mount| mount.at == staging);
-        let records = self.bed.node(0).state().join("mounts");
-        let has_records = || std::fs::read_dir(&records).is_ok_and(|mut all| all.next().is_some());
-        let is_tended = || self.bed.node(0).supervisor_pid().is_some();
-        while !is_staged() && has_records() && is_tended() && begun.elapsed() < ENDED {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        await_no_helper(self.bed, &volume.staging(&self.node, self.csi.driver()));
     }
 
     fn was_skipped(&self) -> bool {
@@ -179,25 +176,37 @@ impl OneLife<'_> {
                 .into();
         Ok(volume)
     }
+}
 
-    /// The helper goes on without it, and another supervisor follows.
-    fn kill_supervisor(
-        &mut self,
-        verb: &str,
-        moment: wharf_testing::trace::Moment,
-    ) -> Result<Option<String>, PlayError> {
-        let (bed, machine) = (self.bed, self.bed.node(0));
-        let pid = machine.supervisor_pid().unwrap();
-        let attached =
-            Attached::to(pid, moment).map_err(|error| stage("trace the supervisor", &error))?;
-        let result = self.perform(verb);
-        self.settle();
-        // Whoever was not killed is: the tracer goes with it.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        let traced = attached.wait().map_err(|error| stage("trace the supervisor", &error))?;
-        keep_a_supervisor(bed, machine);
-        result?;
-        Ok(traced.last_reached())
+/// Does something while the supervisor of the first node is killed at a moment. The helper goes on
+/// without it, and another supervisor follows.
+pub fn while_the_supervisor_is_killed(
+    bed: &Bed,
+    moment: Moment,
+    perform: impl FnOnce() -> Result<(), PlayError>,
+) -> Result<Option<String>, PlayError> {
+    let machine = bed.node(0);
+    let pid = machine.supervisor_pid().unwrap();
+    let attached =
+        Attached::to(pid, moment).map_err(|error| stage("trace the supervisor", &error))?;
+    let result = perform();
+    // Whoever was not killed is: the tracer goes with it.
+    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    let traced = attached.wait().map_err(|error| stage("trace the supervisor", &error))?;
+    keep_a_supervisor(bed, machine);
+    result?;
+    Ok(traced.last_reached())
+}
+
+/// The supervisor takes away what a helper had once that has ended, after its mount is gone.
+pub fn await_no_helper(bed: &Bed, mounted: &Path) {
+    let begun = Instant::now();
+    let is_mounted = || bed.mounts().iter().any(|mount| mount.at == mounted);
+    let records = bed.node(0).state().join("mounts");
+    let has_records = || std::fs::read_dir(&records).is_ok_and(|mut all| all.next().is_some());
+    let is_tended = || bed.node(0).supervisor_pid().is_some();
+    while !is_mounted() && has_records() && is_tended() && begun.elapsed() < ENDED {
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -205,7 +214,7 @@ impl OneLife<'_> {
 static STARTED: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
 /// Starts a supervisor where none runs, and waits until it answers.
-fn keep_a_supervisor(bed: &Bed, machine: &Machine) {
+pub fn keep_a_supervisor(bed: &Bed, machine: &Machine) {
     // A tracer may have had its status before.
     // Only those that are dead are waited for: of one that another thread traces, `wait` would take
     // the stops that its tracer waits for.
