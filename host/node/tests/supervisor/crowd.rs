@@ -9,7 +9,8 @@ use crate::bed::{Bed, Container, PATIENCE, holds, kill, mountinfo, sh, until};
 
 const MOUNTS: usize = 10;
 const CONTAINERS_EACH: usize = 3;
-/// So often all helpers are killed. To measure: `WHARF_TEST_ROUNDS=100`, and nothing else runs.
+/// So often all helpers are killed. `cargo xtask bench --only buckets` does it a hundred times, and
+/// measures; here with `WHARF_TEST_ROUNDS=100`, and nothing else runs.
 const ROUNDS: u64 = 5;
 /// How soon everything is to be readable again.
 const BOUND: Duration = Duration::from_secs(2);

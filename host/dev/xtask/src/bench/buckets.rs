@@ -1,5 +1,6 @@
 //! Buckets: staging a volume beside starting the same helper by hand, the memory of the supervisor,
-//! and reading through a mount that was healed beside a fresh one.
+//! how soon places are readable again after their helpers were killed, and reading through a mount
+//! that was healed beside a fresh one.
 
 use std::fs::File;
 use std::io::Read;
@@ -27,6 +28,11 @@ const MOUNTS: usize = 16;
 const READS: usize = 5;
 /// Of such a file.
 const MIB: usize = 48;
+/// Mounts whose helpers are killed, and containers that look at each.
+const HEALED: usize = 10;
+const CONTAINERS: usize = 3;
+/// So often.
+const KILLS: usize = 100;
 /// What takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks meanwhile.
@@ -49,7 +55,8 @@ pub fn measure(parts: &Parts, report: &mut Report) -> Result<()> {
     let scene = Scene { bed: &bed, csi, node };
     scene.stages(report)?;
     scene.memory(report)?;
-    scene.reads(report)
+    scene.reads(report)?;
+    scene.heals(report)
 }
 
 struct Scene<'a> {
@@ -130,6 +137,51 @@ impl Scene<'_> {
         Ok(())
     }
 
+    /// All helpers are killed at once, and a file is read in each place: where it is staged and in
+    /// containers, where a part of the volume is read only.
+    fn heals(&self, report: &mut Report) -> Result<()> {
+        self.bed.region().put_object(SHARED_BUCKET, "part/file", b"whole")?;
+        let volumes: Vec<_> = (0..HEALED).map(|n| self.volume(n)).collect();
+        let (mut containers, mut places) = (Vec::new(), Vec::new());
+        for (n, volume) in volumes.iter().enumerate() {
+            self.csi.stage(volume, &self.node)?;
+            let staging = volume.staging(&self.node, DRIVER);
+            places.push(staging.join("part/file"));
+            for m in 0..CONTAINERS {
+                let root = self.bed.directory().join(format!("container-{n}-{m}"));
+                let container = Container::start(&staging, &root)?;
+                let inside = |place: &str| container.path(&root.join(place));
+                places.extend([inside("whole/part/file"), inside("part/file")]);
+                containers.push(container);
+            }
+        }
+        let can_read = |place: &PathBuf| std::fs::read(place).is_ok_and(|text| text == b"whole");
+        let are_all_read = || places.iter().all(can_read);
+        ensure!(are_all_read(), "a place cannot be read before anything was killed");
+        let mut took = Vec::new();
+        for _ in 0..KILLS {
+            until("all helpers run", || {
+                self.bed.node(0).helpers().len() == HEALED && self.is_at_rest()
+            })?;
+            let begun = Instant::now();
+            let killed = self.bed.node(0).kill_helpers();
+            ensure!(killed.len() == HEALED, "there are {} helpers", killed.len());
+            until("every place is read again", are_all_read)?;
+            took.push(begun.elapsed().as_secs_f64());
+        }
+        until("nobody is at work", || self.is_at_rest())?;
+        drop(containers);
+        volumes.iter().try_for_each(|volume| self.csi.unstage(volume, &self.node))?;
+        let longest = took.iter().copied().fold(0.0, f64::max);
+        for (what, value, target) in [
+            ("10 helpers killed, read again in 70 places, p50 of 100", median(took), "-"),
+            ("  the longest of the 100", longest, "≤ 2 s"),
+        ] {
+            report.add(Figure { what, value, unit: "s", against: None, target });
+        }
+        Ok(())
+    }
+
     /// As an administrator writes it; its keys come with the staging.
     fn volume(&self, n: usize) -> CsiVolume {
         let region = self.bed.region().description();
@@ -169,6 +221,47 @@ impl Scene<'_> {
     fn supervisor_kib(&self, name: &str) -> Result<f64> {
         let pid = self.bed.node(0).supervisor_pid().context("there is no supervisor")?;
         memory_kib(pid, name)
+    }
+}
+
+/// A process in a private mount namespace, as a container runtime makes one.
+struct Container(Child);
+
+impl Container {
+    /// Shows a volume at `whole`, and its directory `part` to be read only at `part`.
+    fn start(staging: &Path, root: &Path) -> Result<Self> {
+        std::fs::create_dir_all(root)?;
+        let script = format!(
+            "set -e; mount -t tmpfs box {root}; mkdir {root}/whole {root}/part; \
+             mount --bind {staging} {root}/whole; mount -o bind,ro {staging}/part {root}/part; \
+             umount -l {staging}; echo ready; exec sleep 86400",
+            root = root.display(),
+            staging = staging.display(),
+        );
+        let mut child = Command::new("unshare")
+            .args(["-m", "--propagation", "private", "sh", "-c", &script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start unshare")?;
+        let mut ready = [0; 6];
+        let stdout = child.stdout.take().context("a container has no output")?;
+        let container = Self(child);
+        { stdout }.read_exact(&mut ready).context("a container did not start")?;
+        Ok(container)
+    }
+
+    /// A path as its processes see it.
+    fn path(&self, path: &Path) -> PathBuf {
+        let inside = path.strip_prefix("/").unwrap_or(path);
+        Path::new("/proc").join(self.0.id().to_string()).join("root").join(inside)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
