@@ -1,5 +1,5 @@
-//! New keys for a mount's helper, from the account that gave it the first ones. Without the backend:
-//! the plan that mounted is on record, and says whose keys they are and in which form.
+//! New keys for a mount's helper, from the account that gave it the first ones. The backend is not
+//! asked: the plan that mounted is on record, and says whose keys they are and in which form.
 
 use std::path::Path;
 
