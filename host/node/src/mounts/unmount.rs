@@ -28,9 +28,10 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// A process that is just being started has all open files of this one for a moment, those that lie
 /// on the mount too.
 const BUSY_TRIES: u32 = 5;
-/// Whoever heals the mount of a helper has it open while it works in a namespace: tens of
-/// milliseconds.
-const HEALING_TRIES: u32 = 25;
+/// Whoever heals the mount of a helper has it open while it works in a namespace, and a process
+/// that asked a server, and was ended because that was slow, until the kernel lets go of it: tens
+/// of milliseconds.
+const REMOTE_TRIES: u32 = 25;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// Processes named in an error: enough to find the workload.
 const MAX_HOLDERS: usize = 5;
@@ -45,7 +46,7 @@ pub(crate) fn unmount(
     target: &MountTarget,
     remove: RemovePath,
 ) -> Result<(), Error> {
-    let (mut tries_left, mut healing_tries_left) = (BUSY_TRIES, HEALING_TRIES);
+    let (mut tries_left, mut remote_tries_left) = (BUSY_TRIES, REMOTE_TRIES);
     for _ in 0..MAX_STACKED {
         let table = MountTable::read()?;
         let Some(entry) = table.top(target.path()) else {
@@ -64,10 +65,10 @@ pub(crate) fn unmount(
         }
         if entry.is_remote() {
             if remote::unmount(context, call, target, entry)? == remote::Unmounted::Busy {
-                if healing_tries_left == 0 || !entry.fs_type.starts_with("fuse") {
+                if remote_tries_left == 0 {
                     return Err(busy(&table, target.path()));
                 }
-                healing_tries_left -= 1;
+                remote_tries_left -= 1;
                 std::thread::sleep(BUSY_PAUSE);
             }
             continue;
