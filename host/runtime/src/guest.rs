@@ -2,6 +2,7 @@
 //! Whatever a guest does ends here, as a value or as an error that names the component, the
 //! function and what happened.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -25,6 +26,11 @@ use crate::observer::{CallEvent, Observer, Outcome};
 use crate::share::{Admission, Network, Share};
 use crate::wasi;
 use wharf_core::Secret;
+
+thread_local! {
+    /// How long components ran inside of the call that this thread makes.
+    static NESTED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
 
 /// What calling an export gives: a trap, or the component's own answer.
 pub(crate) type Invoked<W> = wasmtime::Result<Result<W, types::Error>>;
@@ -113,6 +119,7 @@ impl Guest {
             ));
         }
         let _ticking = self.engine.ticking()?;
+        let before = NESTED.replace(Duration::ZERO);
         let mut store = self.store(ports, remaining, entry);
         let ran = match instantiate(&mut store) {
             Ok(instance) => invoke(&instance, &mut store),
@@ -129,6 +136,8 @@ impl Guest {
         if matches!(outcome, Outcome::Broken(_)) {
             self.broken.fetch_add(1, Ordering::Relaxed);
         }
+        let (duration, nested) = (start.elapsed(), NESTED.get());
+        NESTED.set(before + duration);
         if let Some(observer) = &ports.observer {
             let (component, sent) = (&*self.manifest.name, &store.data().sent);
             observer.called(&CallEvent {
@@ -137,9 +146,10 @@ impl Guest {
                 generation: self.generation,
                 function,
                 began: start,
-                duration: start.elapsed(),
+                duration,
                 http_requests: sent.requests,
-                waited: sent.waited,
+                waited: sent.waited.saturating_sub(nested),
+                nested,
                 outcome,
             });
         }

@@ -43,8 +43,11 @@ pub struct CallEvent<'a> {
     /// Requests that it sent.
     pub http_requests: u32,
     /// How much of `duration` it waited for them: from signing to the last byte, the wait for their
-    /// turn included.
+    /// turn included, without `nested`.
     pub waited: Duration,
+    /// How much of `duration` other components ran, each told by an event of its own: the
+    /// authenticator that signs.
+    pub nested: Duration,
     /// How it ended.
     pub outcome: Outcome,
 }

@@ -40,8 +40,9 @@ impl CallObserver for Metrics {
 impl Observer for Metrics {
     fn called(&self, event: &CallEvent<'_>) {
         ComponentLog.called(event);
-        let CallEvent { world, component, function, duration, waited, outcome, .. } = *event;
-        let guest = duration.saturating_sub(waited);
+        let CallEvent { world, component, function, outcome, .. } = *event;
+        let CallEvent { duration, waited, nested, .. } = *event;
+        let guest = duration.saturating_sub(waited + nested);
         Spent { guest, cloud: waited, waiting: Duration::ZERO }.note();
         let outcome = match outcome {
             Outcome::Answered => "answered",
@@ -112,9 +113,10 @@ mod tests {
             generation: 1,
             function: "attach",
             began: Instant::now(),
-            duration: Duration::from_secs(3),
+            duration: Duration::from_secs(6),
             http_requests: 1,
             waited: Duration::from_secs(2),
+            nested: Duration::from_secs(3),
             outcome,
         }
     }

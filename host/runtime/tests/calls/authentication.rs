@@ -72,8 +72,15 @@ fn a_component_signs_what_a_backend_asks_for_and_the_backend_sees_no_key() {
             && head.contains("authorization: by the signer"),
         "{head}"
     );
-    let functions: Vec<&str> = bench.heard.0.lock().unwrap().iter().map(|heard| heard.1).collect();
+    let heard = bench.heard.0.lock().unwrap().clone();
+    let functions: Vec<&str> = heard.iter().map(|heard| heard.function).collect();
     assert_eq!(functions, ["describe", "obtain", "obtain", "sign", "delete"]);
+    // The time of the authenticator is told once, with the authenticator.
+    let (delete, inside) = heard.split_last().unwrap();
+    let of_others = inside.iter().filter(|other| other.began >= delete.began);
+    let [whole, waited, nested] = delete.times;
+    assert_eq!(nested, of_others.map(|other| other.times[0]).sum::<Duration>());
+    assert!(!nested.is_zero() && !waited.is_zero() && waited + nested < whole, "{heard:?}");
     for reserved in ["x-signed-nonce=1", "authorization=1"] {
         assert!(
             bench

@@ -16,7 +16,7 @@ use crate::fixture::{AUTH, BACKEND, Bench, ENGINE, code, manifest};
 
 fn asked(bench: &Bench) -> usize {
     let heard = bench.heard.0.lock().unwrap();
-    heard.iter().filter(|(_, function, ..)| *function == "describe").count()
+    heard.iter().filter(|heard| heard.function == "describe").count()
 }
 
 /// The fixture behaves as long as it sees no configuration, and nobody sees one while it is

@@ -158,18 +158,32 @@ pub fn ok() -> Response {
     Response { status: 200, headers: vec![], body: b"ok".to_vec() }
 }
 
+/// What was heard of one call.
+#[derive(Debug, Clone)]
+pub struct HeardCall {
+    pub generation: u64,
+    pub function: &'static str,
+    pub http_requests: u32,
+    pub outcome: Outcome,
+    pub began: Instant,
+    /// Whole, waited for requests, and in other components.
+    pub times: [Duration; 3],
+}
+
 /// Keeps what it hears of.
 #[derive(Default)]
-pub struct Heard(pub Mutex<Vec<(u64, &'static str, u32, Outcome)>>);
+pub struct Heard(pub Mutex<Vec<HeardCall>>);
 
 impl Observer for Heard {
     fn called(&self, event: &CallEvent<'_>) {
-        self.0.lock().unwrap().push((
-            event.generation,
-            event.function,
-            event.http_requests,
-            event.outcome,
-        ));
+        self.0.lock().unwrap().push(HeardCall {
+            generation: event.generation,
+            function: event.function,
+            http_requests: event.http_requests,
+            outcome: event.outcome,
+            began: event.began,
+            times: [event.duration, event.waited, event.nested],
+        });
     }
 }
 

@@ -124,7 +124,7 @@ fn a_panics_text_survives_and_the_next_call_works() {
     does(&backend, &bench.call(), "nothing").unwrap();
     assert_eq!(backend.active().health(), (3, 2));
     let outcomes: Vec<Outcome> =
-        bench.heard.0.lock().unwrap().iter().map(|heard| heard.3).collect();
+        bench.heard.0.lock().unwrap().iter().map(|heard| heard.outcome).collect();
     assert_eq!(
         outcomes,
         [
@@ -177,7 +177,7 @@ fn requests_of_one_call_are_counted() {
     assert_eq!(sent.swap(0, Ordering::Relaxed), 5);
     let error = bench.does("send-many 6 cloud - read - GET /ok").unwrap_err();
     assert_eq!((error.kind, sent.load(Ordering::Relaxed)), (ErrorKind::ResourceExhausted, 5));
-    assert_eq!(bench.heard.0.lock().unwrap().last().unwrap().2, 5);
+    assert_eq!(bench.heard.0.lock().unwrap().last().unwrap().http_requests, 5);
 }
 
 #[test]

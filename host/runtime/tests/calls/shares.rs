@@ -117,5 +117,5 @@ fn a_call_that_finds_no_memory_left_by_others_is_repeated_and_no_defect() {
     });
     assert_eq!(backend.active().health().1, 0, "nothing broke");
     let heard = bench.heard.0.lock().unwrap();
-    assert!(heard.iter().all(|(_, _, _, outcome)| !matches!(outcome, Outcome::Broken(_))));
+    assert!(heard.iter().all(|heard| !matches!(heard.outcome, Outcome::Broken(_))));
 }

@@ -24,7 +24,8 @@ fn a_call_in_flight_ends_on_the_generation_that_it_began_with() {
     let answered = does(backend, &bench.call(), "send cloud - read - GET /ok").unwrap_err();
     assert!(answered.message.starts_with("status 200"), "{answered}");
     backend.description(&bench.call()).unwrap();
-    let generations: Vec<u64> = bench.heard.0.lock().unwrap().iter().map(|heard| heard.0).collect();
+    let generations: Vec<u64> =
+        bench.heard.0.lock().unwrap().iter().map(|heard| heard.generation).collect();
     assert_eq!(generations, [1, 2]);
     assert!(old.upgrade().is_none(), "the old generation is freed with its last call");
 }
