@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use prost::Message;
 use rustix::process::Signal;
@@ -40,9 +41,12 @@ impl Home {
 
     /// Plays kubelet once with these bytes; what it was told.
     pub fn register(&self, driver: &str, bytes: &[u8]) -> PluginInfo {
+        answers(self.connect(driver), bytes)
+    }
+
+    fn connect(&self, driver: &str) -> UnixStream {
         let path = self.registration_socket(driver);
-        let socket = wait_for("the registration socket", || UnixStream::connect(&path).ok());
-        answers(socket, bytes)
+        wait_for("the registration socket", || UnixStream::connect(&path).ok())
     }
 }
 
@@ -73,8 +77,11 @@ fn answers(mut socket: UnixStream, bytes: &[u8]) -> PluginInfo {
     PluginInfo::decode(&info[5..]).unwrap()
 }
 
-fn inode(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|found| found.ino())
+/// Tells a file from one that was made at the same path later, which may get the number of the
+/// one before.
+fn identity(path: &Path) -> Option<(u64, SystemTime)> {
+    let found = fs::metadata(path).ok()?;
+    Some((found.ino(), found.modified().unwrap()))
 }
 
 #[test]
@@ -98,13 +105,14 @@ fn a_driver_that_kubelet_refuses_is_offered_again_and_the_log_says_why() {
     let home = Home::make();
     let server = home.serve_logging(&["csi"]);
     let path = home.registration_socket(DRIVER);
-    home.register(DRIVER, REFUSED);
-    let refused = inode(&path);
+    let socket = home.connect(DRIVER);
+    let refused = identity(&path);
+    answers(socket, REFUSED);
     let line = home.wait_for_log("kubelet refuses to register the driver");
     assert!(line.contains("ERROR") && line.contains(REASON) && line.contains(DRIVER), "{line}");
     // Kubelet, which does not ask twice, finds another socket.
     wait_for("a socket made anew", || {
-        inode(&path).is_some_and(|now| Some(now) != refused).then_some(())
+        identity(&path).is_some_and(|now| Some(now) != refused).then_some(())
     });
     home.register(DRIVER, REGISTERED);
     home.wait_for_log("kubelet has registered the driver");
