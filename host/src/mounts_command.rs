@@ -198,6 +198,9 @@ fn describe(mount: &Status) -> String {
     if let Some(exit) = &mount.last_exit {
         text.push_str(&format!("    the last time {exit}\n"));
     }
+    if renewal::is_overdue(mount, renewal::unix_millis()) {
+        text.push_str("    its keys were to be renewed and were not: wharf mounts renew\n");
+    }
     for place in &mount.unhealed {
         text.push_str(&format!("    not healed: {place}\n"));
     }
@@ -212,25 +215,13 @@ mod tests {
 
     #[test]
     fn a_mount_is_described_with_what_is_wrong_with_it() {
-        let mut mount = Status {
-            name: "0123".into(),
-            target: "/var/lib/kubelet/x".into(),
-            helper: "objectfs".into(),
-            source: "bucket".into(),
-            condition: Condition::Serving,
-            pid: Some(7),
-            restarts: 0,
-            healed: 0,
-            last_exit: None,
-            unhealed: vec![],
-            devices: None,
-            renew_at_ms: None,
-            writes: None,
-        };
+        let mut mount = renewal::tests::mount(None);
         assert_eq!(describe(&mount).lines().count(), 2);
         mount.last_exit = Some(Ending::Killed(9));
         mount.unhealed = vec!["mnt:[1] (process 2), /data: another mount covers it".into()];
+        mount.renew_at_ms = Some(1);
         let text = describe(&mount);
+        assert!(text.contains("were to be renewed"), "{text}");
         assert!(text.contains("signal 9") && text.contains("not healed: mnt:[1]"), "{text}");
     }
 }

@@ -25,6 +25,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(15);
 /// One mount: another helper is started, which has half a minute (`start-seconds`), after a
 /// credential was asked for.
 const ONE_MOUNT: Duration = Duration::from_secs(60);
+/// By now a first failure was tried again, several times: a person has to see to it. The shortest
+/// keys end two minutes later.
+const OVERDUE: Duration = Duration::from_secs(100);
 /// A supervisor leaves it for so long to the node's server, which asks at the moment itself.
 const OTHERS: Duration = Duration::from_secs(3);
 
@@ -135,6 +138,11 @@ pub fn is_due(mount: &Status, now_ms: u64) -> bool {
     mount.renew_at_ms.is_some_and(|at| at <= now_ms)
 }
 
+/// Whether renewing has failed for so long that somebody has to see to it before the keys end.
+pub fn is_overdue(mount: &Status, now_ms: u64) -> bool {
+    is_due(mount, now_ms.saturating_sub(millis(OVERDUE)))
+}
+
 /// How long until something becomes due.
 fn next(mounts: &[Status], now_ms: u64) -> Duration {
     let later = mounts.iter().filter_map(|mount| mount.renew_at_ms).filter(|at| *at > now_ms);
@@ -151,17 +159,18 @@ fn millis(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use wharf_node::supervisor::Condition;
 
     use super::*;
 
-    fn mount(renew_at_ms: Option<u64>) -> Status {
+    /// One that is served.
+    pub fn mount(renew_at_ms: Option<u64>) -> Status {
         Status {
-            name: "m".into(),
-            target: "/m".into(),
+            name: "m-1".into(),
+            target: "/kubelet/volume".into(),
             helper: "ossfs".into(),
-            source: "b".into(),
+            source: "models".into(),
             condition: Condition::Serving,
             pid: None,
             restarts: 0,
@@ -179,6 +188,8 @@ mod tests {
         let mounts = [mount(None), mount(Some(900)), mount(Some(5_000)), mount(Some(3_000))];
         let due: Vec<_> = mounts.iter().map(|mount| is_due(mount, 1_000)).collect();
         assert_eq!(due, [false, true, false, false]);
+        let overdue = |now| mounts.iter().filter(|mount| is_overdue(mount, now)).count();
+        assert_eq!((overdue(1_000), overdue(100_899), overdue(100_900)), (0, 0, 1));
         assert_eq!(next(&mounts, 1_000), Duration::from_secs(2));
         assert_eq!(next(&mounts[..2], 1_000), LOOK);
     }

@@ -6,11 +6,13 @@ use wharf_node::supervisor::{Client, Condition, Status};
 
 use super::mount_table::read;
 use super::{Finding, Machine};
+use crate::renewal::{is_overdue, unix_millis};
 
 pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
     let supervised = Client::new(&machine.config.run_directory(), None).list();
-    let mut findings: Vec<Finding> =
-        supervised.unwrap_or_default().iter().filter_map(of_supervised).collect();
+    let (supervised, now_ms) = (supervised.unwrap_or_default(), unix_millis());
+    let mut findings: Vec<Finding> = supervised.iter().filter_map(of_supervised).collect();
+    findings.extend(supervised.iter().filter_map(|mount| of_keys(mount, now_ms)));
     let roots = machine.config.roots();
     for mount in read(&machine.proc.join("self/mountinfo")) {
         let is_below = roots.iter().any(|root| mount.at.starts_with(root));
@@ -47,6 +49,22 @@ fn of_supervised(mount: &Status) -> Option<Finding> {
     ))
 }
 
+/// Keys that somebody should have renewed.
+fn of_keys(mount: &Status, now_ms: u64) -> Option<Finding> {
+    if !is_overdue(mount, now_ms) {
+        return None;
+    }
+    let since = now_ms.saturating_sub(mount.renew_at_ms.unwrap_or(now_ms)) / 60_000;
+    Some(Finding::new(
+        format!(
+            "the keys of the mount at {} were to be renewed {since} minutes ago",
+            mount.target.display()
+        ),
+        "the bucket refuses its pods as soon as the keys that the helper has end",
+        "wharf mounts renew, which says why that fails".to_owned(),
+    ))
+}
+
 /// The kernel answers for a dead helper at once.
 fn is_dead(path: &std::path::Path) -> bool {
     std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotConnected)
@@ -56,26 +74,21 @@ fn is_dead(path: &std::path::Path) -> bool {
 mod tests {
     use super::super::tests::{on, put};
     use super::*;
+    use crate::renewal::tests::mount;
+
+    #[test]
+    fn keys_that_were_not_renewed_are_found_and_those_that_are_just_due_are_not() {
+        let of = |now_ms| -> Vec<_> { of_keys(&mount(Some(1)), now_ms).into_iter().collect() };
+        assert_eq!(of(60_000), []);
+        let words = ["/kubelet/volume", "renewed 5 minutes ago", "wharf mounts renew"];
+        super::super::tests::finds(&of(300_001), &words);
+        assert_eq!(of_keys(&mount(None), u64::MAX), None);
+    }
 
     #[test]
     fn a_supervised_mount_that_pods_cannot_use_is_found_and_one_that_comes_or_goes_is_not() {
-        let of = |condition| {
-            let mount = Status {
-                name: "m-1".into(),
-                target: "/kubelet/volume".into(),
-                helper: "ossfs".into(),
-                source: "models".into(),
-                condition,
-                pid: None,
-                restarts: 0,
-                healed: 0,
-                last_exit: None,
-                unhealed: Vec::new(),
-                devices: None,
-                renew_at_ms: None,
-                writes: None,
-            };
-            of_supervised(&mount).into_iter().collect::<Vec<_>>()
+        let of = |condition| -> Vec<_> {
+            of_supervised(&Status { condition, ..mount(None) }).into_iter().collect()
         };
         for (condition, said) in [
             (Condition::Dead, "is started again"),

@@ -8,6 +8,7 @@ use wharf_node::supervisor::{Condition, Status};
 use wharf_runtime::PaceOfSite;
 
 use super::places::Seen;
+use crate::renewal::{is_overdue, unix_millis};
 use crate::status::Report;
 
 /// A helper that ends so often within [`WINDOW`] does not come to work.
@@ -133,6 +134,18 @@ impl Troubles {
                     looks: 1,
                 });
             }
+            if is_overdue(mount, unix_millis()) {
+                troubles.push(Trouble {
+                    reason: "KeysNotRenewed",
+                    message: format!(
+                        "the keys of {} at {target} were not renewed in time, and pods lose it when \
+                         they end; `wharf mounts renew` says why",
+                        mount.source
+                    ),
+                    object: mount.name.clone(),
+                    looks: 1,
+                });
+            }
             if matches!(mount.condition, Condition::Dead | Condition::Partly | Condition::Unproved)
             {
                 troubles.push(Trouble {
@@ -207,6 +220,7 @@ fn of_component(component: &Serving) -> Option<Trouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::renewal;
 
     fn looks(troubles: &mut Troubles, seen: impl Fn(u32) -> Seen, count: u32) -> Vec<String> {
         let told = (0..count).flat_map(|n| troubles.lasting(seen(n)));
@@ -235,21 +249,7 @@ mod tests {
     }
 
     fn mount(condition: Condition, restarts: u64) -> Seen {
-        let mount = Status {
-            name: "m".into(),
-            target: "/t".into(),
-            helper: "ossfs".into(),
-            source: "models".into(),
-            condition,
-            pid: None,
-            restarts,
-            healed: 0,
-            last_exit: None,
-            unhealed: Vec::new(),
-            devices: None,
-            renew_at_ms: None,
-            writes: None,
-        };
+        let mount = Status { condition, restarts, ..renewal::tests::mount(None) };
         Seen { mounts: vec![mount], ..Seen::default() }
     }
 
@@ -264,6 +264,13 @@ mod tests {
         assert_eq!(looks(&mut Troubles::default(), dead, 3), [] as [&str; 0]);
         let told = looks(&mut Troubles::default(), dead, 4);
         assert!(told.len() == 1 && told[0].contains("does not come back"), "{told:?}");
+        let late = |_| {
+            let mut seen = mount(Condition::Serving, 0);
+            seen.mounts[0].renew_at_ms = Some(1);
+            seen
+        };
+        let told = looks(&mut Troubles::default(), late, 1);
+        assert!(told.len() == 1 && told[0].contains("not renewed in time"), "{told:?}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::operations::Operations;
 use super::table::Table;
 use crate::drivers::Served;
 use crate::reload::Refused;
+use crate::renewal::{is_overdue, unix_millis};
 
 /// Places where this process keeps what it knows. Each is left out by a process that has none.
 #[derive(Default)]
@@ -176,6 +177,7 @@ impl Supervisor {
         table.supervisor_up.clear();
         table.helper_mounts.clear();
         table.helper_endings.clear();
+        table.helper_keys_overdue.clear();
         match self.client.list_of_running() {
             Ok(mounts) => {
                 table.supervisor_up.set([], 1.0);
@@ -192,6 +194,7 @@ impl Supervisor {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut states: HashMap<(&str, &str), u32> = HashMap::new();
         let mut endings: HashMap<(&str, &str), u32> = HashMap::new();
+        let mut overdue: HashMap<&str, u32> = HashMap::new();
         for mount in mounts {
             let before = match &*seen {
                 Some(seen) => seen.get(&mount.name).copied().unwrap_or_default(),
@@ -205,12 +208,17 @@ impl Supervisor {
             if let Some(ending) = mount.last_exit {
                 *endings.entry((&mount.helper, ending.reason())).or_default() += 1;
             }
+            let is_overdue = is_overdue(mount, unix_millis());
+            *overdue.entry(&mount.helper).or_default() += u32::from(is_overdue);
         }
         for ((helper, state), mounts) in states {
             table.helper_mounts.set([helper, state], f64::from(mounts));
         }
         for ((helper, reason), mounts) in endings {
             table.helper_endings.set([helper, reason], f64::from(mounts));
+        }
+        for (helper, mounts) in overdue {
+            table.helper_keys_overdue.set([helper], f64::from(mounts));
         }
         let now = mounts.iter().map(|it| (it.name.clone(), (it.restarts, it.healed)));
         *seen = Some(now.collect());
@@ -261,4 +269,20 @@ fn number(number: usize) -> f64 {
 
 fn count(number: u64) -> f64 {
     number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Metrics;
+    use super::*;
+    use crate::renewal::tests::mount;
+
+    #[test]
+    fn mounts_whose_keys_were_not_renewed_are_counted() {
+        let supervisor = Supervisor::new(Client::new("/nowhere".as_ref(), None), false);
+        let metrics = Metrics::new([].into());
+        supervisor.count(&metrics.table, &[mount(Some(1)), mount(Some(u64::MAX)), mount(None)]);
+        let text = metrics.text();
+        assert!(text.contains("wharf_helper_keys_overdue{helper=\"ossfs\"} 1.0\n"), "{text}");
+    }
 }

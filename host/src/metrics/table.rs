@@ -165,6 +165,9 @@ table! {
         "Places that were given a new mount for a dead one, as seen since this process began to \
          look",
         "helpers";
+    helper_keys_overdue: Gauge "wharf_helper_keys_overdue" ["helper"]
+        "Mounts whose keys were to be renewed more than a minute ago and were not",
+        "helpers";
     configuration_refused: Gauge "wharf_configuration_refused" []
         "1 if the configuration that is written was changed and cannot come into force (`wharf \
          status` says why), else 0",
