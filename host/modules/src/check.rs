@@ -23,7 +23,7 @@ pub(crate) fn check(
     let engine = Engine::new(EngineMode::OnDemand).map_err(|error| error.to_string())?;
     let compiled = compile::compiled(store, &engine, generation, &|| true)
         .map_err(|error| error.to_string())?;
-    // SAFETY: the cache compared this open file with the digest that was written when it was
+    // SAFETY: the cache compared this open file with the checksum that was written when it was
     // compiled, in a directory closed to everybody but this user.
     let component = unsafe { engine.load(&compiled.code) }.map_err(|error| error.to_string())?;
     describe(&engine, &component, &compiled.manifest, clock)

@@ -167,7 +167,7 @@ impl Loader {
             CompileError::Busy => being_loaded(&generation.id()),
             error => host_error(error),
         })?;
-        // SAFETY: the cache compared this open file with the digest that was written when it was
+        // SAFETY: the cache compared this open file with the checksum that was written when it was
         // compiled, in a directory closed to everybody but this user.
         let component = unsafe { engine.load(&compiled.code) }.map_err(|error| match error {
             ComponentError::Memory(_) => host_error(error),

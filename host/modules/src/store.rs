@@ -6,8 +6,8 @@
 //! <store>/backends/<name>/active                the active generation, then the ones before it,
 //!                                               one number a line
 //! <store>/authenticators/…                      the same for components that sign
-//! <store>/cache/<engine>/<sha256>.cwasm         compiled code, for this user only, with its digest
-//!                                               and its manifest beside it
+//! <store>/cache/<engine>/<sha256>.cwasm         compiled code, for this user only; beside it
+//!                                               its checksum and its manifest,
 //!                                               or why it cannot be compiled
 //! <store>/cache/<engine>/<sha256>.lock          held by whoever compiles that component
 //! <store>/lock                                  held by whoever changes anything
@@ -18,6 +18,7 @@
 //! whether a component can run ([`crate::check`]).
 
 mod cache;
+mod checksum;
 mod component;
 mod digest;
 mod durable;

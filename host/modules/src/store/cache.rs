@@ -1,6 +1,7 @@
 //! Compiled code of one engine. Forged code here would be arbitrary native code in the host, and
-//! the engine does not check it: so the directory belongs to this user alone, no link is followed,
-//! and a digest of our own is compared before anybody maps a file.
+//! the engine does not check it: so the directory belongs to this user alone, and no link is
+//! followed. That alone keeps others out: who can write the code can write what is beside it, too.
+//! Damage is what a checksum of our own finds, before anybody maps a file.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use wharf_core::manifest::Manifest;
 
+use super::checksum::Checksum;
 use super::digest::Digest;
 use super::durable::{self, LockGuard};
 use super::error::StoreError;
@@ -42,8 +44,8 @@ pub struct Compiled {
 /// What is known of a file of code.
 #[derive(Serialize, Deserialize)]
 struct Origin {
-    /// The digest of the code.
-    code: Digest,
+    /// The checksum of the code.
+    code: Checksum,
     manifest: Manifest,
 }
 
@@ -68,9 +70,9 @@ impl Cache {
         let Ok(origin) = serde_json::from_slice::<Origin>(&origin) else { return Ok(None) };
         let path = self.path(component, CODE);
         let Some((mut code, _)) = open_private(&path)? else { return Ok(None) };
-        let digest =
-            Digest::of_all(&mut code).map_err(|error| StoreError::io("read", &path, error))?;
-        let is_same = origin.code == digest;
+        let checksum =
+            Checksum::of_all(&mut code).map_err(|error| StoreError::io("read", &path, error))?;
+        let is_same = origin.code == checksum;
         Ok(is_same.then_some(Compiled { code, manifest: origin.manifest }))
     }
 
@@ -148,7 +150,7 @@ impl CacheGuard<'_> {
     /// # Errors
     /// When the directory cannot be written.
     pub fn put(&self, code: &[u8], manifest: &Manifest) -> Result<(), StoreError> {
-        let origin = Origin { code: Digest::of(code), manifest: manifest.clone() };
+        let origin = Origin { code: Checksum::of(code), manifest: manifest.clone() };
         let origin = serde_json::to_vec(&origin)
             .map_err(|error| StoreError::damaged(&self.cache.directory, error))?;
         self.write(CODE, code)?;

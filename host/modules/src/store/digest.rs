@@ -1,13 +1,9 @@
 //! SHA-256, as names of files.
 
 use std::fmt;
-use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-
-/// More of it makes reading no faster.
-const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Lower-case hexadecimal, 64 characters; never anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,24 +14,6 @@ impl Digest {
     /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(format!("{:x}", Sha256::digest(bytes)))
-    }
-
-    /// The digest of all that comes. What is read is held in a small buffer: every call-out reads
-    /// megabytes of compiled code, and memory that is touched for the first time costs more than
-    /// reading into some that is there.
-    ///
-    /// # Errors
-    /// What the reader says.
-    pub fn of_all(mut from: impl Read) -> io::Result<Self> {
-        let (mut hasher, mut buffer) = (Sha256::new(), [0; BUFFER_BYTES]);
-        loop {
-            match from.read(&mut buffer) {
-                Ok(0) => return Ok(Self(format!("{:x}", hasher.finalize()))),
-                Ok(read) => hasher.update(buffer.get(..read).unwrap_or_default()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     /// As text.
@@ -79,9 +57,6 @@ mod tests {
             Digest::of(b"abc").as_str(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
-        // Longer than the buffer.
-        let long = vec![7; BUFFER_BYTES + 1];
-        assert_eq!(Digest::of_all(&*long).unwrap(), Digest::of(&long));
         for text in ["", "../x", &"A".repeat(64), &"a".repeat(63)] {
             assert!(Digest::try_from(text.to_owned()).is_err(), "{text}");
         }
