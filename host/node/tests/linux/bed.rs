@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use wharf_core::plan::{
@@ -20,6 +20,9 @@ use wharf_core::{Error, ErrorKind};
 use wharf_node::{LinuxNode, NodeOptions};
 
 use crate::child;
+
+/// Far more than the bounds that are looked at, and far less than the deadlines that are not.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whose volumes the bed's are.
 pub const DRIVER: &str = "a";
@@ -374,4 +377,13 @@ pub fn assert_kind(result: Result<Option<PathBuf>, Error>, kind: ErrorKind, word
     assert_eq!(error.kind, kind, "{error}");
     assert!(error.to_string().contains(words), "{error}");
     error
+}
+
+/// Waits for what comes by itself.
+pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

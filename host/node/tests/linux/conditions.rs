@@ -6,7 +6,7 @@ use std::path::Path;
 
 use wharf_core::ports::{Node, Stats};
 
-use crate::bed::{Bed, find, forever, mount, sh, stage};
+use crate::bed::{Bed, eventually, find, forever, mount, sh, stage};
 
 const FILE_SYSTEMS: [(&str, u64); 2] = [("ext4", 64), ("xfs", 400)];
 
@@ -68,6 +68,8 @@ fn errors_that_ext4_finds_in_itself_are_told_and_what_they_lead_to() {
         bed.run(steps, errors).unwrap();
         let name = device.file_name().unwrap().to_str().unwrap();
         std::fs::write(format!("/sys/fs/ext4/{name}/trigger_fs_error"), "x").unwrap();
+        // The kernel counts an error a moment after it has found it.
+        eventually("the error is counted", || look(&bed, errors).condition.abnormal);
         let stats = look(&bed, errors);
         assert_abnormal(&stats, words);
         assert!(stats.usage.is_some(), "it still tells its space: {stats:?}");

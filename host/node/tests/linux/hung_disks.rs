@@ -10,10 +10,7 @@ use wharf_core::ports::{Call, Clock, Node, RemovePath};
 use wharf_core::{Error, ErrorKind};
 use wharf_node::SystemClock;
 
-use crate::bed::{Bed, find, mount, mountinfo, sh, stage};
-
-/// Far more than the bounds that are looked at, and far less than the deadlines that are not.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::bed::{Bed, PATIENCE, eventually, find, mount, mountinfo, sh, stage};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -98,14 +95,6 @@ fn has_waiting_thread() -> bool {
         let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
         stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('D'))
     })
-}
-
-fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]
