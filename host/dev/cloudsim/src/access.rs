@@ -126,7 +126,8 @@ pub(crate) fn owner(world: &World, id: &str, token: Option<&str>) -> Result<Owne
         if token != session.token {
             return Err(wrong_token(world, token));
         }
-        if session.expires <= world.now() {
+        let grace = world.options.session_grace_seconds.saturating_mul(1000);
+        if session.expires.saturating_add(grace) <= world.now() {
             return Err(KeyProblem::TokenExpired);
         }
         let caller = Caller::Role { role: session.role.clone(), session: session.name.clone() };

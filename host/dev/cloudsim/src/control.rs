@@ -225,6 +225,10 @@ pub(crate) fn set_session_seconds(shared: &Shared, most: Option<u64>) {
     lock(&shared.world).options.session_seconds = most;
 }
 
+pub(crate) fn set_session_grace_seconds(shared: &Shared, grace: u64) {
+    lock(&shared.world).options.session_grace_seconds = grace;
+}
+
 pub(crate) fn advance(shared: &Shared, by: Duration) {
     shared.clock.advance(by);
     lock(&shared.world).progress();

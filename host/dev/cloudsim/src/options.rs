@@ -75,6 +75,9 @@ pub struct RegionOptions {
     /// The longest life of temporary keys, in seconds, whatever is asked for; `None`: as long as
     /// asked for, and six hours for an instance's role.
     pub session_seconds: Option<u64>,
+    /// For so long temporary keys are taken after the end that was said, in seconds: 0 as the cloud
+    /// has it, more where a test must not depend on how soon its machine renews them.
+    pub session_grace_seconds: u64,
     /// Buckets that belong to other accounts: their names are taken, and they are closed.
     pub foreign_buckets: Vec<String>,
     /// Whether `/_region/…` answers on the `ecs` listener. It is on loopback and has no further
@@ -120,6 +123,7 @@ impl RegionOptions {
             recycle_bin_days: 0,
             oidc_providers: Vec::new(),
             session_seconds: None,
+            session_grace_seconds: 0,
             foreign_buckets: Vec::new(),
             admin_api: true,
             tls: false,

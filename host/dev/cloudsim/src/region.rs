@@ -126,6 +126,13 @@ impl Region {
         control::set_session_seconds(&self.shared, most);
     }
 
+    /// Changes how long temporary keys are taken after their end
+    /// ([`session_grace_seconds`](RegionOptions::session_grace_seconds)), of those too that there
+    /// are.
+    pub fn set_session_grace_seconds(&self, grace: u64) {
+        control::set_session_grace_seconds(&self.shared, grace);
+    }
+
     /// Moves the region's time forward: what is under way finishes, keys and tokens expire, buckets
     /// refill. Signature times are not concerned.
     pub fn advance(&self, by: Duration) {
