@@ -199,8 +199,7 @@ fn foreign_user<'a>(
 
 /// `nodes`: the names of the device and of what lies on it, each after a slash.
 fn check_no_swap(device: &Device, nodes: &[PathBuf]) -> Result<(), Error> {
-    // A kernel without swap has no such file.
-    let table = std::fs::read_to_string(SWAPS).unwrap_or_default();
+    let table = swap_table(Path::new(SWAPS))?;
     match swaps(&table).find(|swap| nodes.iter().any(|node| node.file_name() == swap.file_name())) {
         Some(swap) => Err(Error::precondition(format!(
             "{} is in use: the node swaps to {}",
@@ -209,6 +208,20 @@ fn check_no_swap(device: &Device, nodes: &[PathBuf]) -> Result<(), Error> {
         ))
         .with_hint("it is left alone; `swapoff` ends that use")),
         None => Ok(()),
+    }
+}
+
+/// The kernel's table of swap; empty where the kernel has none, and so no such file.
+fn swap_table(path: &Path) -> Result<String, Error> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(|error| {
+            Error::internal(format!(
+                "cannot read {}, so it is not known what the node swaps to: {error}",
+                path.display()
+            ))
+            .with_hint("no disk is used before that is known; look at how /proc is mounted")
+        }),
     }
 }
 
@@ -278,6 +291,18 @@ mod tests {
                      /swapfile                               file\t\t16380\t\t0\t\t-3\n";
         assert_eq!(swaps(table).collect::<Vec<_>>(), [Path::new("/dev/dm-1")]);
         assert_eq!(swaps("").count(), 0);
+    }
+
+    #[test]
+    fn only_a_missing_table_means_that_there_is_no_swap() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("swaps");
+        assert_eq!(swap_table(&file).unwrap(), "");
+        std::fs::write(&file, "Filename\n").unwrap();
+        assert_eq!(swap_table(&file).unwrap(), "Filename\n");
+        // Any other failure leaves it open.
+        let refused = swap_table(directory.path()).unwrap_err();
+        assert!(refused.message.contains("not known what the node swaps to"), "{refused}");
     }
 
     #[test]
