@@ -10,7 +10,7 @@ use wharf_core::plan::{DirectoryBase, DirectoryPath};
 
 use crate::mounts::nfs::left;
 use crate::mounts::table::MountTable;
-use crate::remote::{Answer, Request, Session, Tree, TreeBase};
+use crate::remote::{Aim, Answer, Request, Session, Tree, TreeBase, Work};
 use crate::run::Run;
 
 /// After so long it is looked whether anybody still waits.
@@ -55,16 +55,18 @@ pub(crate) fn work(run: &mut Run<'_>, at: &DirectoryPath, work: Tree) -> Result<
             let target = context.roots.locate(run.destination)?.ok_or_else(missing)?;
             let table = MountTable::read()?;
             let entry = table.top(target.path()).ok_or_else(missing)?;
-            let name = format!("work on {}", target.path().display());
+            let name = &format!("work on {}", target.path().display());
+            let work = Work { name, server: &entry.server(), aim: Aim::Use };
             let (at, clock) = (Some(target.as_fd()), context.clock.as_ref());
-            own = context.remote.start(&name, at, call, clock)?;
+            own = context.remote.start(work, at, call, clock)?;
             (&mut own, TreeBase::Mounted(target.name().to_owned()), entry.source_in_words())
         }
         DirectoryBase::Granted(name) => {
             let path = run.granted_directory(name)?;
-            let name = format!("work on {}", path.join(&at.path).display());
-            own = context.remote.start(&name, None, call, context.clock.as_ref())?;
+            let name = &format!("work on {}", path.join(&at.path).display());
             let shown = path.display().to_string();
+            let work = Work { name, server: &shown, aim: Aim::Use };
+            own = context.remote.start(work, None, call, context.clock.as_ref())?;
             (&mut own, TreeBase::Directory(path), shown)
         }
     };

@@ -11,7 +11,7 @@
 //! Bounds: a request that is not answered by its deadline ends with the process. One that cannot
 //! even be killed (the kernel may wait without looking) is left behind; it holds the lock of its
 //! work, so that the next call for the same mount does not add another one, whichever process makes
-//! it; and the number of all is bounded.
+//! it; and the number of all is bounded, for each server and together (`places`).
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -30,6 +30,7 @@ use crate::state::lock::{self, StillHangs};
 
 mod message;
 mod nfs;
+mod places;
 mod process;
 mod serve;
 #[cfg(test)]
@@ -37,6 +38,8 @@ mod tests;
 
 pub(crate) use message::{Answer, Request, Tree, TreeBase};
 pub(crate) use nfs::NfsMount;
+pub(crate) use places::Aim;
+use places::Places;
 use process::{Process, Processes};
 
 /// The first argument of such a process.
@@ -52,6 +55,18 @@ pub fn answer_parent() -> ExitCode {
 pub(crate) struct Remote {
     state: PathBuf,
     processes: Arc<Processes>,
+    places: Places,
+}
+
+/// A piece of work.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work<'a> {
+    /// A verb and a mount. One of this name at a time, among all processes of this node.
+    pub name: &'a str,
+    /// Who is waited for: a server, or what else may hang (a mount, a directory).
+    pub server: &'a str,
+    /// What for.
+    pub aim: Aim,
 }
 
 /// Why there is no answer.
@@ -94,48 +109,58 @@ impl From<Error> for Failure {
 impl Remote {
     /// By processes of this command line; locks are kept in `state`.
     pub fn new(command: &[OsString], state: &Path) -> Self {
-        Self { state: state.to_owned(), processes: Arc::new(Processes::new(command)) }
+        let processes = Arc::new(Processes::new(command));
+        Self { state: state.to_owned(), processes, places: Places::default() }
     }
 
-    /// Begins the work called `work` (a verb and a mount), in the directory `at` (`None`: in the
-    /// root): one at a time, among all processes of this node.
+    /// Begins a work in the directory `at` (`None`: in the root).
     ///
     /// # Errors
-    /// `Unavailable` when an earlier one still waits at the call's deadline, or too many do.
+    /// `Unavailable` when an earlier one still waits at the call's deadline, or too many wait for
+    /// the server.
     pub fn start(
         &self,
-        work: &str,
+        work: Work<'_>,
         at: Option<BorrowedFd<'_>>,
         call: &Call,
         clock: &dyn Clock,
     ) -> Result<Session, Error> {
-        let lock = lock::acquire_for_work(&self.state, work, clock, call)?;
-        self.start_with(lock, at)
+        let lock = lock::acquire_for_work(&self.state, work.name, clock, call)?;
+        self.start_with(lock, work, at, call, clock)
     }
 
-    /// The same; `None` when an earlier one still waits at the call's deadline.
+    /// The same; `None` when an earlier one still waits at the deadline `hanging`.
     ///
     /// # Errors
-    /// `Unavailable` when too many wait.
+    /// `Unavailable` when too many wait for the server at the call's deadline.
     pub fn start_unless_hanging(
         &self,
-        work: &str,
+        work: Work<'_>,
         at: Option<BorrowedFd<'_>>,
+        hanging: &Call,
         call: &Call,
         clock: &dyn Clock,
     ) -> Result<Option<Session>, Error> {
-        match lock::acquire_for_work(&self.state, work, clock, call) {
-            Ok(lock) => self.start_with(lock, at).map(Some),
+        match lock::acquire_for_work(&self.state, work.name, clock, hanging) {
+            Ok(lock) => self.start_with(lock, work, at, call, clock).map(Some),
             Err(StillHangs { .. }) => Ok(None),
         }
     }
 
     /// How many pieces of work are under way, those included that cannot be ended.
     pub fn under_way(&self) -> usize {
-        self.processes.at_work()
+        self.places.taken()
     }
 
-    fn start_with(&self, lock: Option<File>, at: Option<BorrowedFd<'_>>) -> Result<Session, Error> {
+    fn start_with(
+        &self,
+        lock: Option<File>,
+        work: Work<'_>,
+        at: Option<BorrowedFd<'_>>,
+        call: &Call,
+        clock: &dyn Clock,
+    ) -> Result<Session, Error> {
+        let place = self.places.take(work.server, work.aim, call, clock)?;
         let root = || rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let directory = match at {
             Some(at) => at.try_clone_to_owned(),
@@ -145,7 +170,7 @@ impl Remote {
             Error::internal(format!("cannot open the directory of a work: {error}"))
         })?;
         Ok(Session {
-            process: Some(self.processes.take()?),
+            process: Some(self.processes.take(place)?),
             processes: Arc::clone(&self.processes),
             beginning: Some(Beginning { directory, lock }),
             is_answered: true,

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use wharf_core::Error;
-use wharf_core::plan::{Plan, Step};
+use wharf_core::plan::{DirectoryBase, DirectoryPath, Plan, Step};
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{Call, CallSecrets, PlanRun};
 
@@ -34,6 +34,8 @@ pub(crate) struct Run<'a> {
     pub device: Option<Device>,
     /// Whether the plan grows the file system.
     pub grows: bool,
+    /// What the plan works on out of sight.
+    pub purpose: String,
     /// The export that the plan mounted out of sight.
     pub scratch: Option<Scratch>,
     pub undo: UndoLog,
@@ -59,6 +61,7 @@ impl<'a> Run<'a> {
             secrets: run.secrets,
             device: None,
             grows: false,
+            purpose: String::new(),
             scratch: None,
             undo: UndoLog::default(),
         }
@@ -69,6 +72,7 @@ impl<'a> Run<'a> {
         self.policy.check(plan)?;
         plan.steps.iter().try_for_each(|step| performer(step).validate())?;
         self.grows = plan.steps.iter().any(|step| matches!(step, Step::Grow(_)));
+        self.purpose = purpose(plan);
         match self.steps(plan) {
             Ok(()) => {
                 self.undo.keep();
@@ -148,6 +152,30 @@ impl<'a> Run<'a> {
                 root.display()
             ))
         })
+    }
+}
+
+/// The directories that a plan works on out of sight: a volume's own, so they name it, and whoever
+/// tries again names the same. A new name for one may be another each time (an archive says when).
+fn purpose(plan: &Plan) -> String {
+    let mut paths: Vec<&str> = plan
+        .steps
+        .iter()
+        .filter_map(directory_of)
+        .filter(|directory| directory.base == DirectoryBase::Scratch)
+        .map(|directory| directory.path.as_str())
+        .collect();
+    paths.dedup();
+    format!("work in {}", paths.join(", "))
+}
+
+fn directory_of(step: &Step) -> Option<&DirectoryPath> {
+    match step {
+        Step::MakeDirectory(make) => Some(&make.at),
+        Step::SetOwnership(set) => Some(&set.at),
+        Step::MoveAside(aside) => Some(&aside.from),
+        Step::RemoveTree(remove) => Some(&remove.at),
+        _ => None,
     }
 }
 

@@ -144,7 +144,8 @@ table! {
         "drivers × 3";
     waiting_processes: Gauge "wharf_waiting_processes" []
         "Processes of this one that wait for NFS servers or helpers, or work on directories, at \
-         present, those included that cannot be killed; at 64, calls that need one more are refused",
+         present, those included that cannot be killed; at 64, and at 16 for one server, calls \
+         that need one more wait for it and are then refused",
         "1";
     supervisor_up: Gauge "wharf_supervisor_up" []
         "1 if the supervisor of mounts answers, 0 if it was to and does not; absent where none \

@@ -5,7 +5,6 @@
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -17,7 +16,7 @@ use crate::context::NodeContext;
 use crate::mounts::options::MountOptions;
 use crate::mounts::paths::MountTarget;
 use crate::program::Program;
-use crate::remote::{Answer, Failure, NfsMount, Request, Session, Tree, TreeBase};
+use crate::remote::{Aim, Answer, Failure, NfsMount, Request, Session, Tree, TreeBase, Work};
 use crate::trees::Ownership;
 
 mod statd;
@@ -68,6 +67,11 @@ impl NfsExport {
     /// As the mount table shows it.
     pub fn source(&self) -> String {
         source(&self.server, &self.path)
+    }
+
+    /// As [`Entry::server`](crate::mounts::table::Entry::server) has it.
+    fn server_name(&self) -> String {
+        self.server.to_ascii_lowercase()
     }
 
     /// What belongs to the mount and not to the protocol.
@@ -175,7 +179,9 @@ pub(crate) fn mount_at(
     mounting.run().map(drop)
 }
 
-/// Mounts where only the returned process sees it, for as long as that lives.
+/// Mounts where only the returned process sees it, for as long as that lives. `purpose` is the same
+/// whenever the same is tried again: what an earlier call left behind, and the kernel does not let
+/// go of, is then waited for and not added to. Others that share the export do not wait for it.
 ///
 /// # Errors
 /// As [`mount_at`].
@@ -183,12 +189,10 @@ pub(crate) fn mount_scratch(
     context: &NodeContext,
     call: &Call,
     export: &NfsExport,
+    purpose: &str,
 ) -> Result<Session, Error> {
-    // Volumes that share an export do not wait for each other.
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let export = &export.clone().without_locks();
-    let work = format!("work {process}-{number} on {}", export.source());
+    let work = format!("{purpose} on {}", export.source());
     Mounting { context, call, export, work, target: None }.run()
 }
 
@@ -229,9 +233,10 @@ impl Mounting<'_> {
         }))
     }
 
-    fn start(&self, work: &str) -> Result<Session, Error> {
+    fn start(&self, name: &str) -> Result<Session, Error> {
         let clock = self.context.clock.as_ref();
         let at = self.target.map(MountTarget::as_fd);
+        let work = Work { name, server: &self.export.server_name(), aim: Aim::Use };
         self.context.remote.start(work, at, self.call, clock)
     }
 
@@ -298,8 +303,9 @@ impl Mounting<'_> {
         let shown = mount.source.clone();
         tracing::info!(path = %self.export.source(), "making an exported directory that is missing");
         let clock = self.context.clock.as_ref();
-        let work = format!("make {}", self.export.source());
-        let mut session = self.context.remote.start(&work, None, self.call, clock).map_err(said)?;
+        let name = &format!("make {}", self.export.source());
+        let work = Work { name, server: &export.server_name(), aim: Aim::Beside };
+        let mut session = self.context.remote.start(work, None, self.call, clock).map_err(said)?;
         session.ask(&Request::Mount { mount, at: None }, bound)?;
         let bound = bound.min(self.left());
         let ownership = Ownership { mode: Some(make.mode), uid: make.uid, gid: make.gid };
@@ -342,7 +348,7 @@ fn by_program(
              has to be there",
         ));
     }
-    drop(mount_scratch(context, call, export)?);
+    drop(mount_scratch(context, call, export, &format!("look for {}", target.path().display()))?);
     run_program(context, call, export, target, need)?
 }
 

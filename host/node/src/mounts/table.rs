@@ -90,6 +90,23 @@ impl Entry {
         self.source.to_string_lossy().into_owned()
     }
 
+    /// Who answers for a remote file system, as one name for all its mounts: the server of NFS, in
+    /// small letters and without brackets; otherwise what was named as source, of helpers with the
+    /// file system's number, as they all name the same.
+    pub fn server(&self) -> String {
+        let source = self.source_in_words();
+        if self.is_of_helper() {
+            return format!("{source} (device {}:{})", self.device.0, self.device.1);
+        }
+        match source.split_once(":/") {
+            Some((host, _)) if self.fs_type.starts_with("nfs") => {
+                let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+                inner.unwrap_or(host).to_ascii_lowercase()
+            }
+            Some(_) | None => source,
+        }
+    }
+
     /// Whether the file system as a whole is read-only.
     pub fn is_file_system_read_only(&self) -> bool {
         self.super_options.iter().any(|option| option == "ro")

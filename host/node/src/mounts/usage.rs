@@ -8,7 +8,8 @@ use wharf_core::ports::{Call, Usage};
 
 use crate::context::NodeContext;
 use crate::mounts::paths::MountTarget;
-use crate::remote::{Answer, Failure, Request};
+use crate::mounts::table::Entry;
+use crate::remote::{Aim, Answer, Failure, Request, Work};
 
 /// Asks what is mounted here, in a process of its own: its server may be gone.
 ///
@@ -18,10 +19,13 @@ pub(crate) fn ask(
     context: &NodeContext,
     call: &Call,
     target: &MountTarget,
+    entry: &Entry,
+    aim: Aim,
 ) -> Result<Usage, Failure> {
     let clock = context.clock.as_ref();
     let at = Some(target.as_fd());
-    let mut session = context.remote.start(&work_at(target), at, call, clock)?;
+    let work = Work { name: &work_at(target), server: &entry.server(), aim };
+    let mut session = context.remote.start(work, at, call, clock)?;
     let request = Request::Usage { at: target.name().to_owned() };
     match session.ask(&request, call.remaining(clock.now()))? {
         Answer::Usage(usage) => Ok(usage),

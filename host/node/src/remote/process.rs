@@ -8,8 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::cmsg_space;
@@ -21,13 +20,11 @@ use wharf_core::Error;
 
 use super::COMMAND;
 use super::message::{Answer, Request};
+use super::places::Place;
 use crate::child::timespec;
 
 /// As a process list shows it.
 const NAME: &str = "wharf";
-/// In this process at a time; each takes two MiB and a kubelet asks for one or two. Reached:
-/// servers are dead, and more processes that wait for them help nobody.
-pub(super) const MAX_PROCESSES: usize = 64;
 /// A process that does not hang lets go of its work, and a killed one is gone, in microseconds.
 const END_BOUND: Duration = Duration::from_millis(500);
 const REAP_LOOK: Duration = Duration::from_millis(1);
@@ -39,7 +36,6 @@ const MAX_ANSWER_BYTES: u64 = 4 << 20;
 pub(super) struct Processes {
     program: PathBuf,
     arguments: Vec<OsString>,
-    living: Arc<AtomicUsize>,
     /// One that has no work. Not more: calls that need one mostly come one after the other.
     idle: Mutex<Option<Process>>,
 }
@@ -51,29 +47,26 @@ impl Processes {
             || ("/proc/self/exe".into(), vec![COMMAND.into()]),
             |(program, arguments)| (PathBuf::from(program), arguments.to_vec()),
         );
-        Self { program, arguments, living: Arc::default(), idle: Mutex::default() }
+        Self { program, arguments, idle: Mutex::default() }
     }
 
-    /// One that has no work: the idle one, or another.
+    /// One for a work that has this place: the idle one, or another.
     ///
     /// # Errors
-    /// `Unavailable` when there are too many.
-    pub fn take(&self) -> Result<Process, Error> {
+    /// When none can be started.
+    pub fn take(&self, place: Place) -> Result<Process, Error> {
         let idle = self.exchange_idle(None);
         // What has died meanwhile is reaped here.
-        idle.filter(Process::is_silent).map_or_else(|| self.start(), Ok)
+        let mut process = idle.filter(Process::is_silent).map_or_else(|| self.start(), Ok)?;
+        process.place = Some(place);
+        Ok(process)
     }
 
     /// Keeps one that has no work for whoever takes it next.
-    pub fn keep(&self, process: Process) {
+    pub fn keep(&self, mut process: Process) {
+        process.place = None;
         // A second one ends here, when the lock is free again.
         drop(self.exchange_idle(Some(process)));
-    }
-
-    /// How many have work, those included that cannot be killed.
-    pub fn at_work(&self) -> usize {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        self.living.load(Ordering::SeqCst).saturating_sub(usize::from(idle.is_some()))
     }
 
     /// Who has no work.
@@ -88,7 +81,6 @@ impl Processes {
     }
 
     fn start(&self) -> Result<Process, Error> {
-        let counted = Counted::new(&self.living)?;
         let failed = |error: std::io::Error| {
             Error::internal(format!("cannot start {}: {error}", self.program.display()))
         };
@@ -104,28 +96,7 @@ impl Processes {
             .process_group(0);
         let child = command.spawn().map_err(failed)?;
         let conversation = BufReader::new(ours);
-        Ok(Process { child: Some(child), conversation, line: Vec::new(), counted })
-    }
-}
-
-/// One of [`MAX_PROCESSES`], until it is dropped.
-#[derive(Debug)]
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(living: &Arc<AtomicUsize>) -> Result<Self, Error> {
-        let counted = Self(Arc::clone(living));
-        if living.fetch_add(1, Ordering::SeqCst) < MAX_PROCESSES {
-            return Ok(counted);
-        }
-        Err(Error::unavailable(format!("{MAX_PROCESSES} calls of this node wait for servers"))
-            .with_hint("unmount what is dead (`wharf` logs name it)"))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        Ok(Process { child: Some(child), conversation, line: Vec::new(), place: None })
     }
 }
 
@@ -136,7 +107,8 @@ pub(super) struct Process {
     conversation: BufReader<UnixStream>,
     /// What has come of an answer.
     line: Vec<u8>,
-    counted: Counted,
+    /// That of its work; none while it has no work.
+    place: Option<Place>,
 }
 
 impl Process {
@@ -210,11 +182,10 @@ impl Process {
             "a process that waits for a server cannot be killed; it is left until the kernel lets \
              go of it"
         );
-        let counted = Counted(Arc::clone(&self.counted.0));
-        self.counted.0.fetch_add(1, Ordering::SeqCst);
+        let place = self.place.take();
         std::thread::spawn(move || {
             let _ = child.wait();
-            drop(counted);
+            drop(place);
         });
     }
 }

@@ -38,6 +38,7 @@ impl Scene {
         let at =
             rustix::fs::open(self.directory.path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
                 .unwrap();
+        let work = Work { name: work, server: "server", aim: Aim::Use };
         self.remote.start(work, Some(at.as_fd()), &Call::until(Duration::ZERO), &SystemClock)
     }
 
@@ -213,13 +214,15 @@ fn one_process_at_most_is_kept() {
 #[test]
 fn the_number_of_processes_is_bounded_and_the_one_without_work_is_not_one_too_many() {
     let scene = Scene::new();
-    let mut sessions: Vec<_> =
-        (0..process::MAX_PROCESSES).map(|number| scene.start(&number.to_string())).collect();
-    let error = scene.try_start("one more").unwrap_err();
-    assert!(error.message.contains("64 calls of this node wait for servers"), "{error}");
-    assert_eq!(scene.remote.under_way(), process::MAX_PROCESSES);
+    let start = |number: usize| scene.try_start(&number.to_string());
+    let mut sessions: Vec<_> = (0..).map_while(|number| start(number).ok()).collect();
+    let share = sessions.len();
+    let error = start(share).unwrap_err();
+    assert!(error.message.contains(&format!("{share} calls of this node wait")), "{error}");
+    assert!(error.message.contains("server"), "{error}");
+    assert_eq!(scene.remote.under_way(), share);
     let last = pid_of(&sessions.pop().unwrap());
-    assert_eq!(pid_of(&scene.start("one more")), last);
+    assert_eq!(pid_of(&start(share).unwrap()), last);
 }
 
 #[test]

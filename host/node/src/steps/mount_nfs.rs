@@ -46,7 +46,7 @@ impl PerformStep for MountNfs {
                     return Err(Error::invalid("a plan mounts one export out of sight"));
                 }
                 let (context, call) = (run.context, run.call);
-                let session = nfs::mount_scratch(context, call, &export)?;
+                let session = nfs::mount_scratch(context, call, &export, &run.purpose)?;
                 run.scratch = Some(Scratch { session, shown: export.source() });
                 Ok(())
             }

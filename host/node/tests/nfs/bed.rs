@@ -163,11 +163,11 @@ impl Bed {
         self.node().is_mounted(&self.path(path)).unwrap()
     }
 
-    /// Whether a process works in this bed's directory for paths.
-    pub fn has_process_below(&self) -> bool {
+    /// How many processes work in this bed's directory for paths.
+    pub fn processes_below(&self) -> usize {
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
-        let mut at = processes.filter_map(|entry| entry.path().join("cwd").read_link().ok());
-        at.any(|at| at.starts_with(self.path("")))
+        let at = processes.filter_map(|entry| entry.path().join("cwd").read_link().ok());
+        at.filter(|at| at.starts_with(self.path(""))).count()
     }
 
     /// This bed's lines of the mount table.

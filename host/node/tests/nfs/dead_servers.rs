@@ -29,6 +29,8 @@ tests![
     removing_ends_by_its_deadline_and_goes_on_when_the_server_is_back,
     another_servers_mounts_keep_their_latency,
     a_mount_asks_its_server_once_at_a_time,
+    a_dead_server_takes_its_share_of_the_processes_and_no_more,
+    a_call_that_is_tried_again_adds_no_process_to_the_one_that_waits,
     a_resolver_that_hangs_ends_the_call_by_its_deadline_and_holds_up_no_other_volume,
 ];
 
@@ -216,7 +218,7 @@ fn a_call_that_nobody_waits_for_gives_up_nothing_that_was_written() {
         let result = std::thread::scope(|scope| {
             let unmounting =
                 scope.spawn(|| bed.node().unmount(&call, &bed.path("a"), RemovePath::Yes));
-            while !bed.has_process_below() {
+            while bed.processes_below() == 0 {
                 std::thread::yield_now();
             }
             call.cancel();
@@ -348,17 +350,86 @@ fn a_mount_asks_its_server_once_at_a_time() {
     bed.run(vec![mount(&server, export.path(), "vers=4.0").into()], "a").unwrap();
     server.stop();
     let node = bed.node();
-    let asking = || sh("pgrep -fc node-child || true").trim().parse::<usize>().unwrap();
-    std::thread::scope(|scope| {
+    let most = std::thread::scope(|scope| {
         let calls: Vec<_> =
             (0..8).map(|_| scope.spawn(|| node.stats(&within(LONG), &bed.path("a")))).collect();
+        let mut most = 0;
         while !calls.iter().all(|call| call.is_finished()) {
-            // Other tests have theirs.
-            assert!(asking() < 8 + 8);
+            most = most.max(bed.processes_below());
         }
+        most
     });
+    assert_eq!(most, 1);
     server.go_on();
     bed.unmount("a", LONG).unwrap();
+}
+
+fn a_dead_server_takes_its_share_of_the_processes_and_no_more() {
+    /// Of one server.
+    const SHARE: usize = 16;
+    let (mut bed, export) = (Bed::new(), Export::new());
+    bed.options.patience = LONG;
+    let (dead, alive) = (Server::start(), Server::start());
+    let of = |server| mount(server, export.path(), "vers=3,nolock");
+    let names: Vec<String> = (0..=SHARE).map(|number| format!("dead-{number}")).collect();
+    names.iter().for_each(|name| bed.run(vec![of(&dead).into()], name).unwrap());
+    bed.run(vec![of(&alive).into()], "alive").unwrap();
+    dead.stop();
+    let (last, first) = names.split_last().unwrap();
+    let node = bed.node();
+    let stats = |name: &str, time| node.stats(&within(time), &bed.path(name));
+    std::thread::scope(|scope| {
+        let calls: Vec<_> =
+            first.iter().map(|name| scope.spawn(move || stats(name, LONG))).collect();
+        while node.waiting_processes() < SHARE {
+            std::thread::yield_now();
+        }
+        let error = stats(last, SHORT).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        let waiting = format!("{SHARE} calls of this node wait for {} already", dead.address());
+        assert!(error.message.contains(&waiting), "{error}");
+        assert!(error.message.contains(&format!("its share is {SHARE}")), "{error}");
+        assert_eq!(node.waiting_processes(), SHARE);
+        let (usage, took) = timed(|| stats("alive", LONG).unwrap().usage);
+        println!("with its share taken by a dead server, another one answers in {took:?}");
+        assert!(usage.is_some());
+        bed.run(vec![of(&alive).into()], "alive-too").unwrap();
+        // Nothing was written there, so its server is not waited for.
+        bed.unmount(last, LONG).unwrap();
+        dead.go_on();
+        calls.into_iter().for_each(|call| assert!(call.join().unwrap().unwrap().usage.is_some()));
+    });
+    first.iter().for_each(|name| bed.unmount(name, LONG).unwrap());
+}
+
+fn a_call_that_is_tried_again_adds_no_process_to_the_one_that_waits() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    sh(&format!("mkdir {0}/v {0}/w", export.path().display()));
+    let steps = |name| vec![scratch(&server, export.path(), "vers=4.0"), remove(name)];
+    server.stop();
+    let node = bed.node();
+    std::thread::scope(|scope| {
+        // As one that the kernel does not let go of.
+        let first = scope.spawn(|| bed.run_within(LONG, steps("v"), "unused"));
+        while node.waiting_processes() == 0 {
+            std::thread::yield_now();
+        }
+        for _ in 0..2 {
+            let error = bed.run_within(SHORT, steps("v"), "unused").unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+            assert!(error.message.contains("an earlier call (work in v on "), "{error}");
+            assert!(error.message.contains(&server.address()), "{error}");
+            assert_eq!(node.waiting_processes(), 1);
+        }
+        // Another volume of the export does not wait for it.
+        let other = scope.spawn(|| bed.run_within(LONG, steps("w"), "unused"));
+        while node.waiting_processes() == 1 {
+            std::thread::yield_now();
+        }
+        server.go_on();
+        [first, other].into_iter().for_each(|call| call.join().unwrap().unwrap());
+    });
+    assert_eq!(std::fs::read_dir(export.path()).unwrap().count(), 0);
 }
 
 /// What the resolver asks: answers nothing about the names of one domain, and that there is no such

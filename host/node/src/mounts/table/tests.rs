@@ -130,3 +130,16 @@ fn a_kernel_that_may_lose_lines_between_two_reads_is_known_by_its_release() {
         assert!(!is_since_5_8(release), "{release}");
     }
 }
+
+#[test]
+fn all_mounts_of_a_server_name_it_alike() {
+    for (line, server) in [
+        ("36 35 0:50 / /a rw - nfs4 NAS-1.example.com:/k8s rw", "nas-1.example.com"),
+        ("36 35 0:50 / /a rw - nfs [fd00::1]:/a:/b rw", "fd00::1"),
+        ("36 35 0:50 / /a rw - fuse.s3fs s3fs rw", "s3fs (device 0:50)"),
+        ("36 35 0:50 / /a rw - cifs //host/share rw", "//host/share"),
+    ] {
+        let table = MountTable::parse(line.as_bytes()).unwrap();
+        assert_eq!(table.entries()[0].server(), server, "{line}");
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use wharf_core::Error;
-use wharf_core::ports::{Call, Clock};
+use wharf_core::ports::{Call, Clock, Instant};
 
 use crate::context::NodeContext;
 use crate::mounts::answers;
@@ -14,7 +14,7 @@ use crate::mounts::paths::MountTarget;
 use crate::mounts::table::{Entry, MountTable};
 use crate::mounts::unmount::silence::Silence;
 use crate::mounts::usage;
-use crate::remote::{Answer, Failure, Remote, Request, Session};
+use crate::remote::{Aim, Answer, Failure, Remote, Request, Session, Work};
 
 /// So many times as long as for an answer: what was written is lost when the mount is taken away,
 /// and a server's failover takes half a minute.
@@ -60,7 +60,7 @@ pub(super) fn unmount(
         let window = patience.min(call_for_writing.remaining(begun));
         let waited = match &mut session {
             Some(session) => Session::wait(session, window),
-            None => match begin(context, &call_for_writing.no_later_than(begun + window), target) {
+            None => match begin(context, &call_for_writing, begun + window, target, entry) {
                 Ok(Some(started)) => {
                     session = Some(started);
                     continue;
@@ -76,7 +76,8 @@ pub(super) fn unmount(
         }
         let waited = window.min(clock.now().saturating_sub(begun));
         let counts = waited >= patience / LEAST_PART;
-        listen(context, call, target, &mut silence, if counts { waited } else { Duration::ZERO });
+        let waited = if counts { waited } else { Duration::ZERO };
+        listen(context, call, target, entry, &mut silence, waited);
         if silence.lasted() >= patience * PATIENCE_TO_WRITE {
             tracing::warn!(
                 mounted = %entry.source_in_words(),
@@ -95,15 +96,19 @@ pub(super) fn unmount(
     }
 }
 
-/// Starts a process that unmounts; `None` while an earlier one still does.
+/// Starts a process that unmounts; `None` while an earlier one still does at `hanging`.
 fn begin(
     context: &NodeContext,
     call: &Call,
+    hanging: Instant,
     target: &MountTarget,
+    entry: &Entry,
 ) -> Result<Option<Session>, Failure> {
-    let work = format!("unmount {}", target.path().display());
+    let name = &format!("unmount {}", target.path().display());
+    let work = Work { name, server: &entry.server(), aim: Aim::Unmount };
     let (at, clock) = (Some(target.as_fd()), context.clock.as_ref());
-    let mut session = context.remote.start_unless_hanging(&work, at, call, clock)?;
+    let hanging = call.no_later_than(hanging);
+    let mut session = context.remote.start_unless_hanging(work, at, &hanging, call, clock)?;
     if let Some(session) = &mut session {
         session.send(&Request::Unmount { at: target.name().to_owned() })?;
     }
@@ -136,13 +141,14 @@ fn listen(
     context: &NodeContext,
     call: &Call,
     target: &MountTarget,
+    entry: &Entry,
     silence: &mut Silence,
     waited: Duration,
 ) {
     let answers = answers::count(target.path());
     let has_answered = answers.is_none() && {
         let soon = call.no_later_than(context.clock.now() + context.options.patience);
-        usage::ask(context, &soon, target).is_ok()
+        usage::ask(context, &soon, target, entry, Aim::Beside).is_ok()
     };
     silence.note(answers, has_answered, waited);
 }
@@ -184,9 +190,11 @@ pub(crate) fn force(
     entry: &Entry,
 ) -> Result<(), Error> {
     let call = Call::until(clock.now() + FORCE_BOUND);
-    let work = format!("force {}", target.path().display());
-    let mut session = remote.start(&work, Some(target.as_fd()), &call, clock)?;
-    let answer = session.ask(&Request::ForceUnmount { at: target.name().to_owned() }, FORCE_BOUND);
+    let name = &format!("force {}", target.path().display());
+    let work = Work { name, server: &entry.server(), aim: Aim::Force };
+    let mut session = remote.start(work, Some(target.as_fd()), &call, clock)?;
+    let forced = Request::ForceUnmount { at: target.name().to_owned() };
+    let answer = session.ask(&forced, FORCE_BOUND);
     // The kernel may go on waiting for what is in the table no longer.
     if !MountTable::read()?.still_has(entry) {
         return Ok(());
