@@ -174,6 +174,7 @@ impl Remote {
             processes: Arc::clone(&self.processes),
             beginning: Some(Beginning { directory, lock }),
             is_answered: true,
+            has_let_go: false,
             has_scratch: false,
         })
     }
@@ -195,6 +196,7 @@ pub(crate) struct Session {
     process: Option<Process>,
     beginning: Option<Beginning>,
     is_answered: bool,
+    has_let_go: bool,
     has_scratch: bool,
 }
 
@@ -210,6 +212,14 @@ impl Session {
                 Err(Failure::Silent)
             }
         }
+    }
+
+    /// The same for what ends the work if it does not fail: the process lets go of it without being
+    /// asked to, which saves the most frequent works half of what is said.
+    pub fn ask_last(&mut self, request: Request, within: Duration) -> Result<Answer, Failure> {
+        let answer = self.ask(&Request::Last(Box::new(request)), within)?;
+        self.has_let_go = true;
+        Ok(answer)
     }
 
     /// Asks for something that may take long.
@@ -247,7 +257,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         let Some(mut process) = self.process.take() else { return };
         let is_well = self.is_answered && !self.has_scratch;
-        if is_well && (self.beginning.is_some() || process.let_go()) {
+        if is_well && (self.has_let_go || self.beginning.is_some() || process.let_go()) {
             self.processes.keep(process);
         }
     }

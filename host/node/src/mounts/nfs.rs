@@ -252,7 +252,7 @@ impl Mounting<'_> {
         }
         let mut session = self.start(&format!("{}, resolving {server}", self.work))?;
         let bound = RESOLVE_BOUND.min(self.left());
-        match session.ask(&Request::Resolve { server }, bound) {
+        match session.ask_last(Request::Resolve { server }, bound) {
             Ok(Answer::Addresses(mut addresses)) if !addresses.is_empty() => {
                 addresses.truncate(MAX_ADDRESSES);
                 Ok(addresses)
@@ -274,18 +274,22 @@ impl Mounting<'_> {
         address: IpAddr,
         bound: Duration,
     ) -> Result<(), Failure> {
-        let request = || Request::Mount {
-            mount: self.export.at(address, &self.export.path),
-            at: self.target.map(|target| OsString::from(target.name())),
+        let mut ask = |bound| {
+            let mount = self.export.at(address, &self.export.path);
+            match self.target.map(|target| OsString::from(target.name())) {
+                Some(at) => session.ask_last(Request::Mount { mount, at: Some(at) }, bound),
+                // It is there for what comes next.
+                None => session.ask(&Request::Mount { mount, at: None }, bound),
+            }
         };
-        match (session.ask(&request(), bound), &self.export.make_path) {
+        match (ask(bound), &self.export.make_path) {
             (Ok(_), _) => Ok(()),
             // Servers say the one or the other of a path that does not exist.
             (Err(failure), Some(make))
                 if matches!(failure.errno(), Some(Errno::NOENT | Errno::ACCESS)) =>
             {
                 self.make_path(make, address, bound.min(self.left()))?;
-                session.ask(&request(), bound.min(self.left())).map(drop)
+                ask(bound.min(self.left())).map(drop)
             }
             (Err(failure), _) => Err(failure),
         }

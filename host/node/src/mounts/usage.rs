@@ -27,7 +27,7 @@ pub(crate) fn ask(
     let work = Work { name: &work_at(target), server: &entry.server(), aim };
     let mut session = context.remote.start(work, at, call, clock)?;
     let request = Request::Usage { at: target.name().to_owned() };
-    match session.ask(&request, call.remaining(clock.now()))? {
+    match session.ask_last(request, call.remaining(clock.now()))? {
         Answer::Usage(usage) => Ok(usage),
         _ => Err(Error::internal("the answer is not about space").into()),
     }

@@ -18,6 +18,8 @@ use crate::trees::{Ownership, Progress};
 pub(crate) enum Request {
     /// Let go of the work: of its lock, and of its directory.
     LetGo,
+    /// Do this, and let go of the work unless it fails.
+    Last(Box<Request>),
     /// Find the addresses of a server.
     Resolve { server: String },
     /// Mount an export at a name, or where nobody but this process can see it.

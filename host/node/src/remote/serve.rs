@@ -164,6 +164,13 @@ impl Worker {
     fn answer(&mut self, request: Request) -> Answer {
         match request {
             Request::LetGo => self.let_go(),
+            Request::Last(request) => match self.answer(*request) {
+                failed @ Answer::Failed { .. } => failed,
+                answer => match self.let_go() {
+                    Answer::Done => answer,
+                    failed => failed,
+                },
+            },
             Request::Resolve { server } => resolve(&server),
             Request::Mount { mount, at: Some(at) } => said(&mount, mount.mount_at(Path::new(&at))),
             Request::Mount { mount, at: None } => match mount.detached() {

@@ -133,6 +133,25 @@ fn a_process_holds_the_lock_and_the_directory_of_its_work_and_no_longer_than_tha
 }
 
 #[test]
+fn what_ends_a_work_lets_go_of_it_unless_it_fails() {
+    let scene = Scene::new();
+    let mut session = scene.start("work");
+    let missing = Request::Usage { at: "missing".into() };
+    session.ask_last(missing, LONG).unwrap_err();
+    let pid = pid_of(&session);
+    assert_eq!(in_proc(pid, "cwd").read_link().unwrap(), scene.directory.path());
+    assert!(scene.try_start("work").is_err());
+    session.ask_last(Request::Usage { at: ".".into() }, LONG).unwrap();
+    assert_eq!(in_proc(pid, "cwd").read_link().unwrap(), std::path::Path::new("/"));
+    drop(scene.try_start("work").unwrap());
+    // Nothing is left to say: one that cannot answer is kept all the same.
+    stop(pid);
+    drop(session);
+    assert_eq!(scene.idle(), Some(pid));
+    kill_process(pid, Signal::CONT).unwrap();
+}
+
+#[test]
 fn a_process_that_does_not_answer_is_killed_and_another_does_the_next_work() {
     let scene = Scene::new();
     let pid = scene.work();

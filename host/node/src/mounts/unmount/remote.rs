@@ -194,7 +194,7 @@ pub(crate) fn force(
     let work = Work { name, server: &entry.server(), aim: Aim::Force };
     let mut session = remote.start(work, Some(target.as_fd()), &call, clock)?;
     let forced = Request::ForceUnmount { at: target.name().to_owned() };
-    let answer = session.ask(&forced, FORCE_BOUND);
+    let answer = session.ask_last(forced, FORCE_BOUND);
     // The kernel may go on waiting for what is in the table no longer.
     if !MountTable::read()?.still_has(entry) {
         return Ok(());
