@@ -1,5 +1,5 @@
-//! `expand`: the quota of a directory is raised. A volume without one has no size of its own, but
-//! for extreme file systems, which are enlarged by people.
+//! `expand`: the quota of a directory is raised, whoever set it. A volume without one has no size
+//! of its own, but for extreme file systems, which are enlarged by people.
 
 use wharf_sdk::controller::{ExpandRequest, Expanded};
 use wharf_sdk::{Answer, Error, Progress};
@@ -8,36 +8,79 @@ use crate::earlier::{self, Look};
 use crate::file_system;
 use crate::handle::Handle;
 use crate::quota;
-use crate::server::ExportPath;
+use crate::server::{ExportPath, Server};
 
 /// `controller.expand`.
 ///
 /// # Errors
 /// `out-of-range` where no quota fits, and where an extreme file system is smaller;
-/// `failed-precondition` where it is not known which quota is the volume's; those of the cloud.
+/// `failed-precondition` where it is not known which quota is the volume's; those of the cloud,
+/// which is asked where there may be a quota: nothing is said to have grown that may not have.
 pub fn expand(request: &ExpandRequest, progress: &Progress) -> Result<Answer<Expanded>, Error> {
     let id = request.volume_id.as_str();
     let bytes = request.capacity.required_bytes.unwrap_or(0);
     if let Some(system) = file_system::of_handle(id) {
         file_system::check_room(system, bytes)?;
     }
-    match Handle::parse(id) {
-        Some(Handle { quota: Some(system), base, name, .. }) => {
-            let path = base.join(&name);
-            raise(request, &system, &path, quota::current(&system, &path)?)
-        }
-        None if earlier::is_provisioned(id) => {
-            match earlier::look_for_quota(id, progress.resume.as_deref())? {
+    let unlimited = || Ok(Answer::Done(Expanded::new(bytes, false)));
+    match limited_by(id) {
+        Limit::None => unlimited(),
+        Limit::Own(system, path) => raise(request, &system, &path, quota::current(&system, &path)?),
+        Limit::Whichever(system, path) => match quota::current(&system, &path)? {
+            Some(current) => raise(request, &system, &path, Some(current)),
+            None => unlimited(),
+        },
+        Limit::Somewhere(name) => {
+            match earlier::look_for_quota(&name, progress.resume.as_deref())? {
                 Look::Found(found) => {
                     let path = ExportPath::parse("path", &found.path)?;
                     raise(request, &found.file_system, &path, Some(found.gib))
                 }
-                Look::Nothing => Ok(Answer::Done(Expanded::new(bytes, false))),
+                Look::Nothing => unlimited(),
                 Look::Further(pending) => Ok(pending.into()),
             }
         }
-        _ => Ok(Answer::Done(Expanded::new(bytes, false))),
     }
+}
+
+/// What limits a volume, by its id.
+enum Limit {
+    /// No quota that could be known.
+    None,
+    /// The quota that it was made with, of this directory of this file system.
+    Own(String, ExportPath),
+    /// A quota of this directory, if it has one: an earlier driver or a person set it.
+    Whichever(String, ExportPath),
+    /// A quota of a directory of this name, if one has any.
+    Somewhere(String),
+}
+
+fn limited_by(id: &str) -> Limit {
+    if let Some(handle) = Handle::parse(id) {
+        let path = handle.path();
+        return handle.quota.map_or(Limit::None, |system| Limit::Own(system, path));
+    }
+    if earlier::is_provisioned(id) {
+        return Limit::Somewhere(id.to_owned());
+    }
+    // A volume of FlexVolume, whose id says what is mounted.
+    let Some((server, path)) = place(id) else { return Limit::None };
+    match (server.file_system_id(), path.split_last()) {
+        (_, None) => Limit::None,
+        (Some(system), Some(_)) => Limit::Whichever(system.to_owned(), path),
+        // An address does not say whose it is; the name of a volume that was made does.
+        (None, Some((_, name))) if earlier::is_provisioned(name) => {
+            Limit::Somewhere(name.to_owned())
+        }
+        (None, Some(_)) => Limit::None,
+    }
+}
+
+/// `server:/path`.
+fn place(id: &str) -> Option<(Server, ExportPath)> {
+    let at = id.find(":/")?;
+    let (server, path) = (id.get(..at)?, id.get(at + 1..)?);
+    Some((Server::parse("", server).ok()?, ExportPath::parse("", path).ok()?))
 }
 
 /// Raises a quota, in GiB; it never shrinks.
@@ -61,6 +104,7 @@ fn raise(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wharf_sdk::ErrorKind;
     use wharf_sdk::http::Response;
     use wharf_sdk::testing::FakeHost;
 
@@ -71,6 +115,32 @@ mod tests {
             Answer::Done(expanded) => expanded,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn the_quota_of_a_volume_of_flexvolume_is_found_by_what_is_mounted() {
+        const PLAIN: &str = "0cd8-1.cn-x.nas.aliyuncs.com:/k8s/pvc-1";
+        let host = FakeHost::install()
+            .answering("DescribeDirQuotas", quota_of(20))
+            .answering("SetDirQuota", Response::new(200, "{}"));
+        assert_eq!(expanded(PLAIN, 40).capacity_bytes, 40 << 30);
+        assert_eq!(host.actions(), ["DescribeDirQuotas", "SetDirQuota"]);
+        // One without grows without.
+        let host = FakeHost::install().answering("DescribeDirQuotas", Response::new(200, "{}"));
+        assert_eq!(expanded(PLAIN, 7).capacity_bytes, 7 << 30);
+        assert_eq!(host.actions(), ["DescribeDirQuotas"]);
+        // Whether it has one is not guessed.
+        let refused = Response::new(403, r#"{"Code":"Forbidden.RAM","Message":"m"}"#);
+        let _host = FakeHost::install().answering("DescribeDirQuotas", refused);
+        let asked = ExpandRequest::new(PLAIN, 40 << 30);
+        let error = expand(&asked, &Progress::default()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::PermissionDenied);
+        // Behind an address, a volume that was made has a name that no other has.
+        let name = "nas-6a1f0c9e-8c1e-45eb-8ec7-786a8b2e0b61";
+        let none = Response::new(200, r#"{"FileSystems":{"FileSystem":[]},"TotalCount":0}"#);
+        let host = FakeHost::install().answering("DescribeFileSystems", none);
+        assert_eq!(expanded(&format!("[fd00::1]:/k8s/{name}"), 7).capacity_bytes, 7 << 30);
+        assert_eq!(host.actions(), ["DescribeFileSystems"]);
     }
 
     fn quota_of(gib: u64) -> Response {
@@ -119,7 +189,14 @@ mod tests {
     #[test]
     fn a_volume_without_a_quota_is_as_large_as_it_is_said_to_be() {
         let host = FakeHost::install();
-        for id in ["static", "subpath#a#/k8s/pvc-1#archive", "sharepath#pvc-1"] {
+        for id in [
+            "static",
+            "subpath#a#/k8s/pvc-1#archive",
+            "sharepath#pvc-1",
+            "10.0.0.1:/data",
+            "a-b.cn-x.extreme.nas.aliyuncs.com:/share/data",
+            "0cd8-1.cn-x.nas.aliyuncs.com:/",
+        ] {
             assert_eq!(expanded(id, 7).capacity_bytes, 7 << 30);
         }
         assert!(host.requests().is_empty());

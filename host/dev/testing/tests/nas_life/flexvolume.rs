@@ -1,6 +1,7 @@
 //! The same shares over FlexVolume: the installed driver, executed as kubelet executes it.
 
 use std::fs;
+use std::process::Command;
 
 use wharf_testing::player::{FlexVolume, Part, PlayError, VolumeClass};
 use wharf_testing::tests;
@@ -170,15 +171,28 @@ fn a_share_with_a_quota_gets_a_larger_one() {
     let place = "/k8s/pvc-grows";
     let quota = || cluster.quotas();
     assert_eq!(quota(), [(place.to_owned(), 1)]);
-    // As it goes on through FlexVolume: the id of what Wharf made is among the options.
-    let volume = cluster.pv("pv-quota", place, &[("volumeId", &made.handle)]);
-    flex.mount(&volume, node, "pod").unwrap();
-    let sizes = wharf_testing::player::flex::Sizes { new: 3 * GIB, old: GIB };
-    for _ in 0..2 {
-        flex.expand_fs(&volume, node, "", "pod", sizes).unwrap();
-        assert_eq!(quota(), [(place.to_owned(), 3)]);
+    // As it goes on through FlexVolume: the id of what Wharf made is among the options, or, as the
+    // earlier provisioner wrote them, only what is mounted.
+    let with_id = cluster.pv("pv-quota", place, &[("volumeId", &made.handle)]);
+    for (volume, gib) in [(with_id, 3), (cluster.pv("pv-earlier", place, &[]), 5)] {
+        flex.mount(&volume, node, "pod").unwrap();
+        let sizes = wharf_testing::player::flex::Sizes { new: gib * GIB, old: GIB };
+        for _ in 0..2 {
+            flex.expand_fs(&volume, node, "", "pod", sizes).unwrap();
+            assert_eq!(quota(), [(place.to_owned(), gib)]);
+        }
+        flex.unmount(&volume, node, "pod").unwrap();
     }
-    flex.unmount(&volume, node, "pod").unwrap();
+    // By hand, on a machine of the control plane.
+    let options = format!(
+        r#"{{"kubernetes.io/pvOrVolumeName":"pv-by-hand","server":"{}","path":"{place}"}}"#,
+        cluster.share.server
+    );
+    let mut by_hand = Command::new(flex.executable(&cluster.manager));
+    by_hand.args(["expandvolume", &options, "", &(7 * GIB).to_string(), &GIB.to_string()]);
+    let output = by_hand.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(quota(), [(place.to_owned(), 7)]);
     cluster.csi.delete(&made).unwrap();
     cluster.assert_as_before();
 }
