@@ -100,35 +100,80 @@ impl Class {
         let every: [&[&str]; 5] =
             [&OF_BOTH, &OF_SUBPATH, &access_point::KEYS, &file_system::KEYS, &CLOSED];
         named.check_known(&every)?;
-        let (class, read): (_, &[&[&str]]) = match named.get("volumeAs") {
-            "" | "subpath" => {
-                let class = Subpath::read(&named, mount_options, None)?;
-                (Self::Subpath(class), &[&OF_BOTH, &OF_SUBPATH])
-            }
+        let class = match named.get("volumeAs") {
+            "" | "subpath" => Self::Subpath(Subpath::read(&named, mount_options, None)?),
             "accesspoint" => {
                 let points = AccessPoints::read(&named)?;
-                let class = Subpath::read(&named, mount_options, Some(points))?;
-                (Self::Subpath(class), &[&OF_BOTH, &OF_SUBPATH, &access_point::KEYS])
+                Self::Subpath(Subpath::read(&named, mount_options, Some(points))?)
             }
             "sharepath" => {
                 check_retained(parameters)?;
-                (Self::Sharepath(Common::read(&named, mount_options)?), &[&OF_BOTH])
+                Self::Sharepath(Common::read(&named, mount_options)?)
             }
-            OWN_FILE_SYSTEM => {
-                let class = NewFileSystem::read(&named, mount_options)?;
-                (Self::FileSystem(class), &[&file_system::KEYS])
-            }
+            OWN_FILE_SYSTEM => Self::FileSystem(NewFileSystem::read(&named, mount_options)?),
             other => {
                 let allowed = "subpath, accesspoint, sharepath or filesystem";
                 return Err(Error::invalid("volumeAs", other, allowed));
             }
         };
-        let others = named.others(read);
+        let others = named.others(read_by(named.get("volumeAs")));
         if !others.is_empty() {
             log::info(format!("without effect in this class: {}", others.join(", ")));
         }
         Ok(class)
     }
+}
+
+/// The parameters that a class of this kind reads.
+fn read_by(kind: &str) -> &'static [&'static [&'static str]] {
+    match kind {
+        "accesspoint" => &[&OF_BOTH, &OF_SUBPATH, &access_point::KEYS],
+        "sharepath" => &[&OF_BOTH],
+        OWN_FILE_SYSTEM => &[&file_system::KEYS],
+        _ => &[&OF_BOTH, &OF_SUBPATH],
+    }
+}
+
+/// What the parameters of a class mean here and did not mean with the earlier driver, a line each;
+/// empty: nothing that a person should know before volumes are made or deleted.
+pub fn what_differs(parameters: &Parameters) -> String {
+    let Ok(named) = Named::read(parameters) else { return String::new() };
+    let kind = named.get("volumeAs");
+    let mut said = Vec::new();
+    match kind {
+        OWN_FILE_SYSTEM if named.get("deleteVolume") == "true" => said.push(
+            "volumes that the earlier driver made by it keep their file systems when they are \
+             deleted, which cost money, as their ids do not say `deleteVolume: \"true\"`; those of \
+             volumes that are made from now on are deleted with them"
+                .to_owned(),
+        ),
+        "accesspoint" => said.push(
+            "volumes that the earlier driver made by it keep their access points when they are \
+             deleted; those of volumes that are made from now on are deleted with them"
+                .to_owned(),
+        ),
+        _ => {}
+    }
+    if matches!(kind, "" | "subpath" | "accesspoint") && named.get("archiveOnDelete") == "false" {
+        said.push(
+            "the directory of a volume that is made from now on is removed with everything in it \
+             when the volume is deleted (`archiveOnDelete: \"false\"`); before, it stayed where the \
+             cloud's storage operator did not remove it"
+                .to_owned(),
+        );
+    }
+    let mut without = named.others(read_by(kind));
+    // Read by some, as the earlier driver's classes say it, and of no use to any.
+    if !named.get("regionId").is_empty() && !without.contains(&"regionid") {
+        without.push("regionid");
+    }
+    if !without.is_empty() {
+        let is_without = |key: &&str| without.iter().any(|it| it.eq_ignore_ascii_case(key));
+        let spelled: Vec<&str> =
+            parameters.iter().map(|(key, _)| key.as_str()).filter(is_without).collect();
+        said.push(format!("without effect in this class: {}", spelled.join(", ")));
+    }
+    said.join("\n")
 }
 
 /// Deleting a volume must not be a way to delete what others share. A provisioner that knows the

@@ -1,5 +1,6 @@
 //! `validate`: every access mode, and no block device. Of a volume that the earlier driver made it
-//! is said what deleting it leaves.
+//! is said what deleting it leaves; of the parameters of a class, asked about alone, what they mean
+//! here and did not there.
 
 use wharf_sdk::Error;
 use wharf_sdk::controller::{ValidateRequest, Validated};
@@ -10,6 +11,7 @@ use crate::earlier;
 use crate::file_system;
 use crate::handle::Handle;
 use crate::nfs_options::Defaults;
+use crate::parameters::what_differs;
 
 /// `controller.validate`.
 ///
@@ -20,7 +22,8 @@ pub fn validate(request: &ValidateRequest) -> Result<Validated, Error> {
     let is_ours = Handle::parse(id).is_some()
         || file_system::of_handle(id).is_some()
         || id.starts_with(SHAREPATH);
-    if !is_ours && request.context.is_empty() {
+    let is_of_class = !is_ours && request.context.is_empty() && !request.parameters.is_empty();
+    if !is_ours && request.context.is_empty() && !is_of_class {
         return Err(Error::not_found(format!("there is no volume {id}"))
             .with_hint("a static volume is described by the attributes of its PersistentVolume"));
     }
@@ -32,10 +35,11 @@ pub fn validate(request: &ValidateRequest) -> Result<Validated, Error> {
     {
         return Ok(Validated::no(refused.message));
     }
-    match is_ours {
-        true => Ok(Validated::yes()),
-        false => Ok(Validated::yes().with_message(earlier::what_stays(&request.context))),
-    }
+    Ok(match (is_ours, is_of_class) {
+        (true, _) => Validated::yes(),
+        (false, true) => Validated::yes().with_message(what_differs(&request.parameters)),
+        (false, false) => Validated::yes().with_message(earlier::what_stays(&request.context)),
+    })
 }
 
 #[cfg(test)]
@@ -73,6 +77,31 @@ mod tests {
             let validated = validate(&asked(id, many.clone(), &context)).unwrap();
             assert!(validated.confirmed);
             assert_eq!(validated.message.contains("0cd8"), is_said, "{}", validated.message);
+        }
+    }
+
+    #[test]
+    fn of_a_class_it_is_said_what_its_parameters_mean_here_and_did_not_there() {
+        let own = &[("volumeAs", "filesystem"), ("vpcId", "v"), ("vSwitchId", "s")][..];
+        let share = &[("server", "a:/x")][..];
+        for (class, key, value, said) in [
+            (own, "deleteVolume", "true", "keep their file systems"),
+            (own, "deleteVolume", "false", ""),
+            (own, "regionId", "cn-x", "regionId"),
+            (share, "volumeAs", "accesspoint", "keep their access points"),
+            (share, "archiveOnDelete", "false", "is removed with everything in it"),
+            (share, "archiveOnDelete", "true", ""),
+            (share, "deleteVolume", "true", "without effect in this class: deleteVolume"),
+            (own, "archiveOnDelete", "false", "without effect in this class: archiveOnDelete"),
+        ] {
+            let parameters = pairs([class, &[(key, value)]].concat());
+            let capability = VolumeCapability::mount("");
+            let request =
+                ValidateRequest { parameters, ..ValidateRequest::new("pvc-1", capability) };
+            let validated = validate(&request).unwrap();
+            assert!(validated.confirmed);
+            assert!(validated.message.contains(said), "{key}: {}", validated.message);
+            assert_eq!(validated.message.is_empty(), said.is_empty(), "{}", validated.message);
         }
     }
 

@@ -32,6 +32,7 @@ fn of_csi(judge: &Judge<'_>, object: &Object) -> Result<Item, String> {
     match judge.class(&class) {
         Ok(()) => {
             item.says.push("volumes are made by it as before; nothing has to be applied".into());
+            item.says.extend(remarks(judge, &class, &hidden));
         }
         Err(error) => {
             item.verdict = Verdict::Person;
@@ -50,6 +51,14 @@ fn of_csi(judge: &Judge<'_>, object: &Object) -> Result<Item, String> {
     Ok(item)
 }
 
+fn remarks<'a>(
+    judge: &Judge<'_>,
+    class: &Class,
+    hidden: &'a Hidden,
+) -> impl Iterator<Item = String> + 'a {
+    judge.remarks_of_class(class).into_iter().map(|remark| hidden.out_of(&remark))
+}
+
 /// Its provisioner is a program of its own, which makes volumes of FlexVolume.
 fn of_flexvolume(judge: &Judge<'_>, object: &Object) -> Result<Item, String> {
     let (class, hidden) = class(object)?;
@@ -64,6 +73,7 @@ fn of_flexvolume(judge: &Judge<'_>, object: &Object) -> Result<Item, String> {
         Ok(()) if hidden.is_empty() => {
             item.verdict = Verdict::Changes;
             item.says.push(format!("new claims can have volumes of {driver} from another class"));
+            item.says.extend(remarks(judge, &class, &hidden));
             item.steps.push(new_class(judge, object, &class)?);
         }
         Ok(()) => {

@@ -208,14 +208,31 @@ impl Judge<'_> {
     /// What a person should know of a volume that goes on as it is; `None`: nothing, or nothing
     /// that can be said without the cloud.
     pub fn remark(&self, volume: &CsiVolume) -> Option<String> {
-        let request = ValidateRequest {
+        self.validated(ValidateRequest {
             volume: VolumeId::new(&volume.handle),
             context: volume.attributes.clone(),
             parameters: Parameters::new(),
             mutable_parameters: Parameters::new(),
             capabilities: volume.modes.iter().map(|mode| capability(volume, *mode)).collect(),
             caller: Caller::default(),
+        })
+    }
+
+    /// What a person should know of a class whose parameters are taken, a line each.
+    pub fn remarks_of_class(&self, class: &Class) -> Vec<String> {
+        let request = ValidateRequest {
+            volume: VolumeId::new(TRIED_NAME),
+            context: Parameters::new(),
+            parameters: class.parameters.clone(),
+            mutable_parameters: Parameters::new(),
+            capabilities: vec![tried_capability(class)],
+            caller: Caller::default(),
         };
+        let said = self.validated(request).unwrap_or_default();
+        said.lines().map(str::to_owned).collect()
+    }
+
+    fn validated(&self, request: ValidateRequest) -> Option<String> {
         let validated = self.backend.call::<Validate>(&self.call(), &request).ok()?;
         (validated.confirmed && !validated.message.is_empty()).then_some(validated.message)
     }
@@ -276,15 +293,10 @@ impl Judge<'_> {
         if !self.description()?.can("create") {
             return Err(Error::unsupported(format!("driver {} makes no volumes", self.driver)));
         }
-        let access = AccessType::Mount {
-            fs_type: class.fs_type.clone(),
-            flags: class.flags.clone(),
-            group: None,
-        };
         let request = CreateRequest {
             name: TRIED_NAME.to_owned(),
             capacity: CapacityRange { required: Some(TRIED_BYTES), limit: None },
-            capabilities: vec![Capability { access, mode: AccessMode::SingleNodeWriter }],
+            capabilities: vec![tried_capability(class)],
             parameters: class.parameters.clone(),
             mutable_parameters: Parameters::new(),
             source: None,
@@ -305,6 +317,15 @@ impl Judge<'_> {
     fn call(&self) -> Call {
         Call::until(self.clock.now() + PATIENCE)
     }
+}
+
+fn tried_capability(class: &Class) -> Capability {
+    let access = AccessType::Mount {
+        fs_type: class.fs_type.clone(),
+        flags: class.flags.clone(),
+        group: None,
+    };
+    Capability { access, mode: AccessMode::SingleNodeWriter }
 }
 
 fn capability(volume: &CsiVolume, mode: AccessMode) -> Capability {

@@ -212,6 +212,33 @@ fn objects_of_the_csi_driver_go_on_as_they_are() {
 }
 
 #[test]
+fn of_a_class_it_is_said_what_its_parameters_mean_and_did_not_before() {
+    let home = home();
+    let says = |report: &Value, name: &str| item(report, name)["says"].to_string();
+    let csi = home.report(&[], sample("csi.yaml"));
+    for (name, said) in [
+        ("nas-fs-with-keys-of-other-kinds", "keep their file systems when they are deleted"),
+        (
+            "nas-fs-with-keys-of-other-kinds",
+            "without effect in this class: archiveOnDelete, path, server",
+        ),
+        ("alicloud-nas-fs", "without effect in this class: regionId"),
+        ("nas-accesspoint", "keep their access points when they are deleted"),
+        ("nas-accesspoint", "is removed with everything in it"),
+    ] {
+        let says = says(&csi, name);
+        assert!(says.contains(said), "{name}: {says}");
+    }
+    let plain = says(&csi, "alicloud-nas-subpath");
+    assert_eq!(plain.matches("\",\"").count(), 0, "one sentence: {plain}");
+    // A class that is written anew says it of its own.
+    let flexvolume = says(&home.report(&[], sample("flexvolume.yaml")), "alicloud-nas");
+    for said in ["is removed with everything in it", "without effect in this class: deleteVolume"] {
+        assert!(flexvolume.contains(said), "{flexvolume}");
+    }
+}
+
+#[test]
 fn a_class_of_snapshots_is_left_alone_while_the_driver_offers_none() {
     let class = "kind: VolumeSnapshotClass\nmetadata: {name: a}\ndriver: \
                  diskplugin.csi.alibabacloud.com\ndeletionPolicy: Delete\n";
