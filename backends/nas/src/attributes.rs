@@ -265,6 +265,13 @@ pub fn check_version(named: &Named, server: &Server, version: Version) -> Result
     Ok(())
 }
 
+/// Every attribute that is known, those included that are refused with what to do.
+#[cfg(test)]
+pub fn all_keys() -> impl Iterator<Item = &'static str> {
+    let closed = CLOSED.into_iter().map(|(key, _)| key);
+    KNOWN.into_iter().chain(WITHOUT_EFFECT).chain(closed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

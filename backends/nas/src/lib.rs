@@ -21,6 +21,8 @@
 pub mod access_point;
 pub mod action;
 pub mod attributes;
+#[cfg(test)]
+mod compatibility;
 pub mod create;
 pub mod delete;
 pub mod describe_node;

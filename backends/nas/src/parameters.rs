@@ -337,6 +337,14 @@ fn exports(server: &str, path: &str) -> Result<Vec<(Server, ExportPath)>, Error>
     }
 }
 
+/// Every parameter that a class may have.
+#[cfg(test)]
+pub fn all_keys() -> impl Iterator<Item = &'static str> {
+    let lists: [&[&str]; 5] =
+        [&OF_BOTH, &OF_SUBPATH, &access_point::KEYS, &file_system::KEYS, &CLOSED];
+    lists.into_iter().flatten().copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use crate::server::{ExportPath, Server};
 /// is not root can write.
 pub const OPEN: u32 = 0o777;
 /// What the existing driver hands to a closed client.
-const KEYS: [&str; 2] = ["akId", "akSecret"];
+pub const KEYS: [&str; 2] = ["akId", "akSecret"];
 
 /// `node.plan-publish`.
 ///

@@ -65,6 +65,12 @@ pub fn describe(driver: &str, volume: &Volume) -> Result<LegacyVolume, Error> {
     Ok(LegacyVolume::new(driver, options, "nfs"))
 }
 
+/// Every option that is read.
+#[cfg(test)]
+pub fn all_keys() -> impl Iterator<Item = &'static str> {
+    READ.into_iter().chain([VOLUME_ID])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
