@@ -346,21 +346,27 @@ fn another_servers_mounts_keep_their_latency() {
 }
 
 fn a_mount_asks_its_server_once_at_a_time() {
-    let (bed, export, server) = (impatient(), Export::new(), Server::start());
+    let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    bed.options.patience = LONG;
     bed.run(vec![mount(&server, export.path(), "vers=4.0").into()], "a").unwrap();
     server.stop();
     let node = bed.node();
-    let most = std::thread::scope(|scope| {
-        let calls: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| node.stats(&within(LONG), &bed.path("a")))).collect();
-        let mut most = 0;
-        while !calls.iter().all(|call| call.is_finished()) {
-            most = most.max(bed.processes_below());
+    let stats = |time| node.stats(&within(time), &bed.path("a")).unwrap();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| stats(LONG));
+        while node.waiting_processes() == 0 {
+            std::thread::yield_now();
         }
-        most
+        let others: Vec<_> = (0..4).map(|_| scope.spawn(|| stats(SHORT))).collect();
+        let mut most = 0;
+        while !others.iter().all(|call| call.is_finished()) {
+            most = most.max(node.waiting_processes());
+        }
+        assert_eq!(most, 1);
+        others.into_iter().for_each(|call| assert!(call.join().unwrap().usage.is_none()));
+        server.go_on();
+        assert!(first.join().unwrap().usage.is_some());
     });
-    assert_eq!(most, 1);
-    server.go_on();
     bed.unmount("a", LONG).unwrap();
 }
 
