@@ -26,9 +26,9 @@ tests![
 ];
 
 /// How many files the largest tree has; a tenth and less are enough for the others. 100 000 are too
-/// many for each run: in user-mode Linux beside a compiler, on two processors, deleting them over NFS
-/// took 156 s, the controller 33 MiB and the process that removes 10 MiB. That many are removed on a
-/// local file system each time (`linux` of the node).
+/// many for each run: in user-mode Linux beside a compiler, on two processors, deleting them over
+/// NFS took 156 s, the controller 33 MiB and the process that removes 10 MiB. That many are removed
+/// on a local file system each time (`linux` of the node).
 const FILES: &str = "WHARF_TREE_FILES";
 const USUAL_FILES: usize = 3_000;
 /// A path through all of them is far longer than a path may be.
