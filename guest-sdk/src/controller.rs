@@ -82,7 +82,8 @@ pub trait Controller {
         Err(unsupported("list volumes"))
     }
 
-    /// Bytes that could still be created. Read-only.
+    /// Bytes that could still be created, zero where nothing can be; what `create` refuses is
+    /// refused here too. Read-only.
     fn capacity(_request: CapacityRequest) -> Result<Available, Error> {
         Err(unsupported("tell its capacity"))
     }
@@ -189,6 +190,13 @@ impl ValidateRequest {
     }
 }
 
+impl CapacityRequest {
+    /// A question about volumes with these parameters, wherever they are; for tests.
+    pub fn new(parameters: Parameters) -> Self {
+        Self { capabilities: Vec::new(), parameters, topology: None, extensions: Vec::new() }
+    }
+}
+
 impl ListRequest {
     /// A page of at most so many entries (1 to 1000), from this token on.
     pub fn new(max_entries: u32, starting_token: Option<&str>) -> Self {
@@ -248,5 +256,18 @@ impl Available {
             maximum_volume_bytes: None,
             extensions: Vec::new(),
         }
+    }
+
+    /// The same, where one volume has at least so many bytes.
+    #[must_use]
+    pub fn with_smallest_volume(self, bytes: u64) -> Self {
+        Self { minimum_volume_bytes: Some(bytes), ..self }
+    }
+
+    /// The same, where one volume has at most so many bytes, which are no more than could be
+    /// created altogether.
+    #[must_use]
+    pub fn with_largest_volume(self, bytes: u64) -> Self {
+        Self { maximum_volume_bytes: Some(bytes), ..self }
     }
 }

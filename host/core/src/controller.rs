@@ -22,8 +22,7 @@ use crate::types::{
 };
 use crate::unfinished::Unfinished;
 use crate::verbs::{
-    AskExt as _, Change, Create, CreateRequest, List, ListRequest, Listed, Read, Validate,
-    ValidateRequest, Validated, Verb,
+    AskExt as _, Change, Create, CreateRequest, List, ListRequest, Listed, Look, Read, Verb,
 };
 
 /// How long the first question of a moment waits for others to join it: less than a cloud request
@@ -185,11 +184,18 @@ impl Controller {
         }
     }
 
-    /// Whether the volume can be used like that. Read-only, and so outside the in-flight guard.
-    pub fn validate(&self, call: &Call, request: &ValidateRequest) -> Result<Validated, Error> {
-        let what = format!("validation of volume {}", request.volume);
-        self.drive(call, &what, None, watch(&request.volume), |progress| {
-            Ask::<Validate>::ask(&*self.backend, call, request, progress).map(Answer::Done)
+    /// Looks as the verb says. Nothing is changed, so no other call of the volume is kept waiting.
+    ///
+    /// # Errors
+    /// What the contract says of the verb.
+    pub fn look<V>(&self, call: &Call, request: &V::Request) -> Result<V::Answer, Error>
+    where
+        V: Look,
+        dyn Backend: Ask<V>,
+    {
+        let watched = V::volume(request).map(watch).unwrap_or_default();
+        self.drive(call, &V::title(request), None, watched, |progress| {
+            Ask::<V>::ask(&*self.backend, call, request, progress).map(Answer::Done)
         })
     }
 

@@ -1,7 +1,8 @@
 //! What must be true on a node: the typed steps that a backend's plan is made of.
 //!
 //! One file below `plan/` for each step: its fields, its word and what grants it. A new step is
-//! such a file and a line in the list of [`Step`]; `wharf-node` has a file for how it is made true.
+//! such a file and a line in the list of [`Step`]; `wharf-node` has the same for how it is made
+//! true, and `wharf-runtime` the function by which a component adds it to a plan.
 
 use serde::{Deserialize, Serialize};
 

@@ -3,9 +3,11 @@
 //! [`Ask`] is the one way to ask a backend anything, so whatever stands between a front end and a
 //! component (a store, a journal, a refusal) forwards every verb with one implementation. A new
 //! verb is a row in the table below and a file beside this one, a file in the adapter that calls
-//! components, and a file in the front end that offers it.
+//! components, and a file in the front end that offers it. Lists of all verbs are derived from the
+//! table ([`for_every_verb`](crate::for_every_verb)).
 
 mod attach;
+mod capacity;
 mod create;
 mod delete;
 mod detach;
@@ -21,6 +23,7 @@ mod validate;
 use std::sync::Arc;
 
 pub use attach::*;
+pub use capacity::*;
 pub use create::*;
 pub use delete::*;
 pub use detach::*;
@@ -62,6 +65,18 @@ pub trait Change: Verb<Answer = Answer<Self::Done>> {
     fn volume(request: &Self::Request) -> &VolumeId;
 
     /// What is done to what, for errors: `attach of volume d-1 to node i-1`.
+    fn title(request: &Self::Request) -> String;
+}
+
+/// A verb that changes nothing and is answered at once: the controller observes what it is about,
+/// asks the backend, and asks again after what passes.
+pub trait Look: Verb {
+    /// The volume that it is about; `None`: none, so nothing is observed.
+    fn volume(_request: &Self::Request) -> Option<&VolumeId> {
+        None
+    }
+
+    /// What is looked at, for errors: `validation of volume d-1`.
     fn title(request: &Self::Request) -> String;
 }
 
@@ -117,7 +132,8 @@ impl<B: Describe + ?Sized> Describe for Arc<B> {
 }
 
 macro_rules! verbs {
-    ($($(#[$doc:meta])* $verb:ident($name:literal): $request:ty => $answer:ty;)+) => {
+    // `$d` is a dollar sign, for the macro that is made here.
+    ($d:tt $($(#[$doc:meta])* $verb:ident($name:literal): $request:ty => $answer:ty;)+) => {
         $(
             $(#[$doc])*
             #[derive(Debug, Clone, Copy)]
@@ -135,10 +151,21 @@ macro_rules! verbs {
         pub trait Backend: Describe $(+ Ask<$verb>)+ {}
 
         impl<B: Describe $(+ Ask<$verb>)+ + ?Sized> Backend for B {}
+
+        /// Does something for every verb, by its type: `for_every_verb!(V => check::<V>()?)`.
+        #[macro_export]
+        macro_rules! for_every_verb {
+            ($d name:ident => $d do:expr) => {{
+                $({
+                    type $d name = $crate::verbs::$verb;
+                    $d do;
+                })+
+            }};
+        }
     };
 }
 
-verbs! {
+verbs! {$
     /// One observation for each resource, in any order; at most [`Description::observe_batch`].
     Observe("observe"): [ResourceId] => Vec<Observation>;
     /// The volume that an observation shows. Pure.
@@ -159,6 +186,8 @@ verbs! {
     Validate("validate"): ValidateRequest => Validated;
     /// One page of volumes.
     List("list"): ListRequest => Listed;
+    /// How much can still be created.
+    Capacity("capacity"): CapacityRequest => Available;
     /// What this node is.
     DescribeNode("describe-node"): () => NodeDescription;
     /// What staging needs. Pure.

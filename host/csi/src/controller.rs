@@ -6,6 +6,7 @@
 mod create_volume;
 mod delete_volume;
 mod expand_volume;
+mod get_capacity;
 mod get_volume;
 mod list_volumes;
 mod modify_volume;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use create_volume::CreateVolume;
 use delete_volume::DeleteVolume;
 use expand_volume::ExpandVolume;
+use get_capacity::GetCapacity;
 use get_volume::GetVolume;
 use list_volumes::ListVolumes;
 use modify_volume::ModifyVolume;
@@ -86,6 +88,7 @@ pub(crate) fn offered() -> impl Iterator<Item = (&'static str, ControllerRpc)> {
         ExpandVolume::OFFERS,
         ModifyVolume::OFFERS,
         ListVolumes::OFFERS,
+        GetCapacity::OFFERS,
         GetVolume::OFFERS,
     ]
     .into_iter()
@@ -205,7 +208,7 @@ impl ControllerService for ControllerFront {
         &self,
         request: Request<proto::GetCapacityRequest>,
     ) -> Answer<proto::GetCapacityResponse> {
-        self.begin("GetCapacity", &request, "").refuse()
+        self.serve::<GetCapacity>(request).await
     }
 
     async fn create_snapshot(

@@ -223,7 +223,7 @@ pub(crate) fn topology(message: proto::TopologyRequirement) -> Result<TopologyRe
     })
 }
 
-fn segments(message: proto::Topology) -> Result<Segments, Error> {
+pub(crate) fn segments(message: proto::Topology) -> Result<Segments, Error> {
     bounds::map("segments", message.segments, MAX_MAP)
 }
 

@@ -31,7 +31,7 @@ use crate::guest::{CallPorts, Entry, Guest, Invoked, linker};
 use crate::host::{HostCtx, Outbound};
 use crate::share::Network;
 use crate::spare::{CodeGuard, Twin};
-use crate::verbs::{WasmVerb, for_every_verb};
+use crate::verbs::WasmVerb;
 use crate::{bounds, contract, convert};
 
 /// A linked backend: one generation, ready to be called.
@@ -288,7 +288,7 @@ impl WasmBackend {
             entry,
             |store| {
                 let instance = code.instantiate(store)?;
-                for_every_verb!(Verb => code.check_type::<Verb>(&instance, store)?);
+                wharf_core::for_every_verb!(Verb => code.check_type::<Verb>(&instance, store)?);
                 Ok(instance)
             },
             |_, _| Ok(Ok(())),

@@ -8,7 +8,7 @@ use wharf_core::plan::{MAX_STEPS, Plan};
 use wharf_core::types::{
     Answer, Description, NodeDescription, Observation, Parameters, Pending, ResourceId, Volume,
 };
-use wharf_core::verbs::{Listed, Translated};
+use wharf_core::verbs::{Available, Listed, Translated};
 use wharf_core::{Blame, Error, ErrorKind};
 
 /// A resume token; the contract's number. It is kept while an operation waits.
@@ -89,6 +89,25 @@ pub(crate) fn listed(max_entries: u32, it: &Listed) -> Checked {
     list("listed.volumes", it.volumes.len(), usize::try_from(max_entries).unwrap_or(0))?;
     it.volumes.iter().try_for_each(volume)?;
     it.next_token.iter().try_for_each(|token| text("listed.next-token", token, RESUME_BYTES))
+}
+
+/// That a volume of some size can be made where any bytes are left, and none where none are:
+/// Kubernetes' scheduler goes by the largest volume alone where it is told one.
+pub(crate) fn available(it: &Available) -> Checked {
+    let Available { bytes, minimum_volume_bytes, maximum_volume_bytes } = *it;
+    let largest = maximum_volume_bytes.unwrap_or(bytes);
+    if largest > bytes {
+        return Err(defect(format!(
+            "`available.maximum-volume-bytes` is {largest}, more than the {bytes} that are left"
+        )));
+    }
+    match minimum_volume_bytes.filter(|smallest| bytes > 0 && *smallest > largest) {
+        Some(smallest) => Err(defect(format!(
+            "`available.minimum-volume-bytes` is {smallest}, more than the largest volume's \
+             {largest}"
+        ))),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn node_description(it: &NodeDescription) -> Checked {
@@ -266,6 +285,27 @@ mod tests {
             only_over_flexvolume: Vec::new(),
         };
         assert!(translated(&twice).is_err());
+    }
+
+    #[test]
+    fn the_largest_volume_is_no_more_than_what_is_left_and_no_less_than_the_smallest() {
+        let of = |bytes, minimum_volume_bytes, maximum_volume_bytes| {
+            available(&Available { bytes, minimum_volume_bytes, maximum_volume_bytes })
+        };
+        for told in [
+            (0, None, None),
+            (0, Some(20), None),
+            (0, Some(20), Some(0)),
+            (20, Some(20), Some(20)),
+            (u64::MAX, None, Some(1)),
+        ] {
+            assert_eq!(of(told.0, told.1, told.2), Ok(()), "{told:?}");
+        }
+        for told in [(0, None, Some(1)), (20, None, Some(21)), (20, Some(21), None)] {
+            let error = of(told.0, told.1, told.2).unwrap_err();
+            assert_eq!((error.kind, error.blame), (ErrorKind::Internal, Blame::Backend));
+        }
+        assert!(of(20, Some(11), Some(10)).unwrap_err().message.contains("`available.minimum"));
     }
 
     #[test]

@@ -2,25 +2,8 @@
 //! what is checked. One file for each verb; [`WasmBackend`](crate::WasmBackend) calls all of them
 //! in one way.
 
-/// Does something for every verb, by its type.
-macro_rules! for_every_verb {
-    ($verb:ident => $do:expr) => {{
-        use wharf_core::verbs;
-        $crate::verbs::for_every_verb!(@ $verb, $do; Observe, Read, Create, Delete, Attach);
-        $crate::verbs::for_every_verb!(@ $verb, $do; Detach, Expand, Modify, Validate, List);
-        $crate::verbs::for_every_verb!(@ $verb, $do; DescribeNode, PlanStage, PlanPublish);
-        $crate::verbs::for_every_verb!(@ $verb, $do; PlanExpand, Translate);
-    }};
-    (@ $verb:ident, $do:expr; $($name:ident),+) => {
-        $({
-            type $verb = verbs::$name;
-            $do;
-        })+
-    };
-}
-pub(crate) use for_every_verb;
-
 mod attach;
+mod capacity;
 mod create;
 mod delete;
 mod describe_node;

@@ -13,8 +13,8 @@ use crate::plan::Plan;
 use crate::ports::Describe;
 use crate::types::{AccessMode, AccessType, Caller, Capability, CapacityRange, Observation};
 use crate::verbs::{
-    Attach, AttachRequest, Attached, Delete, DeleteRequest, DescribeNode, Detach, Expand, Modify,
-    Observe, PlanExpand, PlanPublish, PlanStage, Translate,
+    Attach, AttachRequest, Attached, Capacity, Delete, DeleteRequest, DescribeNode, Detach, Expand,
+    Modify, Observe, PlanExpand, PlanPublish, PlanStage, Translate, Validate,
 };
 
 type Script = VecDeque<Result<Answer<Attached>, Error>>;
@@ -173,6 +173,7 @@ not_in_the_script!(
     Modify,
     Validate,
     List,
+    Capacity,
     DescribeNode,
     PlanStage,
     PlanPublish,

@@ -1,5 +1,6 @@
 //! `validate`: what it is asked, and what it answers.
 
+use super::{Look, Validate};
 use crate::types::{Caller, Capability, Parameters, VolumeId};
 
 /// `validate`.
@@ -26,4 +27,14 @@ pub struct Validated {
     pub confirmed: bool,
     /// Why not; or what a person should know besides.
     pub message: String,
+}
+
+impl Look for Validate {
+    fn volume(request: &ValidateRequest) -> Option<&VolumeId> {
+        Some(&request.volume)
+    }
+
+    fn title(request: &ValidateRequest) -> String {
+        format!("validation of volume {}", request.volume)
+    }
 }

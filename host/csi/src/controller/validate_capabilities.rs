@@ -2,7 +2,7 @@
 
 use wharf_core::Error;
 use wharf_core::types::Capability;
-use wharf_core::verbs::ValidateRequest;
+use wharf_core::verbs::{Validate, ValidateRequest};
 
 use super::{Method, Work};
 use crate::bounds::{self, MAX_MAP, MAX_PARAMETERS};
@@ -60,7 +60,7 @@ impl Method for ValidateCapabilities {
         on: &Work<'_>,
         (asked, confirmed): Self::Asked,
     ) -> Result<ValidateVolumeCapabilitiesResponse, Error> {
-        let validated = on.controller.validate(on.call, &asked)?;
+        let validated = on.controller.look::<Validate>(on.call, &asked)?;
         if validated.confirmed
             && !asked.mutable_parameters.is_empty()
             && !on.description.can("modify")

@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 mod authority;
+mod capacity;
 mod conditions;
 mod drain;
 mod edge;

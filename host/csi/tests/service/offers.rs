@@ -75,6 +75,7 @@ async fn a_backend_that_can_do_everything_is_offered_as_far_as_the_core_goes() {
         "MODIFY_VOLUME",
         "LIST_VOLUMES",
         "LIST_VOLUMES_PUBLISHED_NODES",
+        "GET_CAPACITY",
         "VOLUME_CONDITION",
         "GET_VOLUME",
     ];
@@ -108,6 +109,7 @@ async fn what_a_backend_does_not_say_is_not_offered_and_not_done() {
         controller.controller_unpublish_volume(detach("v", "node-1")).await.unwrap_err(),
         controller.controller_expand_volume(expand("v", 1)).await.unwrap_err(),
         controller.list_volumes(proto::ListVolumesRequest::default()).await.unwrap_err(),
+        controller.get_capacity(proto::GetCapacityRequest::default()).await.unwrap_err(),
         controller.controller_get_volume(get("v")).await.unwrap_err(),
         node.node_stage_volume(stage("v")).await.unwrap_err(),
         node.node_expand_volume(grow("v", "p", 1)).await.unwrap_err(),
@@ -200,7 +202,6 @@ async fn what_this_version_has_no_port_for_is_unimplemented() {
     let mut controller = rig.controller().await;
     let mut groups = GroupControllerClient::new(rig.channel().await);
     let refused = [
-        controller.get_capacity(proto::GetCapacityRequest::default()).await.unwrap_err(),
         controller.create_snapshot(proto::CreateSnapshotRequest::default()).await.unwrap_err(),
         controller.delete_snapshot(proto::DeleteSnapshotRequest::default()).await.unwrap_err(),
         controller.list_snapshots(proto::ListSnapshotsRequest::default()).await.unwrap_err(),

@@ -4,9 +4,9 @@ use wharf_core::error::{Error, ErrorKind};
 use wharf_core::ports::Ask;
 use wharf_core::types::{Caller, CapacityRange, NodeId, Volume, VolumeId};
 use wharf_core::verbs::{
-    AskExt as _, Attach, AttachRequest, Attached, Create, Delete, DeleteRequest, Detach,
-    DetachRequest, Expand, ExpandRequest, Expanded, List, ListRequest, Read, Validate,
-    ValidateRequest,
+    AskExt as _, Attach, AttachRequest, Attached, Capacity, CapacityRequest, Create, Delete,
+    DeleteRequest, Detach, DetachRequest, Expand, ExpandRequest, Expanded, List, ListRequest, Read,
+    Validate, ValidateRequest,
 };
 
 use super::drive::Driven;
@@ -31,6 +31,7 @@ pub(super) const RULES: &[Rule] = &[
     ("expand refuses a volume that does not exist", expand_missing),
     ("validate confirms what was created and refuses what does not exist", validate),
     ("list refuses a token that is not its own and ends", list),
+    ("capacity has room for what can be created, and refuses what create refuses", capacity),
 ];
 
 impl Case<'_> {
@@ -483,4 +484,32 @@ fn all_listed(case: &Case<'_>) -> Result<Vec<VolumeId>, String> {
         }
     }
     Err("the list does not end".to_owned())
+}
+
+fn capacity(case: &Case<'_>) -> Result<(), String> {
+    if !case.can("capacity") {
+        return Ok(());
+    }
+    let request = CapacityRequest {
+        capabilities: vec![case.subject.capability.clone()],
+        parameters: case.subject.parameters.clone(),
+        topology: None,
+    };
+    let ask = |request: &CapacityRequest| case.backend().call::<Capacity>(&case.call(), request);
+    for _ in 0..2 {
+        let left = ask(&request).map_err(|error| error.to_string())?;
+        let bytes = case.subject.bytes;
+        let has_room = left.maximum_volume_bytes.unwrap_or(left.bytes) >= bytes
+            && left.minimum_volume_bytes.is_none_or(|smallest| smallest <= bytes);
+        ensure(has_room || !case.can("create"), || {
+            format!("a volume of {bytes} bytes can be created, and is told not to: {left:?}")
+        })?;
+    }
+    let Some(unknown) = &case.subject.unknown_parameter else { return Ok(()) };
+    let mut strange = request;
+    strange.parameters.push((unknown.clone(), "x".to_owned()));
+    match ask(&strange) {
+        Err(error) if error.kind == ErrorKind::InvalidArgument => Ok(()),
+        other => Err(format!("the parameter {unknown} is not refused: {other:?}")),
+    }
 }

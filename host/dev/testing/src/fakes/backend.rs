@@ -13,11 +13,11 @@ use wharf_core::types::{
     Progress, ResourceId, Volume, VolumeId,
 };
 use wharf_core::verbs::{
-    Attach, AttachRequest, Attached, Create, CreateRequest, Delete, DeleteRequest, DescribeNode,
-    Detach, DetachRequest, Expand, ExpandRequest, Expanded, List, ListRequest, Listed, Modify,
-    ModifyRequest, NodeExpandRequest, Observe, PlanExpand, PlanPublish, PlanStage, PublishRequest,
-    Read, StageRequest, Translate, TranslateRequest, Translated, Validate, ValidateRequest,
-    Validated,
+    Attach, AttachRequest, Attached, Available, Capacity, CapacityRequest, Create, CreateRequest,
+    Delete, DeleteRequest, DescribeNode, Detach, DetachRequest, Expand, ExpandRequest, Expanded,
+    List, ListRequest, Listed, Modify, ModifyRequest, NodeExpandRequest, Observe, PlanExpand,
+    PlanPublish, PlanStage, PublishRequest, Read, StageRequest, Translate, TranslateRequest,
+    Translated, Validate, ValidateRequest, Validated,
 };
 
 use super::cloud::FakeCloud;
@@ -34,6 +34,7 @@ const CAPABILITIES: &[&str] = &[
     "expand-node",
     "modify",
     "list",
+    "capacity",
     "stage",
     "topology",
     "condition",
@@ -106,6 +107,11 @@ impl FakeBackend {
     /// Every volume of the cloud, in the order of the ids.
     pub fn volumes(&self) -> Vec<Volume> {
         lock(&self.cloud).volumes()
+    }
+
+    /// `capacity` answers this from now on.
+    pub fn leave(&self, available: Available) {
+        lock(&self.cloud).available = available;
     }
 
     /// What `modify` made of a volume.
@@ -265,6 +271,19 @@ impl Ask<List> for FakeBackend {
     fn ask(&self, call: &Call, request: &ListRequest, _: &Progress) -> Result<Listed, Error> {
         self.journal.enter(call, "list")?;
         lock(&self.cloud).list(request.max_entries, request.starting_token.as_deref())
+    }
+}
+
+impl Ask<Capacity> for FakeBackend {
+    fn ask(
+        &self,
+        call: &Call,
+        request: &CapacityRequest,
+        _: &Progress,
+    ) -> Result<Available, Error> {
+        self.journal.see(Seen::Capacity(request.clone()));
+        self.journal.enter(call, "capacity")?;
+        Ok(lock(&self.cloud).available)
     }
 }
 

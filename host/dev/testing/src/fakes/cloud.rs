@@ -8,8 +8,8 @@ use wharf_core::types::{
     ResourceId, Volume, VolumeId,
 };
 use wharf_core::verbs::{
-    AttachRequest, Attached, CreateRequest, DetachRequest, ExpandRequest, Expanded, Listed,
-    ModifyRequest,
+    AttachRequest, Attached, Available, CreateRequest, DetachRequest, ExpandRequest, Expanded,
+    Listed, ModifyRequest,
 };
 use wharf_core::{Blame, Error, ErrorKind};
 
@@ -18,7 +18,10 @@ const DEFAULT_BYTES: u64 = 1 << 30;
 /// The one thing that can be changed.
 const MUTABLE: &str = "iops";
 
-#[derive(Debug, Default)]
+/// What is left at first: a thousand of the volumes that nobody gives a size.
+const LEFT_BYTES: u64 = 1000 * DEFAULT_BYTES;
+
+#[derive(Debug)]
 pub(crate) struct FakeCloud {
     volumes: BTreeMap<String, FakeVolume>,
     created: u64,
@@ -26,6 +29,7 @@ pub(crate) struct FakeCloud {
     /// How often an operation that takes time answers `pending` before it is done.
     pub(crate) rounds: u32,
     pub(crate) zone: Parameters,
+    pub(crate) available: Available,
 }
 
 #[derive(Debug, Clone)]
@@ -40,7 +44,18 @@ struct FakeVolume {
 
 impl FakeCloud {
     pub(crate) fn new(nodes: Vec<NodeId>, zone: Parameters) -> Self {
-        Self { nodes, zone, ..Self::default() }
+        Self {
+            volumes: BTreeMap::new(),
+            created: 0,
+            nodes,
+            rounds: 0,
+            zone,
+            available: Available {
+                bytes: LEFT_BYTES,
+                minimum_volume_bytes: None,
+                maximum_volume_bytes: None,
+            },
+        }
     }
 
     pub(crate) fn create(

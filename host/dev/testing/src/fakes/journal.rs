@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use wharf_core::ports::{Call, Instant};
 use wharf_core::verbs::{
-    AttachRequest, CreateRequest, ExpandRequest, NodeExpandRequest, PublishRequest, StageRequest,
-    ValidateRequest,
+    AttachRequest, CapacityRequest, CreateRequest, ExpandRequest, NodeExpandRequest,
+    PublishRequest, StageRequest, ValidateRequest,
 };
 use wharf_core::{Blame, Error, ErrorKind};
 
@@ -24,6 +24,8 @@ pub enum Seen {
     Expand(ExpandRequest),
     /// `validate`.
     Validate(ValidateRequest),
+    /// `capacity`.
+    Capacity(CapacityRequest),
     /// `plan-stage`.
     PlanStage(StageRequest),
     /// `plan-publish`.
