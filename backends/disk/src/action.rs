@@ -15,6 +15,8 @@ pub enum Action {
     CreateDisk,
     /// Deletes a disk.
     DeleteDisk,
+    /// Looks at what a zone sells.
+    DescribeAvailableResource,
     /// Looks at disks.
     DescribeDisks,
     /// Looks at what an instance type can hold.
@@ -35,10 +37,11 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::AttachDisk,
         Self::CreateDisk,
         Self::DeleteDisk,
+        Self::DescribeAvailableResource,
         Self::DescribeDisks,
         Self::DescribeInstanceTypes,
         Self::DetachDisk,
@@ -55,6 +58,7 @@ impl Action {
             Self::AttachDisk => "AttachDisk",
             Self::CreateDisk => "CreateDisk",
             Self::DeleteDisk => "DeleteDisk",
+            Self::DescribeAvailableResource => "DescribeAvailableResource",
             Self::DescribeDisks => "DescribeDisks",
             Self::DescribeInstanceTypes => "DescribeInstanceTypes",
             Self::DetachDisk => "DetachDisk",
@@ -77,7 +81,9 @@ impl Action {
     /// A call of this action in a region.
     pub fn call_in(self, region: &str) -> RpcCall {
         let call = match self {
-            Self::DescribeDisks | Self::DescribeInstanceTypes => Api::ecs().read(self.name()),
+            Self::DescribeAvailableResource | Self::DescribeDisks | Self::DescribeInstanceTypes => {
+                Api::ecs().read(self.name())
+            }
             Self::AttachDisk
             | Self::CreateDisk
             | Self::DeleteDisk

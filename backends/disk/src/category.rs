@@ -30,7 +30,7 @@ pub struct Level {
 }
 
 /// The largest disk there is, in GiB.
-const MAX: u64 = 65_536;
+pub const MAX: u64 = 65_536;
 
 const PLAIN: Category = Category {
     name: "",

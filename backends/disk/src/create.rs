@@ -181,7 +181,7 @@ impl<'a> Wish<'a> {
     }
 
     /// A disk that belongs to one instance is made where that one is.
-    fn need_selected_instance(&self, attempt: &Attempt<'_>) -> Result<(), Error> {
+    pub(crate) fn need_selected_instance(&self, attempt: &Attempt<'_>) -> Result<(), Error> {
         if !attempt.kind.category.is_of_one_instance {
             return Ok(());
         }
@@ -199,7 +199,8 @@ impl<'a> Wish<'a> {
         }
     }
 
-    fn attempts<'z>(&self, zones: &'z [String]) -> Vec<Attempt<'z>> {
+    /// Every kind in every zone, best first.
+    pub(crate) fn attempts<'z>(&self, zones: &'z [String]) -> Vec<Attempt<'z>> {
         let kinds = Kind::in_order(&self.parameters.categories, &self.parameters.levels);
         let mut tried_everywhere = BTreeSet::new();
         let mut attempts = Vec::new();
@@ -418,9 +419,11 @@ impl<'a> Wish<'a> {
     }
 }
 
-struct Attempt<'a> {
-    kind: Kind,
-    zone: &'a str,
+/// One kind of disk in one zone.
+pub(crate) struct Attempt<'a> {
+    pub(crate) kind: Kind,
+    /// Empty: in the region.
+    pub(crate) zone: &'a str,
 }
 
 impl Attempt<'_> {

@@ -32,6 +32,7 @@
 pub mod action;
 pub mod asked;
 pub mod attach;
+pub mod capacity;
 pub mod category;
 pub mod client_token;
 pub mod create;
@@ -57,8 +58,9 @@ pub mod usage_modes;
 pub mod volume;
 
 use wharf_sdk::controller::{
-    AttachRequest, Attachment, Controller, CreateRequest, DeleteRequest, DetachRequest,
-    ExpandRequest, Expanded, ListRequest, Listed, ModifyRequest, ValidateRequest, Validated,
+    AttachRequest, Attachment, Available, CapacityRequest, Controller, CreateRequest,
+    DeleteRequest, DetachRequest, ExpandRequest, Expanded, ListRequest, Listed, ModifyRequest,
+    ValidateRequest, Validated,
 };
 use wharf_sdk::identity::{Description, Identity};
 use wharf_sdk::legacy::{Legacy, LegacyVolume, TranslateRequest, Translated};
@@ -88,6 +90,7 @@ impl Identity for Disk {
                 "expand-node",
                 "modify",
                 "list",
+                "capacity",
                 "stage",
                 "topology",
                 "single-node-multi-writer",
@@ -141,6 +144,10 @@ impl Controller for Disk {
 
     fn list(request: ListRequest) -> Result<Listed, Error> {
         list::list(&request)
+    }
+
+    fn capacity(request: CapacityRequest) -> Result<Available, Error> {
+        capacity::capacity(&request)
     }
 }
 

@@ -171,7 +171,7 @@ account = "cloud"
 {{- if eq .role "node" }}
 actions = ["DescribeDisks", "DescribeInstanceTypes"]
 {{- else }}
-actions = ["AttachDisk", "CreateDisk", "DeleteDisk", "DescribeDisks", "DescribeInstanceTypes", "DetachDisk", "ModifyDiskAttribute", "ModifyDiskSpec", "ResizeDisk", "TagResources", "UntagResources"]
+actions = ["AttachDisk", "CreateDisk", "DeleteDisk", "DescribeAvailableResource", "DescribeDisks", "DescribeInstanceTypes", "DetachDisk", "ModifyDiskAttribute", "ModifyDiskSpec", "ResizeDisk", "TagResources", "UntagResources"]
 {{- end }}
 {{- end }}
 {{- if ne .role "controller" }}

@@ -22,7 +22,6 @@ const ALL: &[AllowedSkip] = &[
     allowed("DeleteSnapshot not supported", "snapshots are not offered yet"),
     allowed("GetSnapshot not supported", "snapshots are not offered yet"),
     allowed("GroupControllerService not supported", "group snapshots are not offered yet"),
-    allowed("GetCapacity not supported", "the cloud does not tell how much it has left"),
     allowed("pending", "csi-sanity has switched this check off itself"),
 ];
 
@@ -54,6 +53,7 @@ pub const OSS: &[AllowedSkip] = &[
         "a node mounts any number of buckets, so there is no limit to reach",
     ),
     allowed("capacity of the volume is unknown", "a bucket has no size: nothing bounds it"),
+    allowed("GetCapacity not supported", "nothing bounds what a bucket can hold"),
     allowed("ListVolumes not supported", "buckets that were made elsewhere are volumes too"),
     allowed("ControllerExpandVolume not supported", "a bucket has no size to expand"),
     allowed("NodeExpandVolume not supported", "a bucket has no size to expand"),
@@ -65,6 +65,7 @@ pub const OSS: &[AllowedSkip] = &[
 /// Of shares.
 pub const NAS: &[AllowedSkip] = &[
     allowed("Volume Cloning not supported", "the cloud copies no directories"),
+    allowed("GetCapacity not supported", "any server of any size may be named"),
     allowed("ListVolumes not supported", "directories of any server cannot be listed"),
     allowed("ControllerPublishVolume not supported", "a share is attached to nothing"),
     allowed("ControllerUnpublishVolume not supported", "a share is attached to nothing"),
