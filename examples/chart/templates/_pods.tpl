@@ -94,12 +94,27 @@ administrator made active.
     - --default-fstype=ext4
     # The claim's name, for the disk's tags.
     - --extra-create-metadata
+    {{- with .root.Values.drivers.disk.capacity }}
+    {{- if .enabled }}
+    # What it learns goes with this Deployment, not with the pod.
+    - --enable-capacity
+    - --capacity-ownerref-level=2
+    - --capacity-poll-interval={{ .pollInterval }}
+    {{- end }}
+    {{- end }}
     {{- end }}
     {{- end }}
     {{- if and (eq .sidecar "attacher") (eq .driver.key "disk") }}
     # PersistentVolumes that name no type, as for the provisioner.
     - --default-fstype=ext4
     {{- end }}
+  {{- $capacity := .root.Values.drivers.disk.capacity }}
+  {{- if and (eq .sidecar "provisioner") (eq .driver.key "disk") $capacity.enabled }}
+  # By which it finds the Deployment.
+  env:
+    - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+    - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+  {{- end }}
   ports:
     - {name: {{ .driver.key }}-{{ trunc 6 .sidecar }}, containerPort: {{ .port }}}
   livenessProbe:
