@@ -174,6 +174,10 @@ pub struct Migrate {
     /// on as they are.
     #[arg(long)]
     pub to_csi: bool,
+    /// Write also how each volume of CSI becomes a volume of FlexVolume: the way back for volumes
+    /// that were made by CSI. It is not needed: they go on as they are.
+    #[arg(long, conflicts_with = "to_csi")]
+    pub to_flexvolume: bool,
     /// Text with commands to run, or all of it as a document for scripts.
     #[arg(long, value_enum, default_value = "text")]
     pub output: Written,

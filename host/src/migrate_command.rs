@@ -24,6 +24,7 @@ mod objects;
 mod report;
 mod shown;
 mod to_csi;
+mod to_flexvolume;
 mod volumes;
 mod yaml;
 
@@ -50,7 +51,7 @@ pub fn run(config: &Path, command: &Migrate) -> Result<(), Failure> {
     let config = Config::load(config).map_err(|error| error.for_a_command())?;
     let assembly = Assembly::new(&config, &Process::OneCall).map_err(|error| error.to_string())?;
     let judges = judge::all(&config, &assembly).map_err(|error| error.to_string())?;
-    let report = report(&objects, &judges, command.to_csi).map_err(Failure::Input)?;
+    let report = report(&objects, &judges, command).map_err(Failure::Input)?;
     match command.output {
         Written::Text => output::print(&report.text()),
         Written::Json => output::print(&format!("{:#}", json!(report))),
@@ -72,11 +73,17 @@ fn read(input: impl Read) -> Result<String, Failure> {
     String::from_utf8(text).map_err(|_| Failure::Input("standard input is no UTF-8 text".into()))
 }
 
-fn report(objects: &Objects, judges: &[Judge<'_>], to_csi: bool) -> Result<Report, String> {
+fn report(objects: &Objects, judges: &[Judge<'_>], to: &Migrate) -> Result<Report, String> {
     let cluster = Cluster::of(objects)?;
     let inlines = Inlines::of(objects)?;
-    let shown = to_csi.then(|| Shown::of(judges, objects, &inlines)).transpose()?;
-    let asked = Asked { judges, cluster: &cluster, to_csi: shown.as_ref() };
+    let moves = to.to_csi || to.to_flexvolume;
+    let shown = moves.then(|| Shown::of(judges, objects, &inlines)).transpose()?;
+    let asked = Asked {
+        judges,
+        cluster: &cluster,
+        to_csi: shown.as_ref().filter(|_| to.to_csi),
+        to_flexvolume: shown.as_ref().filter(|_| to.to_flexvolume),
+    };
     let mut report = Report { objects: Vec::new(), not_looked_at: objects.others };
     for object in &objects.known {
         let item = match object.kind {

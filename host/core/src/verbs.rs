@@ -10,6 +10,7 @@ mod attach;
 mod capacity;
 mod create;
 mod delete;
+mod describe_volume;
 mod detach;
 mod expand;
 mod list;
@@ -26,6 +27,7 @@ pub use attach::*;
 pub use capacity::*;
 pub use create::*;
 pub use delete::*;
+pub use describe_volume::*;
 pub use detach::*;
 pub use expand::*;
 pub use list::*;
@@ -198,6 +200,8 @@ verbs! {$
     PlanExpand("plan-expand"): NodeExpandRequest => Plan;
     /// Which volume a map of FlexVolume's options means. Pure.
     Translate("translate"): TranslateRequest => Translated;
+    /// How a PersistentVolume of FlexVolume names a volume. Pure.
+    DescribeVolume("describe-volume"): DescribeVolumeRequest => LegacyVolume;
 }
 
 /// Asks a verb by its name, of anything that answers it.

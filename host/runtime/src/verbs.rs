@@ -7,6 +7,7 @@ mod capacity;
 mod create;
 mod delete;
 mod describe_node;
+mod describe_volume;
 mod detach;
 mod expand;
 mod list;

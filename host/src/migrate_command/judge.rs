@@ -10,11 +10,12 @@ use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{Backend, Call, Clock};
 use wharf_core::types::{
     AccessMode, AccessType, Answer, Caller, Capability, CapacityRange, Description, Parameters,
-    VolumeId,
+    Volume, VolumeId,
 };
 use wharf_core::verbs::{
-    AskExt as _, Create, CreateRequest, PlanPublish, PlanStage, PublishRequest, StageRequest,
-    Translate, TranslateRequest, Translated, Validate, ValidateRequest,
+    AskExt as _, Create, CreateRequest, DescribeVolume, DescribeVolumeRequest, PlanPublish,
+    PlanStage, PublishRequest, StageRequest, Translate, TranslateRequest, Translated, Validate,
+    ValidateRequest,
 };
 use wharf_core::{Error, ErrorKind};
 use wharf_runtime::{Egress, Request, Response, Scope};
@@ -195,6 +196,45 @@ impl Judge<'_> {
         };
         self.plans(&as_mounted, attaches)?;
         Ok(translated)
+    }
+
+    /// A volume of CSI as FlexVolume names it, by the first name that the driver has there. It is
+    /// held against the inverse: what FlexVolume would mount is what CSI mounts.
+    ///
+    /// # Errors
+    /// Why there is none, or it would not be mounted.
+    pub fn as_flexvolume(&self, name: &str, csi: &CsiVolume) -> Result<FlexVolume, Error> {
+        let driver = self.flexvolume.first().ok_or_else(|| {
+            Error::unsupported(format!("driver {} has no name in FlexVolume", self.driver))
+        })?;
+        let volume = Volume {
+            id: VolumeId::new(&csi.handle),
+            capacity_bytes: 0,
+            context: csi.attributes.clone(),
+            topology: Vec::new(),
+            source: None,
+            attached_to: Vec::new(),
+            condition: None,
+        };
+        let request = DescribeVolumeRequest { driver: driver.clone(), volume };
+        let described = self.backend.call::<DescribeVolume>(&self.call(), &request)?;
+        let fs_type = Some(described.fs_type).filter(|named| !named.is_empty());
+        let flexvolume = FlexVolume {
+            name: name.to_owned(),
+            driver: described.driver,
+            options: described.options,
+            fs_type: fs_type.unwrap_or_else(|| csi.fs_type.clone()),
+            is_read_only: csi.is_read_only,
+        };
+        let again = self.over_flexvolume(&flexvolume)?;
+        if self.attaches()? && again.volume.as_str() != csi.handle {
+            return Err(Error::internal(format!(
+                "FlexVolume would mount {}, and CSI mounts {}",
+                again.volume, csi.handle
+            ))
+            .with_hint("this is a defect of the backend; report it to its author"));
+        }
+        Ok(flexvolume)
     }
 
     /// What a node would do for a volume of CSI: the plans of every access mode.

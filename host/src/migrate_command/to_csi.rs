@@ -18,22 +18,65 @@ use super::shown::Shown;
 use super::volumes::{Asked, access_mode, refused};
 
 mod inline;
-mod made;
-mod steps;
+pub mod made;
+pub mod steps;
 
 pub use inline::plan_inline;
-use steps::{afterwards, drain, new_claim, new_volume, point, retain, secret_of};
+use steps::{InUse, afterwards, drain, new_claim, new_volume, point, retain, secret_of};
 
 /// What is at the end of the names of new objects.
 const SUFFIX: &str = "-csi";
 
 /// Both pairs of objects.
-struct Pair<'a> {
-    volume: &'a str,
-    new_volume: String,
-    namespace: &'a str,
-    claim: &'a str,
-    new_claim: String,
+pub struct Pair<'a> {
+    /// The PersistentVolume.
+    pub volume: &'a str,
+    /// The one that is made.
+    pub new_volume: String,
+    /// Of both claims.
+    pub namespace: &'a str,
+    /// The claim.
+    pub claim: &'a str,
+    /// The one that is made.
+    pub new_claim: String,
+}
+
+/// A volume that can be moved, with its claim; else what becomes of it, and why.
+pub type Movable<'a> = Result<(Pair<'a>, Option<&'a Object>), (Verdict, String)>;
+
+impl<'a> Pair<'a> {
+    /// That of a bound volume. `suffix` ends the names of new objects, and `to` is where it is
+    /// moved.
+    ///
+    /// # Errors
+    /// The field that is not as Kubernetes has it.
+    pub fn of(
+        asked: &Asked<'a>,
+        volume: &'a Object,
+        (suffix, to): (&str, &str),
+    ) -> Result<Movable<'a>, String> {
+        let person = |why: String| Ok(Err((Verdict::Person, format!("not moved to {to}: {why}"))));
+        let (namespace, claim, object) = match asked.cluster.claim_of(volume)? {
+            Bound::To { namespace, claim, object } => (namespace, claim, object),
+            Bound::No => {
+                return Ok(Err((
+                    Verdict::Unchanged,
+                    "no claim has it, so nothing uses it: there is nothing to move".to_owned(),
+                )));
+            }
+            Bound::Unclear(why) => return person(why),
+        };
+        if volume.at("metadata.deletionTimestamp").is_some() {
+            return person("it is being deleted".to_owned());
+        }
+        match volume.text("status.phase")? {
+            None | Some("Bound") => {}
+            Some(_) => return person("it is not Bound".to_owned()),
+        }
+        let new_volume = format!("{}{suffix}", volume.name);
+        let new_claim = format!("{claim}{suffix}");
+        Ok(Ok((Self { volume: &volume.name, new_volume, namespace, claim, new_claim }, object)))
+    }
 }
 
 /// Writes the steps into the item, or why there are none.
@@ -54,31 +97,9 @@ pub fn plan(
         item.says.push(why);
         Ok(())
     };
-    let (namespace, claim, claim_object) = match asked.cluster.claim_of(volume)? {
-        Bound::To { namespace, claim, object } => (namespace, claim, object),
-        Bound::No => {
-            return stop(
-                Verdict::Unchanged,
-                "no claim has it, so nothing uses it: there is nothing to move".to_owned(),
-            );
-        }
-        Bound::Unclear(why) => return stop(Verdict::Person, format!("not moved to CSI: {why}")),
-    };
-    if volume.at("metadata.deletionTimestamp").is_some() {
-        return stop(Verdict::Person, "not moved to CSI: it is being deleted".to_owned());
-    }
-    match volume.text("status.phase")? {
-        None | Some("Bound") => {}
-        Some(_) => {
-            return stop(Verdict::Person, "not moved to CSI: it is not Bound".to_owned());
-        }
-    }
-    let pair = Pair {
-        volume: &volume.name,
-        new_volume: format!("{}{SUFFIX}", volume.name),
-        namespace,
-        claim,
-        new_claim: format!("{claim}{SUFFIX}"),
+    let (pair, claim_object) = match Pair::of(asked, volume, (SUFFIX, "CSI"))? {
+        Ok(pair) => pair,
+        Err((verdict, why)) => return stop(verdict, why),
     };
     let place = format!("PersistentVolume {}", volume.name);
     if let Some((verdict, why)) = other_one(asked, shown, judge, &pair, &place, translated)? {
@@ -94,8 +115,9 @@ pub fn plan(
     let secret = secret_of(judge, volume, flexvolume, &pair)?;
     let attaches = judge.attaches().map_err(|error| error.to_string())?;
     item.says.push(format!(
-        "as a volume of CSI it is PersistentVolume {} with claim {namespace}/{}{}",
+        "as a volume of CSI it is PersistentVolume {} with claim {}/{}{}",
         pair.new_volume,
+        pair.namespace,
         pair.new_claim,
         if attaches {
             "; never let pods of both claims run at once: it is one and the same volume"
@@ -123,12 +145,16 @@ pub fn plan(
     }
     item.steps = vec![retain(volume, &pair)?];
     item.steps.extend(secret.step);
-    item.steps.push(new_volume(&pair, made::volume(judge, volume, &pair, &csi, secret.reference)?));
+    let source = made::csi_source(judge, &csi, secret.reference);
+    item.steps.push(new_volume(&pair, "CSI", made::volume(volume, &pair, ("csi", source))?));
     item.steps.push(new_claim(&pair, made::claim(volume, claim_object, &pair)?));
     if attaches {
-        item.steps.push(drain(asked, &pair, &flexvolume.driver, &csi.handle));
+        let in_use = InUse::over_flexvolume(&flexvolume.driver, pair.volume);
+        let nodes = asked.cluster.nodes_of(&flexvolume.driver, pair.volume);
+        item.steps.push(drain(asked, &pair, &in_use, (&nodes, &csi.handle)));
     }
-    item.steps.push(point(&pair, judge.driver, &csi.handle, attaches));
+    let in_use = attaches.then(|| InUse::over_csi(judge.driver, &csi.handle, &pair.new_volume));
+    item.steps.push(point(&pair, in_use.as_ref(), &csi.handle));
     item.steps.push(afterwards(&pair));
     Ok(())
 }

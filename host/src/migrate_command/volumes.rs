@@ -10,7 +10,7 @@ use super::judge::{CsiVolume, FlexVolume, Judge};
 use super::objects::Object;
 use super::report::{Item, Verdict};
 use super::shown::Shown;
-use super::to_csi;
+use super::{to_csi, to_flexvolume};
 
 /// What everything here is asked of.
 pub struct Asked<'a> {
@@ -20,6 +20,8 @@ pub struct Asked<'a> {
     pub cluster: &'a Cluster<'a>,
     /// Whether volumes of FlexVolume are to become volumes of CSI; then what is shown where.
     pub to_csi: Option<&'a Shown<'a>>,
+    /// The same the other way round.
+    pub to_flexvolume: Option<&'a Shown<'a>>,
 }
 
 /// What becomes of a PersistentVolume; `None`: it is of a driver that is not served here.
@@ -52,6 +54,9 @@ fn of_csi(asked: &Asked<'_>, judge: &Judge<'_>, volume: &Object) -> Result<Item,
         Ok(_) => {
             says.push("it is mounted as before; nothing has to be applied".to_owned());
             says.extend(judge.remark(&csi).map(|remark| hidden.out_of(&remark)));
+            if let Some(shown) = asked.to_flexvolume {
+                to_flexvolume::plan(asked, shown, judge, volume, &csi, &mut item)?;
+            }
         }
         Err(error) => {
             item.verdict = Verdict::Person;

@@ -13,8 +13,8 @@ use crate::plan::Plan;
 use crate::ports::Describe;
 use crate::types::{AccessMode, AccessType, Caller, Capability, CapacityRange, Observation};
 use crate::verbs::{
-    Attach, AttachRequest, Attached, Capacity, Delete, DeleteRequest, DescribeNode, Detach, Expand,
-    Modify, Observe, PlanExpand, PlanPublish, PlanStage, Translate, Validate,
+    Attach, AttachRequest, Attached, Capacity, Delete, DeleteRequest, DescribeNode, DescribeVolume,
+    Detach, Expand, Modify, Observe, PlanExpand, PlanPublish, PlanStage, Translate, Validate,
 };
 
 type Script = VecDeque<Result<Answer<Attached>, Error>>;
@@ -178,7 +178,8 @@ not_in_the_script!(
     PlanStage,
     PlanPublish,
     PlanExpand,
-    Translate
+    Translate,
+    DescribeVolume
 );
 
 fn attach_request(volume: &str) -> AttachRequest {

@@ -9,6 +9,7 @@
     reason = "what a test's own helpers meet fails the test"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -283,12 +284,108 @@ fn volumes_of_flexvolume_become_volumes_of_csi_that_the_components_accept() {
         assert_eq!(volume["spec"]["capacity"], claim["spec"]["resources"]["requests"]);
     }
     // Given back, every one of them is accepted as it is.
-    let list = json!({ "kind": "List", "items": made });
-    let again = home.report(&[], list.to_string());
+    let again = home.report(&[], list(&made));
     assert_eq!(verdicts(&again, "unchanged").len(), 8, "{again:#}");
     // Every text of the report is YAML, too, and the same.
     let yaml = home.migrate(&["--to-csi", "--output", "yaml"], sample("flexvolume.yaml"));
     assert!(yaml.out.starts_with("not-looked-at: 2\nobjects:\n"), "{}", yaml.out);
+}
+
+/// Input that holds just these objects.
+fn list(items: &[Value]) -> String {
+    json!({ "kind": "List", "items": items }).to_string()
+}
+
+/// PersistentVolumes of these objects, by the start of their names.
+fn volumes(made: &[Value]) -> BTreeMap<String, Value> {
+    let volumes = made.iter().filter(|object| object["kind"] == "PersistentVolume");
+    volumes
+        .map(|volume| {
+            let name = volume["metadata"]["name"].as_str().unwrap();
+            (name.split("-csi").next().unwrap().to_owned(), volume["spec"].clone())
+        })
+        .collect()
+}
+
+#[test]
+fn volumes_of_csi_become_volumes_of_flexvolume_that_mean_the_same() {
+    let home = home();
+    let csi = applied(&home.report(&["--to-csi"], sample("flexvolume.yaml")));
+    let report = home.report(&["--to-flexvolume"], list(&csi));
+    assert_harmless(&report);
+    let flexvolume = applied(&report);
+    let back = volumes(&flexvolume);
+    assert_eq!(back.len(), 6, "{report:#}");
+    let accepted = home.report(&[], list(&flexvolume));
+    assert_eq!(verdicts(&accepted, "unchanged").len(), 6, "{accepted:#}");
+    // Once more over CSI, each is what it was there.
+    let again = volumes(&applied(&home.report(&["--to-csi"], list(&flexvolume))));
+    let mut attached = 0;
+    for (name, spec) in volumes(&csi) {
+        let (once, twice) = (&spec["csi"], &again[&name]["csi"]);
+        for field in ["driver", "volumeAttributes", "readOnly", "nodePublishSecretRef"] {
+            assert_eq!(once[field], twice[field], "{name}: {field}");
+        }
+        if once["driver"] == CSI_DRIVER {
+            attached += 1;
+            // A share has no file system of its own; over FlexVolume it is called `nfs`.
+            assert_eq!(once["fsType"], twice["fsType"]);
+            assert_eq!(once["volumeHandle"], twice["volumeHandle"]);
+            let options = &back[&name]["flexVolume"]["options"];
+            assert_eq!(options["VolumeId"], once["volumeHandle"]);
+            let drain = item(&report, &format!("{name}-csi"))["steps"][3].to_string();
+            assert!(drain.contains("volumeattachments"), "{drain}");
+        }
+    }
+    assert!(attached > 0);
+}
+
+#[test]
+fn what_flexvolume_cannot_say_of_a_volume_is_named() {
+    let home = home();
+    let volume = |name: &str, spec: Value| {
+        let mut volume = json!({
+            "kind": "PersistentVolume",
+            "metadata": { "name": name },
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "capacity": { "storage": "20Gi" },
+                "claimRef": { "namespace": "shop", "name": name },
+                "csi": { "driver": CSI_DRIVER, "volumeHandle": name },
+            },
+        });
+        let spec = spec.as_object().unwrap().clone();
+        for (key, value) in spec {
+            match volume["spec"][&key].as_object_mut() {
+                Some(there) => there.extend(value.as_object().unwrap().clone()),
+                None => volume["spec"][&key] = value,
+            }
+        }
+        let claim = json!({
+            "kind": "PersistentVolumeClaim",
+            "metadata": { "name": name, "namespace": "shop" },
+            "spec": { "volumeName": name },
+        });
+        [volume, claim]
+    };
+    let secret = json!({ "csi": { "nodeStageSecretRef": { "name": "s", "namespace": "shop" } } });
+    let objects = [
+        volume("d-bp1plain", json!({})),
+        volume("d-bp1raw", json!({ "volumeMode": "Block" })),
+        volume("d-bp1flags", json!({ "mountOptions": ["noatime"] })),
+        volume("d-bp1secret", secret),
+    ];
+    let report = home.report(&["--to-flexvolume"], list(objects.as_flattened()));
+    assert_eq!(volumes(&applied(&report)).len(), 1, "{report:#}");
+    for (name, said) in [
+        ("d-bp1raw", "no raw devices"),
+        ("d-bp1flags", "no `mountOptions`"),
+        ("d-bp1secret", "`nodeStageSecretRef`"),
+    ] {
+        let item = item(&report, name);
+        assert_eq!(item["verdict"], "person");
+        assert!(item["says"].to_string().contains(said), "{item:#}");
+    }
 }
 
 #[test]

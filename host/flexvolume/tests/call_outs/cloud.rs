@@ -14,10 +14,10 @@ use wharf_core::types::{
     Progress, ResourceId, Volume, VolumeId,
 };
 use wharf_core::verbs::{
-    Attach, AttachRequest, Attached, Capacity, Create, Delete, DescribeNode, Detach, DetachRequest,
-    Expand, ExpandRequest, Expanded, List, Modify, NodeExpandRequest, Observe, PlanExpand,
-    PlanPublish, PlanStage, PublishRequest, Read, StageRequest, Translate, TranslateRequest,
-    Translated, Validate, Verb,
+    Attach, AttachRequest, Attached, Capacity, Create, Delete, DescribeNode, DescribeVolume,
+    Detach, DetachRequest, Expand, ExpandRequest, Expanded, List, Modify, NodeExpandRequest,
+    Observe, PlanExpand, PlanPublish, PlanStage, PublishRequest, Read, StageRequest, Translate,
+    TranslateRequest, Translated, Validate, Verb,
 };
 
 /// The node that the tests run on.
@@ -289,7 +289,7 @@ macro_rules! never_asked {
     };
 }
 
-never_asked!(Create, Delete, Modify, Validate, List, Capacity);
+never_asked!(Create, Delete, Modify, Validate, List, Capacity, DescribeVolume);
 
 /// Not to be guessed from the id.
 fn serial(volume: &VolumeId) -> String {

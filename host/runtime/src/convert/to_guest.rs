@@ -1,8 +1,8 @@
 //! Core to component: requests, and answers to what a guest asked of the host.
 
 use wharf_core::types::{
-    AccessMode, AccessType, Caller, Capability, CapacityRange, Observation, ResourceId,
-    TopologyRequirement, VolumeSource, Workload,
+    AccessMode, AccessType, Caller, Capability, CapacityRange, Condition, Observation, ResourceId,
+    TopologyRequirement, Volume, VolumeSource, Workload,
 };
 use wharf_core::{Blame, Effect, Error, ErrorKind};
 
@@ -136,6 +136,24 @@ pub(crate) fn topology_to_guest(topology: &TopologyRequirement) -> types::Topolo
     types::TopologyRequirement {
         requisite: requisite.clone(),
         preferred: preferred.clone(),
+        extensions: Vec::new(),
+    }
+}
+
+pub(crate) fn volume_to_guest(volume: &Volume) -> types::Volume {
+    let condition = |condition: &Condition| types::Condition {
+        abnormal: condition.abnormal,
+        message: condition.message.clone(),
+        extensions: Vec::new(),
+    };
+    types::Volume {
+        id: volume.id.as_str().to_owned(),
+        capacity_bytes: volume.capacity_bytes,
+        context: volume.context.clone(),
+        topology: volume.topology.clone(),
+        source: volume.source.as_ref().map(source_to_guest),
+        attached_to: volume.attached_to.iter().map(|node| node.as_str().to_owned()).collect(),
+        condition: volume.condition.as_ref().map(condition),
         extensions: Vec::new(),
     }
 }

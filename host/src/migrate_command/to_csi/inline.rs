@@ -65,8 +65,8 @@ pub fn plan_inline(
          which nothing is mounted or bounded by; write the real one, for people to see"
     ));
     item.steps = secret.step.into_iter().collect();
-    item.steps
-        .push(new_volume(&pair, made::volume(judge, &volume, &pair, &csi, secret.reference)?));
+    let source = made::csi_source(judge, &csi, secret.reference);
+    item.steps.push(new_volume(&pair, "CSI", made::volume(&volume, &pair, ("csi", source))?));
     item.steps.push(new_claim(&pair, made::claim(&volume, None, &pair)?));
     if attaches {
         item.steps.push(end(inline, &csi));

@@ -1,23 +1,14 @@
-//! The second pair of objects: a PersistentVolume of CSI, and the claim that it is for.
+//! The second pair of objects: a PersistentVolume, and the claim that it is for.
 
 use serde_json::{Map, Value, json};
 use wharf_core::types::Parameters;
 
 use super::Pair;
-use crate::migrate_command::judge::{CsiVolume, Judge};
+use crate::migrate_command::judge::{CsiVolume, FlexVolume, Judge};
 use crate::migrate_command::objects::{Object, texts};
 
-/// The PersistentVolume, for the new claim alone.
-///
-/// # Errors
-/// The field that is not as Kubernetes has it.
-pub fn volume(
-    judge: &Judge<'_>,
-    volume: &Object,
-    pair: &Pair<'_>,
-    csi: &CsiVolume,
-    secret: Option<Value>,
-) -> Result<Value, String> {
+/// The source of a PersistentVolume of CSI.
+pub fn csi_source(judge: &Judge<'_>, csi: &CsiVolume, secret: Option<Value>) -> Value {
     let mut source = Map::new();
     let mut put = |key: &str, value: Value| source.insert(key.to_owned(), value);
     put("driver", judge.driver.into());
@@ -34,6 +25,38 @@ pub fn volume(
     if let Some(secret) = secret {
         put("nodePublishSecretRef", secret);
     }
+    source.into()
+}
+
+/// The source of a PersistentVolume of FlexVolume.
+pub fn flexvolume_source(flexvolume: &FlexVolume, secret: Option<Value>) -> Value {
+    let mut source = Map::new();
+    let mut put = |key: &str, value: Value| source.insert(key.to_owned(), value);
+    put("driver", flexvolume.driver.clone().into());
+    if !flexvolume.options.is_empty() {
+        put("options", texts(&flexvolume.options));
+    }
+    if !flexvolume.fs_type.is_empty() {
+        put("fsType", flexvolume.fs_type.clone().into());
+    }
+    if flexvolume.is_read_only {
+        put("readOnly", true.into());
+    }
+    if let Some(secret) = secret {
+        put("secretRef", secret);
+    }
+    source.into()
+}
+
+/// The PersistentVolume with this source, for the new claim alone.
+///
+/// # Errors
+/// The field that is not as Kubernetes has it.
+pub fn volume(
+    volume: &Object,
+    pair: &Pair<'_>,
+    (kind, source): (&str, Value),
+) -> Result<Value, String> {
     // The scheduler goes by the labels of zones, as before. Others may tell a provisioner of old
     // that the volume is its own.
     let is_of_zones = |key: &str| {
@@ -56,16 +79,15 @@ pub fn volume(
                 "namespace": pair.namespace,
                 "name": pair.new_claim,
             },
-            "csi": source,
             "persistentVolumeReclaimPolicy": "Retain",
             "storageClassName": volume.text("spec.storageClassName")?.unwrap_or_default(),
             "volumeMode": "Filesystem",
         },
     });
-    if let (Some(affinity), Some(Value::Object(spec))) =
-        (volume.at("spec.nodeAffinity"), made.get_mut("spec"))
-    {
-        spec.insert("nodeAffinity".to_owned(), affinity.clone());
+    if let Some(Value::Object(spec)) = made.get_mut("spec") {
+        spec.insert(kind.to_owned(), source);
+        let affinity = volume.at("spec.nodeAffinity");
+        spec.extend(affinity.map(|it| ("nodeAffinity".to_owned(), it.clone())));
     }
     Ok(made)
 }

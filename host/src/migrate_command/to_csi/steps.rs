@@ -96,13 +96,13 @@ pub fn secret_of(
     Ok(VolumeSecret { reference, step: Some(step) })
 }
 
-/// The PersistentVolume of CSI.
-pub fn new_volume(pair: &Pair<'_>, object: Value) -> Step {
+/// The new PersistentVolume, of `CSI` or `FlexVolume`.
+pub fn new_volume(pair: &Pair<'_>, kind: &str, object: Value) -> Step {
     Step {
-        what:
-            "a PersistentVolume of CSI that shows the same data, for one claim alone. Nothing is \
-               attached or mounted by it."
-                .to_owned(),
+        what: format!(
+            "a PersistentVolume of {kind} that shows the same data, for one claim alone. Nothing \
+             is attached or mounted by it."
+        ),
         apply: Some(object),
         look: vec![format!("kubectl get pv {}", pair.new_volume)],
         expect: "RECLAIM POLICY is Retain, STATUS is Available, CLAIM is the new one".to_owned(),
@@ -129,16 +129,41 @@ pub fn new_claim(pair: &Pair<'_>, object: Value) -> Step {
     }
 }
 
-/// Pods of the old claim end, and the volume is detached.
-pub fn drain(asked: &Asked<'_>, pair: &Pair<'_>, driver: &str, handle: &str) -> Step {
-    let Pair { volume, namespace, claim, .. } = pair;
+/// Commands that print where Kubernetes has a volume in use, and nothing where it has not.
+pub struct InUse(Vec<String>);
+
+impl InUse {
+    /// Where kubelets attach by themselves, nodes do not report it.
+    pub fn over_flexvolume(driver: &str, volume: &str) -> Self {
+        Self(vec![format!("kubectl get nodes -o json | grep -F '{driver}/{volume}\"'")])
+    }
+
+    /// Nodes report it, and so do VolumeAttachments.
+    pub fn over_csi(driver: &str, handle: &str, volume: &str) -> Self {
+        Self(vec![
+            format!("kubectl get nodes -o json | grep -F '{driver}^{handle}\"'"),
+            format!(
+                "kubectl get volumeattachments -o json | grep -F '\"persistentVolumeName\": \
+                 \"{volume}\"'"
+            ),
+        ])
+    }
+}
+
+/// Pods of the old claim end, and the volume is detached. `nodes`: those that it is in use on now.
+pub fn drain(
+    asked: &Asked<'_>,
+    pair: &Pair<'_>,
+    in_use: &InUse,
+    (nodes, handle): (&[&str], &str),
+) -> Step {
+    let Pair { namespace, claim, .. } = pair;
     let pods = match asked.cluster.pods_of(namespace, claim) {
         None => String::new(),
         Some(pods) if pods.is_empty() => " No pod that was given uses it.".to_owned(),
         Some(pods) => format!(" Now they are: {}.", pods.join(", ")),
     };
-    let nodes = asked.cluster.nodes_of(driver, volume);
-    let nodes = match nodes.as_slice() {
+    let nodes = match nodes {
         [] => String::new(),
         nodes => format!(" It is in use on {}.", nodes.join(", ")),
     };
@@ -148,38 +173,37 @@ pub fn drain(asked: &Asked<'_>, pair: &Pair<'_>, driver: &str, handle: &str) -> 
              workload has, and scale it to 0.{pods}{nodes} Wait until they are gone by themselves: \
              a pod that is removed by force may still be writing."
         ),
-        look: vec![
-            format!(
-                "kubectl -n {namespace} get pods -o json | grep -F '\"claimName\": \"{claim}\"'"
-            ),
-            format!("kubectl get nodes -o json | grep -F '{driver}/{volume}\"'"),
-        ],
-        // Where kubelets attach by themselves, nodes do not report it.
+        look: std::iter::once(format!(
+            "kubectl -n {namespace} get pods -o json | grep -F '\"claimName\": \"{claim}\"'"
+        ))
+        .chain(in_use.0.iter().cloned())
+        .collect(),
         expect: format!(
-            "both print nothing, and the cloud says that no machine holds {handle}; go on with \
-             nothing else before that"
+            "{} print nothing, and the cloud says that no machine holds {handle}; go on with \
+             nothing else before that",
+            if in_use.0.len() == 1 { "both" } else { "all" }
         ),
         back: "scale it up again; for the workload nothing has changed".to_owned(),
         ..Step::default()
     }
 }
 
-/// The workload goes over to the new claim.
-pub fn point(pair: &Pair<'_>, driver: &str, handle: &str, attaches: bool) -> Step {
-    let Pair { namespace, claim, new_claim, new_volume, .. } = pair;
+/// The workload goes over to the new claim. `in_use`: of the new volume, where it is attached.
+pub fn point(pair: &Pair<'_>, in_use: Option<&InUse>, handle: &str) -> Step {
+    let Pair { namespace, claim, new_claim, .. } = pair;
     let start = format!(
         "write `claimName: {new_claim}` in place of `{claim}` into the workload's template (for a \
          StatefulSet: examples/kubernetes/migration.md)"
     );
-    let (what, back) = if attaches {
+    let (what, back) = if let Some(InUse(commands)) = in_use {
         (
             format!("{start}, scale it up again, and look at its data."),
             format!(
                 "scale it to 0 and wait until these print nothing and the cloud says that no \
                  machine holds {handle}, then write `claimName: {claim}` \
                  again and scale it up; what was written meanwhile is there, as it is the same \
-                 volume: kubectl get nodes -o json | grep -F '{driver}^{handle}\"'; kubectl get \
-                 volumeattachments -o json | grep -F '\"persistentVolumeName\": \"{new_volume}\"'"
+                 volume: {}",
+                commands.join("; ")
             ),
         )
     } else {

@@ -14,10 +14,11 @@ use wharf_core::types::{
 };
 use wharf_core::verbs::{
     Attach, AttachRequest, Attached, Available, Capacity, CapacityRequest, Create, CreateRequest,
-    Delete, DeleteRequest, DescribeNode, Detach, DetachRequest, Expand, ExpandRequest, Expanded,
-    List, ListRequest, Listed, Modify, ModifyRequest, NodeExpandRequest, Observe, PlanExpand,
-    PlanPublish, PlanStage, PublishRequest, Read, StageRequest, Translate, TranslateRequest,
-    Translated, Validate, ValidateRequest, Validated,
+    Delete, DeleteRequest, DescribeNode, DescribeVolume, DescribeVolumeRequest, Detach,
+    DetachRequest, Expand, ExpandRequest, Expanded, LegacyVolume, List, ListRequest, Listed,
+    Modify, ModifyRequest, NodeExpandRequest, Observe, PlanExpand, PlanPublish, PlanStage,
+    PublishRequest, Read, StageRequest, Translate, TranslateRequest, Translated, Validate,
+    ValidateRequest, Validated,
 };
 
 use super::cloud::FakeCloud;
@@ -356,6 +357,20 @@ impl Ask<Translate> for FakeBackend {
             context: request.options.clone(),
             only_over_flexvolume: Vec::new(),
         })
+    }
+}
+
+impl Ask<DescribeVolume> for FakeBackend {
+    fn ask(
+        &self,
+        call: &Call,
+        request: &DescribeVolumeRequest,
+        _: &Progress,
+    ) -> Result<LegacyVolume, Error> {
+        self.journal.enter(call, "describe-volume")?;
+        let mut options = request.volume.context.clone();
+        options.push(("volumeId".to_owned(), request.volume.id.to_string()));
+        Ok(LegacyVolume { driver: request.driver.clone(), options, fs_type: String::new() })
     }
 }
 
