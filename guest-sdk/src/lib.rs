@@ -137,6 +137,16 @@
 //!
 //! The target is `wasm32-unknown-unknown`, the profile `guest`. A panic becomes an error that
 //! carries its text; nothing else is lost with it, since every call has an instance of its own.
+//!
+//! # Holding it against the contract
+//!
+//! `examples/conformance` is a crate outside of Wharf's workspace that loads a component and calls
+//! every function of it twice and after a kill, as the contract allows a host to. Copy it, let its
+//! paths lead to Wharf, and write into its test what your backend's volumes are:
+//!
+//! ```console
+//! WHARF_COMPONENT=target/my-backend.wasm cargo test
+//! ```
 
 pub mod auth;
 #[doc(hidden)]

@@ -2,6 +2,7 @@
 //! module per command; what several commands share (running programs, the workspace's layout,
 //! system packages) stands in modules of its own.
 
+mod author;
 mod bench;
 mod binary;
 mod build_backends;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use wharf_testing::nfs_machine;
 
+use crate::author;
 use crate::binary::Company;
 use crate::build_backends;
 use crate::chart;
@@ -200,6 +201,15 @@ pub const PARTS: &[Part] = &[
                 "--show-output",
             ],
         },
+    },
+    Part {
+        name: "conformance",
+        what: "a crate outside of the workspace holds a component against the contract",
+        belongs: Belongs::ToTest,
+        weight: Weight::Required,
+        needs: &[packages::C_COMPILER],
+        limit: MINUTE.saturating_mul(10),
+        work: Work::Here(author::part),
     },
     Part {
         name: "csi-sanity",
