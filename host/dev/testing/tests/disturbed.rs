@@ -6,7 +6,8 @@
 //! position and then repeated by Kubernetes' rules; after each verb the state of everything is
 //! compared with that of an undisturbed life. Lives go on until no verb has an n-th position. So
 //! every position of every verb is visited, and none is sampled. Positions are requests to the
-//! cloud, and system calls that change the machine, of the host and of its helpers.
+//! cloud, and system calls that change the machine, of the host and of its helpers; calls of one
+//! kind that a helper makes one after the other are one where the host alone dies.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,11 +17,12 @@
 )]
 
 mod disturbed {
-    pub mod bucket_directory;
     pub mod bucket_flex;
     pub mod buckets;
     pub mod call_out;
-    pub mod csi;
+    pub mod claim;
+    pub mod disk_flex;
+    pub mod disks;
     pub mod file_systems;
     pub mod flex;
     pub mod kind;
@@ -28,14 +30,16 @@ mod disturbed {
     pub mod life;
     pub mod pod;
     pub mod server;
+    pub mod supervisor;
 }
 
-use disturbed::bucket_directory::DirectoryLife;
-use disturbed::bucket_flex::BucketFlexLife;
-use disturbed::buckets::BucketLife;
-use disturbed::csi::{CsiLife, CsiRawLife};
-use disturbed::file_systems::FileSystemLife;
-use disturbed::flex::{FlexGrowth, FlexLife};
+use disturbed::bucket_flex::FlexBucket;
+use disturbed::buckets::{Bucket, BucketDirectory};
+use disturbed::claim::ClaimLives;
+use disturbed::disk_flex::FlexDisk;
+use disturbed::disks::Disk;
+use disturbed::file_systems::FileSystem;
+use disturbed::flex::FlexLives;
 use disturbed::lagging::{LaggingCsi, LaggingFlex};
 use disturbed::life::Lives;
 
@@ -47,37 +51,43 @@ fn live_through<L: Lives>(test: &str) {
 
 #[test]
 fn every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed() {
-    live_through::<CsiLife>("every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed");
+    live_through::<ClaimLives<Disk<false>>>(
+        "every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed",
+    );
 }
 
 #[test]
 fn every_csi_verb_of_a_raw_device_disturbed_anywhere_ends_as_if_undisturbed() {
-    live_through::<CsiRawLife>(
+    live_through::<ClaimLives<Disk<true>>>(
         "every_csi_verb_of_a_raw_device_disturbed_anywhere_ends_as_if_undisturbed",
     );
 }
 
 #[test]
 fn every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed() {
-    live_through::<FlexLife>("every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed");
+    live_through::<FlexLives<FlexDisk<false>>>(
+        "every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed",
+    );
 }
 
 #[test]
 fn flexvolume_growth_disturbed_anywhere_ends_as_if_undisturbed() {
-    live_through::<FlexGrowth>("flexvolume_growth_disturbed_anywhere_ends_as_if_undisturbed");
+    live_through::<FlexLives<FlexDisk<true>>>(
+        "flexvolume_growth_disturbed_anywhere_ends_as_if_undisturbed",
+    );
 }
 
 #[test]
 fn every_verb_of_a_bucket_disturbed_anywhere_ends_as_if_undisturbed() {
     const TEST: &str = "every_verb_of_a_bucket_disturbed_anywhere_ends_as_if_undisturbed";
     if wharf_testing::requirement::buckets(TEST) {
-        disturbed::life::live_through::<BucketLife>(TEST);
+        disturbed::life::live_through::<ClaimLives<Bucket>>(TEST);
     }
 }
 
 #[test]
 fn every_verb_of_a_file_system_disturbed_anywhere_ends_as_if_undisturbed() {
-    live_through::<FileSystemLife>(
+    live_through::<ClaimLives<FileSystem>>(
         "every_verb_of_a_file_system_disturbed_anywhere_ends_as_if_undisturbed",
     );
 }
@@ -87,13 +97,13 @@ fn every_verb_of_a_bucket_over_flexvolume_disturbed_anywhere_ends_as_if_undistur
     const TEST: &str =
         "every_verb_of_a_bucket_over_flexvolume_disturbed_anywhere_ends_as_if_undisturbed";
     if wharf_testing::requirement::buckets(TEST) {
-        disturbed::life::live_through::<BucketFlexLife>(TEST);
+        disturbed::life::live_through::<FlexLives<FlexBucket>>(TEST);
     }
 }
 
 #[test]
 fn a_directory_that_is_deleted_with_its_objects_disturbed_anywhere_ends_as_if_undisturbed() {
-    live_through::<DirectoryLife>(
+    live_through::<ClaimLives<BucketDirectory>>(
         "a_directory_that_is_deleted_with_its_objects_disturbed_anywhere_ends_as_if_undisturbed",
     );
 }

@@ -13,9 +13,12 @@ use std::time::Duration;
 use wharf_cloudsim::{Delays, Fault, FaultRule, Shortage};
 use wharf_testing::bed::BedOptions;
 
+use super::claim::ClaimLife;
+use super::disk_flex::FlexDisk;
+use super::disks::Disk;
+use super::flex::FlexLife;
 use super::kind::Kind;
 use super::life::Lives;
-use super::{csi, flex};
 
 /// Longer than the first look after a request, so that at least one look sees the old state;
 /// shorter than all of them together, after which the request is sent again.
@@ -36,7 +39,7 @@ pub struct LaggingCsi;
 pub struct LaggingFlex;
 
 impl Lives for LaggingCsi {
-    type On<'a> = csi::OneLife<'a, false>;
+    type On<'a> = ClaimLife<'a, Disk<false>>;
     const VERBS: &'static [&'static str] =
         &["create", "attach", "detach", "attach elsewhere", "detach elsewhere", "delete"];
     const KINDS: &'static [Kind] = KINDS;
@@ -56,7 +59,7 @@ impl Lives for LaggingCsi {
 }
 
 impl Lives for LaggingFlex {
-    type On<'a> = flex::OneLife<'a, false>;
+    type On<'a> = FlexLife<'a, FlexDisk<false>>;
     const VERBS: &'static [&'static str] =
         &["attach", "detach", "attach elsewhere", "detach elsewhere"];
     const KINDS: &'static [Kind] = KINDS;
