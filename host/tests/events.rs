@@ -8,81 +8,25 @@
 )]
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use wharf_testing::http_server::{FakeHttpServer, HttpRequest};
 
 /// Two looks of a second each; a debug build on a loaded machine takes its time.
 const PATIENCE: Duration = Duration::from_secs(60);
 const TOKEN: &str = "t0ken-of-the-pod";
 
-/// One request.
-struct Asked {
-    line: String,
-    head: String,
-    body: Value,
-}
-
-/// An API server that has this Event already, or none, and says whether Events are allowed.
-struct FakeApi {
-    address: String,
-    asked: Receiver<Asked>,
-}
-
-impl FakeApi {
-    /// `answer`: the status and the body for a request line.
-    fn start(answer: fn(&str) -> (u16, Value)) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let (told, asked) = channel();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let told = told.clone();
-                std::thread::spawn(move || serve(stream, answer, &told));
-            }
-        });
-        Self { address, asked }
-    }
-
-    fn next(&self) -> Asked {
-        let asked = self.asked.recv_timeout(PATIENCE).unwrap();
-        assert!(
-            asked.head.contains(&format!("authorization: Bearer {TOKEN}\r\n")),
-            "{}",
-            asked.head
-        );
-        asked
-    }
-}
-
-fn serve(mut stream: TcpStream, answer: fn(&str) -> (u16, Value), told: &Sender<Asked>) {
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 16 << 10];
-    while let Ok(read @ 1..) = stream.read(&mut chunk) {
-        bytes.extend_from_slice(&chunk[..read]);
-        let Some(end) = bytes.windows(4).position(|it| it == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8(bytes[..end + 4].to_vec()).unwrap();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        let length: usize = length.unwrap().parse().unwrap();
-        if bytes.len() < end + 4 + length {
-            continue;
-        }
-        let body = serde_json::from_slice(&bytes[end + 4..end + 4 + length]).unwrap();
-        bytes.drain(..end + 4 + length);
-        let line = head.lines().next().unwrap().to_owned();
-        let (status, said) = answer(&line);
-        let said = said.to_string();
-        let _ = told.send(Asked { line, head, body });
-        let length = said.len();
-        let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n\r\n{said}");
-        let _ = stream.write_all(answer.as_bytes());
-    }
+/// The next request, with the pod's token, and its body.
+fn next(api: &FakeHttpServer) -> (HttpRequest, Value) {
+    let asked = api.next(PATIENCE).unwrap();
+    let token = format!("authorization: Bearer {TOKEN}\r\n");
+    assert!(asked.head.contains(&token), "{}", asked.head);
+    let body = serde_json::from_slice(&asked.body).unwrap();
+    (asked, body)
 }
 
 /// A node without a component for its driver.
@@ -137,10 +81,10 @@ const EVENTS: &str = "/api/v1/namespaces/kube-system/events";
 
 #[test]
 fn a_component_that_is_missing_is_told_once_on_the_pod() {
-    let api = FakeApi::start(|_| (201, json!({})));
+    let api = FakeHttpServer::start(|_| (201, "{}".to_owned())).unwrap();
     let home = home(&api.address);
     let _server = Server::start(home.path());
-    let Asked { line, head, body } = api.next();
+    let (HttpRequest { line, head, .. }, body) = next(&api);
     assert_eq!(line, format!("POST {EVENTS} HTTP/1.1"));
     assert!(head.contains("content-type: application/json\r\n"), "{head}");
     let involved = &body["involvedObject"];
@@ -156,33 +100,34 @@ fn a_component_that_is_missing_is_told_once_on_the_pod() {
     let stamp = body["lastTimestamp"].as_str().unwrap();
     assert!(stamp.len() == 20 && stamp.ends_with('Z'), "{stamp}");
     // Three more looks see the same.
-    assert!(api.asked.recv_timeout(Duration::from_secs(3)).is_err());
+    assert!(api.next(Duration::from_secs(3)).is_err());
 }
 
 #[test]
 fn an_event_that_is_there_is_counted_up() {
-    let api = FakeApi::start(|line| (if line.starts_with("POST") { 409 } else { 200 }, json!({})));
+    let answer = |line: &str| (if line.starts_with("POST") { 409 } else { 200 }, "{}".to_owned());
+    let api = FakeHttpServer::start(answer).unwrap();
     let home = home(&api.address);
     let _server = Server::start(home.path());
-    let made = api.next();
-    let name = made.body["metadata"]["name"].as_str().unwrap().to_owned();
-    let Asked { line, head, body } = api.next();
+    let (_, made) = next(&api);
+    let name = made["metadata"]["name"].as_str().unwrap().to_owned();
+    let (HttpRequest { line, head, .. }, body) = next(&api);
     assert_eq!(line, format!("PATCH {EVENTS}/{name} HTTP/1.1"));
     assert!(head.contains("content-type: application/merge-patch+json\r\n"), "{head}");
-    assert_eq!(body["message"], made.body["message"]);
+    assert_eq!(body["message"], made["message"]);
 }
 
 #[test]
 fn a_right_that_is_missing_is_a_line_of_the_log_and_a_finding_and_tried_again() {
     let refuse = |line: &str| match line.contains("selfsubjectaccessreviews") {
-        true => (201, json!({ "status": { "allowed": false } })),
-        false => (403, json!({ "message": "events is forbidden" })),
+        true => (201, json!({ "status": { "allowed": false } }).to_string()),
+        false => (403, json!({ "message": "events is forbidden" }).to_string()),
     };
-    let api = FakeApi::start(refuse);
+    let api = FakeHttpServer::start(refuse).unwrap();
     let home = home(&api.address);
     let server = Server::start(home.path());
-    assert!(api.next().line.starts_with("POST"));
-    assert!(api.next().line.starts_with("POST"));
+    assert!(next(&api).0.line.starts_with("POST"));
+    assert!(next(&api).0.line.starts_with("POST"));
     drop(server);
     let log = fs::read_to_string(home.path().join("log")).unwrap();
     assert!(log.contains("events is forbidden") && log.contains("`create` and `patch`"), "{log}");
@@ -193,19 +138,19 @@ fn a_right_that_is_missing_is_a_line_of_the_log_and_a_finding_and_tried_again() 
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let problem = found["findings"][0]["problem"].as_str().unwrap();
     assert!(problem.contains("may not `create`, `patch` events"), "{problem}");
-    while api.asked.try_recv().is_ok() {}
 }
 
 #[test]
 fn a_right_that_is_there_is_no_finding() {
-    let api = FakeApi::start(|_| (201, json!({ "status": { "allowed": true } })));
+    let allow = |_: &str| (201, json!({ "status": { "allowed": true } }).to_string());
+    let api = FakeHttpServer::start(allow).unwrap();
     let home = home(&api.address);
     let doctor = ["doctor", "--only", "events", "--output", "json"];
     let output = wharf(home.path(), &doctor).output().unwrap();
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &found["well"]), (Some(0), &json!(true)), "{found}");
     for verb in ["create", "patch"] {
-        let attributes = api.next().body["spec"]["resourceAttributes"].clone();
+        let attributes = next(&api).1["spec"]["resourceAttributes"].clone();
         let right = (&attributes["verb"], &attributes["resource"], &attributes["namespace"]);
         assert_eq!(right, (&json!(verb), &json!("events"), &json!("kube-system")));
     }

@@ -10,13 +10,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use prost::Message;
 use wharf_testing::bed::{Bed, BedOptions, Parts};
+use wharf_testing::http_server::{FakeHttpServer, HttpRequest};
 use wharf_testing::player::VolumeClass;
 
 /// Spans are sent every five seconds, on a loaded machine a little later.
@@ -95,67 +94,31 @@ impl Span {
     }
 }
 
-/// Takes what is sent, and remembers every byte of it.
-struct FakeCollector {
-    address: String,
-    bodies: Receiver<(String, Vec<u8>)>,
+/// Takes everything that is sent.
+fn collector() -> FakeHttpServer {
+    FakeHttpServer::start(|_| (200, String::new())).unwrap()
 }
 
-impl FakeCollector {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let (told, bodies) = channel();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let told = told.clone();
-                std::thread::spawn(move || take(stream, &told));
-            }
-        });
-        Self { address, bodies }
-    }
-
-    /// Spans of the trace whose root has this name, as soon as the root is there with two levels
-    /// below; and everything that was sent until then.
-    fn trace_of(&self, root: &str) -> (Vec<Span>, Vec<u8>) {
-        let (mut spans, mut bytes, end) = (Vec::new(), Vec::new(), Instant::now() + PATIENCE);
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let Ok((head, body)) = self.bodies.recv_timeout(left) else {
-                panic!("no trace of {root} among {spans:#?}");
-            };
-            assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
-            let request = otlp::Request::decode(body.as_slice()).unwrap();
-            let sent = request.resources.into_iter().flat_map(|it| it.scopes);
-            spans.extend(sent.flat_map(|scope| scope.spans));
-            bytes.extend(head.into_bytes());
-            bytes.extend(body);
-            if let Some(root) = spans.iter().find(|span| span.name == root) {
-                let trace = root.trace.clone();
-                spans.retain(|span| span.trace == trace);
-                return (spans, bytes);
-            }
+/// Spans of the trace whose root has this name, as soon as the root is there with two levels below;
+/// and everything that was sent until then.
+fn trace_of(collector: &FakeHttpServer, root: &str) -> (Vec<Span>, Vec<u8>) {
+    let (mut spans, mut bytes, end) = (Vec::new(), Vec::new(), Instant::now() + PATIENCE);
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let Ok(HttpRequest { line, head, body }) = collector.next(left) else {
+            panic!("no trace of {root} among {spans:#?}");
+        };
+        assert_eq!(line, "POST /v1/traces HTTP/1.1");
+        let request = otlp::Request::decode(body.as_slice()).unwrap();
+        let sent = request.resources.into_iter().flat_map(|it| it.scopes);
+        spans.extend(sent.flat_map(|scope| scope.spans));
+        bytes.extend(head.into_bytes());
+        bytes.extend(body);
+        if let Some(root) = spans.iter().find(|span| span.name == root) {
+            let trace = root.trace.clone();
+            spans.retain(|span| span.trace == trace);
+            return (spans, bytes);
         }
-    }
-}
-
-/// One connection, request after request.
-fn take(mut stream: TcpStream, told: &Sender<(String, Vec<u8>)>) {
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 16 << 10];
-    while let Ok(read @ 1..) = stream.read(&mut chunk) {
-        bytes.extend_from_slice(&chunk[..read]);
-        let Some(end) = bytes.windows(4).position(|it| it == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8(bytes[..end + 4].to_vec()).unwrap();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        let length: usize = length.unwrap().parse().unwrap();
-        if bytes.len() < end + 4 + length {
-            continue;
-        }
-        let body = bytes[end + 4..end + 4 + length].to_vec();
-        bytes.drain(..end + 4 + length);
-        let _ = told.send((head, body));
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     }
 }
 
@@ -174,14 +137,14 @@ fn name_collector(bed: &Bed, address: &str) {
 
 #[test]
 fn a_call_its_components_and_their_requests_are_one_trace_without_a_secret() {
-    let (bed, collector) = (bed(), FakeCollector::start());
+    let (bed, collector) = (bed(), collector());
     name_collector(&bed, &collector.address);
     bed.manager().serve("controller", bed.parts()).unwrap();
     let csi = bed.csi();
     let class = VolumeClass::file_system("ext4", &[("type", "cloud_auto")]);
     csi.provision("pvc-traced", 1 << 30, &class).unwrap();
 
-    let (spans, bytes) = collector.trace_of("CreateVolume");
+    let (spans, bytes) = trace_of(&collector, "CreateVolume");
     let by_id: BTreeMap<_, _> = spans.iter().map(|span| (span.id.clone(), span)).collect();
     let roots: Vec<_> = spans.iter().filter(|span| span.parent.is_empty()).collect();
     let [root] = roots.as_slice() else { panic!("{roots:#?}") };

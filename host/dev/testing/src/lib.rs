@@ -8,6 +8,7 @@ pub mod component;
 pub mod configuration;
 pub mod conformance;
 pub mod fakes;
+pub mod http_server;
 pub mod nas_servers;
 pub mod nfs_machine;
 pub mod nfs_server;
