@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::statvfs::FsFlags;
 use tempfile::TempDir;
 
 use crate::bed::Reaper;
@@ -29,6 +30,8 @@ pub const ELSEWHERE: &str = "WHARF_NFS_TESTS_ELSEWHERE";
 const INSIDE: &str = "WHARF_NFS_MACHINE";
 /// A test program with a whole tree of files in memory; the host gives what is touched.
 const MEMORY: &str = "mem=1024M";
+/// The same.
+const MEMORY_BYTES: u64 = 1 << 30;
 /// Booting and powering off, on two slow cores; it takes 5 s on idle ones.
 const BOOT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
@@ -192,6 +195,18 @@ fn has_kernel_nfs() -> bool {
     nix::unistd::Uid::effective().is_root() && has("nfs", "nfs") && has("nfsd", "nfsd")
 }
 
+/// Where the file is made, and unlinked at once, that is the machine's memory. In memory where it
+/// fits, because a disk would have it written back again and again; /dev/shm may be tiny, and a
+/// kernel is executed from there.
+fn memory_beside(directory: &Path) -> PathBuf {
+    const IN_MEMORY: &str = "/dev/shm";
+    let fits = nix::sys::statvfs::statvfs(IN_MEMORY).is_ok_and(|found| {
+        let free = found.blocks_available().saturating_mul(found.fragment_size());
+        free >= 2 * MEMORY_BYTES && !found.flags().contains(FsFlags::ST_NOEXEC)
+    });
+    if fits { PathBuf::from(IN_MEMORY) } else { directory.to_owned() }
+}
+
 /// The command as the machine's shell reads it.
 fn script(command: &[OsString]) -> Vec<u8> {
     let mut script = Vec::new();
@@ -262,8 +277,7 @@ impl Machine {
             // What the kernel does not know becomes the environment of its first process.
             kernel.arg("machine=uml").arg(argument("scratch=", directory));
             kernel.arg(format!("limit={}", limit.as_secs()));
-            // Its memory is a file that is unlinked at once; /dev/shm may be tiny.
-            kernel.env_clear().env("TMPDIR", directory);
+            kernel.env_clear().env("TMPDIR", memory_beside(directory));
             kernel
         };
         command.env("scratch", directory).env("limit", limit.as_secs().to_string());

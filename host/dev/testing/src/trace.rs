@@ -50,7 +50,7 @@ pub enum Counted {
     All,
     /// Those of the process alone: while a helper runs it stands still.
     Process,
-    /// Those of its helpers alone.
+    /// Those of its helpers alone; calls of the same kind that one makes one after the other are one.
     Helpers,
 }
 
@@ -136,10 +136,11 @@ pub struct Attached {
     met: Arc<Mutex<Traced>>,
 }
 
-/// How long the tracer may take to tell that the process has ended. After that its status went to
-/// the process's parent, where that is a thread of the same program: the kernel gives it to one of
-/// the two, and the tracer goes on waiting for helpers that live on.
-const TOLD: Duration = Duration::from_millis(500);
+/// How often it is looked whether the process is gone, and how long the tracer then may take to say
+/// so. After that the process's status went to its parent, where that is a thread of the same
+/// program: the kernel gives it to one of the two, and the tracer goes on waiting for helpers that
+/// live on. By then the tracer has noted whatever the process did.
+const LOOK: Duration = Duration::from_millis(20);
 
 impl Attached {
     /// Traces a process that runs already, with all its threads.
@@ -173,7 +174,7 @@ impl Attached {
     pub fn wait(self) -> io::Result<Traced> {
         let mut is_gone = false;
         loop {
-            match self.ended.recv_timeout(TOLD) {
+            match self.ended.recv_timeout(LOOK) {
                 Ok(traced) => return Ok(traced),
                 Err(RecvTimeoutError::Timeout) if is_gone => return Ok(met(&self.met).clone()),
                 Err(RecvTimeoutError::Timeout) => {

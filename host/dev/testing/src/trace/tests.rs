@@ -65,13 +65,11 @@ fn a_kill_at_each_position_leaves_what_came_before_it_and_nothing_after() {
 
 #[test]
 fn a_helper_goes_on_when_only_its_process_is_killed() {
+    let looking = || Moment { counted: Counted::Helpers, ..Moment::never() };
+    let undisturbed = tempfile::tempdir().unwrap();
+    let seen = run(shell(undisturbed.path(), SCRIPT), looking()).unwrap().positions;
+    let at = seen.iter().position(|position| position.call.starts_with("mkdir")).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let positions = undisturbed(SCRIPT).positions;
-    let at = positions
-        .iter()
-        .filter(|position| position.helper.is_some())
-        .position(|position| position.call.starts_with("mkdir"))
-        .unwrap();
     let traced = run(
         shell(directory.path(), SCRIPT),
         Moment { at, counted: Counted::Helpers, act: Act::KillProcess },
@@ -82,6 +80,18 @@ fn a_helper_goes_on_when_only_its_process_is_killed() {
         std::thread::yield_now();
     }
     assert_eq!(names(directory.path()), ["one"]);
+}
+
+#[test]
+fn alike_calls_of_a_helper_that_goes_on_are_one_position() {
+    let script = "dd if=/dev/zero of=one bs=1 count=40 2>/dev/null; mkdir two";
+    let counted = |counted| {
+        let directory = tempfile::tempdir().unwrap();
+        let moment = Moment { counted, ..Moment::never() };
+        let traced = run(shell(directory.path(), script), moment).unwrap();
+        traced.positions.iter().filter(|position| position.call == "write").count()
+    };
+    assert_eq!((counted(Counted::All), counted(Counted::Helpers)), (40, 1));
 }
 
 #[test]

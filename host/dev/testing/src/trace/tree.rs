@@ -159,9 +159,15 @@ impl Tree {
         if traced.reached || !is_counted {
             return;
         }
-        let helper = is_helper.then(|| program_of(process));
+        let position = Position { call: call.name, helper: is_helper.then(|| program_of(process)) };
+        // A helper that goes on is not disturbed by what it does, and the process stands still
+        // meanwhile: it dies in the same state wherever among alike calls of the helper it does.
+        let is_like_last = traced.positions.last() == Some(&position);
+        if self.counted == Counted::Helpers && is_like_last {
+            return;
+        }
         let number = traced.positions.len();
-        traced.positions.push(Position { call: call.name, helper });
+        traced.positions.push(position);
         traced.reached = number == self.at;
         let is_reached = traced.reached;
         drop(traced);
