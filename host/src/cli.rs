@@ -155,6 +155,9 @@ pub struct Doctor {
     /// Name every examination, and look at nothing.
     #[arg(long)]
     pub list: bool,
+    /// How long each examination may take before it is killed, which is a finding then.
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::doctor::WITHIN_SECONDS)]
+    pub within: u64,
     /// kubelet's FlexVolume plugin directory.
     #[arg(
         long,

@@ -82,11 +82,12 @@ fn an_examination_that_hangs_is_a_finding_and_holds_up_no_other() {
     let made = Command::new("mkfifo").arg(driver.join("disk")).status().unwrap();
     assert!(made.success());
     let begun = Instant::now();
-    let told = json(&doctor(&home, &["--output", "json"]));
+    // Many times what any other takes on a busy machine.
+    let told = json(&doctor(&home, &["--within", "5", "--output", "json"]));
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     let findings = told["findings"].as_array().unwrap();
     let hung = findings.iter().find(|it| it["examination"] == "flexvolume").unwrap();
-    assert!(hung["problem"].as_str().unwrap().contains("did not end within 20s"), "{hung}");
+    assert!(hung["problem"].as_str().unwrap().contains("did not end within 5s"), "{hung}");
     assert!(findings.iter().any(|it| it["examination"] == "components"), "{findings:#?}");
     let unfinished =
         findings.iter().filter(|it| it["problem"].as_str().unwrap().contains("not finished"));
