@@ -50,6 +50,13 @@ impl Cloud {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Serials and sizes of the disks that this node holds.
+    pub fn attached_here(&self) -> BTreeMap<String, u64> {
+        let state = self.state();
+        let here = state.holders.iter().filter(|(_, holders)| holders.contains(THIS_NODE));
+        here.filter_map(|(disk, _)| Some((serial(disk), *state.sizes.get(disk)?))).collect()
+    }
+
     fn enter(&self, verb: &'static str) -> Result<(), Error> {
         let mut state = self.state();
         state.calls.push(verb);
@@ -155,7 +162,7 @@ impl Ask<Attach> for Cloud {
         let holders = state.holders.entry(request.volume.to_string()).or_default();
         holders.insert(request.node.to_string());
         Ok(Answer::Done(Attached {
-            publish_context: vec![(SERIAL.into(), serial(&request.volume))],
+            publish_context: vec![(SERIAL.into(), serial(request.volume.as_str()))],
         }))
     }
 }
@@ -234,7 +241,7 @@ impl Ask<PlanPublish> for Cloud {
 impl Ask<PlanExpand> for Cloud {
     fn ask(&self, _: &Call, request: &NodeExpandRequest, _: &Progress) -> Result<Plan, Error> {
         self.enter("plan-expand")?;
-        let context = vec![(SERIAL.to_owned(), serial(&request.volume))];
+        let context = vec![(SERIAL.to_owned(), serial(request.volume.as_str()))];
         Ok(plan(vec![
             find(&context, request.required_bytes)?,
             Grow { fs_type: String::new() }.into(),
@@ -292,8 +299,8 @@ macro_rules! never_asked {
 never_asked!(Create, Delete, Modify, Validate, List, Capacity, DescribeVolume);
 
 /// Not to be guessed from the id.
-fn serial(volume: &VolumeId) -> String {
-    format!("serial-of-{volume}")
+pub fn serial(disk: &str) -> String {
+    format!("serial-of-{disk}")
 }
 
 fn fs_type(capability: &Capability) -> String {

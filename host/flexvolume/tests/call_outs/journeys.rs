@@ -1,10 +1,10 @@
 //! What a single answer does not show.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use wharf_flexvolume::{Machine, answer};
 
-use super::machine::Mounted;
 use super::world::World;
 
 const OPTIONS: &str = r#"{"kubernetes.io/pvOrVolumeName":"d-1","volumeId":"d-1"}"#;
@@ -39,7 +39,7 @@ fn no_secret_is_kept_or_repeated() {
     let options = r#"{"kubernetes.io/pvOrVolumeName":"pv1","kubernetes.io/secret/pw":"aHVudGVyMg==","AKSECRET":"hunter2","server":"nas"}"#;
     let printed = world.call(&["mount", "/k/pods/u/volumes/acme~share/pv1", options]);
     assert!(printed.contains("Success"), "{printed}");
-    let records = format!("{:?}", world.machine.state().records);
+    let records = format!("{:?}", world.machine.all_records());
     assert!(records.contains("nas"), "{records}");
     assert!(!records.contains("hunter2") && !records.contains("aHVudGVyMg"), "{records}");
 }
@@ -54,11 +54,10 @@ fn long_names_and_paths_are_unmounted_where_anything_can_be() {
         let pod = format!("/var/lib/kubelet/pods/u/volumes/acme~disk/{name}");
         let global = format!("{global}/{name}");
         for (verb, path) in [("unmount", pod), ("unmountdevice", global)] {
-            let mounted = Mounted { what: "d-1".into(), read_only: false };
-            world.machine.state().mounts.insert(path.clone().into(), mounted);
+            world.machine.mount_over(Path::new(&path), Some("d-1"));
             let printed = world.call(&[verb, &path]);
             assert!(printed.contains("Success"), "{verb} {length}: {printed}");
-            assert!(world.machine.state().mounts.is_empty(), "{verb} {length}");
+            assert!(world.machine.mounts().is_empty(), "{verb} {length}");
         }
     }
     let deep = format!("/{}", "k/".repeat(2500));

@@ -13,6 +13,5 @@ mod cloud;
 mod garbage;
 mod golden;
 mod journeys;
-mod machine;
 mod scenario;
 mod world;

@@ -19,9 +19,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use wharf_core::Error;
+use wharf_core::ports::Node;
 use wharf_flexvolume::NodeNameRule;
 
-use super::machine::Mounted;
+use super::cloud;
 use super::world::World;
 
 const POD: &str = "/var/lib/kubelet/pods/uid-1/volumes";
@@ -107,8 +109,9 @@ fn give(world: &mut World, fact: &str) {
             world.cloud.state().without_serial.insert((*disk).to_owned());
         }
         [disk, "mounted", "at", path] => {
-            let mounted = Mounted { what: (*disk).to_owned(), read_only: false };
-            world.machine.state().mounts.insert(argument_of(path).into(), mounted);
+            let is_disk = disk.starts_with("d-");
+            let shown = if is_disk { cloud::serial(disk) } else { (*disk).to_owned() };
+            world.machine.mount_over(Path::new(&argument_of(path)), Some(&shown));
         }
         ["legacy", name, disk] => write_legacy(world, name, disk),
         ["half-written", "legacy", name] => write_legacy(world, name, "\n"),
@@ -121,11 +124,14 @@ fn give(world: &mut World, fact: &str) {
         ["no", "configuration"] => world.has_no_configuration = true,
         ["no", "backend"] => world.cloud.state().has_no_backend = true,
         ["panic"] => world.cloud.state().panics = true,
-        ["failing", step] => world.machine.state().failing = Some((*step).to_owned()),
-        ["nothing", "failing"] => world.machine.state().failing = None,
+        ["failing", step] => {
+            world.machine.fail(step, Error::unavailable(format!("{step} failed")));
+        }
         ["state", "lost"] => {
             let _ = fs::remove_dir_all(world.state_directory());
-            world.machine.state().records.clear();
+            for record in world.machine.all_records() {
+                world.machine.forget(&record.driver, &record.volume).unwrap();
+            }
         }
         ["state", "of", "detached", "names", "unwritable"] => {
             let directory =
@@ -137,7 +143,7 @@ fn give(world: &mut World, fact: &str) {
             fs::write(world.state_directory(), "a file where the directory should be").unwrap()
         }
         ["minutes", "pass"] => age(&world.state_directory()),
-        ["reboot"] => world.machine.state().mounts.clear(),
+        ["reboot"] => world.machine.mounts().iter().for_each(|path| world.machine.lose_mount(path)),
         ["no", "driver", "file"] => {
             fs::remove_file(world.path().join(format!("plugins/acme~{}/.wharf.json", world.driver)))
                 .unwrap()
@@ -175,18 +181,17 @@ fn left(world: &World) -> Vec<String> {
             .filter(|(_, size)| **size != 1 << 30)
             .map(|(disk, size)| format!("left {disk} of {size} bytes")),
     );
-    let machine = world.machine.state();
-    lines.extend(
-        machine
-            .formatted
-            .iter()
-            .map(|(disk, fs_type)| format!("left {disk} formatted as {fs_type}")),
-    );
-    for (path, mounted) in &machine.mounts {
-        let read_only = if mounted.read_only { ", read-only" } else { "" };
-        lines.push(format!("left {} mounted at {}{read_only}", mounted.what, path.display()));
+    let machine = &world.machine;
+    let formatted = machine.formatted().into_iter();
+    lines.extend(formatted.map(|(disk, fs_type)| format!("left {disk} formatted as {fs_type}")));
+    for path in machine.mounts() {
+        let shown = machine.shown(&path).unwrap();
+        let is_read_only = machine.is_read_only(&path) == Some(true);
+        let read_only = if is_read_only { ", read-only" } else { "" };
+        lines.push(format!("left {shown} mounted at {}{read_only}", path.display()));
     }
-    for record in machine.records.values() {
+    assert!(machine.removed().is_empty(), "kubelet removes the directory itself");
+    for record in machine.all_records() {
         let state = if record.complete { "complete" } else { "incomplete" };
         lines.push(format!(
             "left record of {}, {state}, targets {}",

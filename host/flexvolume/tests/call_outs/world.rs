@@ -5,26 +5,25 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tempfile::TempDir;
 use wharf_core::Error;
 use wharf_core::controller::Controller;
 use wharf_core::node::NodeService;
-use wharf_core::policy::NodePolicy;
-use wharf_core::ports::{Call, Clock, Instant};
+use wharf_core::policy::{NfsPolicy, NodePolicy};
+use wharf_core::ports::Clock;
 use wharf_flexvolume::{
     Capabilities, DriverFile, DriverName, LogLevel, NodeNames, Open, Services, Teardown, answer,
     install,
 };
+use wharf_testing::fakes::{FakeClock, FakeNode, generous_policy};
 
 use super::cloud::Cloud;
-use super::machine::Machine;
 
 pub struct World {
     pub directory: TempDir,
     pub cloud: Arc<Cloud>,
-    pub machine: Arc<Machine>,
+    pub machine: Arc<FakeNode>,
     pub driver: String,
     pub has_no_configuration: bool,
     opened: Mutex<u32>,
@@ -36,7 +35,8 @@ impl World {
     pub fn new() -> Self {
         let cloud = Arc::new(Cloud::default());
         cloud.state().sizes = ["d-1", "d-2", "d-3"].map(|id| (id.to_owned(), 1 << 30)).into();
-        let machine = Arc::new(Machine::new(Arc::clone(&cloud)));
+        let (machine, holders) = (Arc::new(FakeNode::default()), Arc::clone(&cloud));
+        machine.attach_only(move || holders.attached_here());
         let directory = tempfile::tempdir().unwrap();
         let world = Self {
             directory,
@@ -132,7 +132,7 @@ impl Open for World {
         if self.has_no_configuration {
             return Err(Error::precondition("the configuration cannot be read"));
         }
-        let clock: Arc<dyn Clock> = Arc::new(PassingClock::default());
+        let clock: Arc<dyn Clock> = Arc::new(FakeClock::default());
         Ok(Services {
             controller: Controller::for_one_call(
                 &driver.csi_driver,
@@ -144,29 +144,22 @@ impl Open for World {
                 self.cloud.clone(),
                 self.machine.clone(),
                 Arc::clone(&clock),
-                NodePolicy::default(),
+                policy(),
             ),
             clock,
         })
     }
 
     fn teardown(&self, _: &DriverFile) -> Result<Teardown, Error> {
-        Ok(Teardown { node: self.machine.clone(), clock: Arc::new(PassingClock::default()) })
+        Ok(Teardown { node: self.machine.clone(), clock: Arc::new(FakeClock::default()) })
     }
 }
 
-/// Time that passes when somebody waits for it.
-#[derive(Default)]
-struct PassingClock {
-    now: Mutex<Duration>,
-}
-
-impl Clock for PassingClock {
-    fn now(&self) -> Instant {
-        *self.now.lock().unwrap()
-    }
-
-    fn sleep(&self, duration: Duration, _: &Call) {
-        *self.now.lock().unwrap() += duration;
-    }
+fn policy() -> NodePolicy {
+    let nfs = NfsPolicy {
+        servers: vec!["nas".into(), "nas-1".into()],
+        paths: vec!["/".into()],
+        ..NfsPolicy::default()
+    };
+    NodePolicy { nfs, ..generous_policy() }
 }

@@ -2,12 +2,14 @@
 //! records.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use wharf_core::Error;
 use wharf_core::plan::{FindDevice, MountNfs, MountPlace, Plan, Step};
 use wharf_core::ports::StageRecord;
 use wharf_core::types::VolumeId;
+use wharf_core::{Blame, Error, ErrorKind};
 
 /// Where devices are; nothing else may be taken for one.
 const DEVICES: &str = "/dev/fake";
@@ -19,9 +21,21 @@ pub(crate) struct Machine {
     pub(crate) records: BTreeMap<(String, VolumeId), StageRecord>,
     pub(crate) mounts: BTreeMap<PathBuf, Mounted>,
     pub(crate) devices: BTreeMap<PathBuf, Device>,
+    /// What is attached; `None`: any device is there as soon as somebody looks for it.
+    pub(crate) attached: Option<Attached>,
     pub(crate) performed: Vec<Plan>,
     /// The number of what each helper serves that a plan had started, by where it was mounted.
     pub(crate) kept: BTreeMap<PathBuf, u32>,
+}
+
+/// Says the serials of the devices that are there now, with their bytes.
+#[derive(Clone)]
+pub(crate) struct Attached(pub(crate) Arc<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>);
+
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.0)().fmt(f)
+    }
 }
 
 /// What is mounted at a path.
@@ -58,7 +72,7 @@ impl Machine {
         staged: Option<&Path>,
     ) -> Result<(), Error> {
         match step {
-            Step::FindDevice(find) => *device = Some(self.find(find)),
+            Step::FindDevice(find) => *device = Some(self.find(find)?),
             Step::Format(format) => self.format(device.as_deref(), &format.fs_type)?,
             Step::MountDevice(mount) => {
                 let device = found(device.as_deref())?.to_owned();
@@ -96,13 +110,25 @@ impl Machine {
         Ok(())
     }
 
-    /// The cloud's device appears, and grows, as soon as somebody looks for it.
-    pub(crate) fn find(&mut self, find: &FindDevice) -> PathBuf {
-        let path = self.device_of(find.serial().unwrap_or("without-a-serial"));
+    /// The cloud's device appears, and grows, as soon as somebody looks for it; but where it is
+    /// known what is attached, nothing else is found.
+    pub(crate) fn find(&mut self, find: &FindDevice) -> Result<PathBuf, Error> {
+        let serial = find.serial().unwrap_or("without-a-serial");
+        let bytes = match &self.attached {
+            None => find.minimum_bytes,
+            Some(attached) => {
+                let bytes = (attached.0)().get(serial).copied();
+                bytes.filter(|bytes| *bytes >= find.minimum_bytes).ok_or_else(|| {
+                    let why = format!("no device has the serial {serial}");
+                    Error::new(ErrorKind::DeadlineExceeded, Blame::Host, why)
+                })?
+            }
+        };
+        let path = self.device_of(serial);
         if let Some(device) = self.devices.get_mut(&path) {
-            device.bytes = device.bytes.max(find.minimum_bytes);
+            device.bytes = device.bytes.max(bytes);
         }
-        path
+        Ok(path)
     }
 
     /// The device with this serial; it appears when it is not there yet.

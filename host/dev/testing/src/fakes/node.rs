@@ -1,8 +1,9 @@
 //! A node without a kernel.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::{fs, io};
 
 use wharf_core::plan::{Plan, Step};
@@ -17,7 +18,12 @@ use wharf_core::{Blame, Error, ErrorKind};
 use super::hold::Hold;
 use super::journal::Journal;
 use super::lock;
-use super::machine::{Machine, Mounted as Mount, serial};
+use super::machine::{Attached, Device, Machine, Mounted as Mount, serial};
+
+/// The longest path that Linux takes, in bytes (`PATH_MAX` without its zero).
+const MAX_PATH: usize = 4095;
+/// The longest name in one (`NAME_MAX`).
+const MAX_NAME: usize = 255;
 
 /// A machine in memory: a mount table, devices that appear when they are looked for, and records.
 #[derive(Debug, Default)]
@@ -27,6 +33,7 @@ pub struct FakeNode {
     makes_paths: bool,
     has_no_state: AtomicBool,
     idle_steps: Mutex<Vec<&'static str>>,
+    removed: Mutex<Vec<PathBuf>>,
     silence: Mutex<Option<String>>,
 }
 
@@ -45,6 +52,35 @@ impl FakeNode {
     /// Whether what is mounted there is read-only; `None`: nothing is.
     pub fn is_read_only(&self, path: &Path) -> Option<bool> {
         lock(&self.machine).mounts.get(path).map(|mounted| mounted.read_only)
+    }
+
+    /// What is mounted there: the serial of a device, or an export; `None`: nothing, or neither.
+    pub fn shown(&self, path: &Path) -> Option<String> {
+        let machine = lock(&self.machine);
+        let mounted = machine.mounts.get(path)?;
+        mounted.device.as_deref().and_then(serial).or_else(|| mounted.export.clone())
+    }
+
+    /// Serials of the devices with a file system, and its type.
+    pub fn formatted(&self) -> Vec<(String, String)> {
+        let machine = lock(&self.machine);
+        let formatted =
+            |(path, device): (&PathBuf, &Device)| Some((serial(path)?, device.fs_type.clone()?));
+        machine.devices.iter().filter_map(formatted).collect()
+    }
+
+    /// Paths that were to be removed when they were unmounted, in order.
+    pub fn removed(&self) -> Vec<PathBuf> {
+        lock(&self.removed).clone()
+    }
+
+    /// From now on the devices that can be found are those that this says at that moment, each by
+    /// its serial and with so many bytes.
+    pub fn attach_only(
+        &self,
+        attached: impl Fn() -> BTreeMap<String, u64> + Send + Sync + 'static,
+    ) {
+        lock(&self.machine).attached = Some(Attached(Arc::new(attached)));
     }
 
     /// Every plan that was performed without a path, in order.
@@ -270,11 +306,18 @@ impl Node for FakeNode {
             _ => None,
         });
         let find = find.ok_or_else(|| Error::invalid("the plan looks for no device"))?;
-        Ok(lock(&self.machine).find(find))
+        lock(&self.machine).find(find)
     }
 
     fn unmount(&self, call: &Call, path: &Path, remove: RemovePath) -> Result<(), Error> {
         self.journal.enter(call, "unmount")?;
+        // As the kernel does.
+        if path.as_os_str().len() > MAX_PATH || path.iter().any(|name| name.len() > MAX_NAME) {
+            return Err(Error::internal("File name too long"));
+        }
+        if remove == RemovePath::Yes {
+            lock(&self.removed).push(path.to_owned());
+        }
         if self.makes_paths && remove == RemovePath::Yes {
             unmake(path).map_err(|error| cannot("remove", path, &error))?;
         }
