@@ -8,7 +8,7 @@ use super::stage::StagedBy;
 use super::{NodeService, check_path, log_failure};
 use crate::error::{Blame, Error, ErrorKind};
 use crate::plan::{FindDevice, Goal, Plan};
-use crate::ports::{Call, CallSecrets, PublishRecord, StageRecord};
+use crate::ports::{Call, CallSecrets, Mounted, PublishRecord, StageRecord};
 use crate::types::{AccessMode, AccessType, Caller, Capability};
 use crate::verbs::{AskExt as _, PlanPublish, PublishRequest, StageRequest};
 
@@ -60,11 +60,17 @@ impl NodeService {
         }
         self.check_ours(&request.volume, target)?;
         if let Some(staging) = staging {
-            if self.is_left_as_found(call, known.as_ref(), request, target, staging)? {
+            let mut staged = match request.capability.access {
+                AccessType::Mount { .. } => self.node.mounted(staging)?,
+                AccessType::Block => None,
+            };
+            if self.is_left_as_found(call, known.as_ref(), request, target, staged.as_ref())? {
                 return Ok(());
             }
-            known = self.stage_by_helper(call, known, request, staging)?;
-            self.check_staged(call, known.as_ref(), request, staging)?;
+            if staged.is_none() && self.stage_by_helper(call, &mut known, request, staging)? {
+                staged = self.node.mounted(staging)?;
+            }
+            self.check_staged(call, known.as_ref(), request, staging, staged)?;
         }
         let goal = match request.capability.access {
             AccessType::Mount { .. } => Goal::PublishedFileSystem,
@@ -186,6 +192,7 @@ impl NodeService {
         record: Option<&StageRecord>,
         request: &PublishRequest,
         staging: &Path,
+        mounted: Option<Mounted>,
     ) -> Result<(), Error> {
         let own = record.filter(|record| record.staging_path == staging);
         let not_staged = || {
@@ -198,7 +205,7 @@ impl NodeService {
             });
             return if is_ready { Ok(()) } else { Err(not_staged()) };
         }
-        let mounted = self.node.mounted(staging)?.ok_or_else(not_staged)?;
+        let mounted = mounted.ok_or_else(not_staged)?;
         match own {
             Some(record) => {
                 check_same_group(&record.capability, &request.capability)?;

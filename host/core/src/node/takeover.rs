@@ -27,7 +27,7 @@ impl NodeService {
         record: Option<&StageRecord>,
         request: &PublishRequest,
         target: &Path,
-        staging: &Path,
+        staged: Option<&Mounted>,
     ) -> Result<bool, Error> {
         let is_recorded = |record: &StageRecord| {
             record.targets.iter().any(|published| published.target_path == target)
@@ -37,8 +37,7 @@ impl NodeService {
         }
         let Some(found) = self.node.mounted(target)? else { return Ok(false) };
         let Some(shown) = found.helper_device else { return Ok(false) };
-        let staged = self.node.mounted(staging)?.and_then(|staged| staged.helper_device);
-        if staged == Some(shown) {
+        if staged.and_then(|staged| staged.helper_device) == Some(shown) {
             return Ok(false);
         }
         let hint = "delete the pod: the next one gets a mount that this driver makes and heals";
@@ -65,24 +64,23 @@ impl NodeService {
 
     /// kubelet does not stage a volume again while pods of the node use it, and an earlier driver
     /// may have staged nothing, but shown those pods a mount of its own. A helper's mount needs
-    /// nothing of that driver, so this publish stages it. Staged already, or not served by a
-    /// helper: nothing is done.
+    /// nothing of that driver, so this publish stages it, and says so. Not served by a helper:
+    /// nothing is done. For when nothing is mounted at the staging path.
     pub(super) fn stage_by_helper(
         &self,
         call: &Call,
-        known: Option<StageRecord>,
+        known: &mut Option<StageRecord>,
         request: &PublishRequest,
         staging: &Path,
-    ) -> Result<Option<StageRecord>, Error> {
+    ) -> Result<bool, Error> {
         let is_elsewhere =
             |record: &StageRecord| !self.node.is_same_path(&record.staging_path, staging);
         if request.capability.access == AccessType::Block
             || known.as_ref().is_some_and(is_elsewhere)
-            || self.node.is_mounted(staging)?
         {
-            return Ok(known);
+            return Ok(false);
         }
-        let stage = match &known {
+        let stage = match &*known {
             Some(record) => stage_request(record, &request.caller),
             None => stage_request_of(request, request.caller.clone()),
         };
@@ -90,7 +88,7 @@ impl NodeService {
             |error: Error| error.context(format!("nothing was staged at {}", staging.display()));
         let plan = self.backend.call::<PlanStage>(call, &stage).map_err(unstaged)?;
         if !plan.steps.iter().any(|step| matches!(step, Step::MountFuse(_))) {
-            return Ok(known);
+            return Ok(false);
         }
         tracing::info!(volume = %request.volume, staging = %staging.display(), "nothing is staged, so publishing stages it");
         self.stage_locked(call, &stage, staging, StagedBy::Publish).map_err(|error| {
@@ -105,7 +103,8 @@ impl NodeService {
                  volume's other pods on this node, so that kubelet stages it again",
             )
         })?;
-        self.node.record(&self.driver, &request.volume)
+        *known = self.node.record(&self.driver, &request.volume)?;
+        Ok(true)
     }
 
     /// A volume that an earlier driver staged has no record; what the backend would look for says
