@@ -3,6 +3,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod detached;
+pub(crate) mod device;
 pub(crate) mod health;
 pub(crate) mod mounting;
 pub(crate) mod nfs;

@@ -16,11 +16,12 @@ use wharf_core::{Error, ErrorKind};
 use crate::clock::SystemClock;
 use crate::context::NodeContext;
 use crate::disk::device::Device;
+use crate::disk::find::Finder;
 use crate::disk::ownership::Claim;
 use crate::helper_keys::HelperKeys;
 use crate::mounts::mounting::describe;
 use crate::mounts::table::{Entry, MountTable};
-use crate::mounts::{health, unmount};
+use crate::mounts::{device, health, unmount};
 use crate::options::NodeOptions;
 use crate::run::Run;
 use crate::state::lock::VolumeGuard;
@@ -69,6 +70,10 @@ impl LinuxNode {
     /// cannot be killed.
     pub fn waiting_processes(&self) -> usize {
         self.context.remote.under_way()
+    }
+
+    fn finder(&self) -> Finder<'_> {
+        Finder::of(&self.context.options, self.context.clock.as_ref())
     }
 
     fn acquire_record(&self, driver: &str, volume: &VolumeId) -> Result<VolumeGuard, Error> {
@@ -180,11 +185,11 @@ impl Node for LinuxNode {
         let table = MountTable::read()?;
         let Some(entry) = table.top(&path) else { return Ok(None) };
         // One that is gone, or that has no node here, is none that anybody could use.
-        let device = self.context.device_of_entry(&path, entry).ok().flatten();
+        let device = device::of_entry(&self.context, &path, entry).ok().flatten();
         Ok(Some(Mounted {
             is_read_only: entry.is_read_only(),
-            is_dead: entry.is_of_block_device() && self.context.is_gone(entry.device),
-            serial: device.as_ref().and_then(|device| self.context.finder().serial_of(device)),
+            is_dead: entry.is_of_block_device() && device::is_gone(&self.context, entry.device),
+            serial: device.as_ref().and_then(|device| self.finder().serial_of(device)),
             device: device.map(|device| device.path),
             helper_device: entry.is_of_helper().then_some(entry.device),
             elsewhere: self.elsewhere(&table, entry),
@@ -241,7 +246,7 @@ impl Node for LinuxNode {
         let mut found = None;
         for step in &plan.steps {
             if let Step::FindDevice(wanted) = step {
-                found = Some(self.context.finder().find(call, wanted)?);
+                found = Some(self.finder().find(call, wanted)?);
             }
         }
         found
@@ -276,7 +281,7 @@ impl Node for LinuxNode {
         let device = if path.starts_with("/dev") {
             Device::at(&path, "", &self.context.options.sysfs)?
         } else {
-            self.context.device_of_mount(&path)?
+            device::of_path(&self.context, &path)?
         };
         device.map(|device| device.bytes()).transpose()
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use wharf_core::Error;
 
 use crate::context::NodeContext;
+use crate::mounts::device;
 use crate::mounts::table::MountTable;
 use crate::state::records::Records;
 
@@ -46,7 +47,7 @@ impl Survey {
         let spelled = context.roots.spell(path);
         match spelled.ok().and_then(|path| table.top(&path)) {
             None => self.missing += 1,
-            Some(entry) if entry.is_of_block_device() && context.is_gone(entry.device) => {
+            Some(entry) if entry.is_of_block_device() && device::is_gone(context, entry.device) => {
                 self.dead += 1;
             }
             Some(_) => self.mounted += 1,

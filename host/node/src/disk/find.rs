@@ -12,6 +12,7 @@ use wharf_core::plan::{DeviceMatch, FindDevice};
 use wharf_core::ports::{Call, Clock};
 
 use crate::disk::device::Device;
+use crate::options::NodeOptions;
 use crate::state::lock;
 
 /// udev is done within milliseconds, mostly.
@@ -44,7 +45,19 @@ enum Look {
     NotYet(Error),
 }
 
-impl Finder<'_> {
+impl<'a> Finder<'a> {
+    /// As a node's options say.
+    pub fn of(options: &'a NodeOptions, clock: &'a dyn Clock) -> Self {
+        Self {
+            state: &options.state_directory,
+            links: &options.device_links,
+            paths: &options.device_paths,
+            sysfs: &options.sysfs,
+            wait: options.device_wait,
+            clock,
+        }
+    }
+
     /// Waits for the device, and until it is large enough.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use crate::context::NodeContext;
 use crate::disk::device::kernel_name;
 use crate::mounts::paths::{MountTarget, Opened};
 use crate::mounts::table::{Entry, MountTable};
-use crate::mounts::{answers, mounting, usage};
+use crate::mounts::{answers, device, mounting, usage};
 use crate::remote::{Aim, Failure};
 
 /// What `entry` shows at `target`: a file system, or the node of a raw device. It is waited for no
@@ -62,10 +62,10 @@ fn of_raw_device(
     entry: &Entry,
     number: (u32, u32),
 ) -> Result<Stats, Error> {
-    if context.is_gone(number) {
+    if device::is_gone(context, number) {
         return Ok(without_figures(disk_is_gone(target)));
     }
-    let device = context.device_by_number(number, entry)?.ok_or_else(|| {
+    let device = device::by_number(context, number, entry)?.ok_or_else(|| {
         Error::not_found(format!("there is no device at {}", target.path().display()))
     })?;
     Ok(working(usage::of_device(device.bytes()?)))
@@ -196,7 +196,7 @@ fn of_local(
     target: &MountTarget,
     entry: &Entry,
 ) -> Result<Stats, Error> {
-    if entry.is_of_block_device() && context.is_gone(entry.device) {
+    if entry.is_of_block_device() && device::is_gone(context, entry.device) {
         return Ok(without_figures(disk_is_gone(target)));
     }
     let path = target.path().display();
@@ -259,29 +259,29 @@ mod tests {
 
     #[test]
     fn a_dead_server_is_told_from_a_slow_one() {
-        let told = |answered| silence("s:/a", "nfs4", Duration::from_millis(4800), answered);
-        let (dead, slow) = (told(Some(0)), told(Some(12)));
+        let of_server = |answered| silence("s:/a", "nfs4", Duration::from_millis(4800), answered);
+        let (dead, slow) = (of_server(Some(0)), of_server(Some(12)));
         assert!(dead.abnormal && dead.message.contains("answered nothing for 5 s"), "{dead:?}");
         assert!(!slow.abnormal && slow.message.contains("slow"), "{slow:?}");
-        assert!(told(None).abnormal);
+        assert!(of_server(None).abnormal);
     }
 
     #[test]
     fn each_failure_has_its_own_words() {
-        let told = |fs_type, errno| refusal("x", fs_type, errno).message;
-        assert!(told("fuse.ossfs", Errno::NOTCONN).contains("helper is gone"));
-        assert!(!told("nfs", Errno::NOTCONN).contains("helper"));
-        assert!(told("nfs", Errno::STALE).contains("gone from the server"));
-        assert!(told("nfs", Errno::ACCESS).contains("export"));
+        let refused = |fs_type, errno| refusal("x", fs_type, errno).message;
+        assert!(refused("fuse.ossfs", Errno::NOTCONN).contains("helper is gone"));
+        assert!(!refused("nfs", Errno::NOTCONN).contains("helper"));
+        assert!(refused("nfs", Errno::STALE).contains("gone from the server"));
+        assert!(refused("nfs", Errno::ACCESS).contains("export"));
     }
 
     #[test]
     fn a_helper_that_hangs_is_told_from_one_that_is_slow() {
-        let told = |writes| silence("x", "fuse.ossfs", Duration::from_secs(5), writes);
-        for hangs in [told(None), told(Some(0))] {
+        let of_helper = |writes| silence("x", "fuse.ossfs", Duration::from_secs(5), writes);
+        for hangs in [of_helper(None), of_helper(Some(0))] {
             assert!(hangs.abnormal && hangs.message.contains("it hangs"), "{hangs:?}");
         }
-        let slow = told(Some(3));
+        let slow = of_helper(Some(3));
         assert!(!slow.abnormal && slow.message.contains("is slow"), "{slow:?}");
         let late = answered("x", Duration::from_secs(2));
         assert!(!late.abnormal && late.message.contains("answered after 2 s"), "{late:?}");

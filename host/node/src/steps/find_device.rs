@@ -4,7 +4,8 @@
 use wharf_core::Error;
 use wharf_core::plan::FindDevice;
 
-use crate::disk::{find, ownership};
+use crate::disk::find::{self, Finder};
+use crate::disk::ownership;
 use crate::run::Run;
 use crate::steps::PerformStep;
 
@@ -14,7 +15,8 @@ impl PerformStep for FindDevice {
     }
 
     fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
-        let device = run.context.finder().find(run.call, self)?;
+        let finder = Finder::of(&run.context.options, run.context.clock.as_ref());
+        let device = finder.find(run.call, self)?;
         ownership::check(run.context, &device, self, &run.claim)?;
         run.device = Some(device);
         Ok(())

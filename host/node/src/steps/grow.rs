@@ -4,6 +4,7 @@ use wharf_core::Error;
 use wharf_core::plan::Grow;
 
 use crate::disk::grow;
+use crate::mounts::device;
 use crate::run::Run;
 use crate::steps::PerformStep;
 
@@ -12,7 +13,7 @@ impl PerformStep for Grow {
         let destination = run.context.roots.spell(run.destination)?;
         let disk = match &run.device {
             Some(device) => device.clone(),
-            None => run.context.device_of_mount(&destination)?.ok_or_else(|| {
+            None => device::of_path(run.context, &destination)?.ok_or_else(|| {
                 Error::precondition(format!(
                     "{} has no block device behind it that could be grown",
                     destination.display()
