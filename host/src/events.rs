@@ -47,7 +47,7 @@ async fn keep(api: Api, places: Arc<Places>, every: Duration) {
         for trouble in troubles.lasting(seen) {
             let Some(count) = ledger.due(&trouble, Instant::now()) else { continue };
             if let Err(why) = api.tell(&trouble, count, SystemTime::now(), SEND).await {
-                ledger.was_not_told(&trouble);
+                ledger.was_not_sent(&trouble);
                 tracing::warn!(why, reason = trouble.reason, "the API server took no Event");
                 // The others would meet the same.
                 break;
@@ -56,33 +56,33 @@ async fn keep(api: Api, places: Arc<Places>, every: Duration) {
     }
 }
 
-/// What was told when.
+/// What was sent when.
 #[derive(Default)]
 struct Ledger {
-    told: HashMap<(&'static str, String), (Instant, u32)>,
+    sent: HashMap<(&'static str, String), (Instant, u32)>,
 }
 
 impl Ledger {
-    /// Whether a trouble is to be told now, and the how manieth time that is.
+    /// Whether a trouble is to be sent now, and how often it then was.
     fn due(&mut self, trouble: &Trouble, now: Instant) -> Option<u32> {
         let is_recent = |at: Instant| now.saturating_duration_since(at) < AGAIN;
         let key = trouble.key();
-        let before = self.told.get(&key).copied();
+        let before = self.sent.get(&key).copied();
         if before.is_some_and(|(at, _)| is_recent(at)) {
             return None;
         }
         // Bounded by this: what is older than an hour goes when something new comes.
-        self.told.retain(|known, (at, _)| is_recent(*at) || *known == key);
-        if self.told.values().filter(|(at, _)| is_recent(*at)).count() >= MAX_AN_HOUR {
+        self.sent.retain(|known, (at, _)| is_recent(*at) || *known == key);
+        if self.sent.values().filter(|(at, _)| is_recent(*at)).count() >= MAX_AN_HOUR {
             return None;
         }
         let count = before.map_or(1, |(_, count)| count.saturating_add(1));
-        self.told.insert(key, (now, count));
+        self.sent.insert(key, (now, count));
         Some(count)
     }
 
-    fn was_not_told(&mut self, trouble: &Trouble) {
-        self.told.remove(&trouble.key());
+    fn was_not_sent(&mut self, trouble: &Trouble) {
+        self.sent.remove(&trouble.key());
     }
 }
 
@@ -99,17 +99,17 @@ mod tests {
         let (mut ledger, start) = (Ledger::default(), Instant::now());
         assert_eq!(ledger.due(&trouble("a"), start), Some(1));
         assert_eq!(ledger.due(&trouble("a"), start + AGAIN / 2), None);
-        let told = (0..100).filter(|n| ledger.due(&trouble(&n.to_string()), start).is_some());
-        assert_eq!(told.count(), MAX_AN_HOUR - 1);
+        let sent = (0..100).filter(|n| ledger.due(&trouble(&n.to_string()), start).is_some());
+        assert_eq!(sent.count(), MAX_AN_HOUR - 1);
         assert_eq!(ledger.due(&trouble("a"), start + AGAIN), Some(2));
-        assert!(ledger.told.len() <= MAX_AN_HOUR);
+        assert!(ledger.sent.len() <= MAX_AN_HOUR);
     }
 
     #[test]
     fn what_the_api_server_did_not_take_is_told_again() {
         let (mut ledger, now) = (Ledger::default(), Instant::now());
         assert_eq!(ledger.due(&trouble("a"), now), Some(1));
-        ledger.was_not_told(&trouble("a"));
+        ledger.was_not_sent(&trouble("a"));
         assert_eq!(ledger.due(&trouble("a"), now), Some(1));
     }
 }

@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn whoever_installs_a_driver_that_attaches_is_told_what_has_to_be_kept() {
-        let told = |change| {
+        let printed = |change| {
             let outcome = Outcome {
                 driver: DriverName::parse("alicloud/disk").unwrap(),
                 executable: "/plugins/alicloud~disk/disk".into(),
@@ -306,9 +306,11 @@ mod tests {
             note(Path::new("/var/lib/wharf/state"), [outcome].iter())
         };
         for new in [Change::Installed, Change::TookOver] {
-            assert!(told(new).contains("keep /var/lib/wharf/state/flexvolume over its restarts"));
+            assert!(
+                printed(new).contains("keep /var/lib/wharf/state/flexvolume over its restarts")
+            );
         }
-        assert_eq!(told(Change::Updated), "");
+        assert_eq!(printed(Change::Updated), "");
         assert_eq!(note(Path::new("/state"), std::iter::empty()), "");
     }
 

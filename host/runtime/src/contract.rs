@@ -255,8 +255,8 @@ mod tests {
         for known in ["[method]plan.mount-nfs", "[constructor]plan", "send-all", "get"] {
             assert_eq!(judge_function("plans", known), None, "{known}");
         }
-        let told = judge_function("plans", "[method]plan.mount-smb").unwrap();
-        assert!(told.contains("`mount-smb`") && told.contains("update Wharf"), "{told}");
+        let refusal = judge_function("plans", "[method]plan.mount-smb").unwrap();
+        assert!(refusal.contains("`mount-smb`") && refusal.contains("update Wharf"), "{refusal}");
     }
 
     #[test]

@@ -223,8 +223,8 @@ mod tests {
     use crate::renewal;
 
     fn looks(troubles: &mut Troubles, seen: impl Fn(u32) -> Seen, count: u32) -> Vec<String> {
-        let told = (0..count).flat_map(|n| troubles.lasting(seen(n)));
-        told.map(|trouble| trouble.message).collect()
+        let messages = (0..count).flat_map(|n| troubles.lasting(seen(n)));
+        messages.map(|trouble| trouble.message).collect()
     }
 
     fn site(backoffs: u64) -> PaceOfSite {
@@ -242,10 +242,13 @@ mod tests {
     #[test]
     fn an_account_that_is_refused_for_minutes_is_told_and_one_that_was_is_not() {
         let seen = |n: u64| Seen { pace: vec![site(n)], ..Seen::default() };
-        let told = looks(&mut Troubles::default(), |n| seen(u64::from(n)), 11);
-        assert!(told.len() == 1 && told[0].contains("AttachDisk of account cloud"), "{told:?}");
-        let told = looks(&mut Troubles::default(), |n| seen(u64::from(n.min(9))), 40);
-        assert_eq!(told, [] as [&str; 0]);
+        let messages = looks(&mut Troubles::default(), |n| seen(u64::from(n)), 11);
+        assert!(
+            messages.len() == 1 && messages[0].contains("AttachDisk of account cloud"),
+            "{messages:?}"
+        );
+        let messages = looks(&mut Troubles::default(), |n| seen(u64::from(n.min(9))), 40);
+        assert_eq!(messages, [] as [&str; 0]);
     }
 
     fn mount(condition: Condition, restarts: u64) -> Seen {
@@ -256,21 +259,21 @@ mod tests {
     #[test]
     fn a_helper_that_ends_for_ever_is_told_and_one_that_was_healed_is_not() {
         let ends = |n: u32| mount(Condition::Serving, u64::from(n));
-        let told = looks(&mut Troubles::default(), ends, 7);
-        assert!(told.iter().any(|it| it.contains("ends again and again")), "{told:?}");
+        let messages = looks(&mut Troubles::default(), ends, 7);
+        assert!(messages.iter().any(|it| it.contains("ends again and again")), "{messages:?}");
         let healed = |n: u32| mount(Condition::Serving, u64::from(n / 10));
         assert_eq!(looks(&mut Troubles::default(), healed, 40), [] as [&str; 0]);
         let dead = |_| mount(Condition::Dead, 0);
         assert_eq!(looks(&mut Troubles::default(), dead, 3), [] as [&str; 0]);
-        let told = looks(&mut Troubles::default(), dead, 4);
-        assert!(told.len() == 1 && told[0].contains("does not come back"), "{told:?}");
+        let messages = looks(&mut Troubles::default(), dead, 4);
+        assert!(messages.len() == 1 && messages[0].contains("does not come back"), "{messages:?}");
         let late = |_| {
             let mut seen = mount(Condition::Serving, 0);
             seen.mounts[0].renew_at_ms = Some(1);
             seen
         };
-        let told = looks(&mut Troubles::default(), late, 1);
-        assert!(told.len() == 1 && told[0].contains("not renewed in time"), "{told:?}");
+        let messages = looks(&mut Troubles::default(), late, 1);
+        assert!(messages.len() == 1 && messages[0].contains("not renewed in time"), "{messages:?}");
     }
 
     #[test]

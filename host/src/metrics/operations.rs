@@ -159,16 +159,17 @@ mod tests {
             arrived: Instant::now(),
             deadline: Duration::ZERO,
         };
-        let (told, heard) = channel();
+        let (sender, observed) = channel();
         // What an earlier call of this thread left is not this one's.
         Spent { guest: Duration::from_secs(9), ..Spent::default() }.note();
-        let guard = operations.begin(&work, move |whole, spent| told.send((whole, spent)).unwrap());
+        let guard =
+            operations.begin(&work, move |whole, spent| sender.send((whole, spent)).unwrap());
         assert_eq!(operations.all().len(), 1);
         Spent { cloud: Duration::from_secs(2), ..Spent::default() }.note();
         Spent { cloud: Duration::from_secs(1), guest: Duration::from_secs(4), ..Spent::default() }
             .note();
         drop(guard);
-        let (_, spent) = heard.recv().unwrap();
+        let (_, spent) = observed.recv().unwrap();
         assert_eq!((spent.guest.as_secs(), spent.cloud.as_secs()), (4, 3));
         assert!(operations.all().is_empty());
     }

@@ -110,8 +110,8 @@ impl Sender {
         self.tell_below(&Context::new(), root);
     }
 
-    fn tell_below(&self, parent: &Context, told: Span) {
-        let Span { name, kind, began, ended, attributes, error, parts } = told;
+    fn tell_below(&self, parent: &Context, observed: Span) {
+        let Span { name, kind, began, ended, attributes, error, parts } = observed;
         let kind = match kind {
             Kind::Server => SpanKind::Server,
             Kind::Client => SpanKind::Client,

@@ -76,9 +76,9 @@ fn a_bad_value_is_refused_with_what_is_allowed() {
         given.push((key.into(), value.into()));
         let error = Attributes::read(&given).unwrap_err();
         assert_eq!(error.kind, ErrorKind::InvalidArgument);
-        let told = error.message.to_ascii_lowercase();
-        assert!(told.contains(&key.to_ascii_lowercase()), "{told}");
-        assert!(told.contains(&allowed.to_ascii_lowercase()), "{key}: {told}");
+        let message = error.message.to_ascii_lowercase();
+        assert!(message.contains(&key.to_ascii_lowercase()), "{message}");
+        assert!(message.contains(&allowed.to_ascii_lowercase()), "{key}: {message}");
     }
 }
 

@@ -164,7 +164,7 @@ impl MountRecords {
 
 fn read(state: &OwnDirectory, path: &Path, boot: &str) -> Result<Option<Record>, Error> {
     let Some(bytes) = records::read_bounded(state, path)? else { return Ok(None) };
-    let unusable = |why: String| {
+    let cannot_use = |why: String| {
         Error::internal(format!("the state file {} cannot be used: {why}", path.display()))
             .with_hint("if the mount that it names is gone, delete the file")
     };
@@ -174,13 +174,11 @@ fn read(state: &OwnDirectory, path: &Path, boot: &str) -> Result<Option<Record>,
             records::forget(path)?;
             return Ok(None);
         }
-        Err(error) => return Err(unusable(error.to_string())),
+        Err(error) => return Err(cannot_use(error.to_string())),
     };
     if record.format != FORMAT {
-        return Err(unusable(format!(
-            "it has format {}, this build knows {FORMAT}",
-            record.format
-        )));
+        let why = format!("it has format {}, this build knows {FORMAT}", record.format);
+        return Err(cannot_use(why));
     }
     Ok(Some(record))
 }
