@@ -83,7 +83,7 @@ const LONG_LIFE: Duration = Duration::from_secs(60);
 const AT_ONCE: u32 = 3;
 /// The pauses for a helper that gets ready each time: its pods have files in between.
 const FIRST_PAUSE_READY: Duration = Duration::from_millis(125);
-const MAX_PAUSE_READY: Duration = Duration::from_secs(1);
+const MAX_PAUSE_READY: Duration = Duration::from_millis(500);
 /// The pauses for a helper that does not even get ready: a wrong key stays wrong, and every start
 /// asks a server.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
