@@ -7,7 +7,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 use wharf_core::ErrorKind;
 use wharf_core::helper_profile::Device;
-use wharf_node::supervisor::Condition;
+use wharf_node::supervisor::{Condition, Status};
 
 use crate::bed::{Bed, PATIENCE, holds, kill, request, sh, signal, until};
 use crate::process::file_system;
@@ -208,10 +208,12 @@ fn a_supervisor_is_started_where_none_runs_and_outlives_who_started_it() {
             scope.spawn(move || bed.mount(request(spec, None)).unwrap());
         }
     });
-    let mounts = bed.client().list().unwrap();
-    assert_eq!(mounts.len(), 3);
-    assert!(mounts.iter().all(|status| status.condition == Condition::Serving), "{mounts:?}");
-    for status in mounts {
+    let mounts = || bed.client().list().unwrap();
+    assert_eq!(mounts().len(), 3);
+    // A mount is worked on for a moment after its caller has the answer.
+    let serves = |status: &Status| status.condition == Condition::Serving;
+    until("all of them serve", || mounts().iter().all(serves));
+    for status in mounts() {
         bed.client().unmount(&status.target, PATIENCE).unwrap();
     }
     bed.assert_clean();
