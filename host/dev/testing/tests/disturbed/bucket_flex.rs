@@ -5,11 +5,10 @@ use wharf_testing::bed::{Bed, BedOptions, Machine};
 use wharf_testing::player::{FlexVolume, PlayError};
 use wharf_testing::snapshot::SHARED_BUCKET;
 
-use super::buckets::one_node;
+use super::buckets::{HELPER, keys, one_node};
 use super::flex::{Flex, FlexLife};
-use super::kind::{Kind, Swap};
-use super::life::Life;
-use super::supervisor::{await_no_helper, keep_a_supervisor, while_the_supervisor_is_killed};
+use super::kind::Kind;
+use super::supervisor::{self, await_no_helper, keep_a_supervisor};
 
 /// See above.
 pub struct FlexBucket;
@@ -29,18 +28,10 @@ impl Flex for FlexBucket {
 
     /// What an earlier life wrote is there.
     fn begin(bed: &Bed, number: usize) -> (Self, FlexVolume) {
-        let region = bed.region().description();
-        let options = [
-            ("bucket", SHARED_BUCKET),
-            ("url", region.endpoints.oss.as_str()),
-            ("fuseType", "s3fs"),
-            ("otherOpts", "-o use_path_request_style -o stat_cache_expire=0"),
-        ];
+        let url = bed.region().description().endpoints.oss.as_str();
+        let options = [&[("bucket", SHARED_BUCKET), ("url", url)][..], &HELPER].concat();
         let mut volume = FlexVolume::new(&format!("pv-life-{number:04}"), "", &options);
-        let keys =
-            [("akId", &region.admin.access_key_id), ("akSecret", &region.admin.access_key_secret)];
-        volume.secret =
-            keys.map(|(name, value)| (name.to_owned(), value.clone().into_bytes())).into();
+        volume.secret = keys(bed).map(|(name, value)| (name, value.into_bytes())).into();
         // As a service manager does.
         keep_a_supervisor(bed, bed.node(0));
         (Self, volume)
@@ -54,14 +45,10 @@ impl Flex for FlexBucket {
         at: usize,
     ) -> Result<Option<String>, PlayError> {
         let bed = life.bed;
-        if kind != Kind::SupervisorKilled {
-            return life.disturb_call_out(machine, verb, kind, at);
+        match kind {
+            Kind::SupervisorKilled => supervisor::disturb(life, bed, verb, kind, at),
+            _ => life.disturb_call_out(machine, verb, kind, at),
         }
-        while_the_supervisor_is_killed(bed, kind.moment(at, Swap::of(bed, machine)), || {
-            let performed = life.perform(verb);
-            life.settle();
-            performed
-        })
     }
 
     fn settle(life: &FlexLife<'_, Self>) {

@@ -9,16 +9,27 @@ use wharf_testing::player::{CLAIM_METADATA, CsiVolume, PlayError, VolumeClass};
 use wharf_testing::snapshot::SHARED_BUCKET;
 
 use super::claim::{Claim, ClaimLife, GIB};
-use super::kind::{Kind, Swap};
+use super::kind::Kind;
 use super::life::Life;
 use super::server;
-use super::supervisor::{await_no_helper, keep_a_supervisor, while_the_supervisor_is_killed};
+use super::supervisor::{self, await_no_helper, keep_a_supervisor};
 
 const DRIVER: &str = "ossplugin.csi.alibabacloud.com";
 
 /// With one node and the backend of buckets.
 pub fn one_node() -> BedOptions {
     BedOptions { nodes: 1, backends: vec!["oss"], ..BedOptions::default() }
+}
+
+/// How its helper reaches the region, whose buckets have no names of hosts.
+pub const HELPER: [(&str, &str); 2] =
+    [("fuseType", "s3fs"), ("otherOpts", "-o use_path_request_style -o stat_cache_expire=0")];
+
+/// The administrator's keys, as a Secret has them.
+pub fn keys(bed: &Bed) -> [(String, String); 2] {
+    let keys = &bed.region().description().admin;
+    [("akId", &keys.access_key_id), ("akSecret", &keys.access_key_secret)]
+        .map(|(name, value)| (name.to_owned(), value.clone()))
 }
 
 /// A bucket of a claim's own.
@@ -65,22 +76,16 @@ impl Claim for Bucket {
     }
 
     fn class(bed: &Bed) -> (VolumeClass, u64) {
-        let class = VolumeClass::share(&[
+        let parameters = [
             ("volumeAs", "bucket"),
             ("deleteObjects", "true"),
             ("url", bed.region().description().endpoints.oss.as_str()),
-            ("fuseType", "s3fs"),
-            ("otherOpts", "-o use_path_request_style -o stat_cache_expire=0"),
-        ]);
-        (class, GIB)
+        ];
+        (VolumeClass::share(&[&parameters[..], &HELPER].concat()), GIB)
     }
 
     fn created(bed: &Bed, volume: &mut CsiVolume) {
-        let keys = &bed.region().description().admin;
-        volume.stage_secret =
-            [("akId", &keys.access_key_id), ("akSecret", &keys.access_key_secret)]
-                .map(|(name, value)| (name.to_owned(), value.clone()))
-                .into();
+        volume.stage_secret = keys(bed).into();
     }
 
     fn disturb(
@@ -91,14 +96,10 @@ impl Claim for Bucket {
         at: usize,
     ) -> Result<Option<String>, PlayError> {
         let bed = life.bed;
-        if kind != Kind::SupervisorKilled {
-            return server::disturb(bed, machine, kind, at, || life.perform(verb));
+        match kind {
+            Kind::SupervisorKilled => supervisor::disturb(life, bed, verb, kind, at),
+            _ => server::disturb(bed, machine, kind, at, || life.perform(verb)),
         }
-        while_the_supervisor_is_killed(bed, kind.moment(at, Swap::of(bed, machine)), || {
-            let performed = life.perform(verb);
-            life.settle();
-            performed
-        })
     }
 
     fn settle(life: &ClaimLife<'_, Self>) {

@@ -9,25 +9,31 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use wharf_testing::bed::{Bed, Machine, is_dead};
 use wharf_testing::player::PlayError;
-use wharf_testing::trace::{Attached, Moment};
+use wharf_testing::trace::Attached;
 
+use super::kind::{Kind, Swap};
+use super::life::Life;
 use super::server::stage;
 
 /// How long the end of an unmounted helper is waited for.
 const ENDED: Duration = Duration::from_secs(30);
 
-/// Does something while the supervisor of the first node is killed at a moment. The helper goes on
+/// Does a verb while the supervisor of the first node is killed at a position. The helper goes on
 /// without it, and another supervisor follows.
-pub fn while_the_supervisor_is_killed(
+pub fn disturb<'a>(
+    life: &mut impl Life<'a>,
     bed: &Bed,
-    moment: Moment,
-    perform: impl FnOnce() -> Result<(), PlayError>,
+    verb: &str,
+    kind: Kind,
+    at: usize,
 ) -> Result<Option<String>, PlayError> {
     let machine = bed.node(0);
+    let moment = kind.moment(at, Swap::of(bed, machine));
     let pid = machine.supervisor_pid().unwrap();
     let attached =
         Attached::to(pid, moment).map_err(|error| stage("trace the supervisor", &error))?;
-    let result = perform();
+    let result = life.perform(verb);
+    life.settle();
     // Whoever was not killed is: the tracer goes with it.
     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     let traced = attached.wait().map_err(|error| stage("trace the supervisor", &error))?;
