@@ -3,27 +3,15 @@
 //! `cargo test` looks at the component that `WHARF_COMPONENT` names.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use wharf_core::ports::{Call, Clock};
+use wharf_core::ports::Clock;
 use wharf_core::types::{AccessMode, AccessType, Capability, NodeId};
 use wharf_runtime::{
     BackendCode, BackendPorts, CallPorts, Engine, EngineMode, Limits, Share, ShareLimits,
     WasmBackend,
 };
 use wharf_testing::conformance::{Subject, breaches};
-
-struct RealClock(Instant);
-
-impl Clock for RealClock {
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
-
-    fn sleep(&self, duration: Duration, _: &Call) {
-        std::thread::sleep(duration);
-    }
-}
+use wharf_testing::fakes::RealClock;
 
 #[test]
 fn the_backend_keeps_the_contract() {
@@ -33,7 +21,7 @@ fn the_backend_keeps_the_contract() {
     let component = engine.load_wasm(&bytes).unwrap();
     let manifest = wharf_modules::read_manifest(&bytes).unwrap();
     let code = BackendCode::link(&engine, &component, manifest, 1).unwrap();
-    let clock: Arc<dyn Clock> = Arc::new(RealClock(Instant::now()));
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
     let ports = BackendPorts {
         calls: CallPorts {
             clock: clock.clone(),

@@ -10,35 +10,15 @@
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use wharf_core::controller::Controller;
 use wharf_core::node::NodeService;
-use wharf_core::ports::{Call, Clock};
+use wharf_core::ports::Clock;
 use wharf_csi::{DEFAULT_DRAIN, Driver, endpoint, serve};
-use wharf_testing::fakes::{FakeBackend, FakeNode, generous_policy};
+use wharf_testing::fakes::{FakeBackend, FakeNode, RealClock, generous_policy};
 
 const NAME: &str = "fake.csi.example";
-
-/// Real time: a suite measures it.
-struct SteadyClock {
-    start: Instant,
-}
-
-impl Clock for SteadyClock {
-    fn now(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    fn sleep(&self, duration: Duration, call: &Call) {
-        const SLICE: Duration = Duration::from_millis(10);
-        let end = self.now() + duration;
-        while self.now() < end && !call.is_cancelled() {
-            std::thread::sleep(SLICE.min(end.saturating_sub(self.now())));
-        }
-    }
-}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -52,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         );
     };
     let socket = endpoint::parse(&address)?;
-    let clock: Arc<dyn Clock> = Arc::new(SteadyClock { start: Instant::now() });
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
     let backend = Arc::new(FakeBackend::new(NAME));
     let node = Arc::new(FakeNode::with_real_paths());
     let driver = Driver {

@@ -14,7 +14,7 @@ mod machine;
 mod node;
 
 pub use backend::FakeBackend;
-pub use clock::FakeClock;
+pub use clock::{FakeClock, RealClock};
 pub use hold::Hold;
 pub use journal::Seen;
 pub use node::{FakeNode, generous_policy};

@@ -14,34 +14,21 @@ mod conformance {
 }
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use wharf_cloudsim::{Delays, Devices, Region, RegionOptions};
-use wharf_core::ports::{Backend, Call, Clock};
+use wharf_core::ports::{Backend, Clock};
 use wharf_core::types::{AccessMode, AccessType, Capability, NodeId};
 use wharf_runtime::{BackendPorts, Engine, EngineMode};
 use wharf_testing::conformance::{Subject, breaches, rules};
-use wharf_testing::fakes::{FakeBackend, FakeClock};
+use wharf_testing::fakes::{FakeBackend, FakeClock, RealClock};
 
 use conformance::in_process::{Cloud, backend, call_ports};
 
 const GIB: u64 = 1 << 30;
 
-/// Ten times as fast as the machine's: what a backend asks to wait for is over sooner. What the
-/// region takes is a few real milliseconds.
-struct FastClock(Instant);
-
+/// What a backend asks to wait for is over sooner, and what the region takes is a few real
+/// milliseconds.
 const SPEED: u32 = 10;
-
-impl Clock for FastClock {
-    fn now(&self) -> Duration {
-        self.0.elapsed() * SPEED
-    }
-
-    fn sleep(&self, duration: Duration, _call: &Call) {
-        std::thread::sleep(duration / SPEED);
-    }
-}
 
 fn subject<'a>(
     backend: &'a dyn Backend,
@@ -80,7 +67,7 @@ fn the_fake_backend_keeps_the_contract() {
 
 #[test]
 fn the_smallest_backend_keeps_the_contract() {
-    let clock: Arc<dyn Clock> = Arc::new(FastClock(Instant::now()));
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::with_speed(SPEED));
     let engine = Engine::new(EngineMode::OnDemand).unwrap();
     let config = vec![("node-name".to_owned(), "node-1".to_owned())];
     let ports = BackendPorts {
@@ -105,7 +92,7 @@ fn the_disk_backend_keeps_the_contract_in_a_simulated_region() {
     options.delays =
         Delays { create: 5, attach: 20, detach: 20, snapshot: 20, modify: 20, ..Delays::none() };
     let region = Region::start(options).unwrap();
-    let clock: Arc<dyn Clock> = Arc::new(FastClock(Instant::now()));
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::with_speed(SPEED));
     let engine = Engine::new(EngineMode::OnDemand).unwrap();
     let cloud = Cloud::of(&engine, &region, &clock);
     let backend = backend(&engine, "disk", cloud.ports());

@@ -1,13 +1,12 @@
 //! Components in the process of the test: loaded, linked, and with a simulated region behind them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use wharf_cloudsim::Region;
 use wharf_core::Secret;
 use wharf_core::manifest::Manifest;
 use wharf_core::policy::EndpointGrant;
-use wharf_core::ports::{Call, Clock};
+use wharf_core::ports::Clock;
 use wharf_runtime::{
     Account, Accounts, AuthCode, AuthPorts, BackendCode, BackendPorts, CallPorts, Component,
     Endpoint, Engine, HttpEgress, Limits, Share, ShareLimits, Source, WasmAuthenticator,
@@ -17,24 +16,6 @@ use wharf_testing::bed::Parts;
 
 /// The account that signs everything.
 const ACCOUNT: &str = "cloud";
-
-pub struct RealClock(Instant);
-
-impl Default for RealClock {
-    fn default() -> Self {
-        Self(Instant::now())
-    }
-}
-
-impl Clock for RealClock {
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
-
-    fn sleep(&self, duration: Duration, _call: &Call) {
-        std::thread::sleep(duration);
-    }
-}
 
 pub fn call_ports(clock: &Arc<dyn Clock>) -> CallPorts {
     CallPorts {

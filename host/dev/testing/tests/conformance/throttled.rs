@@ -19,8 +19,9 @@ use wharf_core::types::{
 };
 use wharf_core::verbs::{Attach, AttachRequest, CreateRequest};
 use wharf_runtime::{Engine, EngineMode};
+use wharf_testing::fakes::RealClock;
 
-use super::in_process::{Cloud, RealClock, backend};
+use super::in_process::{Cloud, backend};
 
 const NODES: usize = 5;
 const DISKS: usize = 150;
