@@ -9,7 +9,7 @@ mod topology;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wharf_csi::proto;
 
@@ -292,9 +292,7 @@ impl CsiPlayer {
         send: impl AsyncFnOnce(connection::Line) -> Result<T, tonic::Status>,
     ) -> Result<T, PlayError> {
         self.say(rpc.part, rpc.node, rpc.call, rpc.volume, Happening::Asked { with });
-        let begun = Instant::now();
-        let result = connection::call(&rpc.within(self.longest), send);
-        let took = begun.elapsed();
+        let (result, took) = connection::call(&rpc.within(self.longest), send);
         let happening = match &result {
             Ok(_) => Happening::Answered { with: String::new(), took },
             Err(error) => {

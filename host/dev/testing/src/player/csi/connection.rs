@@ -44,26 +44,33 @@ impl Line {
 }
 
 /// Kubernetes dials anew for each RPC (kubelet does; the sidecars' connection is as good as new
-/// after a restart of the driver).
+/// after a restart of the driver). How long it took is from the dialling to the answer, without the
+/// player's own threads.
 pub(super) fn call<T>(
     rpc: &Rpc<'_>,
     send: impl AsyncFnOnce(Line) -> Result<T, Status>,
-) -> Result<T, PlayError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| PlayError::stage("start the player's own threads", error))?;
-    let result = runtime.block_on(async {
+) -> (Result<T, PlayError>, Duration) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = PlayError::stage("start the player's own threads", error);
+            return (Err(error), Duration::ZERO);
+        }
+    };
+    let (result, took) = runtime.block_on(async {
+        let begun = Instant::now();
         let exchange = async {
             let channel = dial(rpc.socket).await?;
             send(Line { channel, timeout: rpc.timeout }).await
         };
-        tokio::time::timeout(rpc.timeout, exchange)
+        let result = tokio::time::timeout(rpc.timeout, exchange)
             .await
-            .unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded")))
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded")));
+        (result, begun.elapsed())
     });
     // The reset that tells the server that nobody waits any more is still to be written.
     runtime.shutdown_timeout(Duration::from_millis(20));
-    result.map_err(|status| refused(rpc, &status))
+    (result.map_err(|status| refused(rpc, &status)), took)
 }
 
 /// The same call again and again over one runtime, each time on a new connection: the answers, and
@@ -156,7 +163,7 @@ mod tests {
             socket: &socket,
             timeout: Duration::from_secs(2),
         };
-        let error = call(&rpc, async |_| Ok(())).unwrap_err();
+        let error = call(&rpc, async |_| Ok(())).0.unwrap_err();
         assert!(
             matches!(&error, PlayError::Refused { code, .. } if code == "Unavailable"),
             "{error}"
