@@ -1,6 +1,8 @@
 //! The binary: FlexVolume driver by the name that it is executed under, command line otherwise.
 //! Puts the rooms together and decides nothing.
 
+#[cfg(target_env = "musl")]
+mod allocator;
 mod assembly;
 mod backend_command;
 mod both;
@@ -40,6 +42,8 @@ use crate::cli::{Cli, Command};
 use crate::output::Failure;
 
 fn main() -> ExitCode {
+    #[cfg(target_env = "musl")]
+    allocator::prepare_for_forks();
     forbid_core_dumps();
     let arguments: Vec<_> = std::env::args_os().collect();
     // Before anything else: a call-out pays for nothing that it does not use.
