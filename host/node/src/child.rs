@@ -58,20 +58,14 @@ pub(crate) enum NoAnswer {
     Died,
 }
 
-/// Runs `work` in a child, and returns its answer.
-///
-/// # Errors
-/// `Unavailable` when a child cannot be started, or does not answer within the bound.
-pub(crate) fn ask(
-    what: &str,
-    bound: Duration,
-    work: impl FnOnce() -> Vec<u8>,
-) -> Result<Vec<u8>, Error> {
-    let child = Child::start(Files::All, work)?;
-    child.finish(Instant::now() + bound, || false).map_err(|why| match why {
-        NoAnswer::Late => Error::unavailable(format!("{what} did not answer within {bound:?}")),
-        NoAnswer::Died => Error::unavailable(format!("{what}: the process that asked died")),
-    })
+impl NoAnswer {
+    /// For an error: of whom or what there is none, and how long it was waited for.
+    pub fn in_words(self, what: &str, bound: Duration) -> String {
+        match self {
+            Self::Late => format!("{what} did not answer within {bound:?}"),
+            Self::Died => format!("{what}: the process that asked died"),
+        }
+    }
 }
 
 impl Child {
@@ -100,6 +94,7 @@ impl Child {
             let length = u32::try_from(bytes.len()).unwrap_or(0).to_be_bytes();
             let mut writer = &writer;
             let _ = writer.write_all(&length).and_then(|()| writer.write_all(&bytes));
+            0
         })
         .map_err(failed)?;
         // Not reaped yet, so the number is still its own.
@@ -237,8 +232,10 @@ pub(crate) fn timespec(duration: Duration) -> Timespec {
     }
 }
 
+/// Runs a closure in a new process, which ends with its answer as exit code. Nobody reaps it: until
+/// the caller does, its number is its own.
 #[allow(unsafe_code, reason = "no crate in use wraps fork(2) safely")]
-fn fork(child: impl FnOnce()) -> std::io::Result<Pid> {
+pub(crate) fn fork(child: impl FnOnce() -> u8) -> std::io::Result<Pid> {
     // SAFETY: the child runs the closure, which keeps to what the head of this module says, and
     // then leaves with _exit(2): no destructor of the parent runs, no buffer is written twice.
     match unsafe { libc::fork() } {
@@ -246,7 +243,7 @@ fn fork(child: impl FnOnce()) -> std::io::Result<Pid> {
         0 => {
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
             // SAFETY: always safe.
-            unsafe { libc::_exit(i32::from(done.is_err())) }
+            unsafe { libc::_exit(done.map_or(1, i32::from)) }
         }
         pid => Pid::from_raw(pid).ok_or_else(|| std::io::Error::other("fork(2) gave no process")),
     }
@@ -256,20 +253,24 @@ fn fork(child: impl FnOnce()) -> std::io::Result<Pid> {
 mod tests {
     use super::*;
 
+    fn answer(bound: Duration, work: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, NoAnswer> {
+        Child::start(Files::All, work).unwrap().finish(Instant::now() + bound, || false)
+    }
+
     #[test]
     fn the_answer_of_a_child_comes_back_whole() {
-        let answer = ask("x", Duration::from_secs(60), || vec![7; 300_000]).unwrap();
-        assert_eq!(answer, vec![7; 300_000]);
-        assert_eq!(ask("x", Duration::from_secs(60), Vec::new).unwrap(), Vec::<u8>::new());
+        let patience = Duration::from_secs(60);
+        assert_eq!(answer(patience, || vec![7; 300_000]), Ok(vec![7; 300_000]));
+        assert_eq!(answer(patience, Vec::new), Ok(Vec::new()));
     }
 
     #[test]
     fn a_child_that_hangs_is_killed() {
-        let error = ask("the mount", Duration::from_millis(20), || {
+        let late = answer(Duration::from_millis(20), || {
             std::thread::sleep(Duration::from_secs(4242));
             Vec::new()
         });
-        assert!(error.unwrap_err().message.contains("the mount did not answer"));
+        assert_eq!(late, Err(NoAnswer::Late));
     }
 
     #[test]

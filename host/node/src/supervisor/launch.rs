@@ -6,9 +6,9 @@
 //! before its exec, and dies with the supervisor. So there is no helper that nobody knows of.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
@@ -17,13 +17,15 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::FdFlags;
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions,
+};
 use serde::{Deserialize, Serialize};
 use wharf_core::Error;
 
 use super::cgroups::Cgroups;
 use super::protocol::Ending;
-use crate::child::timespec;
+use crate::child::{self, timespec};
 
 /// A helper that is asked to end writes out what it has; one that does not is killed.
 const TERMINATION: Duration = Duration::from_secs(10);
@@ -36,6 +38,8 @@ const STACK_BYTES: usize = 128 << 10;
 /// What a process that waits before its exec is told.
 const GO: u8 = 1;
 const STOP: u8 = 0;
+/// As shells end where a program cannot be run.
+const CANNOT_RUN: u8 = 126;
 
 /// A process, as a record has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,16 +83,17 @@ pub(crate) struct Launch<'a> {
 pub(crate) struct Running {
     process: Process,
     handle: OwnedFd,
-    /// Not of helpers that an earlier supervisor started.
-    child: Option<std::process::Child>,
+    /// Whether this process started it, not an earlier supervisor, and has not reaped it yet.
+    is_child: bool,
     /// Moves it into its control group.
     moving: Option<JoinHandle<()>>,
 }
 
-/// Starts a helper. `record` runs before the program does; if it fails, so does the start.
+/// Starts a helper. `record` runs before the program does; if it fails, so does the start. A program
+/// that cannot be run ends at once, and its log says why.
 ///
 /// # Errors
-/// What `record` says, or `Internal` when the system cannot start the program.
+/// What `record` says, or `Internal` when the system has no process for it.
 pub(crate) fn start(
     launch: &Launch<'_>,
     record: impl FnOnce(Process) -> Result<(), Error>,
@@ -96,44 +101,27 @@ pub(crate) fn start(
     let failed = |error: std::io::Error| {
         Error::internal(format!("cannot start {}: {error}", launch.program.display()))
     };
-    let (mut hello, say_hello) = std::io::pipe().map_err(failed)?;
     let (wait_for_go, mut go) = std::io::pipe().map_err(failed)?;
-    let mut command =
-        command(launch, OwnedFd::from(say_hello), OwnedFd::from(wait_for_go)).map_err(failed)?;
-    std::thread::scope(|scope| {
-        // Returns when the program runs or could not be run. The command owns the child's ends of
-        // the pipes and is dropped in that thread, so that a failure before the hello ends it.
-        let spawning = scope.spawn(move || command.spawn());
-        let mut pid = [0_u8; 4];
-        let recorded = match hello.read_exact(&mut pid) {
-            Ok(()) => {
-                let recorded = identify(i32::from_ne_bytes(pid))
-                    .map_err(failed)
-                    .and_then(|process| record(process).map(|()| Some(process)));
-                // Said, not left to the end of the pipe: a process that was forked at the same
-                // moment holds it open too. If it cannot be said, nobody hears it any more.
-                let _ = go.write_all(&[if recorded.is_ok() { GO } else { STOP }]);
-                recorded
-            }
-            Err(_) => Ok(None),
-        };
-        let spawned = spawning
-            .join()
-            .unwrap_or_else(|_| Err(std::io::Error::other("the starting thread ended early")));
-        let process = recorded?;
-        let child = spawned.map_err(failed)?;
-        let process =
-            process.ok_or_else(|| failed(std::io::Error::other("it did not say who it is")))?;
-        let handle = open(process.pid).map_err(failed)?;
-        Ok(Running { process, handle, child: Some(child), moving: None })
+    let mut command = command(launch, OwnedFd::from(wait_for_go)).map_err(failed)?;
+    let pid = child::fork(|| {
+        let error = command.exec();
+        let _ = writeln!(&*launch.log, "cannot run {}: {error}", launch.program.display());
+        CANNOT_RUN
     })
+    .map_err(failed)?;
+    let recorded = identify(pid).map_err(failed).and_then(|(process, handle)| {
+        record(process).map(|()| Running { process, handle, is_child: true, moving: None })
+    });
+    // Said, not left to the end of the pipe: a process that was forked at the same moment holds it
+    // open too. If it cannot be said, nobody hears it any more.
+    let _ = go.write_all(&[if recorded.is_ok() { GO } else { STOP }]);
+    if recorded.is_err() {
+        let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+    }
+    recorded
 }
 
-fn command(
-    launch: &Launch<'_>,
-    say_hello: OwnedFd,
-    wait_for_go: OwnedFd,
-) -> std::io::Result<Command> {
+fn command(launch: &Launch<'_>, wait_for_go: OwnedFd) -> std::io::Result<Command> {
     let search = std::env::join_paths(launch.search).map_err(std::io::Error::other)?;
     let mut command = Command::new(launch.program);
     command
@@ -155,8 +143,6 @@ fn command(
         if rustix::process::getppid() != Some(supervisor) {
             return Err(std::io::ErrorKind::ConnectionAborted.into());
         }
-        let pid = rustix::process::getpid().as_raw_pid().to_ne_bytes();
-        rustix::io::write(&say_hello, &pid)?;
         let mut word = [STOP];
         rustix::io::read(&wait_for_go, &mut word)?;
         if word != [GO] {
@@ -213,8 +199,11 @@ fn become_user(user: u32) -> std::io::Result<()> {
     if changed { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-fn identify(pid: i32) -> std::io::Result<Process> {
-    Ok(Process { pid, started: start_time(pid)? })
+/// Of a child that is not reaped, so that its number is its own.
+fn identify(pid: Pid) -> std::io::Result<(Process, OwnedFd)> {
+    let number = pid.as_raw_pid();
+    let process = Process { pid: number, started: start_time(number)? };
+    Ok((process, rustix::process::pidfd_open(pid, PidfdFlags::empty())?))
 }
 
 fn open(pid: i32) -> std::io::Result<OwnedFd> {
@@ -237,7 +226,7 @@ impl Running {
     /// The recorded process, if it is still the one, and alive.
     pub fn adopt(process: Process) -> Option<Self> {
         let handle = open(process.pid).ok()?;
-        let running = Self { process, handle, child: None, moving: None };
+        let running = Self { process, handle, is_child: false, moving: None };
         // In this order: the handle stands for whoever has the number now.
         let is_same = start_time(process.pid).is_ok_and(|started| started == process.started);
         (is_same && running.is_alive()).then_some(running)
@@ -301,7 +290,7 @@ impl Running {
     /// Kills it with whatever it started, and says how it ended.
     pub fn kill(self) -> Ending {
         // The number is its own until it is reaped: an adopted helper's only while it lives.
-        if (self.child.is_some() || self.is_alive())
+        if (self.is_child || self.is_alive())
             && let Some(group) = Pid::from_raw(self.process.pid)
         {
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
@@ -318,16 +307,25 @@ impl Running {
 
     /// How it ended.
     pub fn ending(mut self) -> Ending {
-        self.reap().map_or(Ending::Unseen, |status| match (status.code(), status.signal()) {
+        let Some(status) = self.reap() else { return Ending::Unseen };
+        match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Ending::Exited(code),
             (None, Some(signal)) => Ending::Killed(signal),
             (None, None) => Ending::Unseen,
-        })
+        }
     }
 
-    fn reap(&mut self) -> Option<std::process::ExitStatus> {
+    /// How it ended, if it has and nobody was told yet.
+    fn reap(&mut self) -> Option<WaitIdStatus> {
         self.finish_moving();
-        self.child.as_mut()?.try_wait().ok()?
+        if !self.is_child {
+            return None;
+        }
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let status =
+            rustix::process::waitid(WaitId::PidFd(self.handle.as_fd()), options).ok()??;
+        self.is_child = false;
+        Some(status)
     }
 }
 
@@ -336,37 +334,53 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.reap();
-        let Some(mut child) = self.child.take() else { return };
-        if matches!(child.try_wait(), Ok(None)) {
-            let pid = child.id();
-            let wait = move || drop(child.wait());
-            if let Err(error) = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(wait) {
-                tracing::warn!(%error, pid, "nobody waits for the end of a helper");
-            }
+        if !self.is_child {
+            return;
+        }
+        let pid = self.process.pid;
+        let waiting = self.handle.try_clone().and_then(|handle| {
+            let wait = move || {
+                let _ =
+                    rustix::process::waitid(WaitId::PidFd(handle.as_fd()), WaitIdOptions::EXITED);
+            };
+            std::thread::Builder::new().stack_size(STACK_BYTES).spawn(wait)
+        });
+        if let Err(error) = waiting {
+            tracing::warn!(%error, pid, "nobody waits for the end of a helper");
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Seek};
+
     use super::*;
 
+    /// Until it is the program, and not the copy of this process that it begins as.
+    fn until_it_runs(pid: i32) {
+        let program = |pid: &str| std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+        while program(&pid.to_string()) == program("self") {
+            std::thread::yield_now();
+        }
+    }
+
     fn sleeper(arguments: &[&str]) -> Result<Running, Error> {
-        launch("/bin/sh", arguments, |_| Ok(()))
+        launch("/bin/sh", arguments, &tempfile::tempfile().unwrap(), |_| Ok(()))
     }
 
     fn launch(
         program: &str,
         arguments: &[&str],
+        log: &File,
         record: impl FnOnce(Process) -> Result<(), Error>,
     ) -> Result<Running, Error> {
         let arguments: Vec<_> = arguments.iter().map(|text| (*text).to_owned()).collect();
-        let log = tempfile::tempfile().unwrap();
         start(
             &Launch {
                 program: Path::new(program),
                 arguments: &arguments,
-                log: &log,
+                log,
                 search: &["/bin".into()],
                 device: None,
                 user: None,
@@ -380,6 +394,7 @@ mod tests {
     fn a_helper_runs_in_its_own_session_without_dumps_or_new_privileges() {
         let running = sleeper(&["-c", "sleep 4242; exit"]).unwrap();
         let pid = running.process().pid;
+        until_it_runs(pid);
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
         assert!(read("status").contains("NoNewPrivs:\t1"));
         let session =
@@ -404,8 +419,9 @@ mod tests {
     fn a_helper_that_could_not_be_recorded_never_runs() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().to_str().unwrap();
+        let (script, log) = (format!("echo ran > {path}"), tempfile::tempfile().unwrap());
         let mut seen = None;
-        let refused = launch("/bin/sh", &["-c", &format!("echo ran > {path}")], |process| {
+        let refused = launch("/bin/sh", &["-c", &script], &log, |process| {
             seen = Some(process);
             Err(Error::internal("no space"))
         });
@@ -415,9 +431,15 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_cannot_be_run_is_an_error_that_names_it() {
-        let error = launch("/no/such/program", &[], |_| Ok(())).unwrap_err();
-        assert!(error.message.contains("/no/such/program"), "{error}");
+    fn a_program_that_cannot_be_run_ends_at_once_and_its_log_names_it() {
+        let mut log = tempfile::tempfile().unwrap();
+        let running = launch("/no/such/program", &[], &log, |_| Ok(())).unwrap();
+        assert!(running.wait(Duration::from_secs(60)));
+        assert_eq!(running.ending(), Ending::Exited(CANNOT_RUN.into()));
+        let mut words = String::new();
+        log.rewind().unwrap();
+        log.read_to_string(&mut words).unwrap();
+        assert!(words.starts_with("cannot run /no/such/program: No such file"), "{words}");
     }
 
     #[test]

@@ -232,11 +232,6 @@ impl Private {
         secrets
     }
 
-    /// Whether the helper's mount is here.
-    pub fn is_mounted(&self, table: &MountTable) -> bool {
-        table.top(&self.mountpoint()).is_some_and(|entry| entry.fs_type.starts_with("fuse"))
-    }
-
     /// Takes the helper's mount away from here; other places keep theirs.
     pub fn detach_mount(&self) -> Result<(), Error> {
         detach(&self.mountpoint())

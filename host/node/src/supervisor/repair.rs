@@ -9,7 +9,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
+use std::io::{PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -28,7 +28,7 @@ use wharf_core::Error;
 
 use super::connections::{Connection, Connections};
 use super::namespaces::Namespace;
-use crate::child::{self, Child, Files, NoAnswer};
+use crate::child::{Child, Files, NoAnswer};
 use crate::mounts::detached::replace_flags;
 use crate::mounts::mounting::OWN_FLAGS;
 use crate::mounts::table::{Entry, MountTable};
@@ -395,16 +395,59 @@ impl This {
 /// # Errors
 /// Why there is no answer.
 pub(crate) fn ask_root(path: &Path, bound: Duration) -> Result<(), Error> {
-    let what = format!("the file system at {}", path.display());
-    let answer = child::ask(&what, bound, || {
-        let asked = rustix::fs::statat(CWD, path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
-            .and_then(|_| rustix::fs::statfs(path));
-        asked.err().map(|error| error.to_string().into_bytes()).unwrap_or_default()
-    })?;
-    if answer.is_empty() {
-        return Ok(());
+    RootQuestion::prepare(path)?.ask(bound)
+}
+
+/// A question to a file system about its root, in a child that is there before it is asked: whoever
+/// waits for a mount has the time to start one, and none to lose once the mount is there.
+#[derive(Debug)]
+pub(crate) struct RootQuestion {
+    child: Child,
+    go: PipeWriter,
+    what: String,
+}
+
+impl RootQuestion {
+    /// Starts the child, which holds nothing open that others wait for the end of.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot be started.
+    pub fn prepare(path: &Path) -> Result<Self, Error> {
+        let what = format!("the file system at {}", path.display());
+        let (wait, go) = std::io::pipe()
+            .map_err(|error| Error::unavailable(format!("cannot ask {what}: {error}")))?;
+        let child = Child::start(Files::Only(&[wait.as_fd()]), || {
+            let asked = || {
+                (&wait).read_exact(&mut [0]).map_err(|error| error.to_string())?;
+                rustix::fs::statat(CWD, path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+                    .and_then(|_| rustix::fs::statfs(path))
+                    .map_err(|error| error.to_string())
+            };
+            asked().err().unwrap_or_default().into_bytes()
+        })?;
+        Ok(Self { child, go, what })
     }
-    Err(Error::unavailable(format!("{what} answers: {}", String::from_utf8_lossy(&answer))))
+
+    /// Asks.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub fn ask(mut self, bound: Duration) -> Result<(), Error> {
+        let what = &self.what;
+        // That there is nobody to hear it is noticed below.
+        let _ = self.go.write_all(&[1]);
+        let answer = self.child.finish(Instant::now() + bound, || false);
+        let answer = answer.map_err(|why| Error::unavailable(why.in_words(what, bound)))?;
+        if answer.is_empty() {
+            return Ok(());
+        }
+        Err(Error::unavailable(format!("{what} answers: {}", String::from_utf8_lossy(&answer))))
+    }
+
+    /// Ends the child: nobody wants to know any more.
+    pub fn cancel(self) {
+        let _ = self.child.finish(Instant::now(), || true);
+    }
 }
 
 #[cfg(test)]

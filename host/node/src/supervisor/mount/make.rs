@@ -16,7 +16,7 @@ use super::super::connections::Connection;
 use super::super::decide::Phase;
 use super::super::launch::{self, Launch, Running};
 use super::super::protocol::{Credential, Ending};
-use super::super::repair;
+use super::super::repair::RootQuestion;
 use super::super::world::World;
 use super::{ANSWER, Mount, memory_bytes};
 use crate::child::timespec;
@@ -196,13 +196,34 @@ impl Mount {
         changes: &MountChanges,
         deadline: Instant,
     ) -> Result<Connection, NotReady> {
-        let connection = loop {
+        let profile = &self.record.spec.profile;
+        if self.record.spec.ready != Readiness::Answers && profile.device != Device::Given {
+            return self.wait_until_mounted(helper, changes, deadline);
+        }
+        // While the helper loads its libraries.
+        let question =
+            RootQuestion::prepare(&self.private.mountpoint()).map_err(NotReady::Unknown)?;
+        match self.wait_until_mounted(helper, changes, deadline) {
+            Ok(connection) => {
+                self.wait_for_answer(question, helper, connection, deadline).map(|()| connection)
+            }
+            Err(why) => {
+                question.cancel();
+                Err(why)
+            }
+        }
+    }
+
+    fn wait_until_mounted(
+        &self,
+        helper: &Running,
+        changes: &MountChanges,
+        deadline: Instant,
+    ) -> Result<Connection, NotReady> {
+        loop {
             changes.wait(helper, deadline);
-            let table = MountTable::read().map_err(NotReady::Unknown)?;
-            if self.private.is_mounted(&table)
-                && let Some(connection) = self.mounted().map_err(NotReady::Unknown)?
-            {
-                break connection;
+            if let Some(connection) = self.mounted().map_err(NotReady::Unknown)? {
+                return Ok(connection);
             }
             if !helper.is_alive() {
                 return Err(NotReady::Ended);
@@ -210,13 +231,7 @@ impl Mount {
             if Instant::now() >= deadline {
                 return Err(NotReady::Late("it has mounted nothing".to_owned()));
             }
-        };
-        if self.record.spec.ready == Readiness::Answers
-            || self.record.spec.profile.device == Device::Given
-        {
-            self.wait_for_answer(helper, connection, deadline)?;
         }
-        Ok(connection)
     }
 
     /// What is mounted on the private place, where nobody but the helper mounts.
@@ -235,13 +250,18 @@ impl Mount {
     /// ends, and the directory below answers in its stead: so what answered has to be there still.
     fn wait_for_answer(
         &self,
+        question: RootQuestion,
         helper: &Running,
         connection: Connection,
         deadline: Instant,
     ) -> Result<(), NotReady> {
+        let mut prepared = Some(question);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let answer = repair::ask_root(&self.private.mountpoint(), left.min(ANSWER));
+            let question = prepared
+                .take()
+                .map_or_else(|| RootQuestion::prepare(&self.private.mountpoint()), Ok);
+            let answer = question.and_then(|question| question.ask(left.min(ANSWER)));
             let is_there = self.mounted().map_err(NotReady::Unknown)? == Some(connection);
             let gone = || Error::unavailable("it has taken its mount away again");
             match answer.and_then(|()| is_there.then_some(()).ok_or_else(gone)) {
