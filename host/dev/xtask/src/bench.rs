@@ -16,6 +16,7 @@ mod shares;
 
 use std::fs::File;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -47,6 +48,10 @@ pub struct Options {
     /// debug build, as they are. Fit for what waits for a cloud, and not for what computes.
     #[arg(long)]
     as_built: bool,
+    /// The socket of another CSI driver's node service, such as one in Go, that runs already: the
+    /// CSI server is held against it too, in the same run.
+    #[arg(long, value_name = "SOCKET")]
+    peer: Option<PathBuf>,
     /// Pairs of processes to time.
     #[arg(long, default_value_t = 300)]
     runs: u32,
@@ -57,7 +62,7 @@ pub struct Options {
 enum Part {
     /// Whole FlexVolume processes.
     Processes,
-    /// The CSI server beside minimal ones.
+    /// The CSI server beside minimal ones, and beside the one that --peer names.
     Server,
     /// What a server with every driver holds, and its start.
     Memory,
@@ -110,7 +115,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     if is_wanted(Part::Server) {
         announce("calling the CSI server, and minimal ones in Rust and Go, in turn");
-        server::measure(&workspace, &parts, &mut report)?;
+        server::measure(&workspace, &parts, options.peer.as_deref(), &mut report)?;
     }
     if is_wanted(Part::Memory) {
         announce("starting a server with every driver, and calling it a hundred times at once");
@@ -144,6 +149,8 @@ fn print(report: &Report, for_scripts: Option<File>) -> Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+const KIB_IN_MIB: f64 = 1024.0;
 
 /// A line of proc_pid_status(5) about a process's memory, in KiB.
 fn memory_kib(pid: i32, name: &str) -> Result<f64> {

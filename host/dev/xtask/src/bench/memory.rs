@@ -10,7 +10,7 @@ use wharf_testing::bed::{Bed, BedOptions, Machine, Parts};
 use wharf_testing::player::{Retry, VolumeClass};
 
 use super::report::{Figure, Report};
-use super::{memory_kib, together};
+use super::{KIB_IN_MIB, memory_kib, together};
 
 /// Calls at once: as many claims as a large rollout makes in a minute.
 const CALLS: usize = 100;
@@ -18,7 +18,6 @@ const CALLS: usize = 100;
 const CREATING: u64 = 3000;
 const PATIENCE: Duration = Duration::from_secs(120);
 const STARTS: usize = 5;
-const KIB_IN_MIB: f64 = 1024.0;
 
 /// Measures both roles.
 pub fn measure(parts: &Parts, report: &mut Report) -> Result<()> {

@@ -1,6 +1,8 @@
 //! The CSI server beside the least that a server of the same protocol can be, in Rust and in Go,
-//! in turn. What is asked is answered without a backend, so what is measured is the server.
+//! and beside another driver that runs already where one is named, in turn. What is asked is
+//! answered without a backend, so what is measured is the server.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -9,6 +11,7 @@ use serde::Deserialize;
 use wharf_testing::bed::{Bed, BedOptions, Machine, Parts};
 
 use super::report::{Figure, Report};
+use super::{KIB_IN_MIB, memory_kib};
 use crate::command::{self, announce};
 use crate::dist;
 use crate::workspace::Workspace;
@@ -22,6 +25,8 @@ const CALLERS: [(usize, &str, &str); 2] = [
 ];
 
 const WITHOUT_METRICS: &str = "Wharf without --http";
+const MINIMAL_GO: &str = "minimal Go server";
+const NAMED: &str = "the server of --peer";
 
 /// What `wharf-load call` prints.
 #[derive(Deserialize)]
@@ -35,7 +40,7 @@ struct Measured {
 struct Server {
     socket: PathBuf,
     pid: i32,
-    /// Ended with this value; none where the bed ends it.
+    /// Ended with this value; none where somebody else ends it.
     _process: Option<EndedGuard>,
 }
 
@@ -57,8 +62,15 @@ struct Figures {
     processor_us: f64,
 }
 
-/// Measures all of them, and Wharf against each.
-pub fn measure(workspace: &Workspace, parts: &Parts, report: &mut Report) -> Result<()> {
+/// Measures all of them, and Wharf against each. `named` is the socket of another driver.
+pub fn measure(
+    workspace: &Workspace,
+    parts: &Parts,
+    named: Option<&Path>,
+    report: &mut Report,
+) -> Result<()> {
+    // Asked first: what is missing shows before a minute of building.
+    let named = named.map(running).transpose()?;
     let load = dist::build_package(workspace, "wharf-load", &[])?;
     let bed = Bed::make_with(&BedOptions::default(), parts.clone())?;
     bed.serve()?;
@@ -73,12 +85,13 @@ pub fn measure(workspace: &Workspace, parts: &Parts, report: &mut Report) -> Res
     match build_go(workspace)? {
         Some(go) => {
             peers.push((
-                "minimal Go server",
+                MINIMAL_GO,
                 start(&mut Command::new(go), &directory.join("floor-go.sock"))?,
             ));
         }
         None => announce("there is no Go: Wharf's server is not held against one in Go"),
     }
+    peers.extend(named.map(|server| (NAMED, server)));
     for (callers, latency, rate) in CALLERS {
         let mut rounds = vec![Vec::new(); peers.len() + 1];
         for _ in 0..ROUNDS {
@@ -90,8 +103,10 @@ pub fn measure(workspace: &Workspace, parts: &Parts, report: &mut Report) -> Res
         let medians: Vec<Figures> = rounds.iter().map(|figures| medians(figures)).collect();
         let Some((ours, theirs)) = medians.split_first() else { continue };
         for ((name, _), peer) in peers.iter().zip(theirs) {
-            let is_go = *name == "minimal Go server";
-            let target = |text| if is_go { text } else { "-" };
+            // The minimal Go server does less than any driver in Go has to, so what is wanted
+            // beside a driver is wanted beside it too.
+            let has_targets = [MINIMAL_GO, NAMED].contains(name);
+            let target = |text| if has_targets { text } else { "-" };
             let is_without = *name == WITHOUT_METRICS;
             add(report, latency, "µs", ours.p50_us, (name, peer.p50_us), target("≤ 0.8 ×"));
             add(
@@ -111,6 +126,11 @@ pub fn measure(workspace: &Workspace, parts: &Parts, report: &mut Report) -> Res
                 if is_without { "≤ 1.02 ×" } else { target("≤ 1 ×") },
             );
         }
+    }
+    let ours = resident(&wharf)?;
+    for (name, peer) in &peers {
+        let theirs = (*name, resident(peer)?);
+        add(report, "memory of the CSI server after these calls", "MiB", ours, theirs, "-");
     }
     Ok(())
 }
@@ -146,6 +166,11 @@ fn one_round(load: &Path, server: &Server, callers: usize) -> Result<Figures> {
     })
 }
 
+/// What a server holds, in MiB.
+fn resident(server: &Server) -> Result<f64> {
+    Ok(memory_kib(server.pid, "VmRSS")? / KIB_IN_MIB)
+}
+
 fn medians(figures: &[Figures]) -> Figures {
     let median = |of: fn(&Figures) -> f64| super::median(figures.iter().map(of).collect());
     Figures {
@@ -166,6 +191,16 @@ fn processor_time(pid: i32) -> Result<f64> {
     Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
 }
 
+/// A server that somebody else started. Its process is the one that listens (unix(7), SO_PEERCRED).
+fn running(socket: &Path) -> Result<Server> {
+    let connection = UnixStream::connect(socket);
+    let connection = connection.with_context(|| {
+        format!("nobody serves {}: start what --peer names first", socket.display())
+    })?;
+    let pid = rustix::net::sockopt::socket_peercred(&connection)?.pid.as_raw_pid();
+    Ok(Server { socket: socket.to_owned(), pid, _process: None })
+}
+
 /// Starts a server that takes its socket as its last argument, and waits until it answers there.
 fn start(command: &mut Command, socket: &Path) -> Result<Server> {
     wait_for(command.arg(socket), socket)
@@ -177,7 +212,7 @@ fn wait_for(command: &mut Command, socket: &Path) -> Result<Server> {
     let pid = i32::try_from(process.id())?;
     let guard = EndedGuard(process);
     for _ in 0..500 {
-        if std::os::unix::net::UnixStream::connect(socket).is_ok() {
+        if UnixStream::connect(socket).is_ok() {
             return Ok(Server { socket: socket.to_owned(), pid, _process: Some(guard) });
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
@@ -198,4 +233,19 @@ fn build_go(workspace: &Workspace) -> Result<Option<PathBuf>> {
             .arg("."),
     )?;
     Ok(Some(program))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_runs_already_is_found_by_its_socket() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("csi.sock");
+        let error = running(&socket).err().unwrap().to_string();
+        assert!(error.contains("nobody serves"), "{error}");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert_eq!(running(&socket).unwrap().pid, std::process::id().cast_signed());
+    }
 }
