@@ -89,8 +89,8 @@ pub(crate) struct Running {
     moving: Option<JoinHandle<()>>,
 }
 
-/// Starts a helper. `record` runs before the program does; if it fails, so does the start. A program
-/// that cannot be run ends at once, and its log says why.
+/// Starts a helper. `record` runs before the program does; if it fails, so does the start. A
+/// program that cannot be run ends at once, and its log says why.
 ///
 /// # Errors
 /// What `record` says, or `Internal` when the system has no process for it.
