@@ -9,13 +9,12 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::cmsg_space;
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-#[cfg(test)]
-use rustix::process::Pid;
+use rustix::process::{Pid, PidfdFlags};
 use wharf_core::Error;
 
 use super::COMMAND;
@@ -27,7 +26,6 @@ use crate::child::timespec;
 const NAME: &str = "wharf";
 /// A process that does not hang lets go of its work, and a killed one is gone, in microseconds.
 const END_BOUND: Duration = Duration::from_millis(500);
-const REAP_LOOK: Duration = Duration::from_millis(1);
 /// An answer is a few hundred bytes; how far a walk got is a path, which has no bound of its own.
 const MAX_ANSWER_BYTES: u64 = 4 << 20;
 
@@ -100,6 +98,16 @@ impl Processes {
     }
 }
 
+/// Nobody needs one any more, and the one that has no work ends by itself when it hears nothing more
+/// from here. A call-out, which ends now, does not wait for that.
+impl Drop for Processes {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.exchange_idle(None) {
+            process.child = None;
+        }
+    }
+}
+
 /// A process that answers. Killed when it is dropped.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -169,13 +177,16 @@ impl Process {
     /// Kills it, and waits a moment for its end.
     fn end(&mut self) {
         let Some(mut child) = self.child.take() else { return };
+        // Not reaped, so its number is its own.
+        let handle = Pid::from_raw(child.id().cast_signed())
+            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
         let _ = child.kill();
-        let end = Instant::now() + END_BOUND;
-        while Instant::now() < end {
-            if matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {
-                return;
-            }
-            std::thread::sleep(REAP_LOOK);
+        if let Some(handle) = handle {
+            let mut fds = [PollFd::new(&handle, PollFlags::IN)];
+            let _ = rustix::event::poll(&mut fds, Some(&timespec(END_BOUND)));
+        }
+        if matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {
+            return;
         }
         tracing::warn!(
             process = child.id(),
