@@ -98,8 +98,8 @@ impl Processes {
     }
 }
 
-/// Nobody needs one any more, and the one that has no work ends by itself when it hears nothing more
-/// from here. A call-out, which ends now, does not wait for that.
+/// Nobody needs one any more, and the one that has no work ends by itself when its socket does. A
+/// call-out, which ends now, does not wait for that.
 impl Drop for Processes {
     fn drop(&mut self) {
         if let Some(mut process) = self.exchange_idle(None) {
