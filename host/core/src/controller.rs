@@ -22,7 +22,7 @@ use crate::types::{
 };
 use crate::unfinished::Unfinished;
 use crate::verbs::{
-    AskExt as _, Change, Create, CreateRequest, List, ListRequest, Listed, Look, Read, Verb,
+    AskExt as _, Change, Create, CreateRequest, List, ListRequest, Listed, Query, Read, Verb,
 };
 
 /// How long the first question of a moment waits for others to join it: less than a cloud request
@@ -54,11 +54,11 @@ pub struct Controller {
     in_flight: InFlight,
     unfinished: Unfinished<Operation>,
     tick: Duration,
-    machine: Option<Machine>,
+    local: Option<LocalPerformer>,
 }
 
-/// The machine that this process runs on, for plans that a backend asks the controller to perform.
-struct Machine {
+/// Performs plans on the machine that this process runs on, where a backend answers `perform`.
+struct LocalPerformer {
     performer: Arc<dyn Performer>,
     policy: NodePolicy,
 }
@@ -97,7 +97,7 @@ impl Controller {
             in_flight,
             unfinished: Unfinished::default(),
             tick,
-            machine: None,
+            local: None,
         }
     }
 
@@ -105,7 +105,7 @@ impl Controller {
     /// this, an answer `perform` is an error.
     #[must_use]
     pub fn performing_on(mut self, performer: Arc<dyn Performer>, policy: NodePolicy) -> Self {
-        self.machine = Some(Machine { performer, policy });
+        self.local = Some(LocalPerformer { performer, policy });
         self
     }
 
@@ -140,12 +140,12 @@ impl Controller {
     pub fn create(&self, call: &Call, request: &CreateRequest) -> Result<Volume, Error> {
         let guard = self.in_flight.begin(&request.name, Create::NAME)?;
         let what = format!("create of volume {}", request.name);
-        let kept = self.unfinished.take(request, self.clock.now());
-        let mut operation = kept.unwrap_or_else(|| Operation::new(Vec::new()));
+        let earlier = self.unfinished.take(request, self.clock.now());
+        let mut operation = earlier.unwrap_or_else(|| Operation::new(Vec::new()));
         let decide = self.decide::<Create, _>(call, request);
         let created = self.go_on(call, &what, Some(&guard), &mut operation, decide);
         if matches!(&created, Err(error) if error.kind == ErrorKind::DeadlineExceeded) {
-            self.unfinished.keep(request, operation.for_another_call(), self.clock.now());
+            self.unfinished.insert(request, operation.for_another_call(), self.clock.now());
         }
         created
     }
@@ -173,8 +173,8 @@ impl Controller {
     /// A share has no attachment that the cloud knows of, so where this machine is a node too, what
     /// it shows its workloads is looked at before the volume is ended.
     fn check_not_shown(&self, volume: &VolumeId) -> Result<(), Error> {
-        let Some(machine) = &self.machine else { return Ok(()) };
-        match machine.performer.shown_at(&self.driver, volume)? {
+        let Some(local) = &self.local else { return Ok(()) };
+        match local.performer.shown_at(&self.driver, volume)? {
             None => Ok(()),
             Some(path) => Err(Error::precondition(format!(
                 "a workload of this machine has the volume at {}",
@@ -184,13 +184,13 @@ impl Controller {
         }
     }
 
-    /// Looks as the verb says. Nothing is changed, so no other call of the volume is kept waiting.
+    /// Answers a verb that changes nothing. So no other call for the volume has to wait.
     ///
     /// # Errors
     /// What the contract says of the verb.
-    pub fn look<V>(&self, call: &Call, request: &V::Request) -> Result<V::Answer, Error>
+    pub fn query<V>(&self, call: &Call, request: &V::Request) -> Result<V::Answer, Error>
     where
-        V: Look,
+        V: Query,
         dyn Backend: Ask<V>,
     {
         let watched = V::volume(request).map(watch).unwrap_or_default();
@@ -317,13 +317,13 @@ impl Controller {
         perform: &Perform,
         operation: &mut Operation,
     ) -> Result<(), Error> {
-        let Some(machine) = &self.machine else {
+        let Some(local) = &self.local else {
             return Err(Error::precondition(
                 "the backend asks for work on this machine, which this process does not do",
             )
             .with_hint("run the controller with a `node` section that grants the plan's steps"));
         };
-        match machine.performer.perform(call, &perform.plan, &machine.policy) {
+        match local.performer.perform(call, &perform.plan, &local.policy) {
             Ok(()) => {
                 operation.performed(perform);
                 Ok(())

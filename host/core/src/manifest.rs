@@ -30,11 +30,11 @@ pub struct Manifest {
     /// The component's name, as in its `describe`.
     pub name: ComponentName,
     /// Its version.
-    pub version: Word<64>,
+    pub version: ShortText<64>,
     /// Which world of the contract it implements.
     pub world: World,
     /// The contract that it was built against (`0.1.0`).
-    pub contract: Word<64>,
+    pub contract: ShortText<64>,
     /// Endpoints that it wants to reach.
     #[serde(default, deserialize_with = "at_most::<_, _, ENDPOINTS>")]
     pub request: Vec<EndpointRequest>,
@@ -59,7 +59,7 @@ impl World {
     pub const ALL: [Self; 2] = [Self::Backend, Self::CloudAuth];
 
     /// The world's name in the contract.
-    pub fn word(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Backend => "backend",
             Self::CloudAuth => "cloud-auth",
@@ -79,16 +79,16 @@ impl World {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointRequest {
     /// The endpoint's id in the operator's configuration.
-    pub endpoint: Word<64>,
+    pub endpoint: ShortText<64>,
     /// Whether an account signs these requests.
     #[serde(default)]
     pub signed: bool,
     /// As in [`crate::policy::EndpointGrant::actions`].
     #[serde(default, deserialize_with = "at_most::<_, _, ASKED>")]
-    pub actions: Vec<Word<512>>,
+    pub actions: Vec<ShortText<512>>,
     /// As in [`crate::policy::EndpointGrant::paths`].
     #[serde(default, deserialize_with = "at_most::<_, _, ASKED>")]
-    pub paths: Vec<Word<512>>,
+    pub paths: Vec<ShortText<512>>,
 }
 
 impl EndpointRequest {
@@ -105,23 +105,23 @@ impl EndpointRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct NodeRequest {
-    /// Steps by [`crate::plan::Step::word`].
+    /// Steps by [`crate::plan::Step::name`].
     #[serde(default, deserialize_with = "at_most::<_, _, STEPS>")]
-    pub steps: Vec<Word<64>>,
+    pub steps: Vec<ShortText<64>>,
     /// As in [`crate::policy::NodePolicy::filesystems`].
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "at_most::<_, _, STEPS>"
     )]
-    pub filesystems: Vec<Word<64>>,
+    pub filesystems: Vec<ShortText<64>>,
     /// As in [`crate::policy::NodePolicy::block_queue`].
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "at_most::<_, _, STEPS>"
     )]
-    pub block_queue: Vec<Word<64>>,
+    pub block_queue: Vec<ShortText<64>>,
 }
 
 /// A component's name: the name of a directory, and a word on a command line.
@@ -131,7 +131,7 @@ pub struct ComponentName(String);
 
 impl ComponentName {
     /// As a Kubernetes label has.
-    const MOST: usize = 63;
+    const MAX: usize = 63;
 }
 
 /// Text that is no component's name.
@@ -148,32 +148,32 @@ impl TryFrom<String> for ComponentName {
     fn try_from(text: String) -> Result<Self, NotAName> {
         let is_plain =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let is_name = (1..=Self::MOST).contains(&text.len())
+        let is_name = (1..=Self::MAX).contains(&text.len())
             && text.bytes().all(is_plain)
             && !text.starts_with('-');
         if is_name { Ok(Self(text)) } else { Err(NotAName) }
     }
 }
 
-/// Printable ASCII of 1 to `MOST` bytes.
+/// Printable ASCII of 1 to `MAX` bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Word<const MOST: usize>(String);
+pub struct ShortText<const MAX: usize>(String);
 
 /// Text that is too long, or that is not printable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("this text must have 1 to {most} printable ASCII characters")]
-pub struct NotAWord {
+pub struct NotShortText {
     most: usize,
 }
 
-impl<const MOST: usize> TryFrom<String> for Word<MOST> {
-    type Error = NotAWord;
+impl<const MAX: usize> TryFrom<String> for ShortText<MAX> {
+    type Error = NotShortText;
 
-    fn try_from(text: String) -> Result<Self, NotAWord> {
-        let is_word = (1..=MOST).contains(&text.len())
+    fn try_from(text: String) -> Result<Self, NotShortText> {
+        let is_word = (1..=MAX).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-        if is_word { Ok(Self(text)) } else { Err(NotAWord { most: MOST }) }
+        if is_word { Ok(Self(text)) } else { Err(NotShortText { most: MAX }) }
     }
 }
 
@@ -217,17 +217,17 @@ macro_rules! text {
 }
 
 text!([] ComponentName, NotAName);
-text!([const MOST: usize] Word<MOST>, NotAWord);
+text!([const MAX: usize] ShortText<MAX>, NotShortText);
 
-fn at_most<'de, D, T, const MOST: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+fn at_most<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
     let list = Vec::deserialize(deserializer)?;
-    if list.len() > MOST {
+    if list.len() > MAX {
         let length = list.len();
-        return Err(D::Error::custom(format!("a list has {length} entries, at most {MOST}")));
+        return Err(D::Error::custom(format!("a list has {length} entries, at most {MAX}")));
     }
     Ok(list)
 }
@@ -239,9 +239,9 @@ mod tests {
     #[test]
     fn a_word_is_short_and_holds_nothing_that_a_terminal_obeys() {
         for text in ["", "1.0\n", "1.0\u{1b}[2K", "1.0\u{202e}", "1.0\u{7f}", &"1".repeat(65)] {
-            assert!(text.parse::<Word<64>>().is_err(), "{text:?}");
+            assert!(text.parse::<ShortText<64>>().is_err(), "{text:?}");
         }
-        assert_eq!(&*"GET /latest/*?a&b".parse::<Word<64>>().unwrap(), "GET /latest/*?a&b");
+        assert_eq!(&*"GET /latest/*?a&b".parse::<ShortText<64>>().unwrap(), "GET /latest/*?a&b");
     }
 
     #[test]

@@ -21,7 +21,8 @@ const CALL_BOUND: Duration = Duration::from_secs(15);
 /// How often a waiting call looks whether its caller has gone; an answer wakes it at once.
 const CANCELLATION_CHECK: Duration = Duration::from_millis(200);
 
-type Cell = Arc<Mutex<Option<Result<Observation, Error>>>>;
+/// What one resource's observation came to, for everybody who asked for it.
+type SharedResult = Arc<Mutex<Option<Result<Observation, Error>>>>;
 
 /// Asks for one driver, for whatever of its operations want to know.
 pub(crate) struct ObserveBatcher {
@@ -44,36 +45,36 @@ pub(crate) struct Window {
 
 #[derive(Default)]
 struct State {
-    wanted: Wanted,
+    queue: Queue,
     running: bool,
 }
 
-/// What the next calls ask for, in the order in which it was first wanted.
+/// What the next calls ask for, in the order in which it was first asked for.
 #[derive(Default)]
-struct Wanted {
+struct Queue {
     order: VecDeque<ResourceId>,
-    cells: HashMap<ResourceId, Cell>,
+    results: HashMap<ResourceId, SharedResult>,
 }
 
-impl Wanted {
-    fn join(&mut self, of: &ResourceId) -> Cell {
-        if let Some(cell) = self.cells.get(of) {
-            return Arc::clone(cell);
+impl Queue {
+    fn join(&mut self, of: &ResourceId) -> SharedResult {
+        if let Some(result) = self.results.get(of) {
+            return Arc::clone(result);
         }
-        let cell = Cell::default();
+        let result = SharedResult::default();
         self.order.push_back(of.clone());
-        self.cells.insert(of.clone(), Arc::clone(&cell));
-        cell
+        self.results.insert(of.clone(), Arc::clone(&result));
+        result
     }
 
-    fn take(&mut self, size: usize) -> BTreeMap<ResourceId, Cell> {
+    fn take(&mut self, size: usize) -> BTreeMap<ResourceId, SharedResult> {
         let first = self.order.drain(..size.min(self.order.len()));
-        first.filter_map(|of| self.cells.remove_entry(&of)).collect()
+        first.filter_map(|of| self.results.remove_entry(&of)).collect()
     }
 }
 
 impl ObserveBatcher {
-    /// `congestion` is told when an observation is throttled.
+    /// A throttled observation is noted in `congestion`.
     pub(crate) fn new(
         backend: Arc<dyn Backend>,
         clock: Arc<dyn Clock>,
@@ -96,9 +97,9 @@ impl ObserveBatcher {
         call: &Call,
         resources: &[ResourceId],
     ) -> Result<Vec<Observation>, Error> {
-        let cells = self.enqueue(resources);
+        let results = self.enqueue(resources);
         loop {
-            if let Some(answers) = collect(&cells) {
+            if let Some(answers) = collect(&results) {
                 return answers;
             }
             if call.is_cancelled() || call.remaining(self.clock.now()).is_zero() {
@@ -117,13 +118,13 @@ impl ObserveBatcher {
             }
             state.running = true;
             drop(state);
-            Lead { batcher: self, batch: BTreeMap::new() }.run(call);
+            BatchLeader { batcher: self, batch: BTreeMap::new() }.run(call);
         }
     }
 
-    fn enqueue(&self, resources: &[ResourceId]) -> Vec<Cell> {
+    fn enqueue(&self, resources: &[ResourceId]) -> Vec<SharedResult> {
         let mut state = lock(&self.state);
-        resources.iter().map(|of| state.wanted.join(of)).collect()
+        resources.iter().map(|of| state.queue.join(of)).collect()
     }
 
     /// Asked for every batch: it takes microseconds, and another generation may have another
@@ -134,13 +135,13 @@ impl ObserveBatcher {
 }
 
 /// The answers, once all of them are there.
-fn collect(cells: &[Cell]) -> Option<Result<Vec<Observation>, Error>> {
-    cells.iter().map(|cell| lock(cell).clone()).collect()
+fn collect(results: &[SharedResult]) -> Option<Result<Vec<Observation>, Error>> {
+    results.iter().map(|result| lock(result).clone()).collect()
 }
 
-/// The time that ran out is the shared call's, not that of those who wait for it: they ask again
-/// for as long as they have time themselves.
-fn of_nobody_in_particular(error: Error) -> Error {
+/// The deadline that passed is the shared call's, not that of the callers who wait for it. They get
+/// `Unavailable`, and ask again for as long as they have time themselves.
+fn as_unavailable(error: Error) -> Error {
     match error.kind {
         ErrorKind::DeadlineExceeded => Error { kind: ErrorKind::Unavailable, ..error }
             .context(format!("observing took longer than {} s", CALL_BOUND.as_secs())),
@@ -148,14 +149,14 @@ fn of_nobody_in_particular(error: Error) -> Error {
     }
 }
 
-/// The one thread that asks, for everybody. Dropping it, also in a panic, answers whoever it took
-/// along and lets the next one lead.
-struct Lead<'a> {
+/// The one thread that calls the backend, for all that wait. Dropping it, also in a panic, answers
+/// the requests of its batch and lets the next thread lead.
+struct BatchLeader<'a> {
     batcher: &'a ObserveBatcher,
-    batch: BTreeMap<ResourceId, Cell>,
+    batch: BTreeMap<ResourceId, SharedResult>,
 }
 
-impl Lead<'_> {
+impl BatchLeader<'_> {
     fn run(mut self, call: &Call) {
         let batcher = self.batcher;
         let window = match batcher.congestion.is_recent(batcher.clock.now()) {
@@ -170,7 +171,7 @@ impl Lead<'_> {
             Ok(size) => size,
             Err(error) => {
                 self.take(usize::MAX);
-                return self.refuse(&of_nobody_in_particular(error));
+                return self.refuse(&as_unavailable(error));
             }
         };
         self.take(size);
@@ -184,19 +185,19 @@ impl Lead<'_> {
                 if error.kind == ErrorKind::Throttled {
                     batcher.congestion.note(batcher.clock.now());
                 }
-                self.refuse(&of_nobody_in_particular(error));
+                self.refuse(&as_unavailable(error));
             }
         }
     }
 
     fn take(&mut self, size: usize) {
-        self.batch = lock(&self.batcher.state).wanted.take(size);
+        self.batch = lock(&self.batcher.state).queue.take(size);
     }
 
     fn distribute(&mut self, observations: Vec<Observation>) {
         for observation in observations {
-            if let Some(cell) = self.batch.remove(&observation.of) {
-                *lock(&cell) = Some(Ok(observation));
+            if let Some(result) = self.batch.remove(&observation.of) {
+                *lock(&result) = Some(Ok(observation));
             }
         }
         self.refuse(&Error::new(
@@ -208,13 +209,13 @@ impl Lead<'_> {
 
     /// Answers whoever has no answer yet.
     fn refuse(&mut self, error: &Error) {
-        for cell in std::mem::take(&mut self.batch).into_values() {
-            *lock(&cell) = Some(Err(error.clone()));
+        for result in std::mem::take(&mut self.batch).into_values() {
+            *lock(&result) = Some(Err(error.clone()));
         }
     }
 }
 
-impl Drop for Lead<'_> {
+impl Drop for BatchLeader<'_> {
     fn drop(&mut self) {
         self.refuse(&Error::internal("observing ended in a defect of wharf"));
         lock(&self.batcher.state).running = false;

@@ -1,6 +1,6 @@
 //! What must be true on a node: the typed steps that a backend's plan is made of.
 //!
-//! One file below `plan/` for each step: its fields, its word and what grants it. A new step is
+//! One file below `plan/` for each step: its fields, its name and what grants it. A new step is
 //! such a file and a line in the list of [`Step`]; `wharf-node` has the same for how it is made
 //! true, and `wharf-runtime` the function by which a component adds it to a plan.
 
@@ -32,7 +32,7 @@ pub use check::Check;
 pub use directory_path::{DirectoryBase, DirectoryPath};
 pub use find_device::{DeviceMatch, FindDevice};
 pub use format::Format;
-pub use goal::{Goal, Thing};
+pub use goal::{Goal, StepOutput};
 pub use grow::Grow;
 pub use make_directory::MakeDirectory;
 pub use mount_device::MountDevice;
@@ -86,7 +86,7 @@ impl Plan {
                 format!(
                     "the step `{}` works on the path of a call, and what the controller performs \
                      has none",
-                    step.word()
+                    step.name()
                 ),
             )
             .with_hint("a backend works in the scratch mount there; report it to its author")),
@@ -97,23 +97,23 @@ impl Plan {
 
 /// What every kind of step says of itself.
 pub trait PlanStep {
-    /// The step's word in a manifest's and an operator's list of steps.
-    const WORD: &'static str;
+    /// The step's name in a manifest's and an operator's list of steps.
+    const NAME: &'static str;
 
-    /// Whether the operator grants what this step touches. That the step's word is granted was
+    /// Whether the operator grants what this step touches. That the step's name is granted was
     /// checked before.
     ///
     /// # Errors
     /// `PermissionDenied` naming the setting that would grant it.
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error>;
 
-    /// What the call or a step before it must have given.
-    fn needs(&self) -> Option<Thing> {
+    /// What the call or a step before it must have provided.
+    fn input(&self) -> Option<StepOutput> {
         None
     }
 
-    /// What it gives to the call and to the steps after it.
-    fn gives(&self) -> Option<Thing> {
+    /// What it provides to the call and to the steps after it.
+    fn output(&self) -> Option<StepOutput> {
         None
     }
 
@@ -134,7 +134,7 @@ pub trait PlanStep {
 
     /// The step in a few words, for a log: no option, no argument, nothing that could be secret.
     fn describe(&self) -> String {
-        Self::WORD.to_owned()
+        Self::NAME.to_owned()
     }
 }
 
@@ -148,13 +148,13 @@ macro_rules! steps {
         }
 
         impl Step {
-            /// The words of all steps that this build knows.
-            pub const WORDS: &[&str] = &[$($step::WORD),*];
+            /// The names of all steps that this build knows.
+            pub const NAMES: &[&str] = &[$($step::NAME),*];
 
-            /// The step's word in a manifest's and an operator's list of steps.
-            pub fn word(&self) -> &'static str {
+            /// The step's name in a manifest's and an operator's list of steps.
+            pub fn name(&self) -> &'static str {
                 match self {
-                    $(Self::$step(_) => $step::WORD,)*
+                    $(Self::$step(_) => $step::NAME,)*
                 }
             }
 
@@ -165,17 +165,17 @@ macro_rules! steps {
                 }
             }
 
-            /// See [`PlanStep::needs`].
-            pub fn needs(&self) -> Option<Thing> {
+            /// See [`PlanStep::input`].
+            pub fn input(&self) -> Option<StepOutput> {
                 match self {
-                    $(Self::$step(step) => step.needs(),)*
+                    $(Self::$step(step) => step.input(),)*
                 }
             }
 
-            /// See [`PlanStep::gives`].
-            pub fn gives(&self) -> Option<Thing> {
+            /// See [`PlanStep::output`].
+            pub fn output(&self) -> Option<StepOutput> {
                 match self {
-                    $(Self::$step(step) => step.gives(),)*
+                    $(Self::$step(step) => step.output(),)*
                 }
             }
 
@@ -241,9 +241,9 @@ mod tests {
     }
 
     #[test]
-    fn the_words_are_those_of_the_contract() {
+    fn the_names_are_those_of_the_contract() {
         assert_eq!(
-            Step::WORDS,
+            Step::NAMES,
             [
                 "find-device",
                 "check",

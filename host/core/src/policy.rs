@@ -127,7 +127,7 @@ pub(crate) fn matches_pattern(pattern: &str, text: &str) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodePolicy {
-    /// Granted steps, by [`crate::plan::Step::word`].
+    /// Granted steps, by [`crate::plan::Step::name`].
     #[serde(default)]
     pub steps: Vec<String>,
     /// File systems that may be made, checked, grown and mounted.
@@ -215,7 +215,7 @@ impl NodePolicy {
             )));
         }
         for step in &plan.steps {
-            require(&self.steps, "steps", step.word())?;
+            require(&self.steps, "steps", step.name())?;
             step.check_grant(self)?;
         }
         Ok(())

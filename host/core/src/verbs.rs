@@ -72,13 +72,13 @@ pub trait Change: Verb<Answer = Answer<Self::Done>> {
 
 /// A verb that changes nothing and is answered at once: the controller observes what it is about,
 /// asks the backend, and asks again after what passes.
-pub trait Look: Verb {
+pub trait Query: Verb {
     /// The volume that it is about; `None`: none, so nothing is observed.
     fn volume(_request: &Self::Request) -> Option<&VolumeId> {
         None
     }
 
-    /// What is looked at, for errors: `validation of volume d-1`.
+    /// What is asked about what, for errors: `validation of volume d-1`.
     fn title(request: &Self::Request) -> String;
 }
 

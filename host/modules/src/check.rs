@@ -40,11 +40,11 @@ pub(crate) fn describe(
     clock: &Arc<dyn Clock>,
 ) -> Result<Checked, String> {
     let steps = &manifest.node.steps;
-    if let Some(step) = steps.iter().find(|step| !Step::WORDS.contains(&&***step)) {
+    if let Some(step) = steps.iter().find(|step| !Step::NAMES.contains(&&***step)) {
         return Err(format!(
             "its manifest asks for the step `{step}`, which this build of Wharf does not have; it \
              has {}; update Wharf, or install an older version of the component",
-            Step::WORDS.join(", ")
+            Step::NAMES.join(", ")
         ));
     }
     check_component(engine, component, manifest, clock).map_err(|error| error.to_string())

@@ -98,7 +98,7 @@ impl<'a> Run<'a> {
                 return Err(Error::aborted(format!(
                     "nobody waits any more; stopped before step {} ({})",
                     index + 1,
-                    step.word()
+                    step.name()
                 )));
             }
             tracing::debug!(
@@ -108,7 +108,7 @@ impl<'a> Run<'a> {
             );
             performer(step)
                 .perform(self)
-                .map_err(|error| error.context(format!("step {} ({})", index + 1, step.word())))?;
+                .map_err(|error| error.context(format!("step {} ({})", index + 1, step.name())))?;
         }
         Ok(())
     }

@@ -380,10 +380,10 @@ impl Active {
     /// The manifest's side of the grants; the operator's side is the node policy's.
     fn check_plan(&self, plan: &Plan) -> Result<(), Error> {
         let requested = &self.code.guest.manifest.node.steps;
-        match plan.steps.iter().find(|step| !requested.iter().any(|word| **word == *step.word())) {
+        match plan.steps.iter().find(|step| !requested.iter().any(|word| **word == *step.name())) {
             Some(step) => Err(Error::denied(format!(
                 "the plan has the step `{}`, which the component's manifest does not request",
-                step.word()
+                step.name()
             ))
             .with_hint(
                 "the backend's author has to request it; a manifest that does not ask gets nothing",

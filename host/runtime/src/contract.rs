@@ -98,7 +98,7 @@ fn judge_import(world: World, name: &str) -> Option<String> {
         return Some(format!(
             "it imports `{name}`, which Wharf does not have; a component of the world `{}` may \
              import {}",
-            world.word(),
+            world.name(),
             allowed.join(", ")
         ));
     };
@@ -106,7 +106,7 @@ fn judge_import(world: World, name: &str) -> Option<String> {
         return Some(format!(
             "it imports `{interface}` of the contract, which the world `{}` does not have; it may \
              import {}",
-            world.word(),
+            world.name(),
             allowed.join(", ")
         ));
     }
@@ -157,7 +157,7 @@ fn judge_export(world: World, interface: &str, exported: &[String]) -> Option<St
         ),
         None => format!(
             "it does not export `{interface}`, which every component of the world `{}` has",
-            world.word()
+            world.name()
         ),
     })
 }
@@ -204,7 +204,7 @@ mod tests {
             .push_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit"))
             .unwrap();
         for world in [World::Backend, World::CloudAuth] {
-            let id = resolve.select_world(&[package], Some(world.word())).unwrap();
+            let id = resolve.select_world(&[package], Some(world.name())).unwrap();
             let names =
                 |items: &wit_parser::IndexMap<wit_parser::WorldKey, wit_parser::WorldItem>| {
                     let mut names: Vec<String> =

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use wharf_core::manifest::{EndpointRequest, Manifest, Word, World};
+use wharf_core::manifest::{EndpointRequest, Manifest, ShortText, World};
 use wharf_core::policy::{EndpointGrant, Lacking};
 
 use crate::config::grants::{self, Granted, GrantedNode};
@@ -82,7 +82,7 @@ impl Grants<'_> {
         let mut grant = Vec::new();
         for EndpointRequest { endpoint, signed, actions, paths } in known {
             let account = signed.then(|| self.account_for(section, backend)).transpose()?;
-            let text = |words: Vec<Word<512>>| words.into_iter().map(String::from).collect();
+            let text = |words: Vec<ShortText<512>>| words.into_iter().map(String::from).collect();
             grant.push(EndpointGrant {
                 endpoint: endpoint.into(),
                 account,

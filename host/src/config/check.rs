@@ -88,12 +88,12 @@ pub fn doubts(config: &Config, tree: &Tree) -> Vec<Mistake> {
                 );
             }
         }
-        for step in backend.node.steps.iter().filter(|step| !Step::WORDS.contains(&step.as_str())) {
+        for step in backend.node.steps.iter().filter(|step| !Step::NAMES.contains(&step.as_str())) {
             let problem = format!(
                 "backend \"{name}\" is granted the step `{step}`, which this build does not have"
             );
-            let fix = meant(step, Step::WORDS.iter().copied()).map_or_else(
-                || format!("it has {}", Step::WORDS.join(", ")),
+            let fix = meant(step, Step::NAMES.iter().copied()).map_or_else(
+                || format!("it has {}", Step::NAMES.join(", ")),
                 |near| format!("did you mean `{near}`?"),
             );
             found.add(&["backend", name, "node", "steps"], problem, &fix);

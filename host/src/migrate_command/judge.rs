@@ -312,7 +312,7 @@ impl Judge<'_> {
     /// What a machine would say to a plan before it begins. Steps that this configuration does not
     /// grant at all are another role's: the controller makes directories, and nodes mount.
     fn grants(&self, plan: &Plan) -> Result<(), Error> {
-        let is_ours = |step: &&Step| self.policy.steps.iter().any(|word| word == step.word());
+        let is_ours = |step: &&Step| self.policy.steps.iter().any(|word| word == step.name());
         let steps = plan.steps.iter().filter(is_ours).cloned().collect();
         self.policy.check(&Plan { steps, summary: String::new() })?;
         for step in &plan.steps {

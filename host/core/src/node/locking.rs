@@ -8,13 +8,12 @@ use crate::inflight::InFlightGuard;
 use crate::ports::{Call, NodeGuard, StageRecord};
 use crate::types::VolumeId;
 
-/// Held by a call that takes something away: the second guard is missing where nothing can be
-/// locked.
+/// What a call that unmounts holds. The second guard is missing where nothing can be locked.
 pub(super) type TeardownGuard = (InFlightGuard, Option<NodeGuard>);
 
 /// What a call waits for before it has its volume.
-const OTHERS: &str = "another process of this node that works on the volume";
-const TAKING_AWAY: &str = "mounts of this node to go";
+const WAITS_FOR_PROCESS: &str = "another process of this node that works on the volume";
+const WAITS_FOR_UNMOUNT: &str = "the unmount on this node";
 
 impl NodeService {
     /// Keeps every other call from working on the volume.
@@ -25,14 +24,14 @@ impl NodeService {
         verb: &'static str,
     ) -> Result<(InFlightGuard, NodeGuard), Error> {
         let guard = self.in_flight.begin(volume.as_str(), verb)?;
-        guard.waits_for(OTHERS);
+        guard.waits_for(WAITS_FOR_PROCESS);
         let lock = self.node.lock(call, &self.driver, volume)?;
         guard.waits_for("the backend's plan and its steps");
         Ok((guard, lock))
     }
 
-    /// The same for a call that takes something away. It has to work where nothing can be written,
-    /// so there it goes on without the lock.
+    /// The same for a call that unmounts. It has to work where nothing can be written, so there it
+    /// goes on without the lock.
     pub(super) fn lock_for_teardown(
         &self,
         call: &Call,
@@ -40,9 +39,9 @@ impl NodeService {
         verb: &'static str,
     ) -> Result<TeardownGuard, Error> {
         let guard = self.in_flight.begin(volume.as_str(), verb)?;
-        guard.waits_for(OTHERS);
+        guard.waits_for(WAITS_FOR_PROCESS);
         let lock = self.node.lock(call, &self.driver, volume);
-        guard.waits_for(TAKING_AWAY);
+        guard.waits_for(WAITS_FOR_UNMOUNT);
         match lock {
             Ok(lock) => Ok((guard, Some(lock))),
             Err(error) if error.kind == ErrorKind::Aborted => Err(error),
@@ -53,7 +52,7 @@ impl NodeService {
         }
     }
 
-    /// The record of a volume that is taken away. One that cannot be read counts as none: the mount
+    /// The record of a volume that is unmounted. One that cannot be read counts as none: the mount
     /// table says what there is to undo.
     pub(super) fn record_for_teardown(&self, volume: &VolumeId) -> Option<StageRecord> {
         self.node.record(&self.driver, volume).unwrap_or_else(|error| {
@@ -69,16 +68,16 @@ impl NodeService {
         call: &Call,
         path: &Path,
         verb: &'static str,
-        is_meant: impl Fn(&StageRecord) -> bool,
+        is_wanted: impl Fn(&StageRecord) -> bool,
     ) -> Result<(TeardownGuard, Option<StageRecord>), Error> {
         let seen = self.node.record_of_path(path).unwrap_or_else(|error| {
             tracing::warn!(%error, path = %path.display(), "going on without a record");
             None
         });
-        match seen.filter(|record| record.driver == self.driver && is_meant(record)) {
+        match seen.filter(|record| record.driver == self.driver && is_wanted(record)) {
             None => {
                 let guard = self.in_flight.begin(&path.to_string_lossy(), verb)?;
-                guard.waits_for(TAKING_AWAY);
+                guard.waits_for(WAITS_FOR_UNMOUNT);
                 Ok(((guard, None), None))
             }
             Some(seen) => {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::outcome::Outcome;
-use super::same_use::{check_same_group, check_same_use};
+use super::recorded_use::{check_compatible_use, check_same_group};
 use super::stage::StagedBy;
 use super::{NodeService, check_path, log_failure};
 use crate::error::{Blame, Error, ErrorKind};
@@ -64,7 +64,7 @@ impl NodeService {
                 AccessType::Mount { .. } => self.node.mounted(staging)?,
                 AccessType::Block => None,
             };
-            if self.is_left_as_found(call, known.as_ref(), request, target, staged.as_ref())? {
+            if self.shows_earlier_mount(call, known.as_ref(), request, target, staged.as_ref())? {
                 return Ok(());
             }
             if staged.is_none() && self.stage_by_helper(call, &mut known, request, staging)? {
@@ -150,7 +150,7 @@ impl NodeService {
         if mounted.is_dead {
             return Ok(false);
         }
-        check_same_use(&published.capability, &request.capability)?;
+        check_compatible_use(&published.capability, &request.capability)?;
         self.check_same_mount(record, &mounted, target)?;
         if published.read_only != request.read_only {
             return Err(Error::new(

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::outcome::Outcome;
-use super::same_use::check_same_use;
+use super::recorded_use::check_compatible_use;
 use super::{NodeService, check_path, log_failure};
 use crate::error::{Error, ErrorKind};
 use crate::plan::{Goal, Plan, Step};
@@ -170,7 +170,7 @@ impl NodeService {
         if is_mount && mounted.is_none() {
             return Ok(false);
         }
-        check_same_use(&record.capability, &request.capability)?;
+        check_compatible_use(&record.capability, &request.capability)?;
         match mounted.filter(|_| is_mount) {
             Some(mounted) => self.check_same_mount(record, mounted, staging_path).map(|()| true),
             // A raw device has no mount that proves anything: the plan runs again and finds the

@@ -21,7 +21,7 @@ impl NodeService {
     /// # Errors
     /// `Unavailable` when the helper does not answer, `AlreadyExists` when a workload that is to
     /// read could write.
-    pub(super) fn is_left_as_found(
+    pub(super) fn shows_earlier_mount(
         &self,
         call: &Call,
         record: Option<&StageRecord>,

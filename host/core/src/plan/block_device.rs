@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlanStep, Thing};
+use super::{PlanStep, StepOutput};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -14,18 +14,18 @@ pub struct BlockDevice {
 }
 
 impl PlanStep for BlockDevice {
-    const WORD: &'static str = "block-device";
+    const NAME: &'static str = "block-device";
 
     fn check_grant(&self, _policy: &NodePolicy) -> Result<(), Error> {
         Ok(())
     }
 
-    fn needs(&self) -> Option<Thing> {
-        Some(Thing::Device)
+    fn input(&self) -> Option<StepOutput> {
+        Some(StepOutput::Device)
     }
 
-    fn gives(&self) -> Option<Thing> {
-        Some(Thing::RawDevice)
+    fn output(&self) -> Option<StepOutput> {
+        Some(StepOutput::RawDevice)
     }
 
     fn for_reading(self, _is_shared: bool) -> Option<Self> {

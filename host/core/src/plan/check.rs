@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlanStep, Thing};
+use super::{PlanStep, StepOutput};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -15,14 +15,14 @@ pub struct Check {
 }
 
 impl PlanStep for Check {
-    const WORD: &'static str = "check";
+    const NAME: &'static str = "check";
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         policy.check_filesystem_if_named(&self.fs_type)
     }
 
-    fn needs(&self) -> Option<Thing> {
-        Some(Thing::Device)
+    fn input(&self) -> Option<StepOutput> {
+        Some(StepOutput::Device)
     }
 
     fn for_reading(self, _is_shared: bool) -> Option<Self> {
@@ -30,6 +30,6 @@ impl PlanStep for Check {
     }
 
     fn describe(&self) -> String {
-        format!("{} {}", Self::WORD, self.fs_type).trim_end().to_owned()
+        format!("{} {}", Self::NAME, self.fs_type).trim_end().to_owned()
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Thing;
+use super::StepOutput;
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -36,11 +36,11 @@ impl DirectoryPath {
         }
     }
 
-    pub(super) fn needs(&self) -> Option<Thing> {
+    pub(super) fn input(&self) -> Option<StepOutput> {
         match self.base {
             DirectoryBase::Granted(_) => None,
-            DirectoryBase::Target => Some(Thing::FileSystem),
-            DirectoryBase::Scratch => Some(Thing::Scratch),
+            DirectoryBase::Target => Some(StepOutput::FileSystem),
+            DirectoryBase::Scratch => Some(StepOutput::Scratch),
         }
     }
 

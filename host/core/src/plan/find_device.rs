@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlanStep, Thing};
+use super::{PlanStep, StepOutput};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -47,17 +47,17 @@ impl FindDevice {
 }
 
 impl PlanStep for FindDevice {
-    const WORD: &'static str = "find-device";
+    const NAME: &'static str = "find-device";
 
     fn check_grant(&self, _policy: &NodePolicy) -> Result<(), Error> {
         Ok(())
     }
 
-    fn gives(&self) -> Option<Thing> {
-        Some(Thing::Device)
+    fn output(&self) -> Option<StepOutput> {
+        Some(StepOutput::Device)
     }
 
     fn describe(&self) -> String {
-        format!("{} {}", Self::WORD, self.serial().unwrap_or("without a serial"))
+        format!("{} {}", Self::NAME, self.serial().unwrap_or("without a serial"))
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlanStep, Thing};
+use super::{PlanStep, StepOutput};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -16,14 +16,14 @@ pub struct Format {
 }
 
 impl PlanStep for Format {
-    const WORD: &'static str = "format";
+    const NAME: &'static str = "format";
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         policy.check_filesystem(&self.fs_type)
     }
 
-    fn needs(&self) -> Option<Thing> {
-        Some(Thing::Device)
+    fn input(&self) -> Option<StepOutput> {
+        Some(StepOutput::Device)
     }
 
     fn for_reading(self, _is_shared: bool) -> Option<Self> {
@@ -31,6 +31,6 @@ impl PlanStep for Format {
     }
 
     fn describe(&self) -> String {
-        format!("{} {}", Self::WORD, self.fs_type)
+        format!("{} {}", Self::NAME, self.fs_type)
     }
 }

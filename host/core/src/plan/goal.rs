@@ -19,9 +19,9 @@ pub enum Goal {
     Grown,
 }
 
-/// What steps give to each other and to the call.
+/// What steps provide to each other and to the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Thing {
+pub enum StepOutput {
     /// A device that was found.
     Device,
     /// What the volume was staged as.
@@ -34,8 +34,8 @@ pub enum Thing {
     Scratch,
 }
 
-impl Thing {
-    fn in_words(self) -> &'static str {
+impl StepOutput {
+    fn noun(self) -> &'static str {
         match self {
             Self::Device => "a device",
             Self::Staged => "a staged volume",
@@ -53,32 +53,33 @@ impl Plan {
     /// # Errors
     /// `Internal`, to the backend's blame, saying what is missing or too much.
     pub fn check_goal(&self, goal: Goal, is_staged: bool) -> Result<(), Error> {
-        let mut given: Vec<Thing> = is_staged.then_some(Thing::Staged).into_iter().collect();
+        let mut outputs: Vec<StepOutput> =
+            is_staged.then_some(StepOutput::Staged).into_iter().collect();
         for (index, step) in self.steps.iter().enumerate() {
-            if let Some(need) = step.needs()
-                && !given.contains(&need)
+            if let Some(input) = step.input()
+                && !outputs.contains(&input)
             {
                 return Err(self.unfit(&format!(
                     "step {} ({}) needs {}, and nothing before it gives one",
                     index + 1,
-                    step.word(),
-                    need.in_words()
+                    step.name(),
+                    input.noun()
                 )));
             }
-            given.extend(step.gives());
+            outputs.extend(step.output());
         }
-        let count = |thing: Thing| given.iter().filter(|given| **given == thing).count();
+        let count = |output: StepOutput| outputs.iter().filter(|made| **made == output).count();
         self.check_count(
-            Thing::FileSystem,
-            count(Thing::FileSystem),
+            StepOutput::FileSystem,
+            count(StepOutput::FileSystem),
             match goal {
                 Goal::StagedFileSystem | Goal::PublishedFileSystem => 1..=1,
                 Goal::StagedDevice | Goal::PublishedDevice | Goal::Grown => 0..=0,
             },
         )?;
         self.check_count(
-            Thing::RawDevice,
-            count(Thing::RawDevice),
+            StepOutput::RawDevice,
+            count(StepOutput::RawDevice),
             match goal {
                 Goal::PublishedDevice => 1..=1,
                 Goal::StagedFileSystem
@@ -89,8 +90,8 @@ impl Plan {
         )?;
         // A volume is one disk.
         self.check_count(
-            Thing::Device,
-            count(Thing::Device),
+            StepOutput::Device,
+            count(StepOutput::Device),
             match goal {
                 Goal::StagedDevice | Goal::PublishedDevice => 1..=1,
                 Goal::StagedFileSystem | Goal::PublishedFileSystem | Goal::Grown => 0..=1,
@@ -104,18 +105,18 @@ impl Plan {
 
     fn check_count(
         &self,
-        thing: Thing,
+        output: StepOutput,
         count: usize,
         allowed: std::ops::RangeInclusive<usize>,
     ) -> Result<(), Error> {
         if allowed.contains(&count) {
             return Ok(());
         }
-        let thing = thing.in_words();
+        let output = output.noun();
         Err(self.unfit(&match (count, *allowed.end()) {
-            (0, _) => format!("no step gives {thing}, which the call asks for"),
-            (_, 0) => format!("it gives {thing}, which the call does not ask for"),
-            (_, _) => format!("{count} steps give {thing}"),
+            (0, _) => format!("no step gives {output}, which the call asks for"),
+            (_, 0) => format!("it gives {output}, which the call does not ask for"),
+            (_, _) => format!("{count} steps give {output}"),
         }))
     }
 

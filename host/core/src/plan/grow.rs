@@ -14,7 +14,7 @@ pub struct Grow {
 }
 
 impl PlanStep for Grow {
-    const WORD: &'static str = "grow";
+    const NAME: &'static str = "grow";
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         policy.check_filesystem_if_named(&self.fs_type)
@@ -26,6 +26,6 @@ impl PlanStep for Grow {
     }
 
     fn describe(&self) -> String {
-        format!("{} {}", Self::WORD, self.fs_type).trim_end().to_owned()
+        format!("{} {}", Self::NAME, self.fs_type).trim_end().to_owned()
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirectoryBase, DirectoryPath, PlanStep, Thing};
+use super::{DirectoryBase, DirectoryPath, PlanStep, StepOutput};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -20,7 +20,7 @@ pub struct MakeDirectory {
 }
 
 impl PlanStep for MakeDirectory {
-    const WORD: &'static str = "make-directory";
+    const NAME: &'static str = "make-directory";
 
     fn needs_path(&self) -> bool {
         self.at.base == DirectoryBase::Target
@@ -30,11 +30,11 @@ impl PlanStep for MakeDirectory {
         self.at.check_grant(policy)
     }
 
-    fn needs(&self) -> Option<Thing> {
-        self.at.needs()
+    fn input(&self) -> Option<StepOutput> {
+        self.at.input()
     }
 
     fn describe(&self) -> String {
-        format!("{} {}", Self::WORD, self.at.describe())
+        format!("{} {}", Self::NAME, self.at.describe())
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlanStep, Thing};
+use super::{PlanStep, StepOutput};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -19,18 +19,18 @@ pub struct MountDevice {
 }
 
 impl PlanStep for MountDevice {
-    const WORD: &'static str = "mount-device";
+    const NAME: &'static str = "mount-device";
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         policy.check_filesystem_if_named(&self.fs_type)
     }
 
-    fn needs(&self) -> Option<Thing> {
-        Some(Thing::Device)
+    fn input(&self) -> Option<StepOutput> {
+        Some(StepOutput::Device)
     }
 
-    fn gives(&self) -> Option<Thing> {
-        Some(Thing::FileSystem)
+    fn output(&self) -> Option<StepOutput> {
+        Some(StepOutput::FileSystem)
     }
 
     /// Reading alone may still replay the journal, which writes. Where others may read the disk at
@@ -44,6 +44,6 @@ impl PlanStep for MountDevice {
     }
 
     fn describe(&self) -> String {
-        format!("{} {}", Self::WORD, self.fs_type).trim_end().to_owned()
+        format!("{} {}", Self::NAME, self.fs_type).trim_end().to_owned()
     }
 }

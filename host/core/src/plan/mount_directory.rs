@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlanStep, Thing};
+use super::{PlanStep, StepOutput};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -27,14 +27,14 @@ pub struct GrantedDirectory {
 }
 
 impl PlanStep for MountDirectory {
-    const WORD: &'static str = "mount-directory";
+    const NAME: &'static str = "mount-directory";
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         policy.check_directory(&self.at.root)
     }
 
-    fn gives(&self) -> Option<Thing> {
-        Some(Thing::FileSystem)
+    fn output(&self) -> Option<StepOutput> {
+        Some(StepOutput::FileSystem)
     }
 
     fn for_reading(self, _is_shared: bool) -> Option<Self> {
@@ -42,6 +42,6 @@ impl PlanStep for MountDirectory {
     }
 
     fn describe(&self) -> String {
-        format!("{} {}", Self::WORD, self.at.root)
+        format!("{} {}", Self::NAME, self.at.root)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlanStep, Thing};
+use super::{PlanStep, StepOutput};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 use crate::types::Parameters;
@@ -46,15 +46,15 @@ pub enum Readiness {
 }
 
 impl PlanStep for MountFuse {
-    const WORD: &'static str = "mount-fuse";
+    const NAME: &'static str = "mount-fuse";
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         let account = self.credential.as_ref().map(|credential| credential.account.as_str());
         policy.check_helper(&self.helper, account)
     }
 
-    fn gives(&self) -> Option<Thing> {
-        Some(Thing::FileSystem)
+    fn output(&self) -> Option<StepOutput> {
+        Some(StepOutput::FileSystem)
     }
 
     fn for_reading(self, _is_shared: bool) -> Option<Self> {
@@ -62,6 +62,6 @@ impl PlanStep for MountFuse {
     }
 
     fn describe(&self) -> String {
-        format!("{} {}", Self::WORD, self.helper)
+        format!("{} {}", Self::NAME, self.helper)
     }
 }

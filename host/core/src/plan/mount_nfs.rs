@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlanStep, Thing};
+use super::{PlanStep, StepOutput};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -81,7 +81,7 @@ impl MountNfs {
 }
 
 impl PlanStep for MountNfs {
-    const WORD: &'static str = "mount-nfs";
+    const NAME: &'static str = "mount-nfs";
 
     fn needs_path(&self) -> bool {
         self.place == MountPlace::Target
@@ -91,10 +91,10 @@ impl PlanStep for MountNfs {
         policy.nfs.check(self)
     }
 
-    fn gives(&self) -> Option<Thing> {
+    fn output(&self) -> Option<StepOutput> {
         Some(match self.place {
-            MountPlace::Target => Thing::FileSystem,
-            MountPlace::Scratch => Thing::Scratch,
+            MountPlace::Target => StepOutput::FileSystem,
+            MountPlace::Scratch => StepOutput::Scratch,
         })
     }
 
@@ -104,6 +104,6 @@ impl PlanStep for MountNfs {
     }
 
     fn describe(&self) -> String {
-        format!("{} {}:{}", Self::WORD, self.server, self.path)
+        format!("{} {}:{}", Self::NAME, self.server, self.path)
     }
 }

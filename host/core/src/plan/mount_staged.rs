@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlanStep, Thing};
+use super::{PlanStep, StepOutput};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -16,18 +16,18 @@ pub struct MountStaged {
 }
 
 impl PlanStep for MountStaged {
-    const WORD: &'static str = "mount-staged";
+    const NAME: &'static str = "mount-staged";
 
     fn check_grant(&self, _policy: &NodePolicy) -> Result<(), Error> {
         Ok(())
     }
 
-    fn needs(&self) -> Option<Thing> {
-        Some(Thing::Staged)
+    fn input(&self) -> Option<StepOutput> {
+        Some(StepOutput::Staged)
     }
 
-    fn gives(&self) -> Option<Thing> {
-        Some(Thing::FileSystem)
+    fn output(&self) -> Option<StepOutput> {
+        Some(StepOutput::FileSystem)
     }
 
     fn for_reading(self, _is_shared: bool) -> Option<Self> {

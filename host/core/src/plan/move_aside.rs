@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirectoryBase, DirectoryPath, PlanStep, Thing};
+use super::{DirectoryBase, DirectoryPath, PlanStep, StepOutput};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -17,7 +17,7 @@ pub struct MoveAside {
 }
 
 impl PlanStep for MoveAside {
-    const WORD: &'static str = "move-aside";
+    const NAME: &'static str = "move-aside";
 
     fn needs_path(&self) -> bool {
         self.from.base == DirectoryBase::Target
@@ -27,11 +27,11 @@ impl PlanStep for MoveAside {
         self.from.check_grant(policy)
     }
 
-    fn needs(&self) -> Option<Thing> {
-        self.from.needs()
+    fn input(&self) -> Option<StepOutput> {
+        self.from.input()
     }
 
     fn describe(&self) -> String {
-        format!("{} {} to {}", Self::WORD, self.from.describe(), self.to)
+        format!("{} {} to {}", Self::NAME, self.from.describe(), self.to)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirectoryBase, DirectoryPath, PlanStep, Thing};
+use super::{DirectoryBase, DirectoryPath, PlanStep, StepOutput};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -15,7 +15,7 @@ pub struct RemoveTree {
 }
 
 impl PlanStep for RemoveTree {
-    const WORD: &'static str = "remove-tree";
+    const NAME: &'static str = "remove-tree";
 
     fn needs_path(&self) -> bool {
         self.at.base == DirectoryBase::Target
@@ -25,11 +25,11 @@ impl PlanStep for RemoveTree {
         self.at.check_grant(policy)
     }
 
-    fn needs(&self) -> Option<Thing> {
-        self.at.needs()
+    fn input(&self) -> Option<StepOutput> {
+        self.at.input()
     }
 
     fn describe(&self) -> String {
-        format!("{} {}", Self::WORD, self.at.describe())
+        format!("{} {}", Self::NAME, self.at.describe())
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlanStep, Thing};
+use super::{PlanStep, StepOutput};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -16,17 +16,17 @@ pub struct SetBlockQueue {
 }
 
 impl PlanStep for SetBlockQueue {
-    const WORD: &'static str = "set-block-queue";
+    const NAME: &'static str = "set-block-queue";
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         policy.check_block_queue(&self.key)
     }
 
-    fn needs(&self) -> Option<Thing> {
-        Some(Thing::Device)
+    fn input(&self) -> Option<StepOutput> {
+        Some(StepOutput::Device)
     }
 
     fn describe(&self) -> String {
-        format!("{} {}={}", Self::WORD, self.key, self.value)
+        format!("{} {}={}", Self::NAME, self.key, self.value)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirectoryBase, DirectoryPath, PlanStep, Thing};
+use super::{DirectoryBase, DirectoryPath, PlanStep, StepOutput};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -22,7 +22,7 @@ pub struct SetOwnership {
 }
 
 impl PlanStep for SetOwnership {
-    const WORD: &'static str = "set-ownership";
+    const NAME: &'static str = "set-ownership";
 
     fn needs_path(&self) -> bool {
         self.at.base == DirectoryBase::Target
@@ -32,11 +32,11 @@ impl PlanStep for SetOwnership {
         self.at.check_grant(policy)
     }
 
-    fn needs(&self) -> Option<Thing> {
-        self.at.needs()
+    fn input(&self) -> Option<StepOutput> {
+        self.at.input()
     }
 
     fn describe(&self) -> String {
-        format!("{} {}", Self::WORD, self.at.describe())
+        format!("{} {}", Self::NAME, self.at.describe())
     }
 }

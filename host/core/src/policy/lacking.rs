@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Asked, EndpointGrant, NodePolicy};
-use crate::manifest::{EndpointRequest, Manifest, Word};
+use crate::manifest::{EndpointRequest, Manifest, ShortText};
 
 /// The difference between what a component asks for and what it is granted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -23,8 +23,9 @@ impl Lacking {
     /// What is lacking for this component with these grants.
     pub fn of(asked: &Manifest, grants: &[EndpointGrant], node: &NodePolicy) -> Self {
         let request = asked.request.iter().map(|request| left_of(request, grants));
-        let missing = |asked: &[Word<64>], granted: &[String]| -> Vec<String> {
-            let is_granted = |word: &&Word<64>| granted.iter().any(|granted| **granted == ***word);
+        let missing = |asked: &[ShortText<64>], granted: &[String]| -> Vec<String> {
+            let is_granted =
+                |word: &&ShortText<64>| granted.iter().any(|granted| **granted == ***word);
             asked.iter().filter(|word| !is_granted(word)).map(ToString::to_string).collect()
         };
         Self {
@@ -52,7 +53,7 @@ fn left_of(request: &EndpointRequest, grants: &[EndpointGrant]) -> EndpointReque
         let mut grants = grants.iter().filter(of_same);
         grants.any(|grant| asked.is_covered(&grant.actions, &grant.paths))
     };
-    let left = |patterns: &[Word<512>], asked: fn(&str) -> Asked| -> Vec<Word<512>> {
+    let left = |patterns: &[ShortText<512>], asked: fn(&str) -> Asked| -> Vec<ShortText<512>> {
         patterns.iter().filter(|pattern| !is_granted(&asked(pattern))).cloned().collect()
     };
     EndpointRequest {

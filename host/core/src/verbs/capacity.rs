@@ -1,6 +1,6 @@
 //! `capacity`: what it is asked, and what it answers.
 
-use super::{Capacity, Look};
+use super::{Capacity, Query};
 use crate::types::{Capability, Parameters, Segments};
 
 /// `capacity`.
@@ -25,7 +25,7 @@ pub struct Available {
     pub maximum_volume_bytes: Option<u64>,
 }
 
-impl Look for Capacity {
+impl Query for Capacity {
     fn title(_: &CapacityRequest) -> String {
         "look-up of the capacity".to_owned()
     }

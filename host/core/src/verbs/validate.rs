@@ -1,6 +1,6 @@
 //! `validate`: what it is asked, and what it answers.
 
-use super::{Look, Validate};
+use super::{Query, Validate};
 use crate::types::{Caller, Capability, Parameters, VolumeId};
 
 /// `validate`.
@@ -29,7 +29,7 @@ pub struct Validated {
     pub message: String,
 }
 
-impl Look for Validate {
+impl Query for Validate {
     fn volume(request: &ValidateRequest) -> Option<&VolumeId> {
         Some(&request.volume)
     }

@@ -51,7 +51,7 @@ impl Method for GetCapacity {
 
     fn answer(on: &Work<'_>, asked: CapacityRequest) -> Result<GetCapacityResponse, Error> {
         let Available { bytes, minimum_volume_bytes, maximum_volume_bytes } =
-            on.controller.look::<Capacity>(on.call, &asked)?;
+            on.controller.query::<Capacity>(on.call, &asked)?;
         let size = |field: &str, bytes: Option<u64>| {
             bytes.map(|bytes| response::bytes(field, bytes)).transpose()
         };

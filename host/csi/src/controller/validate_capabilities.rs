@@ -60,7 +60,7 @@ impl Method for ValidateCapabilities {
         on: &Work<'_>,
         (asked, confirmed): Self::Asked,
     ) -> Result<ValidateVolumeCapabilitiesResponse, Error> {
-        let validated = on.controller.look::<Validate>(on.call, &asked)?;
+        let validated = on.controller.query::<Validate>(on.call, &asked)?;
         if validated.confirmed
             && !asked.mutable_parameters.is_empty()
             && !on.description.can("modify")

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
-use wharf_core::manifest::{ComponentName, EndpointRequest, Manifest, NodeRequest, Word, World};
+use wharf_core::manifest::{
+    ComponentName, EndpointRequest, Manifest, NodeRequest, ShortText, World,
+};
 use wit_parser::{PackageId, Resolve};
 
 use crate::workspace::{Package, Workspace};
@@ -21,7 +23,7 @@ const MANIFEST_FILE: &str = "manifest.toml";
 struct ManifestFile {
     name: ComponentName,
     world: World,
-    contract: Word<64>,
+    contract: ShortText<64>,
     #[serde(default)]
     request: Vec<Request>,
     #[serde(default)]
@@ -31,27 +33,27 @@ struct ManifestFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Request {
-    endpoint: Word<64>,
+    endpoint: ShortText<64>,
     signed: bool,
     #[serde(default)]
-    actions: Vec<Word<512>>,
+    actions: Vec<ShortText<512>>,
     #[serde(default)]
-    paths: Vec<Word<512>>,
+    paths: Vec<ShortText<512>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Node {
     #[serde(default)]
-    steps: Vec<Word<64>>,
+    steps: Vec<ShortText<64>>,
     #[serde(default)]
-    filesystems: Vec<Word<64>>,
+    filesystems: Vec<ShortText<64>>,
     #[serde(default)]
-    block_queue: Vec<Word<64>>,
+    block_queue: Vec<ShortText<64>>,
 }
 
 impl ManifestFile {
-    fn with_version(self, version: Word<64>) -> Manifest {
+    fn with_version(self, version: ShortText<64>) -> Manifest {
         let request =
             self.request.into_iter().map(|Request { endpoint, signed, actions, paths }| {
                 EndpointRequest { endpoint, signed, actions, paths }
@@ -156,7 +158,7 @@ impl Contract {
             manifest.contract,
             self.package
         );
-        let world = manifest.world.word();
+        let world = manifest.world.name();
         ensure!(
             self.worlds.iter().any(|known| known == world),
             "world = {world:?}, but `wit/` has only {}",

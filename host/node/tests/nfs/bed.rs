@@ -123,7 +123,7 @@ impl Bed {
 
     pub fn policy(&self) -> NodePolicy {
         NodePolicy {
-            steps: Step::WORDS.iter().map(|word| (*word).to_owned()).collect(),
+            steps: Step::NAMES.iter().map(|word| (*word).to_owned()).collect(),
             nfs: self.nfs.clone(),
             ..NodePolicy::default()
         }

@@ -210,7 +210,7 @@ fn a_component_that_was_compiled_long_ago_goes_on_working() {
     assert!(matches!(check(HELLO, &asks), Ok(Checked::Backend(_))));
     let (bench, backend) = linked(HELLO, asks);
     let plan = backend.call::<PlanPublish>(&bench.call(), &publish_request()).unwrap();
-    let words: Vec<_> = plan.steps.iter().map(|step| step.word()).collect();
+    let words: Vec<_> = plan.steps.iter().map(|step| step.name()).collect();
     assert_eq!(words, ["make-directory", "mount-directory"]);
 }
 
@@ -243,7 +243,7 @@ fn runs_with_identity_and_node_alone(wasm: &[u8]) {
     let call = bench.call();
     assert_eq!(backend.call::<DescribeNode>(&call, &()).unwrap().node_id.as_str(), "i-1");
     let plan = backend.call::<PlanPublish>(&call, &publish_request()).unwrap();
-    assert_eq!(plan.steps.iter().map(|step| step.word()).collect::<Vec<_>>(), ["check"]);
+    assert_eq!(plan.steps.iter().map(|step| step.name()).collect::<Vec<_>>(), ["check"]);
     let refused = does(&backend, &call, "nothing").unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Unsupported);
     assert!(refused.message.contains("exports no `controller`"), "{refused}");
@@ -263,7 +263,7 @@ fn a_component_that_was_built_before_the_newest_step_existed_runs() {
     let older = contract(|text| text.replace(NEWEST_STEP, ""));
     let plans = std::fs::read_to_string(older.path().join("plans.wit")).unwrap();
     assert!(plans.contains("move-aside: func") && !plans.contains("remove-tree"), "{plans}");
-    assert!(Step::WORDS.contains(&"remove-tree"), "this host has it");
+    assert!(Step::NAMES.contains(&"remove-tree"), "this host has it");
     runs_with_identity_and_node_alone(&build_with_contract(Some("node-only"), older.path()));
     // One that asks for every step of that contract.
     let all = dummy("backend", |text| text.replace(NEWEST_STEP, ""), "");

@@ -42,7 +42,7 @@ fn raw_plans(case: &Case<'_>) -> Result<(), String> {
             let bad = plan
                 .steps
                 .iter()
-                .map(wharf_core::plan::Step::word)
+                .map(wharf_core::plan::Step::name)
                 .find(|word| matches!(*word, "format" | "check" | "grow" | "mount-device"));
             ensure(bad.is_none(), || format!("`{}` has the step {bad:?}", plan.summary))?;
         }

@@ -280,8 +280,8 @@ impl Node for FakeNode {
                     "the caller stopped waiting; nothing was changed",
                 ));
             }
-            self.journal.enter(call, step.word())?;
-            if !lock(&self.idle_steps).contains(&step.word()) {
+            self.journal.enter(call, step.name())?;
+            if !lock(&self.idle_steps).contains(&step.name()) {
                 draft.perform(step, &mut device, destination, staged)?;
             }
         }
@@ -375,7 +375,7 @@ fn cannot(verb: &str, path: &Path, error: &io::Error) -> Error {
 /// Lets every step, file system and directory of the fakes through.
 pub fn generous_policy() -> NodePolicy {
     NodePolicy {
-        steps: Step::WORDS.iter().map(|word| (*word).to_owned()).collect(),
+        steps: Step::NAMES.iter().map(|word| (*word).to_owned()).collect(),
         filesystems: ["ext4", "xfs"].map(str::to_owned).to_vec(),
         block_queue: vec!["read_ahead_kb".into()],
         ..NodePolicy::default()

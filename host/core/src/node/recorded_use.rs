@@ -1,7 +1,7 @@
 //! Whether something that is in place already is what a call asks for.
 //!
-//! A disk is told by its serial, or by its device, as the record has it. Everything else is told by
-//! the plan in the record: the export, the helper's mount or the directory that it mounts there. A
+//! A disk is known by its serial, or by its device, as the record has it. Everything else is known
+//! by the plan in the record: the export, the helper's mount or the directory that it mounts there. A
 //! record of an earlier version has no plan; what is mounted at its paths is believed, as it was
 //! then, until the volume is staged or published anew.
 
@@ -18,7 +18,7 @@ use crate::types::{AccessType, Capability};
 ///
 /// # Errors
 /// `AlreadyExists` when they do not.
-pub(super) fn check_same_use(has: &Capability, wants: &Capability) -> Result<(), Error> {
+pub(super) fn check_compatible_use(has: &Capability, wants: &Capability) -> Result<(), Error> {
     let agree = match (&has.access, &wants.access) {
         (AccessType::Block, AccessType::Block) => true,
         (
