@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use wharf_core::Error;
 
-/// An answer is a list of places and what came of each: a few hundred bytes a place.
+/// An answer is a list of mount points and what came of each: a few hundred bytes a mount point.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// A disk that answers is closed in microseconds.
 const CLOSE_BOUND: Duration = Duration::from_secs(1);

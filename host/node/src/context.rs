@@ -20,9 +20,9 @@ use crate::remote::Remote;
 use crate::state::lock::{self, VolumeGuard};
 
 /// A call whose time is over still does what is answered at once.
-const LEAST_BOUND: Duration = Duration::from_secs(1);
+const MIN_BOUND: Duration = Duration::from_secs(1);
 /// For arithmetic alone: no call has so much time.
-const MOST_BOUND: Duration = Duration::from_secs(24 * 3600);
+const MAX_BOUND: Duration = Duration::from_secs(24 * 3600);
 
 /// Where things are on this node, and how programs are started.
 pub(crate) struct NodeContext {
@@ -77,7 +77,7 @@ impl NodeContext {
         files.extend(lock.as_ref().map(AsFd::as_fd));
         let child =
             Child::start(Files::Only(&files), || serde_json::to_vec(&calls()).unwrap_or_default())?;
-        let bound = call.remaining(clock.now()).clamp(LEAST_BOUND, MOST_BOUND);
+        let bound = call.remaining(clock.now()).clamp(MIN_BOUND, MAX_BOUND);
         match child.finish(Instant::now() + bound, || call.is_cancelled()) {
             Ok(answer) => serde_json::from_slice(&answer).map_err(|error| {
                 Error::internal(format!("{work}: the answer cannot be read: {error}"))

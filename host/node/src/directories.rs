@@ -10,16 +10,16 @@ use wharf_core::plan::{DirectoryBase, DirectoryPath};
 
 use crate::mounts::nfs::left;
 use crate::mounts::table::MountTable;
-use crate::remote::{Aim, Answer, Request, Session, Tree, TreeBase, Work};
+use crate::remote::{Answer, Purpose, Request, Session, Tree, TreeBase, Work};
 use crate::run::Run;
 
-/// After so long it is looked whether anybody still waits.
-const PIECE: Duration = Duration::from_secs(5);
+/// One request to the process takes no longer. Between two it is checked whether the caller waits.
+const MAX_REQUEST_TIME: Duration = Duration::from_secs(5);
 /// Work looks at the clock after each system call; one that takes longer than this waits for a
 /// server that is gone.
 const GRACE: Duration = Duration::from_secs(20);
 /// A call with less than this left is not worth a start.
-const LEAST: Duration = Duration::from_millis(50);
+const MIN_TIME_LEFT: Duration = Duration::from_millis(50);
 
 /// Whether a path can lie below a base: relative, each component a name.
 ///
@@ -56,7 +56,7 @@ pub(crate) fn work(run: &mut Run<'_>, at: &DirectoryPath, work: Tree) -> Result<
             let table = MountTable::read()?;
             let entry = table.top(target.path()).ok_or_else(missing)?;
             let name = &format!("work on {}", target.path().display());
-            let work = Work { name, server: &entry.server(), aim: Aim::Use };
+            let work = Work { name, server: &entry.server(), purpose: Purpose::Use };
             let (at, clock) = (Some(target.as_fd()), context.clock.as_ref());
             own = context.remote.start(work, at, call, clock)?;
             (&mut own, TreeBase::Mounted(target.name().to_owned()), entry.source_in_words())
@@ -65,7 +65,7 @@ pub(crate) fn work(run: &mut Run<'_>, at: &DirectoryPath, work: Tree) -> Result<
             let path = run.granted_directory(name)?;
             let name = &format!("work on {}", path.join(&at.path).display());
             let shown = path.display().to_string();
-            let work = Work { name, server: &shown, aim: Aim::Use };
+            let work = Work { name, server: &shown, purpose: Purpose::Use };
             own = context.remote.start(work, None, call, context.clock.as_ref())?;
             (&mut own, TreeBase::Directory(path), shown)
         }
@@ -74,14 +74,14 @@ pub(crate) fn work(run: &mut Run<'_>, at: &DirectoryPath, work: Tree) -> Result<
     let mut done = 0;
     loop {
         let left = left(context, call);
-        if left < LEAST || call.is_cancelled() {
+        if left < MIN_TIME_LEFT || call.is_cancelled() {
             return Err(unfinished(&shown, done));
         }
-        let bound = PIECE.min(left.mul_f32(0.8));
-        let patience = left.min(bound + GRACE);
+        let bound = MAX_REQUEST_TIME.min(left.mul_f32(0.8));
+        let wait = left.min(bound + GRACE);
         let request =
             Request::Tree { base: base.clone(), shown: shown.clone(), work: work.clone(), bound };
-        match session.ask(&request, patience) {
+        match session.ask(&request, wait) {
             Ok(Answer::Unfinished { entries, progress: far }) => {
                 done += entries;
                 if let Tree::SetOwnership { progress, .. } = &mut work {
@@ -89,7 +89,7 @@ pub(crate) fn work(run: &mut Run<'_>, at: &DirectoryPath, work: Tree) -> Result<
                 }
             }
             Ok(_) => return Ok(()),
-            Err(failure) => return Err(failure.into_error(&shown, patience)),
+            Err(failure) => return Err(failure.into_error(&shown, wait)),
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::options::NodeOptions;
 use crate::run::Run;
 use crate::state::lock::VolumeGuard;
 use crate::state::records::Records;
-use crate::steps::{Seen, performer};
+use crate::steps::{ShownMount, performer};
 use crate::survey::{self, Survey};
 
 /// Writing a record takes milliseconds; whoever still holds its lock after this hangs.
@@ -83,7 +83,7 @@ impl LinuxNode {
         )
     }
 
-    /// What a disk is held against: the volume's own paths, and what the others are.
+    /// What a disk is compared with: the volume's own paths, and what the others are.
     fn claim(&self, run: &PlanRun<'_>) -> Result<Claim, Error> {
         let own_paths = run.staged.into_iter().chain([run.destination]);
         let (own, others): (Vec<_>, Vec<_>) = self
@@ -209,7 +209,7 @@ impl Node for LinuxNode {
         let table = MountTable::read()?;
         let Some(entry) = table.top(&path) else { return Ok(None) };
         let (context, staged) = (&self.context, staged.as_deref());
-        let seen = Seen { context, policy, table: &table, entry, staged };
+        let seen = ShownMount { context, policy, table: &table, entry, staged };
         for step in &plan.steps {
             if !performer(step).is_shown(&seen)? {
                 return Ok(Some(describe(entry)));

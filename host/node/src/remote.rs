@@ -11,7 +11,7 @@
 //! Bounds: a request that is not answered by its deadline ends with the process. One that cannot
 //! even be killed (the kernel may wait without looking) is left behind; it holds the lock of its
 //! work, so that the next call for the same mount does not add another one, whichever process makes
-//! it; and the number of all is bounded, for each server and together (`places`).
+//! it; and the number of all is bounded, for each server and together (`permits`).
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -30,7 +30,7 @@ use crate::state::lock::{self, StillHangs};
 
 mod message;
 mod nfs;
-mod places;
+mod permits;
 mod process;
 mod serve;
 #[cfg(test)]
@@ -38,8 +38,8 @@ mod tests;
 
 pub(crate) use message::{Answer, Request, Tree, TreeBase};
 pub(crate) use nfs::NfsMount;
-pub(crate) use places::Aim;
-use places::Places;
+use permits::Permits;
+pub(crate) use permits::Purpose;
 use process::{Process, Processes};
 
 /// The first argument of such a process.
@@ -55,7 +55,7 @@ pub fn answer_parent() -> ExitCode {
 pub(crate) struct Remote {
     state: PathBuf,
     processes: Arc<Processes>,
-    places: Places,
+    permits: Permits,
 }
 
 /// A piece of work.
@@ -66,7 +66,7 @@ pub(crate) struct Work<'a> {
     /// Who is waited for: a server, or what else may hang (a mount, a directory).
     pub server: &'a str,
     /// What for.
-    pub aim: Aim,
+    pub purpose: Purpose,
 }
 
 /// Why there is no answer.
@@ -110,7 +110,7 @@ impl Remote {
     /// By processes of this command line; locks are kept in `state`.
     pub fn new(command: &[OsString], state: &Path) -> Self {
         let processes = Arc::new(Processes::new(command));
-        Self { state: state.to_owned(), processes, places: Places::default() }
+        Self { state: state.to_owned(), processes, permits: Permits::default() }
     }
 
     /// Begins a work in the directory `at` (`None`: in the root).
@@ -149,7 +149,7 @@ impl Remote {
 
     /// How many pieces of work are under way, those included that cannot be ended.
     pub fn under_way(&self) -> usize {
-        self.places.taken()
+        self.permits.taken()
     }
 
     fn start_with(
@@ -160,7 +160,7 @@ impl Remote {
         call: &Call,
         clock: &dyn Clock,
     ) -> Result<Session, Error> {
-        let place = self.places.take(work.server, work.aim, call, clock)?;
+        let permit = self.permits.take(work.server, work.purpose, call, clock)?;
         let root = || rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let directory = match at {
             Some(at) => at.try_clone_to_owned(),
@@ -170,7 +170,7 @@ impl Remote {
             Error::internal(format!("cannot open the directory of a work: {error}"))
         })?;
         Ok(Session {
-            process: Some(self.processes.take(place)?),
+            process: Some(self.processes.take(permit)?),
             processes: Arc::clone(&self.processes),
             beginning: Some(Beginning { directory, lock }),
             is_answered: true,
@@ -258,7 +258,7 @@ impl Drop for Session {
         let Some(mut process) = self.process.take() else { return };
         let is_well = self.is_answered && !self.has_scratch;
         if is_well && (self.has_let_go || self.beginning.is_some() || process.let_go()) {
-            self.processes.keep(process);
+            self.processes.put_back(process);
         }
     }
 }

@@ -75,7 +75,7 @@ impl<'a> Run<'a> {
         self.purpose = purpose(plan);
         match self.steps(plan) {
             Ok(()) => {
-                self.undo.keep();
+                self.undo.commit();
                 Ok(self.device)
             }
             Err(mut error) => {

@@ -41,13 +41,13 @@ pub(crate) trait PerformStep {
 
     /// Whether what a path shows is the mount that this step makes there. Also true where the step
     /// makes none, or where its mount cannot be told from others. No server or disk is asked.
-    fn is_shown(&self, _seen: &Seen<'_>) -> Result<bool, Error> {
+    fn is_shown(&self, _seen: &ShownMount<'_>) -> Result<bool, Error> {
         Ok(true)
     }
 }
 
-/// What a path shows, and what it is held against.
-pub(crate) struct Seen<'a> {
+/// What a path shows, and what it is compared with.
+pub(crate) struct ShownMount<'a> {
     pub context: &'a NodeContext,
     pub policy: &'a NodePolicy,
     pub table: &'a MountTable,

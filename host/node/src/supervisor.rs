@@ -7,7 +7,7 @@
 //! - `earlier`: mounts at a target that somebody else made.
 //! - `launch`, `private`, `cgroups`: a helper's process, directory and control group.
 //! - `connections`: what a file system is known by. `namespaces`, `repair`: giving a new mount to
-//!   every place that showed a dead one, inside of running containers too.
+//!   every mount point that showed a dead one, inside of running containers too.
 //! - `protocol`, `client`: how the rest of the host asks for all this.
 //!
 //! Left out: what a helper serves, and what its arguments mean. Profiles
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 mod cgroups;
 mod client;
 mod connections;
+mod context;
 mod decide;
 mod earlier;
 mod launch;
@@ -31,7 +32,6 @@ mod record;
 mod registry;
 mod repair;
 mod server;
-mod world;
 
 pub use client::{Client, Served, StartCommand};
 pub use profiles::shipped as shipped_profile;

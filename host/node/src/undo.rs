@@ -10,8 +10,8 @@ struct Undo {
     perform: Box<dyn FnOnce() -> std::io::Result<()>>,
 }
 
-/// Takes everything back when it is dropped, the last first, unless [`UndoLog::keep`] says that all
-/// went well.
+/// Takes everything back when it is dropped, the last first, unless [`UndoLog::commit`] says that
+/// all went well.
 #[derive(Default)]
 pub(crate) struct UndoLog(Vec<Undo>);
 
@@ -22,7 +22,7 @@ impl UndoLog {
     }
 
     /// Everything stays.
-    pub fn keep(mut self) {
+    pub fn commit(mut self) {
         self.0.clear();
     }
 

@@ -27,17 +27,17 @@ pub(crate) struct Device {
     /// Open since it was recognised. As long as it is, the kernel gives the device's name and
     /// number to no other disk, so what is done to the path is done to this one, however long
     /// this process was stopped in between.
-    held: Option<Arc<Held>>,
+    open: Option<Arc<OpenDevice>>,
 }
 
-/// An open device, locked.
+/// An open device, and its lock.
 #[derive(Debug)]
-struct Held {
+struct OpenDevice {
     file: Option<File>,
     guard: VolumeGuard,
 }
 
-impl Drop for Held {
+impl Drop for OpenDevice {
     fn drop(&mut self) {
         if let Some(file) = self.file.take() {
             close_device(file, self.guard.as_fd());
@@ -53,7 +53,7 @@ fn holders_in(directory: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Whether they are the same device, held or not.
+/// Whether they are the same device, kept open or not.
 impl PartialEq for Device {
     fn eq(&self, other: &Self) -> bool {
         self.path == other.path
@@ -95,17 +95,17 @@ impl Device {
             number,
             identity: identity.to_owned(),
             serial: None,
-            held: None,
+            open: None,
         }))
     }
 
-    /// The same device, held from now on. What it was recognised by has to be looked at again
+    /// The same device, kept open from now on. What it was recognised by has to be looked at again
     /// afterwards. `guard`: nobody else on this node decides about the device meanwhile, or opens
     /// it while it is still being closed.
     ///
     /// # Errors
     /// `Unavailable` when it is gone, or another one by now.
-    pub fn hold(mut self, guard: VolumeGuard) -> Result<Self, Error> {
+    pub fn keep_open(mut self, guard: VolumeGuard) -> Result<Self, Error> {
         let file = File::open(&self.path).map_err(|error| {
             Error::unavailable(format!(
                 "{} was taken away at the same moment: {error}",
@@ -119,7 +119,7 @@ impl Device {
                 self.path.display()
             )));
         }
-        self.held = Some(Arc::new(Held { file: Some(file), guard }));
+        self.open = Some(Arc::new(OpenDevice { file: Some(file), guard }));
         Ok(self)
     }
 
@@ -132,7 +132,7 @@ impl Device {
             number,
             identity: identity.to_owned(),
             serial: None,
-            held: None,
+            open: None,
         }
     }
 
@@ -193,7 +193,7 @@ impl Device {
             [] => Ok(self.clone()),
             [only] => Self::at(&Path::new("/dev").join(only), &self.identity, sysfs)?
                 .map(|partition| Self {
-                    held: self.held.clone(),
+                    open: self.open.clone(),
                     serial: self.serial.clone(),
                     ..partition
                 })

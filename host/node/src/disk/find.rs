@@ -39,7 +39,7 @@ pub(crate) struct Finder<'a> {
     pub clock: &'a dyn Clock,
 }
 
-enum Look {
+enum Attempt {
     Found(Device),
     /// Why not; it may come.
     NotYet(Error),
@@ -69,8 +69,8 @@ impl<'a> Finder<'a> {
         let mut backoff = Backoff::between(FIRST_PAUSE, LONGEST_PAUSE);
         let mut is_rescanned = false;
         loop {
-            let reason = match self.look(call, wanted)? {
-                Look::Found(device) => match size_problem(&device, wanted)? {
+            let reason = match self.attempt(call, wanted)? {
+                Attempt::Found(device) => match size_problem(&device, wanted)? {
                     None => return Ok(device),
                     Some(problem) => {
                         if !std::mem::replace(&mut is_rescanned, true) {
@@ -79,7 +79,7 @@ impl<'a> Finder<'a> {
                         problem
                     }
                 },
-                Look::NotYet(reason) => reason,
+                Attempt::NotYet(reason) => reason,
             };
             let left = end.saturating_sub(self.clock.now());
             if left.is_zero() {
@@ -95,15 +95,15 @@ impl<'a> Finder<'a> {
         }
     }
 
-    fn look(&self, call: &Call, wanted: &FindDevice) -> Result<Look, Error> {
+    fn attempt(&self, call: &Call, wanted: &FindDevice) -> Result<Attempt, Error> {
         let mut found = self.matching(wanted)?;
         found.sort_by_key(|device| device.number);
         found.dedup_by_key(|device| device.number);
         match found.as_slice() {
-            [] => Ok(Look::NotYet(self.missing(wanted)?)),
+            [] => Ok(Attempt::NotYet(self.missing(wanted)?)),
             [_] => match found.pop() {
-                Some(device) => self.hold(call, device, wanted),
-                None => Ok(Look::NotYet(self.missing(wanted)?)),
+                Some(device) => self.open_and_verify(call, device, wanted),
+                None => Ok(Attempt::NotYet(self.missing(wanted)?)),
             },
             several => {
                 let names: Vec<_> =
@@ -143,20 +143,25 @@ impl<'a> Finder<'a> {
         Ok(devices)
     }
 
-    /// What was recognised by its name may have made room for another disk since; what is held
-    /// cannot.
-    fn hold(&self, call: &Call, device: Device, wanted: &FindDevice) -> Result<Look, Error> {
+    /// What was recognised by its name may have made room for another disk since; what is kept
+    /// open cannot.
+    fn open_and_verify(
+        &self,
+        call: &Call,
+        device: Device,
+        wanted: &FindDevice,
+    ) -> Result<Attempt, Error> {
         let (major, minor) = device.number;
         // Before it is opened: that may wait for what hangs since an earlier call.
         let guard =
             lock::acquire(self.state, &format!("device {major}:{minor}"), self.clock, call)?;
-        let mut device = match device.hold(guard) {
+        let mut device = match device.keep_open(guard) {
             Ok(device) => device,
-            Err(reason) => return Ok(Look::NotYet(reason)),
+            Err(reason) => return Ok(Attempt::NotYet(reason)),
         };
         device.serial = self.serial(&device.name);
         let is_same = self.matching(wanted)?.iter().any(|again| again.number == device.number);
-        Ok(if is_same { Look::Found(device) } else { Look::NotYet(self.missing(wanted)?) })
+        Ok(if is_same { Attempt::Found(device) } else { Attempt::NotYet(self.missing(wanted)?) })
     }
 
     fn linked(&self, directory: &Path, link: &str) -> Result<Option<Device>, Error> {

@@ -1,5 +1,5 @@
 //! Whether a disk is free to be this volume. Plans come from backends, and a plan may name any disk
-//! of the node; nothing is done to one before it was held against what is in use here.
+//! of the node; nothing is done to one before it was compared with what is in use here.
 //!
 //! A disk is a volume's own once the volume has it mounted, or shows it raw, at one of its recorded
 //! paths: it was free when that was made. Beside that, only what follows from it is let pass: other
@@ -191,9 +191,10 @@ fn foreign_user<'a>(
     // Where kubelet's root is itself a mount of another directory, every mount in the one shows in
     // the other as well.
     let passing = users.iter().filter(|entry| is_let_pass(entry));
-    let places: Vec<_> = passing.filter_map(|entry| table.place_of(entry)).collect();
+    let locations: Vec<_> = passing.filter_map(|entry| table.location_of(entry)).collect();
     users.iter().copied().find(|entry| {
-        !is_let_pass(entry) && table.place_of(entry).is_none_or(|place| !places.contains(&place))
+        !is_let_pass(entry)
+            && table.location_of(entry).is_none_or(|location| !locations.contains(&location))
     })
 }
 

@@ -40,10 +40,10 @@ const SAMPLE_BYTES: usize = 16 * 1024;
 /// Where ext4 with 1, 2 and 4 KiB blocks keeps its first copy of a lost superblock.
 const EXT_BACKUPS: [u64; 3] = [8193 * 1024, 16384 * 2048, 32768 * 4096];
 
-/// Programs that look at new disks hold them for a moment; who still holds one after these attempts
-/// (two seconds) uses it.
-const HOLD_ATTEMPTS: u32 = 100;
-const HOLD_PAUSE: Duration = Duration::from_millis(20);
+/// Attempts to open a disk exclusively: programs that look at new disks have them open for a
+/// moment. Who still has one open after two seconds uses it.
+const EXCLUSIVE_ATTEMPTS: u32 = 100;
+const EXCLUSIVE_PAUSE: Duration = Duration::from_millis(20);
 
 /// What libblkid sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,11 +206,11 @@ pub(crate) fn read_superblock(
 /// Fails when anything holds the device: a mount, device mapper, md, swap, another program that
 /// wants it alone.
 pub(crate) fn check_unused(device: &Device, sysfs: &Path) -> Result<(), Error> {
-    for _ in 0..HOLD_ATTEMPTS {
+    for _ in 0..EXCLUSIVE_ATTEMPTS {
         if is_free(&device.path)? {
             return Ok(());
         }
-        std::thread::sleep(HOLD_PAUSE);
+        std::thread::sleep(EXCLUSIVE_PAUSE);
     }
     let holders = device.holders(sysfs);
     let by = if holders.is_empty() { String::new() } else { format!(" by {}", holders.join(", ")) };

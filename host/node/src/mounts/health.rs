@@ -21,7 +21,7 @@ use crate::disk::device::kernel_name;
 use crate::mounts::paths::{MountTarget, Opened};
 use crate::mounts::table::{Entry, MountTable};
 use crate::mounts::{answers, device, mounting, usage};
-use crate::remote::{Aim, Failure};
+use crate::remote::{Failure, Purpose};
 
 /// What `entry` shows at `target`: a file system, or the node of a raw device. It is waited for no
 /// longer than this node waits for what may be dead, and no longer than the call.
@@ -93,7 +93,7 @@ fn of_remote(
     let before = answers();
     // An earlier question still hangs where the kernel does not let go of who asked.
     let asked = match context.check_not_hanging(call, &usage::work_at(target)) {
-        Ok(()) => usage::ask(context, call, target, entry, Aim::Use),
+        Ok(()) => usage::ask(context, call, target, entry, Purpose::Use),
         Err(_) => Err(Failure::Silent),
     };
     let what = format!("{} (mounted at {})", entry.source_in_words(), target.path().display());

@@ -16,7 +16,7 @@ use crate::context::NodeContext;
 use crate::mounts::options::MountOptions;
 use crate::mounts::paths::MountTarget;
 use crate::program::Program;
-use crate::remote::{Aim, Answer, Failure, NfsMount, Request, Session, Tree, TreeBase, Work};
+use crate::remote::{Answer, Failure, NfsMount, Purpose, Request, Session, Tree, TreeBase, Work};
 use crate::trees::Ownership;
 
 mod statd;
@@ -236,7 +236,7 @@ impl Mounting<'_> {
     fn start(&self, name: &str) -> Result<Session, Error> {
         let clock = self.context.clock.as_ref();
         let at = self.target.map(MountTarget::as_fd);
-        let work = Work { name, server: &self.export.server_name(), aim: Aim::Use };
+        let work = Work { name, server: &self.export.server_name(), purpose: Purpose::Use };
         self.context.remote.start(work, at, self.call, clock)
     }
 
@@ -308,7 +308,7 @@ impl Mounting<'_> {
         tracing::info!(path = %self.export.source(), "making an exported directory that is missing");
         let clock = self.context.clock.as_ref();
         let name = &format!("make {}", self.export.source());
-        let work = Work { name, server: &export.server_name(), aim: Aim::Beside };
+        let work = Work { name, server: &export.server_name(), purpose: Purpose::Nested };
         let mut session = self.context.remote.start(work, None, self.call, clock).map_err(said)?;
         session.ask(&Request::Mount { mount, at: None }, bound)?;
         let bound = bound.min(self.left());

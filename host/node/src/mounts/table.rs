@@ -123,7 +123,7 @@ impl MountTable {
     /// Reads the table as it is now.
     pub fn read() -> Result<Self, Error> {
         let mut last = read_text()?;
-        if !keeps_place_between_reads() {
+        if !lists_every_mount() {
             for _ in 1..READINGS {
                 let again = read_text()?;
                 if again == last {
@@ -171,9 +171,9 @@ impl MountTable {
     }
 
     /// Where a mount lies: the file system under it, and where in that. A mount that the kernel
-    /// shows at several paths, because a directory above it is mounted at each of them, lies at one
-    /// place.
-    pub fn place_of(&self, entry: &Entry) -> Option<((u32, u32), PathBuf)> {
+    /// shows at several paths, because a directory above it is mounted at each of them, has one
+    /// location.
+    pub fn location_of(&self, entry: &Entry) -> Option<((u32, u32), PathBuf)> {
         self.by_id(entry.parent).and_then(|parent| part_of(parent, &entry.mount_point))
     }
 
@@ -252,9 +252,9 @@ fn read_text() -> Result<Vec<u8>, Error> {
 
 /// Whether this kernel lists every mount that is there all the time, whatever else changes while
 /// the table is read in pieces: since Linux 5.8.
-fn keeps_place_between_reads() -> bool {
-    static KEEPS_PLACE: OnceLock<bool> = OnceLock::new();
-    *KEEPS_PLACE.get_or_init(|| {
+fn lists_every_mount() -> bool {
+    static LISTS_EVERY_MOUNT: OnceLock<bool> = OnceLock::new();
+    *LISTS_EVERY_MOUNT.get_or_init(|| {
         std::fs::read_to_string(RELEASE).is_ok_and(|release| is_since_5_8(&release))
     })
 }

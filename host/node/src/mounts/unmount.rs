@@ -22,9 +22,10 @@ pub(crate) mod silence;
 
 /// Mounts stacked on one path; a hundred would be a defect, and a loop has an end.
 const MAX_STACKED: usize = 64;
-/// Programs that look at new disks hold one for a moment.
-const LAST_LOOKS: u32 = 5;
-const LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// Programs that look at new disks have one open for a moment. So often is it tried whether the
+/// disk opens exclusively, before somebody is said to use it.
+const EXCLUSIVE_ATTEMPTS: u32 = 5;
+const EXCLUSIVE_PAUSE: Duration = Duration::from_millis(10);
 /// A process that is just being started has all open files of this one for a moment, those that lie
 /// on the mount too.
 const BUSY_TRIES: u32 = 5;
@@ -135,11 +136,11 @@ fn warn_of_users(device: (u32, u32), sysfs: &Path, path: &Path) {
     let Some(node) = kernel_name(sysfs, device).map(|name| Path::new("/dev").join(name)) else {
         return;
     };
-    for _ in 0..LAST_LOOKS {
+    for _ in 0..EXCLUSIVE_ATTEMPTS {
         if probe::is_free(&node).unwrap_or(true) {
             return;
         }
-        std::thread::sleep(LOOK_PAUSE);
+        std::thread::sleep(EXCLUSIVE_PAUSE);
     }
     tracing::warn!(
         device = %node.display(),

@@ -9,7 +9,7 @@ use wharf_core::ports::{Call, Usage};
 use crate::context::NodeContext;
 use crate::mounts::paths::MountTarget;
 use crate::mounts::table::Entry;
-use crate::remote::{Aim, Answer, Failure, Request, Work};
+use crate::remote::{Answer, Failure, Purpose, Request, Work};
 
 /// Asks what is mounted here, in a process of its own: its server may be gone.
 ///
@@ -20,11 +20,11 @@ pub(crate) fn ask(
     call: &Call,
     target: &MountTarget,
     entry: &Entry,
-    aim: Aim,
+    purpose: Purpose,
 ) -> Result<Usage, Failure> {
     let clock = context.clock.as_ref();
     let at = Some(target.as_fd());
-    let work = Work { name: &work_at(target), server: &entry.server(), aim };
+    let work = Work { name: &work_at(target), server: &entry.server(), purpose };
     let mut session = context.remote.start(work, at, call, clock)?;
     let request = Request::Usage { at: target.name().to_owned() };
     match session.ask_last(request, call.remaining(clock.now()))? {

@@ -19,7 +19,7 @@ use wharf_core::Error;
 
 use super::COMMAND;
 use super::message::{Answer, Request};
-use super::places::Place;
+use super::permits::Permit;
 use crate::child::timespec;
 
 /// As a process list shows it.
@@ -48,21 +48,21 @@ impl Processes {
         Self { program, arguments, idle: Mutex::default() }
     }
 
-    /// One for a work that has this place: the idle one, or another.
+    /// One for work that has this permit: the idle one, or another.
     ///
     /// # Errors
     /// When none can be started.
-    pub fn take(&self, place: Place) -> Result<Process, Error> {
+    pub fn take(&self, permit: Permit) -> Result<Process, Error> {
         let idle = self.exchange_idle(None);
         // What has died meanwhile is reaped here.
         let mut process = idle.filter(Process::is_silent).map_or_else(|| self.start(), Ok)?;
-        process.place = Some(place);
+        process.permit = Some(permit);
         Ok(process)
     }
 
     /// Keeps one that has no work for whoever takes it next.
-    pub fn keep(&self, mut process: Process) {
-        process.place = None;
+    pub fn put_back(&self, mut process: Process) {
+        process.permit = None;
         // A second one ends here, when the lock is free again.
         drop(self.exchange_idle(Some(process)));
     }
@@ -94,7 +94,7 @@ impl Processes {
             .process_group(0);
         let child = command.spawn().map_err(failed)?;
         let conversation = BufReader::new(ours);
-        Ok(Process { child: Some(child), conversation, line: Vec::new(), place: None })
+        Ok(Process { child: Some(child), conversation, line: Vec::new(), permit: None })
     }
 }
 
@@ -116,7 +116,7 @@ pub(super) struct Process {
     /// What has come of an answer.
     line: Vec<u8>,
     /// That of its work; none while it has no work.
-    place: Option<Place>,
+    permit: Option<Permit>,
 }
 
 impl Process {
@@ -193,10 +193,10 @@ impl Process {
             "a process that waits for a server cannot be killed; it is left until the kernel lets \
              go of it"
         );
-        let place = self.place.take();
+        let permit = self.permit.take();
         std::thread::spawn(move || {
             let _ = child.wait();
-            drop(place);
+            drop(permit);
         });
     }
 }

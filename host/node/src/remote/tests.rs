@@ -38,7 +38,7 @@ impl Scene {
         let at =
             rustix::fs::open(self.directory.path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
                 .unwrap();
-        let work = Work { name: work, server: "server", aim: Aim::Use };
+        let work = Work { name: work, server: "server", purpose: Purpose::Use };
         self.remote.start(work, Some(at.as_fd()), &Call::until(Duration::ZERO), &SystemClock)
     }
 

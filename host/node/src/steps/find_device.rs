@@ -1,4 +1,4 @@
-//! `find-device`: found by its serial, waited for, held from then on, and
+//! `find-device`: found by its serial, waited for, kept open from then on, and
 //! refused when it is not free to be this volume.
 
 use wharf_core::Error;

@@ -9,7 +9,7 @@ use crate::mounts::mounting;
 use crate::mounts::options::MountOptions;
 use crate::mounts::paths::{Opened, descend};
 use crate::run::Run;
-use crate::steps::{PerformStep, Seen};
+use crate::steps::{PerformStep, ShownMount};
 
 impl PerformStep for MountDirectory {
     fn validate(&self) -> Result<(), Error> {
@@ -28,7 +28,7 @@ impl PerformStep for MountDirectory {
         mounting::bind(&opened, &path, &target, &options, &mut run.undo)
     }
 
-    fn is_shown(&self, seen: &Seen<'_>) -> Result<bool, Error> {
+    fn is_shown(&self, seen: &ShownMount<'_>) -> Result<bool, Error> {
         // One that is no longer granted, or not there now, cannot be told from others.
         let root = seen.policy.directories.get(&self.at.root);
         let Some(root) = root.and_then(|root| root.canonicalize().ok()) else { return Ok(true) };

@@ -16,7 +16,7 @@ use wharf_core::policy::NodePolicy;
 use crate::helper_keys::RenderedKeys;
 use crate::mounts::table::MountTable;
 use crate::run::Run;
-use crate::steps::{PerformStep, Seen};
+use crate::steps::{PerformStep, ShownMount};
 use crate::supervisor::{Condition, Credential, MountRequest, Served, Spec, Status, profiles};
 
 /// Taking a mount back that nobody has used yet takes milliseconds.
@@ -64,14 +64,14 @@ impl PerformStep for MountFuse {
         Ok(())
     }
 
-    fn is_shown(&self, seen: &Seen<'_>) -> Result<bool, Error> {
+    fn is_shown(&self, seen: &ShownMount<'_>) -> Result<bool, Error> {
         if !seen.entry.is_of_helper() {
             return Ok(false);
         }
-        Ok(match kept_at(seen, &seen.entry.mount_point)? {
-            Kept::Devices(devices) => devices.contains(&seen.entry.device),
-            Kept::Nothing => is_of_earlier_driver(self, seen)?,
-            Kept::Unknown => true,
+        Ok(match supervised_at(seen, &seen.entry.mount_point)? {
+            Supervised::Devices(devices) => devices.contains(&seen.entry.device),
+            Supervised::Nothing => is_of_earlier_driver(self, seen)?,
+            Supervised::Unknown => true,
         })
     }
 }
@@ -97,7 +97,7 @@ fn spec(step: &MountFuse, profile: HelperProfile, target: &Path) -> Spec {
 
 /// Whether an earlier driver mounted the source of this step there. A helper that is no longer
 /// granted cannot be told from others.
-fn is_of_earlier_driver(step: &MountFuse, seen: &Seen<'_>) -> Result<bool, Error> {
+fn is_of_earlier_driver(step: &MountFuse, seen: &ShownMount<'_>) -> Result<bool, Error> {
     let (Some(client), Ok(profile)) =
         (&seen.context.options.supervisor, profile(step, seen.policy))
     else {
@@ -106,8 +106,8 @@ fn is_of_earlier_driver(step: &MountFuse, seen: &Seen<'_>) -> Result<bool, Error
     client.is_of_earlier_driver(spec(step, profile, &seen.entry.mount_point))
 }
 
-/// What the supervisor keeps of the mount that it made at a path.
-pub(super) enum Kept {
+/// What the supervisor says of the mount that it made at a path.
+pub(super) enum Supervised {
     /// The file systems that its helpers serve, or served before they died. The number of a file
     /// system proves nothing by itself, because the kernel gives it to the next one once it is
     /// free; the supervisor says only those that are still the ones that it made.
@@ -118,12 +118,12 @@ pub(super) enum Kept {
     Unknown,
 }
 
-pub(super) fn kept_at(seen: &Seen<'_>, path: &Path) -> Result<Kept, Error> {
-    let Some(client) = &seen.context.options.supervisor else { return Ok(Kept::Unknown) };
-    let Some(mounts) = client.list_if_running()? else { return Ok(Kept::Unknown) };
+pub(super) fn supervised_at(seen: &ShownMount<'_>, path: &Path) -> Result<Supervised, Error> {
+    let Some(client) = &seen.context.options.supervisor else { return Ok(Supervised::Unknown) };
+    let Some(mounts) = client.list_if_running()? else { return Ok(Supervised::Unknown) };
     Ok(match mounts.into_iter().find(|mount| mount.target == path) {
-        None => Kept::Nothing,
-        Some(Status { condition: Condition::Busy, .. }) => Kept::Unknown,
-        Some(Status { devices, .. }) => devices.map_or(Kept::Unknown, Kept::Devices),
+        None => Supervised::Nothing,
+        Some(Status { condition: Condition::Busy, .. }) => Supervised::Unknown,
+        Some(Status { devices, .. }) => devices.map_or(Supervised::Unknown, Supervised::Devices),
     })
 }

@@ -14,7 +14,7 @@ use crate::mounts::paths::MountTarget;
 use crate::mounts::table::{Entry, MountTable};
 use crate::mounts::unmount::remote::force;
 use crate::run::{Run, Scratch};
-use crate::steps::{PerformStep, Seen};
+use crate::steps::{PerformStep, ShownMount};
 
 impl PerformStep for MountNfs {
     fn validate(&self) -> Result<(), Error> {
@@ -53,7 +53,7 @@ impl PerformStep for MountNfs {
         }
     }
 
-    fn is_shown(&self, seen: &Seen<'_>) -> Result<bool, Error> {
+    fn is_shown(&self, seen: &ShownMount<'_>) -> Result<bool, Error> {
         match self.place {
             MountPlace::Target => Ok(is_export(seen.entry, &NfsExport::parse(self)?)),
             MountPlace::Scratch => Ok(true),

@@ -8,8 +8,8 @@ use crate::mounts::options::MountOptions;
 use crate::mounts::table::MountTable;
 use crate::mounts::{health, mounting};
 use crate::run::{Run, not_staged};
-use crate::steps::mount_fuse::{Kept, kept_at};
-use crate::steps::{PerformStep, Seen};
+use crate::steps::mount_fuse::{Supervised, supervised_at};
+use crate::steps::{PerformStep, ShownMount};
 
 impl PerformStep for MountStaged {
     fn validate(&self) -> Result<(), Error> {
@@ -32,16 +32,16 @@ impl PerformStep for MountStaged {
         mounting::bind(&opened, source.path(), &target, &options, &mut run.undo)
     }
 
-    fn is_shown(&self, seen: &Seen<'_>) -> Result<bool, Error> {
+    fn is_shown(&self, seen: &ShownMount<'_>) -> Result<bool, Error> {
         let Some(path) = seen.staged else { return Ok(true) };
         // First, because something else may lie over the staging path, and because the places of a
         // helper's mount are healed one after the other.
         if seen.entry.is_of_helper() {
-            match kept_at(seen, path)? {
-                Kept::Devices(devices) => return Ok(devices.contains(&seen.entry.device)),
-                Kept::Unknown => return Ok(true),
+            match supervised_at(seen, path)? {
+                Supervised::Devices(devices) => return Ok(devices.contains(&seen.entry.device)),
+                Supervised::Unknown => return Ok(true),
                 // An earlier driver staged it.
-                Kept::Nothing => {}
+                Supervised::Nothing => {}
             }
         }
         Ok(seen.table.top(path).is_none_or(|staged| {

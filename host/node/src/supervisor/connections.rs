@@ -7,7 +7,7 @@
 //!
 //! Rejected: holding a file of each file system open, which keeps its number too, but ends with
 //! this process; and the mount's own id (`STATX_MNT_ID_UNIQUE`), which needs Linux 6.8 and is
-//! another one for each place and after a container of the supervisor was replaced.
+//! another one for each mount point and after a container of the supervisor was replaced.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -41,8 +41,8 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct Connections {
     list: OnceLock<OwnedFd>,
-    /// Where it is mounted, or can be, the best place first.
-    places: [PathBuf; 2],
+    /// Where it is mounted, or can be, the best mount point first.
+    mount_points: [PathBuf; 2],
 }
 
 impl Connections {
@@ -50,7 +50,7 @@ impl Connections {
     pub fn of(run_directory: &Path) -> Self {
         Self {
             list: OnceLock::new(),
-            places: [MOUNT_POINT.into(), run_directory.join("connections")],
+            mount_points: [MOUNT_POINT.into(), run_directory.join("connections")],
         }
     }
 
@@ -63,7 +63,7 @@ impl Connections {
         if let Some(list) = self.list.get() {
             return Ok(list.as_fd());
         }
-        let list = open(&self.places).map_err(|error| {
+        let list = open(&self.mount_points).map_err(|error| {
             Error::internal(format!("cannot see the kernel's list of FUSE connections: {error}"))
                 .with_hint(
                     "the kernel needs FUSE (`modprobe fuse`), and this process CAP_SYS_ADMIN",
@@ -117,8 +117,8 @@ impl Connections {
     }
 }
 
-fn open(places: &[PathBuf]) -> Result<OwnedFd, Errno> {
-    if let Some(list) = places.iter().find_map(|place| mounted(place)) {
+fn open(mount_points: &[PathBuf]) -> Result<OwnedFd, Errno> {
+    if let Some(list) = mount_points.iter().find_map(|mount_point| mounted(mount_point)) {
         return Ok(list);
     }
     // Attached nowhere. This also loads FUSE where it is a module.
@@ -126,25 +126,25 @@ fn open(places: &[PathBuf]) -> Result<OwnedFd, Errno> {
     rustix::mount::fsconfig_create(&context)?;
     let attributes = MountAttrFlags::empty();
     let list = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    keep(places);
+    mount_list(mount_points);
     Ok(list)
 }
 
 /// Mounts the list, to stay: when its last mount goes, the next one gives every connection another
 /// inode, and the next supervisor would know none of its mounts. Where it belongs, or, where that
 /// cannot be (a container without this part of `/sys`), in the supervisor's own directory.
-fn keep(places: &[PathBuf]) {
+fn mount_list(mount_points: &[PathBuf]) {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let mut failures = Vec::new();
-    for place in places {
-        if place != Path::new(MOUNT_POINT) {
+    for mount_point in mount_points {
+        if mount_point != Path::new(MOUNT_POINT) {
             // What cannot be made cannot be mounted on either, which is said.
-            let _ = std::fs::create_dir(place);
+            let _ = std::fs::create_dir(mount_point);
         }
-        match rustix::mount::mount("fusectl", place, "fusectl", flags, None) {
+        match rustix::mount::mount("fusectl", mount_point, "fusectl", flags, None) {
             // Somebody else was faster.
             Ok(()) | Err(Errno::BUSY) => return,
-            Err(error) => failures.push(format!("{}: {error}", place.display())),
+            Err(error) => failures.push(format!("{}: {error}", mount_point.display())),
         }
     }
     tracing::warn!(
@@ -154,9 +154,9 @@ fn keep(places: &[PathBuf]) {
     );
 }
 
-fn mounted(place: &Path) -> Option<OwnedFd> {
+fn mounted(mount_point: &Path) -> Option<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let list = rustix::fs::openat(CWD, place, flags, Mode::empty()).ok()?;
+    let list = rustix::fs::openat(CWD, mount_point, flags, Mode::empty()).ok()?;
     let is_list = rustix::fs::fstatfs(&list).is_ok_and(|found| found.f_type == MAGIC);
     is_list.then_some(list)
 }
@@ -181,16 +181,16 @@ mod tests {
     #[test]
     fn where_the_list_cannot_be_where_it_belongs_it_stays_in_the_supervisor_s_directory() {
         let run = tempfile::tempdir().unwrap();
-        let places = [run.path().join("no/such/part"), run.path().join("connections")];
-        if let Err(error) = open(&places) {
+        let mount_points = [run.path().join("no/such/part"), run.path().join("connections")];
+        if let Err(error) = open(&mount_points) {
             assert!(std::env::var_os("CI").is_none(), "{error}");
             return eprintln!("skipped: {error}");
         }
         // The first supervisor's descriptor is closed; the next one finds what it mounted.
-        let found = mounted(&places[1]);
-        let again = open(&places);
-        rustix::mount::unmount(&places[1], rustix::mount::UnmountFlags::DETACH).unwrap();
+        let found = mounted(&mount_points[1]);
+        let again = open(&mount_points);
+        rustix::mount::unmount(&mount_points[1], rustix::mount::UnmountFlags::DETACH).unwrap();
         assert!(found.is_some() && again.is_ok());
-        assert!(mounted(&places[1]).is_none());
+        assert!(mounted(&mount_points[1]).is_none());
     }
 }

@@ -30,14 +30,15 @@ pub(crate) struct Situation {
     /// What the living helper serves; `None`: it has not mounted yet.
     pub serving: Option<DeviceNumber>,
     /// Devices that this namespace's mounts show, of those that are this mount's for sure, at
-    /// places other than the private one.
+    /// mount points other than the private one.
     pub shown: Vec<DeviceNumber>,
     /// Whether something with a number of this mount is shown, where this mount might be, that is
     /// not this mount's for sure.
     pub is_unproved: bool,
-    /// Whether the private place shows the helper's mount: it does while places are repaired.
+    /// Whether the private mount point shows the helper's mount: it does while mount points are
+    /// repaired.
     pub is_private_mounted: bool,
-    /// Whether places in other namespaces could not be repaired yet.
+    /// Whether mount points in other namespaces could not be repaired yet.
     pub is_unhealed: bool,
 }
 
@@ -48,9 +49,9 @@ pub(crate) enum Next {
     Nothing,
     /// Take back what was begun: whoever asked has to ask again.
     RollBack,
-    /// Start a helper and give its mount to every place that shows a dead one.
+    /// Start a helper and give its mount to every mount point that shows a dead one.
     Restart,
-    /// Give the living helper's mount to places that show a dead one.
+    /// Give the living helper's mount to mount points that show a dead one.
     Repair,
     /// Nothing: what is shown may be somebody else's.
     Leave,
@@ -77,10 +78,10 @@ pub(crate) fn next(now: &Situation) -> Next {
 }
 
 /// A helper that lived this long was not brought down by what it met at its start.
-const LONG_LIFE: Duration = Duration::from_secs(60);
+const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// Deaths in a row that are answered at once: one may be an accident, and a pod that waits for its
 /// files is worth a process more.
-const AT_ONCE: u32 = 3;
+const MAX_IMMEDIATE: u32 = 3;
 /// The pauses for a helper that gets ready each time: its pods have files in between.
 const FIRST_PAUSE_READY: Duration = Duration::from_millis(125);
 const MAX_PAUSE_READY: Duration = Duration::from_millis(500);
@@ -100,7 +101,7 @@ impl Deaths {
     /// Counts a helper that had been ready and lived this long.
     pub fn after_ready(&mut self, lived: Duration) {
         self.unready = 0;
-        self.ready = if lived >= LONG_LIFE { 1 } else { self.ready.saturating_add(1) };
+        self.ready = if lived >= STABLE_AFTER { 1 } else { self.ready.saturating_add(1) };
     }
 
     /// Counts a helper that did not get ready.
@@ -112,9 +113,9 @@ impl Deaths {
     /// to get so. Helpers of one server that died together do not ask it together again.
     pub fn pause(self) -> Duration {
         match self {
-            Self { ready, unready: 0 } if ready <= AT_ONCE => Duration::ZERO,
+            Self { ready, unready: 0 } if ready <= MAX_IMMEDIATE => Duration::ZERO,
             Self { ready, unready: 0 } => {
-                pause_after(ready - AT_ONCE - 1, FIRST_PAUSE_READY, MAX_PAUSE_READY)
+                pause_after(ready - MAX_IMMEDIATE - 1, FIRST_PAUSE_READY, MAX_PAUSE_READY)
             }
             Self { unready, .. } => pause_after(unready - 1, FIRST_PAUSE, MAX_PAUSE),
         }
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn a_helper_that_does_not_get_ready_is_tried_more_and_more_rarely() {
         let mut deaths = Deaths::default();
-        deaths.after_ready(LONG_LIFE);
+        deaths.after_ready(STABLE_AFTER);
         let usual = [1, 2, 4, 8, 16, 32].map(Duration::from_secs);
         for usual in usual.into_iter().chain([MAX_PAUSE; 100]) {
             deaths.before_ready();
@@ -199,7 +200,7 @@ mod tests {
             deaths.after_ready(Duration::ZERO);
         }
         deaths.before_ready();
-        deaths.after_ready(LONG_LIFE);
+        deaths.after_ready(STABLE_AFTER);
         assert_eq!(deaths.pause(), Duration::ZERO);
     }
 }

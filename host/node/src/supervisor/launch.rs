@@ -233,9 +233,9 @@ impl Running {
     }
 
     /// Begins to put it into its control group, which nobody waits for: until then, a helper is in
-    /// the supervisor's group. Not before it serves every place: while the kernel moves a process
-    /// (about 12 ms for each hierarchy), no process of the machine forks and no thread begins. A
-    /// helper does both at its start, and places are repaired by forked processes.
+    /// the supervisor's group. Not before it serves every mount point: while the kernel moves a
+    /// process (about 12 ms for each hierarchy), no process of the machine forks and no thread
+    /// begins. A helper does both at its start, and mount points are repaired by forked processes.
     pub fn move_into(&mut self, cgroups: &Cgroups, name: &str, memory_bytes: Option<u64>) {
         let (cgroups, name, pid) = (cgroups.clone(), name.to_owned(), self.process.pid);
         let work = move || cgroups.join(&name, pid, memory_bytes);

@@ -1,5 +1,5 @@
-//! One mount and its helper: made, kept, healed, given new keys, and forgotten. Every method is
-//! linear and may wait; `registry` sees to it that a mount has one caller at a time, and that no
+//! One mount and its helper: made, supervised, healed, given new keys, and forgotten. Every method
+//! is linear and may wait; `registry` sees to it that a mount has one caller at a time, and that no
 //! mount waits for another.
 //!
 //! Each step is on record before it is taken, in such an order that a supervisor that is killed
@@ -17,12 +17,12 @@ use rustix::mount::UnmountFlags;
 use wharf_core::Error;
 
 use super::connections::{Connection, Connections};
+use super::context::SupervisorContext;
 use super::decide::{Deaths, DeviceNumber, Next, Phase, Situation, next};
 use super::launch::Running;
 use super::private::Private;
 use super::protocol::{Condition, Spec, Status};
 use super::record::Record;
-use super::world::World;
 use crate::mounts::table::{Entry, MountTable};
 
 mod heal;
@@ -36,7 +36,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(60);
 /// How long the end of a helper is waited for once its mount is gone.
 const END: Duration = Duration::from_secs(5);
-/// Places that could not be repaired are tried again this often: a container may have just come up.
+/// Mount points that could not be repaired are tried again this often: a container may have just
+/// come up.
 const REPAIR_AGAIN: Duration = Duration::from_secs(10);
 
 /// One mount.
@@ -55,7 +56,7 @@ pub(crate) struct Mount {
     /// helper was started.
     memory_kills: u64,
     deaths: Deaths,
-    /// Not before this is anything done about a dead helper or an unrepaired place.
+    /// Not before this is anything done about a dead helper or an unrepaired mount point.
     not_before: Option<Instant>,
     gone_since: Option<Instant>,
     unhealed: Vec<String>,
@@ -67,15 +68,15 @@ pub(crate) struct Mount {
 
 impl Mount {
     /// One that is about to be made.
-    pub fn new(world: &World, name: &str, spec: Spec, form: Option<String>) -> Self {
-        Self::of(world, name, Record::new(&world.boot, spec, form))
+    pub fn new(context: &SupervisorContext, name: &str, spec: Spec, form: Option<String>) -> Self {
+        Self::of(context, name, Record::new(&context.boot, spec, form))
     }
 
-    fn of(world: &World, name: &str, record: Record) -> Self {
+    fn of(context: &SupervisorContext, name: &str, record: Record) -> Self {
         Self {
             name: name.to_owned(),
-            private: Private::new(&world.run_directory, name),
-            connections: Arc::clone(&world.connections),
+            private: Private::new(&context.run_directory, name),
+            connections: Arc::clone(&context.connections),
             record,
             seen: Vec::new(),
             helper: None,
@@ -91,19 +92,19 @@ impl Mount {
     }
 
     /// One that an earlier supervisor left, with its helper if that still lives.
-    pub fn adopt(world: &World, name: &str, record: Record) -> Self {
+    pub fn adopt(context: &SupervisorContext, name: &str, record: Record) -> Self {
         let helper = record.process.and_then(Running::adopt);
-        let mut mount = Self::of(world, name, record);
+        let mut mount = Self::of(context, name, record);
         mount.helper = helper;
         let is_there =
-            |connection: &&Connection| world.connections.has(connection).unwrap_or(false);
+            |connection: &&Connection| context.connections.has(connection).unwrap_or(false);
         mount.seen = mount.record.connections.iter().filter(is_there).copied().collect();
-        mount.memory_kills = world.cgroups.out_of_memory_kills(name);
+        mount.memory_kills = context.cgroups.out_of_memory_kills(name);
         if let Some(helper) = &mut mount.helper {
             tracing::info!(mount = name, "adopted a living helper");
             mount.ready_since = Some(Instant::now());
             // An earlier supervisor may have been killed before it was there.
-            helper.move_into(&world.cgroups, name, memory_bytes(&mount.record));
+            helper.move_into(&context.cgroups, name, memory_bytes(&mount.record));
         }
         mount
     }
@@ -204,7 +205,7 @@ impl Mount {
             && !self.is_own(entry)
     }
 
-    /// When [`Mount::tend`] has something to do; `None`: when something happens.
+    /// When [`Mount::reconcile`] has something to do; `None`: when something happens.
     pub fn due(&self, table: &MountTable, now: Instant) -> Option<Instant> {
         if !self.leaving.iter().all(Running::is_alive) {
             return Some(now);
@@ -224,11 +225,11 @@ impl Mount {
         self.helper.as_ref().is_some_and(|helper| !helper.is_alive())
     }
 
-    /// Does what is due. `false`: the mount is forgotten.
-    pub fn tend(&mut self, world: &World) -> bool {
+    /// Does what is due for the mount to be as recorded. `false`: the mount is forgotten.
+    pub fn reconcile(&mut self, context: &SupervisorContext) -> bool {
         self.private.trim_log();
         self.leaving.retain(Running::is_alive);
-        let done = match self.tend_once(world) {
+        let done = match self.reconcile_once(context) {
             Ok(is_kept) => is_kept,
             Err(error) => {
                 tracing::error!(%error, mount = self.name, target = %self.target().display(), "a mount could not be looked after");
@@ -237,12 +238,12 @@ impl Mount {
             }
         };
         if !done {
-            world.cgroups.remove(&self.name);
+            context.cgroups.remove(&self.name);
         }
         done
     }
 
-    fn tend_once(&mut self, world: &World) -> Result<bool, Error> {
+    fn reconcile_once(&mut self, context: &SupervisorContext) -> Result<bool, Error> {
         let next = next(&self.situation(&MountTable::read()?));
         if next != Next::End {
             self.gone_since = None;
@@ -252,16 +253,16 @@ impl Mount {
         }
         match next {
             Next::Nothing => Ok(true),
-            Next::RollBack => self.take_back(world).map(|()| false),
-            Next::Leave => self.leave(world).map(|()| true),
-            Next::End => self.end(world),
-            Next::Repair => self.finish_replacement(world).map(|()| true),
+            Next::RollBack => self.roll_back(context).map(|()| false),
+            Next::Leave => self.note_doubt(context).map(|()| true),
+            Next::End => self.end(context),
+            Next::Repair => self.finish_replacement(context).map(|()| true),
             Next::Restart => {
-                self.bury(world)?;
+                self.note_death(context)?;
                 if self.not_before.is_some_and(|moment| moment > Instant::now()) {
                     return Ok(true);
                 }
-                self.restart(world);
+                self.restart(context);
                 Ok(true)
             }
         }
@@ -298,7 +299,7 @@ impl Mount {
         self.record.phase == Phase::Starting
     }
 
-    /// Whether any place of this namespace shows it.
+    /// Whether any mount point of this namespace shows it.
     ///
     /// # Errors
     /// `Internal` when the mount table cannot be read.
@@ -307,16 +308,20 @@ impl Mount {
     }
 
     /// For a mount whose target does not show it any more: waits for the end of its helper, and
-    /// forgets it. `false`: other places still show it.
+    /// forgets it. `false`: other mount points still show it.
     ///
     /// # Errors
     /// `Internal` with what is left.
-    pub fn discard(&mut self, world: &World, deadline: Instant) -> Result<bool, Error> {
+    pub fn discard(
+        &mut self,
+        context: &SupervisorContext,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
         if next(&self.situation(&MountTable::read()?)) == Next::End {
             self.private.detach_mount()?;
         }
         if let Some(helper) = &self.helper {
-            // It ends by itself when the last place is gone, and may be writing until then.
+            // It ends by itself when the last mount point is gone, and may be writing until then.
             helper.wait(END.min(deadline.saturating_duration_since(Instant::now())));
         }
         if next(&self.situation(&MountTable::read()?)) != Next::End {
@@ -326,7 +331,7 @@ impl Mount {
             let ending = helper.stop();
             tracing::info!(mount = self.name, target = %self.target().display(), "unmounted: {ending}");
         }
-        self.forget(world)?;
+        self.forget(context)?;
         Ok(true)
     }
 
@@ -334,20 +339,20 @@ impl Mount {
         &self.record.spec.target
     }
 
-    fn save(&self, world: &World) -> Result<(), Error> {
-        world.records.save(&self.name, &self.record)
+    fn save(&self, context: &SupervisorContext) -> Result<(), Error> {
+        context.records.save(&self.name, &self.record)
     }
 
     /// Removes every trace of a mount that was not made.
     ///
     /// # Errors
     /// `Internal` with what is left.
-    pub fn take_back(&mut self, world: &World) -> Result<(), Error> {
+    pub fn roll_back(&mut self, context: &SupervisorContext) -> Result<(), Error> {
         if let Some(helper) = self.helper.take() {
             helper.kill();
         }
         self.detach_from_target()?;
-        self.forget(world)
+        self.forget(context)
     }
 
     /// Takes this mount away from its target, and nothing that is somebody else's.
@@ -373,9 +378,9 @@ impl Mount {
     }
 
     /// Something with its number is mounted where it might be: says so, once.
-    fn leave(&mut self, world: &World) -> Result<(), Error> {
+    fn note_doubt(&mut self, context: &SupervisorContext) -> Result<(), Error> {
         if self.has_dead_helper() {
-            self.bury(world)?;
+            self.note_death(context)?;
         }
         if !std::mem::replace(&mut self.is_doubt_reported, true) {
             let why = match self.connections.open() {
@@ -387,15 +392,15 @@ impl Mount {
         Ok(())
     }
 
-    fn forget(&mut self, world: &World) -> Result<(), Error> {
+    fn forget(&mut self, context: &SupervisorContext) -> Result<(), Error> {
         self.private.remove()?;
-        world.records.forget(&self.name)?;
-        world.cgroups.remove(&self.name);
+        context.records.forget(&self.name)?;
+        context.cgroups.remove(&self.name);
         Ok(())
     }
 
     /// Nobody on this node shows the mount any more. `false`: it is forgotten.
-    fn end(&mut self, world: &World) -> Result<bool, Error> {
+    fn end(&mut self, context: &SupervisorContext) -> Result<bool, Error> {
         // What an interrupted repair left there would keep the helper.
         self.private.detach_mount()?;
         if self.helper.as_ref().is_some_and(Running::is_alive) {
@@ -410,7 +415,7 @@ impl Mount {
             let ending = helper.stop();
             tracing::info!(mount = self.name, target = %self.target().display(), "unmounted: {ending}");
         }
-        self.forget(world)?;
+        self.forget(context)?;
         Ok(false)
     }
 }

@@ -35,7 +35,7 @@ const KEPT_LOG_BYTES: u64 = 64 * 1024;
 const MAX_FILES: usize = 16;
 /// Certificates are the longest of them.
 const MAX_FILE_BYTES: usize = 64 * 1024;
-/// Mounts stacked on one place; a loop has an end.
+/// Mounts stacked on one mount point; a loop has an end.
 const MAX_STACKED: usize = 16;
 /// A text this short in a log is not a key, and would be found in every word.
 const MIN_SECRET_BYTES: usize = 6;
@@ -232,7 +232,7 @@ impl Private {
         secrets
     }
 
-    /// Takes the helper's mount away from here; other places keep theirs.
+    /// Takes the helper's mount away from here; other mount points keep theirs.
     pub fn detach_mount(&self) -> Result<(), Error> {
         detach(&self.mountpoint())
     }
@@ -253,7 +253,7 @@ impl Private {
     }
 }
 
-/// Takes every mount away from a place, whoever still uses it.
+/// Takes every mount away from a mount point, whoever still uses it.
 fn detach(path: &Path) -> Result<(), Error> {
     for _ in 0..MAX_STACKED {
         if MountTable::read()?.top(path).is_none() {

@@ -159,11 +159,11 @@ pub struct Status {
     pub pid: Option<i32>,
     /// How often the helper was started again.
     pub restarts: u64,
-    /// How many places were given the new mount in place of a dead one.
+    /// How many mount points were given the new mount in place of a dead one.
     pub healed: u64,
     /// How the helper ended the last time.
     pub last_exit: Option<Ending>,
-    /// Places that still show a dead mount, each with the reason.
+    /// Mount points that still show a dead mount, each with the reason.
     pub unhealed: Vec<String>,
     /// Major and minor number of each file system that its helpers serve, or served before they
     /// died, as far as it is proved that nobody else has that number by now. Absent: a supervisor
@@ -247,13 +247,13 @@ impl fmt::Display for Ending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
-    /// Its helper runs and every place shows it.
+    /// Its helper runs and every mount point shows it.
     Serving,
     /// It is being made, repaired or taken away.
     Busy,
     /// Its helper has ended and is started again.
     Dead,
-    /// Its helper runs, and some places still show a dead mount.
+    /// Its helper runs, and some mount points still show a dead mount.
     Partly,
     /// Nobody on this node shows it any more; its helper is about to end.
     Ending,

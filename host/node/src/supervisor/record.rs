@@ -17,8 +17,8 @@ use crate::state::records;
 
 /// The layout of the file. A newer one is refused, not guessed.
 const FORMAT: u32 = 1;
-/// Dead connections that some place may still show. One more comes with each restart that could not
-/// repair everything; the oldest is forgotten first.
+/// Dead connections that some mount point may still show. One more comes with each restart that
+/// could not repair everything; the oldest is forgotten first.
 const MAX_CONNECTIONS: usize = 32;
 
 /// One mount.
@@ -44,11 +44,11 @@ pub(crate) struct Record {
     pub retired: Option<Process>,
     /// What the helper serves, once it has mounted.
     pub serving: Option<Connection>,
-    /// Every connection that places may show, `serving` among them.
+    /// Every connection that mount points may show, `serving` among them.
     pub connections: Vec<Connection>,
     /// How often the helper was started again.
     pub restarts: u64,
-    /// How many places were repaired.
+    /// How many mount points were repaired.
     pub healed: u64,
     /// How the helper ended the last time.
     pub last_exit: Option<Ending>,

@@ -12,11 +12,11 @@ use rustix::mount::UnmountFlags;
 use wharf_core::{Blame, Error, ErrorKind};
 
 use super::client::Served;
+use super::context::SupervisorContext;
 use super::earlier;
 use super::mount::Mount;
 use super::protocol::{Condition, Credential, MountRequest, Status};
 use super::record::name_of;
-use super::world::World;
 use crate::mounts::table::MountTable;
 
 /// A node has about a hundred pods; each mount is a process with buffers and threads of its own.
@@ -25,7 +25,7 @@ const MAX_MOUNTS: usize = 1024;
 /// All mounts.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    pub world: World,
+    pub context: SupervisorContext,
     slots: Mutex<BTreeMap<String, Slot>>,
     /// A mount was given back.
     changed: Condvar,
@@ -57,20 +57,20 @@ impl Registry {
     ///
     /// # Errors
     /// `Internal` when records or directories cannot be used.
-    pub fn open(world: World) -> Result<Self, Error> {
+    pub fn open(context: SupervisorContext) -> Result<Self, Error> {
         let mut slots = BTreeMap::new();
-        for (name, record) in world.records.all(&world.boot)? {
-            if record.boot == world.boot {
-                let mount = Mount::adopt(&world, &name, record);
+        for (name, record) in context.records.all(&context.boot)? {
+            if record.boot == context.boot {
+                let mount = Mount::adopt(&context, &name, record);
                 slots.insert(name, Slot::Idle(Box::new(mount)));
             } else {
                 // The machine was started again since: nothing of it is left but the record.
-                world.records.forget(&name)?;
+                context.records.forget(&name)?;
             }
         }
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| Error::internal(format!("cannot make an event: {error}")))?;
-        Ok(Self { world, slots: Mutex::new(slots), changed: Condvar::new(), wake })
+        Ok(Self { context, slots: Mutex::new(slots), changed: Condvar::new(), wake })
     }
 
     fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
@@ -94,27 +94,27 @@ impl Registry {
     ) -> Result<Served, Error> {
         let MountRequest { spec, credential, .. } = request;
         let name = name_of(&spec.target);
-        let mut held = self.hold_settled(&name, deadline)?;
-        if let Some(mount) = &mut held.mount {
+        let mut guard = self.lock_settled(&name, deadline)?;
+        if let Some(mount) = &mut guard.mount {
             // It may have been unmounted a moment ago.
             if mount.is_at_target()? {
                 if !mount.spec().is_same_mount(&spec) {
                     return Err(differs(&spec.target));
                 }
                 if let Some(credential) = &credential {
-                    mount.update(&self.world, credential, deadline)?;
+                    mount.update(&self.context, credential, deadline)?;
                 }
                 return Ok(Served::BySupervisor);
             }
             mount.check_target()?;
-            if !mount.discard(&self.world, deadline)? {
+            if !mount.discard(&self.context, deadline)? {
                 return Err(Error::aborted(format!(
-                    "{} was unmounted, and other places still show what it did",
+                    "{} was unmounted, and other mount points still show what it did",
                     spec.target.display()
                 ))
                 .with_hint("it is mounted again once they are gone"));
             }
-            held.mount = None;
+            guard.mount = None;
         }
         if earlier::is_shown(&spec)? {
             return Ok(Served::ByEarlierDriver);
@@ -125,9 +125,9 @@ impl Registry {
             )));
         }
         let form = credential.as_ref().map(|credential| credential.form.clone());
-        let mut mount = Mount::new(&self.world, &name, spec, form);
-        mount.make(&self.world, credential.as_ref(), deadline)?;
-        held.mount = Some(mount);
+        let mut mount = Mount::new(&self.context, &name, spec, form);
+        mount.make(&self.context, credential.as_ref(), deadline)?;
+        guard.mount = Some(mount);
         Ok(Served::BySupervisor)
     }
 
@@ -137,8 +137,8 @@ impl Registry {
     /// `FailedPrecondition` while it is used.
     pub fn unmount(self: &Arc<Self>, target: &Path, deadline: Instant) -> Result<(), Error> {
         let name = name_of(target);
-        let mut held = self.hold_settled(&name, deadline)?;
-        let Some(mount) = &mut held.mount else { return Ok(()) };
+        let mut guard = self.lock_settled(&name, deadline)?;
+        let Some(mount) = &mut guard.mount else { return Ok(()) };
         if mount.is_at_target()? {
             rustix::mount::unmount(target, UnmountFlags::NOFOLLOW).map_err(|error| {
                 Error::precondition(format!("cannot unmount {}: {error}", target.display()))
@@ -148,8 +148,8 @@ impl Registry {
             mount.check_target()?;
         }
         // Binds of it keep it: then it goes with the last of them.
-        if !mount.is_shown()? && mount.discard(&self.world, deadline)? {
-            held.mount = None;
+        if !mount.is_shown()? && mount.discard(&self.context, deadline)? {
+            guard.mount = None;
         }
         Ok(())
     }
@@ -164,9 +164,9 @@ impl Registry {
         credential: &Credential,
         deadline: Instant,
     ) -> Result<(), Error> {
-        let mut held = self.hold_settled(&name_of(target), deadline)?;
-        match &mut held.mount {
-            Some(mount) => mount.update(&self.world, credential, deadline),
+        let mut guard = self.lock_settled(&name_of(target), deadline)?;
+        match &mut guard.mount {
+            Some(mount) => mount.update(&self.context, credential, deadline),
             None => Err(missing(&target.display().to_string())),
         }
     }
@@ -216,23 +216,23 @@ impl Registry {
     }
 
     /// Takes a mount to do what is due, unless somebody works on it.
-    pub fn hold_idle(self: &Arc<Self>, name: &str) -> Option<Held> {
-        self.hold(name, Instant::now()).ok()
+    pub fn try_lock_mount(self: &Arc<Self>, name: &str) -> Option<MountGuard> {
+        self.lock_mount(name, Instant::now()).ok()
     }
 
-    /// As [`Registry::hold`]. What an earlier supervisor began and did not end is taken back first:
-    /// nobody waits for it any more.
-    fn hold_settled(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<Held, Error> {
-        let mut held = self.hold(name, deadline)?;
-        if let Some(mount) = held.mount.as_mut().filter(|mount| mount.is_unfinished()) {
-            mount.take_back(&self.world)?;
-            held.mount = None;
+    /// As [`Registry::lock_mount`]. What an earlier supervisor began and did not end is taken back
+    /// first: nobody waits for it any more.
+    fn lock_settled(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<MountGuard, Error> {
+        let mut guard = self.lock_mount(name, deadline)?;
+        if let Some(mount) = guard.mount.as_mut().filter(|mount| mount.is_unfinished()) {
+            mount.roll_back(&self.context)?;
+            guard.mount = None;
         }
-        Ok(held)
+        Ok(guard)
     }
 
     /// Takes a mount, or the name of one that is not there.
-    fn hold(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<Held, Error> {
+    fn lock_mount(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<MountGuard, Error> {
         let mut slots = self.slots();
         while matches!(slots.get(name), Some(Slot::Busy(_))) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -252,30 +252,30 @@ impl Registry {
             Some(Slot::Idle(mount)) => Some(*mount),
             Some(Slot::Busy(_)) | None => None,
         };
-        Ok(Held { registry: Arc::clone(self), name: name.to_owned(), mount })
+        Ok(MountGuard { registry: Arc::clone(self), name: name.to_owned(), mount })
     }
 }
 
 /// A mount that somebody works on; given back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct MountGuard {
     registry: Arc<Registry>,
     name: String,
     mount: Option<Mount>,
 }
 
-impl Held {
+impl MountGuard {
     /// Does what is due.
-    pub fn tend(mut self) {
+    pub fn reconcile(mut self) {
         if let Some(mount) = &mut self.mount
-            && !mount.tend(&self.registry.world)
+            && !mount.reconcile(&self.registry.context)
         {
             self.mount = None;
         }
     }
 }
 
-impl Drop for Held {
+impl Drop for MountGuard {
     fn drop(&mut self) {
         let mut slots = self.registry.slots();
         match self.mount.take() {

@@ -1,10 +1,10 @@
 //! Puts a helper's new mount in place of its dead one, in one mount namespace: wherever the
-//! namespace shows the dead file system, whole or in part, with the flags that the place had.
+//! namespace shows the dead file system, whole or in part, with the flags that the mount point had.
 //!
 //! One forked child for each namespace does it, because entering one takes a process of one thread,
-//! and because a path in it may lead through somebody else's dead mount and hang. A place is known
-//! by the id of its mount from the namespace's own table, never by its path alone. Before it is
-//! taken away, its root is opened, and what is open has to be a connection of this mount
+//! and because a path in it may lead through somebody else's dead mount and hang. A mount point is
+//! known by the id of its mount from the namespace's own table, never by its path alone. Before it
+//! is taken away, its root is opened, and what is open has to be a connection of this mount
 //! (`connections`) that answers "not connected". Mounts that lie on it are `nested`'s.
 
 use std::ffi::OsStr;
@@ -40,9 +40,9 @@ use self::nested::Nested;
 /// A namespace takes milliseconds; one that takes longer hangs in somebody else's mount.
 const BOUND: Duration = Duration::from_secs(5);
 /// Namespaces that are worked on at the same time: as many processes.
-const AT_ONCE: usize = 16;
+const MAX_PARALLEL: usize = 16;
 /// `MOVE_MOUNT_BENEATH` (Linux 6.5): the new mount comes to lie under the old one, so that the
-/// place shows one of the two at every moment.
+/// mount point shows one of the two at every moment.
 const BENEATH: MoveMountFlags = MoveMountFlags::from_bits_retain(0x200);
 
 /// What is put in place of what.
@@ -71,21 +71,21 @@ impl Replacement {
     }
 }
 
-/// What came of one place.
+/// What came of one mount point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     /// The path in its namespace.
-    pub place: PathBuf,
+    pub mount_point: PathBuf,
     /// Why it still shows what it did; `None`: it shows the healthy mount.
     pub failure: Option<String>,
 }
 
-/// Replaces the mounts in all of these namespaces: what came of each place, by namespace.
+/// Replaces the mounts in all of these namespaces: what came of each mount point, by namespace.
 pub(crate) fn replace(
     namespaces: &[Namespace],
     replacement: &Replacement,
 ) -> Vec<(String, Vec<Outcome>)> {
-    namespaces.chunks(AT_ONCE).flat_map(|chunk| replace_at_once(chunk, replacement)).collect()
+    namespaces.chunks(MAX_PARALLEL).flat_map(|chunk| replace_at_once(chunk, replacement)).collect()
 }
 
 fn replace_at_once(
@@ -98,7 +98,7 @@ fn replace_at_once(
         .map(|namespace| {
             Child::start(Files::All, || {
                 let outcomes = work(namespace, replacement).unwrap_or_else(|failure| {
-                    vec![Outcome { place: "/".into(), failure: Some(failure) }]
+                    vec![Outcome { mount_point: "/".into(), failure: Some(failure) }]
                 });
                 serde_json::to_vec(&outcomes).unwrap_or_default()
             })
@@ -116,7 +116,7 @@ fn replace_at_once(
             Ok(Err(NoAnswer::Died)) => "the process that worked there died".to_owned(),
             Err(error) => error.to_string(),
         };
-        vec![Outcome { place: "/".into(), failure: Some(failure) }]
+        vec![Outcome { mount_point: "/".into(), failure: Some(failure) }]
     };
     namespaces
         .iter()
@@ -147,12 +147,12 @@ struct DeadMount {
     obstacle: Option<String>,
 }
 
-/// Every place of a table that shows something with one of these numbers.
-fn places(table: &MountTable, old: &[Connection], serving: &Connection) -> Vec<DeadMount> {
+/// Every mount point of a table that shows something with one of these numbers.
+fn dead_mounts(table: &MountTable, old: &[Connection], serving: &Connection) -> Vec<DeadMount> {
     let shown = old.iter().flat_map(|connection| {
         table.of_device(connection.device).map(move |entry| (*connection, entry))
     });
-    let place = |(connection, entry): (Connection, &crate::mounts::table::Entry)| {
+    let dead_mount = |(connection, entry): (Connection, &crate::mounts::table::Entry)| {
         let (nested, obstacle) = match nested::on(table, entry) {
             Ok(nested) => (nested, None),
             Err(obstacle) => (Vec::new(), Some(obstacle)),
@@ -178,7 +178,7 @@ fn places(table: &MountTable, old: &[Connection], serving: &Connection) -> Vec<D
             obstacle,
         }
     };
-    shown.map(place).collect()
+    shown.map(dead_mount).collect()
 }
 
 /// The flags of a mount itself, not of its file system.
@@ -193,9 +193,9 @@ fn propagation(is_shared: bool) -> MountPropagationFlags {
     if is_shared { MountPropagationFlags::SHARED } else { MountPropagationFlags::PRIVATE }
 }
 
-/// The part of a file system that a place shows, by the name that it had last. The kernel says that
-/// it is deleted as soon as somebody looks for it and the dead helper does not answer; whether the
-/// volume still has it, the new helper knows.
+/// The part of a file system that a mount point shows, by the name that it had last. The kernel
+/// says that it is deleted as soon as somebody looks for it and the dead helper does not answer;
+/// whether the volume still has it, the new helper knows.
 fn without_deleted(root: &Path) -> PathBuf {
     let name = root.as_os_str().as_bytes();
     PathBuf::from(OsStr::from_bytes(name.strip_suffix(b"//deleted").unwrap_or(name)))
@@ -217,24 +217,24 @@ fn work(namespace: &Namespace, replacement: &Replacement) -> Result<Vec<Outcome>
     let there = namespace.file.as_ref();
     there.map_or(Ok(()), enter)?;
     // From inside, because paths in a process's own table begin at its own root.
-    let places = places(&this.table()?, &replacement.old, &replacement.serving);
+    let dead_mounts = dead_mounts(&this.table()?, &replacement.old, &replacement.serving);
     there.map_or(Ok(()), |_| enter(&own))?;
     // A mount can be copied only from the namespace that one is in.
     let table = this.table()?;
-    let prepared: Vec<_> = places
+    let prepared: Vec<_> = dead_mounts
         .into_iter()
-        .map(|place| {
-            let copies = copy_for(&this, &healthy, &place)
-                .and_then(|copy| Ok((copy, copy_nested(&this, &table, &place, replacement)?)));
-            (copies, place)
+        .map(|dead| {
+            let copies = copy_for(&this, &healthy, &dead)
+                .and_then(|copy| Ok((copy, copy_nested(&this, &table, &dead, replacement)?)));
+            (copies, dead)
         })
         .collect();
     there.map_or(Ok(()), enter)?;
-    let finish = |(copies, place): (Result<(OwnedFd, Vec<OwnedFd>), String>, DeadMount)| Outcome {
+    let finish = |(copies, dead): (Result<(OwnedFd, Vec<OwnedFd>), String>, DeadMount)| Outcome {
         failure: copies
-            .and_then(|(copy, nested)| put(&this, replacement, &place, &copy, &nested))
+            .and_then(|(copy, nested)| put(&this, replacement, &dead, &copy, &nested))
             .err(),
-        place: place.path,
+        mount_point: dead.path,
     };
     Ok(prepared.into_iter().map(finish).collect())
 }
@@ -243,31 +243,31 @@ fn work(namespace: &Namespace, replacement: &Replacement) -> Result<Vec<Outcome>
 fn copy_nested(
     this: &This,
     table: &MountTable,
-    place: &DeadMount,
+    dead: &DeadMount,
     replacement: &Replacement,
 ) -> Result<Vec<OwnedFd>, String> {
-    let copy = |nested| nested::copy(this, table, &place.path, nested, &replacement.old);
-    place.nested.iter().map(copy).collect()
+    let copy = |nested| nested::copy(this, table, &dead.path, nested, &replacement.old);
+    dead.nested.iter().map(copy).collect()
 }
 
-/// A copy of the healthy mount as the place needs it.
-fn copy_for(this: &This, healthy: &OwnedFd, place: &DeadMount) -> Result<OwnedFd, String> {
-    if let Some(obstacle) = &place.obstacle {
+/// A copy of the healthy mount as the mount point needs it.
+fn copy_for(this: &This, healthy: &OwnedFd, dead: &DeadMount) -> Result<OwnedFd, String> {
+    if let Some(obstacle) = &dead.obstacle {
         return Err(obstacle.clone());
     }
-    let part = open_below(this, healthy, &place.root)?;
+    let part = open_below(this, healthy, &dead.root)?;
     let clone = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     let copy = open_tree(&part, "", clone)
         .map_err(|error| format!("cannot copy the healthy mount: {error}"))?;
-    replace_flags(&copy, place.flags, propagation(place.is_shared))
+    replace_flags(&copy, dead.flags, propagation(dead.is_shared))
         .map_err(|error| format!("cannot give the healthy mount the flags of this one: {error}"))?;
     Ok(copy)
 }
 
 /// Walks to a part of the healthy file system without following a link: what was a directory when
-/// the place was made may be a link to anywhere by now.
+/// the mount point was made may be a link to anywhere by now.
 fn open_below(this: &This, healthy: &OwnedFd, root: &Path) -> Result<OwnedFd, String> {
     let mount = this.mount_of(healthy)?;
     let mut part = open_path(healthy, Path::new(".")).map_err(|error| error.to_string())?;
@@ -296,38 +296,38 @@ fn is_link(file: &OwnedFd) -> bool {
 fn put(
     this: &This,
     replacement: &Replacement,
-    place: &DeadMount,
+    dead: &DeadMount,
     copy: &OwnedFd,
     nested: &[OwnedFd],
 ) -> Result<(), String> {
-    let old = open_path(CWD, &place.path).map_err(|error| format!("cannot open it: {error}"))?;
-    if this.mount_of(&old)? != place.id {
+    let old = open_path(CWD, &dead.path).map_err(|error| format!("cannot open it: {error}"))?;
+    if this.mount_of(&old)? != dead.id {
         return Err("another mount covers it".to_owned());
     }
-    replacement.check(&old, &place.connection)?;
+    replacement.check(&old, &dead.connection)?;
     if replacement.must_be_dead && !is_dead(&old) {
         return Err("it answers, and is not the dead mount that was to be replaced".to_owned());
     }
     let empty_paths =
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     let lies_beneath =
-        !place.is_prepared && move_mount(copy, "", &old, "", empty_paths | BENEATH).is_ok();
+        !dead.is_prepared && move_mount(copy, "", &old, "", empty_paths | BENEATH).is_ok();
     if lies_beneath {
-        nested::attach(this, copy, place, nested)?;
+        nested::attach(this, copy, dead, nested)?;
     }
     this.detach(&old).map_err(|error| format!("cannot take the dead mount away: {error}"))?;
     if lies_beneath {
         return Ok(());
     }
-    let under = open_path(CWD, &place.path)
-        .map_err(|error| format!("the dead mount is gone, and its place too: {error}"))?;
-    if place.is_prepared {
-        return nested::attach(this, &under, place, nested);
+    let under = open_path(CWD, &dead.path)
+        .map_err(|error| format!("the dead mount is gone, and its mount point too: {error}"))?;
+    if dead.is_prepared {
+        return nested::attach(this, &under, dead, nested);
     }
     move_mount(copy, "", &under, "", empty_paths).map_err(|error| {
         format!("the dead mount is gone, and the healthy one could not be put there: {error}")
     })?;
-    nested::attach(this, copy, place, nested)
+    nested::attach(this, copy, dead, nested)
 }
 
 /// A file system whose helper has died says so at once, whatever is asked.
@@ -472,9 +472,9 @@ mod tests {
     #[test]
     fn every_place_of_a_dead_device_is_found_with_its_part_and_its_flags() {
         let table = MountTable::parse(TABLE.as_bytes()).unwrap();
-        let found = places(&table, &[OLD], &NEW);
+        let found = dead_mounts(&table, &[OLD], &NEW);
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        let free: Vec<_> = found.iter().filter(|place| place.obstacle.is_none()).collect();
+        let free: Vec<_> = found.iter().filter(|dead| dead.obstacle.is_none()).collect();
         assert_eq!(
             free,
             [
@@ -513,15 +513,15 @@ mod tests {
                 },
             ]
         );
-        assert!(places(&table, &[Connection { device: (0, 9), ..OLD }], &NEW).is_empty());
+        assert!(dead_mounts(&table, &[Connection { device: (0, 9), ..OLD }], &NEW).is_empty());
     }
 
     #[test]
     fn a_place_that_cannot_be_replaced_without_loss_is_left_with_the_reason() {
         let table = MountTable::parse(TABLE.as_bytes()).unwrap();
-        let found = places(&table, &[OLD], &NEW);
+        let found = dead_mounts(&table, &[OLD], &NEW);
         let obstacle =
-            |id: u64| found.iter().find(|place| place.id == id).unwrap().obstacle.clone().unwrap();
+            |id: u64| found.iter().find(|dead| dead.id == id).unwrap().obstacle.clone().unwrap();
         assert!(obstacle(34).contains("/nested/cache"));
         assert!(obstacle(36).contains("mapped"));
     }

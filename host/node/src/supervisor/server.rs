@@ -21,9 +21,9 @@ use rustix::event::{PollFd, PollFlags};
 use wharf_core::Error;
 
 use super::client::Served;
+use super::context::SupervisorContext;
 use super::protocol::{self, Answer, Request};
 use super::registry::Registry;
-use super::world::World;
 use super::{SupervisorOptions, socket_path};
 use super::{earlier, namespaces};
 use crate::child::timespec;
@@ -34,11 +34,11 @@ const MAX_REQUESTS: usize = 64;
 /// mount.
 const MAX_ACCEPTED: usize = 16;
 /// A request is written at once; whoever takes longer is not kubelet.
-const SPEAK: Duration = Duration::from_secs(10);
+const IO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Threads here do system calls and JSON; the usual 8 MiB would count against the node.
 const STACK_BYTES: usize = 512 * 1024;
 /// Logs are cut, and what was missed is found, this often at least.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 /// After a change of the table, further ones are not waited for this long: a node that mounts all
 /// the time does not make this process read its table all the time. Requests and helpers are.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -48,24 +48,24 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// # Errors
 /// `Aborted` when another supervisor serves this directory, and what cannot be used.
 pub fn serve(options: &SupervisorOptions) -> Result<(), Error> {
-    let world = World::new(options)?;
-    let _lock = lock(&world)?;
+    let context = SupervisorContext::new(options)?;
+    let _lock = lock(&context)?;
     if options.leave_cgroup {
-        world.cgroups.leave();
+        context.cgroups.leave();
     }
     if let Some(obstacle) = namespaces::obstacle() {
         tracing::warn!("mounts inside containers cannot be repaired: {obstacle}");
     }
     // Before the first request: what an earlier one left is known then.
-    let registry = Arc::new(Registry::open(world)?);
+    let registry = Arc::new(Registry::open(context)?);
     let listener = listen(options)?;
     tracing::info!(socket = %socket_path(&options.run_directory).display(), "supervising mounts");
     watch(&registry, &listener)
 }
 
 /// Held as long as this process lives.
-fn lock(world: &World) -> Result<File, Error> {
-    let path = world.run_directory.join("lock");
+fn lock(context: &SupervisorContext) -> Result<File, Error> {
+    let path = context.run_directory.join("lock");
     let failed =
         |error: std::io::Error| Error::internal(format!("cannot lock {}: {error}", path.display()));
     let file =
@@ -116,12 +116,12 @@ fn watch(registry: &Arc<Registry>, listener: &UnixListener) -> Result<(), Error>
             watched.iter().partition(|mount| mount.due.is_some_and(|due| due <= now));
         for mount in due {
             // Taken here, so that the next round does not find it due again.
-            if let Some(held) = registry.hold_idle(&mount.name) {
-                start_thread(move || held.tend());
+            if let Some(guard) = registry.try_lock_mount(&mount.name) {
+                start_thread(move || guard.reconcile());
             }
         }
         let next = waiting.iter().filter_map(|mount| mount.due).min();
-        let wait = next.map_or(LOOK_AGAIN, |next| next - now).min(LOOK_AGAIN);
+        let wait = next.map_or(MAX_WAIT, |next| next - now).min(MAX_WAIT);
         let unsettled = settled.checked_duration_since(now).filter(|left| !left.is_zero());
         let wait = unsettled.map_or(wait, |left| left.min(wait));
         let mut fds =
@@ -180,8 +180,8 @@ fn start_thread(work: impl FnOnce() + Send + 'static) {
 
 fn answer(registry: &Arc<Registry>, mut stream: UnixStream) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(SPEAK))?;
-    stream.set_write_timeout(Some(SPEAK))?;
+    stream.set_read_timeout(Some(IO_TIMEOUT))?;
+    stream.set_write_timeout(Some(IO_TIMEOUT))?;
     check_peer(&stream)?;
     let answer = match protocol::read(&mut stream) {
         Ok(request) => {

@@ -14,7 +14,7 @@ use crate::mounts::paths::MountTarget;
 use crate::mounts::table::{Entry, MountTable};
 use crate::mounts::unmount::silence::Silence;
 use crate::mounts::usage;
-use crate::remote::{Aim, Answer, Failure, Remote, Request, Session, Work};
+use crate::remote::{Answer, Failure, Purpose, Remote, Request, Session, Work};
 
 /// So many times as long as for an answer: what was written is lost when the mount is taken away,
 /// and a server's failover takes half a minute.
@@ -87,10 +87,10 @@ pub(super) fn unmount(
             drop(session);
             return force(&context.remote, clock, target, entry)
                 .map(|()| Unmounted::Changed)
-                .inspect_err(|_| context.silences.keep(entry, silence, clock.now()));
+                .inspect_err(|_| context.silences.save(entry, silence, clock.now()));
         }
         if call_for_writing.remaining(clock.now()).is_zero() || call.is_cancelled() {
-            context.silences.keep(entry, silence, clock.now());
+            context.silences.save(entry, silence, clock.now());
             return Err(unfinished(entry, target, silence.lasted(), patience * PATIENCE_TO_WRITE));
         }
     }
@@ -105,7 +105,7 @@ fn begin(
     entry: &Entry,
 ) -> Result<Option<Session>, Failure> {
     let name = &format!("unmount {}", target.path().display());
-    let work = Work { name, server: &entry.server(), aim: Aim::Unmount };
+    let work = Work { name, server: &entry.server(), purpose: Purpose::Unmount };
     let (at, clock) = (Some(target.as_fd()), context.clock.as_ref());
     let hanging = call.no_later_than(hanging);
     let mut session = context.remote.start_unless_hanging(work, at, &hanging, call, clock)?;
@@ -148,7 +148,7 @@ fn listen(
     let answers = answers::count(target.path());
     let has_answered = answers.is_none() && {
         let soon = call.no_later_than(context.clock.now() + context.options.patience);
-        usage::ask(context, &soon, target, entry, Aim::Beside).is_ok()
+        usage::ask(context, &soon, target, entry, Purpose::Nested).is_ok()
     };
     silence.note(answers, has_answered, waited);
 }
@@ -191,7 +191,7 @@ pub(crate) fn force(
 ) -> Result<(), Error> {
     let call = Call::until(clock.now() + FORCE_BOUND);
     let name = &format!("force {}", target.path().display());
-    let work = Work { name, server: &entry.server(), aim: Aim::Force };
+    let work = Work { name, server: &entry.server(), purpose: Purpose::Force };
     let mut session = remote.start(work, Some(target.as_fd()), &call, clock)?;
     let forced = Request::ForceUnmount { at: target.name().to_owned() };
     let answer = session.ask_last(forced, FORCE_BOUND);

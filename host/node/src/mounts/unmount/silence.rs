@@ -13,7 +13,7 @@ use crate::mounts::table::Entry;
 
 /// Between two calls nobody may have asked the server anything, so what an old call saw says
 /// little. Kubelet calls again after two minutes at the latest.
-const REMEMBERED: Duration = Duration::from_secs(5 * 60);
+const RETENTION: Duration = Duration::from_secs(5 * 60);
 
 /// How long a server has been silent, and what it had said before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +41,10 @@ impl Silence {
 
 /// The silences that calls ended in: at most one for each mount that could not be unmounted.
 #[derive(Debug, Default)]
-pub(crate) struct Silences(Mutex<HashMap<u64, Kept>>);
+pub(crate) struct Silences(Mutex<HashMap<u64, SavedSilence>>);
 
 #[derive(Debug)]
-struct Kept {
+struct SavedSilence {
     mount: Entry,
     silence: Silence,
     at: Duration,
@@ -54,17 +54,18 @@ impl Silences {
     /// What calls before have seen of this mount's server, which has given so many answers by now.
     /// It is another call's no more.
     pub(super) fn take(&self, mount: &Entry, answers: Option<u64>, now: Duration) -> Silence {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|_, kept| now.saturating_sub(kept.at) < REMEMBERED);
-        kept.remove(&mount.id)
-            .filter(|kept| kept.mount == *mount && kept.silence.answers == answers)
-            .map_or(Silence { answers, lasted: Duration::ZERO }, |kept| kept.silence)
+        let mut saved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        saved.retain(|_, saved| now.saturating_sub(saved.at) < RETENTION);
+        saved
+            .remove(&mount.id)
+            .filter(|saved| saved.mount == *mount && saved.silence.answers == answers)
+            .map_or(Silence { answers, lasted: Duration::ZERO }, |saved| saved.silence)
     }
 
     /// For the call after this one.
-    pub(super) fn keep(&self, mount: &Entry, silence: Silence, now: Duration) {
-        let kept = Kept { mount: mount.clone(), silence, at: now };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(mount.id, kept);
+    pub(super) fn save(&self, mount: &Entry, silence: Silence, now: Duration) {
+        let saved = SavedSilence { mount: mount.clone(), silence, at: now };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(mount.id, saved);
     }
 }
 
@@ -108,7 +109,7 @@ mod tests {
     #[test]
     fn a_silence_goes_on_in_the_next_call_for_the_same_mount() {
         let silences = Silences::default();
-        silences.keep(&one(), silent_for(SECOND), Duration::ZERO);
+        silences.save(&one(), silent_for(SECOND), Duration::ZERO);
         let next = silences.take(&one(), Some(7), SECOND * 120);
         assert_eq!(next.lasted(), SECOND);
         // The one that took it says whether it goes on.
@@ -119,13 +120,13 @@ mod tests {
     fn a_silence_says_nothing_after_an_answer_after_long_or_of_another_mount() {
         let silences = Silences::default();
         let lasted_of = |mount: &Entry, answers, now| {
-            silences.keep(&one(), silent_for(SECOND), Duration::ZERO);
+            silences.save(&one(), silent_for(SECOND), Duration::ZERO);
             silences.take(mount, answers, now).lasted()
         };
         assert_eq!(lasted_of(&one(), Some(7), SECOND), SECOND);
         assert_eq!(lasted_of(&one(), Some(8), SECOND), Duration::ZERO);
         assert_eq!(lasted_of(&one(), None, SECOND), Duration::ZERO);
-        assert_eq!(lasted_of(&one(), Some(7), REMEMBERED), Duration::ZERO);
+        assert_eq!(lasted_of(&one(), Some(7), RETENTION), Duration::ZERO);
         // The kernel gives numbers out again.
         let other = mount("36 35 0:51 / /b rw - nfs s:/b rw");
         assert_eq!(lasted_of(&other, Some(7), SECOND), Duration::ZERO);

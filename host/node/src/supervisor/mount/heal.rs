@@ -1,5 +1,5 @@
-//! Healing a mount: its helper started again, and the new mount given to every place that shows a
-//! dead one.
+//! Healing a mount: its helper started again, and the new mount given to every mount point that
+//! shows a dead one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,46 +8,46 @@ use std::time::{Duration, Instant};
 use wharf_core::Error;
 
 use super::super::connections::Connection;
+use super::super::context::SupervisorContext;
 use super::super::decide::DeviceNumber;
 use super::super::launch::Running;
 use super::super::namespaces;
 use super::super::protocol::Ending;
 use super::super::repair::{self, Outcome, Replacement};
-use super::super::world::World;
 use super::{Mount, REPAIR_AGAIN};
 use crate::mounts::table::MountTable;
 
-/// Rounds of looking for places in one repair. A container that is being started may copy the dead
-/// mount while others are repaired.
+/// Rounds of looking for mount points in one repair. A container that is being started may copy the
+/// dead mount while others are repaired.
 const MAX_ROUNDS: usize = 5;
 
 impl Mount {
     /// Notes the end of a helper whose mount is still shown.
-    pub(super) fn bury(&mut self, world: &World) -> Result<(), Error> {
+    pub(super) fn note_death(&mut self, context: &SupervisorContext) -> Result<(), Error> {
         let Some(helper) = self.helper.take() else { return Ok(()) };
         // One that is still alive has mounted nothing: an earlier supervisor was killed meanwhile.
-        let ending = self.cause(world, helper.kill());
+        let ending = self.cause(context, helper.kill());
         tracing::warn!(mount = self.name, target = %self.target().display(), "the helper has ended: {ending}");
         let lived = self.ready_since.take().map_or(Duration::ZERO, |since| since.elapsed());
         self.deaths.after_ready(lived);
         // Between two starts, not after a death: one that served meanwhile is not waited for.
         self.not_before = Some(Instant::now() + self.deaths.pause().saturating_sub(lived));
         self.record.last_exit = Some(ending);
-        self.save(world)
+        self.save(context)
     }
 
     /// How a helper ended, with what its control group knows of it.
-    pub(super) fn cause(&self, world: &World, ending: Ending) -> Ending {
-        let kills = world.cgroups.out_of_memory_kills(&self.name);
+    pub(super) fn cause(&self, context: &SupervisorContext, ending: Ending) -> Ending {
+        let kills = context.cgroups.out_of_memory_kills(&self.name);
         match ending {
             Ending::Killed(_) | Ending::Unseen if kills > self.memory_kills => Ending::OutOfMemory,
             ending => ending,
         }
     }
 
-    /// Starts the helper again and gives its mount to every place.
-    pub(super) fn restart(&mut self, world: &World) {
-        match self.try_restart(world) {
+    /// Starts the helper again and gives its mount to every mount point.
+    pub(super) fn restart(&mut self, context: &SupervisorContext) {
+        match self.try_restart(context) {
             Ok(()) => {}
             Err(error) => {
                 if let Some(helper) = self.helper.take() {
@@ -61,7 +61,7 @@ impl Mount {
         }
     }
 
-    fn try_restart(&mut self, world: &World) -> Result<(), Error> {
+    fn try_restart(&mut self, context: &SupervisorContext) -> Result<(), Error> {
         if let Some(retired) = self.record.retired.take().and_then(Running::adopt) {
             // An earlier supervisor was replacing it when it was killed.
             retired.stop();
@@ -70,14 +70,18 @@ impl Mount {
         self.private.create()?;
         self.record.restarts = self.record.restarts.saturating_add(1);
         let limit = Duration::from_secs(self.record.spec.profile.start_seconds.into());
-        self.start(world, Instant::now() + limit)?;
-        let repaired = self.repair(world, true);
-        self.move_helper(world);
+        self.start(context, Instant::now() + limit)?;
+        let repaired = self.repair(context, true);
+        self.move_helper(context);
         repaired
     }
 
-    /// Gives the living helper's mount to every place that shows an old one.
-    pub(super) fn repair(&mut self, world: &World, must_be_dead: bool) -> Result<(), Error> {
+    /// Gives the living helper's mount to every mount point that shows an old one.
+    pub(super) fn repair(
+        &mut self,
+        context: &SupervisorContext,
+        must_be_dead: bool,
+    ) -> Result<(), Error> {
         let Some(serving) = self.record.serving else { return Ok(()) };
         let began = Instant::now();
         let (mut healed, mut failures) = (0, Vec::new());
@@ -106,7 +110,7 @@ impl Mount {
                 break;
             }
         }
-        self.finish_repair(world, serving, healed, failures, began)
+        self.finish_repair(context, serving, healed, failures, began)
     }
 
     /// The file systems of earlier helpers that some mount or open file still keeps.
@@ -120,7 +124,7 @@ impl Mount {
 
     fn finish_repair(
         &mut self,
-        world: &World,
+        context: &SupervisorContext,
         serving: Connection,
         healed: u64,
         failures: Vec<String>,
@@ -129,13 +133,16 @@ impl Mount {
         let table = MountTable::read()?;
         let private = self.private.mountpoint();
         let is_shown = table.of_device(serving.device).any(|entry| entry.mount_point != private);
-        // While no place has it yet, it is all there is to repair from. Where there is nothing to
-        // repair, because all were unmounted meanwhile, it would keep its helper.
+        // While no mount point has it yet, it is all there is to repair from. Where there is
+        // nothing to repair, because all were unmounted meanwhile, it would keep its helper.
         if is_shown || failures.is_empty() {
             self.private.detach_mount()?;
         }
         for failure in failures.iter().filter(|failure| !self.unhealed.contains(failure)) {
-            tracing::warn!(mount = self.name, "a place still shows the dead mount: {failure}");
+            tracing::warn!(
+                mount = self.name,
+                "a mount point still shows the dead mount: {failure}"
+            );
         }
         if !failures.is_empty() {
             self.not_before = Some(Instant::now() + REPAIR_AGAIN);
@@ -147,7 +154,7 @@ impl Mount {
         }
         self.unhealed = failures;
         self.record.healed = self.record.healed.saturating_add(healed);
-        self.save(world)
+        self.save(context)
     }
 
     /// Counts what was repaired, and says what was not.
@@ -159,11 +166,13 @@ impl Mount {
                 match &outcome.failure {
                     None => {
                         healed += 1;
-                        tracing::info!(mount = self.name, namespace, place = %outcome.place.display(), "repaired a place");
+                        tracing::info!(mount = self.name, namespace, place = %outcome.mount_point.display(), "repaired a place");
                     }
                     Some(failure) => {
-                        failures
-                            .push(format!("{namespace}, {}: {failure}", outcome.place.display()));
+                        failures.push(format!(
+                            "{namespace}, {}: {failure}",
+                            outcome.mount_point.display()
+                        ));
                     }
                 }
             }
@@ -171,7 +180,7 @@ impl Mount {
         (healed, failures)
     }
 
-    /// A place of this namespace that shows all of the living mount.
+    /// A mount point of this namespace that shows all of the living mount.
     fn healthy(&self, serving: DeviceNumber) -> Result<PathBuf, Error> {
         let table = MountTable::read()?;
         let private = self.private.mountpoint();

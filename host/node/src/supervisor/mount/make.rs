@@ -1,5 +1,5 @@
-//! Making a mount: its helper is started on a private place and waited for, and the mount moved to
-//! the target once it is ready. A target never shows a mount that is not.
+//! Making a mount: its helper is started on a private mount point and waited for, and the mount
+//! moved to the target once it is ready. A target never shows a mount that is not.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -13,11 +13,11 @@ use wharf_core::helper_profile::{Device, HelperMount};
 use wharf_core::plan::Readiness;
 
 use super::super::connections::Connection;
+use super::super::context::SupervisorContext;
 use super::super::decide::Phase;
 use super::super::launch::{self, Launch, Running};
 use super::super::protocol::{Credential, Ending};
 use super::super::repair::RootQuestion;
-use super::super::world::World;
 use super::{ANSWER, Mount, memory_bytes};
 use crate::child::timespec;
 use crate::mounts::detached::add_flags;
@@ -25,7 +25,7 @@ use crate::mounts::paths::descend;
 use crate::mounts::table::MountTable;
 
 /// Between two questions to a mount that does not answer yet.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(100);
 /// Who a helper runs as that needs no privilege: nobody.
 const NOBODY: u32 = 65534;
 /// As much of a helper's last words goes into an error: kubelet's events hold a kilobyte, with the
@@ -44,12 +44,12 @@ impl Mount {
     /// Why there is no mount, with the helper's last words.
     pub fn make(
         &mut self,
-        world: &World,
+        context: &SupervisorContext,
         credential: Option<&Credential>,
         deadline: Instant,
     ) -> Result<(), Error> {
-        let Err(mut error) = self.try_make(world, credential, deadline) else { return Ok(()) };
-        if let Err(left) = self.take_back(world) {
+        let Err(mut error) = self.try_make(context, credential, deadline) else { return Ok(()) };
+        if let Err(left) = self.roll_back(context) {
             error.message = format!("{}; and this could not be taken back: {left}", error.message);
         }
         Err(error)
@@ -57,33 +57,33 @@ impl Mount {
 
     fn try_make(
         &mut self,
-        world: &World,
+        context: &SupervisorContext,
         credential: Option<&Credential>,
         deadline: Instant,
     ) -> Result<(), Error> {
         // Before anything is made: what is refused leaves no trace.
         self.connections.open()?;
         self.arguments("/dev/fd/0")?;
-        world.find(&self.record.spec.profile)?;
+        context.find(&self.record.spec.profile)?;
         self.record.renew_at_ms = credential.and_then(|credential| credential.renew_at_ms);
-        self.save(world)?;
+        self.save(context)?;
         self.private.create()?;
         if let Some(credential) = credential {
             self.private.put(credential, self.user())?;
         }
-        self.start(world, deadline)?;
-        self.place()?;
-        self.move_helper(world);
+        self.start(context, deadline)?;
+        self.move_to_target()?;
+        self.move_helper(context);
         tracing::info!(mount = self.name, helper = self.spec().helper, target = %self.target().display(), "mounted");
         Ok(())
     }
 
-    /// The last thing that is done for a helper that was started, once every place shows its mount:
-    /// see [`Running::move_into`].
-    pub(super) fn move_helper(&mut self, world: &World) {
+    /// The last thing that is done for a helper that was started, once every mount point shows its
+    /// mount: see [`Running::move_into`].
+    pub(super) fn move_helper(&mut self, context: &SupervisorContext) {
         let memory = memory_bytes(&self.record);
         if let Some(helper) = &mut self.helper {
-            helper.move_into(&world.cgroups, &self.name, memory);
+            helper.move_into(&context.cgroups, &self.name, memory);
         }
     }
 
@@ -108,10 +108,14 @@ impl Mount {
         })
     }
 
-    /// Starts a helper on the private place, and waits until its mount is ready.
-    pub(super) fn start(&mut self, world: &World, deadline: Instant) -> Result<(), Error> {
+    /// Starts a helper on the private mount point, and waits until its mount is ready.
+    pub(super) fn start(
+        &mut self,
+        context: &SupervisorContext,
+        deadline: Instant,
+    ) -> Result<(), Error> {
         let profile = self.record.spec.profile.clone();
-        let program = world.find(&profile)?;
+        let program = context.find(&profile)?;
         // Opened before anybody can mount, so that no mount is missed.
         let changes = MountChanges::watch()?;
         let given = match profile.device {
@@ -130,18 +134,18 @@ impl Mount {
             program: &program,
             arguments: &arguments,
             log: &log,
-            search: &world.program_path,
+            search: &context.program_path,
             device: given.as_ref().map(AsFd::as_fd),
             user: self.user(),
             data_bytes: memory
-                .filter(|_| !profile.reserves_memory && !world.cgroups.can_bound_memory()),
+                .filter(|_| !profile.reserves_memory && !context.cgroups.can_bound_memory()),
         };
         let (name, record) = (self.name.clone(), &mut self.record);
         let helper = launch::start(&launch, |process| {
             record.started(process);
-            world.records.save(&name, record)
+            context.records.save(&name, record)
         })?;
-        self.memory_kills = world.cgroups.out_of_memory_kills(&name);
+        self.memory_kills = context.cgroups.out_of_memory_kills(&name);
         // The kernel notices a dead helper by the last open descriptor.
         drop(given);
         let started = Instant::now();
@@ -150,16 +154,17 @@ impl Mount {
         self.helper = Some(helper);
         let connection = match ready {
             Ok(connection) => connection,
-            Err(why) => return Err(self.explain(world, &why, log_start)),
+            Err(why) => return Err(self.explain(context, &why, log_start)),
         };
         self.record.mounted(connection);
         self.seen.retain(|seen| self.record.connections.contains(seen));
         self.seen.push(connection);
         self.ready_since = Some(Instant::now());
-        // Before any place shows it, so that the successor of a supervisor that is killed then
-        // knows whose it is. Where no place shows it yet it ends, as one does that was unmounted.
+        // Before any mount point shows it, so that the successor of a supervisor that is killed
+        // then knows whose it is. Where no mount point shows it yet it ends, as one does that was
+        // unmounted.
         self.record.phase = Phase::Made;
-        self.save(world)
+        self.save(context)
     }
 
     /// Mounts for a helper that is handed the kernel's side of it.
@@ -234,7 +239,7 @@ impl Mount {
         }
     }
 
-    /// What is mounted on the private place, where nobody but the helper mounts.
+    /// What is mounted on the private mount point, where nobody but the helper mounts.
     fn mounted(&self) -> Result<Option<Connection>, Error> {
         self.connections.of_file(self.open_mountpoint().map_err(|error| {
             Error::internal(format!("cannot open what the helper has mounted: {error}"))
@@ -266,7 +271,7 @@ impl Mount {
             let gone = || Error::unavailable("it has taken its mount away again");
             match answer.and_then(|()| is_there.then_some(()).ok_or_else(gone)) {
                 Ok(()) => return Ok(()),
-                Err(_) if helper.wait(ASK_AGAIN.min(left)) => return Err(NotReady::Ended),
+                Err(_) if helper.wait(POLL.min(left)) => return Err(NotReady::Ended),
                 Err(error) if Instant::now() >= deadline => {
                     return Err(NotReady::Late(error.message));
                 }
@@ -276,11 +281,11 @@ impl Mount {
     }
 
     /// The error of a helper that did not get ready, which it does not survive.
-    fn explain(&mut self, world: &World, why: &NotReady, log_start: u64) -> Error {
+    fn explain(&mut self, context: &SupervisorContext, why: &NotReady, log_start: u64) -> Error {
         let (name, source) = (&self.record.spec.helper, &self.record.spec.source);
         let target = self.target().display().to_string();
         let ended = match self.helper.take() {
-            Some(helper) => self.cause(world, helper.kill()),
+            Some(helper) => self.cause(context, helper.kill()),
             None => Ending::Unseen,
         };
         let log = self.private.log_from(log_start);
@@ -308,7 +313,7 @@ impl Mount {
             NotReady::Unknown(error) => error.clone(),
         };
         self.record.last_exit = Some(ended);
-        let _ = self.save(world);
+        let _ = self.save(context);
         error
             .with_hint("the cause is in what it said: a wrong key, name or endpoint, or no network")
     }
@@ -324,8 +329,8 @@ impl Mount {
         .with_hint("unmount it first"))
     }
 
-    /// Moves the mount from its private place to the target.
-    fn place(&mut self) -> Result<(), Error> {
+    /// Moves the mount from its private mount point to the target.
+    fn move_to_target(&mut self) -> Result<(), Error> {
         let failed = |error: rustix::io::Errno| {
             Error::internal(format!("cannot mount on {}: {error}", self.target().display()))
                 .with_hint("run as root with the capability CAP_SYS_ADMIN")
@@ -378,12 +383,12 @@ impl MountChanges {
 /// The end of a log in one line of at most so many bytes: its last lines without those that are
 /// noise, and the beginning of the line before them if there is room for as much as says something.
 fn last_words(log: &str, noise: &[String], bytes: usize) -> String {
-    const BETWEEN: &str = " | ";
+    const SEPARATOR: &str = " | ";
     let mut words = String::new();
     let is_noise = |line: &&str| noise.iter().any(|noise| line.contains(noise));
     let lines = log.lines().rev().map(str::trim).filter(|line| !line.is_empty());
     for line in lines.filter(|line| !is_noise(line)) {
-        let between = if words.is_empty() { "" } else { BETWEEN };
+        let between = if words.is_empty() { "" } else { SEPARATOR };
         let room = bytes.saturating_sub(words.len() + between.len());
         let is_whole = line.len() <= room;
         if is_whole || words.is_empty() || room >= MIN_PIECE_BYTES {

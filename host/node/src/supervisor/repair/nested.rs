@@ -67,11 +67,11 @@ fn would_go(what: &Path, why: &str) -> String {
 pub(super) fn copy(
     this: &This,
     table: &MountTable,
-    place: &Path,
+    mount_point: &Path,
     nested: &Nested,
     dead: &[Connection],
 ) -> Result<OwnedFd, String> {
-    let failed = |why: &str| would_go(&place.join(&nested.at), why);
+    let failed = |why: &str| would_go(&mount_point.join(&nested.at), why);
     let (entry, rest) = elsewhere(table, nested, dead)
         .ok_or_else(|| failed("this node shows what is mounted there nowhere else"))?;
     let top = open_path(CWD, &entry.mount_point).map_err(|error| failed(&error.to_string()))?;
@@ -115,19 +115,19 @@ fn elsewhere<'a>(
 /// One that is there already was put there before the supervisor was killed.
 ///
 /// # Errors
-/// Which of them has no place any more.
+/// Which of them has no mount point any more.
 pub(super) fn attach(
     this: &This,
     mount: &OwnedFd,
-    place: &DeadMount,
+    dead: &DeadMount,
     copies: &[OwnedFd],
 ) -> Result<(), String> {
     if copies.is_empty() {
         return Ok(());
     }
     let (table, id) = (this.table()?, this.mount_of(mount)?);
-    for (nested, copy) in place.nested.iter().zip(copies) {
-        let at = place.path.join(&nested.at);
+    for (nested, copy) in dead.nested.iter().zip(copies) {
+        let at = dead.path.join(&nested.at);
         let is_there = |entry: &Entry| entry.parent == id && entry.mount_point == at;
         if table.entries().iter().any(is_there) {
             continue;

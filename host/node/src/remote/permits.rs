@@ -1,7 +1,7 @@
-//! How many processes may wait at a time. Each server has a share, so that one that is gone, with
-//! however many volumes, leaves places for the others; a call that finds none waits for one as long
-//! as it may. What takes mounts away has places of its own behind those: with all others taken, it
-//! is what makes them free again.
+//! How many processes may wait at a time. A process takes a permit. Each server has a share of
+//! them, so a server that is gone, with however many volumes, leaves permits for the others. A call
+//! that finds none waits for one until its deadline. Unmounting has permits of its own: when all
+//! others are taken, it is what frees them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,48 +11,49 @@ use wharf_core::Error;
 use wharf_core::ports::{Call, Clock};
 
 /// In this process; each takes two MiB.
-const ALL: usize = 64;
-/// Of one server: three that are gone leave places for all others. A server that answers is done
+const MAX_PERMITS: usize = 64;
+/// Of one server: three that are gone leave permits for all others. A server that answers is done
 /// with most work within milliseconds, so more would gain nothing, and one that is gone is asked no
 /// sooner by more.
-const OF_ONE: usize = 16;
+const MAX_PER_SERVER: usize = 16;
 /// More of both for unmounting, which one that is gone holds up for half a minute each.
-const TO_UNMOUNT: usize = 8;
+const EXTRA_TO_UNMOUNT: usize = 8;
 /// And more of all for unmounting by force, which asks no server and takes milliseconds.
-const TO_FORCE: usize = 8;
+const EXTRA_TO_FORCE: usize = 8;
 /// Work takes milliseconds; asking more rarely would be felt, more often would be noise.
 const POLL: Duration = Duration::from_millis(20);
 
-/// What a place is taken for.
+/// What a permit is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Aim {
+pub(crate) enum Purpose {
     /// Mounting, asking, working on directories.
     Use,
     /// Unmounting what is to be written back first.
     Unmount,
     /// Unmounting without asking the server.
     Force,
-    /// What a work that has a place does beside, one at a time: it would wait for itself.
-    Beside,
+    /// Asked by a call that has a permit already, one at a time: otherwise it could wait for
+    /// itself.
+    Nested,
 }
 
-impl Aim {
-    /// How many places of one server, and how many of all, may be taken with this one.
+impl Purpose {
+    /// How many permits of one server, and how many of all, may be taken with this one.
     fn bounds(self) -> (usize, usize) {
         match self {
-            Self::Use => (OF_ONE, ALL),
-            Self::Unmount => (OF_ONE + TO_UNMOUNT, ALL + TO_UNMOUNT),
-            Self::Force => (usize::MAX, ALL + TO_UNMOUNT + TO_FORCE),
-            Self::Beside => (usize::MAX, usize::MAX),
+            Self::Use => (MAX_PER_SERVER, MAX_PERMITS),
+            Self::Unmount => (MAX_PER_SERVER + EXTRA_TO_UNMOUNT, MAX_PERMITS + EXTRA_TO_UNMOUNT),
+            Self::Force => (usize::MAX, MAX_PERMITS + EXTRA_TO_UNMOUNT + EXTRA_TO_FORCE),
+            Self::Nested => (usize::MAX, usize::MAX),
         }
     }
 }
 
-/// All places of this process, by server.
+/// All permits of this process, by server.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Places(Arc<Mutex<BTreeMap<String, usize>>>);
+pub(super) struct Permits(Arc<Mutex<BTreeMap<String, usize>>>);
 
-impl Places {
+impl Permits {
     /// One for a work that waits for this server.
     ///
     /// # Errors
@@ -60,13 +61,13 @@ impl Places {
     pub fn take(
         &self,
         server: &str,
-        aim: Aim,
+        purpose: Purpose,
         call: &Call,
         clock: &dyn Clock,
-    ) -> Result<Place, Error> {
+    ) -> Result<Permit, Error> {
         loop {
-            let refused = match self.try_take(server, aim) {
-                Ok(place) => return Ok(place),
+            let refused = match self.try_take(server, purpose) {
+                Ok(permit) => return Ok(permit),
                 Err(refused) => refused,
             };
             if call.is_cancelled() || call.remaining(clock.now()).is_zero() {
@@ -81,9 +82,9 @@ impl Places {
         self.locked().values().sum()
     }
 
-    fn try_take(&self, server: &str, aim: Aim) -> Result<Place, Error> {
+    fn try_take(&self, server: &str, purpose: Purpose) -> Result<Permit, Error> {
         let mut taken = self.locked();
-        let (of_one, of_all) = aim.bounds();
+        let (of_one, of_all) = purpose.bounds();
         let waiting = taken.get(server).copied().unwrap_or(0);
         if waiting >= of_one {
             return Err(Error::unavailable(format!(
@@ -103,7 +104,7 @@ impl Places {
             .with_hint("look which of them are gone, and unmount what is dead"));
         }
         *taken.entry(server.to_owned()).or_default() += 1;
-        Ok(Place { places: self.clone(), server: server.to_owned() })
+        Ok(Permit { permits: self.clone(), server: server.to_owned() })
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
@@ -111,16 +112,16 @@ impl Places {
     }
 }
 
-/// One of the places, until it is dropped.
+/// One of the permits; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Places,
+pub(super) struct Permit {
+    permits: Permits,
     server: String,
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut taken = self.places.locked();
+        let mut taken = self.permits.locked();
         if let Some(waiting) = taken.get_mut(&self.server) {
             *waiting -= 1;
             if *waiting == 0 {
@@ -135,65 +136,65 @@ mod tests {
     use super::*;
     use crate::SystemClock;
 
-    fn take(places: &Places, server: &str, aim: Aim) -> Result<Place, Error> {
-        places.take(server, aim, &Call::until(Duration::ZERO), &SystemClock)
+    fn take(permits: &Permits, server: &str, purpose: Purpose) -> Result<Permit, Error> {
+        permits.take(server, purpose, &Call::until(Duration::ZERO), &SystemClock)
     }
 
-    fn take_all(places: &Places, server: &str, aim: Aim) -> Vec<Place> {
-        std::iter::from_fn(|| take(places, server, aim).ok()).collect()
+    fn take_all(permits: &Permits, server: &str, purpose: Purpose) -> Vec<Permit> {
+        std::iter::from_fn(|| take(permits, server, purpose).ok()).collect()
     }
 
     #[test]
     fn a_server_that_is_gone_has_its_share_and_no_more() {
-        let places = Places::default();
-        let of_dead = take_all(&places, "dead", Aim::Use);
-        assert_eq!((of_dead.len(), places.taken()), (OF_ONE, OF_ONE));
-        let refused = take(&places, "dead", Aim::Use).unwrap_err();
+        let permits = Permits::default();
+        let of_dead = take_all(&permits, "dead", Purpose::Use);
+        assert_eq!((of_dead.len(), permits.taken()), (MAX_PER_SERVER, MAX_PER_SERVER));
+        let refused = take(&permits, "dead", Purpose::Use).unwrap_err();
         assert!(refused.message.contains("16 calls of this node wait for dead"), "{refused}");
         assert!(refused.message.contains("its share is 16"), "{refused}");
-        assert_eq!(take_all(&places, "alive", Aim::Use).len(), OF_ONE);
+        assert_eq!(take_all(&permits, "alive", Purpose::Use).len(), MAX_PER_SERVER);
         drop(of_dead);
-        assert_eq!(places.taken(), 0);
-        assert!(take(&places, "dead", Aim::Use).is_ok());
+        assert_eq!(permits.taken(), 0);
+        assert!(take(&permits, "dead", Purpose::Use).is_ok());
     }
 
     #[test]
-    fn what_takes_mounts_away_finds_a_place_although_all_are_taken() {
-        let places = Places::default();
+    fn unmounting_finds_a_permit_although_all_others_are_taken() {
+        let permits = Permits::default();
         let servers = ["a", "b", "c", "d"];
-        let _used = servers.map(|server| take_all(&places, server, Aim::Use));
-        assert_eq!(places.taken(), ALL);
-        let refused = take(&places, "e", Aim::Use).unwrap_err();
+        let _used = servers.map(|server| take_all(&permits, server, Purpose::Use));
+        assert_eq!(permits.taken(), MAX_PERMITS);
+        let refused = take(&permits, "e", Purpose::Use).unwrap_err();
         assert!(refused.message.contains("16 for a, 16 for b, 16 for c, 16 for d"), "{refused}");
-        let unmounts = take_all(&places, "a", Aim::Unmount);
-        assert_eq!(unmounts.len(), TO_UNMOUNT);
-        assert!(take(&places, "e", Aim::Unmount).is_err());
-        assert_eq!(take_all(&places, "a", Aim::Force).len(), TO_FORCE);
+        let unmounts = take_all(&permits, "a", Purpose::Unmount);
+        assert_eq!(unmounts.len(), EXTRA_TO_UNMOUNT);
+        assert!(take(&permits, "e", Purpose::Unmount).is_err());
+        assert_eq!(take_all(&permits, "a", Purpose::Force).len(), EXTRA_TO_FORCE);
     }
 
     #[test]
-    fn a_work_that_has_a_place_is_never_kept_from_what_it_does_beside() {
-        let places = Places::default();
-        let works = take_all(&places, "a", Aim::Unmount);
+    fn a_call_that_has_a_permit_never_waits_for_a_nested_one() {
+        let permits = Permits::default();
+        let works = take_all(&permits, "a", Purpose::Unmount);
         for _ in &works {
-            assert!(take(&places, "a", Aim::Beside).is_ok());
+            assert!(take(&permits, "a", Purpose::Nested).is_ok());
         }
     }
 
     #[test]
-    fn a_call_waits_for_a_place_as_long_as_it_may() {
-        let places = Places::default();
-        let mut of_one = take_all(&places, "a", Aim::Use);
+    fn a_call_waits_for_a_permit_until_its_deadline() {
+        let permits = Permits::default();
+        let mut of_one = take_all(&permits, "a", Purpose::Use);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| {
-                places.take("a", Aim::Use, &Call::until(Duration::MAX), &SystemClock).is_ok()
+                permits.take("a", Purpose::Use, &Call::until(Duration::MAX), &SystemClock).is_ok()
             });
             of_one.pop();
             assert!(waiting.join().unwrap());
         });
         let call = Call::until(Duration::MAX);
         call.cancel();
-        let _all = take_all(&places, "a", Aim::Use);
-        assert!(places.take("a", Aim::Use, &call, &SystemClock).is_err());
+        let _all = take_all(&permits, "a", Purpose::Use);
+        assert!(permits.take("a", Purpose::Use, &call, &SystemClock).is_err());
     }
 }

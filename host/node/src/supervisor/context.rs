@@ -13,7 +13,7 @@ use super::record::MountRecords;
 
 /// Where things are.
 #[derive(Debug)]
-pub(crate) struct World {
+pub(crate) struct SupervisorContext {
     pub run_directory: PathBuf,
     pub records: MountRecords,
     pub cgroups: Cgroups,
@@ -23,7 +23,7 @@ pub(crate) struct World {
     pub boot: String,
 }
 
-impl World {
+impl SupervisorContext {
     /// Makes the run directory, for root alone.
     ///
     /// # Errors
