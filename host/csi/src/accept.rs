@@ -16,16 +16,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>> {
     let mut has_failed = false;
     UnixListenerStream::new(listener).then(move |accepted| {
-        let is_told = std::mem::replace(&mut has_failed, accepted.is_err());
-        hold_back(accepted, is_told)
+        let is_logged = std::mem::replace(&mut has_failed, accepted.is_err());
+        pause_after_failure(accepted, is_logged)
     })
 }
 
-/// `is_told`: the failure before this one is in the log, and one line for each attempt would fill a
-/// disk.
-async fn hold_back<T>(accepted: io::Result<T>, is_told: bool) -> io::Result<T> {
+/// `is_logged`: the failure before this one is in the log, and one line for each attempt would fill
+/// a disk.
+async fn pause_after_failure<T>(accepted: io::Result<T>, is_logged: bool) -> io::Result<T> {
     if let Err(error) = &accepted {
-        if !is_told {
+        if !is_logged {
             tracing::warn!(%error, "no connection can be accepted; calls wait until the machine has room for them");
         }
         tokio::time::sleep(PAUSE).await;
@@ -41,7 +41,7 @@ mod tests {
     async fn is_ready(accepted: io::Result<()>) -> bool {
         tokio::select! {
             biased;
-            _ = hold_back(accepted, false) => true,
+            _ = pause_after_failure(accepted, false) => true,
             () = std::future::ready(()) => false,
         }
     }

@@ -40,9 +40,9 @@ const OWN_CALLS: Duration = Duration::from_secs(60);
 /// is written.
 const MAX_LOGGED_ID: usize = 128;
 
-/// What a call competes with.
+/// The CSI service that a call is of; it competes for threads with the calls of the same service.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Lane {
+pub(crate) enum CsiService {
     Identity,
     Controller,
     Node,
@@ -72,14 +72,14 @@ impl Calls {
         clock: Arc<dyn Clock>,
         observer: Option<Arc<dyn CallObserver>>,
     ) -> Arc<Self> {
-        let lane = |threads| Arc::new(Semaphore::new(threads));
+        let permits = |threads| Arc::new(Semaphore::new(threads));
         Arc::new(Self {
             driver: driver.into(),
             clock,
             observer,
-            identity: lane(IDENTITY_THREADS),
-            controller: lane(CONTROLLER_THREADS),
-            node: lane(NODE_THREADS),
+            identity: permits(IDENTITY_THREADS),
+            controller: permits(CONTROLLER_THREADS),
+            node: permits(NODE_THREADS),
             waiting: Semaphore::new(MAX_WAITING),
             running: Mutex::default(),
         })
@@ -129,11 +129,11 @@ impl Calls {
             .for_each(Call::cancel);
     }
 
-    fn lane(&self, lane: Lane) -> Arc<Semaphore> {
-        Arc::clone(match lane {
-            Lane::Identity => &self.identity,
-            Lane::Controller => &self.controller,
-            Lane::Node => &self.node,
+    fn permits(&self, service: CsiService) -> Arc<Semaphore> {
+        Arc::clone(match service {
+            CsiService::Identity => &self.identity,
+            CsiService::Controller => &self.controller,
+            CsiService::Node => &self.node,
         })
     }
 }
@@ -170,7 +170,7 @@ impl Rpc {
     /// Runs `work` on what was parsed, on a thread of its own, and answers.
     pub(crate) async fn run<P, A>(
         self,
-        lane: Lane,
+        service: CsiService,
         parsed: Result<P, Error>,
         work: impl FnOnce(&Call, P) -> Result<A, Error> + Send + 'static,
     ) -> Result<Response<A>, Status>
@@ -179,7 +179,7 @@ impl Rpc {
         A: Send + 'static,
     {
         let result = match parsed {
-            Ok(parsed) => self.work(lane, move |call| work(call, parsed)).await,
+            Ok(parsed) => self.work(service, move |call| work(call, parsed)).await,
             Err(error) => Err(error),
         };
         self.answer(result)
@@ -209,7 +209,7 @@ impl Rpc {
         let work = move |call: &Call, ()| say(described.now_or_last(call));
         // In a box, so that the usual answer's future has no room for it: gRPC allocates each
         // future, and the allocator of the static binary asks the kernel for memory of this size.
-        Box::pin(rpc.run(Lane::Identity, Ok(()), work)).await
+        Box::pin(rpc.run(CsiService::Identity, Ok(()), work)).await
     }
 
     /// A call that this version does not offer.
@@ -220,10 +220,10 @@ impl Rpc {
 
     async fn work<A: Send + 'static>(
         &self,
-        lane: Lane,
+        service: CsiService,
         work: impl FnOnce(&Call) -> Result<A, Error> + Send + 'static,
     ) -> Result<A, Error> {
-        let permit = self.admit(lane).await?;
+        let permit = self.admit(service).await?;
         let call = self.call.clone();
         let (calls, rpc, volume) = (Arc::clone(&self.calls), self.name, self.object.clone());
         let arrived = self.began;
@@ -254,16 +254,16 @@ impl Rpc {
         }
     }
 
-    async fn admit(&self, lane: Lane) -> Result<OwnedSemaphorePermit, Error> {
-        let lane = self.calls.lane(lane);
-        if let Ok(permit) = Arc::clone(&lane).try_acquire_owned() {
+    async fn admit(&self, service: CsiService) -> Result<OwnedSemaphorePermit, Error> {
+        let permits = self.calls.permits(service);
+        if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
             return Ok(permit);
         }
         let _place = self.calls.waiting.try_acquire().map_err(|_| {
             Error::unavailable(format!("{MAX_WAITING} calls are waiting already; nothing was done"))
         })?;
         let patience = self.allowance.work.saturating_sub(self.began.elapsed());
-        match tokio::time::timeout(patience, lane.acquire_owned()).await {
+        match tokio::time::timeout(patience, permits.acquire_owned()).await {
             Ok(Ok(permit)) if !self.call.is_cancelled() => Ok(permit),
             Ok(Ok(_)) => Err(Error::unavailable("the server is ending; nothing was done")),
             Ok(Err(_closed)) => Err(Error::unavailable("the server has ended; nothing was done")),
@@ -390,17 +390,17 @@ mod tests {
             .unwrap();
         let probe = calls
             .begin("Probe", &within("5S"), "")
-            .run(Lane::Identity, Ok(()), |_, ()| Ok(1))
+            .run(CsiService::Identity, Ok(()), |_, ()| Ok(1))
             .await;
         assert_eq!(probe.unwrap().into_inner(), 1);
         let unstage = calls
             .begin("NodeUnstageVolume", &within("5S"), "")
-            .run(Lane::Node, Ok(()), |_, ()| Ok(2))
+            .run(CsiService::Node, Ok(()), |_, ()| Ok(2))
             .await;
         assert_eq!(unstage.unwrap().into_inner(), 2);
         let create = calls
             .begin("CreateVolume", &within("40m"), "")
-            .run(Lane::Controller, Ok(()), |_, ()| Ok(3))
+            .run(CsiService::Controller, Ok(()), |_, ()| Ok(3))
             .await;
         let refused = create.unwrap_err();
         assert_eq!(refused.code(), Code::DeadlineExceeded);
@@ -418,7 +418,7 @@ mod tests {
             calls.waiting.acquire_many(u32::try_from(MAX_WAITING).unwrap()).await.unwrap();
         let refused = calls
             .begin("CreateVolume", &within("5S"), "")
-            .run(Lane::Controller, Ok(()), |_, ()| Ok(()))
+            .run(CsiService::Controller, Ok(()), |_, ()| Ok(()))
             .await;
         assert_eq!(refused.unwrap_err().code(), Code::Unavailable);
     }
@@ -427,7 +427,7 @@ mod tests {
     async fn a_call_that_panics_is_not_reported_as_final() {
         let broken = calls()
             .begin("CreateVolume", &within("5S"), "")
-            .run(Lane::Controller, Ok(()), |_, ()| -> Result<(), _> { panic!("a defect") })
+            .run(CsiService::Controller, Ok(()), |_, ()| -> Result<(), _> { panic!("a defect") })
             .await;
         assert_eq!(broken.unwrap_err().code(), Code::Unavailable);
     }
@@ -437,7 +437,7 @@ mod tests {
         let calls = calls();
         calls
             .begin("Probe", &within("5S"), "")
-            .run(Lane::Identity, Ok(()), |_, ()| Ok(()))
+            .run(CsiService::Identity, Ok(()), |_, ()| Ok(()))
             .await
             .unwrap();
         let abandoned = calls.begin("DeleteVolume", &within("5S"), "vol-1");

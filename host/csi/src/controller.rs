@@ -32,7 +32,7 @@ use wharf_core::controller::Controller;
 use wharf_core::ports::Call;
 use wharf_core::types::{Capability, Description};
 
-use crate::calls::{Calls, Lane, Rpc};
+use crate::calls::{Calls, CsiService, Rpc};
 use crate::capabilities::{self, Described};
 use crate::proto;
 use crate::proto::controller_server::Controller as ControllerService;
@@ -116,7 +116,7 @@ impl ControllerFront {
         let rpc = self.begin(M::NAME, &request, M::object(message)).about(M::subject(message));
         let parsed = M::parse(request.into_inner());
         let (controller, described) = (Arc::clone(&self.controller), self.described.clone());
-        rpc.run(Lane::Controller, parsed, move |call, asked| {
+        rpc.run(CsiService::Controller, parsed, move |call, asked| {
             let description = described.now_or_last(call)?;
             M::NEEDS.map_or(Ok(()), |word| capabilities::require(&description, word))?;
             capabilities::require_group(&description, M::uses(&asked))?;

@@ -10,7 +10,7 @@ use wharf_core::node::NodeService;
 use wharf_core::ports::Call;
 use wharf_core::types::Capability;
 
-use crate::calls::{Calls, Lane, Rpc};
+use crate::calls::{Calls, CsiService, Rpc};
 use crate::capabilities::{self, Described};
 use crate::paths::AllowedRoots;
 use crate::proto;
@@ -57,7 +57,8 @@ impl Node for NodeFront {
     ) -> Answer<proto::NodeGetInfoResponse> {
         let rpc = self.begin("NodeGetInfo", &request, "");
         let node = Arc::clone(&self.node);
-        rpc.run(Lane::Node, Ok(()), move |call, ()| write::described(node.describe(call)?)).await
+        rpc.run(CsiService::Node, Ok(()), move |call, ()| write::described(node.describe(call)?))
+            .await
     }
 
     async fn node_stage_volume(
@@ -70,7 +71,7 @@ impl Node for NodeFront {
         let rpc = self.begin("NodeStageVolume", &request, &asked.volume_id).about(subject);
         let parsed = read::stage(request.into_inner(), &self.allowed_roots);
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
-        rpc.run(Lane::Node, parsed, move |call, (request, path)| {
+        rpc.run(CsiService::Node, parsed, move |call, (request, path)| {
             capabilities::require(described.now_or_last(call)?.as_ref(), "stage")?;
             require_group(&described, call, Some(&request.capability))?;
             node.stage(call, &request, &path)?;
@@ -86,7 +87,7 @@ impl Node for NodeFront {
         let rpc = self.begin("NodeUnstageVolume", &request, &request.get_ref().volume_id);
         let parsed = read::unstage(request.into_inner(), &self.allowed_roots);
         let node = Arc::clone(&self.node);
-        rpc.run(Lane::Node, parsed, move |call, (volume, path)| {
+        rpc.run(CsiService::Node, parsed, move |call, (volume, path)| {
             path.map_or(Ok(()), |path| node.unstage(call, &volume, &path))?;
             Ok(proto::NodeUnstageVolumeResponse {})
         })
@@ -103,7 +104,7 @@ impl Node for NodeFront {
         let rpc = self.begin("NodePublishVolume", &request, &asked.volume_id).about(subject);
         let parsed = read::publish(request.into_inner(), &self.allowed_roots);
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
-        rpc.run(Lane::Node, parsed, move |call, (request, target, staging)| {
+        rpc.run(CsiService::Node, parsed, move |call, (request, target, staging)| {
             if staging.is_none() && described.now_or_last(call)?.can("stage") {
                 return Err(Error::precondition(
                     "staging_target_path is missing: this driver's volumes are staged before they \
@@ -124,7 +125,7 @@ impl Node for NodeFront {
         let rpc = self.begin("NodeUnpublishVolume", &request, &request.get_ref().volume_id);
         let parsed = read::unpublish(request.into_inner(), &self.allowed_roots);
         let node = Arc::clone(&self.node);
-        rpc.run(Lane::Node, parsed, move |call, (volume, target)| {
+        rpc.run(CsiService::Node, parsed, move |call, (volume, target)| {
             target.map_or(Ok(()), |target| node.unpublish(call, &volume, &target))?;
             Ok(proto::NodeUnpublishVolumeResponse {})
         })
@@ -140,7 +141,7 @@ impl Node for NodeFront {
             .about(Subject::of(&[], &request.get_ref().secrets));
         let parsed = read::node_expand(request.into_inner(), &self.allowed_roots);
         let (node, described) = (Arc::clone(&self.node), self.described.clone());
-        rpc.run(Lane::Node, parsed, move |call, (request, path)| {
+        rpc.run(CsiService::Node, parsed, move |call, (request, path)| {
             capabilities::require(described.now_or_last(call)?.as_ref(), "expand-node")?;
             require_group(&described, call, request.capability.as_ref())?;
             write::node_expanded(node.expand(call, &request, &path)?)
@@ -155,7 +156,7 @@ impl Node for NodeFront {
         let rpc = self.begin("NodeGetVolumeStats", &request, &request.get_ref().volume_id);
         let parsed = read::stats(request.into_inner(), &self.allowed_roots);
         let node = Arc::clone(&self.node);
-        rpc.run(Lane::Node, parsed, move |call, (volume, path)| {
+        rpc.run(CsiService::Node, parsed, move |call, (volume, path)| {
             Ok(write::stats(node.stats(call, &volume, &path)?))
         })
         .await

@@ -94,7 +94,11 @@ impl Registration {
     }
 
     /// Serves the socket for a driver until this future is dropped, which removes the socket.
-    pub(crate) async fn keep(self: Arc<Self>, driver: &str, endpoint: &Path) -> Infallible {
+    pub(crate) async fn keep_registered(
+        self: Arc<Self>,
+        driver: &str,
+        endpoint: &Path,
+    ) -> Infallible {
         while let Err(why) = probe(endpoint, PROBE).await {
             tracing::debug!(driver, why, "not registered yet: the CSI socket does not answer");
             tokio::time::sleep(PROBE_AGAIN).await;

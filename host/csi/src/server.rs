@@ -105,7 +105,7 @@ pub async fn serve(
 /// Offers the driver to kubelet, for as long as this is polled.
 async fn registered(driver: &Driver, socket: &Path) -> Infallible {
     match &driver.registration {
-        Some(registration) => Arc::clone(registration).keep(&driver.name, socket).await,
+        Some(registration) => Arc::clone(registration).keep_registered(&driver.name, socket).await,
         None => std::future::pending().await,
     }
 }
