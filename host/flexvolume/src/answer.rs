@@ -9,7 +9,7 @@ use wharf_core::Error;
 use crate::call_outs::CallOuts;
 use crate::driver_file::DriverFile;
 use crate::installed_driver::{self, InstalledDriver};
-use crate::node_names::Machine;
+use crate::node_names::LocalHost;
 use crate::reply::Reply;
 use crate::request::{Request, Subject};
 use crate::services::Open;
@@ -29,15 +29,15 @@ const HELP: &str = "In K8s Mode: kubelet executes this file as a FlexVolume driv
 
 /// What a call-out prints: one JSON object and a newline, whatever the arguments are. Never panics,
 /// and prints nothing itself.
-pub fn answer(argv: &[OsString], machine: &Machine, open: &dyn Open) -> Vec<u8> {
-    answer_with(argv, machine, open, |_| {})
+pub fn answer(argv: &[OsString], local_host: &LocalHost, open: &dyn Open) -> Vec<u8> {
+    answer_with(argv, local_host, open, |_| {})
 }
 
 /// [`answer`], with something to do once the driver is known and before the call-out begins; not
 /// for `init`, which must be quick.
 pub(crate) fn answer_with(
     argv: &[OsString],
-    machine: &Machine,
+    local_host: &LocalHost,
     open: &dyn Open,
     prepare: fn(&DriverFile),
 ) -> Vec<u8> {
@@ -50,7 +50,7 @@ pub(crate) fn answer_with(
         }
         _ => {}
     }
-    let reply = catch_unwind(AssertUnwindSafe(|| reply(argv, machine, open, prepare)));
+    let reply = catch_unwind(AssertUnwindSafe(|| reply(argv, local_host, open, prepare)));
     // Where it was, only the process's own hook knows.
     reply.unwrap_or_else(|_| Reply::failure(&defect("a place unknown"))).to_line()
 }
@@ -61,7 +61,12 @@ pub(crate) fn defect(location: &str) -> Error {
         .with_hint("please report it")
 }
 
-fn reply(argv: &[OsString], machine: &Machine, open: &dyn Open, prepare: fn(&DriverFile)) -> Reply {
+fn reply(
+    argv: &[OsString],
+    local_host: &LocalHost,
+    open: &dyn Open,
+    prepare: fn(&DriverFile),
+) -> Reply {
     let word = argv.get(1).map(OsString::as_os_str).unwrap_or_default();
     let Some(verb) = word.to_str().and_then(Verb::of) else {
         return Reply::not_supported(Some(unknown(word)));
@@ -80,8 +85,9 @@ fn reply(argv: &[OsString], machine: &Machine, open: &dyn Open, prepare: fn(&Dri
     let begun = Instant::now();
     let parsed = Request::parse(verb, argv.get(2..).unwrap_or_default(), &driver);
     let subject = parsed.as_ref().map(Request::subject).unwrap_or_default();
-    let outcome = parsed
-        .and_then(|request| CallOuts::new(&driver, machine, open, verb.bound()).perform(request));
+    let outcome = parsed.and_then(|request| {
+        CallOuts::new(&driver, local_host, open, verb.bound()).perform(request)
+    });
     log(&driver, verb, &subject, begun, outcome.as_ref().err());
     outcome.unwrap_or_else(|error| Reply::failure(&error))
 }

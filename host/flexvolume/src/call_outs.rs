@@ -21,7 +21,7 @@ use wharf_core::verbs::{TranslateRequest, Translated};
 use crate::driver_file::DriverFile;
 use crate::names::Names;
 use crate::no_backend::NoBackend;
-use crate::node_names::Machine;
+use crate::node_names::LocalHost;
 use crate::object_name::ObjectName;
 use crate::options::Options;
 use crate::reply::Reply;
@@ -31,7 +31,7 @@ use crate::services::{Open, Services, Teardown};
 /// One call-out under way.
 pub(crate) struct CallOuts<'a> {
     driver: &'a DriverFile,
-    machine: &'a Machine,
+    local_host: &'a LocalHost,
     names: Names,
     open: &'a dyn Open,
     bound: Duration,
@@ -42,11 +42,11 @@ impl<'a> CallOuts<'a> {
     /// `bound`: how long it may take from the moment the services are open.
     pub(crate) fn new(
         driver: &'a DriverFile,
-        machine: &'a Machine,
+        local_host: &'a LocalHost,
         open: &'a dyn Open,
         bound: Duration,
     ) -> Self {
-        Self { driver, machine, names: Names::of(driver), open, bound, opened: OnceCell::new() }
+        Self { driver, local_host, names: Names::of(driver), open, bound, opened: OnceCell::new() }
     }
 
     pub(crate) fn perform(&self, request: Request) -> Result<Reply, Error> {

@@ -127,7 +127,7 @@ impl InstalledFiles {
         let _lock = self.lock()?;
         let before = DriverFile::parse(&self.description).ok();
         let took_over =
-            before.is_none() && !self.description.exists() && self.keep_predecessor(binary)?;
+            before.is_none() && !self.description.exists() && self.back_up_predecessor(binary)?;
         let is_described = before.as_ref() == Some(driver);
         if !is_described {
             self.describe(driver)?;
@@ -150,7 +150,7 @@ impl InstalledFiles {
     }
 
     /// Keeps an executable that is not ours; says whether there was one.
-    fn keep_predecessor(&self, binary: &Path) -> Result<bool, Error> {
+    fn back_up_predecessor(&self, binary: &Path) -> Result<bool, Error> {
         let keep = || -> io::Result<bool> {
             if !self.executable.exists() || executable::is_same(binary, &self.executable)? {
                 return Ok(false);

@@ -33,7 +33,7 @@ mod verb;
 pub use answer::answer;
 pub use driver_file::{Capabilities, DriverFile, LogLevel, NodeNameRule, NodeNames};
 pub use driver_name::DriverName;
-pub use node_names::Machine;
+pub use node_names::LocalHost;
 pub use options::chosen;
 pub use process::{is_call_out, serve};
 pub use services::{Open, Services, Teardown};

@@ -32,11 +32,11 @@ const MAX_RECORD_BYTES: u64 = 64 << 10;
 /// How long a detached name is remembered: more than twice the longest wait between two tries of
 /// Kubernetes (2 min 2 s). No longer, because a name may come to mean another volume on a machine
 /// that takes over the control plane, and this one would not hear of it.
-const REMEMBERED: Duration = Duration::from_secs(300);
+const DETACHED_RETENTION: Duration = Duration::from_secs(300);
 
 /// How long the record of a volume stays that has no directory to be mounted on: kubelet makes the
 /// directory within a moment of `waitforattach`, unless it gives the volume up.
-const FOUND_WITHOUT_A_DIRECTORY: Duration = Duration::from_secs(24 * 3600);
+const FOUND_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// What `attach` knew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ impl Names {
         self.read(&self.attached_file(name, node))
     }
 
-    pub(crate) fn keep_attached(
+    pub(crate) fn save_attached(
         &self,
         name: &ObjectName,
         node: &ObjectName,
@@ -103,15 +103,19 @@ impl Names {
     }
 
     /// Also removes the node's directory when this was the last file in it: nodes come and go.
-    pub(crate) fn drop_attached(&self, name: &ObjectName, node: &ObjectName) -> Result<(), Error> {
+    pub(crate) fn forget_attached(
+        &self,
+        name: &ObjectName,
+        node: &ObjectName,
+    ) -> Result<(), Error> {
         let file = self.attached_file(name, node);
         remove(&file)?;
         file.parent().map(fs::remove_dir);
         Ok(())
     }
 
-    /// What the name meant until a moment ago: a `detach` that was killed before it answered is
-    /// repeated.
+    /// Which volume the name stood for until a moment ago: a `detach` that was killed before it
+    /// answered is repeated.
     pub(crate) fn detached(
         &self,
         name: &ObjectName,
@@ -123,7 +127,7 @@ impl Names {
 
     /// Written before the record goes. What is no longer believed is removed on the way, so that
     /// the directory holds no more than a few minutes' calls.
-    pub(crate) fn keep_detached(
+    pub(crate) fn save_detached(
         &self,
         name: &ObjectName,
         node: &ObjectName,
@@ -147,7 +151,7 @@ impl Names {
         self.read(&self.found_file(name))
     }
 
-    pub(crate) fn keep_found(&self, name: &ObjectName, record: &FoundRecord) -> Result<(), Error> {
+    pub(crate) fn save_found(&self, name: &ObjectName, record: &FoundRecord) -> Result<(), Error> {
         self.prune_found();
         self.write(&self.found_file(name), record)
     }
@@ -155,18 +159,18 @@ impl Names {
     /// A volume whose `mountdevice` never succeeds gets no `unmountdevice` that would remove its
     /// record. What is removed too early costs one question to the cloud.
     fn prune_found(&self) {
-        let is_wanted = |file: &Path| {
+        let is_needed = |file: &Path| {
             let name = file.file_stem().unwrap_or_default();
             let has_directory =
                 self.global_directories.iter().any(|directory| directory.join(name).exists());
-            has_directory || is_younger(file, FOUND_WITHOUT_A_DIRECTORY)
+            has_directory || is_younger(file, FOUND_RETENTION)
         };
         entries(&self.directory.join("found"))
-            .filter(|file| !is_wanted(file))
+            .filter(|file| !is_needed(file))
             .for_each(|file| drop(fs::remove_file(file)));
     }
 
-    pub(crate) fn drop_found(&self, name: &ObjectName) -> Result<(), Error> {
+    pub(crate) fn forget_found(&self, name: &ObjectName) -> Result<(), Error> {
         remove(&self.found_file(name))
     }
 
@@ -186,7 +190,7 @@ impl Names {
 
     /// Forgets it once the volume is detached. The older driver kept a dated copy for ever; nothing
     /// ever read those.
-    pub(crate) fn drop_legacy(&self, name: &ObjectName) -> Result<(), Error> {
+    pub(crate) fn forget_legacy(&self, name: &ObjectName) -> Result<(), Error> {
         self.legacy_file(name).map_or(Ok(()), |file| remove(&file))
     }
 
@@ -236,7 +240,7 @@ impl Names {
 }
 
 fn is_remembered(file: &Path) -> bool {
-    is_younger(file, REMEMBERED)
+    is_younger(file, DETACHED_RETENTION)
 }
 
 /// Whether a file was written within this time. A clock that went back makes a file old, which is
@@ -321,11 +325,11 @@ mod tests {
         let names = names(directory.path());
         let record =
             |volume: &str| AttachRecord { volume: Some(VolumeId::new(volume)), node: None };
-        names.keep_attached(&name("data"), &name("n1"), &record("d-1")).unwrap();
-        names.keep_attached(&name("data"), &name("n2"), &record("d-2")).unwrap();
+        names.save_attached(&name("data"), &name("n1"), &record("d-1")).unwrap();
+        names.save_attached(&name("data"), &name("n2"), &record("d-2")).unwrap();
         assert_eq!(names.attached(&name("data"), &name("n1")).unwrap(), Some(record("d-1")));
-        names.drop_attached(&name("data"), &name("n1")).unwrap();
-        names.drop_attached(&name("data"), &name("n1")).unwrap();
+        names.forget_attached(&name("data"), &name("n1")).unwrap();
+        names.forget_attached(&name("data"), &name("n1")).unwrap();
         assert_eq!(names.attached(&name("data"), &name("n1")).unwrap(), None);
         assert_eq!(names.attached(&name("data"), &name("n2")).unwrap(), Some(record("d-2")));
         assert!(!directory.path().join("state/attached/n1").exists());
@@ -344,18 +348,18 @@ mod tests {
                 .unwrap();
             file.set_modified(std::time::SystemTime::now() - age).unwrap();
         };
-        names.keep_detached(&name("young"), &name("n1"), &record).unwrap();
-        names.keep_detached(&name("old"), &name("n1"), &record).unwrap();
-        age("young", REMEMBERED - Duration::from_secs(60));
-        age("old", REMEMBERED + Duration::from_secs(1));
+        names.save_detached(&name("young"), &name("n1"), &record).unwrap();
+        names.save_detached(&name("old"), &name("n1"), &record).unwrap();
+        age("young", DETACHED_RETENTION - Duration::from_secs(60));
+        age("old", DETACHED_RETENTION + Duration::from_secs(1));
         assert_eq!(names.detached(&name("young"), &name("n1")).unwrap(), Some(record.clone()));
         assert_eq!(names.detached(&name("young"), &name("n2")).unwrap(), None);
         assert_eq!(names.detached(&name("old"), &name("n1")).unwrap(), None);
-        names.keep_detached(&name("next"), &name("n2"), &record).unwrap();
+        names.save_detached(&name("next"), &name("n2"), &record).unwrap();
         assert!(!names.detached_file(&name("old"), &name("n1")).exists());
         assert!(names.detached_file(&name("young"), &name("n1")).exists());
-        age("young", REMEMBERED * 2);
-        names.keep_detached(&name("next"), &name("n2"), &record).unwrap();
+        age("young", DETACHED_RETENTION * 2);
+        names.save_detached(&name("next"), &name("n2"), &record).unwrap();
         assert!(!directory.path().join("state/detached/n1").exists());
     }
 
@@ -371,7 +375,7 @@ mod tests {
         )
         .unwrap();
         let record = AttachRecord { volume: Some(VolumeId::new("d-1")), node: None };
-        names.keep_attached(&name(&longest), &name("n1"), &record).unwrap();
+        names.save_attached(&name(&longest), &name("n1"), &record).unwrap();
         assert_eq!(names.attached(&name(&longest), &name("n1")).unwrap(), Some(record));
         assert_eq!(fs::read_dir(&kept).unwrap().count(), 1);
     }
@@ -382,17 +386,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let names = names(directory.path());
         let record = AttachRecord { volume: Some(VolumeId::new("d-1")), node: None };
-        names.keep_attached(&name("pv"), &name("n1"), &record).unwrap();
+        names.save_attached(&name("pv"), &name("n1"), &record).unwrap();
         let state = directory.path().join("state");
         fs::set_permissions(&state, fs::Permissions::from_mode(0o777)).unwrap();
         for refused in [
             names.attached(&name("pv"), &name("n1")).map(drop),
-            names.keep_attached(&name("pv"), &name("n1"), &record),
+            names.save_attached(&name("pv"), &name("n1"), &record),
         ] {
             let refused = refused.unwrap_err().to_string();
             assert!(refused.contains("chmod go-w"), "{refused}");
         }
-        names.drop_attached(&name("pv"), &name("n1")).unwrap();
+        names.forget_attached(&name("pv"), &name("n1")).unwrap();
     }
 
     #[test]
@@ -405,7 +409,7 @@ mod tests {
             context: vec![],
             publish_context: vec![],
         };
-        names.keep_found(&name("pv"), &record).unwrap();
+        names.save_found(&name("pv"), &record).unwrap();
         assert_eq!(names.found(&name("pv")).unwrap(), Some(record));
         fs::write(directory.path().join("state/found/pv.json"), "{").unwrap();
         assert!(names.found(&name("pv")).unwrap_err().hint.is_some());
@@ -423,12 +427,12 @@ mod tests {
         };
         fs::create_dir_all(directory.path().join("mounts/mounted")).unwrap();
         for pv in ["mounted", "abandoned"] {
-            names.keep_found(&name(pv), &record).unwrap();
+            names.save_found(&name(pv), &record).unwrap();
             let file = File::options().write(true).open(names.found_file(&name(pv))).unwrap();
-            let age = FOUND_WITHOUT_A_DIRECTORY + Duration::from_secs(1);
+            let age = FOUND_RETENTION + Duration::from_secs(1);
             file.set_modified(std::time::SystemTime::now() - age).unwrap();
         }
-        names.keep_found(&name("young"), &record).unwrap();
+        names.save_found(&name("young"), &record).unwrap();
         assert_eq!(names.found(&name("abandoned")).unwrap(), None);
         for pv in ["mounted", "young"] {
             assert_eq!(names.found(&name(pv)).unwrap().as_ref(), Some(&record), "{pv}");
@@ -443,7 +447,7 @@ mod tests {
         fs::create_dir(directory.path().join("legacy")).unwrap();
         fs::write(directory.path().join("legacy/pv.conf"), "d-2zeold\n").unwrap();
         assert_eq!(names.legacy(&name("pv")).unwrap(), Some(name("d-2zeold")));
-        names.drop_legacy(&name("pv")).unwrap();
+        names.forget_legacy(&name("pv")).unwrap();
         assert_eq!(names.legacy(&name("pv")).unwrap(), None);
     }
 

@@ -9,14 +9,14 @@ use wharf_core::types::NodeId;
 use crate::driver_file::{NodeNameRule, NodeNames};
 use crate::object_name::ObjectName;
 
-/// What this machine is called.
+/// The names of the machine that this process runs on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Machine {
+pub struct LocalHost {
     /// Its host name, and what `KUBE_NODE_NAME` or `NODE_NAME` say.
     pub names: Vec<String>,
 }
 
-impl Machine {
+impl LocalHost {
     /// The machine that this process runs on.
     pub fn this() -> Self {
         let host = fs::read_to_string("/proc/sys/kernel/hostname").ok();
@@ -43,7 +43,7 @@ pub(crate) enum NamedNode {
     /// This one.
     Node(NodeId),
     /// The machine that this process runs on, whatever its id is.
-    ThisMachine,
+    ThisHost,
 }
 
 /// Finds out which node `name` means.
@@ -53,7 +53,7 @@ pub(crate) enum NamedNode {
 pub(crate) fn resolve(
     name: &ObjectName,
     rules: &NodeNames,
-    machine: &Machine,
+    local_host: &LocalHost,
 ) -> Result<NamedNode, Error> {
     let name = name.as_str();
     if let Some(id) = rules.ids.get(name) {
@@ -65,8 +65,8 @@ pub(crate) fn resolve(
     {
         return Ok(NamedNode::Node(NodeId::new(id)));
     }
-    if machine.is_called(name) || rules.node_name == NodeNameRule::Any {
-        return Ok(NamedNode::ThisMachine);
+    if local_host.is_called(name) || rules.node_name == NodeNameRule::Any {
+        return Ok(NamedNode::ThisHost);
     }
     Err(Error::precondition(format!("nothing says which machine of the cloud node {name} is"))
         .with_hint(
@@ -96,8 +96,8 @@ mod tests {
             id_prefixes: vec!["i-".to_owned()],
             node_name: rule,
         };
-        let machine = Machine { names: vec!["Master-1".to_owned()] };
-        resolve(&ObjectName::parse("node name", OsStr::new(name)).unwrap(), &rules, &machine)
+        let local_host = LocalHost { names: vec!["Master-1".to_owned()] };
+        resolve(&ObjectName::parse("node name", OsStr::new(name)).unwrap(), &rules, &local_host)
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(meant("node-7", NodeNameRule::Match).unwrap(), node("i-seven"));
         assert_eq!(meant("i-bp1abc", NodeNameRule::Match).unwrap(), node("i-bp1abc"));
         assert_eq!(meant("cn-beijing.i-bp1abc", NodeNameRule::Match).unwrap(), node("i-bp1abc"));
-        assert_eq!(meant("master-1", NodeNameRule::Match).unwrap(), NamedNode::ThisMachine);
+        assert_eq!(meant("master-1", NodeNameRule::Match).unwrap(), NamedNode::ThisHost);
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
         for name in ["cn-beijing.192.168.0.1", "node-8", "i-", "host.i-a.example.com"] {
             let refused = meant(name, NodeNameRule::Match).unwrap_err();
             assert!(refused.hint.unwrap().contains("[flexvolume]"), "{name}");
-            assert_eq!(meant(name, NodeNameRule::Any).unwrap(), NamedNode::ThisMachine);
+            assert_eq!(meant(name, NodeNameRule::Any).unwrap(), NamedNode::ThisHost);
         }
     }
 }

@@ -22,7 +22,7 @@ use rustix::stdio;
 use crate::answer::{answer_with, defect};
 use crate::installed_driver::{self, InstalledDriver};
 use crate::journal;
-use crate::node_names::Machine;
+use crate::node_names::LocalHost;
 use crate::reply::Reply;
 use crate::services::Open;
 
@@ -42,7 +42,7 @@ pub fn serve(argv: &[OsString], open: &dyn Open) -> ExitCode {
         tracing::error!(location, "panic");
         std::process::exit(0);
     }));
-    pipe.answer(&answer_with(argv, &Machine::this(), open, journal::begin));
+    pipe.answer(&answer_with(argv, &LocalHost::this(), open, journal::begin));
     ExitCode::SUCCESS
 }
 

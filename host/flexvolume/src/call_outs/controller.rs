@@ -62,11 +62,11 @@ impl CallOuts<'_> {
         {
             return Ok(());
         }
-        self.names.keep_attached(name, node, &record)
+        self.names.save_attached(name, node, &record)
     }
 
     /// Kubernetes calls `detach` after an `attach` that failed. Without this note it would ask for
-    /// ever which volume is meant by a name that never meant one. Only for names that are no
+    /// ever which volume a name stands for that never stood for one. Only for names that are no
     /// ids, and of which this machine has no record: those it never attached. What another machine
     /// of the control plane attached by such a name had the same options, which a
     /// PersistentVolume keeps, so what is refused here for them was refused there; a node that
@@ -74,14 +74,14 @@ impl CallOuts<'_> {
     fn remember_refusal(&self, name: &ObjectName, node: &ObjectName) {
         let is_unknown = self.names.attached(name, node).is_ok_and(|record| record.is_none())
             && self.names.legacy(name).is_ok_and(|id| id.is_none());
-        let says_nothing = || {
+        let names_no_volume = || {
             self.translate(name, &Vec::new())
                 .is_err_and(|error| error.kind == ErrorKind::InvalidArgument)
         };
         if is_unknown
-            && says_nothing()
+            && names_no_volume()
             && let Err(error) =
-                self.names.keep_attached(name, node, &AttachRecord { volume: None, node: None })
+                self.names.save_attached(name, node, &AttachRecord { volume: None, node: None })
         {
             tracing::warn!(%error, "the refused attach could not be noted");
         }
@@ -103,19 +103,19 @@ impl CallOuts<'_> {
             if volume.as_str() != name.as_str() {
                 log_failure(
                     "note what was detached",
-                    self.names.keep_detached(
+                    self.names.save_detached(
                         name,
                         node,
                         &AttachRecord { volume: Some(volume), node: Some(node_id) },
                     ),
                 );
             }
-            log_failure("forget what the driver before wrote down", self.names.drop_legacy(name));
+            log_failure("forget what the driver before wrote down", self.names.forget_legacy(name));
         }
         // It is detached, and a disk that is full would keep Kubernetes asking for ever. A record
         // that stays is harmless: the next `attach` of the name replaces it, and a further
         // `detach` finds the volume detached.
-        log_failure("forget what was attached", self.names.drop_attached(name, node));
+        log_failure("forget what was attached", self.names.forget_attached(name, node));
         Ok(Reply::success())
     }
 
@@ -132,8 +132,8 @@ impl CallOuts<'_> {
             return Ok(record.volume.map(|volume| (volume, record.node)));
         }
         let legacy = self.names.legacy(name);
-        let meant = legacy.as_ref().ok().and_then(Option::as_ref).unwrap_or(name);
-        let error = match self.translate(meant, &Vec::new()) {
+        let volume_name = legacy.as_ref().ok().and_then(Option::as_ref).unwrap_or(name);
+        let error = match self.translate(volume_name, &Vec::new()) {
             Ok(translated) => return Ok(Some((translated.volume, None))),
             Err(error) => error,
         };
@@ -193,9 +193,9 @@ impl CallOuts<'_> {
     }
 
     fn node_id(&self, node: &ObjectName) -> Result<NodeId, Error> {
-        match node_names::resolve(node, &self.driver.nodes, self.machine)? {
+        match node_names::resolve(node, &self.driver.nodes, self.local_host)? {
             NamedNode::Node(id) => Ok(id),
-            NamedNode::ThisMachine => self.own_node_id(),
+            NamedNode::ThisHost => self.own_node_id(),
         }
     }
 

@@ -22,10 +22,10 @@ use crate::reply::Reply;
 /// two requests and a retry.
 const ASK_BOUND: Duration = Duration::from_secs(20);
 
-/// What is known of a volume that is attached to this node.
-enum Whereabouts {
+/// How a volume that is attached to this node is found.
+enum AttachedVolume {
     /// What `attach` answered: enough to find the device.
-    Told(Parameters),
+    PublishContext(Parameters),
     /// The cloud has nothing to find the device by, but the driver before found it, and it is
     /// mounted.
     Mounted(PathBuf),
@@ -36,9 +36,11 @@ impl CallOuts<'_> {
     /// `attach` answered, what this answered before, what another driver found, or empty.
     pub(super) fn wait_for_attach(&self, device: &str, options: &Options) -> Result<Reply, Error> {
         let volume = self.translate(&options.volume_name, &options.chosen)?;
-        let (publish_context, doubt) = match self.whereabouts(device, options, &volume) {
-            Ok(Whereabouts::Told(publish_context)) => (publish_context, None),
-            Ok(Whereabouts::Mounted(device)) => return Ok(Reply::device(device.to_string_lossy())),
+        let (publish_context, doubt) = match self.find_attached(device, options, &volume) {
+            Ok(AttachedVolume::PublishContext(publish_context)) => (publish_context, None),
+            Ok(AttachedVolume::Mounted(device)) => {
+                return Ok(Reply::device(device.to_string_lossy()));
+            }
             // The cloud cannot be asked now. Many volumes are found without it, so that comes
             // first.
             Err(error)
@@ -68,23 +70,23 @@ impl CallOuts<'_> {
             publish_context,
         };
         if self.names.found(&options.volume_name)?.as_ref() != Some(&record) {
-            self.names.keep_found(&options.volume_name, &record)?;
+            self.names.save_found(&options.volume_name, &record)?;
         }
         Ok(Reply::device(found.to_string_lossy()))
     }
 
-    fn whereabouts(
+    fn find_attached(
         &self,
         device: &str,
         options: &Options,
         volume: &Translated,
-    ) -> Result<Whereabouts, Error> {
+    ) -> Result<AttachedVolume, Error> {
         if let Some(publish_context) = device::decode(device, &volume.volume) {
-            return Ok(Whereabouts::Told(publish_context));
+            return Ok(AttachedVolume::PublishContext(publish_context));
         }
         match self.names.found(&options.volume_name)? {
             Some(found) if found.volume == volume.volume => {
-                Ok(Whereabouts::Told(found.publish_context))
+                Ok(AttachedVolume::PublishContext(found.publish_context))
             }
             found => self.ask_again(options, volume, found.is_none()),
         }
@@ -111,7 +113,7 @@ impl CallOuts<'_> {
         options: &Options,
         volume: &Translated,
         is_new: bool,
-    ) -> Result<Whereabouts, Error> {
+    ) -> Result<AttachedVolume, Error> {
         let node = self.own_node_id()?;
         let (services, _) = self.services()?;
         let call = &Call::until(services.clock.now() + ASK_BOUND);
@@ -131,9 +133,9 @@ impl CallOuts<'_> {
             caller: options.caller.clone(),
         };
         match services.controller.change::<Attach>(call, &request) {
-            Ok(attached) => Ok(Whereabouts::Told(attached.publish_context)),
+            Ok(attached) => Ok(AttachedVolume::PublishContext(attached.publish_context)),
             Err(error) if is_new && error.kind == ErrorKind::FailedPrecondition => {
-                self.mounted_device(&options.volume_name)?.map(Whereabouts::Mounted).ok_or(error)
+                self.mounted_device(&options.volume_name)?.map(AttachedVolume::Mounted).ok_or(error)
             }
             Err(error) => Err(error),
         }
@@ -209,12 +211,12 @@ impl CallOuts<'_> {
         // forgotten by a call that fails is written again. A record that cannot be removed
         // is harmless: it counts for its own volume only, and the next `waitforattach` replaces it.
         let found = self.names.found(&directory.name);
-        log_failure("forget the volume", self.names.drop_found(&directory.name));
+        log_failure("forget the volume", self.names.forget_found(&directory.name));
         node.unstage_path(&call, &directory.path).inspect_err(|_| {
             if let Ok(Some(found)) = found {
                 log_failure(
                     "write the volume down again",
-                    self.names.keep_found(&directory.name, &found),
+                    self.names.save_found(&directory.name, &found),
                 );
             }
         })?;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use wharf_flexvolume::{Machine, answer};
+use wharf_flexvolume::{LocalHost, answer};
 
 use super::world::World;
 
@@ -104,7 +104,7 @@ fn people_get_help_and_the_version() {
     let print = |words: &[&str]| {
         let argv: Vec<_> =
             std::iter::once(executable.clone()).chain(words.iter().map(OsString::from)).collect();
-        String::from_utf8(answer(&argv, &Machine::default(), &world)).unwrap()
+        String::from_utf8(answer(&argv, &LocalHost::default(), &world)).unwrap()
     };
     for words in [&["version"][..], &["--version"], &["-v"]] {
         assert_eq!(print(words), env!("CARGO_PKG_VERSION"), "the version, without a newline");

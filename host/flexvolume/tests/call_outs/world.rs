@@ -114,7 +114,7 @@ impl World {
     pub fn execute(&self, arguments: Vec<OsString>) -> String {
         let executable = self.path().join(format!("plugins/acme~{0}/{0}", self.driver));
         let argv: Vec<_> = std::iter::once(executable.into_os_string()).chain(arguments).collect();
-        let machine = wharf_flexvolume::Machine { names: vec!["node-a".into()] };
+        let machine = wharf_flexvolume::LocalHost { names: vec!["node-a".into()] };
         *self.opened.lock().unwrap() = 0;
         self.cloud.state().calls.clear();
         String::from_utf8(answer(&argv, &machine, self)).unwrap()
