@@ -64,7 +64,7 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// Whether the cloud asked to slow down a moment ago. Operations that wait are then looked at less
-/// often: looks are requests of the same account, and what they wait for comes later than usual.
+/// often: reads are requests of the same account, and what they wait for comes later than usual.
 #[derive(Debug, Default)]
 pub(crate) struct Congestion {
     last: Mutex<Option<Instant>>,

@@ -35,7 +35,7 @@ const OBSERVE_WINDOW: Window = Window {
 /// Operations that wait wake up together, on multiples of this, so that one observation serves them
 /// all.
 const TICK: Duration = Duration::from_millis(250);
-/// The same while the cloud asks to slow down: a look a second is a small part of any published
+/// The same while the cloud asks to slow down: a read a second is a small part of any published
 /// rate, and an operation that waits for its turn for many seconds does not miss one.
 const CONGESTED_TICK: Duration = Duration::from_secs(1);
 /// A backend that keeps answering `pending` with no delay is asked no faster than this.

@@ -18,7 +18,7 @@ use crate::verbs::{AskExt as _, Observe};
 
 /// One observe call takes no longer: it is one cloud request, and everybody waits for it.
 const CALL_BOUND: Duration = Duration::from_secs(15);
-/// How often a waiting call looks whether its caller has gone; an answer wakes it at once.
+/// How often a waiting call checks whether its caller has gone; an answer wakes it at once.
 const CANCELLATION_CHECK: Duration = Duration::from_millis(200);
 
 /// What one resource's observation came to, for everybody who asked for it.

@@ -26,9 +26,9 @@ const RENEW_BEFORE: Duration = Duration::from_secs(300);
 /// A credential without an end is obtained again after this time, so that a rotated key is found:
 /// it costs a file or an environment, not a request.
 const READ_AGAIN: Duration = Duration::from_secs(60);
-/// A mount helper with a credential without an end is given what its account has by then: whoever
+/// A mount helper whose credential has no end gets the account's current one this often: whoever
 /// changes a key leaves the old one valid for longer. It costs a process where no server runs.
-const LOOK_AGAIN: Duration = Duration::from_secs(300);
+const HELPER_REFRESH: Duration = Duration::from_secs(300);
 /// After a renewal that failed, the old credential is used for this long before the next one: a
 /// service that hangs costs one call of many.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ const OBTAINING_TIME: Duration = Duration::from_secs(10);
 /// A refused credential younger than this was obtained for the call that it was refused to: another
 /// one would be no better, and asking would never end.
 const JUST_OBTAINED: Duration = Duration::from_secs(5);
-/// How often a call that waits for another one's credential looks whether its own caller has gone.
+/// How often a call that waits for another one's credential checks whether its own caller has gone.
 const CANCELLATION_CHECK: Duration = Duration::from_millis(50);
 /// Random bytes in a signature's nonce: as many as a UUID has.
 const NONCE_BYTES: usize = 16;
@@ -124,7 +124,7 @@ pub struct Account {
 
 #[derive(Default)]
 struct State {
-    held: Option<Held>,
+    cached: Option<CachedCredential>,
     obtaining: bool,
     /// How often a credential was obtained, or tried to be.
     attempts: u64,
@@ -148,7 +148,7 @@ impl Failed {
 }
 
 #[derive(Clone)]
-struct Held {
+struct CachedCredential {
     credential: Arc<Credential>,
     generation: u64,
     since: Duration,
@@ -156,7 +156,7 @@ struct Held {
     not_renewed_before: Duration,
 }
 
-impl Held {
+impl CachedCredential {
     fn new(credential: Credential, generation: u64, now: Duration, now_ms: u64) -> Self {
         Self {
             renew_at_ms: credential.expires_at_ms.map(|at| renewal(now_ms, at)),
@@ -221,9 +221,11 @@ impl Account {
         loop {
             let (now, now_ms) = (clock.now(), unix_millis());
             let time = obtaining_time(call, now);
-            let good = state.held.as_ref().filter(|held| held.is_good(generation, now_ms));
-            if let Some(held) = good.filter(|held| state.obtaining || !held.is_due(now, now_ms)) {
-                return Ok(Arc::clone(&held.credential));
+            let good = state.cached.as_ref().filter(|cached| cached.is_good(generation, now_ms));
+            if let Some(cached) =
+                good.filter(|cached| state.obtaining || !cached.is_due(now, now_ms))
+            {
+                return Ok(Arc::clone(&cached.credential));
             }
             if let (Some(awaited), Some(failed)) = (awaited, &state.failed)
                 && failed.attempt >= awaited
@@ -263,11 +265,12 @@ impl Account {
         let obtained = self.obtain(&call.no_later_than(begun + time));
         let (now, now_ms) = (clock.now(), unix_millis());
         let mut state = self.lock();
-        match (obtained, state.held.as_mut().filter(|held| held.is_good(generation, now_ms))) {
+        match (obtained, state.cached.as_mut().filter(|cached| cached.is_good(generation, now_ms)))
+        {
             (Ok(credential), _) => {
-                let held = Held::new(credential, generation, now, now_ms);
-                let credential = Arc::clone(&held.credential);
-                state.held = Some(held);
+                let cached = CachedCredential::new(credential, generation, now, now_ms);
+                let credential = Arc::clone(&cached.credential);
+                state.cached = Some(cached);
                 Ok(credential)
             }
             (Err(error), Some(old)) => {
@@ -350,7 +353,8 @@ fn renewal(now_ms: u64, expires_at_ms: u64) -> u64 {
 
 /// When an account has another credential than this.
 fn next_of(credential: &Credential, now_ms: u64) -> u64 {
-    let changed = now_ms.saturating_add(u64::try_from(LOOK_AGAIN.as_millis()).unwrap_or(u64::MAX));
+    let changed =
+        now_ms.saturating_add(u64::try_from(HELPER_REFRESH.as_millis()).unwrap_or(u64::MAX));
     credential.expires_at_ms.map_or(changed, |end| renewal(now_ms, end))
 }
 
@@ -464,11 +468,11 @@ impl Signer for Accounts {
     fn refused(&self, account: &str, credential: &Arc<Credential>) -> bool {
         let Ok(account) = self.get(account) else { return false };
         let mut state = account.lock();
-        match &state.held {
-            Some(held) if Arc::ptr_eq(&held.credential, credential) => {
-                let is_worth_it = self.clock.now().saturating_sub(held.since) >= JUST_OBTAINED;
+        match &state.cached {
+            Some(cached) if Arc::ptr_eq(&cached.credential, credential) => {
+                let is_worth_it = self.clock.now().saturating_sub(cached.since) >= JUST_OBTAINED;
                 if is_worth_it {
-                    state.held = None;
+                    state.cached = None;
                 }
                 is_worth_it
             }

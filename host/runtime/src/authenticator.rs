@@ -24,12 +24,12 @@ use crate::bindings::auth::{CloudAuth as Instance, CloudAuthPre};
 use crate::bounds::DESCRIPTION_BYTES;
 use crate::component_error::ComponentError;
 use crate::contract;
-use crate::egress::{Author, Egress, Grants};
+use crate::egress::{Egress, Grants, Requester};
 use crate::engine::Engine;
 use crate::guest::{CallPorts, Entry, Guest, Invoked, linker};
 use crate::host::{HostCtx, Outbound};
+use crate::on_demand::OnDemandCopy;
 use crate::share::Network;
-use crate::spare::Twin;
 
 /// Values of one credential: an id, a key, a token and a few names.
 const CREDENTIAL_VALUES: usize = 32;
@@ -45,7 +45,7 @@ pub struct AuthCode {
     guest: Guest,
     pre: CloudAuthPre<HostCtx>,
     described: OnceLock<AuthDescription>,
-    twin: Twin<Self>,
+    on_demand: OnDemandCopy<Self>,
 }
 
 impl AuthCode {
@@ -70,7 +70,7 @@ impl AuthCode {
             guest: Guest::new(engine, manifest, generation),
             pre,
             described: OnceLock::new(),
-            twin: Twin::new(engine, component),
+            on_demand: OnDemandCopy::new(engine, component),
         })
     }
 
@@ -93,7 +93,8 @@ impl AuthCode {
     /// Calls so far, and how many of them trapped or broke a bound.
     pub fn health(&self) -> (u64, u64) {
         let (calls, broken) = self.guest.health();
-        let (more, more_broken) = self.twin.get().map_or((0, 0), |twin| twin.guest.health());
+        let (more, more_broken) =
+            self.on_demand.get().map_or((0, 0), |on_demand| on_demand.guest.health());
         (calls.saturating_add(more), broken.saturating_add(more_broken))
     }
 }
@@ -139,7 +140,7 @@ impl WasmAuthenticator {
         secrets: Vec<Secret>,
     ) -> Result<Entry<'a>, Error> {
         // Obtaining a credential changes nothing, and others wait for it.
-        let network = if outbound.is_some() { Network::Looks } else { Network::None };
+        let network = if outbound.is_some() { Network::Reads } else { Network::None };
         let admission = self.ports.calls.admit(network, function, call)?;
         Ok(Entry { call, function, admission, outbound, config: Arc::default(), secrets })
     }
@@ -153,7 +154,7 @@ impl WasmAuthenticator {
         check: impl FnOnce(&T) -> Result<(), Error>,
     ) -> Result<T, Error> {
         let Guest { manifest, generation, .. } = &code.guest;
-        let guard = code.twin.for_one_call(code, |engine, component| {
+        let guard = code.on_demand.for_one_call(code, |engine, component| {
             AuthCode::link(engine, component, manifest.clone(), *generation)
         });
         let code = &*guard.code;
@@ -201,7 +202,7 @@ impl Authenticator for WasmAuthenticator {
             egress,
             signer: None,
             grants,
-            author: Author::Authenticator,
+            requester: Requester::Authenticator,
             asker: Arc::clone(self.ports.calls.share.name()),
             call_secrets: Arc::default(),
         });

@@ -25,12 +25,12 @@ use crate::bindings::backend::EveryInterface;
 use crate::bindings::exports::identity;
 use crate::bindings::imports::types;
 use crate::component_error::ComponentError;
-use crate::egress::{Author, Egress, Grants};
+use crate::egress::{Egress, Grants, Requester};
 use crate::engine::Engine;
 use crate::guest::{CallPorts, Entry, Guest, Invoked, linker};
 use crate::host::{HostCtx, Outbound};
+use crate::on_demand::{CodeGuard, OnDemandCopy};
 use crate::share::Network;
-use crate::spare::{CodeGuard, Twin};
 use crate::verbs::WasmVerb;
 use crate::{bounds, contract, convert};
 
@@ -41,7 +41,7 @@ pub struct BackendCode {
     exports: Exports,
     /// What it said when it was checked. Empty only in what checks it, which asks.
     described: OnceLock<Arc<Description>>,
-    twin: Twin<Self>,
+    on_demand: OnDemandCopy<Self>,
 }
 
 /// Functions that a component exports, by interface and name, found once for each generation.
@@ -150,7 +150,7 @@ impl BackendCode {
             pre,
             exports,
             described: OnceLock::new(),
-            twin: Twin::new(engine, component),
+            on_demand: OnDemandCopy::new(engine, component),
         })
     }
 
@@ -163,7 +163,7 @@ impl BackendCode {
 
     fn for_one_call(self: &Arc<Self>) -> CodeGuard<Self> {
         let Guest { manifest, generation, .. } = &self.guest;
-        self.twin.for_one_call(self, |engine, component| {
+        self.on_demand.for_one_call(self, |engine, component| {
             Self::link(engine, component, manifest.clone(), *generation)
         })
     }
@@ -181,7 +181,8 @@ impl BackendCode {
     /// Calls so far, and how many of them trapped or broke a bound.
     pub fn health(&self) -> (u64, u64) {
         let (calls, broken) = self.guest.health();
-        let (more, more_broken) = self.twin.get().map_or((0, 0), |twin| twin.guest.health());
+        let (more, more_broken) =
+            self.on_demand.get().map_or((0, 0), |on_demand| on_demand.guest.health());
         (calls.saturating_add(more), broken.saturating_add(more_broken))
     }
 
@@ -324,7 +325,7 @@ impl WasmBackend {
         // What is not offered is refused without a slot.
         active.code.exports.get(V::INTERFACE, V::NAME)?;
         let outbound = match V::NETWORK {
-            Network::Looks | Network::Changes => active.outbound_for(V::caller(request)),
+            Network::Reads | Network::Changes => active.outbound_for(V::caller(request)),
             Network::None => None,
         };
         let params = V::lower(request, progress);
@@ -360,7 +361,7 @@ impl Active {
             egress,
             signer: ports.signer.clone(),
             grants,
-            author: Author::Backend,
+            requester: Requester::Backend,
             asker: Arc::clone(ports.calls.share.name()),
             call_secrets: Arc::default(),
         });

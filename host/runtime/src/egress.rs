@@ -31,14 +31,14 @@ mod url;
 
 pub use client::{HttpEgress, Probed};
 pub use endpoint::{Endpoint, EndpointError};
-pub use headers::Author;
+pub use headers::Requester;
 pub use own::{OwnHttp, OwnRequest};
 pub use pace::{PaceOfAction, PaceOfSite, REQUESTS_AT_ONCE};
 
 /// Whether an unanswered request may have changed something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestEffect {
-    /// It only looks.
+    /// It only reads.
     Read,
     /// It may change something.
     Mutate,
@@ -150,7 +150,7 @@ pub struct Scope<'a> {
     /// What may be asked.
     pub grants: &'a Grants,
     /// Who wrote the requests.
-    pub author: Author,
+    pub requester: Requester,
     /// The operator's name for whoever asks: backends take turns by it.
     pub asker: &'a Arc<str>,
     /// Who signs; absent: a request that names an account is refused.

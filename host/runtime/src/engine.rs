@@ -70,7 +70,7 @@ struct Inner {
     ticker: Ticker,
     mode: EngineMode,
     taken: AtomicUsize,
-    spare: OnceLock<Option<Engine>>,
+    on_demand: OnceLock<Option<Engine>>,
 }
 
 /// One slot of a pool, for one call.
@@ -101,8 +101,8 @@ impl Engine {
 
     fn around(wasmtime: wasmtime::Engine, mode: EngineMode) -> Self {
         let ticker = Ticker::new(wasmtime.weak());
-        let (taken, spare) = (AtomicUsize::new(0), OnceLock::new());
-        Self { inner: Arc::new(Inner { wasmtime, ticker, mode, taken, spare }) }
+        let (taken, on_demand) = (AtomicUsize::new(0), OnceLock::new());
+        Self { inner: Arc::new(Inner { wasmtime, ticker, mode, taken, on_demand }) }
     }
 
     /// A slot for one call; `None`: the pool is full. Without a pool there is always one.
@@ -119,13 +119,13 @@ impl Engine {
 
     /// A component for calls that find the pool full: the same code in an engine that maps memory
     /// for each call. `None` where that engine cannot be made.
-    pub(crate) fn spare_of(&self, component: &Component) -> Option<(Engine, Component)> {
-        let spare = self.inner.spare.get_or_init(|| Self::new(EngineMode::OnDemand).ok());
-        let spare = spare.as_ref()?;
+    pub(crate) fn on_demand_copy(&self, component: &Component) -> Option<(Engine, Component)> {
+        let on_demand = self.inner.on_demand.get_or_init(|| Self::new(EngineMode::OnDemand).ok());
+        let on_demand = on_demand.as_ref()?;
         let code = component.serialize().ok()?;
         // SAFETY: wasmtime itself wrote these bytes a moment ago, and nobody had them in between.
-        let component = unsafe { Component::deserialize(spare.wasmtime(), code) };
-        Some((spare.clone(), component.ok()?))
+        let component = unsafe { Component::deserialize(on_demand.wasmtime(), code) };
+        Some((on_demand.clone(), component.ok()?))
     }
 
     /// The mode that it has in fact.

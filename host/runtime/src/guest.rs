@@ -171,7 +171,7 @@ impl Guest {
         store.set_hostcall_fuel(CROSSING_BYTES);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| {
-            Ok(match store.data_mut().watch.look() {
+            Ok(match store.data_mut().watch.check() {
                 Some(_) => UpdateDeadline::Interrupt,
                 None => UpdateDeadline::Continue(1),
             })

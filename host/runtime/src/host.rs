@@ -10,7 +10,7 @@ use wharf_core::{Blame, Effect, Error, ErrorKind, Secret};
 
 use crate::account::{Signer, Used};
 use crate::bindings::imports::{config, http, log, random, types, wall_clock};
-use crate::egress::{Author, Budget, Egress, Grants, Request, RequestEffect, Scope};
+use crate::egress::{Budget, Egress, Grants, Request, RequestEffect, Requester, Scope};
 use crate::guest::Entry;
 use crate::guest_log::{GuestLog, Level};
 use crate::limits::{Limits, Memory, PARALLEL_REQUESTS, RANDOM_BYTES, Watch};
@@ -24,7 +24,7 @@ pub(crate) struct Outbound {
     pub(crate) egress: Arc<dyn Egress>,
     pub(crate) signer: Option<Arc<dyn Signer>>,
     pub(crate) grants: Arc<Grants>,
-    pub(crate) author: Author,
+    pub(crate) requester: Requester,
     pub(crate) asker: Arc<str>,
     /// What came with the call, for accounts whose source that is.
     pub(crate) call_secrets: Arc<Vec<(String, Secret)>>,
@@ -167,7 +167,7 @@ impl HostCtx {
             requests.iter().map(|request| request.effect == RequestEffect::Mutate).collect();
         let scope = Scope {
             grants: &outbound.grants,
-            author: outbound.author,
+            requester: outbound.requester,
             asker: &outbound.asker,
             signer: outbound.signer.as_deref(),
             call_secrets: &outbound.call_secrets,

@@ -25,9 +25,9 @@ mod host;
 mod limits;
 mod measure;
 mod observer;
+mod on_demand;
 mod plan_builder;
 mod share;
-mod spare;
 mod ticker;
 mod verbs;
 mod wasi;
@@ -42,8 +42,8 @@ pub use check::{Checked, check_component};
 pub use component_error::ComponentError;
 pub use contract::VERSION as CONTRACT_VERSION;
 pub use egress::{
-    Author, Budget, Egress, Endpoint, EndpointError, Grants, HttpEgress, OwnHttp, OwnRequest,
-    PaceOfAction, PaceOfSite, Probed, REQUESTS_AT_ONCE, Request, RequestEffect, Response, Scope,
+    Budget, Egress, Endpoint, EndpointError, Grants, HttpEgress, OwnHttp, OwnRequest, PaceOfAction,
+    PaceOfSite, Probed, REQUESTS_AT_ONCE, Request, RequestEffect, Requester, Response, Scope,
     Spent,
 };
 pub use engine::{Engine, EngineMode, MEMORY_BYTES};

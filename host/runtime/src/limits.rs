@@ -189,7 +189,7 @@ impl Watch {
     }
 
     /// The reason to stop now, if there is one; it is remembered.
-    pub(crate) fn look(&mut self) -> Option<Stop> {
+    pub(crate) fn check(&mut self) -> Option<Stop> {
         self.stopped = if self.call.is_cancelled() {
             Some(Stop::Cancelled)
         } else if Instant::now() >= self.deadline {

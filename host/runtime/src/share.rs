@@ -3,9 +3,9 @@
 //!
 //! Shares are apart: whatever one backend does, the others' shares are as large as before, and the
 //! sum of all shares is the bound of the process. Within a share, calls that change something leave
-//! room for those that look, and both for those that only compute: an operation begins and ends
-//! with a look, and what only computes (a plan, a description, a signature) is over in
-//! microseconds and must not wait for a cloud that hangs.
+//! room for those that read, and both for those that only compute: an operation begins and ends
+//! with a read, and what only computes (a plan, a description, a signature) takes microseconds and
+//! must not wait for a cloud that hangs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -27,17 +27,17 @@ pub const CALLS_AT_ONCE: usize = 64;
 /// it is alone. Calls of a Rust guest need 1.25 MiB, so that [`CALLS_AT_ONCE`] fit.
 pub const SHARE_BYTES: usize = 132 << 20;
 
-/// Of the places for calls that change something, so many more are there for those that look.
-const LOOKS_PER_CHANGES: usize = 4;
-/// Eighths of a share's memory that calls may hold: those that change something, those with those
-/// that look, and all.
+/// Beside the calls that may change something, one of this many more may read.
+const CHANGES_PER_READ: usize = 4;
+/// Eighths of a share's memory that calls may hold: those that change something, those together
+/// with those that read, and all.
 const CHANGES_EIGHTHS: usize = 5;
-const LOOKS_EIGHTHS: usize = 6;
+const READS_EIGHTHS: usize = 6;
 /// What a call takes besides linear memory and bodies: its store, its stack, its tables.
 const CALL_OVERHEAD: usize = 128 << 10;
 /// What every call is expected to need: a Rust guest's memory, and a little.
 const FIRST_EXPECTED: usize = 1_280 << 10;
-/// How often a waiting call looks whether its caller has gone; a place wakes it at once.
+/// How often a waiting call checks whether its caller has gone; free room wakes it at once.
 const CANCELLATION_CHECK: Duration = Duration::from_millis(200);
 
 /// Whether a call may send requests, and for what.
@@ -45,8 +45,8 @@ const CANCELLATION_CHECK: Duration = Duration::from_millis(200);
 pub(crate) enum Network {
     /// It has none.
     None,
-    /// It looks at what there is.
-    Looks,
+    /// It reads what there is.
+    Reads,
     /// It may change something.
     Changes,
 }
@@ -55,7 +55,7 @@ pub(crate) enum Network {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShareLimits {
     /// Calls that may change something, and so wait for a cloud, at once. There is room for a
-    /// quarter more that look.
+    /// quarter more that read.
     pub calls: usize,
     /// Linear memory and bodies of all calls together.
     pub memory_bytes: usize,
@@ -77,22 +77,22 @@ impl ShareLimits {
     fn bytes_for(&self, network: Network) -> usize {
         let eighths = match network {
             Network::Changes => CHANGES_EIGHTHS,
-            Network::Looks => LOOKS_EIGHTHS,
+            Network::Reads => READS_EIGHTHS,
             Network::None => 8,
         };
         self.memory_bytes / 8 * eighths
     }
 
     fn permits_bytes(&self, held: Amounts) -> bool {
-        let requesting = held.changing.saturating_add(held.looking);
+        let requesting = held.changing.saturating_add(held.reading);
         held.changing <= self.bytes_for(Network::Changes)
-            && requesting <= self.bytes_for(Network::Looks)
+            && requesting <= self.bytes_for(Network::Reads)
             && requesting.saturating_add(held.computing) <= self.memory_bytes
     }
 
     fn permits_calls(&self, running: Amounts) -> bool {
         running.changing <= self.calls.max(1)
-            && running.looking <= (self.calls / LOOKS_PER_CHANGES).max(1)
+            && running.reading <= (self.calls / CHANGES_PER_READ).max(1)
     }
 }
 
@@ -131,7 +131,7 @@ struct State {
 #[derive(Debug, Default, Clone, Copy)]
 struct Amounts {
     computing: usize,
-    looking: usize,
+    reading: usize,
     changing: usize,
 }
 
@@ -139,7 +139,7 @@ impl Amounts {
     fn of(&mut self, network: Network) -> &mut usize {
         match network {
             Network::None => &mut self.computing,
-            Network::Looks => &mut self.looking,
+            Network::Reads => &mut self.reading,
             Network::Changes => &mut self.changing,
         }
     }
@@ -172,7 +172,7 @@ impl Share {
     /// What is taken of it now.
     pub fn in_use(&self) -> ShareUse {
         let state = self.lock();
-        let sum = |of: Amounts| of.computing.saturating_add(of.looking).saturating_add(of.changing);
+        let sum = |of: Amounts| of.computing.saturating_add(of.reading).saturating_add(of.changing);
         ShareUse {
             bytes: sum(state.held),
             limit_bytes: self.limits.memory_bytes,
@@ -258,7 +258,7 @@ impl Share {
 
     /// Wakes the first of each kind that fits.
     fn wake(&self, state: &State) {
-        for network in [Network::None, Network::Looks, Network::Changes] {
+        for network in [Network::None, Network::Reads, Network::Changes] {
             let first = state.waiting.iter().find(|(_, waiting)| waiting.network == network);
             if let Some((number, waiting)) = first
                 && self.fits(state, network, waiting.bytes, *number)

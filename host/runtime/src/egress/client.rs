@@ -27,7 +27,7 @@ use super::{
 use crate::account::{AuthDescription, Unsigned};
 use crate::observer::{Observer, RequestEvent};
 
-/// How often a waiting request looks whether its caller has gone.
+/// How often a waiting request checks whether its caller has gone.
 const CANCELLATION_CHECK: Duration = Duration::from_millis(50);
 /// A request's body: a guest's memory bounds it too, and no API takes more.
 const REQUEST_BYTES: usize = 4 << 20;
@@ -144,7 +144,7 @@ impl HttpEgress {
         let mut target = url::target(&site.base, &request.path, &request.query)?;
         let signer = describe_signer(scope, request)?;
         let AuthDescription { reserved, throttling_codes, .. } = signer.unwrap_or_default();
-        let mut headers = headers::checked(scope.author, &request.headers, &reserved)?;
+        let mut headers = headers::checked(scope.requester, &request.headers, &reserved)?;
         parameters::check(request, &reserved)?;
         if let Some(account) = &request.account {
             let signer = scope.signer.ok_or_else(|| no_signer(account))?;

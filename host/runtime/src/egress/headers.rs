@@ -53,9 +53,9 @@ const CREDENTIALS: [&str; 2] = ["authorization", "cookie"];
 /// Not for a guest's eyes: they would carry state from one call to the next.
 const HIDDEN_ANSWERS: [&str; 2] = ["set-cookie", "set-cookie2"];
 
-/// Who wrote a request.
+/// Who makes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Author {
+pub enum Requester {
     /// A backend: it sees no keys and sets no header that could carry one.
     Backend,
     /// A cloud's authenticator while it obtains a credential: it holds the keys anyway.
@@ -64,7 +64,7 @@ pub enum Author {
 
 /// A guest's headers, if it may set them all.
 pub(super) fn checked(
-    author: Author,
+    requester: Requester,
     headers: &Parameters,
     reserved: &Reserved,
 ) -> Result<HeaderMap, Error> {
@@ -82,7 +82,7 @@ pub(super) fn checked(
         if belongs_to_the_host(&plain) {
             return Err(defect(format!("it sets the header `{lower}`, which belongs to the host")));
         }
-        if author == Author::Backend
+        if requester == Requester::Backend
             && (CREDENTIALS.contains(&plain.as_str()) || reserved.has_header(&plain))
         {
             return Err(denied(format!(
@@ -202,29 +202,29 @@ mod tests {
             "x_acs_action",
             "content_length",
         ] {
-            assert!(checked(Author::Backend, &one(name, "v"), &reserved()).is_err(), "{name}");
+            assert!(checked(Requester::Backend, &one(name, "v"), &reserved()).is_err(), "{name}");
         }
         for name in ["accept", "x-aliyun-ecs-metadata-token", "content-type", "x-acsx", "dates"] {
-            assert!(checked(Author::Backend, &one(name, "v"), &reserved()).is_ok(), "{name}");
+            assert!(checked(Requester::Backend, &one(name, "v"), &reserved()).is_ok(), "{name}");
         }
     }
 
     #[test]
     fn an_authenticator_sets_what_it_signs_but_not_what_belongs_to_the_host() {
-        assert!(checked(Author::Authenticator, &one("authorization", "v"), &reserved()).is_ok());
-        assert!(checked(Author::Authenticator, &one("host", "v"), &reserved()).is_err());
+        assert!(checked(Requester::Authenticator, &one("authorization", "v"), &reserved()).is_ok());
+        assert!(checked(Requester::Authenticator, &one("host", "v"), &reserved()).is_err());
     }
 
     #[test]
     fn headers_cannot_be_smuggled_repeated_or_made_huge() {
-        assert!(checked(Author::Backend, &one("a", "v\r\nhost: x"), &reserved()).is_err());
-        assert!(checked(Author::Backend, &one("a b", "v"), &reserved()).is_err());
+        assert!(checked(Requester::Backend, &one("a", "v\r\nhost: x"), &reserved()).is_err());
+        assert!(checked(Requester::Backend, &one("a b", "v"), &reserved()).is_err());
         for (one, other) in [("a", "A"), ("x-b", "x_b")] {
             let twice = vec![(one.to_owned(), "1".to_owned()), (other.to_owned(), "2".to_owned())];
-            assert!(checked(Author::Backend, &twice, &reserved()).is_err(), "{one}");
+            assert!(checked(Requester::Backend, &twice, &reserved()).is_err(), "{one}");
         }
         assert!(
-            checked(Author::Backend, &one("a", &"v".repeat(HEADER_BYTES)), &reserved()).is_err()
+            checked(Requester::Backend, &one("a", &"v".repeat(HEADER_BYTES)), &reserved()).is_err()
         );
     }
 

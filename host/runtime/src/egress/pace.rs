@@ -24,7 +24,7 @@ mod tests;
 use lane::Verdict;
 use queue::{Queue, Started, Waiter};
 
-/// How often a request that waits looks whether its caller has gone; its turn wakes it at once.
+/// How often a request that waits checks whether its caller has gone; its turn wakes it at once.
 const CANCELLATION_CHECK: Duration = Duration::from_millis(200);
 /// As much of a refusal as is searched for a code: clouds put it first, and write a few hundred
 /// bytes.

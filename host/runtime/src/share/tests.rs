@@ -26,14 +26,14 @@ fn all(share: &Arc<Share>, network: Network) -> Vec<Arc<Admission>> {
 
 #[test]
 fn calls_that_change_leave_room_for_those_that_look_and_for_those_that_compute() {
-    for (share, changes, looks) in [
+    for (share, changes, reads) in [
         // Bounded by places, and by memory: 100 and 20 MiB, for 1.25 MiB each.
         (share(40, 1000), 40, 10),
         (share(1000, 160), 80, 16),
     ] {
         let changing = all(&share, Network::Changes);
-        let looking = all(&share, Network::Looks);
-        assert_eq!((changing.len(), looking.len()), (changes, looks));
+        let reading = all(&share, Network::Reads);
+        assert_eq!((changing.len(), reading.len()), (changes, reads));
         let refused = enter(&share, Network::Changes).unwrap_err();
         assert_eq!(refused.kind, wharf_core::ErrorKind::Unavailable);
         assert!(refused.message.contains("backend disk"), "{refused}");

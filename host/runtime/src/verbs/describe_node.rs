@@ -10,7 +10,7 @@ use crate::host::HostCtx;
 
 impl WasmVerb for DescribeNode {
     const INTERFACE: &'static str = "node";
-    const NETWORK: Network = Network::Looks;
+    const NETWORK: Network = Network::Reads;
     type Params = ();
     type Wire = wit::NodeDescription;
 

@@ -10,7 +10,7 @@ use crate::{bounds, convert};
 
 impl WasmVerb for List {
     const INTERFACE: &'static str = "controller";
-    const NETWORK: Network = Network::Looks;
+    const NETWORK: Network = Network::Reads;
     type Params = (wit::ListRequest,);
     type Wire = wit::Listed;
 

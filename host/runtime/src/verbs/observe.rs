@@ -10,7 +10,7 @@ use crate::{bounds, convert};
 
 impl WasmVerb for Observe {
     const INTERFACE: &'static str = "controller";
-    const NETWORK: Network = Network::Looks;
+    const NETWORK: Network = Network::Reads;
     type Params = (Vec<types::ResourceId>,);
     type Wire = Vec<types::Observation>;
 

@@ -11,7 +11,7 @@ use crate::{bounds, convert};
 
 impl WasmVerb for Validate {
     const INTERFACE: &'static str = "controller";
-    const NETWORK: Network = Network::Looks;
+    const NETWORK: Network = Network::Reads;
     type Params = (wit::ValidateRequest, Vec<types::Observation>);
     type Wire = wit::Validated;
 

@@ -1,8 +1,8 @@
 //! Who goes next. A plain function of the time that is handed in; nothing here waits.
 //!
 //! Backends take turns, so that one with many requests does not hold up one with few. Of one
-//! backend's, those that look go before those that change, because every operation begins and ends
-//! with a look; among equals the first come goes first.
+//! backend's, those that read go before those that change, because every operation begins and ends
+//! with a read; among equals the first come goes first.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use super::lane::{Lane, Verdict};
 /// Actions of one account at one endpoint with a pace of their own: the largest backend asks for a
 /// dozen. Further ones share one, so that a guest cannot fill memory with names.
 const LANES: usize = 64;
-/// Of the requests that may be under way, a quarter is kept for those that look.
-const KEPT_FOR_LOOKS: usize = 4;
+/// Of the requests that may be under way, a quarter is reserved for those that read.
+const PART_FOR_READS: usize = 4;
 
 /// A request that waits.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) struct Started {
 #[derive(Debug)]
 pub(super) struct Queue {
     at_once: usize,
-    looking: usize,
+    reading: usize,
     changing: usize,
     count: u64,
     waiting: BTreeMap<u64, Waiter>,
@@ -52,7 +52,7 @@ impl Queue {
     pub(super) fn new(at_once: usize) -> Self {
         Self {
             at_once,
-            looking: 0,
+            reading: 0,
             changing: 0,
             count: 0,
             waiting: BTreeMap::new(),
@@ -90,7 +90,7 @@ impl Queue {
             })
             .collect();
         slowed.sort_by(|one, other| one.action.cmp(&other.action));
-        (self.looking + self.changing, self.waiting.len(), slowed)
+        (self.reading + self.changing, self.waiting.len(), slowed)
     }
 
     /// How often each action was asked to slow down.
@@ -101,10 +101,10 @@ impl Queue {
 
     /// Who goes next, and when.
     pub(super) fn next(&self, now: Duration) -> Option<(u64, Duration)> {
-        let may_look = self.looking + self.changing < self.at_once;
-        let may_change = may_look && self.changing < changes_at_once(self.at_once);
+        let may_read = self.reading + self.changing < self.at_once;
+        let may_change = may_read && self.changing < changes_at_once(self.at_once);
         let may_start = |waiter: &Waiter| match waiter.effect {
-            RequestEffect::Read => may_look,
+            RequestEffect::Read => may_read,
             RequestEffect::Mutate => may_change,
         };
         let rank = |(number, waiter): (&u64, &Waiter)| {
@@ -125,7 +125,7 @@ impl Queue {
         self.count += 1;
         self.served.insert(asker, self.count);
         match effect {
-            RequestEffect::Read => self.looking += 1,
+            RequestEffect::Read => self.reading += 1,
             RequestEffect::Mutate => self.changing += 1,
         }
         let epoch = self.lanes.entry(action.clone()).or_default().start(now, part);
@@ -135,7 +135,7 @@ impl Queue {
     /// A request has ended. `part`: a random number below one.
     pub(super) fn end(&mut self, started: Started, now: Duration, verdict: Verdict, part: f64) {
         match started.effect {
-            RequestEffect::Read => self.looking = self.looking.saturating_sub(1),
+            RequestEffect::Read => self.reading = self.reading.saturating_sub(1),
             RequestEffect::Mutate => self.changing = self.changing.saturating_sub(1),
         }
         if let Some(lane) = self.lanes.get_mut(&started.lane) {
@@ -155,5 +155,5 @@ impl Queue {
 }
 
 fn changes_at_once(at_once: usize) -> usize {
-    (at_once - at_once / KEPT_FOR_LOOKS).max(1)
+    (at_once - at_once / PART_FOR_READS).max(1)
 }

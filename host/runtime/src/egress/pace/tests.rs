@@ -8,7 +8,7 @@ fn change(asker: &str, action: &str) -> Waiter {
     waiter(asker, action, RequestEffect::Mutate)
 }
 
-fn look(asker: &str, action: &str) -> Waiter {
+fn read(asker: &str, action: &str) -> Waiter {
     waiter(asker, action, RequestEffect::Read)
 }
 
@@ -214,7 +214,7 @@ fn a_refused_action_holds_up_no_other_action() {
     let started = queue.start(attach, ms(0), 0.5).unwrap();
     queue.end(started, ms(0), Verdict::Throttled(None), 0.0);
     let (again, other) =
-        (queue.join(change("disk", "AttachDisk")), queue.join(look("disk", "DescribeDisks")));
+        (queue.join(change("disk", "AttachDisk")), queue.join(read("disk", "DescribeDisks")));
     assert_eq!(queue.next(ms(0)), Some((other, ms(0))));
     assert!(!queue.leave(other, ms(0)), "it was not held back");
     assert_eq!(queue.next(ms(0)), Some((again, ms(250))));
@@ -224,15 +224,15 @@ fn a_refused_action_holds_up_no_other_action() {
 fn the_first_come_go_first_and_looks_before_changes() {
     let mut queue = Queue::new(REQUESTS_AT_ONCE);
     let changes = join(&mut queue, 3, || change("disk", "AttachDisk"));
-    let looks = join(&mut queue, 2, || look("disk", "DescribeDisks"));
+    let reads = join(&mut queue, 2, || read("disk", "DescribeDisks"));
     let order = drain(&mut queue, ms(0), Verdict::Answered);
-    assert_eq!(order, [looks, changes].concat());
+    assert_eq!(order, [reads, changes].concat());
 }
 
 #[test]
 fn backends_take_turns_however_many_requests_one_of_them_has() {
     let mut queue = Queue::new(REQUESTS_AT_ONCE);
-    let many = join(&mut queue, 100, || look("nas", "DescribeZones"));
+    let many = join(&mut queue, 100, || read("nas", "DescribeZones"));
     let few = join(&mut queue, 2, || change("disk", "AttachDisk"));
     let order = drain(&mut queue, ms(0), Verdict::Answered);
     let place = |number: &u64| order.iter().position(|other| other == number).unwrap();
@@ -249,7 +249,7 @@ fn changes_leave_room_for_looks() {
         under_way.push(queue.start(number, ms(0), 0.5).unwrap());
     }
     assert_eq!(under_way.len(), 12);
-    join(&mut queue, 100, || look("disk", "DescribeDisks"));
+    join(&mut queue, 100, || read("disk", "DescribeDisks"));
     while let Some((number, _)) = queue.next(ms(0)) {
         under_way.push(queue.start(number, ms(0), 0.5).unwrap());
     }
@@ -260,7 +260,7 @@ fn changes_leave_room_for_looks() {
 fn a_guest_cannot_fill_memory_with_names_of_actions() {
     let mut queue = Queue::new(REQUESTS_AT_ONCE);
     let mut names = (0..).map(|n| format!("Describe{n}"));
-    join(&mut queue, 300, || look("disk", &names.next().unwrap()));
+    join(&mut queue, 300, || read("disk", &names.next().unwrap()));
     assert_eq!(drain(&mut queue, ms(0), Verdict::Answered).len(), 300);
     assert!(queue.lanes() <= 65, "{}", queue.lanes());
 }
