@@ -167,8 +167,8 @@ impl<'a> Assembly<'a> {
 
     /// Loads what the drivers need before their calls do, and keeps it as the store has it. For
     /// servers, once their drivers are made.
-    pub fn keep_components(&self) {
-        self.loader.keep();
+    pub fn load_components(&self) {
+        self.loader.load_in_background();
     }
 
     fn section(&self, driver: &str) -> Result<(&'a str, &'a config::Backend), Error> {

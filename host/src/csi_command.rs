@@ -131,7 +131,7 @@ async fn serve(
         };
         opened.push((driver, served));
     }
-    assembly.keep_components();
+    assembly.load_components();
     let all: Arc<Vec<_>> = Arc::new(opened.iter().map(|(_, served)| Arc::clone(served)).collect());
     let watched = opened.iter().map(|(driver, served)| Watched {
         served: Arc::clone(served),
@@ -169,7 +169,7 @@ async fn serve(
         tokio::spawn(async move { http::serve(&listen, pages).await });
     }
     for (driver, served) in opened {
-        servers.spawn(drivers::keep(driver, served, Arc::clone(&all), stopped.clone()));
+        servers.spawn(drivers::keep_serving(driver, served, Arc::clone(&all), stopped.clone()));
     }
     let ended = run_until(signals.end(&mut changes, could_serve), servers, &stop).await?;
     // Told to end while it drained for another start: it ends.

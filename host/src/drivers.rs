@@ -53,7 +53,7 @@ pub fn registration(config: &Config, driver: &str) -> Registration {
 ///
 /// # Errors
 /// What is wrong, when trying again would not help, or when no driver at all can be served.
-pub async fn keep(
+pub async fn keep_serving(
     driver: Driver,
     served: Arc<Served>,
     all: Arc<Vec<Arc<Served>>>,

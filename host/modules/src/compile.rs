@@ -41,7 +41,7 @@ const COMPILE_NICENESS: i32 = 10;
 const COMPILE_OOM_SCORE: &str = "1000";
 /// How often the compiler, or whoever else compiles the same, is looked at: a small guest takes
 /// 30 ms.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL: Duration = Duration::from_millis(5);
 /// What is read of a compiler's complaint.
 const COMPLAINT_BYTES: u64 = 4 << 10;
 /// What a complaint about the component itself begins with; others are about the machine.
@@ -55,7 +55,7 @@ pub(crate) enum CompileError {
     Component(Reason),
     /// The machine could not compile it now.
     #[error("{0}")]
-    Machine(String),
+    Host(String),
     /// Somebody else compiles it, and it is not waited for any longer.
     #[error("it is being compiled by another call or process")]
     Busy,
@@ -73,19 +73,19 @@ pub(crate) fn compiled(
     generation: &Generation,
     may_wait: &dyn Fn() -> bool,
 ) -> Result<Compiled, CompileError> {
-    let machine = |error: &dyn std::fmt::Display| CompileError::Machine(error.to_string());
+    let host = |error: &dyn std::fmt::Display| CompileError::Host(error.to_string());
     let (cache, digest) = (store.cache(&engine.hash()), &generation.digest);
-    let get = || cache.get(digest).map_err(|error| machine(&error));
+    let get = || cache.get(digest).map_err(|error| host(&error));
     let turn = loop {
         if let Some(code) = get()? {
             return Ok(code);
         }
-        if let Some(why) = cache.failure(digest).map_err(|error| machine(&error))? {
+        if let Some(why) = cache.failure(digest).map_err(|error| host(&error))? {
             return Err(CompileError::Component(why));
         }
-        match cache.try_lock(digest).map_err(|error| machine(&error))? {
+        match cache.try_lock(digest).map_err(|error| host(&error))? {
             Some(turn) => break turn,
-            None if may_wait() => std::thread::sleep(LOOK),
+            None if may_wait() => std::thread::sleep(POLL),
             None => return Err(CompileError::Busy),
         }
     };
@@ -93,21 +93,21 @@ pub(crate) fn compiled(
     if let Some(code) = get()? {
         return Ok(code);
     }
-    let bytes = store.read_component(generation).map_err(|error| machine(&error))?;
-    let manifest = read_manifest(&bytes).map_err(|error| machine(&error))?;
-    let workspace = turn.workspace().map_err(|error| machine(&error))?;
+    let bytes = store.read_component(generation).map_err(|error| host(&error))?;
+    let manifest = read_manifest(&bytes).map_err(|error| host(&error))?;
+    let workspace = turn.workspace().map_err(|error| host(&error))?;
     match in_a_child(workspace.directory(), &bytes) {
-        Ok(code) => turn.put(&code, &manifest).map_err(|error| machine(&error))?,
+        Ok(code) => turn.put(&code, &manifest).map_err(|error| host(&error))?,
         Err(error) => {
             if let CompileError::Component(why) = &error {
-                turn.put_failure(why).map_err(|error| machine(&error))?;
+                turn.put_failure(why).map_err(|error| host(&error))?;
             }
             return Err(error);
         }
     }
     get()?.ok_or_else(|| {
         let name = &generation.manifest.name;
-        machine(&format_args!("the compiled code of {name} vanished while it was written"))
+        host(&format_args!("the compiled code of {name} vanished while it was written"))
     })
 }
 
@@ -115,7 +115,7 @@ fn in_a_child(directory: &Path, bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
     let [input, output, complaint] =
         ["component.wasm", "component.cwasm", "complaint"].map(|name| directory.join(name));
     let failed = |action: &str, path: &Path, error: std::io::Error| {
-        CompileError::Machine(format!("cannot {action} {}: {error}", path.display()))
+        CompileError::Host(format!("cannot {action} {}: {error}", path.display()))
     };
     fs::write(&input, bytes).map_err(|error| failed("write", &input, error))?;
     let said = File::create(&complaint).map_err(|error| failed("write", &complaint, error))?;
@@ -123,7 +123,7 @@ fn in_a_child(directory: &Path, bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
     child.arg0("wharf").arg(COMPILE_COMMAND).arg(&input).arg(&output);
     child.env_clear().env("RAYON_NUM_THREADS", COMPILE_THREADS).env("MALLOC_ARENA_MAX", "2");
     child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
-    let ended = wait(&mut child, COMPILE_WALL).map_err(CompileError::Machine)?;
+    let ended = wait(&mut child, COMPILE_WALL).map_err(CompileError::Host)?;
     if ended.status.success() {
         return fs::read(&output).map_err(|error| failed("read", &output, error));
     }
@@ -155,7 +155,7 @@ fn judge(ended: Ended, said: &str) -> CompileError {
             if said.contains(ALLOCATION_FAILED)
                 && address_space.saturating_add(wanted(&said)) < NEAR_THE_LIMIT =>
         {
-            CompileError::Machine(format!(
+            CompileError::Host(format!(
                 "there was no memory for the compiler, which had {} MiB: {said}",
                 address_space >> 20
             ))
@@ -168,7 +168,7 @@ fn judge(ended: Ended, said: &str) -> CompileError {
             )
             .into(),
         ),
-        _ => CompileError::Machine(format!("the compiler did not end well ({status}): {said}")),
+        _ => CompileError::Host(format!("the compiler did not end well ({status}): {said}")),
     }
 }
 
@@ -198,7 +198,7 @@ fn wait(program: &mut Command, bound: Duration) -> Result<Ended, String> {
             Ok(Some(status)) => return Ok(Ended { status, address_space }),
             Ok(None) if Instant::now() < end => {
                 address_space = peak_address_space(child.id()).unwrap_or(address_space);
-                std::thread::sleep(LOOK);
+                std::thread::sleep(POLL);
             }
             ended => {
                 let why = ended.err().map_or_else(
@@ -296,7 +296,7 @@ mod tests {
         };
         for (mib, wanted) in [(100, 4096), (330, 64 << 20)] {
             let error = failed(mib, wanted);
-            assert!(matches!(&error, CompileError::Machine(_)), "{mib} MiB: {error}");
+            assert!(matches!(&error, CompileError::Host(_)), "{mib} MiB: {error}");
             assert!(error.to_string().contains("no memory for the compiler"), "{error}");
         }
         // The next allocation is beyond the limit, or nearly all of it is taken.

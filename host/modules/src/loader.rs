@@ -3,8 +3,8 @@
 //!
 //! Every call costs one `stat` to notice a swap. A generation that cannot be loaded displaces
 //! nothing: calls go on with the one they have, the log says why, and it is tried again. A server
-//! compiles in the background ([`Loader::keep`]), so that no call waits for it beyond its deadline.
-//! Nothing is loaded for calls that need no component.
+//! compiles in the background ([`Loader::load_in_background`]), so that no call waits for it beyond
+//! its deadline. Nothing is loaded for calls that need no component.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -24,8 +24,8 @@ mod slot;
 
 pub(crate) use slot::Slot;
 
-/// How often a server looks whether something is to be loaded.
-const KEEP: Duration = Duration::from_secs(1);
+/// How often a server checks whether something is to be loaded.
+const POLL: Duration = Duration::from_secs(1);
 
 /// Loads components from the store into one engine, which is made when the first of them is needed.
 pub struct Loader {
@@ -35,7 +35,7 @@ pub struct Loader {
     engine: Mutex<Option<Engine>>,
     components: Components,
     /// Who can say which generation serves. As many as the operator has sections.
-    slots: Mutex<Vec<Weak<dyn Follows>>>,
+    slots: Mutex<Vec<Weak<dyn LoadsInBackground>>>,
 }
 
 /// Which generation of a component serves in this process.
@@ -61,10 +61,11 @@ pub const NOT_NEEDED_YET: &str = "no call has needed it yet";
 /// Why nothing else serves for a moment.
 pub const BEING_LOADED: &str = "it is being loaded";
 
-trait Follows: Send + Sync {
+/// What the loader asks of a slot without knowing its type.
+trait LoadsInBackground: Send + Sync {
     fn serving(&self) -> Serving;
     /// Begins to load what is to be loaded, unless it was tried a moment ago.
-    fn keep(self: Arc<Self>);
+    fn load_if_due(self: Arc<Self>);
 }
 
 /// A component that is ready to be linked.
@@ -85,23 +86,23 @@ impl Loader {
 
     /// Loads every component now, and what becomes active later, in the background, as long as the
     /// loader is there. For servers.
-    pub fn keep(self: &Arc<Self>) {
+    pub fn load_in_background(self: &Arc<Self>) {
         let loader = Arc::downgrade(self);
-        let keep = move || {
+        let load = move || {
             while let Some(loader) = loader.upgrade() {
                 for slot in loader.slots() {
-                    slot.keep();
+                    slot.load_if_due();
                 }
                 drop(loader);
-                std::thread::sleep(KEEP);
+                std::thread::sleep(POLL);
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("modules".to_owned()).spawn(keep) {
+        if let Err(error) = std::thread::Builder::new().name("modules".to_owned()).spawn(load) {
             tracing::warn!(%error, "components are loaded by the calls that need them");
         }
     }
 
-    fn slots(&self) -> Vec<Arc<dyn Follows>> {
+    fn slots(&self) -> Vec<Arc<dyn LoadsInBackground>> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.iter().filter_map(Weak::upgrade).collect()
     }

@@ -10,12 +10,13 @@ use wharf_core::backoff::Backoff;
 use wharf_core::ports::{Call, Instant};
 
 use super::{
-    BEING_LOADED, Follows, Loaded, Loader, NOT_NEEDED_YET, Serving, being_loaded, host_error,
+    BEING_LOADED, Loaded, Loader, LoadsInBackground, NOT_NEEDED_YET, Serving, being_loaded,
+    host_error,
 };
 use crate::store::{ComponentId, Generation, Revision};
 
 /// How often a call that waits for its component looks whether it is there.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL: Duration = Duration::from_millis(5);
 /// What could not be loaded is tried again after the first pause, then after twice as long, up to
 /// the last: a disk that was full, a process that could not be started.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -73,7 +74,7 @@ struct Failed {
     backoff: Backoff,
 }
 
-impl<T: Send + Sync + 'static> Follows for Slot<T> {
+impl<T: Send + Sync + 'static> LoadsInBackground for Slot<T> {
     fn serving(&self) -> Serving {
         let current = self.current();
         let revision = self.loader.store.revision(&self.id);
@@ -105,7 +106,7 @@ impl<T: Send + Sync + 'static> Follows for Slot<T> {
         }
     }
 
-    fn keep(self: Arc<Self>) {
+    fn load_if_due(self: Arc<Self>) {
         let revision = self.loader.store.revision(&self.id);
         let is_settled = match self.current() {
             Some(current) => current.is_settled(revision),
@@ -132,8 +133,12 @@ impl<T: Send + Sync + 'static> Slot<T> {
             loading: Mutex::new(None),
             is_loading: AtomicBool::new(false),
         });
-        let follows: Arc<dyn Follows> = slot.clone();
-        loader.slots.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&follows));
+        let slot_to_load: Arc<dyn LoadsInBackground> = slot.clone();
+        loader
+            .slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::downgrade(&slot_to_load));
         slot
     }
 
@@ -212,7 +217,7 @@ impl<T: Send + Sync + 'static> Slot<T> {
             if !self.is_waited_for(call) {
                 return Err(being_loaded(&self.id));
             }
-            self.loader.clock.sleep(LOOK, call);
+            self.loader.clock.sleep(POLL, call);
         }
     }
 
@@ -439,7 +444,7 @@ mod tests {
         assert!(error.message.contains("is being compiled"), "{error}");
         assert!(clock.now() < Duration::from_secs(2));
         drop(closed);
-        loader.keep();
+        loader.load_in_background();
         while slot.current().is_none() {
             std::thread::yield_now();
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// As many generations as `rollback` can go back to.
-const KEPT: usize = 3;
+const MAX_PREVIOUS: usize = 3;
 
 /// Newest first; never empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl History {
         let older = std::iter::once(self.active).chain(self.previous.iter().copied());
         Self {
             active: number,
-            previous: older.filter(|&old| old != 0 && old != number).take(KEPT).collect(),
+            previous: older.filter(|&old| old != 0 && old != number).take(MAX_PREVIOUS).collect(),
         }
     }
 
