@@ -1,4 +1,4 @@
-//! Wall-clock time, as the host tells it.
+//! Wall-clock time, as the host gives it.
 
 /// Milliseconds since 1970-01-01 UTC.
 pub fn now_ms() -> u64 {

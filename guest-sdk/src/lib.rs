@@ -51,7 +51,7 @@
 //! // A backend is ordinary Rust in a native build, and so are its tests.
 //! let request = PublishRequest::new("data", VolumeCapability::mount(""));
 //! let plan = Directories::plan_publish(request)?;
-//! let words: Vec<_> = plan.steps.iter().map(|step| step.word()).collect();
+//! let words: Vec<_> = plan.steps.iter().map(|step| step.name()).collect();
 //! assert_eq!(words, ["make-directory", "mount-directory"]);
 //! # Ok::<(), Error>(())
 //! ```

@@ -49,7 +49,7 @@ impl NodeDescription {
 
     /// Where the node is.
     #[must_use]
-    pub fn in_place(mut self, topology: Segments) -> Self {
+    pub fn with_topology(mut self, topology: Segments) -> Self {
         self.topology = topology;
         self
     }

@@ -78,8 +78,8 @@ pub enum Step {
 }
 
 impl Step {
-    /// The step's word in a manifest's list of steps.
-    pub fn word(&self) -> &'static str {
+    /// The step's name in a manifest's list of steps.
+    pub fn name(&self) -> &'static str {
         match self {
             Self::FindDevice { .. } => "find-device",
             Self::Check { .. } => "check",

@@ -2,7 +2,7 @@
 //!
 //! Its requests have no action, so none is signed. Which bucket a request is for stands in its host
 //! or in its path; where it is in the host, the backend says it as `bucket` of its `api`, because
-//! the host alone does not tell it from the endpoint's own name.
+//! the host alone does not distinguish it from the endpoint's own name.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,6 +1,6 @@
 //! `capacity`: what the cloud sells at a place now, and in which sizes.
 //!
-//! The cloud tells no sum of what it has left: DescribeAvailableResource says which categories a
+//! The cloud gives no sum of what it has left: DescribeAvailableResource says which categories a
 //! zone sells, and the sizes of one disk. So the bytes are those of the largest disk that
 //! CreateDisk could be asked for, which is what a scheduler wants to know of one claim; they do not
 //! become less by disks that are made. A zone that sells none of the class's categories has zero.

@@ -35,8 +35,8 @@ pub fn describe_node() -> Result<NodeDescription, Error> {
     let place = placement::of_node(&identity.instance_id, &identity.zone_id, &identity.region_id);
     Ok(match max_volumes(&identity)? {
         Some(0) => node.with_max_volumes(0),
-        Some(max_volumes) => node.in_place(place).with_max_volumes(max_volumes),
-        None => node.in_place(place),
+        Some(max_volumes) => node.with_topology(place).with_max_volumes(max_volumes),
+        None => node.with_topology(place),
     })
 }
 

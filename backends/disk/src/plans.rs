@@ -121,7 +121,7 @@ mod tests {
     use wharf_sdk::types::{AccessMode, pairs};
 
     fn words(plan: &Plan) -> Vec<&'static str> {
-        plan.steps.iter().map(Step::word).collect()
+        plan.steps.iter().map(Step::name).collect()
     }
 
     fn staged(capability: VolumeCapability, context: &[(&str, &str)]) -> Plan {

@@ -18,7 +18,7 @@ use crate::handle::Handle;
 use crate::plans::OPEN;
 
 /// They take seconds.
-const LOOK_AGAIN_MS: u32 = 2000;
+const LOOK_AFTER_MS: u32 = 2000;
 /// Of DescribeAccessPoints.
 const PAGE: u32 = 100;
 /// A file system has a thousand access points at most, and a volume has one, or two where an answer
@@ -224,7 +224,7 @@ fn of_volume(file_system: &str, handle: &Handle) -> Result<Vec<AccessPoint>, Err
 }
 
 fn wait(what: &str) -> Pending {
-    Pending::after_ms(LOOK_AGAIN_MS, format!("the cloud is asked for {what}"))
+    Pending::after_ms(LOOK_AFTER_MS, format!("the cloud is asked for {what}"))
 }
 
 #[derive(Default, Deserialize)]

@@ -252,7 +252,7 @@ impl Attributes {
     }
 }
 
-/// Extreme file systems speak NFS 3 alone; an address does not tell them from others, but
+/// Extreme file systems speak NFS 3 alone; an address does not distinguish them from others, but
 /// `fileSystemType` does.
 ///
 /// # Errors
@@ -260,7 +260,7 @@ impl Attributes {
 pub fn check_version(named: &Named, server: &Server, version: Version) -> Result<(), Error> {
     let is_extreme = server.is_extreme() || named.get("fileSystemType") == "extreme";
     if is_extreme && version != Version::V3 {
-        return Err(Error::invalid("vers", version.word(), "3 (an extreme file system)"));
+        return Err(Error::invalid("vers", version.as_str(), "3 (an extreme file system)"));
     }
     Ok(())
 }
@@ -398,7 +398,7 @@ mod tests {
         let extreme = ("server", "a-b.cn.extreme.nas.aliyuncs.com");
         assert!(read(&[extreme]).is_ok());
         assert!(read(&[extreme, ("vers", "4.0")]).unwrap_err().message.contains("`vers`"));
-        // By an address that does not tell.
+        // By an address that does not say it.
         let said = [("server", "10.0.0.1"), ("fileSystemType", "extreme")];
         assert!(read(&said).is_ok());
         let refused = read(&[&said[..], &[("vers", "4")]].concat()).unwrap_err();

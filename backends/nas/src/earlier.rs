@@ -19,7 +19,7 @@ use crate::server::Server;
 /// in a second from one account.
 const PAGES_A_CALL: u32 = 10;
 /// Between two calls, so that the account's other requests find room.
-const LOOK_AGAIN_MS: u32 = 1000;
+const LOOK_AFTER_MS: u32 = 1000;
 
 /// Whether a provisioner made this name: it ends in a UUID.
 pub fn is_provisioned(name: &str) -> bool {
@@ -34,7 +34,7 @@ pub fn is_provisioned(name: &str) -> bool {
 
 /// What came of a look.
 #[derive(Debug, PartialEq)]
-pub enum Look {
+pub enum QuotaLookup {
     /// The quota of the volume's directory.
     Found(Quota),
     /// No directory of this name has one.
@@ -69,7 +69,7 @@ struct Search {
 /// # Errors
 /// `failed-precondition` naming both where two directories of this name have one; those of the
 /// cloud.
-pub fn look_for_quota(name: &str, resume: Option<&str>) -> Result<Look, Error> {
+pub fn look_for_quota(name: &str, resume: Option<&str>) -> Result<QuotaLookup, Error> {
     let Search { file_system: next, page: next_page, mut found } =
         resume.and_then(|token| serde_json::from_str(token).ok()).unwrap_or_default();
     let mut looked = 0;
@@ -94,7 +94,7 @@ pub fn look_for_quota(name: &str, resume: Option<&str>) -> Result<Look, Error> {
             page += 1;
         }
     }
-    Ok(found.map_or(Look::Nothing, Look::Found))
+    Ok(found.map_or(QuotaLookup::Nothing, QuotaLookup::Found))
 }
 
 /// The one that is found now, unless another one was.
@@ -120,11 +120,11 @@ impl Quota {
 }
 
 impl Search {
-    fn further(&self, name: &str) -> Look {
+    fn further(&self, name: &str) -> QuotaLookup {
         let what = format!("looking for the quota of {name}, next in {}", self.file_system);
-        let pending = Pending::after_ms(LOOK_AGAIN_MS, what);
+        let pending = Pending::after_ms(LOOK_AFTER_MS, what);
         // A token that cannot be written means that the look begins anew.
-        Look::Further(match serde_json::to_string(self) {
+        QuotaLookup::Further(match serde_json::to_string(self) {
             Ok(token) => pending.with_resume(token),
             Err(_) => pending,
         })
@@ -132,8 +132,8 @@ impl Search {
 }
 
 /// What deleting a volume of the earlier driver leaves in the cloud, by what its PersistentVolume
-/// says: its id alone does not tell, and nothing is deleted on a guess. Empty: a directory at most,
-/// which stays as it did there.
+/// says: its id alone does not say it, and nothing is deleted on a guess. Empty: a directory at
+/// most, which stays as it did there.
 pub fn what_stays(context: &Parameters) -> String {
     let Ok(named) = Named::read(context) else { return String::new() };
     let server = Server::parse("server", named.get("server")).ok();

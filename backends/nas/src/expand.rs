@@ -4,7 +4,7 @@
 use wharf_sdk::controller::{ExpandRequest, Expanded};
 use wharf_sdk::{Answer, Error, Progress};
 
-use crate::earlier::{self, Look};
+use crate::earlier::{self, QuotaLookup};
 use crate::file_system;
 use crate::handle::Handle;
 use crate::quota;
@@ -32,12 +32,12 @@ pub fn expand(request: &ExpandRequest, progress: &Progress) -> Result<Answer<Exp
         },
         Limit::Somewhere(name) => {
             match earlier::look_for_quota(&name, progress.resume.as_deref())? {
-                Look::Found(found) => {
+                QuotaLookup::Found(found) => {
                     let path = ExportPath::parse("path", &found.path)?;
                     raise(request, &found.file_system, &path, Some(found.gib))
                 }
-                Look::Nothing => unlimited(),
-                Look::Further(pending) => Ok(pending.into()),
+                QuotaLookup::Nothing => unlimited(),
+                QuotaLookup::Further(pending) => Ok(pending.into()),
             }
         }
     }

@@ -29,7 +29,7 @@ pub const VOLUME_NAME: &str = "csi.alibabacloud.com/volume-name";
 /// Says that a Kubernetes driver made it.
 pub const MANAGED: (&str, &str) = ("k8s.aliyun.com", "true");
 /// Mount targets and extreme file systems take seconds to minutes.
-const LOOK_AGAIN_MS: u32 = 2000;
+const LOOK_AFTER_MS: u32 = 2000;
 /// The smallest extreme file system, in GiB.
 const SMALLEST_EXTREME: u64 = 100;
 /// How often the listing is looked at before a file system that it does not show is asked for by
@@ -110,8 +110,8 @@ impl NewFileSystem {
         let is_encrypted = one_of("encryptType", "0", &["0", "1"])? == "1";
         let (vers, options) = (named.get("vers"), named.get("options"));
         let nfs = NfsOptions::read(vers, options, mount_options, Defaults::Csi)?;
-        if is_extreme && nfs.version.word() != "3" {
-            return Err(Error::invalid("vers", nfs.version.word(), "3 (an extreme file system)"));
+        if is_extreme && nfs.version.as_str() != "3" {
+            return Err(Error::invalid("vers", nfs.version.as_str(), "3 (an extreme file system)"));
         }
         read_ahead_kb(named)?;
         let has_mode = Mode::read(named)?.is_some();
@@ -310,7 +310,7 @@ impl NewFileSystem {
 }
 
 /// Refuses a file system that differs in one of these: what it is called in a class, what is asked
-/// for, what is there. What the cloud does not tell is not compared.
+/// for, what is there. What the cloud does not report is not compared.
 fn check_alike(
     request: &CreateRequest,
     found: &FileSystem,
@@ -365,14 +365,14 @@ impl Ordered {
 
     fn wait(&self) -> Answer<Volume> {
         let Self { renewals, looks, id } = self;
-        Pending::after_ms(LOOK_AGAIN_MS, format!("the cloud is asked for file system {id}"))
+        Pending::after_ms(LOOK_AFTER_MS, format!("the cloud is asked for file system {id}"))
             .with_resume(format!("ordered {renewals} {looks} {id}"))
             .into()
     }
 }
 
 fn wait<T>(what: &str) -> Answer<T> {
-    Pending::after_ms(LOOK_AGAIN_MS, format!("the cloud is asked for {what}")).into()
+    Pending::after_ms(LOOK_AFTER_MS, format!("the cloud is asked for {what}")).into()
 }
 
 /// The file system of a handle whose class said `deleteVolume: "true"`.

@@ -117,7 +117,7 @@ impl fmt::Display for Handle {
         };
         write!(f, "subpath#{}#{}#{deletion}", self.server, self.path().as_str())?;
         if self.version != Version::V3 {
-            write!(f, ",v{}", self.version.word())?;
+            write!(f, ",v{}", self.version.as_str())?;
         }
         for (word, id) in [(QUOTA, &self.quota), (POINT, &self.access_point)] {
             match id {

@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn words(plan: &Plan) -> Vec<&'static str> {
-        plan.steps.iter().map(|step| step.word()).collect()
+        plan.steps.iter().map(|step| step.name()).collect()
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Version {
     }
 
     /// As an attribute spells it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::V3 => "3",
             Self::V4_0 => "4.0",
@@ -88,8 +88,8 @@ impl NfsOptions {
             vers => Some(Version::parse("vers", vers)?),
         };
         let is_none = options.eq_ignore_ascii_case("none");
-        let attribute = Said::read("options", if is_none { "" } else { options })?;
-        let flags = Said::read("mountOptions", &mount_options.join(","))?;
+        let attribute = ParsedOptions::read("options", if is_none { "" } else { options })?;
+        let flags = ParsedOptions::read("mountOptions", &mount_options.join(","))?;
         let version = flags.version.or(attribute.version).or(from_vers).unwrap_or(Version::V3);
         let options = match (flags.options.is_empty(), attribute.options.is_empty(), is_none) {
             (false, _, _) => flags.options,
@@ -115,21 +115,21 @@ impl NfsOptions {
 
     /// As the plan wants them, the version first.
     pub fn for_plan(&self) -> Vec<String> {
-        let version = format!("vers={}", self.version.word());
+        let version = format!("vers={}", self.version.as_str());
         std::iter::once(version).chain(self.options.iter().cloned()).collect()
     }
 }
 
 /// What one list of options says.
-struct Said {
+struct ParsedOptions {
     version: Option<Version>,
     options: Vec<String>,
     is_read_only: bool,
 }
 
-impl Said {
+impl ParsedOptions {
     fn read(key: &str, list: &str) -> Result<Self, Error> {
-        let mut said = Self { version: None, options: Vec::new(), is_read_only: false };
+        let mut parsed = Self { version: None, options: Vec::new(), is_read_only: false };
         let mut minor = None;
         for option in split(list) {
             if option.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
@@ -137,20 +137,20 @@ impl Said {
             }
             match option.split_once('=') {
                 Some(("vers" | "nfsvers", version)) => {
-                    said.version = Some(Version::parse(key, version)?);
+                    parsed.version = Some(Version::parse(key, version)?);
                 }
                 Some(("minorversion", number)) => minor = Some(number),
                 _ => match option {
-                    "ro" => said.is_read_only = true,
+                    "ro" => parsed.is_read_only = true,
                     "rw" => {}
-                    other => said.options.push(other.to_owned()),
+                    other => parsed.options.push(other.to_owned()),
                 },
             }
         }
         if let Some(minor) = minor {
-            said.version = Some(Version::parse(key, &format!("4.{minor}"))?);
+            parsed.version = Some(Version::parse(key, &format!("4.{minor}"))?);
         }
-        Ok(said)
+        Ok(parsed)
     }
 }
 

@@ -33,7 +33,7 @@ pub fn translate(request: &TranslateRequest) -> Result<Translated, Error> {
         context.retain(|(key, _)| key != "mode");
     }
     let volume = Attributes::read(&context, &[], Defaults::FlexVolume)?;
-    context.insert_pair("vers", volume.nfs.version.word());
+    context.insert_pair("vers", volume.nfs.version.as_str());
     context.insert_pair("options", volume.nfs.as_attribute());
     let id = match Handle::parse(named.get(VOLUME_ID)) {
         Some(handle) => handle.to_string(),
@@ -56,7 +56,7 @@ pub fn describe(driver: &str, volume: &Volume) -> Result<LegacyVolume, Error> {
         })
         .collect();
     options.insert_pair("server", read.server.to_string());
-    options.insert_pair("vers", read.nfs.version.word());
+    options.insert_pair("vers", read.nfs.version.as_str());
     // The defaults of the two drivers differ, so what holds is written down.
     options.insert_pair("options", read.nfs.as_attribute());
     if let Some(handle) = Handle::parse(&volume.id) {

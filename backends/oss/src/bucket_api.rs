@@ -26,9 +26,9 @@ pub struct Bucket {
     is_in_path: bool,
 }
 
-/// What the cloud said no with.
+/// Why the cloud refused, where a caller acts on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum No {
+pub enum BucketError {
     /// There is no such bucket.
     NoBucket,
     /// There is no such object.
@@ -44,7 +44,7 @@ pub enum No {
 /// `<Error>`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Said {
+struct ErrorBody {
     code: String,
     #[serde(default)]
     message: String,
@@ -99,7 +99,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The cloud's.
-    pub fn put(&self) -> Result<Result<(), No>, Error> {
+    pub fn put(&self) -> Result<Result<(), BucketError>, Error> {
         self.send(&self.request(Effect::Mutate, "PUT", "")).map(|answer| answer.map(drop))
     }
 
@@ -107,7 +107,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The cloud's.
-    pub fn delete(&self) -> Result<Result<(), No>, Error> {
+    pub fn delete(&self) -> Result<Result<(), BucketError>, Error> {
         self.send(&self.request(Effect::Mutate, "DELETE", "")).map(|answer| answer.map(drop))
     }
 
@@ -115,7 +115,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The cloud's.
-    pub fn tags(&self) -> Result<Result<Parameters, No>, Error> {
+    pub fn tags(&self) -> Result<Result<Parameters, BucketError>, Error> {
         let request = self.request(Effect::Read, "GET", "").with_query("tagging", "");
         let answer = match self.send(&request)? {
             Ok(answer) => answer,
@@ -129,7 +129,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The cloud's.
-    pub fn put_tags(&self, tags: &[(&str, &str)]) -> Result<Result<(), No>, Error> {
+    pub fn put_tags(&self, tags: &[(&str, &str)]) -> Result<Result<(), BucketError>, Error> {
         let tag = |(key, value): &(&str, &str)| {
             format!("<Tag><Key>{key}</Key><Value>{value}</Value></Tag>")
         };
@@ -155,7 +155,7 @@ impl Bucket {
         }
     }
 
-    fn send(&self, request: &Request) -> Result<Result<Response, No>, Error> {
+    fn send(&self, request: &Request) -> Result<Result<Response, BucketError>, Error> {
         self.judge(request, request.send())
     }
 
@@ -164,7 +164,7 @@ impl Bucket {
         &self,
         request: &Request,
         sent: Result<Response, Error>,
-    ) -> Result<Result<Response, No>, Error> {
+    ) -> Result<Result<Response, BucketError>, Error> {
         let what = format!("bucket {}", self.name);
         let response = sent.map_err(|error| error.context(&what))?;
         if response.is_success() {
@@ -175,20 +175,20 @@ impl Bucket {
 }
 
 /// What a refusal means here, or the error that it is.
-fn refused(request: &Request, response: &Response) -> Result<No, Error> {
+fn refused(request: &Request, response: &Response) -> Result<BucketError, Error> {
     let is_mutation = request.effect == Effect::Mutate;
-    let Ok(said) = quick_xml::de::from_str::<Said>(response.text()) else {
+    let Ok(said) = quick_xml::de::from_str::<ErrorBody>(response.text()) else {
         let (kind, blame) = wharf_alicloud::codes::judge_status(response.status);
         let text = format!("status {} without an error code", response.status);
         let error = Error::new(kind, blame, text);
         return Err(if is_mutation { error.with_unknown_effect() } else { error });
     };
     match (response.status, said.code.as_str()) {
-        (404, "NoSuchBucket") => return Ok(No::NoBucket),
-        (404, "NoSuchKey") => return Ok(No::NoObject),
-        (404, "NoSuchUpload") => return Ok(No::NoUpload),
-        (409, "BucketNotEmpty") => return Ok(No::NotEmpty),
-        (409, "BucketAlreadyExists") => return Ok(No::Taken),
+        (404, "NoSuchBucket") => return Ok(BucketError::NoBucket),
+        (404, "NoSuchKey") => return Ok(BucketError::NoObject),
+        (404, "NoSuchUpload") => return Ok(BucketError::NoUpload),
+        (409, "BucketNotEmpty") => return Ok(BucketError::NotEmpty),
+        (409, "BucketAlreadyExists") => return Ok(BucketError::Taken),
         _ => {}
     }
     let is_denied = said.code == "AccessDenied";

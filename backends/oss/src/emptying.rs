@@ -7,7 +7,7 @@
 use wharf_sdk::types::Pending;
 use wharf_sdk::{Error, Progress};
 
-use crate::bucket_api::{Bucket, No};
+use crate::bucket_api::{Bucket, BucketError};
 use crate::names::shown;
 
 /// Pages of keys in one call, each a listing and a deletion: their answers, of at most 3.4 MB, have
@@ -26,7 +26,7 @@ pub fn go_on(
     bucket: &Bucket,
     prefix: &str,
     progress: &Progress,
-) -> Result<Result<Option<Pending>, No>, Error> {
+) -> Result<Result<Option<Pending>, BucketError>, Error> {
     let mut last = progress.resume.clone();
     for _ in 0..ROUNDS {
         let mut keys = match bucket.keys(prefix)? {
@@ -48,7 +48,10 @@ pub fn go_on(
 }
 
 /// They hold no objects and cost as if they did, and a bucket that has any is not empty.
-fn give_up_uploads(bucket: &Bucket, prefix: &str) -> Result<Result<Option<Pending>, No>, Error> {
+fn give_up_uploads(
+    bucket: &Bucket,
+    prefix: &str,
+) -> Result<Result<Option<Pending>, BucketError>, Error> {
     let uploads = match bucket.uploads(prefix, UPLOADS)? {
         Ok(uploads) => uploads,
         Err(no) => return Ok(Err(no)),

@@ -1,5 +1,5 @@
 //! Object storage as far as this backend asks for it, in memory, for its tests. The owner of the
-//! keys is a user, who cannot tell his own buckets from others' by `PutBucket`.
+//! keys is a user, who cannot distinguish his own buckets from others' by `PutBucket`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

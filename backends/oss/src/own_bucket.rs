@@ -11,7 +11,7 @@ use wharf_alicloud::fnv128a;
 use wharf_sdk::types::Parameters;
 use wharf_sdk::{Answer, Error, Pairs as _, Progress};
 
-use crate::bucket_api::{Bucket, No};
+use crate::bucket_api::{Bucket, BucketError};
 use crate::{emptying, names};
 
 /// Begins the id of such a volume; behind it is the bucket's name.
@@ -74,8 +74,8 @@ pub fn create(name: &str, delete_objects: bool) -> Result<(), Error> {
             Err(_) => return Err(vanished(name)),
         },
         Err(_) => match bucket.put()? {
-            // Taken: this account's own since a moment ago, or somebody else's. The tag tells.
-            Ok(()) | Err(No::Taken) => {}
+            // Taken: this account's own since a moment ago, or somebody else's. The tag says which.
+            Ok(()) | Err(BucketError::Taken) => {}
             Err(_) => return Err(vanished(name)),
         },
     }
@@ -125,7 +125,7 @@ pub fn delete(name: &str, progress: &Progress) -> Result<Answer<()>, Error> {
         }
     };
     match bucket.delete()? {
-        Ok(()) | Err(No::NoBucket) => Ok(Answer::Done(())),
+        Ok(()) | Err(BucketError::NoBucket) => Ok(Answer::Done(())),
         Err(_) => Err(Error::precondition(format!("bucket {name} is not empty")).with_hint(hint)),
     }
 }

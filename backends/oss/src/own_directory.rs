@@ -11,7 +11,7 @@
 use wharf_alicloud::percent::encode;
 use wharf_sdk::{Answer, Error, Progress};
 
-use crate::bucket_api::{Bucket, No};
+use crate::bucket_api::{Bucket, BucketError};
 use crate::{emptying, names};
 
 /// Begins the id of such a volume; behind it are bucket and path.
@@ -69,7 +69,7 @@ impl Directory {
         let bucket = Bucket::named(&self.bucket)?;
         match bucket.mark(&self.key(), MARK)? {
             Ok(Some(mark)) if mark == self.mark() => return Ok(()),
-            Ok(_) | Err(No::NoObject) => {}
+            Ok(_) | Err(BucketError::NoObject) => {}
             Err(_) => return Err(self.no_bucket()),
         }
         match bucket.keys(&self.key())? {
@@ -106,7 +106,7 @@ impl Directory {
         let bucket = Bucket::named(&self.bucket)?;
         match bucket.mark(&self.key(), MARK)? {
             Ok(Some(mark)) if mark == self.mark() => {}
-            Ok(_) | Err(No::NoObject) => return self.delete_without_mark(&bucket),
+            Ok(_) | Err(BucketError::NoObject) => return self.delete_without_mark(&bucket),
             Err(_) => return Ok(Answer::Done(())),
         }
         match emptying::go_on(&bucket, &self.key(), progress)

@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_bucket_is_mounted_once_and_shown_to_every_workload() {
         let plan = staged(&[], AccessMode::MultiNodeMultiWriter);
-        assert_eq!(plan.steps[0].word(), "mount-fuse");
+        assert_eq!(plan.steps[0].name(), "mount-fuse");
         assert!(!is_read_only(&plan));
         let plan = published(&[], false);
         assert_eq!(plan.steps, [Step::MountStaged { flags: vec![], read_only: false }]);
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn flexvolume_mounts_a_bucket_for_each_workload() {
         let plan = published(&[(crate::attributes::STAGED, "false")], true);
-        assert_eq!(plan.steps[0].word(), "mount-fuse");
+        assert_eq!(plan.steps[0].name(), "mount-fuse");
         assert!(is_read_only(&plan));
     }
 
@@ -142,7 +142,7 @@ mod tests {
             .collect();
         let plans = [staged(&[], AccessMode::SingleNodeWriter), published(&[], false)];
         let used: BTreeSet<_> =
-            plans.iter().flat_map(|plan| plan.steps.iter().map(Step::word)).collect();
+            plans.iter().flat_map(|plan| plan.steps.iter().map(Step::name)).collect();
         assert_eq!(used, asked);
     }
 }

@@ -83,8 +83,8 @@ impl Legacy for Hello {
     }
 }
 
-/// One directory name. The host would stop a path that climbs out; refusing it here tells the
-/// person why.
+/// One directory name. The host would stop a path that climbs out; refusing it here says why
+/// to the person.
 fn directory(name: &str) -> Result<&str, Error> {
     let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
     if is_plain {
@@ -120,7 +120,7 @@ mod tests {
     fn a_workload_gets_the_directory_made_and_bound() {
         let plan =
             Hello::plan_publish(PublishRequest::new("pvc-1", VolumeCapability::mount(""))).unwrap();
-        let words: Vec<_> = plan.steps.iter().map(|step| step.word()).collect();
+        let words: Vec<_> = plan.steps.iter().map(|step| step.name()).collect();
         assert_eq!(words, ["make-directory", "mount-directory"]);
         assert!(words.iter().all(|word| include_str!("../manifest.toml").contains(word)));
     }

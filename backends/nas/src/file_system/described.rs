@@ -68,7 +68,7 @@ struct Tags {
     tag: Vec<Tag>,
 }
 
-/// A tag, as the cloud tells it.
+/// A tag, as the cloud reports it.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Tag {

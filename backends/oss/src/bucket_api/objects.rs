@@ -5,7 +5,7 @@ use wharf_alicloud::percent::{decode, encode};
 use wharf_sdk::Error;
 use wharf_sdk::http::{self, Effect, Request};
 
-use super::{Bucket, No, understood};
+use super::{Bucket, BucketError, understood};
 use crate::names::shown;
 
 /// As many keys as a page of a listing has, and as one request deletes; the cloud's bound on both.
@@ -48,7 +48,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The cloud's.
-    pub fn is_empty(&self) -> Result<Result<bool, No>, Error> {
+    pub fn is_empty(&self) -> Result<Result<bool, BucketError>, Error> {
         let request = self.request(Effect::Read, "GET", "").with_query("max-keys", "1");
         let answer = match self.send(&request)? {
             Ok(answer) => answer,
@@ -61,7 +61,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The cloud's, and its listing of what was not asked for.
-    pub fn keys(&self, prefix: &str) -> Result<Result<Vec<String>, No>, Error> {
+    pub fn keys(&self, prefix: &str) -> Result<Result<Vec<String>, BucketError>, Error> {
         let request = self
             .request(Effect::Read, "GET", "")
             .with_query("prefix", prefix)
@@ -81,7 +81,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The cloud's.
-    pub fn delete_objects(&self, keys: &[String]) -> Result<Result<(), No>, Error> {
+    pub fn delete_objects(&self, keys: &[String]) -> Result<Result<(), BucketError>, Error> {
         let (plain, odd): (Vec<_>, Vec<_>) = keys.iter().partition(|key| is_text_of_xml(key));
         if !plain.is_empty() {
             let objects: String = plain
@@ -104,7 +104,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The cloud's.
-    pub fn delete_object(&self, key: &str) -> Result<Result<(), No>, Error> {
+    pub fn delete_object(&self, key: &str) -> Result<Result<(), BucketError>, Error> {
         self.send(&self.delete_of(key)?).map(|answer| answer.map(drop))
     }
 
@@ -112,7 +112,11 @@ impl Bucket {
     ///
     /// # Errors
     /// The cloud's, and its listing of what was not asked for.
-    pub fn uploads(&self, prefix: &str, most: usize) -> Result<Result<Vec<Upload>, No>, Error> {
+    pub fn uploads(
+        &self,
+        prefix: &str,
+        most: usize,
+    ) -> Result<Result<Vec<Upload>, BucketError>, Error> {
         let request = self
             .request(Effect::Read, "GET", "")
             .with_query("uploads", "")
@@ -135,7 +139,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The cloud's.
-    pub fn abort(&self, uploads: &[Upload]) -> Result<Result<(), No>, Error> {
+    pub fn abort(&self, uploads: &[Upload]) -> Result<Result<(), BucketError>, Error> {
         for some in uploads.chunks(AT_ONCE) {
             let abort = |upload: &Upload| {
                 Ok(self.delete_of(&upload.key)?.with_query("uploadId", &upload.upload_id))
@@ -152,7 +156,11 @@ impl Bucket {
     ///
     /// # Errors
     /// The cloud's.
-    pub fn mark(&self, key: &str, name: &str) -> Result<Result<Option<String>, No>, Error> {
+    pub fn mark(
+        &self,
+        key: &str,
+        name: &str,
+    ) -> Result<Result<Option<String>, BucketError>, Error> {
         let answer = self.send(&self.request(Effect::Read, "GET", &encoded(key)))?;
         let value = |answer: http::Response| {
             answer.header(&format!("x-oss-meta-{name}")).map(str::to_owned)
@@ -170,7 +178,7 @@ impl Bucket {
         key: &str,
         name: &str,
         value: &str,
-    ) -> Result<Result<(), No>, Error> {
+    ) -> Result<Result<(), BucketError>, Error> {
         let request = self
             .request(Effect::Mutate, "PUT", &encoded(key))
             .with_header("content-type", "application/x-directory")
@@ -178,10 +186,10 @@ impl Bucket {
         self.send(&request).map(|answer| answer.map(drop))
     }
 
-    fn send_all(&self, requests: &[Request]) -> Result<Result<(), No>, Error> {
+    fn send_all(&self, requests: &[Request]) -> Result<Result<(), BucketError>, Error> {
         for (request, sent) in requests.iter().zip(http::send_all(requests)) {
             match self.judge(request, sent)? {
-                Ok(_) | Err(No::NoUpload | No::NoObject) => {}
+                Ok(_) | Err(BucketError::NoUpload | BucketError::NoObject) => {}
                 Err(no) => return Ok(Err(no)),
             }
         }
