@@ -34,7 +34,7 @@ const CALL_SLOTS: u32 = 64;
 
 /// What kind of process this is.
 pub enum Process {
-    /// Serves until it is told to end.
+    /// Serves until it is asked to end.
     Server {
         /// The async runtime that it has.
         handle: Handle,

@@ -205,7 +205,7 @@ fn active_of(summary: &Summary) -> Option<&Generation> {
     summary.generations.iter().find(|generation| summary.active == Some(generation.number))
 }
 
-/// Enough of a digest to tell two builds apart.
+/// Enough of a digest to distinguish two builds.
 fn short(generation: &Generation) -> &str {
     generation.digest.as_str().get(..12).unwrap_or_default()
 }

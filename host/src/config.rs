@@ -58,8 +58,8 @@ pub struct Config {
     /// `<kubelet-root>/csi-plugins`.
     #[serde(default)]
     pub sockets: Option<PathBuf>,
-    /// Where running servers tell `wharf status` how they are, a socket each, root's alone; unset:
-    /// `status` beside the directory of `[mounts]`.
+    /// Where running servers report to `wharf status` how they are, a socket each, root's alone;
+    /// unset: `status` beside the directory of `[mounts]`.
     #[serde(default)]
     pub status: Option<PathBuf>,
     /// This machine.
@@ -303,7 +303,7 @@ impl Config {
         self.mounts.run.clone().unwrap_or_else(usual)
     }
 
-    /// Where running servers have the sockets that they tell their status on.
+    /// Where running servers have the sockets that they report their status on.
     pub fn status_directory(&self) -> PathBuf {
         self.status.clone().unwrap_or_else(|| self.run_directory().with_file_name("status"))
     }

@@ -37,8 +37,8 @@ const ASYNC_THREADS: usize = 1;
 /// Why a server ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// A signal told it to.
-    Told(&'static str),
+    /// A signal asked it to.
+    Stopped(&'static str),
     /// It starts again with a configuration that was changed.
     Changed,
 }
@@ -52,7 +52,7 @@ pub fn run(config: &Path, command: &Csi) -> Result<(), String> {
     let ended = run_logged(config, command);
     log.finish();
     match ended? {
-        End::Told(_) => Ok(()),
+        End::Stopped(_) => Ok(()),
         End::Changed => reload::start_again().map(|never| match never {}),
     }
 }
@@ -150,7 +150,7 @@ async fn serve(
         let supervisor = Client::new(&config.run_directory(), None);
         renewal::start(Renewal { supervisor, drivers, clock: assembly.clock() });
     }
-    events::start(&config.events, event_places(config, command, &assembly, &reporter, &all));
+    events::start(&config.events, event_sources(config, command, &assembly, &reporter, &all));
     let _socket = status::serve(&config.status_directory(), &status_name(command), reporter);
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
@@ -173,19 +173,19 @@ async fn serve(
     }
     let ended = run_until(signals.end(&mut changes, could_serve), servers, &stop).await?;
     // Told to end while it drained for another start: it ends.
-    Ok(signals.ending.came_already().await.map_or(ended, End::Told))
+    Ok(signals.ending.already_received().await.map_or(ended, End::Stopped))
 }
 
 /// What Events are made from.
-fn event_places(
+fn event_sources(
     config: &Config,
     command: &Csi,
     assembly: &Assembly<'_>,
     reporter: &Arc<Reporter>,
     drivers: &Arc<Vec<Arc<Served>>>,
-) -> events::Places {
+) -> events::Sources {
     let has_node = command.role != Role::Controller;
-    events::Places {
+    events::Sources {
         reporter: Arc::clone(reporter),
         http: assembly.insides().1,
         drivers: Arc::clone(drivers),
@@ -216,7 +216,7 @@ async fn run_until(
         }
         Some(first) = servers.join_next() => {
             let failed = flatten(first).inspect_err(|error| tracing::error!(error, "ending: every other driver drains"));
-            failed.map(|()| End::Told("nothing is left to serve"))
+            failed.map(|()| End::Stopped("nothing is left to serve"))
         }
     };
     let _ = stop.send(true);
@@ -280,22 +280,22 @@ fn open(
     })
 }
 
-/// What the process is told from outside.
+/// The signals that the process receives.
 struct Signals {
-    ending: Ending,
+    ending: EndingSignals,
     hangup: Signal,
-    others: Others,
+    ignored: IgnoredSignals,
 }
 
 /// Signals that end the server.
-struct Ending {
+struct EndingSignals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
 }
 
 /// Signals that mean something to other programs.
-struct Others {
+struct IgnoredSignals {
     user_1: Signal,
     user_2: Signal,
 }
@@ -305,16 +305,16 @@ impl Signals {
     fn listen() -> Result<Self, String> {
         let listen =
             |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
-        let ending = Ending {
+        let ending = EndingSignals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             quit: listen(SignalKind::quit())?,
         };
-        let others = Others {
+        let ignored = IgnoredSignals {
             user_1: listen(SignalKind::user_defined1())?,
             user_2: listen(SignalKind::user_defined2())?,
         };
-        Ok(Self { ending, hangup: listen(SignalKind::hangup())?, others })
+        Ok(Self { ending, hangup: listen(SignalKind::hangup())?, ignored })
     }
 
     /// Until a signal ends the server, or another configuration does.
@@ -325,11 +325,11 @@ impl Signals {
     ) -> End {
         loop {
             let asked = tokio::select! {
-                signal = self.ending.came() => return End::Told(signal),
+                signal = self.ending.received() => return End::Stopped(signal),
                 // A terminal that closes sends it too: nothing is changed then.
                 _ = self.hangup.recv() => Asked::ByPerson,
-                () = tokio::time::sleep(reload::LOOK) => Asked::ByTime,
-                signal = self.others.came() => {
+                () = tokio::time::sleep(reload::POLL) => Asked::ByTime,
+                signal = self.ignored.received() => {
                     tracing::info!(
                         signal,
                         "ignored: backends are replaced with `wharf backend activate`, and a \
@@ -338,15 +338,15 @@ impl Signals {
                     continue;
                 }
             };
-            if tokio::task::block_in_place(|| changes.look(asked, &could_serve)) {
+            if tokio::task::block_in_place(|| changes.check(asked, &could_serve)) {
                 return End::Changed;
             }
         }
     }
 }
 
-impl Ending {
-    async fn came(&mut self) -> &'static str {
+impl EndingSignals {
+    async fn received(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
@@ -354,18 +354,18 @@ impl Ending {
         }
     }
 
-    /// One that came and was not looked at.
-    async fn came_already(&mut self) -> Option<&'static str> {
+    /// One that came and was not handled yet.
+    async fn already_received(&mut self) -> Option<&'static str> {
         tokio::select! {
             biased;
-            signal = self.came() => Some(signal),
+            signal = self.received() => Some(signal),
             () = std::future::ready(()) => None,
         }
     }
 }
 
-impl Others {
-    async fn came(&mut self) -> &'static str {
+impl IgnoredSignals {
+    async fn received(&mut self) -> &'static str {
         tokio::select! {
             _ = self.user_1.recv() => "SIGUSR1",
             _ = self.user_2.recv() => "SIGUSR2",
@@ -389,7 +389,7 @@ mod tests {
 
     use super::*;
 
-    /// Two servers that drain when they are told to, and say so.
+    /// Two servers that drain when they are asked to, and say so.
     fn two_servers(
         stopped: &watch::Receiver<bool>,
     ) -> (JoinSet<Result<(), String>>, Arc<AtomicUsize>) {

@@ -2,7 +2,7 @@
 //! mends it. One file below `doctor/` for each examination, and a row in [`EXAMINATIONS`].
 //!
 //! Nothing is changed. Each examination runs in a process of its own with a bound on its time,
-//! because a directory whose server is gone, or a name server that is, may hold up whoever looks.
+//! because a directory whose server is gone, or a name server that is, may hold up the examination.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,53 +38,53 @@ mod servers;
 mod supervisor;
 mod sysfs;
 
-/// One thing that is looked at.
+/// One thing that is examined.
 struct Examination {
     name: &'static str,
     /// For the list of examinations.
     about: &'static str,
     /// Whose machine it is of; `All`: whoever's.
     of: Role,
-    look: fn(&Machine<'_>) -> Vec<Finding>,
+    examine: fn(&Environment<'_>) -> Vec<Finding>,
 }
 
 /// All of them.
 const EXAMINATIONS: &[Examination] = &[
-    row("configuration", "what is allowed and hardly meant", Role::All, configuration::look),
+    row("configuration", "what is allowed and hardly meant", Role::All, configuration::examine),
     row(
         "directories",
         "owners, modes and space of state, store and logs",
         Role::All,
-        directories::look,
+        directories::examine,
     ),
-    row("components", "what is installed and can be run", Role::All, components::look),
-    row("grants", "what components ask for and are not granted", Role::All, grants::look),
-    row("endpoints", "whether endpoints answer", Role::All, endpoints::look),
-    row("clock", "this machine's clock against the endpoints'", Role::All, clock::look),
-    row("events", "the right to make Kubernetes Events", Role::All, events::look),
-    row("memory", "the container's memory against what may be taken", Role::All, memory::look),
-    row("servers", "running servers, and what they wait for", Role::All, servers::look),
-    row("credentials", "whether the cloud takes the keys", Role::Controller, credentials::look),
-    row("node-identity", "which node the cloud takes this for", Role::Node, node_identity::look),
-    row("kubelet-root", "where kubelet keeps its directories", Role::Node, kubelet_root::look),
-    row("propagation", "whether kubelet sees mounts made here", Role::Node, propagation::look),
-    row("capabilities", "what this process may do", Role::Node, capabilities::look),
-    row("programs", "programs of file systems and of buckets", Role::Node, programs::look),
-    row("sysfs", "settings of block devices", Role::Node, sysfs::look),
-    row("nfs", "the kernel's NFS client", Role::Node, nfs::look),
-    row("fuse", "the kernel's FUSE, and bounds on helpers", Role::Node, fuse::look),
-    row("supervisor", "the supervisor of mounts", Role::Node, supervisor::look),
-    row("mounts", "mounts that answer nobody", Role::Node, mounts::look),
-    row("flexvolume", "installed FlexVolume drivers", Role::Node, flexvolume::look),
+    row("components", "what is installed and can be run", Role::All, components::examine),
+    row("grants", "what components ask for and are not granted", Role::All, grants::examine),
+    row("endpoints", "whether endpoints answer", Role::All, endpoints::examine),
+    row("clock", "this machine's clock against the endpoints'", Role::All, clock::examine),
+    row("events", "the right to make Kubernetes Events", Role::All, events::examine),
+    row("memory", "the container's memory against what may be taken", Role::All, memory::examine),
+    row("servers", "running servers, and what they wait for", Role::All, servers::examine),
+    row("credentials", "whether the cloud takes the keys", Role::Controller, credentials::examine),
+    row("node-identity", "which node the cloud takes this for", Role::Node, node_identity::examine),
+    row("kubelet-root", "where kubelet keeps its directories", Role::Node, kubelet_root::examine),
+    row("propagation", "whether kubelet sees mounts made here", Role::Node, propagation::examine),
+    row("capabilities", "what this process may do", Role::Node, capabilities::examine),
+    row("programs", "programs of file systems and of buckets", Role::Node, programs::examine),
+    row("sysfs", "settings of block devices", Role::Node, sysfs::examine),
+    row("nfs", "the kernel's NFS client", Role::Node, nfs::examine),
+    row("fuse", "the kernel's FUSE, and bounds on helpers", Role::Node, fuse::examine),
+    row("supervisor", "the supervisor of mounts", Role::Node, supervisor::examine),
+    row("mounts", "mounts that answer nobody", Role::Node, mounts::examine),
+    row("flexvolume", "installed FlexVolume drivers", Role::Node, flexvolume::examine),
 ];
 
 const fn row(
     name: &'static str,
     about: &'static str,
     of: Role,
-    look: fn(&Machine<'_>) -> Vec<Finding>,
+    examine: fn(&Environment<'_>) -> Vec<Finding>,
 ) -> Examination {
-    Examination { name, about, of, look }
+    Examination { name, about, of, examine }
 }
 
 /// How long one examination may take where nothing else is said: as long as a request to a cloud
@@ -113,12 +113,12 @@ impl Finding {
     }
 }
 
-/// What is looked at.
-pub struct Machine<'a> {
+/// What is examined.
+pub struct Environment<'a> {
     /// The configuration's file.
     path: &'a Path,
     config: &'a Config,
-    /// Where the kernel tells of processes.
+    /// Where the kernel reports processes.
     proc: PathBuf,
     /// Where devices are.
     dev: PathBuf,
@@ -130,7 +130,7 @@ pub struct Machine<'a> {
     plugins: PathBuf,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Environment<'a> {
     /// This one.
     fn this(path: &'a Path, config: &'a Config) -> Self {
         Self {
@@ -168,13 +168,14 @@ pub fn run(path: &Path, command: &Doctor) -> Result<(), Failure> {
     }
     let config = Config::load(path).map_err(|error| error.for_a_command())?;
     if let Some(name) = &command.only {
-        let machine = Machine { plugins: command.dir.clone(), ..Machine::this(path, &config) };
+        let environment =
+            Environment { plugins: command.dir.clone(), ..Environment::this(path, &config) };
         let Some(examination) = EXAMINATIONS.iter().find(|row| row.name == name) else {
             return Err(Failure::Message(format!(
                 "there is no examination \"{name}\"; `wharf doctor --list` names all"
             )));
         };
-        let findings = (examination.look)(&machine);
+        let findings = (examination.examine)(&environment);
         return print(&[Examined { name: examination.name, findings }], command.output);
     }
     let is_of = |row: &&Examination| {
@@ -242,7 +243,7 @@ mod tests {
     pub(super) fn on(
         root: &Path,
         text: &str,
-        look: fn(&Machine<'_>) -> Vec<Finding>,
+        examine: fn(&Environment<'_>) -> Vec<Finding>,
     ) -> Vec<Finding> {
         let path = root.join("wharf.toml");
         let base = format!(
@@ -261,7 +262,7 @@ mod tests {
         }
         std::fs::write(&path, base + text).unwrap();
         let config = Config::load(&path).unwrap();
-        look(&Machine {
+        examine(&Environment {
             path: &path,
             config: &config,
             proc: root.join("proc"),

@@ -1,7 +1,7 @@
 //! Kubernetes Events for what a person has to see to, on the pod of this process. Off unless
 //! `[events]` turns them on: nothing else of Wharf talks to the API server.
 //!
-//! No call waits for them. One task looks twice a minute at what the process knows of itself. One
+//! No call waits for them. One task checks twice a minute what the process knows of itself. One
 //! trouble of one object makes one Event an hour, and a process makes a bounded number of them.
 
 use std::collections::HashMap;
@@ -9,45 +9,47 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 mod api;
-mod places;
+mod sources;
 mod troubles;
 
 pub use api::{Api, may};
-pub use places::Places;
+pub use sources::Sources;
 use troubles::{Trouble, Troubles};
 
 use crate::config::EventsSection;
 
-/// One trouble is told again after as long as API servers keep an Event by default.
-const AGAIN: Duration = Duration::from_secs(3600);
+/// One trouble is reported again after as long as API servers keep an Event by default.
+const REPEAT_AFTER: Duration = Duration::from_secs(3600);
 /// Events of one process in an hour: a node has no more kinds of trouble than that, and a cluster
 /// has thousands of nodes.
 const MAX_AN_HOUR: usize = 20;
-/// What one look may take before the next is due.
-const SEND: Duration = Duration::from_secs(5);
+/// What one round may take before the next is due.
+const SEND_BOUND: Duration = Duration::from_secs(5);
 
-/// Begins to tell, if the configuration wants it. What is wrong with the way to the API server is a
-/// line of the log: volumes do not wait for it.
-pub fn start(section: &EventsSection, places: Places) {
+/// Begins to report, if the configuration asks for it. What is wrong with the way to the API server
+/// is a line of the log: volumes do not wait for it.
+pub fn start(section: &EventsSection, sources: Sources) {
     if !section.enabled {
         return;
     }
     match Api::new(section) {
-        Ok(api) => drop(tokio::spawn(keep(api, Arc::new(places), section.look()))),
+        Ok(api) => drop(tokio::spawn(run(api, Arc::new(sources), section.interval()))),
         Err(why) => tracing::error!(why, "no Kubernetes Events are made"),
     }
 }
 
-async fn keep(api: Api, places: Arc<Places>, every: Duration) {
-    let (mut troubles, mut ledger) = (Troubles::default(), Ledger::default());
+async fn run(api: Api, sources: Arc<Sources>, every: Duration) {
+    let (mut troubles, mut sent_events) = (Troubles::default(), SentEvents::default());
     loop {
         tokio::time::sleep(every).await;
-        let looked = Arc::clone(&places);
-        let Ok(seen) = tokio::task::spawn_blocking(move || looked.look()).await else { continue };
+        let observer = Arc::clone(&sources);
+        let Ok(seen) = tokio::task::spawn_blocking(move || observer.observe()).await else {
+            continue;
+        };
         for trouble in troubles.lasting(seen) {
-            let Some(count) = ledger.due(&trouble, Instant::now()) else { continue };
-            if let Err(why) = api.tell(&trouble, count, SystemTime::now(), SEND).await {
-                ledger.was_not_sent(&trouble);
+            let Some(count) = sent_events.due(&trouble, Instant::now()) else { continue };
+            if let Err(why) = api.post(&trouble, count, SystemTime::now(), SEND_BOUND).await {
+                sent_events.was_not_sent(&trouble);
                 tracing::warn!(why, reason = trouble.reason, "the API server took no Event");
                 // The others would meet the same.
                 break;
@@ -58,14 +60,14 @@ async fn keep(api: Api, places: Arc<Places>, every: Duration) {
 
 /// What was sent when.
 #[derive(Default)]
-struct Ledger {
+struct SentEvents {
     sent: HashMap<(&'static str, String), (Instant, u32)>,
 }
 
-impl Ledger {
+impl SentEvents {
     /// Whether a trouble is to be sent now, and how often it then was.
     fn due(&mut self, trouble: &Trouble, now: Instant) -> Option<u32> {
-        let is_recent = |at: Instant| now.saturating_duration_since(at) < AGAIN;
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < REPEAT_AFTER;
         let key = trouble.key();
         let before = self.sent.get(&key).copied();
         if before.is_some_and(|(at, _)| is_recent(at)) {
@@ -91,25 +93,25 @@ mod tests {
     use super::*;
 
     fn trouble(object: &str) -> Trouble {
-        Trouble { reason: "MountDead", object: object.into(), message: "m".into(), looks: 1 }
+        Trouble { reason: "MountDead", object: object.into(), message: "m".into(), rounds: 1 }
     }
 
     #[test]
     fn one_trouble_is_told_once_an_hour_and_all_together_are_bounded() {
-        let (mut ledger, start) = (Ledger::default(), Instant::now());
-        assert_eq!(ledger.due(&trouble("a"), start), Some(1));
-        assert_eq!(ledger.due(&trouble("a"), start + AGAIN / 2), None);
-        let sent = (0..100).filter(|n| ledger.due(&trouble(&n.to_string()), start).is_some());
+        let (mut sent_events, start) = (SentEvents::default(), Instant::now());
+        assert_eq!(sent_events.due(&trouble("a"), start), Some(1));
+        assert_eq!(sent_events.due(&trouble("a"), start + REPEAT_AFTER / 2), None);
+        let sent = (0..100).filter(|n| sent_events.due(&trouble(&n.to_string()), start).is_some());
         assert_eq!(sent.count(), MAX_AN_HOUR - 1);
-        assert_eq!(ledger.due(&trouble("a"), start + AGAIN), Some(2));
-        assert!(ledger.sent.len() <= MAX_AN_HOUR);
+        assert_eq!(sent_events.due(&trouble("a"), start + REPEAT_AFTER), Some(2));
+        assert!(sent_events.sent.len() <= MAX_AN_HOUR);
     }
 
     #[test]
     fn what_the_api_server_did_not_take_is_told_again() {
-        let (mut ledger, now) = (Ledger::default(), Instant::now());
-        assert_eq!(ledger.due(&trouble("a"), now), Some(1));
-        ledger.was_not_sent(&trouble("a"));
-        assert_eq!(ledger.due(&trouble("a"), now), Some(1));
+        let (mut sent_events, now) = (SentEvents::default(), Instant::now());
+        assert_eq!(sent_events.due(&trouble("a"), now), Some(1));
+        sent_events.was_not_sent(&trouble("a"));
+        assert_eq!(sent_events.due(&trouble("a"), now), Some(1));
     }
 }

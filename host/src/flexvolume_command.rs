@@ -139,7 +139,7 @@ fn copy_configuration<'a>(from: &Path, to: &'a Path) -> Result<&'a Path, Failure
 }
 
 /// What a person has to know about drivers whose volumes are attached, where one of these is new:
-/// nothing in the cloud tells which volume `detach` means by a name.
+/// nothing in the cloud says which volume `detach` means by a name.
 fn note<'a>(state: &Path, mut attaching: impl Iterator<Item = &'a Outcome>) -> String {
     let is_changed = attaching.any(|outcome| {
         matches!(outcome.result, Ok(install::Change::Installed | install::Change::TookOver))

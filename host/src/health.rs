@@ -23,11 +23,11 @@ use crate::drivers::Served;
 use crate::http::Page;
 use crate::metrics::operations::Operations;
 
-/// For one check: kubelet's probes wait a second by default and are told to wait longer, the
+/// For one check: kubelet's probes wait a second by default and are set to wait longer, the
 /// liveness probe of the sidecars waits three.
 const CHECK: Duration = Duration::from_secs(3);
 
-/// What is looked at.
+/// What is examined.
 pub struct Health {
     /// The drivers of this process.
     pub drivers: Arc<Vec<Arc<Served>>>,
@@ -117,7 +117,7 @@ impl Health {
     }
 }
 
-/// Whether a driver's socket answers. One that this process could not have is not its to mend.
+/// Whether a driver's socket answers. One that this process could not have is not its to repair.
 async fn answers(driver: &Served) -> Outcome {
     if let Some(trouble) = driver.trouble() {
         return Ok(format!("not served, and tried again: {trouble}"));

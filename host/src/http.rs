@@ -1,6 +1,6 @@
 //! A small HTTP/1 listener for probes and scrapes: a few pages, one request a connection, bounds on
 //! everything that a caller can take. Who may connect is the address's affair: nothing secret is
-//! told here, and nothing can be changed.
+//! shown here, and nothing can be changed.
 
 mod listen;
 mod server;

@@ -1,6 +1,7 @@
 //! A server's log: lines go to a thread that writes them to standard error. A pipe that nobody
 //! empties, a full disk or a reader that is gone costs lines, never a call: what does not fit into
-//! the queue, or cannot be written, is counted and told as soon as a line gets through again.
+//! the queue, or cannot be written, is counted, and the number is logged as soon as a line gets
+//! through again.
 //!
 //! Call-outs do not come here: they have a file of their own (`host/flexvolume`).
 
@@ -126,7 +127,8 @@ fn write_lines(mut out: impl Write, lines: &Receiver<Message>, counts: &Counts) 
             counts.lost_lines.fetch_add(1, Ordering::Relaxed);
             continue;
         }
-        // It goes through the queue like any other line; lost itself, it is counted and told again.
+        // It goes through the queue like any other line; lost itself, it is counted and logged
+        // again.
         let lost = counts.lost_lines.load(Ordering::Relaxed);
         if lost != reported {
             reported = lost;
@@ -143,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that takes nothing until the gate is open, and then refuses as often as told.
+    /// A reader that takes nothing until the gate is open, and then refuses so many times.
     #[derive(Clone, Default)]
     struct Reader {
         gate: Arc<Mutex<()>>,

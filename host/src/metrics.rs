@@ -18,7 +18,7 @@ use std::time::Instant;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
-pub use gather::{Places, Supervisor};
+pub use gather::{Sources, Supervisor};
 use operations::Operations;
 use table::Table;
 
@@ -33,7 +33,7 @@ pub struct Metrics {
     /// The section of the backend that serves a driver.
     backends: BTreeMap<String, String>,
     began: Instant,
-    places: OnceLock<Places>,
+    sources: OnceLock<Sources>,
     scrape: Mutex<()>,
 }
 
@@ -48,15 +48,15 @@ impl Metrics {
             operations: Arc::default(),
             backends,
             began: Instant::now(),
-            places: OnceLock::new(),
+            sources: OnceLock::new(),
             scrape: Mutex::default(),
         })
     }
 
-    /// Where to look from now on.
-    pub fn look_at(&self, places: Places) {
+    /// Where to read from, from now on.
+    pub fn read_from(&self, sources: Sources) {
         // Once: a process has one set of them.
-        let _ = self.places.set(places);
+        let _ = self.sources.set(sources);
     }
 
     /// The page. Looks around first, away from the async threads.
@@ -72,8 +72,8 @@ impl Metrics {
     fn text(&self) -> String {
         // What is gathered belongs to one scrape at a time.
         let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(places) = self.places.get() {
-            places.gather(&self.table, &self.operations);
+        if let Some(sources) = self.sources.get() {
+            sources.gather(&self.table, &self.operations);
         }
         gather::process(&self.table, self.began);
         let mut text = String::new();

@@ -22,9 +22,9 @@ mod inline;
 mod judge;
 mod objects;
 mod report;
-mod shown;
 mod to_csi;
 mod to_flexvolume;
+mod volume_index;
 mod volumes;
 mod yaml;
 
@@ -33,7 +33,7 @@ use inline::Inlines;
 use judge::Judge;
 use objects::Objects;
 use report::Report;
-use shown::Shown;
+use volume_index::VolumeIndex;
 use volumes::Asked;
 
 /// Ten thousand PersistentVolumes with their claims. What is read takes about ten times as much
@@ -77,12 +77,12 @@ fn report(objects: &Objects, judges: &[Judge<'_>], to: &Migrate) -> Result<Repor
     let cluster = Cluster::of(objects)?;
     let inlines = Inlines::of(objects)?;
     let moves = to.to_csi || to.to_flexvolume;
-    let shown = moves.then(|| Shown::of(judges, objects, &inlines)).transpose()?;
+    let index = moves.then(|| VolumeIndex::of(judges, objects, &inlines)).transpose()?;
     let asked = Asked {
         judges,
         cluster: &cluster,
-        to_csi: shown.as_ref().filter(|_| to.to_csi),
-        to_flexvolume: shown.as_ref().filter(|_| to.to_flexvolume),
+        to_csi: index.as_ref().filter(|_| to.to_csi),
+        to_flexvolume: index.as_ref().filter(|_| to.to_flexvolume),
     };
     let mut report = Report { objects: Vec::new(), not_looked_at: objects.others };
     for object in &objects.known {

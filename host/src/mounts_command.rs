@@ -32,8 +32,8 @@ const STACK_BYTES: usize = 128 << 10;
 pub fn run(config: &Path, command: Mounts) -> Result<(), Failure> {
     match command {
         Mounts::Serve { run, state, own_group, renew, http } => {
-            let places = Places::of(config, run, state, renew)?;
-            serve(places, own_group, http)
+            let directories = Directories::of(config, run, state, renew)?;
+            serve(directories, own_group, http)
         }
         Mounts::List { run, output } => {
             let mounts = client(config, run)?.list().map_err(|error| error.to_string())?;
@@ -74,14 +74,14 @@ pub fn start_command(config: &Config) -> Option<StartCommand> {
 }
 
 /// Where a supervisor has its things.
-struct Places {
+struct Directories {
     run: PathBuf,
     state: PathBuf,
     /// The configuration with which keys are renewed.
     renew_with: Option<PathBuf>,
 }
 
-impl Places {
+impl Directories {
     fn of(
         config: &Path,
         run: Option<PathBuf>,
@@ -104,8 +104,8 @@ impl Places {
     }
 }
 
-fn serve(places: Places, own_group: bool, http: Option<Listen>) -> Result<(), Failure> {
-    let Places { run: run_directory, state: state_directory, renew_with } = places;
+fn serve(directories: Directories, own_group: bool, http: Option<Listen>) -> Result<(), Failure> {
+    let Directories { run: run_directory, state: state_directory, renew_with } = directories;
     let log = Log::start(false);
     if let Some(listen) = http {
         pages::serve(listen, &run_directory)?;

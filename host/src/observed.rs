@@ -14,7 +14,7 @@ use crate::config::{Config, SupervisorStart};
 use crate::drivers::Served;
 use crate::health::Health;
 use crate::http::{Answering, Pages};
-use crate::metrics::{Metrics, Places, Supervisor};
+use crate::metrics::{Metrics, Sources, Supervisor};
 use crate::reload::Refused;
 
 /// Health and metrics of a server.
@@ -57,7 +57,7 @@ pub fn pages(
     let is_service = config.mounts.supervisor == Some(SupervisorStart::Service);
     let client = Client::new(&config.run_directory(), None);
     let (loader, egress) = assembly.insides();
-    metrics.look_at(Places {
+    metrics.read_from(Sources {
         drivers: Some(Arc::clone(&drivers)),
         clock: Some(assembly.clock()),
         loader: Some(Arc::clone(&loader)),

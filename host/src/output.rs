@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use wharf_core::text::lines;
 
-/// How long the end of the process waits for its last words: a pipe that nobody empties must not
+/// How long the end of the process waits for its last message: a pipe that nobody empties must not
 /// keep it.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const FLUSH_BOUND: Duration = Duration::from_secs(1);
 
 /// Why a command ends with another code than 0.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,13 +67,13 @@ fn failure(error: io::Error) -> Failure {
 /// Says on standard error why the command failed, where anybody listens.
 pub fn complain(failure: Failure) {
     let (Failure::Message(message) | Failure::Input(message)) = failure else { return };
-    let (said, end) = channel();
-    let speak = move || {
+    let (done, end) = channel();
+    let write_message = move || {
         let message = lines(&message, usize::MAX);
         let _ = io::stderr().write_all(format!("wharf: {message}\n").as_bytes());
-        let _ = said.send(());
+        let _ = done.send(());
     };
-    if std::thread::Builder::new().spawn(speak).is_ok() {
-        let _ = end.recv_timeout(LAST_WORDS);
+    if std::thread::Builder::new().spawn(write_message).is_ok() {
+        let _ = end.recv_timeout(FLUSH_BOUND);
     }
 }

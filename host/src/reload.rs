@@ -2,8 +2,8 @@
 //! and in the one way in which any configuration does, by a start: the server tries whether it
 //! could serve with what is written now, drains as for the end, and executes itself anew. The
 //! process, its number, its container and its logs stay; mounts have a supervisor of their own and
-//! notice nothing. A configuration that is wrong changes nothing, and is told in the log, in
-//! `wharf status` and in a metric until it is mended.
+//! notice nothing. A configuration that is wrong changes nothing, and is reported in the log, in
+//! `wharf status` and in a metric until it is corrected.
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -18,9 +18,9 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::config::Written;
 
-/// Between two looks at the files. kubelet takes a minute or more to bring a changed `ConfigMap`
-/// to a pod, so this adds little; a look reads some kilobytes.
-pub const LOOK: Duration = Duration::from_secs(5);
+/// Between two checks of the files. kubelet takes a minute or more to bring a changed `ConfigMap`
+/// to a pod, so this adds little; a check reads some kilobytes.
+pub const POLL: Duration = Duration::from_secs(5);
 
 /// The program that runs, also where its file was replaced or deleted.
 const PROGRAM: &str = "/proc/self/exe";
@@ -30,7 +30,7 @@ const PROGRAM: &str = "/proc/self/exe";
 pub struct Refused(Arc<Mutex<Option<String>>>);
 
 impl Refused {
-    /// `None`: what is written is in force, or was not looked at yet.
+    /// `None`: what is written is in force, or was not read yet.
     pub fn why(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -40,10 +40,10 @@ impl Refused {
     }
 }
 
-/// Who wants a look.
+/// Who asks for a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// The clock. A file that changed since the last look may be half written, and waits for the
+    /// The clock. A file that changed since the last check may be half written, and waits for the
     /// next one.
     ByTime,
     /// A person, with SIGHUP.
@@ -72,13 +72,13 @@ impl Changes {
         }
     }
 
-    /// Where it is told that a change was refused.
+    /// Where it is noted that a change was refused.
     pub fn refused(&self) -> Refused {
         self.refused.clone()
     }
 
     /// Whether to start again. `try_it` says why that would not serve. Reads files.
-    pub fn look(&mut self, asked: Asked, try_it: impl FnOnce() -> Result<(), String>) -> bool {
+    pub fn check(&mut self, asked: Asked, try_it: impl FnOnce() -> Result<(), String>) -> bool {
         let written = Written::read(&self.path);
         let is_settled = asked == Asked::ByPerson || written == self.seen;
         self.seen = written;
@@ -162,22 +162,22 @@ mod tests {
         let (directory, path) = written("a");
         let mut changes = Changes::since_now(&path);
         let never = || -> Result<(), String> { panic!("tried") };
-        assert!(!changes.look(Asked::ByTime, never));
+        assert!(!changes.check(Asked::ByTime, never));
         std::fs::write(&path, "half").unwrap();
-        assert!(!changes.look(Asked::ByTime, never));
+        assert!(!changes.check(Asked::ByTime, never));
         std::fs::write(&path, "whole").unwrap();
-        assert!(!changes.look(Asked::ByTime, never));
-        assert!(!changes.look(Asked::ByTime, || Err("no driver".to_owned())));
+        assert!(!changes.check(Asked::ByTime, never));
+        assert!(!changes.check(Asked::ByTime, || Err("no driver".to_owned())));
         assert_eq!(changes.refused().why().as_deref(), Some("no driver"));
-        assert!(!changes.look(Asked::ByTime, never));
+        assert!(!changes.check(Asked::ByTime, never));
         // A mode that lets others write is part of it, and so are grants.
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(!changes.look(Asked::ByTime, never));
-        assert!(!changes.look(Asked::ByTime, || Err("again".to_owned())));
+        assert!(!changes.check(Asked::ByTime, never));
+        assert!(!changes.check(Asked::ByTime, || Err("again".to_owned())));
         std::fs::create_dir(directory.path().join("grants.d")).unwrap();
         std::fs::write(directory.path().join("grants.d/disk.toml"), "").unwrap();
-        assert!(!changes.look(Asked::ByTime, never));
-        assert!(changes.look(Asked::ByTime, || Ok(())));
+        assert!(!changes.check(Asked::ByTime, never));
+        assert!(changes.check(Asked::ByTime, || Ok(())));
         assert_eq!(changes.refused().why(), None);
     }
 
@@ -187,14 +187,14 @@ mod tests {
         let mut changes = Changes::since_now(&path);
         std::fs::write(&path, "b").unwrap();
         for _ in 0..2 {
-            assert!(!changes.look(Asked::ByPerson, || Err("wrong".to_owned())));
+            assert!(!changes.check(Asked::ByPerson, || Err("wrong".to_owned())));
             assert!(changes.refused().why().is_some());
         }
         std::fs::write(&path, "a").unwrap();
-        assert!(!changes.look(Asked::ByPerson, || panic!("tried")));
+        assert!(!changes.check(Asked::ByPerson, || panic!("tried")));
         assert_eq!(changes.refused().why(), None);
         std::fs::remove_file(&path).unwrap();
-        assert!(!changes.look(Asked::ByPerson, || Err("it is gone".to_owned())));
+        assert!(!changes.check(Asked::ByPerson, || Err("it is gone".to_owned())));
         assert_eq!(changes.refused().why().as_deref(), Some("it is gone"));
     }
 }

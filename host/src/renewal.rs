@@ -17,11 +17,11 @@ use wharf_node::supervisor::{Client, StartCommand, Status};
 
 /// Mounts come meanwhile: the shortest keys that a cloud gives last a quarter of an hour, of which
 /// the next ones are due in the last quarter.
-const LOOK: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_secs(10);
 /// Not sooner, whatever is due: after a failure the cloud is not asked at once.
 const PAUSE: Duration = Duration::from_secs(1);
 /// After a failure. Keys are renewed minutes before they end.
-const TRY_AGAIN: Duration = Duration::from_secs(15);
+const RETRY_AFTER: Duration = Duration::from_secs(15);
 /// One mount: another helper is started, which has half a minute (`start-seconds`), after a
 /// credential was asked for.
 const ONE_MOUNT: Duration = Duration::from_secs(60);
@@ -29,11 +29,11 @@ const ONE_MOUNT: Duration = Duration::from_secs(60);
 /// keys end two minutes later.
 const OVERDUE: Duration = Duration::from_secs(100);
 /// A supervisor leaves it for so long to the node's server, which asks at the moment itself.
-const OTHERS: Duration = Duration::from_secs(3);
+const SERVER_FIRST: Duration = Duration::from_secs(3);
 
 /// What renewing needs.
 pub struct Renewal {
-    /// Who keeps the mounts.
+    /// The supervisor of the mounts.
     pub supervisor: Client,
     /// Whose mounts they are.
     pub drivers: Vec<Arc<NodeService>>,
@@ -41,9 +41,9 @@ pub struct Renewal {
     pub clock: Arc<dyn Clock>,
 }
 
-/// What came of one look.
+/// What came of one round.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Looked {
+pub struct Outcome {
     /// Mounts whose account was asked.
     pub renewed: Vec<PathBuf>,
     /// Those whose helper goes on with what it has, and why.
@@ -52,17 +52,17 @@ pub struct Looked {
 
 impl Renewal {
     /// Renews the keys of these mounts.
-    pub fn of<'a>(&self, mounts: impl IntoIterator<Item = &'a Status>) -> Looked {
-        let mut looked = Looked::default();
+    pub fn of<'a>(&self, mounts: impl IntoIterator<Item = &'a Status>) -> Outcome {
+        let mut outcome = Outcome::default();
         for mount in mounts {
             match self.one(mount) {
-                Ok(true) => looked.renewed.push(mount.target.clone()),
+                Ok(true) => outcome.renewed.push(mount.target.clone()),
                 // Another process's driver, or unmounted meanwhile.
                 Ok(false) => {}
-                Err(error) => looked.failed.push(format!("{}: {error}", mount.target.display())),
+                Err(error) => outcome.failed.push(format!("{}: {error}", mount.target.display())),
             }
         }
-        looked
+        outcome
     }
 
     fn one(&self, mount: &Status) -> Result<bool, Error> {
@@ -76,26 +76,26 @@ impl Renewal {
     }
 
     /// Renews what is due, and says how long nothing will be.
-    fn look(&self) -> Duration {
+    fn check(&self) -> Duration {
         let mounts = match self.supervisor.list() {
             Ok(mounts) => mounts,
             Err(error) => {
                 tracing::debug!(%error, "whose keys end is not known");
-                return LOOK;
+                return POLL;
             }
         };
         let now = unix_millis();
-        let looked = self.of(mounts.iter().filter(|mount| is_due(mount, now)));
-        for target in &looked.renewed {
+        let outcome = self.of(mounts.iter().filter(|mount| is_due(mount, now)));
+        for target in &outcome.renewed {
             tracing::info!(target = %target.display(), "the helper has the keys that its account has by now");
         }
-        for failure in &looked.failed {
-            tracing::warn!(failure, "no new keys for a mount; tried again in {TRY_AGAIN:?}");
+        for failure in &outcome.failed {
+            tracing::warn!(failure, "no new keys for a mount; tried again in {RETRY_AFTER:?}");
         }
-        if !looked.failed.is_empty() {
-            return TRY_AGAIN;
+        if !outcome.failed.is_empty() {
+            return RETRY_AFTER;
         }
-        next(&mounts, now).clamp(PAUSE, LOOK)
+        next(&mounts, now).clamp(PAUSE, POLL)
     }
 }
 
@@ -104,9 +104,9 @@ pub fn start(renewal: Renewal) {
     let renewal = Arc::new(renewal);
     tokio::spawn(async move {
         loop {
-            let looks = Arc::clone(&renewal);
-            let looked = tokio::task::spawn_blocking(move || looks.look()).await;
-            tokio::time::sleep(looked.unwrap_or(TRY_AGAIN)).await;
+            let renewal = Arc::clone(&renewal);
+            let outcome = tokio::task::spawn_blocking(move || renewal.check()).await;
+            tokio::time::sleep(outcome.unwrap_or(RETRY_AFTER)).await;
         }
     });
 }
@@ -116,18 +116,18 @@ pub fn start(renewal: Renewal) {
 pub fn run_when_due(supervisor: &Client, command: &StartCommand) -> ! {
     loop {
         let mounts = supervisor.list().unwrap_or_default();
-        let since = unix_millis().saturating_sub(millis(OTHERS));
+        let since = unix_millis().saturating_sub(millis(SERVER_FIRST));
         let pause = if mounts.iter().any(|mount| is_due(mount, since)) {
             match command.run() {
                 Ok(true) => PAUSE,
-                Ok(false) => TRY_AGAIN,
+                Ok(false) => RETRY_AFTER,
                 Err(error) => {
                     tracing::warn!(%error, "`wharf mounts renew` cannot be started");
-                    TRY_AGAIN
+                    RETRY_AFTER
                 }
             }
         } else {
-            next(&mounts, since).clamp(PAUSE, LOOK)
+            next(&mounts, since).clamp(PAUSE, POLL)
         };
         std::thread::sleep(pause);
     }
@@ -146,7 +146,7 @@ pub fn is_overdue(mount: &Status, now_ms: u64) -> bool {
 /// How long until something becomes due.
 fn next(mounts: &[Status], now_ms: u64) -> Duration {
     let later = mounts.iter().filter_map(|mount| mount.renew_at_ms).filter(|at| *at > now_ms);
-    later.min().map_or(LOOK, |at| Duration::from_millis(at - now_ms))
+    later.min().map_or(POLL, |at| Duration::from_millis(at - now_ms))
 }
 
 /// Milliseconds since 1970-01-01 UTC, as accounts count.
@@ -191,6 +191,6 @@ pub mod tests {
         let overdue = |now| mounts.iter().filter(|mount| is_overdue(mount, now)).count();
         assert_eq!((overdue(1_000), overdue(100_899), overdue(100_900)), (0, 0, 1));
         assert_eq!(next(&mounts, 1_000), Duration::from_secs(2));
-        assert_eq!(next(&mounts[..2], 1_000), LOOK);
+        assert_eq!(next(&mounts[..2], 1_000), POLL);
     }
 }

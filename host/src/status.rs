@@ -1,6 +1,6 @@
-//! What a running server tells `wharf status`: who it is, which generations serve, what is under
-//! way and what that waits for, how requests leave. Read from what the server has in its memory;
-//! nothing is asked of a backend, a cloud or a disk.
+//! What a running server reports to `wharf status`: who it is, which generations serve, what is
+//! under way and what that waits for, how requests leave. Read from what the server has in its
+//! memory; nothing is asked of a backend, a cloud or a disk.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -15,10 +15,10 @@ use crate::config::Config;
 use crate::output::{self, Failure};
 use crate::status::{self, Report};
 
-/// How often `--watch` looks.
-const LOOK: Duration = Duration::from_secs(2);
+/// How often `--watch` shows it anew.
+const REFRESH: Duration = Duration::from_secs(2);
 
-/// Everything that is told.
+/// Everything that is shown.
 struct Seen {
     servers: Vec<Report>,
     silent: Vec<String>,
@@ -50,7 +50,7 @@ enum Supervisor {
 pub fn run(config: &Path, command: &Status) -> Result<(), Failure> {
     let config = Config::load(config).map_err(|error| error.for_a_command())?;
     loop {
-        let seen = Seen::look(&config);
+        let seen = Seen::read(&config);
         let is_terminal = command.watch && std::io::stdout().is_terminal();
         // Clears the terminal; what is read by a program gets one document after the other.
         let clear = if is_terminal { "\x1b[H\x1b[2J" } else { "" };
@@ -62,12 +62,12 @@ pub fn run(config: &Path, command: &Status) -> Result<(), Failure> {
         if !command.watch {
             return Ok(());
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(REFRESH);
     }
 }
 
 impl Seen {
-    fn look(config: &Config) -> Self {
+    fn read(config: &Config) -> Self {
         let (servers, silent) = status::ask(&config.status_directory());
         let is_served = |name: &&String| {
             !servers.iter().flat_map(|server| &server.drivers).any(|driver| driver.name == **name)

@@ -2,7 +2,7 @@
 //! For the feature `otlp` of this crate; a build without it has none of the libraries, and refuses
 //! a configuration that asks for traces.
 //!
-//! What is told is what the log tells at level `debug`: methods, drivers, volumes, actions, codes
+//! What is sent is what the log says at level `debug`: methods, drivers, volumes, actions, codes
 //! and the cloud's ids of requests. No URL, no header, no body, no option. Call-outs of FlexVolume
 //! have no traces.
 

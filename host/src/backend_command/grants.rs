@@ -21,7 +21,7 @@ pub struct Grants<'a> {
 }
 
 impl Grants<'_> {
-    /// Shows the difference, or grants it. Returns what to tell a person, and what is still lacking
+    /// Shows the difference, or grants it. Returns what to show a person, and what is still lacking
     /// afterwards.
     ///
     /// # Errors

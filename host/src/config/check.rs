@@ -117,7 +117,7 @@ struct Found<'a> {
 impl Found<'_> {
     fn add(&mut self, path: &[&str], problem: String, fix: &str) {
         let mistake = Mistake::new(problem).of(path).fix(fix);
-        let at = self.tree.place_of(&mistake.path);
+        let at = self.tree.origin_of(&mistake.path);
         self.mistakes.push(mistake.at(at));
     }
 

@@ -12,14 +12,14 @@ pub struct EventsSection {
     /// Makes them, on the pod that the environment names (`POD_NAME`, `POD_NAMESPACE`, `POD_UID`).
     #[serde(default)]
     pub enabled: bool,
-    /// The API server; unset: as kubelet tells it to containers (`KUBERNETES_SERVICE_HOST`).
+    /// The API server; unset: as kubelet gives it to containers (`KUBERNETES_SERVICE_HOST`).
     #[serde(default)]
     pub api: Option<String>,
     /// The directory with `token` and `ca.crt` of the pod's account; unset:
     /// `/var/run/secrets/kubernetes.io/serviceaccount`.
     #[serde(default)]
     pub account: Option<PathBuf>,
-    /// Seconds between two looks at what there is to tell; unset: 30, for what lasts less than a
+    /// Seconds between two checks of what there is to report; unset: 30, for what lasts less than a
     /// minute is nobody's business.
     #[serde(default)]
     pub look_seconds: Option<u64>,
@@ -33,7 +33,7 @@ impl EventsSection {
     }
 
     /// Between two looks.
-    pub fn look(&self) -> Duration {
+    pub fn interval(&self) -> Duration {
         Duration::from_secs(self.look_seconds.unwrap_or(30).max(1))
     }
 }

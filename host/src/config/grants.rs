@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(disk.node.steps, ["format", "grow"]);
         assert_eq!(disk.grant.first().unwrap().actions, ["AttachDisk"]);
         let path = ["backend", "disk", "node", "steps", "1"].map(str::to_owned);
-        assert!(loaded.tree.place_of(&path).to_string().contains("grants.d/disk.toml:"));
+        assert!(loaded.tree.origin_of(&path).to_string().contains("grants.d/disk.toml:"));
         std::fs::remove_file(file).unwrap();
         assert_eq!(Loaded::load(&config).unwrap().config.backend["disk"].node.steps, ["format"]);
     }

@@ -1,4 +1,4 @@
-//! The section `http`: where a server tells of its health and its numbers.
+//! The section `http`: where a server shows its health and its numbers.
 
 use std::time::Duration;
 

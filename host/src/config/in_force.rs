@@ -73,7 +73,7 @@ fn defaults(config: &Config) -> Vec<(&'static [&'static str], Value)> {
         (&["http", "wedged-after-seconds"], number(config.http.wedged_after().as_secs().into())),
         (&["events", "enabled"], Value::Boolean(config.events.enabled)),
         (&["events", "account"], text(&config.events.account())),
-        (&["events", "look-seconds"], number(config.events.look().as_secs().into())),
+        (&["events", "look-seconds"], number(config.events.interval().as_secs().into())),
         (&["limits", "memory-mib"], mib(share.memory_bytes.saturating_mul(shares))),
         (&["limits", "calls-per-backend"], number(share.calls as u128)),
         (
@@ -301,7 +301,7 @@ mod tests {
         "traces.endpoint",
     ];
 
-    /// The names of the fields of a section, as its type tells them to whoever reads it.
+    /// The names of the fields of a section, as its type gives them to whoever reads it.
     fn fields<T: serde::de::DeserializeOwned>(section: &str) -> Vec<String> {
         let tree = super::super::tests::tree("\"no such setting\" = 1\n");
         let Err((mistakes, _)) = super::super::read::read::<T>(&tree) else {

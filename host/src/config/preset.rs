@@ -37,7 +37,7 @@ pub struct PresetSection {
 pub struct Preset {
     /// What it is for, in a line.
     pub about: String,
-    /// What it has to be told.
+    /// What it has to be given.
     #[serde(default)]
     pub parameter: BTreeMap<String, Parameter>,
     /// The names of its parts.
@@ -50,7 +50,7 @@ pub struct Preset {
     tree: Option<Tree>,
 }
 
-/// What a preset has to be told.
+/// What a preset has to be given.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Parameter {
@@ -91,7 +91,7 @@ pub fn lay_under(tree: &mut Tree) -> Vec<Mistake> {
         |section| {
             let at_name = ["preset".to_owned(), "name".to_owned()];
             let preset = Preset::find(&section.name).map_err(|mistake| {
-                vec![mistake.of(&["preset", "name"]).at(tree.place_of(&at_name))]
+                vec![mistake.of(&["preset", "name"]).at(tree.origin_of(&at_name))]
             })?;
             preset.expand(&section, tree, &|name| std::env::var(name).ok())
         },
@@ -152,7 +152,7 @@ impl Preset {
     /// What the preset stands for. `tree`: where `section` is written.
     ///
     /// # Errors
-    /// Everything that it should be told and is not, or is told wrongly.
+    /// Everything that it should be given and is not, or is given wrongly.
     pub fn expand(
         &self,
         section: &PresetSection,
@@ -162,7 +162,7 @@ impl Preset {
         let mut mistakes = self.unknown(section);
         let words = self.words(section, tree, environment, &mut mistakes);
         for mistake in &mut mistakes {
-            let at = tree.place_of(&mistake.path).clone();
+            let at = tree.origin_of(&mistake.path).clone();
             mistake.at.get_or_insert(at);
         }
         if !mistakes.is_empty() {
@@ -249,7 +249,7 @@ impl Preset {
     ) -> Option<(String, Origin)> {
         if let Some(value) = section.parameters.get(key) {
             let path = ["preset".to_owned(), key.to_owned()];
-            return Some((value.clone(), tree.place_of(&path).clone()));
+            return Some((value.clone(), tree.origin_of(&path).clone()));
         }
         let variable = parameter.environment.as_ref();
         let set = variable.and_then(|name| Some((environment(name)?, name)));

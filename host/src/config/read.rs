@@ -13,7 +13,7 @@ use serde::forward_to_deserialize_any;
 use super::mistake::{Mistake, meant};
 use super::tree::{Entry, Origin, Tree, Value};
 
-/// A person mends a handful at a time, and each costs another reading.
+/// A person corrects a handful at a time, and each costs another reading.
 const MAX_MISTAKES: usize = 50;
 
 /// Reads all of it, or says everything that is wrong; with what can be read without that, for
@@ -78,7 +78,7 @@ impl Display for ReadError {
 
 impl std::error::Error for ReadError {}
 
-/// What was found is told by its kind: the value may be a secret.
+/// What was found is named by its kind: the value may be a secret.
 impl de::Error for ReadError {
     fn custom<T: Display>(message: T) -> Self {
         Self::new(message.to_string(), String::new())

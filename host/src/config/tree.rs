@@ -1,5 +1,5 @@
-//! A configuration as it was written: values with the place that each comes from. Files are parsed
-//! into it, laid over each other, and read into types by [`super::read`].
+//! A configuration as it was written: values with the position that each comes from. Files are
+//! parsed into it, laid over each other, and read into types by [`super::read`].
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub enum Source {
     Default,
 }
 
-/// The place of a value: in which source, and where in its text.
+/// The position of a value: in which source, and where in its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// Which text.
@@ -62,7 +62,7 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// A value and its place.
+/// A value and its position.
 #[derive(Debug, Clone)]
 pub struct Tree {
     /// What stands there.
@@ -93,7 +93,7 @@ pub enum Value {
 /// What stands under a key, and where the key does.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// The place of the key.
+    /// The position of the key.
     pub key: Origin,
     /// The value.
     pub tree: Tree,
@@ -105,13 +105,14 @@ impl Tree {
     /// # Errors
     /// Everything that is no TOML.
     pub fn parse(text: &str, source: Source) -> Result<Self, Vec<Mistake>> {
-        let places = Places::new(text, source);
+        let line_index = LineIndex::new(text, source);
         let (table, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
-            return Ok(places.table(table.get_ref(), places.at(0)));
+            return Ok(line_index.table(table.get_ref(), line_index.at(0)));
         }
         let mistake = |error: &toml::de::Error| {
-            let at = error.span().map_or_else(|| places.at(0), |span| places.at(span.start));
+            let at =
+                error.span().map_or_else(|| line_index.at(0), |span| line_index.at(span.start));
             Mistake::new(error.message()).at(&at)
         };
         Err(errors.iter().map(mistake).collect())
@@ -141,19 +142,19 @@ impl Tree {
         }
     }
 
-    /// The place of what is at this path; where nothing is, of the nearest section around it.
-    pub fn place_of(&self, path: &[String]) -> &Origin {
+    /// The position of what is at this path; where nothing is, of the nearest section around it.
+    pub fn origin_of(&self, path: &[String]) -> &Origin {
         let Some((first, rest)) = path.split_first() else { return &self.origin };
         match &self.value {
             Value::Table(table) => table.get(first).map_or(&self.origin, |entry| match rest {
                 [] => &entry.key,
-                rest => entry.tree.place_of(rest),
+                rest => entry.tree.origin_of(rest),
             }),
             Value::List(list) => first
                 .parse::<usize>()
                 .ok()
                 .and_then(|index| list.get(index))
-                .map_or(&self.origin, |tree| tree.place_of(rest)),
+                .map_or(&self.origin, |tree| tree.origin_of(rest)),
             _ => &self.origin,
         }
     }
@@ -267,14 +268,14 @@ impl Tree {
 }
 
 /// Turns positions in a text into lines.
-struct Places<'a> {
+struct LineIndex<'a> {
     text: &'a str,
     /// Where each line begins.
     lines: Vec<usize>,
     source: Arc<Source>,
 }
 
-impl<'a> Places<'a> {
+impl<'a> LineIndex<'a> {
     fn new(text: &'a str, source: Source) -> Self {
         let ends = text.match_indices('\n').map(|(end, _)| end + 1);
         Self { text, lines: std::iter::once(0).chain(ends).collect(), source: Arc::new(source) }
@@ -341,11 +342,11 @@ mod tests {
     #[test]
     fn a_value_knows_its_line_and_column() {
         let tree = parse("a = 1\n[b]\n  c = [\"x\",\n  \"y\"]\n");
-        assert_eq!(tree.place_of(&path("a")).to_string(), "/w.toml:1");
-        let key = tree.place_of(&path("b/c"));
+        assert_eq!(tree.origin_of(&path("a")).to_string(), "/w.toml:1");
+        let key = tree.origin_of(&path("b/c"));
         assert_eq!((key.line, key.column), (3, 3));
-        assert_eq!(tree.place_of(&path("b/c/1")).line, 4);
-        assert_eq!(tree.place_of(&path("b/none")).line, 2, "of the section around it");
+        assert_eq!(tree.origin_of(&path("b/c/1")).line, 4);
+        assert_eq!(tree.origin_of(&path("b/none")).line, 2, "of the section around it");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `wharf config init`: the short file that names a preset and what it has to be told.
+//! `wharf config init`: the short file that names a preset and what it has to be given.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, OpenOptions};
@@ -15,7 +15,7 @@ use crate::output::{self, Failure};
 /// have it.
 ///
 /// # Errors
-/// What the preset should be told and is not, or is told wrongly.
+/// What the preset should be given and is not, or is given wrongly.
 pub fn text(
     cloud: &str,
     set: &[String],

@@ -1,6 +1,6 @@
 //! What this process may do, and so what a server with the same rights may.
 
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 
 /// Bits of `CapEff` (capability.h), with what cannot be done without each, and the steps for which
 /// it matters.
@@ -21,10 +21,10 @@ const NEEDED: [(u32, &str, &str, &[&str]); 4] = [
     ),
 ];
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    let Some(has) = effective(machine) else { return Vec::new() };
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    let Some(has) = effective(environment) else { return Vec::new() };
     let missing = NEEDED.iter().filter(|(bit, _, _, steps)| {
-        let matters = steps.is_empty() || machine.grants_step(steps);
+        let matters = steps.is_empty() || environment.grants_step(steps);
         matters && has & (1 << bit) == 0
     });
     missing
@@ -42,8 +42,8 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
         .collect()
 }
 
-fn effective(machine: &Machine<'_>) -> Option<u64> {
-    let status = std::fs::read_to_string(machine.proc.join("self/status")).ok()?;
+fn effective(environment: &Environment<'_>) -> Option<u64> {
+    let status = std::fs::read_to_string(environment.proc.join("self/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
 }
@@ -51,14 +51,14 @@ fn effective(machine: &Machine<'_>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{finds, on, put};
-    use super::look;
+    use super::examine;
 
     #[test]
     fn a_capability_is_missed_where_a_granted_step_needs_it() {
         let root = tempfile::tempdir().unwrap();
         let with = |bits: u64, text: &str| {
             put(root.path(), "proc/self/status", &format!("Name:\tx\nCapEff:\t{bits:016x}\n"));
-            on(root.path(), text, look)
+            on(root.path(), text, examine)
         };
         let grows = "[backend.b.node]\nsteps = [\"grow\"]\n";
         let all = (1 << 41) - 1;

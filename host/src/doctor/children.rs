@@ -17,7 +17,7 @@ use super::{Examined, Finding};
 const MAX_BYTES: u64 = 1 << 20;
 
 #[derive(Deserialize)]
-struct Said {
+struct Output {
     findings: Vec<Finding>,
 }
 
@@ -73,7 +73,7 @@ impl Running {
         };
         // It has closed its output, so it is at its end.
         let _ = self.child.wait();
-        match serde_json::from_slice::<Said>(&said) {
+        match serde_json::from_slice::<Output>(&said) {
             Ok(said) => said.findings,
             Err(_) => vec![not_run(name, "it ended without saying what it found")],
         }

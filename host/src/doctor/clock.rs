@@ -4,17 +4,19 @@ use std::time::{Duration, SystemTime};
 
 use super::at_once::at_once;
 use super::endpoints::ANSWERS_WITHIN;
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 use crate::assembly::{Assembly, Process};
 
 /// Clouds take signatures that are up to fifteen minutes old. A third of that is no drift, but a
 /// clock that nobody sets.
-const MUCH: Duration = Duration::from_secs(300);
+const MAX_OFFSET: Duration = Duration::from_secs(300);
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    let Ok(assembly) = Assembly::new(machine.config, &Process::OneCall) else { return Vec::new() };
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    let Ok(assembly) = Assembly::new(environment.config, &Process::OneCall) else {
+        return Vec::new();
+    };
     let (_, http) = assembly.insides();
-    let ids: Vec<&String> = machine.config.endpoint.keys().collect();
+    let ids: Vec<&String> = environment.config.endpoint.keys().collect();
     let asked = at_once(&ids, |id| {
         let date = http.probe(id, ANSWERS_WITHIN).ok()?.date?;
         difference(httpdate::parse_http_date(&date).ok()?, SystemTime::now())
@@ -38,7 +40,7 @@ fn difference(theirs: SystemTime, ours: SystemTime) -> Option<String> {
         Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };
-    (off > MUCH).then(|| format!("{} minutes {way}", off.as_secs() / 60))
+    (off > MAX_OFFSET).then(|| format!("{} minutes {way}", off.as_secs() / 60))
 }
 
 #[cfg(test)]
@@ -73,7 +75,7 @@ pub(super) mod tests {
             ));
             let url =
                 format!("[endpoint.api]\nurl = \"http://127.0.0.1:{port}\"\nprivate = true\n");
-            on(root.path(), &url, look)
+            on(root.path(), &url, examine)
         };
         let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
         assert_eq!(at(now - Duration::from_secs(60)), []);

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use wharf_core::manifest::World;
 use wharf_modules::{ComponentId, State, Store};
 
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    let store = Store::open(&machine.config.store);
-    let mut findings: Vec<Finding> =
-        wanted(machine).iter().filter_map(|(id, section)| missing(&store, id, section)).collect();
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    let store = Store::open(&environment.config.store);
+    let mut findings: Vec<Finding> = wanted(environment)
+        .iter()
+        .filter_map(|(id, section)| missing(&store, id, section))
+        .collect();
     let listings = World::ALL.into_iter().filter_map(|world| store.list(world).ok());
     findings.extend(listings.flat_map(|listing| listing.damaged).map(|error| {
         Finding::new(
@@ -23,13 +25,13 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
 }
 
 /// Components, with the section that names each. What is no name, the configuration refuses.
-fn wanted(machine: &Machine<'_>) -> BTreeMap<ComponentId, String> {
-    let backends = machine.config.backend.iter().filter_map(|(section, backend)| {
+fn wanted(environment: &Environment<'_>) -> BTreeMap<ComponentId, String> {
+    let backends = environment.config.backend.iter().filter_map(|(section, backend)| {
         let component = backend.component.as_ref().unwrap_or(section);
         let id = ComponentId::new(World::Backend, component).ok()?;
         Some((id, format!("[backend.{section}]")))
     });
-    let accounts = machine.config.account.iter().filter_map(|(name, account)| {
+    let accounts = environment.config.account.iter().filter_map(|(name, account)| {
         let id = ComponentId::new(World::CloudAuth, &account.component).ok()?;
         Some((id, format!("[account.{name}]")))
     });
@@ -68,7 +70,7 @@ mod tests {
     fn a_component_is_missed_until_a_generation_of_it_is_active() {
         let root = tempfile::tempdir().unwrap();
         let store = Store::open(root.path().join("store"));
-        let found = || on(root.path(), "[backend.disk]\n", look);
+        let found = || on(root.path(), "[backend.disk]\n", examine);
         finds(&found(), &["\"disk\"", "wharf backend install disk disk.wasm"]);
         let generation = checked(&store, "");
         finds(&found(), &["wharf backend activate disk"]);
@@ -85,6 +87,9 @@ mod tests {
         let record = format!("backends/disk/generations/{}.json", generation.number);
         std::fs::write(store.root().join(&record), "{}").unwrap();
         // No section of the configuration names it: what is damaged is found all the same.
-        finds(&on(root.path(), "", look), &[&record, "remove the file", "install the component"]);
+        finds(
+            &on(root.path(), "", examine),
+            &[&record, "remove the file", "install the component"],
+        );
     }
 }

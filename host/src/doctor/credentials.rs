@@ -7,15 +7,17 @@ use wharf_core::ErrorKind;
 use wharf_core::ports::Call;
 
 use super::at_once::at_once;
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 use crate::assembly::{Assembly, Process};
 
 /// A listing takes some hundred milliseconds.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(12);
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    let Ok(assembly) = Assembly::new(machine.config, &Process::OneCall) else { return Vec::new() };
-    let drivers: Vec<&String> = machine.config.driver.keys().collect();
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    let Ok(assembly) = Assembly::new(environment.config, &Process::OneCall) else {
+        return Vec::new();
+    };
+    let drivers: Vec<&String> = environment.config.driver.keys().collect();
     let asked = at_once(&drivers, |driver| {
         let call = Call::until(assembly.clock().now() + ANSWERS_WITHIN);
         let listed = assembly.controller(driver).and_then(|it| it.list(&call, 1, None));

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use wharf_files::Untrusted;
 
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 
 /// A record takes 4 KiB, a component and its code 10 MiB.
-const LITTLE_ROOM: u64 = 64 << 20;
+const MIN_FREE_BYTES: u64 = 64 << 20;
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    let config = machine.config;
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    let config = environment.config;
     let log = config.flexvolume.log.clone().filter(|log| !log.as_os_str().is_empty());
     let mut findings = Vec::new();
     for (what, path) in
@@ -61,7 +61,7 @@ fn room(what: &str, path: &Path, existing: &Path) -> Option<Finding> {
         ));
     }
     let free = space.f_bavail.saturating_mul(space.f_frsize);
-    (free < LITTLE_ROOM).then(|| {
+    (free < MIN_FREE_BYTES).then(|| {
         Finding::new(
             format!("the {what} directory {shown} has {} MiB left", free >> 20),
             "volumes are taken away without writing, and none is staged once it is full",
@@ -80,20 +80,20 @@ mod tests {
     #[test]
     fn a_directory_that_others_may_write_is_found_and_one_that_is_not_there_is_not() {
         let root = tempfile::tempdir().unwrap();
-        assert_eq!(on(root.path(), "", look), []);
+        assert_eq!(on(root.path(), "", examine), []);
         let state = root.path().join("state");
         std::fs::create_dir(&state).unwrap();
         std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o777)).unwrap();
-        finds(&on(root.path(), "", look), &["others may write", "chmod go-w", "/state"]);
+        finds(&on(root.path(), "", examine), &["others may write", "chmod go-w", "/state"]);
         std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(on(root.path(), "", look), []);
+        assert_eq!(on(root.path(), "", examine), []);
     }
 
     #[test]
     fn a_file_in_the_place_of_a_directory_is_found() {
         let root = tempfile::tempdir().unwrap();
         put(root.path(), "store", "");
-        finds(&on(root.path(), "", look), &["store directory", "is no directory"]);
+        finds(&on(root.path(), "", examine), &["store directory", "is no directory"]);
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
         let store = root.path().join("store");
         std::fs::create_dir(&store).unwrap();
         std::os::unix::fs::chown(&store, Some(12345), None).unwrap();
-        finds(&on(root.path(), "", look), &["belongs to user 12345", "chown -R root"]);
+        finds(&on(root.path(), "", examine), &["belongs to user 12345", "chown -R root"]);
     }
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
             println!("skipped: a_file_system_that_is_nearly_full_is_found: it needs root");
             return;
         }
-        let found = on(root.path(), "", look);
+        let found = on(root.path(), "", examine);
         let _ = rustix::mount::unmount(&state, rustix::mount::UnmountFlags::DETACH);
         finds(&found, &["the state directory", "has 1 MiB left", "make room"]);
     }

@@ -5,21 +5,24 @@ use std::time::Duration;
 use wharf_core::ErrorKind;
 
 use super::at_once::at_once;
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 use crate::assembly::{Assembly, Process};
 
 /// A cloud's endpoint that is reachable answers within a second. All are asked at once.
 pub const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    let Ok(assembly) = Assembly::new(machine.config, &Process::OneCall) else { return Vec::new() };
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    let Ok(assembly) = Assembly::new(environment.config, &Process::OneCall) else {
+        return Vec::new();
+    };
     let (_, http) = assembly.insides();
-    let ids: Vec<&String> = machine.config.endpoint.keys().collect();
+    let ids: Vec<&String> = environment.config.endpoint.keys().collect();
     let asked = at_once(&ids, |id| http.probe(id, ANSWERS_WITHIN).err());
     let failed = asked.into_iter().filter_map(|(id, error)| Some((id, error?)));
     failed
         .map(|(id, error)| {
-            let url = machine.config.endpoint.get(*id).map_or("", |endpoint| endpoint.url.as_str());
+            let url =
+                environment.config.endpoint.get(*id).map_or("", |endpoint| endpoint.url.as_str());
             let mend = match error.kind {
                 ErrorKind::PermissionDenied => {
                     format!("if that is meant, write `private = true` into [endpoint.{id}]")
@@ -47,7 +50,7 @@ mod tests {
 
     use super::super::clock::tests::answering;
     use super::super::tests::{finds, on};
-    use super::look;
+    use super::examine;
 
     #[test]
     fn an_endpoint_where_nobody_listens_is_found_and_one_that_refuses_is_not() {
@@ -57,12 +60,15 @@ mod tests {
             format!("[endpoint.api]\nurl = \"http://127.0.0.1:{port}\"\nprivate = {private}\n")
         };
         finds(
-            &on(root.path(), &text(closed.port(), true), look),
+            &on(root.path(), &text(closed.port(), true), examine),
             &["\"api\"", "cannot be reached"],
         );
         let port = answering("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
-        assert_eq!(on(root.path(), &text(port, true), look), []);
-        finds(&on(root.path(), &text(port, false), look), &["private address", "private = true"]);
+        assert_eq!(on(root.path(), &text(port, true), examine), []);
+        finds(
+            &on(root.path(), &text(port, false), examine),
+            &["private address", "private = true"],
+        );
     }
 
     #[test]
@@ -72,7 +78,7 @@ mod tests {
         let port = deaf.local_addr().unwrap().port();
         let text = format!("[endpoint.api]\nurl = \"http://127.0.0.1:{port}\"\nprivate = true\n");
         let begun = std::time::Instant::now();
-        finds(&on(root.path(), &text, look), &["did not answer in the time"]);
+        finds(&on(root.path(), &text, examine), &["did not answer in the time"]);
         let killed = std::time::Duration::from_secs(super::super::WITHIN_SECONDS);
         assert!(begun.elapsed() < killed, "before the examination is killed");
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 use crate::events::{Api, may};
 
 /// What is done with Events: made, and counted up.
@@ -10,8 +10,8 @@ const VERBS: [&str; 2] = ["create", "patch"];
 /// For each question. An API server answers in milliseconds.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    let section = &machine.config.events;
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    let section = &environment.config.events;
     if !section.enabled {
         return Vec::new();
     }
@@ -46,15 +46,15 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{finds, on};
-    use super::look;
+    use super::examine;
 
     #[test]
     fn events_that_are_wanted_and_have_no_way_are_found_and_others_are_not() {
         let root = tempfile::tempdir().unwrap();
-        assert_eq!(on(root.path(), "", look), []);
+        assert_eq!(on(root.path(), "", examine), []);
         // The environment of a test names no pod.
         finds(
-            &on(root.path(), "[events]\nenabled = true\n", look),
+            &on(root.path(), "[events]\nenabled = true\n", examine),
             &["no KUBERNETES_SERVICE_HOST"],
         );
     }

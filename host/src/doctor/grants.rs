@@ -5,18 +5,18 @@ use wharf_core::manifest::World;
 use wharf_core::policy::Lacking;
 use wharf_modules::{ComponentId, Store};
 
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    let store = Store::open(&machine.config.store);
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    let store = Store::open(&environment.config.store);
     let mut findings = Vec::new();
-    for (section, backend) in &machine.config.backend {
+    for (section, backend) in &environment.config.backend {
         let component = backend.component.as_ref().unwrap_or(section);
         let Ok(id) = ComponentId::new(World::Backend, component) else { continue };
         let Ok(active) = store.active(&id) else { continue };
         let manifest = active.generation.manifest;
         let mut lacking = Lacking::of(&manifest, &backend.grant, &backend.node);
-        lacking.request.retain(|left| machine.config.endpoint.contains_key(&*left.endpoint));
+        lacking.request.retain(|left| environment.config.endpoint.contains_key(&*left.endpoint));
         if !lacking.is_nothing() {
             findings.push(finding(section, component, &lacking));
         }
@@ -62,8 +62,8 @@ mod tests {
         let generation = checked(&store, r#","node":{"steps":["grow"]}"#);
         store.activate(&generation.id(), generation.number).unwrap();
         let text = "[backend.disk.node]\n";
-        finds(&on(root.path(), text, look), &["steps: grow", "--grant"]);
-        assert_eq!(on(root.path(), &format!("{text}steps = [\"grow\"]\n"), look), []);
+        finds(&on(root.path(), text, examine), &["steps: grow", "--grant"]);
+        assert_eq!(on(root.path(), &format!("{text}steps = [\"grow\"]\n"), examine), []);
     }
 
     #[test]
@@ -78,16 +78,16 @@ mod tests {
             "[backend.disk.node]\nfilesystems = [\"xfs\"]\nblock-queue = [\"nr_requests\"]\n";
         let endpoint = "[endpoint.api]\nurl = \"https://api.example.com\"\n";
         finds(
-            &on(root.path(), "[backend.disk]\n", look),
+            &on(root.path(), "[backend.disk]\n", examine),
             &["filesystems: xfs", "block-queue: nr_requests"],
         );
-        assert_eq!(on(root.path(), lists, look), []);
+        assert_eq!(on(root.path(), lists, examine), []);
         let all = format!("{endpoint}{lists}");
-        finds(&on(root.path(), &all, look), &["endpoint api: DescribeDisks"]);
+        finds(&on(root.path(), &all, examine), &["endpoint api: DescribeDisks"]);
         let granted = format!(
             "{all}[account.a]\ncomponent = \"auth\"\nsource = []\n[[backend.disk.grant]]\n\
              endpoint = \"api\"\naccount = \"a\"\nactions = [\"DescribeDisks\"]\n"
         );
-        assert_eq!(on(root.path(), &granted, look), []);
+        assert_eq!(on(root.path(), &granted, examine), []);
     }
 }

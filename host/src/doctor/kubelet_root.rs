@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 
-/// Where kubelet has its root directory unless it is told otherwise.
+/// Where kubelet has its root directory unless it is configured otherwise.
 const USUAL: &str = "/var/lib/kubelet";
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    let configured = &machine.config.kubelet_root;
-    let roots = machine.config.roots();
-    if let Some(real) = of_kubelet(&machine.proc).filter(|real| !is_same(real, &roots)) {
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    let configured = &environment.config.kubelet_root;
+    let roots = environment.config.roots();
+    if let Some(real) = of_kubelet(&environment.proc).filter(|real| !is_same(real, &roots)) {
         return vec![Finding::new(
             format!(
                 "kubelet's root directory is {}, and not {}",
@@ -21,7 +21,7 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
             format!(
                 "write `kubelet-root = \"{}\"` into {}",
                 real.display(),
-                machine.path.display()
+                environment.path.display()
             ),
         )];
     }
@@ -34,7 +34,7 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
         format!(
             "write kubelet's `--root-dir` as `kubelet-root` into {}; in a pod, mount it at the same \
              path",
-            machine.path.display()
+            environment.path.display()
         ),
     )]
 }
@@ -44,7 +44,8 @@ fn is_same(real: &Path, roots: &[PathBuf]) -> bool {
     roots.iter().any(|root| resolved(root) == resolved(real))
 }
 
-/// What a kubelet that runs here was told. `None`: none is seen, or its configuration file says it.
+/// What a kubelet that runs here was given. `None`: none is seen, or its configuration file says
+/// it.
 fn of_kubelet(proc: &Path) -> Option<PathBuf> {
     let processes = std::fs::read_dir(proc).ok()?.flatten();
     let mut lines =
@@ -71,26 +72,26 @@ fn of_kubelet(proc: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{finds, on, put};
-    use super::look;
+    use super::examine;
 
     #[test]
     fn a_kubelet_with_another_root_is_found_and_one_with_the_same_is_not() {
         let root = tempfile::tempdir().unwrap();
         let at = root.path();
         std::fs::create_dir(at.join("kubelet")).unwrap();
-        assert_eq!(on(at, "", look), []);
+        assert_eq!(on(at, "", examine), []);
         put(at, "proc/7/cmdline", "/usr/bin/kubelet\0--v=2\0--root-dir\0/data/kubelet\0");
-        finds(&on(at, "", look), &["is /data/kubelet", "kubelet-root = \"/data/kubelet\""]);
+        finds(&on(at, "", examine), &["is /data/kubelet", "kubelet-root = \"/data/kubelet\""]);
         let same = format!("kubelet\0--root-dir={}/kubelet\0", at.display());
         put(at, "proc/7/cmdline", &same);
-        assert_eq!(on(at, "", look), []);
+        assert_eq!(on(at, "", examine), []);
         put(at, "proc/7/cmdline", "/bin/sh\0kubelet\0--root-dir=/x\0");
-        assert_eq!(on(at, "", look), []);
+        assert_eq!(on(at, "", examine), []);
     }
 
     #[test]
     fn a_root_that_is_not_there_is_found() {
         let root = tempfile::tempdir().unwrap();
-        finds(&on(root.path(), "", look), &["there is no directory", "--root-dir"]);
+        finds(&on(root.path(), "", examine), &["there is no directory", "--root-dir"]);
     }
 }

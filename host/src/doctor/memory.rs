@@ -1,17 +1,17 @@
 //! The memory of this control group against what the configuration lets components take.
 
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 
 /// What a server takes besides its components: the process, its threads and buffers.
-const BESIDES: u64 = 64 << 20;
+const SERVER_BYTES: u64 = 64 << 20;
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    let Some(bound) = bound(machine) else { return Vec::new() };
-    let limits = &machine.config.limits;
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    let Some(bound) = bound(environment) else { return Vec::new() };
+    let limits = &environment.config.limits;
     let call = limits.of_a_call();
     // All shares together are what may be taken at worst; one call of each is what surely is.
     let one = u64::try_from(call.memory_bytes.saturating_add(call.http_bytes)).unwrap_or(u64::MAX);
-    let needed = one.saturating_add(BESIDES);
+    let needed = one.saturating_add(SERVER_BYTES);
     if bound >= needed {
         return Vec::new();
     }
@@ -31,8 +31,8 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
 }
 
 /// The bound of the group that is mounted as the root, in either version of the interface.
-fn bound(machine: &Machine<'_>) -> Option<u64> {
-    let read = |name: &str| std::fs::read_to_string(machine.cgroup.join(name)).ok();
+fn bound(environment: &Environment<'_>) -> Option<u64> {
+    let read = |name: &str| std::fs::read_to_string(environment.cgroup.join(name)).ok();
     let text = read("memory.max").or_else(|| read("memory/memory.limit_in_bytes"))?;
     text.trim().parse().ok()
 }
@@ -40,14 +40,14 @@ fn bound(machine: &Machine<'_>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{finds, on, put};
-    use super::look;
+    use super::examine;
 
     #[test]
     fn a_bound_that_one_call_can_reach_is_found_and_a_larger_one_is_not() {
         let root = tempfile::tempdir().unwrap();
         let with = |name: &str, bound: &str| {
             put(root.path(), name, bound);
-            on(root.path(), "", look)
+            on(root.path(), "", examine)
         };
         assert_eq!(with("cgroup/memory.max", "max\n"), []);
         assert_eq!(with("cgroup/memory.max", "536870912\n"), []);

@@ -5,16 +5,16 @@ use std::io::ErrorKind;
 use wharf_node::supervisor::{Client, Condition, Status};
 
 use super::mount_table::read;
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 use crate::renewal::{is_overdue, unix_millis};
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    let supervised = Client::new(&machine.config.run_directory(), None).list();
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    let supervised = Client::new(&environment.config.run_directory(), None).list();
     let (supervised, now_ms) = (supervised.unwrap_or_default(), unix_millis());
     let mut findings: Vec<Finding> = supervised.iter().filter_map(of_supervised).collect();
     findings.extend(supervised.iter().filter_map(|mount| of_keys(mount, now_ms)));
-    let roots = machine.config.roots();
-    for mount in read(&machine.proc.join("self/mountinfo")) {
+    let roots = environment.config.roots();
+    for mount in read(&environment.proc.join("self/mountinfo")) {
         let is_below = roots.iter().any(|root| mount.at.starts_with(root));
         if is_below && mount.kind.starts_with("fuse") && is_dead(&mount.at) {
             findings.push(Finding::new(
@@ -115,7 +115,7 @@ mod tests {
         let line = format!("1 0 0:9 / {} rw - fuse x rw\n", at.display());
         put(root.path(), "proc/self/mountinfo", &line);
         drop(device);
-        let found = on(root.path(), "", look);
+        let found = on(root.path(), "", examine);
         let _ = rustix::mount::unmount(&at, rustix::mount::UnmountFlags::DETACH);
         super::super::tests::finds(&found, &["nobody serves the mount", "umount"]);
     }
@@ -129,7 +129,7 @@ mod tests {
         );
         put(root.path(), "proc/self/mountinfo", &line);
         std::fs::create_dir(root.path().join("kubelet")).unwrap();
-        assert_eq!(on(root.path(), "", look), []);
+        assert_eq!(on(root.path(), "", examine), []);
     }
 
     /// A mount of FUSE, whose process is this one as long as it holds the device.

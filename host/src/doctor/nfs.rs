@@ -1,12 +1,12 @@
 //! The kernel's NFS client, where exports may be mounted.
 
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    if !machine.grants_step(&["mount-nfs"]) {
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    if !environment.grants_step(&["mount-nfs"]) {
         return Vec::new();
     }
-    let Ok(known) = std::fs::read_to_string(machine.proc.join("filesystems")) else {
+    let Ok(known) = std::fs::read_to_string(environment.proc.join("filesystems")) else {
         return Vec::new();
     };
     let knows = |name: &str| known.split_whitespace().any(|word| word == name);
@@ -23,16 +23,16 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{finds, on, put};
-    use super::look;
+    use super::examine;
 
     #[test]
     fn a_kernel_without_nfs_is_found_where_shares_are_granted() {
         let root = tempfile::tempdir().unwrap();
         let text = "[backend.b.node]\nsteps = [\"mount-nfs\"]\n";
         put(root.path(), "proc/filesystems", "nodev\tnfsd\n\text4\n");
-        finds(&on(root.path(), text, look), &["NFS client", "modprobe nfs"]);
-        assert_eq!(on(root.path(), "", look), []);
+        finds(&on(root.path(), text, examine), &["NFS client", "modprobe nfs"]);
+        assert_eq!(on(root.path(), "", examine), []);
         put(root.path(), "proc/filesystems", "nodev\tnfs4\n\text4\n");
-        assert_eq!(on(root.path(), text, look), []);
+        assert_eq!(on(root.path(), text, examine), []);
     }
 }

@@ -1,25 +1,27 @@
-//! Which node each backend takes this machine for, as kubelet will be told.
+//! Which node each backend takes this machine for, as kubelet will be answered.
 
 use std::time::Duration;
 
 use wharf_core::ports::Call;
 
 use super::at_once::at_once;
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 use crate::assembly::{Assembly, Process};
 use crate::config::Config;
 
 /// Backends ask a metadata service; one that is not there is given up after this.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    let drivers: Vec<&String> = machine.config.driver.keys().collect();
-    let asked = at_once(&drivers, |driver| of_driver(machine, driver));
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    let drivers: Vec<&String> = environment.config.driver.keys().collect();
+    let asked = at_once(&drivers, |driver| of_driver(environment, driver));
     asked.into_iter().flat_map(|(_, findings)| findings).collect()
 }
 
-fn of_driver(machine: &Machine<'_>, driver: &str) -> Vec<Finding> {
-    let Ok(assembly) = Assembly::new(machine.config, &Process::OneCall) else { return Vec::new() };
+fn of_driver(environment: &Environment<'_>, driver: &str) -> Vec<Finding> {
+    let Ok(assembly) = Assembly::new(environment.config, &Process::OneCall) else {
+        return Vec::new();
+    };
     let Ok(node) = assembly.node(driver) else { return Vec::new() };
     let call = || Call::until(assembly.clock().now() + ANSWERS_WITHIN);
     // One that cannot be loaded is the components' matter.
@@ -41,7 +43,7 @@ fn of_driver(machine: &Machine<'_>, driver: &str) -> Vec<Finding> {
         }
     };
     let mut findings = Vec::new();
-    let real = is_attached.then(|| without_settings(machine, driver)).flatten();
+    let real = is_attached.then(|| without_settings(environment, driver)).flatten();
     if let Some(real) = real.filter(|real| *real != identity.node_id.as_str()) {
         findings.push(Finding::new(
             format!(
@@ -63,8 +65,8 @@ fn of_driver(machine: &Machine<'_>, driver: &str) -> Vec<Finding> {
 }
 
 /// The node's id where the backend has no settings, as the machine itself knows it.
-fn without_settings(machine: &Machine<'_>, driver: &str) -> Option<String> {
-    let mut config: Config = machine.config.clone();
+fn without_settings(environment: &Environment<'_>, driver: &str) -> Option<String> {
+    let mut config: Config = environment.config.clone();
     let backend = config.driver.get(driver)?.backend.clone();
     let settings = &mut config.backend.get_mut(&backend)?.config;
     if settings.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 
 /// Programs by the step that starts them and the file system (empty: whichever), with Debian's
 /// package.
@@ -17,14 +17,14 @@ const PROGRAMS: [(&str, &str, &str, &str); 8] = [
     ("grow", "xfs", "xfs_growfs", "xfsprogs"),
 ];
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
     let mut missing: Vec<(&str, &str)> = Vec::new();
-    for backend in machine.config.backend.values() {
+    for backend in environment.config.backend.values() {
         let granted = |list: &[String], word: &str| list.iter().any(|granted| granted == word);
         for (step, file_system, program, package) in PROGRAMS {
             let is_needed = granted(&backend.node.steps, step)
                 && (file_system.is_empty() || granted(&backend.node.filesystems, file_system));
-            if is_needed && !has(machine, program) && !missing.contains(&(program, package)) {
+            if is_needed && !has(environment, program) && !missing.contains(&(program, package)) {
                 missing.push((program, package));
             }
         }
@@ -39,18 +39,18 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
             )
         })
         .collect();
-    findings.extend(helpers(machine));
+    findings.extend(helpers(environment));
     findings
 }
 
 /// One helper that is there is enough: which one a volume asks for is its own choice.
-fn helpers(machine: &Machine<'_>) -> Option<Finding> {
+fn helpers(environment: &Environment<'_>) -> Option<Finding> {
     let mut absent = Vec::new();
-    for backend in machine.config.backend.values() {
+    for backend in environment.config.backend.values() {
         for (name, grant) in &backend.node.helpers {
             let shipped = wharf_node::supervisor::shipped_profile(name).ok().flatten();
             let Ok(profile) = grant.resolve(name, shipped) else { continue };
-            if has(machine, &profile.program) {
+            if has(environment, &profile.program) {
                 return None;
             }
             absent.push((name.clone(), profile.install));
@@ -65,26 +65,26 @@ fn helpers(machine: &Machine<'_>) -> Option<Finding> {
     ))
 }
 
-fn has(machine: &Machine<'_>, program: &str) -> bool {
+fn has(environment: &Environment<'_>, program: &str) -> bool {
     if program.starts_with('/') {
         return Path::new(program).is_file();
     }
-    machine.programs.iter().any(|directory| directory.join(program).is_file())
+    environment.programs.iter().any(|directory| directory.join(program).is_file())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{finds, on, put};
-    use super::look;
+    use super::examine;
 
     const XFS: &str = "[backend.b.node]\nsteps = [\"format\"]\nfilesystems = [\"xfs\"]\n";
 
     #[test]
     fn a_program_that_a_granted_step_needs_is_missed_until_it_is_there() {
         let root = tempfile::tempdir().unwrap();
-        finds(&on(root.path(), XFS, look), &["`mkfs.xfs`", "apt-get install xfsprogs"]);
+        finds(&on(root.path(), XFS, examine), &["`mkfs.xfs`", "apt-get install xfsprogs"]);
         put(root.path(), "bin/mkfs.xfs", "");
-        assert_eq!(on(root.path(), XFS, look), []);
+        assert_eq!(on(root.path(), XFS, examine), []);
     }
 
     #[test]
@@ -92,8 +92,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let text = "[backend.b.node]\nsteps = [\"mount-fuse\"]\n[backend.b.node.helpers]\nossfs = \
                     {}\ns3fs = {}\n";
-        finds(&on(root.path(), text, look), &["ossfs, s3fs", "no bucket"]);
+        finds(&on(root.path(), text, examine), &["ossfs, s3fs", "no bucket"]);
         put(root.path(), "bin/s3fs", "");
-        assert_eq!(on(root.path(), text, look), []);
+        assert_eq!(on(root.path(), text, examine), []);
     }
 }

@@ -1,10 +1,10 @@
 //! Whether what is mounted here below kubelet's root is seen by kubelet and by pods.
 
 use super::mount_table::{covering, read};
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    let mounts = read(&machine.proc.join("self/mountinfo"));
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    let mounts = read(&environment.proc.join("self/mountinfo"));
     let finding = |root: std::path::PathBuf| {
         let mount = covering(&mounts, &root)?;
         (!mount.is_shared).then(|| {
@@ -24,13 +24,13 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
             )
         })
     };
-    machine.config.roots().into_iter().filter_map(finding).collect()
+    environment.config.roots().into_iter().filter_map(finding).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{finds, on, put};
-    use super::look;
+    use super::examine;
 
     #[test]
     fn a_root_on_a_private_mount_is_found_and_on_a_shared_one_is_not() {
@@ -42,7 +42,7 @@ mod tests {
                  2 1 8:1 / {at}/kubelet rw {fields}- ext4 /dev/a rw\n"
             );
             put(root.path(), "proc/self/mountinfo", &line);
-            on(root.path(), "", look)
+            on(root.path(), "", examine)
         };
         finds(&table(""), &["do not spread", "Bidirectional", "make-rshared"]);
         finds(&table("master:1 "), &["do not spread"]);

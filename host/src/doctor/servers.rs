@@ -4,10 +4,10 @@ use wharf_modules::Serving;
 
 use crate::status::{self, Report};
 
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    let (reports, silent) = status::ask(&machine.config.status_directory());
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    let (reports, silent) = status::ask(&environment.config.status_directory());
     let mut findings: Vec<Finding> = reports.iter().flat_map(of_report).collect();
     findings.extend(silent.into_iter().map(|socket| {
         Finding::new(
@@ -130,8 +130,8 @@ mod tests {
     fn a_server_that_does_not_answer_is_found() {
         let root = tempfile::tempdir().unwrap();
         let text = format!("status = \"{}\"\n", root.path().display());
-        assert_eq!(on(root.path(), &text, look), []);
+        assert_eq!(on(root.path(), &text, examine), []);
         let _deaf = UnixListener::bind(root.path().join("node.sock")).unwrap();
-        finds(&on(root.path(), &text, look), &["does not tell its status", "restart"]);
+        finds(&on(root.path(), &text, examine), &["does not tell its status", "restart"]);
     }
 }

@@ -2,15 +2,15 @@
 
 use wharf_node::supervisor::Client;
 
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 use crate::config::SupervisorStart;
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    if !machine.grants_step(&["mount-fuse"]) {
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    if !environment.grants_step(&["mount-fuse"]) {
         return Vec::new();
     }
-    let run = machine.config.run_directory();
-    let is_service = machine.config.mounts.supervisor == Some(SupervisorStart::Service);
+    let run = environment.config.run_directory();
+    let is_service = environment.config.mounts.supervisor == Some(SupervisorStart::Service);
     match Client::new(&run, None).list_if_running() {
         Ok(Some(_)) => Vec::new(),
         Ok(None) if !is_service => Vec::new(),
@@ -33,7 +33,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::super::tests::{finds, on};
-    use super::look;
+    use super::examine;
 
     #[test]
     fn a_service_that_does_not_run_or_does_not_answer_is_found() {
@@ -42,17 +42,17 @@ mod tests {
         let fuse = "[backend.b.node]\nsteps = [\"mount-fuse\"]\n";
         let mounts = format!("[mounts]\nrun = \"{}\"\n", run.display());
         let service = format!("{mounts}supervisor = \"service\"\n{fuse}");
-        finds(&on(root.path(), &service, look), &["no supervisor", "wharf mounts serve"]);
+        finds(&on(root.path(), &service, examine), &["no supervisor", "wharf mounts serve"]);
         assert_eq!(
-            on(root.path(), &format!("{mounts}{fuse}"), look),
+            on(root.path(), &format!("{mounts}{fuse}"), examine),
             [],
             "it is started on demand"
         );
-        assert_eq!(on(root.path(), &mounts, look), []);
+        assert_eq!(on(root.path(), &mounts, examine), []);
         std::fs::create_dir(&run).unwrap();
         let listener = UnixListener::bind(run.join("supervisor.sock")).unwrap();
         let answering = std::thread::spawn(move || drop(listener.accept()));
-        finds(&on(root.path(), &service, look), &["does not answer"]);
+        finds(&on(root.path(), &service, examine), &["does not answer"]);
         answering.join().unwrap();
     }
 }

@@ -1,13 +1,13 @@
 //! sysfs: that it shows block devices, and lets their settings be written where that is granted.
 
 use super::mount_table::{covering, read};
-use super::{Finding, Machine};
+use super::{Environment, Finding};
 
-pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
-    if !machine.grants_step(&["find-device", "set-block-queue"]) {
+pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
+    if !environment.grants_step(&["find-device", "set-block-queue"]) {
         return Vec::new();
     }
-    let sysfs = machine.config.node.sysfs.clone().unwrap_or_else(|| "/sys".into());
+    let sysfs = environment.config.node.sysfs.clone().unwrap_or_else(|| "/sys".into());
     let block = sysfs.join("block");
     if std::fs::read_dir(&block).is_err() {
         return vec![Finding::new(
@@ -16,9 +16,9 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
             "in a pod: mount the host's /sys, or run with `privileged: true`, which unmasks it",
         )];
     }
-    let mounts = read(&machine.proc.join("self/mountinfo"));
+    let mounts = read(&environment.proc.join("self/mountinfo"));
     let is_read_only = covering(&mounts, &sysfs).is_some_and(|mount| mount.is_read_only);
-    if !is_read_only || !machine.grants_step(&["set-block-queue"]) {
+    if !is_read_only || !environment.grants_step(&["set-block-queue"]) {
         return Vec::new();
     }
     vec![Finding::new(
@@ -31,7 +31,7 @@ pub fn look(machine: &Machine<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{finds, on, put};
-    use super::look;
+    use super::examine;
 
     #[test]
     fn a_masked_or_read_only_sysfs_is_found_where_it_is_needed() {
@@ -41,13 +41,13 @@ mod tests {
             "[node]\nsysfs = \"{at}/sys\"\n[backend.b.node]\nsteps = [\"find-device\", \
              \"set-block-queue\"]\n"
         );
-        finds(&on(root.path(), &text, look), &["/sys/block cannot be read", "privileged"]);
-        assert_eq!(on(root.path(), "", look), [], "nothing needs it");
+        finds(&on(root.path(), &text, examine), &["/sys/block cannot be read", "privileged"]);
+        assert_eq!(on(root.path(), "", examine), [], "nothing needs it");
         std::fs::create_dir_all(root.path().join("sys/block")).unwrap();
         let table = |options: &str| {
             let line = format!("1 0 0:1 / {at}/sys {options} - sysfs sysfs rw\n");
             put(root.path(), "proc/self/mountinfo", &line);
-            on(root.path(), &text, look)
+            on(root.path(), &text, examine)
         };
         finds(&table("ro,nosuid"), &["is mounted read-only"]);
         assert_eq!(table("rw,nosuid"), []);

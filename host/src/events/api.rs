@@ -73,7 +73,7 @@ impl Api {
     ///
     /// # Errors
     /// Why the API server did not take it.
-    pub async fn tell(
+    pub async fn post(
         &self,
         trouble: &Trouble,
         count: u32,

@@ -1,4 +1,4 @@
-//! Where a look finds what there is: the parts of this process that know of themselves.
+//! Where a round finds what there is: the parts of this process that know of themselves.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::drivers::Served;
 use crate::status::{Report, Reporter};
 
 /// The parts of a server.
-pub struct Places {
+pub struct Sources {
     /// Drivers, components, operations, the configuration.
     pub reporter: Arc<Reporter>,
     /// How requests leave.
@@ -27,7 +27,7 @@ pub struct Places {
 /// What there is at one moment.
 #[derive(Default)]
 pub struct Seen {
-    /// What `wharf status` tells.
+    /// What `wharf status` shows.
     pub report: Option<Report>,
     /// Every site.
     pub pace: Vec<PaceOfSite>,
@@ -39,9 +39,9 @@ pub struct Seen {
     pub mounts: Vec<Status>,
 }
 
-impl Places {
+impl Sources {
     /// Looks. May wait some seconds for the supervisor.
-    pub fn look(&self) -> Seen {
+    pub fn observe(&self) -> Seen {
         let refused = |driver: &Arc<Served>| match driver.registration.as_ref()?.state() {
             RegistrationState::Refused(why) => Some((driver.name.clone(), why)),
             _ => None,

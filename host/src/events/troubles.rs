@@ -1,5 +1,5 @@
-//! What a person has to see to, and how long it has to last before it is told: much mends itself
-//! within a minute or two, and is nobody's business then.
+//! What a person has to see to, and how long it has to last before it is reported: much goes away
+//! by itself within a minute or two, and is nobody's business then.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,13 @@ use wharf_modules::{BEING_LOADED, NOT_NEEDED_YET, Serving};
 use wharf_node::supervisor::{Condition, Status};
 use wharf_runtime::PaceOfSite;
 
-use super::places::Seen;
+use super::sources::Seen;
 use crate::renewal::{is_overdue, unix_millis};
 use crate::status::Report;
 
 /// A helper that ends so often within [`WINDOW`] does not come to work.
 const ENDINGS: u64 = 5;
-/// Ten minutes, of two looks each.
+/// Ten minutes, of two rounds each.
 const WINDOW: u32 = 20;
 
 /// One of them.
@@ -21,27 +21,27 @@ const WINDOW: u32 = 20;
 pub struct Trouble {
     /// One of few words, as Events have them.
     pub reason: &'static str,
-    /// What has it: two troubles of one reason are told apart by this.
+    /// What has it: this distinguishes two troubles of one reason.
     pub object: String,
     /// What is wrong, and what to do.
     pub message: String,
-    /// In so many looks, one after the other, it has to be seen.
-    pub looks: u32,
+    /// In so many rounds, one after the other, it has to be seen.
+    pub rounds: u32,
 }
 
 impl Trouble {
-    /// What tells it from others.
+    /// What distinguishes it from others.
     pub fn key(&self) -> (&'static str, String) {
         (self.reason, self.object.clone())
     }
 }
 
-/// What was seen in the looks before.
+/// What was seen in the rounds before.
 #[derive(Default)]
 pub struct Troubles {
     lasting: HashMap<(&'static str, String), u32>,
     backoffs: HashMap<String, u64>,
-    /// How often each helper had been started again when its window began, and the looks since.
+    /// How often each helper had been started again when its window began, and the rounds since.
     restarts: HashMap<String, (u64, u32)>,
 }
 
@@ -59,7 +59,7 @@ impl Troubles {
                 "kubelet does not take driver {driver}: {why}; no pod of this node gets its volumes"
             ),
             object: driver,
-            looks: 4,
+            rounds: 4,
         }));
         now.extend(seen.dead.into_iter().map(|(driver, count)| Trouble {
             reason: "MountDead",
@@ -68,21 +68,21 @@ impl Troubles {
                  --only mounts` names them; end their pods"
             ),
             object: driver,
-            looks: 4,
+            rounds: 4,
         }));
         now.extend(self.of_helpers(&seen.mounts));
         let before = std::mem::take(&mut self.lasting);
         for trouble in &now {
-            let looks = before.get(&trouble.key()).map_or(1, |looks| looks.saturating_add(1));
-            self.lasting.insert(trouble.key(), looks);
+            let rounds = before.get(&trouble.key()).map_or(1, |rounds| rounds.saturating_add(1));
+            self.lasting.insert(trouble.key(), rounds);
         }
         now.retain(|trouble| {
-            self.lasting.get(&trouble.key()).is_some_and(|looks| *looks >= trouble.looks)
+            self.lasting.get(&trouble.key()).is_some_and(|rounds| *rounds >= trouble.rounds)
         });
         now
     }
 
-    /// Actions that were refused since the last look.
+    /// Actions that were refused since the last round.
     fn of_pace(&mut self, sites: &[PaceOfSite]) -> Vec<Trouble> {
         let mut now = HashMap::new();
         let mut troubles = Vec::new();
@@ -103,7 +103,7 @@ impl Troubles {
                         ),
                         object,
                         // Five minutes. Limits count by the minute.
-                        looks: 10,
+                        rounds: 10,
                     });
                 }
             }
@@ -119,9 +119,9 @@ impl Troubles {
             let ending = mount.last_exit.map_or_else(String::new, |how| format!("; last {how}"));
             let target = mount.target.display();
             let kept = self.restarts.get(&mount.name).copied();
-            let (base, looks) =
-                kept.filter(|(_, looks)| *looks < WINDOW).unwrap_or((mount.restarts, 0));
-            now.insert(mount.name.clone(), (base, looks.saturating_add(1)));
+            let (base, rounds) =
+                kept.filter(|(_, rounds)| *rounds < WINDOW).unwrap_or((mount.restarts, 0));
+            now.insert(mount.name.clone(), (base, rounds.saturating_add(1)));
             if mount.restarts.saturating_sub(base) >= ENDINGS {
                 troubles.push(Trouble {
                     reason: "HelperEnds",
@@ -131,7 +131,7 @@ impl Troubles {
                         mount.helper, mount.source, mount.name
                     ),
                     object: mount.name.clone(),
-                    looks: 1,
+                    rounds: 1,
                 });
             }
             if is_overdue(mount, unix_millis()) {
@@ -143,7 +143,7 @@ impl Troubles {
                         mount.source
                     ),
                     object: mount.name.clone(),
-                    looks: 1,
+                    rounds: 1,
                 });
             }
             if matches!(mount.condition, Condition::Dead | Condition::Partly | Condition::Unproved)
@@ -156,7 +156,7 @@ impl Troubles {
                         mount.source
                     ),
                     object: mount.name.clone(),
-                    looks: 4,
+                    rounds: 4,
                 });
             }
         }
@@ -174,7 +174,7 @@ fn of_report(report: &Report) -> Vec<Trouble> {
             message: format!(
                 "the changed configuration is not in force: {why}; `wharf config check`"
             ),
-            looks: 1,
+            rounds: 1,
         });
     }
     for driver in &report.drivers {
@@ -184,7 +184,7 @@ fn of_report(report: &Report) -> Vec<Trouble> {
                 object: driver.name.clone(),
                 message: format!("driver {} is not served: {why}", driver.name),
                 // A predecessor that drains has the socket for half a minute.
-                looks: 4,
+                rounds: 4,
             });
         }
     }
@@ -193,7 +193,7 @@ fn of_report(report: &Report) -> Vec<Trouble> {
             reason: "OperationWedged",
             object: format!("{} {} {}", operation.driver, operation.verb, operation.volume),
             message: operation.in_words(),
-            looks: 1,
+            rounds: 1,
         });
     }
     troubles
@@ -213,7 +213,7 @@ fn of_component(component: &Serving) -> Option<Trouble> {
         reason: "ComponentRefused",
         object: format!("{kind} {name}"),
         message: format!("{kind} \"{name}\" is not in use as it is installed: {why}; {serves}"),
-        looks: 2,
+        rounds: 2,
     })
 }
 
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
     use crate::renewal;
 
-    fn looks(troubles: &mut Troubles, seen: impl Fn(u32) -> Seen, count: u32) -> Vec<String> {
+    fn rounds(troubles: &mut Troubles, seen: impl Fn(u32) -> Seen, count: u32) -> Vec<String> {
         let messages = (0..count).flat_map(|n| troubles.lasting(seen(n)));
         messages.map(|trouble| trouble.message).collect()
     }
@@ -242,12 +242,12 @@ mod tests {
     #[test]
     fn an_account_that_is_refused_for_minutes_is_told_and_one_that_was_is_not() {
         let seen = |n: u64| Seen { pace: vec![site(n)], ..Seen::default() };
-        let messages = looks(&mut Troubles::default(), |n| seen(u64::from(n)), 11);
+        let messages = rounds(&mut Troubles::default(), |n| seen(u64::from(n)), 11);
         assert!(
             messages.len() == 1 && messages[0].contains("AttachDisk of account cloud"),
             "{messages:?}"
         );
-        let messages = looks(&mut Troubles::default(), |n| seen(u64::from(n.min(9))), 40);
+        let messages = rounds(&mut Troubles::default(), |n| seen(u64::from(n.min(9))), 40);
         assert_eq!(messages, [] as [&str; 0]);
     }
 
@@ -259,20 +259,20 @@ mod tests {
     #[test]
     fn a_helper_that_ends_for_ever_is_told_and_one_that_was_healed_is_not() {
         let ends = |n: u32| mount(Condition::Serving, u64::from(n));
-        let messages = looks(&mut Troubles::default(), ends, 7);
+        let messages = rounds(&mut Troubles::default(), ends, 7);
         assert!(messages.iter().any(|it| it.contains("ends again and again")), "{messages:?}");
         let healed = |n: u32| mount(Condition::Serving, u64::from(n / 10));
-        assert_eq!(looks(&mut Troubles::default(), healed, 40), [] as [&str; 0]);
+        assert_eq!(rounds(&mut Troubles::default(), healed, 40), [] as [&str; 0]);
         let dead = |_| mount(Condition::Dead, 0);
-        assert_eq!(looks(&mut Troubles::default(), dead, 3), [] as [&str; 0]);
-        let messages = looks(&mut Troubles::default(), dead, 4);
+        assert_eq!(rounds(&mut Troubles::default(), dead, 3), [] as [&str; 0]);
+        let messages = rounds(&mut Troubles::default(), dead, 4);
         assert!(messages.len() == 1 && messages[0].contains("does not come back"), "{messages:?}");
         let late = |_| {
             let mut seen = mount(Condition::Serving, 0);
             seen.mounts[0].renew_at_ms = Some(1);
             seen
         };
-        let messages = looks(&mut Troubles::default(), late, 1);
+        let messages = rounds(&mut Troubles::default(), late, 1);
         assert!(messages.len() == 1 && messages[0].contains("not renewed in time"), "{messages:?}");
     }
 
@@ -282,9 +282,9 @@ mod tests {
             dead: if n == 2 { Vec::new() } else { vec![("d".into(), 3)] },
             ..Seen::default()
         };
-        assert_eq!(looks(&mut Troubles::default(), dead, 6), [] as [&str; 0]);
-        assert_eq!(looks(&mut Troubles::default(), dead, 7).len(), 1);
+        assert_eq!(rounds(&mut Troubles::default(), dead, 6), [] as [&str; 0]);
+        assert_eq!(rounds(&mut Troubles::default(), dead, 7).len(), 1);
         let refused = |_| Seen { refused: vec![("d".into(), "no".into())], ..Seen::default() };
-        assert_eq!(looks(&mut Troubles::default(), refused, 4).len(), 1);
+        assert_eq!(rounds(&mut Troubles::default(), refused, 4).len(), 1);
     }
 }

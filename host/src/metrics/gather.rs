@@ -1,4 +1,4 @@
-//! What is looked at when somebody asks: the state of this process and of the node.
+//! What is read when somebody asks: the state of this process and of the node.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,9 +17,10 @@ use crate::drivers::Served;
 use crate::reload::Refused;
 use crate::renewal::{is_overdue, unix_millis};
 
-/// Places where this process keeps what it knows. Each is left out by a process that has none.
+/// The parts of this process that know what is reported. Each is left out by a process that has
+/// none.
 #[derive(Default)]
-pub struct Places {
+pub struct Sources {
     /// The drivers that are served.
     pub drivers: Option<Arc<Vec<Arc<Served>>>>,
     /// The clock of calls' deadlines.
@@ -56,7 +57,7 @@ impl Supervisor {
     }
 }
 
-impl Places {
+impl Sources {
     /// Writes down what there is now. May wait for the supervisor, some seconds at most.
     pub fn gather(&self, table: &Table, operations: &Operations) {
         self.calls(table, operations);
@@ -132,7 +133,7 @@ impl Places {
             table.cloud_under_way.set([account, endpoint], number(site.under_way));
             table.cloud_waiting.set([account, endpoint], number(site.waiting));
             for (action, backoffs) in &site.backoffs {
-                // What is not slowed any more is told as well.
+                // What is not slowed any more is reported as well.
                 table.cloud_backoffs.add([account, endpoint, named(action)], count(*backoffs));
                 table.cloud_pace.set([account, endpoint, named(action)], 0.0);
                 table.cloud_pause.set([account, endpoint, named(action)], 0.0);
@@ -189,7 +190,7 @@ impl Supervisor {
     }
 
     /// The supervisor counts for each mount, as long as that is there. What was counted before the
-    /// first look is not told: it would seem to have happened now.
+    /// first time is not reported: it would seem to have happened now.
     fn count(&self, table: &Table, mounts: &[Status]) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut states: HashMap<(&str, &str), u32> = HashMap::new();
@@ -236,7 +237,7 @@ fn word(condition: Condition) -> &'static str {
     }
 }
 
-/// What the kernel tells of this process.
+/// What the kernel reports of this process.
 pub fn process(table: &Table, began: Instant) {
     table.build_info.set([env!("CARGO_PKG_VERSION")], 1.0);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -68,7 +68,7 @@ impl<M: Series, const N: usize> Metric<M, N> {
         registry.register(name, help, self.family.clone());
     }
 
-    /// Forgets every series: those that there are now are told anew.
+    /// Forgets every series: those that there are now are reported anew.
     pub fn clear(&self) {
         self.family.clear();
         self.series.store(0, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What the front end and the runtime tell while it happens.
+//! What the front end and the runtime report while it happens.
 
 use std::time::Duration;
 

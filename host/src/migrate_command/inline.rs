@@ -133,8 +133,8 @@ pub fn judge(asked: &Asked<'_>, inline: &Inline<'_>) -> Result<Option<Item>, Str
                  changed is changed there, and not in a pod"
             ));
         }
-        if let Some(shown) = asked.to_csi {
-            to_csi::plan_inline(asked, shown, judge, inline, translated, item)?;
+        if let Some(index) = asked.to_csi {
+            to_csi::plan_inline(asked, index, judge, inline, translated, item)?;
         }
         Ok(())
     })?;

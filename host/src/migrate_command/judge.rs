@@ -26,7 +26,7 @@ use crate::config::Config;
 use super::objects::Object;
 
 /// The first question compiles the component where that was not done before.
-const PATIENCE: Duration = Duration::from_secs(120);
+const BOUND: Duration = Duration::from_secs(120);
 
 /// The size of the volume that a class is tried with: neither small nor large for any kind of
 /// volume, so that a refusal is about the parameters.
@@ -71,7 +71,7 @@ pub struct CsiVolume {
 /// A volume of FlexVolume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlexVolume {
-    /// The PersistentVolume's name, or the volume's name in its pod: what kubelet tells the driver.
+    /// The PersistentVolume's name, or the volume's name in its pod: what kubelet gives the driver.
     pub name: String,
     /// `vendor/driver`.
     pub driver: String,
@@ -355,7 +355,7 @@ impl Judge<'_> {
     }
 
     fn call(&self) -> Call {
-        Call::until(self.clock.now() + PATIENCE)
+        Call::until(self.clock.now() + BOUND)
     }
 }
 

@@ -11,7 +11,7 @@ use super::yaml;
 /// An etcd with more of them at once has other troubles; give them in parts.
 const MAX_OBJECTS: usize = 20_000;
 
-/// What the objects tell that others ask about.
+/// What the objects say that others ask about.
 pub const KINDS: [&str; 15] = [
     "PersistentVolume",
     "StorageClass",

@@ -25,7 +25,7 @@ pub enum Verdict {
 pub struct Item {
     /// Its kind.
     pub kind: &'static str,
-    /// Its namespace, where that tells it from others.
+    /// Its namespace, where that distinguishes it from others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Its name.

@@ -14,7 +14,7 @@ use super::hidden::Hidden;
 use super::judge::{CsiVolume, FlexVolume, Judge};
 use super::objects::{Object, is_name};
 use super::report::{Item, Verdict};
-use super::shown::Shown;
+use super::volume_index::VolumeIndex;
 use super::volumes::{Asked, access_mode, refused};
 
 mod inline;
@@ -85,7 +85,7 @@ impl<'a> Pair<'a> {
 /// The field that is not as Kubernetes has it.
 pub fn plan(
     asked: &Asked<'_>,
-    shown: &Shown<'_>,
+    index: &VolumeIndex<'_>,
     judge: &Judge<'_>,
     volume: &Object,
     flexvolume: &FlexVolume,
@@ -102,7 +102,7 @@ pub fn plan(
         Err((verdict, why)) => return stop(verdict, why),
     };
     let place = format!("PersistentVolume {}", volume.name);
-    if let Some((verdict, why)) = other_one(asked, shown, judge, &pair, &place, translated)? {
+    if let Some((verdict, why)) = other_one(asked, index, judge, &pair, &place, translated)? {
         return stop(verdict, why);
     }
     let csi = match as_csi(judge, &pair, volume, flexvolume, translated)? {
@@ -163,7 +163,7 @@ pub fn plan(
 /// what shows it now, as messages name it.
 fn other_one(
     asked: &Asked<'_>,
-    shown: &Shown<'_>,
+    index: &VolumeIndex<'_>,
     judge: &Judge<'_>,
     pair: &Pair<'_>,
     place: &str,
@@ -171,12 +171,12 @@ fn other_one(
 ) -> Result<Option<(Verdict, String)>, String> {
     let person = |why: String| Ok(Some((Verdict::Person, format!("not moved to CSI: {why}"))));
     let id = translated.volume.as_str();
-    if let Some(other) = shown.elsewhere(judge.driver, id, place, &pair.new_volume) {
+    if let Some(other) = index.elsewhere(judge.driver, id, place, &pair.new_volume) {
         return person(format!(
             "{other} shows the same volume; a person has to say which of them counts"
         ));
     }
-    if let Some(other) = shown.volume(&pair.new_volume) {
+    if let Some(other) = index.volume(&pair.new_volume) {
         if other.text("spec.csi.driver")? != Some(judge.driver) {
             return person(format!("the name {} is taken", other.name));
         }

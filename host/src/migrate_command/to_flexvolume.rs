@@ -11,9 +11,9 @@ use super::hidden::Hidden;
 use super::judge::{CsiVolume, Judge};
 use super::objects::{Object, is_name};
 use super::report::{Item, Verdict};
-use super::shown::Shown;
 use super::to_csi::steps::{InUse, afterwards, drain, new_claim, new_volume, point, retain};
 use super::to_csi::{Pair, made};
+use super::volume_index::VolumeIndex;
 use super::volumes::{Asked, refused};
 
 /// What is at the end of the names of new objects.
@@ -32,7 +32,7 @@ const OTHER_SECRETS: [&str; 4] = [
 /// The field that is not as Kubernetes has it.
 pub fn plan<'a>(
     asked: &Asked<'a>,
-    shown: &Shown<'_>,
+    index: &VolumeIndex<'_>,
     judge: &Judge<'_>,
     volume: &'a Object,
     csi: &CsiVolume,
@@ -47,7 +47,7 @@ pub fn plan<'a>(
         Ok(pair) => pair,
         Err((verdict, why)) => return stop(verdict, vec![why]),
     };
-    if let Some(why) = not_carried(csi, volume).or(other_one(asked, shown, judge, &pair, csi)) {
+    if let Some(why) = not_carried(csi, volume).or(other_one(asked, index, judge, &pair, csi)) {
         return stop(Verdict::Person, vec![format!("not moved to FlexVolume: {why}")]);
     }
     let flexvolume = match judge.as_flexvolume(&pair.new_volume, csi) {
@@ -101,18 +101,18 @@ fn not_carried(csi: &CsiVolume, volume: &Object) -> Option<String> {
 /// Another object that stands in the way.
 fn other_one(
     asked: &Asked<'_>,
-    shown: &Shown<'_>,
+    index: &VolumeIndex<'_>,
     judge: &Judge<'_>,
     pair: &Pair<'_>,
     csi: &CsiVolume,
 ) -> Option<String> {
     let place = format!("PersistentVolume {}", pair.volume);
-    if let Some(other) = shown.elsewhere(judge.driver, &csi.handle, &place, &pair.new_volume) {
+    if let Some(other) = index.elsewhere(judge.driver, &csi.handle, &place, &pair.new_volume) {
         return Some(format!(
             "{other} shows the same volume; where it is the one of FlexVolume, it is the way back"
         ));
     }
-    if shown.volume(&pair.new_volume).is_some() {
+    if index.volume(&pair.new_volume).is_some() {
         return Some(format!("PersistentVolume {} is there already", pair.new_volume));
     }
     if asked.cluster.has_claim(pair.namespace, &pair.new_claim) {

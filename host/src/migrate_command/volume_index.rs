@@ -8,7 +8,7 @@ use super::judge::{FlexVolume, Judge};
 use super::objects::{Object, Objects};
 
 /// Objects by what they show.
-pub struct Shown<'a> {
+pub struct VolumeIndex<'a> {
     /// PersistentVolumes by name.
     volumes: BTreeMap<&'a str, &'a Object>,
     /// Names of PersistentVolumes by CSI driver and handle.
@@ -18,7 +18,7 @@ pub struct Shown<'a> {
     flexvolumes: BTreeMap<(&'a str, String), Vec<String>>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> VolumeIndex<'a> {
     /// Asks each component once about each FlexVolume of its own.
     ///
     /// # Errors
@@ -28,22 +28,22 @@ impl<'a> Shown<'a> {
         objects: &'a Objects,
         inlines: &Inlines<'_>,
     ) -> Result<Self, String> {
-        let mut shown =
+        let mut index =
             Self { volumes: BTreeMap::new(), csi: BTreeMap::new(), flexvolumes: BTreeMap::new() };
         for volume in objects.of("PersistentVolume") {
-            shown.volumes.insert(&volume.name, volume);
+            index.volumes.insert(&volume.name, volume);
             let handle = volume.text("spec.csi.volumeHandle")?;
             if let (Some(driver), Some(handle)) = (volume.text("spec.csi.driver")?, handle) {
-                shown.csi.entry((driver, handle)).or_default().push(&volume.name);
+                index.csi.entry((driver, handle)).or_default().push(&volume.name);
             }
             if let Some(flexvolume) = FlexVolume::of_volume(volume)? {
-                shown.add(judges, &flexvolume, format!("PersistentVolume {}", volume.name));
+                index.add(judges, &flexvolume, format!("PersistentVolume {}", volume.name));
             }
         }
         for Inline { flexvolume, place, .. } in inlines.all() {
-            shown.add(judges, flexvolume, place.clone());
+            index.add(judges, flexvolume, place.clone());
         }
-        Ok(shown)
+        Ok(index)
     }
 
     fn add(&mut self, judges: &[Judge<'a>], flexvolume: &FlexVolume, place: String) {

@@ -9,7 +9,7 @@ use super::hidden::Hidden;
 use super::judge::{CsiVolume, FlexVolume, Judge};
 use super::objects::Object;
 use super::report::{Item, Verdict};
-use super::shown::Shown;
+use super::volume_index::VolumeIndex;
 use super::{to_csi, to_flexvolume};
 
 /// What everything here is asked of.
@@ -19,9 +19,9 @@ pub struct Asked<'a> {
     /// What belongs together of what was read.
     pub cluster: &'a Cluster<'a>,
     /// Whether volumes of FlexVolume are to become volumes of CSI; then what is shown where.
-    pub to_csi: Option<&'a Shown<'a>>,
+    pub to_csi: Option<&'a VolumeIndex<'a>>,
     /// The same the other way round.
-    pub to_flexvolume: Option<&'a Shown<'a>>,
+    pub to_flexvolume: Option<&'a VolumeIndex<'a>>,
 }
 
 /// What becomes of a PersistentVolume; `None`: it is of a driver that is not served here.
@@ -54,8 +54,8 @@ fn of_csi(asked: &Asked<'_>, judge: &Judge<'_>, volume: &Object) -> Result<Item,
         Ok(_) => {
             says.push("it is mounted as before; nothing has to be applied".to_owned());
             says.extend(judge.remark(&csi).map(|remark| hidden.out_of(&remark)));
-            if let Some(shown) = asked.to_flexvolume {
-                to_flexvolume::plan(asked, shown, judge, volume, &csi, &mut item)?;
+            if let Some(index) = asked.to_flexvolume {
+                to_flexvolume::plan(asked, index, judge, volume, &csi, &mut item)?;
             }
         }
         Err(error) => {
@@ -93,8 +93,8 @@ fn of_flexvolume(
 ) -> Result<Item, String> {
     let mut item = Item::unchanged(volume, &flexvolume.driver);
     over_flexvolume(judge, flexvolume, &mut item, deleted(volume), |item, translated| {
-        if let Some(shown) = asked.to_csi {
-            to_csi::plan(asked, shown, judge, volume, flexvolume, translated, item)?;
+        if let Some(index) = asked.to_csi {
+            to_csi::plan(asked, index, judge, volume, flexvolume, translated, item)?;
         }
         Ok(())
     })?;

@@ -8,7 +8,7 @@ use wharf_node::supervisor::Client;
 
 use crate::health;
 use crate::http::{self, Answering, Listen, Pages};
-use crate::metrics::{Metrics, Places, Supervisor};
+use crate::metrics::{Metrics, Sources, Supervisor};
 use crate::output::Failure;
 
 struct SupervisorPages {
@@ -38,7 +38,7 @@ pub fn serve(listen: Listen, run_directory: &Path) -> Result<(), Failure> {
     let client = Client::new(run_directory, None);
     let metrics = Metrics::new([].into());
     let supervisor = Some(Supervisor::new(client.clone(), true));
-    metrics.look_at(Places { supervisor, ..Places::default() });
+    metrics.read_from(Sources { supervisor, ..Sources::default() });
     let pages = Arc::new(SupervisorPages { client, metrics });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

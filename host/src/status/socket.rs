@@ -1,7 +1,8 @@
-//! The socket on which a server tells its status: one answer for each connection, in JSON. It lies
-//! in a directory that is root's alone, because names of volumes stand in it.
+//! The socket on which a server reports its status: one answer for each connection, in JSON. It
+//! lies in a directory that is root's alone, because names of volumes stand in it.
 //!
-//! A server serves volumes whether or not it can tell how it is, so nothing here is an error of it.
+//! A server serves volumes whether or not it can report how it is, so nothing here is an error of
+//! it.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -76,7 +77,7 @@ fn answer(mut stream: UnixStream, reporter: &Reporter) {
 }
 
 /// Asks every server that has a socket there. Those of killed servers are passed over; a server
-/// that does not answer is told by its socket.
+/// that does not answer is named by its socket.
 pub fn ask(directory: &Path) -> (Vec<Report>, Vec<String>) {
     let (mut reports, mut silent) = (Vec::new(), Vec::new());
     let entries = match fs::read_dir(directory) {

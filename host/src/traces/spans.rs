@@ -1,8 +1,8 @@
-//! A tree of spans for each call, from what the front end and the runtime tell.
+//! A tree of spans for each call, from what the front end and the runtime report.
 //!
 //! A call's work is on one thread from its beginning to its end, and so is what it does. Whatever
-//! ends is told before that which it is a part of. So a thread keeps what ended; a call of a
-//! component takes what began within it, and the CSI call the rest. One look at a cloud may be for
+//! ends is reported before that which it is a part of. So a thread keeps what ended; a call of a
+//! component takes what began within it, and the CSI call the rest. One read of a cloud may be for
 //! several calls: it is in the trace of the one whose thread asked.
 
 use std::cell::RefCell;
@@ -13,7 +13,7 @@ use wharf_csi::{Answered, CallObserver, Work, Working};
 use wharf_runtime::{CallEvent, Observer, Outcome, RequestEvent};
 use wharf_traces::{Kind, Sender, Span, Value};
 
-/// Parts of one call: one that waits for a cloud for half an hour has two thousand looks, all of
+/// Parts of one call: one that waits for a cloud for half an hour has two thousand reads, all of
 /// which say the same. What is more is counted.
 const MAX_PARTS: usize = 512;
 /// Stands for words of a guest: what no grant covers never left, and its endpoint and action are
@@ -64,7 +64,7 @@ impl CallObserver for Recorder {
             error: None,
             parts: Vec::new(),
         };
-        // Of work that panics nobody tells an end.
+        // The end of work that panics is reported by nobody.
         Box::new(WorkSpan { sender: Arc::clone(&self.sender), root: Some(root), code: "Internal" })
     }
 
@@ -95,7 +95,7 @@ impl Drop for WorkSpan {
             root.attributes.push(("wharf.spans_left_out", Value::Number(parts.left_out)));
         }
         root.error = (self.code != "OK").then(|| self.code.to_owned());
-        self.sender.tell(root);
+        self.sender.export(root);
     }
 }
 
@@ -171,12 +171,12 @@ fn text(word: &str) -> Value {
 }
 
 /// What happens outside of any call (a component is loaded, say) is in no trace.
-fn in_call(tell: impl FnOnce(&mut Parts)) {
+fn in_call(add: impl FnOnce(&mut Parts)) {
     ENDED.with(|ended| {
         if let Ok(mut ended) = ended.try_borrow_mut()
             && let Some(parts) = &mut *ended
         {
-            tell(parts);
+            add(parts);
         }
     });
 }

@@ -1,5 +1,5 @@
 //! Sends finished traces to a collector (OTLP over HTTP). What happened in a call is a tree; its
-//! root is told when the call is over, and nobody waits for anything here. How bytes reach the
+//! root is sent when the call is over, and nobody waits for anything here. How bytes reach the
 //! collector is the caller's, behind [`Way`].
 //!
 //! For the feature `otlp` of the binary. Who makes trees, and of what, is there.

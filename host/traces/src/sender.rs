@@ -27,7 +27,7 @@ use crate::{Kind, Span, Value};
 const MAX_QUEUED: usize = 4096;
 /// Spans in one request.
 const MAX_BATCH: usize = 512;
-/// Between two sendings. A person looks at a trace after a while.
+/// Between two exports. A person opens a trace after a while.
 const SEND_EVERY: Duration = Duration::from_secs(5);
 /// For one sending. A collector is beside us, or in the next room.
 const SEND: Duration = Duration::from_secs(5);
@@ -106,11 +106,11 @@ impl Sender {
     }
 
     /// Tells what happened. Never waits: what does not fit into the queue is dropped.
-    pub fn tell(&self, root: Span) {
-        self.tell_below(&Context::new(), root);
+    pub fn export(&self, root: Span) {
+        self.export_below(&Context::new(), root);
     }
 
-    fn tell_below(&self, parent: &Context, observed: Span) {
+    fn export_below(&self, parent: &Context, observed: Span) {
         let Span { name, kind, began, ended, attributes, error, parts } = observed;
         let kind = match kind {
             Kind::Server => SpanKind::Server,
@@ -131,7 +131,7 @@ impl Sender {
         }
         let context = parent.with_remote_span_context(span.span_context().clone());
         for part in parts {
-            self.tell_below(&context, part);
+            self.export_below(&context, part);
         }
         span.end_with_timestamp(wall(ended));
     }
@@ -243,7 +243,7 @@ mod tests {
         let (taken, sent) = channel();
         let way = FakeWay { taken: Mutex::new(taken), is_deaf: false };
         let sender = Sender::start(collector(), way).unwrap();
-        sender.tell(span("the-root", vec![span("the-part", vec![span("the-leaf", vec![])])]));
+        sender.export(span("the-root", vec![span("the-part", vec![span("the-leaf", vec![])])]));
         sender.finish().unwrap();
         let (url, body) = sent.recv().unwrap();
         assert_eq!(url, "http://collector.example:4318/v1/traces");
@@ -259,11 +259,11 @@ mod tests {
         let sender = Sender::start(collector(), way).unwrap();
         let start = Instant::now();
         for _ in 0..4 * MAX_QUEUED {
-            sender.tell(span("call", vec![]));
+            sender.export(span("call", vec![]));
         }
         // The thread has begun to send, and waits.
         sent.recv().unwrap();
-        sender.tell(span("call", vec![]));
+        sender.export(span("call", vec![]));
         assert!(start.elapsed() < SEND, "{:?}", start.elapsed());
         assert!(sender.finish().is_err());
         assert!(start.elapsed() < SEND + FINISH, "{:?}", start.elapsed());

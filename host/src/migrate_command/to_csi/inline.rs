@@ -14,7 +14,7 @@ use crate::migrate_command::inline::Inline;
 use crate::migrate_command::judge::{CsiVolume, Judge};
 use crate::migrate_command::objects::Object;
 use crate::migrate_command::report::{Item, Step};
-use crate::migrate_command::shown::Shown;
+use crate::migrate_command::volume_index::VolumeIndex;
 use crate::migrate_command::volumes::Asked;
 
 /// What a PersistentVolume has to say of its size, and a pod's volume did not. Nobody mounts by it.
@@ -26,7 +26,7 @@ const UNKNOWN_SIZE: &str = "1Gi";
 /// The field that is not as Kubernetes has it.
 pub fn plan_inline(
     asked: &Asked<'_>,
-    shown: &Shown<'_>,
+    index: &VolumeIndex<'_>,
     judge: &Judge<'_>,
     inline: &Inline<'_>,
     translated: &Translated,
@@ -40,7 +40,7 @@ pub fn plan_inline(
         claim: "",
         new_claim: format!("{}-{}{SUFFIX}", workload.name, flexvolume.name),
     };
-    if let Some((verdict, why)) = other_one(asked, shown, judge, &pair, place, translated)? {
+    if let Some((verdict, why)) = other_one(asked, index, judge, &pair, place, translated)? {
         item.verdict = verdict;
         item.says.push(why);
         return Ok(());
