@@ -1,5 +1,5 @@
 //! One operation per volume at a time. The CO should not send two (CSI, "Concurrency"), but a retry
-//! may overtake a call that timed out; the second one is told to come back.
+//! may overtake a call that timed out; the second one is asked to come back.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -101,7 +101,7 @@ impl EndpointRequest {
 }
 
 /// What a component's plans want to do. Steps that are not here are refused, whatever is granted;
-/// the rest tells an operator what to grant with them.
+/// the rest shows an operator what to grant with them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct NodeRequest {

@@ -115,7 +115,7 @@ pub struct PublishRecord {
     pub plan: Option<Plan>,
 }
 
-/// A mount, as the kernel tells of it.
+/// A mount, as the kernel reports it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mounted {
     /// Nothing can be written through it.
@@ -194,7 +194,7 @@ pub struct Usage {
     pub free_inodes: u64,
 }
 
-/// What can be told of a volume that is mounted here.
+/// What can be said of a volume that is mounted here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
     /// Its space; absent where what answers for it gave no figures in time.
@@ -228,7 +228,7 @@ pub trait Node: Send + Sync {
         Ok(self.mounted(path)?.is_some())
     }
     /// What a path shows instead of the mount that a plan makes there, in a few words; `None`: that
-    /// mount, nothing at all, or one that cannot be told from others. `staged` is what
+    /// mount, nothing at all, or one that cannot be distinguished from others. `staged` is what
     /// [`crate::plan::MountStaged`] shows. The mount table says it, and of a helper's mount whoever
     /// keeps it. No server or disk is asked, and no helper but that of an earlier driver, for a few
     /// seconds.

@@ -189,7 +189,7 @@ pub struct Volume {
     pub topology: Vec<Segments>,
     /// What it was made from.
     pub source: Option<VolumeSource>,
-    /// Nodes that hold it, where the backend can tell.
+    /// Nodes that hold it, where the backend knows them.
     pub attached_to: Vec<NodeId>,
     /// Whether it works; absent: not known.
     pub condition: Option<Condition>,

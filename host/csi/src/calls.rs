@@ -32,7 +32,8 @@ const IDENTITY_THREADS: usize = 32;
 /// Blocking threads that one driver's calls can take: what `max_blocking_threads` of the runtime
 /// should be at least. With fewer, calls that were admitted wait for a thread.
 pub const BLOCKING_THREADS: usize = CONTROLLER_THREADS + NODE_THREADS + IDENTITY_THREADS;
-/// Calls that wait for a permit. More than this is a defect of the caller and is told to come back.
+/// Calls that wait for a permit. More than this is a defect of the caller, which is asked to come
+/// back.
 const MAX_WAITING: usize = 2048;
 /// A call of our own asks a backend to describe itself, which may have to be compiled first.
 const OWN_CALLS: Duration = Duration::from_secs(60);

@@ -64,7 +64,7 @@ trait Method {
     /// What cannot be right is refused here.
     fn parse(message: Self::Message) -> Result<Self::Asked, Error>;
 
-    /// How the volume is to be used, where the method is told.
+    /// How the volume is to be used, where the request says it.
     fn uses(_asked: &Self::Asked) -> &[Capability] {
         &[]
     }

@@ -11,7 +11,7 @@ use wharf_core::ports::Clock;
 use crate::observer::CallObserver;
 use crate::registration::Registration;
 
-/// Calls in flight get this long to finish when the process is told to end: less than a pod's
+/// Calls in flight get this long to finish when the process is asked to end: less than a pod's
 /// default of 30 seconds, with room for the cancelled ones to answer.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(20);
 

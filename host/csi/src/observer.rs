@@ -15,7 +15,8 @@ pub trait CallObserver: Send + Sync {
 
 /// A call that a thread works on; dropped when it does so no longer.
 pub trait Working: Send {
-    /// The work came to this code, as gRPC's Go library spells it. Not told of work that panicked.
+    /// The work came to this code, as gRPC's Go library spells it. Not called for work that
+    /// panicked.
     fn ended(&mut self, code: &'static str) {
         let _ = code;
     }

@@ -37,7 +37,7 @@ async fn ask(socket: &Path) -> Result<Probed, String> {
     match IdentityClient::new(channel).probe(ProbeRequest {}).await {
         Ok(answer) if answer.get_ref().ready == Some(false) => Ok(Probed::NotYet),
         Ok(_) => Ok(Probed::Ready),
-        // A status that the server sent has no source; one that tells of the connection has.
+        // A status that the server sent has no source; one about the connection has.
         Err(status) if status.source().is_some() => Err(causes(&status)),
         Err(status) => Ok(Probed::Unable(status.message().to_owned())),
     }

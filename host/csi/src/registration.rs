@@ -39,7 +39,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// For one look at whether the CSI socket answers, and between two.
 const PROBE: Duration = Duration::from_secs(5);
 const PROBE_AGAIN: Duration = Duration::from_millis(20);
-/// Kubelet closes its connection once it has told us; it is not waited for longer.
+/// Kubelet closes its connection once it has notified us; it is not waited for longer.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// As much of kubelet's reason as is kept.
 const MAX_REASON_CHARACTERS: usize = 1024;

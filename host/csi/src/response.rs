@@ -34,7 +34,7 @@ pub(crate) fn node_expanded(capacity_bytes: u64) -> Result<proto::NodeExpandVolu
     Ok(proto::NodeExpandVolumeResponse { capacity_bytes: bytes("capacity_bytes", capacity_bytes)? })
 }
 
-/// What a node can tell of a volume. Without figures there is no usage: kubelet takes that for an
+/// What a node can say of a volume. Without figures there is no usage: kubelet takes that for an
 /// error, where zeros would be a volume that is full.
 pub(crate) fn stats(stats: Stats) -> proto::NodeGetVolumeStatsResponse {
     proto::NodeGetVolumeStatsResponse {

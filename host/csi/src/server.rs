@@ -1,4 +1,4 @@
-//! One driver on one socket, until it is told to end.
+//! One driver on one socket, until it is asked to end.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -54,7 +54,7 @@ pub enum ServeError {
 }
 
 /// Serves the driver on the socket until `shutdown`, and its registration socket, where it has one,
-/// as long as the CSI socket answers. Then kubelet is told by the end of the registration socket,
+/// as long as the CSI socket answers. Then the end of the registration socket notifies kubelet,
 /// no new connection is taken, calls in flight may finish within [`Driver::drain`], the rest is
 /// cancelled, and the socket file is removed.
 ///

@@ -1,7 +1,7 @@
 //! For whom a call is made, and which words of it a log line must not repeat.
 //!
 //! A refusal's reason is in the log, because whoever reads the log does not see what the caller was
-//! told. The reason may quote the request; what was in its secrets, parameters, contexts and mount
+//! answered. The reason may quote the request; what was in its secrets, parameters, contexts and mount
 //! flags is taken out of it. Names of pods and claims are what the reader looks for, and stay.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::proto::volume_capability::AccessType;
 
 /// A reason in one line; messages for callers may be longer.
 const MAX_REASON_CHARACTERS: usize = 1024;
-/// Shorter values (`1`, `yes`) are words of every message, and tell nothing.
+/// Shorter values (`1`, `yes`) are words of every message, and say nothing.
 const SHORTEST_HIDDEN: usize = 4;
 /// A service account's token is a signed JSON document; audiences and dates beside it may be
 /// shorter.
@@ -24,9 +24,9 @@ type Map = BTreeMap<String, String>;
 /// What is known of a call besides its volume.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Subject {
-    /// `namespace/name`; empty where the caller does not tell.
+    /// `namespace/name`; empty where the caller does not say it.
     pub(crate) pod: String,
-    /// `namespace/name`; empty where the caller does not tell.
+    /// `namespace/name`; empty where the caller does not say it.
     pub(crate) claim: String,
     secrets: Vec<String>,
     values: Vec<String>,

@@ -49,7 +49,7 @@ impl std::error::Error for Untrusted {}
 /// Whether only root and this user can write what has this metadata. `path` is for the message.
 ///
 /// # Errors
-/// [`Untrusted`] with the command that mends it.
+/// [`Untrusted`] with the command that corrects it.
 pub fn check_metadata(path: &Path, metadata: &Metadata) -> Result<(), Untrusted> {
     check_writers(path, metadata.uid(), metadata.mode())
 }
@@ -85,7 +85,7 @@ pub(crate) fn check_directories(root: &Path, path: &Path) -> io::Result<Result<b
 /// The same of what has this owner and mode.
 ///
 /// # Errors
-/// [`Untrusted`] with the command that mends it.
+/// [`Untrusted`] with the command that corrects it.
 pub fn check_writers(path: &Path, owner: u32, mode: u32) -> Result<(), Untrusted> {
     let caller = rustix::process::geteuid().as_raw();
     if owner != 0 && owner != caller {

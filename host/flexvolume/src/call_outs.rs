@@ -106,7 +106,7 @@ impl<'a> CallOuts<'a> {
         services.node.translate(call, &request)
     }
 
-    /// How the options say that the volume will be used. FlexVolume does not tell access modes: a
+    /// How the options say that the volume will be used. FlexVolume does not know access modes: a
     /// disk is one node's, a share is everybody's.
     fn capability(&self, options: &Options) -> Capability {
         let mode = match (self.driver.attachable, options.is_read_only) {

@@ -141,7 +141,7 @@ impl Request {
 pub(crate) struct Subject {
     /// The PersistentVolume's or the inline volume's name.
     pub(crate) volume: String,
-    /// `namespace/name`, or the pod's uid where kubelet tells no more; empty: no single pod.
+    /// `namespace/name`, or the pod's uid where kubelet says no more; empty: no single pod.
     pub(crate) pod: String,
 }
 

@@ -90,7 +90,7 @@ fn decide(active: Option<&Digest>, new: &Digest, provided: &[Digest]) -> Decisio
     }
 }
 
-/// `None`: nothing is active, or what says so is damaged, which activating mends.
+/// `None`: nothing is active, or what says so is damaged, which activating repairs.
 fn active(store: &Store, id: &ComponentId) -> Result<Option<Generation>, StoreError> {
     match store.active(id) {
         Ok(active) => Ok(Some(active.generation)),

@@ -9,7 +9,7 @@ use wharf_core::ports::{Call, Clock, Instant};
 /// to cost nothing.
 const CANCELLATION_POLL: Duration = Duration::from_millis(50);
 
-/// One origin for the whole process, so that every [`SystemClock`] tells the same time.
+/// One origin for the whole process, so that every [`SystemClock`] has the same time.
 static ORIGIN: OnceLock<std::time::Instant> = OnceLock::new();
 
 /// Monotonic time since the first use in this process.

@@ -1,4 +1,4 @@
-//! Block devices and what is on them: finding one, telling what it holds, making, checking and
+//! Block devices and what is on them: finding one, finding out what it holds, making, checking and
 //! growing a file system.
 
 pub(crate) mod check;

@@ -45,7 +45,7 @@ impl LinuxNode {
         Self::with_clock(options, Arc::new(SystemClock))
     }
 
-    /// With the clock that the calls' deadlines are told by.
+    /// With the clock that the calls' deadlines are measured by.
     pub fn with_clock(options: NodeOptions, clock: Arc<dyn Clock>) -> Self {
         let records = Records::new(&options.state_directory);
         Self { context: NodeContext::new(options, clock), records }

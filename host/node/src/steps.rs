@@ -40,7 +40,8 @@ pub(crate) trait PerformStep {
     fn perform(&self, run: &mut Run<'_>) -> Result<(), Error>;
 
     /// Whether what a path shows is the mount that this step makes there. Also true where the step
-    /// makes none, or where its mount cannot be told from others. No server or disk is asked.
+    /// makes none, or where its mount cannot be distinguished from others. No server or disk is
+    /// asked.
     fn is_shown(&self, _seen: &ShownMount<'_>) -> Result<bool, Error> {
         Ok(true)
     }

@@ -92,7 +92,7 @@ pub(crate) fn listed(max_entries: u32, it: &Listed) -> Checked {
 }
 
 /// That a volume of some size can be made where any bytes are left, and none where none are:
-/// Kubernetes' scheduler goes by the largest volume alone where it is told one.
+/// Kubernetes' scheduler goes by the largest volume alone where it is given one.
 pub(crate) fn available(it: &Available) -> Checked {
     let Available { bytes, minimum_volume_bytes, maximum_volume_bytes } = *it;
     let largest = maximum_volume_bytes.unwrap_or(bytes);

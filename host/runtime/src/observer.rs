@@ -36,7 +36,7 @@ pub struct CallEvent<'a> {
     pub generation: u64,
     /// The contract's function.
     pub function: &'static str,
-    /// When it began. Events of what it did began no earlier, and were told before this one.
+    /// When it began. Events of what it did began no earlier, and were reported before this one.
     pub began: Instant,
     /// From the start of the call to its end, requests included.
     pub duration: Duration,
@@ -45,7 +45,7 @@ pub struct CallEvent<'a> {
     /// How much of `duration` it waited for them: from signing to the last byte, the wait for their
     /// turn included, without `nested`.
     pub waited: Duration,
-    /// How much of `duration` other components ran, each told by an event of its own: the
+    /// How much of `duration` other components ran, each reported by an event of its own: the
     /// authenticator that signs.
     pub nested: Duration,
     /// How it ended.

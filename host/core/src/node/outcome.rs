@@ -1,4 +1,4 @@
-//! What a plan did is held against what was asked, before anybody is told that it is done.
+//! What a plan did is compared with what was asked, before a caller gets the answer "done".
 
 use std::path::Path;
 

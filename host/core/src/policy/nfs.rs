@@ -217,7 +217,7 @@ impl NfsPolicy {
             (None, None) => granted == name,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        // The value may be anything that a backend was told; the name is what is granted.
+        // The value may be anything that a backend was given; the name is what is granted.
         if self.options.iter().any(is_granted) { Ok(()) } else { Err(refused("nfs.options", name)) }
     }
 }

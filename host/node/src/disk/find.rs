@@ -62,7 +62,7 @@ impl<'a> Finder<'a> {
     ///
     /// # Errors
     /// `Unavailable` when it did not come in time, `Aborted` when it is still too small,
-    /// `FailedPrecondition` when it cannot be told which one is meant.
+    /// `FailedPrecondition` when it cannot be known which one is meant.
     pub fn find(&self, call: &Call, wanted: &FindDevice) -> Result<Device, Error> {
         check(wanted)?;
         let end = self.clock.now() + self.wait.min(call.remaining(self.clock.now()));
@@ -121,7 +121,7 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// Every device that is the wanted one, as far as can be told.
+    /// Every device that is the wanted one, as far as is known.
     fn matching(&self, wanted: &FindDevice) -> Result<Vec<Device>, Error> {
         if let Some(serial) = wanted.serial() {
             return self.disks(serial, |name| self.serial(name).as_deref() == Some(serial));

@@ -3,8 +3,8 @@
 //!
 //! Before mkfs starts, a small file says which device is about to be formatted; it is removed when
 //! mkfs has come to its end. mkfs that is killed half-way leaves bytes that are nobody's data, and
-//! without this file nothing could tell them from somebody's. The file counts only as long as
-//! nobody else can have had the disk since: same boot, same attachment (the kernel's `diskseq`,
+//! without this file nothing could distinguish them from somebody's. The file counts only as long
+//! as nobody else can have had the disk since: same boot, same attachment (the kernel's `diskseq`,
 //! which no two attachments share). After a reboot, or once the disk was detached, it proves
 //! nothing any more: the disk may have been on another node and carry data now. XFS is the
 //! exception: its own superblock says `in progress` until mkfs is done, and was never mountable, so

@@ -1,10 +1,11 @@
 //! Whether a volume that is mounted here works, and how full it is: asked in a way that a dead
-//! mount cannot hang, and told in words that name the cause and what to do.
+//! mount cannot hang, and reported in words that name the cause and what to do.
 //!
 //! A server, a helper process and a disk fail in ways of their own. A server that answers nothing
-//! is told from one that is slow by the answers that the kernel counts, a helper by how often it
-//! writes, as it does to answer. What a file system on a disk says of itself is in the mount table
-//! and in sysfs. Left out: what the cloud knows (the backend says that), and mending anything.
+//! is distinguished from one that is slow by the answers that the kernel counts, a helper by how
+//! often it writes, as it does to answer. What a file system on a disk says of itself is in the
+//! mount table and in sysfs. Left out: what the cloud knows (the backend says that), and repairing
+//! anything.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -231,7 +232,7 @@ fn of_local(
     Ok(Stats { usage: usage.ok(), condition })
 }
 
-/// A file system that was shut down may still tell its space.
+/// A file system that was shut down may still report its space.
 fn read_root(opened: &Opened) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(opened, ".", flags, Mode::empty()).map(drop)

@@ -106,7 +106,7 @@ impl NfsExport {
         }
     }
 
-    /// Where nobody locks anything, nobody has to be told of locks.
+    /// Where nobody locks anything, no server has to know of locks.
     fn without_locks(mut self) -> Self {
         if self.needs_program().is_some() && self.is_version_3() {
             self.client_options.retain(|option| option != "lock");
@@ -121,7 +121,7 @@ impl NfsExport {
 enum Need {
     /// Tickets come from a program beside it.
     Kerberos,
-    /// Over NFSv3 a server that has started anew is told of locks by a program beside it.
+    /// Over NFSv3 a server that has started anew learns of locks from a program beside it.
     Locks,
 }
 

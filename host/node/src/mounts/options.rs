@@ -1,6 +1,6 @@
 //! Mount options as people write them, split into what mount(2) takes as flags, as propagation, and
-//! as the file system's own text, which is held against a list of what each may be told. Pure. How
-//! one string is separated into options is `wharf_core::mount_options`'s to say.
+//! as the file system's own text, which is compared with a list of what each may be given. Pure.
+//! How one string is separated into options is `wharf_core::mount_options`'s to say.
 
 use std::ffi::CString;
 
@@ -24,7 +24,7 @@ const FOR_MOUNT_PROGRAM: [&str; 10] = [
 /// `MS_I_VERSION` of mount(2), which rustix does not name.
 const I_VERSION: MountFlags = MountFlags::from_bits_retain(1 << 23);
 
-/// What the drivers of ext2 to ext4 may be told (Linux `Documentation/admin-guide/ext4.rst`).
+/// What the drivers of ext2 to ext4 may be given (Linux `Documentation/admin-guide/ext4.rst`).
 /// `name=` takes any value. Left out: what names another device or superblock (`journal_path`,
 /// `journal_dev`, `sb`, `usrjquota`), what stops the machine (`errors=panic`, `abort`), and what is
 /// for developers.
@@ -96,7 +96,7 @@ const EXT: &[&str] = &[
     "usrquota",
 ];
 
-/// What XFS may be told (Linux `Documentation/admin-guide/xfs.rst`). Left out: `logdev`, `rtdev`.
+/// What XFS may be given (Linux `Documentation/admin-guide/xfs.rst`). Left out: `logdev`, `rtdev`.
 const XFS: &[&str] = &[
     "allocsize=",
     "attr2",
@@ -178,7 +178,7 @@ impl MountOptions {
         Ok(parsed)
     }
 
-    /// Whether a file system of this type may be told all this.
+    /// Whether a file system of this type may be given all this.
     ///
     /// # Errors
     /// `InvalidArgument` naming the first option that it may not.

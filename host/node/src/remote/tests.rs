@@ -254,7 +254,7 @@ fn a_process_lives_on_when_the_thread_that_started_it_is_gone() {
         (session, rustix::thread::gettid())
     };
     let (mut session, thread) = std::thread::scope(|scope| scope.spawn(start).join().unwrap());
-    // A join returns a little before the kernel tells of a thread's end.
+    // A join returns a little before the kernel reports a thread's end.
     until(|| !in_proc(thread, "").exists());
     make(&mut session).unwrap();
 }

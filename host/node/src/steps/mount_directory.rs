@@ -29,7 +29,7 @@ impl PerformStep for MountDirectory {
     }
 
     fn is_shown(&self, seen: &ShownMount<'_>) -> Result<bool, Error> {
-        // One that is no longer granted, or not there now, cannot be told from others.
+        // One that is no longer granted, or not there now, cannot be distinguished from others.
         let root = seen.policy.directories.get(&self.at.root);
         let Some(root) = root.and_then(|root| root.canonicalize().ok()) else { return Ok(true) };
         let path = root.join(&self.at.path);

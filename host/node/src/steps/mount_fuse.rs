@@ -96,7 +96,7 @@ fn spec(step: &MountFuse, profile: HelperProfile, target: &Path) -> Spec {
 }
 
 /// Whether an earlier driver mounted the source of this step there. A helper that is no longer
-/// granted cannot be told from others.
+/// granted cannot be distinguished from others.
 fn is_of_earlier_driver(step: &MountFuse, seen: &ShownMount<'_>) -> Result<bool, Error> {
     let (Some(client), Ok(profile)) =
         (&seen.context.options.supervisor, profile(step, seen.policy))

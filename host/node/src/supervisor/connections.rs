@@ -1,9 +1,9 @@
 //! The FUSE connections of this machine, as the kernel lists them (`fusectl`): a directory for
 //! each, named by the device number of its file system, there from the first mount of it until the
 //! last one in any namespace is gone. The number is given out again then; the directory's inode and
-//! the time at which it was made are not, so that the three tell a file system from every other one
-//! that has or had its number. They stay what they are when the helper dies and when another
-//! supervisor takes over, and reading them asks no helper.
+//! the time at which it was made are not, so that the three distinguish a file system from every
+//! other one that has or had its number. They stay what they are when the helper dies and when
+//! another supervisor takes over, and reading them asks no helper.
 //!
 //! Rejected: holding a file of each file system open, which keeps its number too, but ends with
 //! this process; and the mount's own id (`STATX_MNT_ID_UNIQUE`), which needs Linux 6.8 and is

@@ -35,7 +35,7 @@ const KILL: Duration = Duration::from_secs(2);
 /// Of a thread that writes a few small files.
 const STACK_BYTES: usize = 128 << 10;
 
-/// What a process that waits before its exec is told.
+/// What a process that waits before its exec is sent.
 const GO: u8 = 1;
 const STOP: u8 = 0;
 /// As shells end where a program cannot be run.

@@ -11,7 +11,7 @@
 //!   `ossfs2` (2.0.7) run a `credential_process` again only if it says when its keys end, and only
 //!   in the last twenty minutes before: `ossfs` before each request, `ossfs2` every fifteen
 //!   seconds. Accounts have the next keys five minutes before the end of the last ones, so for a
-//!   quarter of an hour `ossfs` would start a process with each request; and nobody could tell when
+//!   quarter of an hour `ossfs` would start a process with each request; and nobody could know when
 //!   a helper has taken the new ones, as a second helper does by serving. Hence the process says no
 //!   end.
 //! - `device`: all three open `/dev/fuse` themselves, as root. `ossfs` and `s3fs` are built upon

@@ -105,7 +105,7 @@ pub struct Credential {
     /// The files.
     pub files: Vec<CredentialFile>,
     /// When its account has the next one, in milliseconds since 1970-01-01 UTC. The supervisor
-    /// tells whoever can ask for it, and does nothing about it by itself.
+    /// reports it to whoever can ask for it, and does nothing about it by itself.
     #[serde(default)]
     pub renew_at_ms: Option<u64>,
 }
@@ -211,7 +211,7 @@ pub enum Ending {
     Killed(i32),
     /// The kernel killed it when the memory of its control group was used up.
     OutOfMemory,
-    /// This supervisor did not start it, and nobody else was told.
+    /// This supervisor did not start it, and the end was reported to nobody else.
     Unseen,
 }
 

@@ -54,7 +54,7 @@ pub(crate) struct Replacement {
     pub serving: Connection,
     /// What the mounts show that are replaced.
     pub old: Vec<Connection>,
-    /// The list that tells these from others. It is open.
+    /// The list that distinguishes these from others. It is open.
     pub connections: Arc<Connections>,
     /// Whether the old ones are to be dead. They are not when a living helper is replaced.
     pub must_be_dead: bool,

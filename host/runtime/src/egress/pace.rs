@@ -266,7 +266,7 @@ fn verdict(response: &Response, codes: &[String]) -> Verdict {
     let slows =
         matches!(response.status, 429 | 503) || (is_refusal && names_a_code(&response.body, codes));
     if !slows {
-        // A front that has no service behind it tells nothing of its limits.
+        // A front that has no service behind it says nothing of its limits.
         return if response.status >= 500 { Verdict::Unknown } else { Verdict::Answered };
     }
     let header = response.headers.iter().find(|(name, _)| name == "retry-after");

@@ -1,6 +1,6 @@
 //! Unmounts what a server, or a process, answers for. Everything that may wait for it is done in
 //! processes that can be left behind; what was written is only given up when the server is dead,
-//! and not because it is slow, nor because a call was too short to tell.
+//! and not because it is slow, nor because a call was too short to know.
 
 use std::time::Duration;
 

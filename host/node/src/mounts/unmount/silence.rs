@@ -1,6 +1,6 @@
 //! How long a server has answered nothing while it was unmounted, also over several calls: one call
-//! may be too short to tell a dead server from one that fails over, and each of many short ones
-//! would begin from nothing.
+//! may be too short to distinguish a dead server from one that fails over, and each of many short
+//! ones would begin from nothing.
 //!
 //! In memory, for it has to work on a disk that is full. A FlexVolume process forgets it with its
 //! one call, which has minutes. Left out: what to do about a silence (`remote`).
