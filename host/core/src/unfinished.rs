@@ -50,8 +50,8 @@ impl<T> Unfinished<T> {
         entries.insert(request.name.clone(), entry);
     }
 
-    /// What is stored for this very request. Another request of the same name has to be compared with
-    /// what is there, so it begins anew.
+    /// What is stored for this very request. Another request of the same name has to be compared
+    /// with what is there, so it begins anew.
     pub(crate) fn take(&self, request: &CreateRequest, now: Instant) -> Option<T> {
         let entry = lock(&self.entries).remove(&request.name)?;
         (entry.request == without_caller(request) && now < entry.since + RETENTION)

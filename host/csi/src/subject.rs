@@ -1,8 +1,9 @@
 //! For whom a call is made, and which words of it a log line must not repeat.
 //!
 //! A refusal's reason is in the log, because whoever reads the log does not see what the caller was
-//! answered. The reason may quote the request; what was in its secrets, parameters, contexts and mount
-//! flags is taken out of it. Names of pods and claims are what the reader looks for, and stay.
+//! answered. The reason may quote the request; what was in its secrets, parameters, contexts and
+//! mount flags is taken out of it. Names of pods and claims are what the reader looks for, and
+//! stay.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Whether something that is in place already is what a call asks for.
 //!
 //! A disk is known by its serial, or by its device, as the record has it. Everything else is known
-//! by the plan in the record: the export, the helper's mount or the directory that it mounts there. A
-//! record of an earlier version has no plan; what is mounted at its paths is believed, as it was
+//! by the plan in the record: the export, the helper's mount or the directory that it mounts there.
+//! A record of an earlier version has no plan; what is mounted at its paths is believed, as it was
 //! then, until the volume is staged or published anew.
 
 use std::path::Path;

@@ -9,8 +9,8 @@ use wharf_core::{Blame, Error, ErrorKind};
 use super::Request;
 use crate::account::Reserved;
 
-/// Refuses a request that sets what belongs to its account's signer, and one of which that cannot be
-/// known: where a key comes twice, servers differ in which one counts.
+/// Refuses a request that sets what belongs to its account's signer, and one of which that cannot
+/// be known: where a key comes twice, servers differ in which one counts.
 pub(super) fn check(request: &Request, reserved: &Reserved) -> Result<(), Error> {
     if reserved.query.is_empty() {
         return Ok(());
