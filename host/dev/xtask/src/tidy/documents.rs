@@ -1,5 +1,5 @@
 //! Documents name what is there: every path of the tree that stands in one exists, and every
-//! decision of the architecture names where it is carried out.
+//! decision of the architecture names the file that holds it, its context and its consequence.
 
 use std::fs;
 use std::path::Path;
@@ -40,21 +40,34 @@ pub fn complaints(root: &Path) -> Result<Vec<String>> {
             complaints.extend(missing.map(|(number, path)| {
                 format!("{document}:{number}: names {path}, and there is no such path")
             }));
-            complaints.extend(without_a_path(&text).map(|decision| {
-                format!("{document}: the decision {decision} names no file that holds it")
+            complaints.extend(incomplete(&text).map(|(decision, lacking)| {
+                format!("{document}: the decision {decision} lacks {lacking}")
             }));
         }
     }
     Ok(complaints)
 }
 
-/// Decisions, which are the paragraphs that begin with a sentence in bold, without a path in them.
-fn without_a_path(document: &str) -> impl Iterator<Item = &str> {
+/// The first line of each decision that lacks something, and what that is. Decisions are the
+/// paragraphs that begin with a sentence in bold.
+fn incomplete(document: &str) -> impl Iterator<Item = (&str, &'static str)> {
     let decisions = document.split_once("\n## Decisions\n").map_or("", |(_, decisions)| decisions);
     let decisions = decisions.split("\n\n").filter(|paragraph| paragraph.starts_with("**"));
-    decisions
-        .filter(|decision| decision.lines().all(|line| paths_in(line).next().is_none()))
-        .filter_map(|decision| decision.lines().next())
+    decisions.filter_map(|decision| Some((decision.lines().next()?, lacking(decision)?)))
+}
+
+/// What a decision lacks: its title names a file, then its parts follow in this order.
+fn lacking(decision: &str) -> Option<&'static str> {
+    let Some((title, rest)) = decision.split_once("*Context:*") else {
+        return Some("its context");
+    };
+    if title.lines().all(|line| paths_in(line).next().is_none()) {
+        return Some("the file that holds it");
+    }
+    let Some((_, rest)) = rest.split_once("*Decision:*") else {
+        return Some("the decision itself, after its context");
+    };
+    (!rest.contains("*Consequence:*")).then_some("its consequence, after the decision")
 }
 
 fn paths_in(line: &str) -> impl Iterator<Item = &str> {
@@ -86,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_names_a_missing_path_is_told_with_its_line() {
+    fn a_missing_path_is_reported_with_the_document_and_its_line() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("wit")).unwrap();
         fs::write(root.path().join("README.md"), "`wit/` is there\n`host/gone.rs` is not\n")
@@ -98,9 +111,26 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_that_names_no_file_is_told_and_other_paragraphs_may_name_none() {
-        let document = "**Not here.** A\n\n## Decisions\n\n### One\n\nText.\n\n**Held** \
-                        (`host/x.rs`). B\n\n**Loose.**\nC\n";
-        assert_eq!(without_a_path(document).collect::<Vec<_>>(), ["**Loose.**"]);
+    fn a_decision_names_its_file_context_and_consequence_and_other_paragraphs_need_not() {
+        let parts = "*Context:* a. *Decision:* b. *Consequence:* c.";
+        let decisions = [
+            format!("**Whole** (`host/x.rs`). {parts}"),
+            format!("**Loose.** {}", parts.replace("a.", "`host/x.rs`.")),
+            "**Bare** (`host/x.rs`).".to_owned(),
+            "**Open** (`host/x.rs`). *Context:* a. *Decision:* b.".to_owned(),
+            "**Reversed** (`host/x.rs`). *Context:* a. *Consequence:* c.".to_owned(),
+        ];
+        let document =
+            format!("**Not here.**\n\n## Decisions\n\nText.\n\n{}", decisions.join("\n\n"));
+        let found: Vec<_> = incomplete(&document).map(|(_, lacking)| lacking).collect();
+        assert_eq!(
+            found,
+            [
+                "the file that holds it",
+                "its context",
+                "its consequence, after the decision",
+                "the decision itself, after its context",
+            ]
+        );
     }
 }
