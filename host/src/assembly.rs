@@ -17,15 +17,15 @@ use wharf_node::supervisor::{Client, CredentialFile, StartCommand};
 use wharf_node::{HelperKeys, LinuxNode, NodeOptions, RenderedKeys, SystemClock};
 use wharf_runtime::{
     Account, Accounts, AuthPorts, BackendPorts, CallPorts, Egress, Endpoint, EngineMode,
-    HttpEgress, Observer, Rendered, Share, Signer, SourceReader,
+    HttpEgress, Rendered, RuntimeObserver, Share, Signer, SourceReader,
 };
 
-use crate::both::Both;
 use crate::component_log::ComponentLog;
 use crate::config::{self, Config, SupervisorStart};
 use crate::metrics::Metrics;
 use crate::metrics::operations::CountingClock;
 use crate::mounts_command;
+use crate::observer_pair::ObserverPair;
 use crate::secrets::ConfiguredSource;
 
 /// Slots of a server's pool: as many as calls of one backend wait for a cloud at once. A slot keeps
@@ -41,7 +41,7 @@ pub enum Process {
         /// Where what happens is counted, if anywhere.
         metrics: Option<Arc<Metrics>>,
         /// Who else hears of what components do.
-        traces: Option<Arc<dyn Observer>>,
+        traces: Option<Arc<dyn RuntimeObserver>>,
     },
     /// Makes one call and exits.
     OneCall,
@@ -52,7 +52,7 @@ pub struct Assembly<'a> {
     config: &'a Config,
     is_server: bool,
     clock: Arc<dyn Clock>,
-    observer: Arc<dyn Observer>,
+    observer: Arc<dyn RuntimeObserver>,
     node: Arc<LinuxNode>,
     loader: Arc<Loader>,
     http: Arc<HttpEgress>,
@@ -249,17 +249,17 @@ impl HelperKeys for AccountKeys {
 }
 
 /// The clock, and who hears of what components do.
-fn watched(process: &Process) -> (Arc<dyn Clock>, Arc<dyn Observer>) {
+fn watched(process: &Process) -> (Arc<dyn Clock>, Arc<dyn RuntimeObserver>) {
     let clock = Arc::new(SystemClock);
-    let (clock, observer): (Arc<dyn Clock>, Arc<dyn Observer>) = match process {
+    let (clock, observer): (Arc<dyn Clock>, Arc<dyn RuntimeObserver>) = match process {
         Process::Server { metrics: Some(metrics), .. } => {
-            (Arc::new(CountingClock(clock)), Arc::clone(metrics) as Arc<dyn Observer>)
+            (Arc::new(CountingClock(clock)), Arc::clone(metrics) as Arc<dyn RuntimeObserver>)
         }
         Process::Server { metrics: None, .. } | Process::OneCall => (clock, Arc::new(ComponentLog)),
     };
     match process {
         Process::Server { traces: Some(traces), .. } => {
-            (clock, Arc::new(Both(observer, Arc::clone(traces))))
+            (clock, Arc::new(ObserverPair(observer, Arc::clone(traces))))
         }
         _ => (clock, observer),
     }
@@ -268,7 +268,7 @@ fn watched(process: &Process) -> (Arc<dyn Clock>, Arc<dyn Observer>) {
 fn call_ports(
     config: &Config,
     clock: &Arc<dyn Clock>,
-    observer: &Arc<dyn Observer>,
+    observer: &Arc<dyn RuntimeObserver>,
     share: Arc<Share>,
 ) -> CallPorts {
     CallPorts {

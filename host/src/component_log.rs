@@ -4,7 +4,7 @@
 use tracing::field::debug;
 use wharf_core::plan::Plan;
 use wharf_core::text::one_line;
-use wharf_runtime::{CallEvent, Observer, Outcome, RequestEvent};
+use wharf_runtime::{CallEvent, Outcome, RequestEvent, RuntimeObserver};
 
 /// As much as the log shows of one text in a plan: a serial, a summary in a sentence.
 const SHOWN_BYTES: usize = 256;
@@ -12,7 +12,7 @@ const SHOWN_BYTES: usize = 256;
 /// Writes what components do to the log.
 pub struct ComponentLog;
 
-impl Observer for ComponentLog {
+impl RuntimeObserver for ComponentLog {
     fn called(&self, event: &CallEvent<'_>) {
         let CallEvent { component, generation, function, http_requests: requests, .. } = *event;
         let (world, micros) = (event.world.noun(), micros(event.duration));

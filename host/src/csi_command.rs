@@ -14,11 +14,11 @@ use wharf_csi::{CallObserver, Driver};
 use wharf_node::supervisor::Client;
 
 use crate::assembly::{Assembly, Process};
-use crate::both::Both;
 use crate::cli::{Csi, Role};
 use crate::config::Config;
 use crate::drivers::{self, Served};
 use crate::log::Log;
+use crate::observer_pair::ObserverPair;
 use crate::reload::{self, Asked, Changes};
 use crate::renewal::{self, Renewal};
 use crate::status::{self, Reporter, Watched};
@@ -126,7 +126,7 @@ async fn serve(
         let counted = metrics.clone().map(|metrics| metrics as Arc<dyn CallObserver>);
         let traced = traces.map(|traces| Arc::clone(&traces.calls));
         driver.observer = match (counted, traced) {
-            (Some(counted), Some(traced)) => Some(Arc::new(Both(counted, traced))),
+            (Some(counted), Some(traced)) => Some(Arc::new(ObserverPair(counted, traced))),
             (one, None) | (None, one) => one,
         };
         opened.push((driver, served));

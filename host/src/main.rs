@@ -5,7 +5,6 @@
 mod allocator;
 mod assembly;
 mod backend_command;
-mod both;
 mod cli;
 mod component_log;
 mod config;
@@ -23,6 +22,7 @@ mod metrics;
 mod migrate_command;
 mod mounts_command;
 mod observed;
+mod observer_pair;
 mod output;
 mod provide;
 mod reload;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use wharf_csi::CallObserver;
-use wharf_runtime::Observer;
+use wharf_runtime::RuntimeObserver;
 
 use crate::config::Config;
 
@@ -27,7 +27,7 @@ pub struct Traces {
     /// Of calls of the front end.
     pub calls: Arc<dyn CallObserver>,
     /// Of what components do in them.
-    pub components: Arc<dyn Observer>,
+    pub components: Arc<dyn RuntimeObserver>,
     /// Sends what is left, for two seconds at most.
     pub finish: Box<dyn FnOnce() + Send>,
 }

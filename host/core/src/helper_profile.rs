@@ -43,7 +43,7 @@ pub struct HelperProfile {
     pub rotation: Rotation,
     /// How it gets at the kernel.
     #[serde(default)]
-    pub device: Device,
+    pub device: FuseDevice,
     /// The user that it runs as. Only a helper that is handed an open device can be anybody but
     /// root.
     #[serde(default)]
@@ -89,7 +89,7 @@ pub enum Rotation {
 /// How a helper gets at the kernel's side of its mount.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Device {
+pub enum FuseDevice {
     /// It opens `/dev/fuse` and mounts by itself, as root.
     #[default]
     Opens,
@@ -132,7 +132,7 @@ impl HelperProfile {
                 self.program
             )));
         }
-        if self.user.is_some_and(|user| user != 0) && self.device == Device::Opens {
+        if self.user.is_some_and(|user| user != 0) && self.device == FuseDevice::Opens {
             return Err(Error::invalid(format!(
                 "the helper `{}` has a `user` and mounts by itself, which only root can",
                 self.program
@@ -317,7 +317,7 @@ mod tests {
             credentials: [("passwd".to_owned(), vec!["-opasswd_file={credentials}/p".to_owned()])]
                 .into(),
             rotation: Rotation::Restart,
-            device: Device::Opens,
+            device: FuseDevice::Opens,
             user: None,
             memory_mib: None,
             reserves_memory: false,
@@ -531,7 +531,7 @@ mod tests {
         assert!(broken(|profile| profile.arguments.clear()).contains("{mountpoint}"));
         assert!(broken(|profile| profile.user = Some(1)).contains("only root"));
         let mut given = profile();
-        (given.user, given.device) = (Some(65534), Device::Given);
+        (given.user, given.device) = (Some(65534), FuseDevice::Given);
         given.check().unwrap();
     }
 }

@@ -11,13 +11,13 @@
 //! which writes what a call-out needs of it into a [`DriverFile`]). Nothing here is asynchronous.
 
 mod answer;
+mod call_log;
 mod call_outs;
 mod device;
 mod driver_file;
 mod driver_name;
 pub mod install;
 mod installed_driver;
-mod journal;
 mod names;
 mod no_backend;
 mod node_names;

@@ -20,8 +20,8 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio;
 
 use crate::answer::{answer_with, defect};
+use crate::call_log;
 use crate::installed_driver::{self, InstalledDriver};
-use crate::journal;
 use crate::node_names::LocalHost;
 use crate::reply::Reply;
 use crate::services::Open;
@@ -42,7 +42,7 @@ pub fn serve(argv: &[OsString], open: &dyn Open) -> ExitCode {
         tracing::error!(location, "panic");
         std::process::exit(0);
     }));
-    pipe.answer(&answer_with(argv, &LocalHost::this(), open, journal::begin));
+    pipe.answer(&answer_with(argv, &LocalHost::this(), open, call_log::begin));
     ExitCode::SUCCESS
 }
 

@@ -156,7 +156,7 @@ mod tests {
     use wharf_core::manifest::World;
     use wharf_core::ports::Clock;
     use wharf_runtime::{
-        CallEvent, CallPorts, EngineMode, Limits, Observer, Outcome, Share, ShareLimits,
+        CallEvent, CallPorts, EngineMode, Limits, Outcome, RuntimeObserver, Share, ShareLimits,
     };
     use wharf_testing::fakes::FakeClock;
 
@@ -172,7 +172,7 @@ mod tests {
     #[derive(Default)]
     struct Called(Mutex<Vec<&'static str>>);
 
-    impl Observer for Called {
+    impl RuntimeObserver for Called {
         fn called(&self, event: &CallEvent<'_>) {
             assert_eq!(event.outcome, Outcome::Answered);
             self.0.lock().unwrap().push(event.function);

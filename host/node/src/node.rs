@@ -17,7 +17,7 @@ use crate::clock::SystemClock;
 use crate::context::NodeContext;
 use crate::disk::device::Device;
 use crate::disk::find::Finder;
-use crate::disk::ownership::Claim;
+use crate::disk::ownership::RecordedUses;
 use crate::helper_keys::HelperKeys;
 use crate::mounts::mounting::describe;
 use crate::mounts::table::{Entry, MountTable};
@@ -84,7 +84,7 @@ impl LinuxNode {
     }
 
     /// What a disk is compared with: the volume's own paths, and what the others are.
-    fn claim(&self, run: &PlanRun<'_>) -> Result<Claim, Error> {
+    fn recorded_uses(&self, run: &PlanRun<'_>) -> Result<RecordedUses, Error> {
         let own_paths = run.staged.into_iter().chain([run.destination]);
         let (own, others): (Vec<_>, Vec<_>) = self
             .records
@@ -98,7 +98,11 @@ impl LinuxNode {
             let volume = format!("{} of {}", record.volume, record.driver);
             Some((record.serial?, volume))
         };
-        Ok(Claim { paths, others: others.into_iter().filter_map(serial_of).collect(), other_paths })
+        Ok(RecordedUses {
+            paths,
+            others: others.into_iter().filter_map(serial_of).collect(),
+            other_paths,
+        })
     }
 
     /// Other mounts of the same file system, as far as they are under the roots. Network mounts
@@ -134,7 +138,7 @@ impl Performer for LinuxNode {
             staged: None,
             secrets: CallSecrets::NONE,
         };
-        Run::new(&self.context, call, &run, Claim::default()).finish(plan).map(drop)
+        Run::new(&self.context, call, &run, RecordedUses::default()).finish(plan).map(drop)
     }
 
     fn shown_at(&self, driver: &str, volume: &VolumeId) -> Result<Option<PathBuf>, Error> {
@@ -233,11 +237,11 @@ impl Node for LinuxNode {
     fn run(&self, call: &Call, run: &PlanRun<'_>) -> Result<Option<FoundDevice>, Error> {
         let destination = self.context.roots.spell(run.destination)?;
         let _guard = self.context.acquire(call, &format!("path {}", destination.display()))?;
-        let claim = match run.plan.find_device() {
-            Some(_) => self.claim(run)?,
-            None => Claim::default(),
+        let recorded_uses = match run.plan.find_device() {
+            Some(_) => self.recorded_uses(run)?,
+            None => RecordedUses::default(),
         };
-        let device = Run::new(&self.context, call, run, claim).finish(run.plan)?;
+        let device = Run::new(&self.context, call, run, recorded_uses).finish(run.plan)?;
         Ok(device.map(|device| FoundDevice { path: device.path, serial: device.serial }))
     }
 

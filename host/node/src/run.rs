@@ -10,7 +10,7 @@ use wharf_core::ports::{Call, CallSecrets, PlanRun};
 
 use crate::context::NodeContext;
 use crate::disk::device::Device;
-use crate::disk::ownership::Claim;
+use crate::disk::ownership::RecordedUses;
 use crate::mounts::paths::MountTarget;
 use crate::mounts::table::MountTable;
 use crate::remote::Session;
@@ -23,7 +23,7 @@ pub(crate) struct Run<'a> {
     pub call: &'a Call,
     pub policy: &'a NodePolicy,
     /// Whose disk the found one has to be.
-    pub claim: Claim,
+    pub recorded_uses: RecordedUses,
     /// The path of the call.
     pub destination: &'a Path,
     /// The staging path, in a call that has one besides its own path.
@@ -50,12 +50,17 @@ pub(crate) struct Scratch {
 
 impl<'a> Run<'a> {
     /// Nothing has happened yet.
-    pub fn new(context: &'a NodeContext, call: &'a Call, run: &PlanRun<'a>, claim: Claim) -> Self {
+    pub fn new(
+        context: &'a NodeContext,
+        call: &'a Call,
+        run: &PlanRun<'a>,
+        recorded_uses: RecordedUses,
+    ) -> Self {
         Self {
             context,
             call,
             policy: run.policy,
-            claim,
+            recorded_uses,
             destination: run.destination,
             staged: run.staged,
             secrets: run.secrets,

@@ -22,7 +22,7 @@ use crate::engine::Engine;
 use crate::guest_log::GuestLog;
 use crate::host::{HostCtx, Outbound};
 use crate::limits::{CROSSING_BYTES, Limits, Stop};
-use crate::observer::{CallEvent, Observer, Outcome};
+use crate::observer::{CallEvent, Outcome, RuntimeObserver};
 use crate::share::{Admission, Network, Share};
 use crate::wasi;
 use wharf_core::Secret;
@@ -43,7 +43,7 @@ pub struct CallPorts {
     /// What one call may use.
     pub limits: Limits,
     /// Hears of every call.
-    pub observer: Option<Arc<dyn Observer>>,
+    pub observer: Option<Arc<dyn RuntimeObserver>>,
     /// What all calls of whoever is called may take of the process together.
     pub share: Arc<Share>,
 }

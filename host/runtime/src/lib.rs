@@ -50,6 +50,6 @@ pub use engine::{Engine, EngineMode, MEMORY_BYTES};
 pub use guest::CallPorts;
 pub use limits::Limits;
 pub use measure::{Measured, measure};
-pub use observer::{CallEvent, Observer, Outcome, RequestEvent};
+pub use observer::{CallEvent, Outcome, RequestEvent, RuntimeObserver};
 pub use share::{CALLS_AT_ONCE, SHARE_BYTES, Share, ShareLimits, ShareUse};
 pub use wasmtime::component::Component;

@@ -8,7 +8,7 @@ use wharf_core::manifest::World;
 use wharf_core::plan::Plan;
 
 /// Hears of calls and requests after they ended, on the thread that made them.
-pub trait Observer: Send + Sync {
+pub trait RuntimeObserver: Send + Sync {
     /// A guest answered, failed or was stopped.
     fn called(&self, event: &CallEvent<'_>) {
         let _ = event;

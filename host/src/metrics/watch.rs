@@ -5,7 +5,7 @@ use std::time::Duration;
 use wharf_core::ErrorKind;
 use wharf_core::plan::Plan;
 use wharf_csi::{Answered, CallObserver, Work, Working};
-use wharf_runtime::{CallEvent, Observer, Outcome, RequestEvent};
+use wharf_runtime::{CallEvent, Outcome, RequestEvent, RuntimeObserver};
 
 use super::Metrics;
 use super::operations::Spent;
@@ -37,7 +37,7 @@ impl CallObserver for Metrics {
     }
 }
 
-impl Observer for Metrics {
+impl RuntimeObserver for Metrics {
     fn called(&self, event: &CallEvent<'_>) {
         ComponentLog.called(event);
         let CallEvent { world, component, function, outcome, .. } = *event;

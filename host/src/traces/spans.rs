@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wharf_csi::{Answered, CallObserver, Work, Working};
-use wharf_runtime::{CallEvent, Observer, Outcome, RequestEvent};
+use wharf_runtime::{CallEvent, Outcome, RequestEvent, RuntimeObserver};
 use wharf_traces::{Kind, Sender, Span, Value};
 
 /// Parts of one call: one that waits for a cloud for half an hour has two thousand reads, all of
@@ -99,7 +99,7 @@ impl Drop for WorkSpan {
     }
 }
 
-impl Observer for Recorder {
+impl RuntimeObserver for Recorder {
     fn called(&self, event: &CallEvent<'_>) {
         in_call(|parts| {
             let within = parts.spans.iter().position(|span| span.began >= event.began);

@@ -2,7 +2,7 @@
 //! of the node; nothing is done to one before it was compared with what is in use here.
 //!
 //! A disk is a volume's own once the volume has it mounted, or shows it raw, at one of its recorded
-//! paths: it was free when that was made. Beside that, only what follows from it is let pass: other
+//! paths: it was free when that was made. Beside that, only what follows from it is permitted: other
 //! mounts under kubelet's root (pods show parts of a volume there) that are no path of another
 //! volume, and what a workload has built on a raw device that it was given. Any other use refuses
 //! the disk: a mount anywhere else, of the disk, of a partition, or of what the kernel has built on
@@ -26,11 +26,11 @@ const MAX_LEVELS: usize = 8;
 /// What the node swaps to (proc(5)).
 const SWAPS: &str = "/proc/swaps";
 
-type Number = (u32, u32);
+type DeviceNumber = (u32, u32);
 
-/// For which volume a disk is to be used.
+/// What the records say of disks and paths: of the volume that a disk is for, and of the others.
 #[derive(Debug, Default)]
-pub(crate) struct Claim {
+pub(crate) struct RecordedUses {
     /// The volume's own paths, as the mount table spells them: those of its record and of the call.
     pub paths: Vec<PathBuf>,
     /// Serials of the disks that other volumes are, with those volumes' names.
@@ -47,14 +47,14 @@ pub(crate) fn check(
     context: &NodeContext,
     device: &Device,
     wanted: &FindDevice,
-    claim: &Claim,
+    recorded_uses: &RecordedUses,
 ) -> Result<(), Error> {
     check_pattern(context, device)?;
     check_proof(device, wanted)?;
-    check_records(device, claim)?;
+    check_records(device, recorded_uses)?;
     let table = MountTable::read()?;
     check_protected(context, device, &table)?;
-    check_users(context, device, claim, &table)
+    check_users(context, device, recorded_uses, &table)
 }
 
 /// The operator may say which devices can be volumes at all.
@@ -88,9 +88,9 @@ fn check_proof(device: &Device, wanted: &FindDevice) -> Result<(), Error> {
     }
 }
 
-fn check_records(device: &Device, claim: &Claim) -> Result<(), Error> {
+fn check_records(device: &Device, recorded_uses: &RecordedUses) -> Result<(), Error> {
     let Some(serial) = &device.serial else { return Ok(()) };
-    match claim.others.iter().find(|(other, _)| other == serial) {
+    match recorded_uses.others.iter().find(|(other, _)| other == serial) {
         Some((_, volume)) => Err(Error::precondition(format!(
             "{} (serial {serial}) is volume {volume} on this node",
             device.path.display()
@@ -107,7 +107,7 @@ fn check_protected(
     table: &MountTable,
 ) -> Result<(), Error> {
     let sysfs = &context.options.sysfs;
-    let own = above(sysfs, device.number);
+    let own = with_holders(sysfs, device.number);
     let roots = context.options.roots.iter();
     for path in [Path::new("/"), &context.options.state_directory]
         .into_iter()
@@ -132,11 +132,11 @@ fn check_protected(
 fn check_users(
     context: &NodeContext,
     device: &Device,
-    claim: &Claim,
+    recorded_uses: &RecordedUses,
     table: &MountTable,
 ) -> Result<(), Error> {
     let sysfs = &context.options.sysfs;
-    let numbers = above(sysfs, device.number);
+    let numbers = with_holders(sysfs, device.number);
     let nodes: Vec<PathBuf> = numbers
         .iter()
         .filter_map(|number| kernel_name(sysfs, *number))
@@ -147,14 +147,14 @@ fn check_users(
             || (entry.fs_type == "devtmpfs" && nodes.contains(&entry.root))
     };
     let is_own = |entry: &&Entry| {
-        claim.paths.contains(&entry.mount_point)
+        recorded_uses.paths.contains(&entry.mount_point)
             && (entry.root == Path::new("/") || entry.fs_type == "devtmpfs")
     };
     let users: Vec<&Entry> = table.entries().iter().filter(is_user).collect();
     let own: Vec<&Entry> = users.iter().copied().filter(is_own).collect();
     let foreign = match own.as_slice() {
         [] => users.first().copied(),
-        _ => foreign_user(context, claim, table, &users, &own),
+        _ => foreign_user(context, recorded_uses, table, &users, &own),
     };
     if let Some(user) = foreign {
         return Err(Error::precondition(format!(
@@ -178,22 +178,22 @@ fn check_users(
 /// A use that does not follow from the volume's own ones.
 fn foreign_user<'a>(
     context: &NodeContext,
-    claim: &Claim,
+    recorded_uses: &RecordedUses,
     table: &MountTable,
     users: &[&'a Entry],
     own: &[&Entry],
 ) -> Option<&'a Entry> {
-    let is_let_pass = |entry: &Entry| {
+    let is_permitted = |entry: &Entry| {
         own.iter().any(|own| own.id == entry.id)
             || (context.roots.contain(&entry.mount_point)
-                && !claim.other_paths.contains(&entry.mount_point))
+                && !recorded_uses.other_paths.contains(&entry.mount_point))
     };
     // Where kubelet's root is itself a mount of another directory, every mount in the one shows in
     // the other as well.
-    let passing = users.iter().filter(|entry| is_let_pass(entry));
+    let passing = users.iter().filter(|entry| is_permitted(entry));
     let locations: Vec<_> = passing.filter_map(|entry| table.location_of(entry)).collect();
     users.iter().copied().find(|entry| {
-        !is_let_pass(entry)
+        !is_permitted(entry)
             && table.location_of(entry).is_none_or(|location| !locations.contains(&location))
     })
 }
@@ -246,12 +246,12 @@ fn check_no_holder(device: &Device, sysfs: &Path) -> Result<(), Error> {
     }
 }
 
-/// A device, its partitions, and everything that the kernel has built on them.
-fn above(sysfs: &Path, number: Number) -> BTreeSet<Number> {
+/// A device, its partitions, and everything that the kernel has built on them (sysfs: `holders`).
+fn with_holders(sysfs: &Path, number: DeviceNumber) -> BTreeSet<DeviceNumber> {
     let mut found = BTreeSet::from([number]);
     let mut level = vec![number];
     for _ in 0..MAX_LEVELS {
-        let next: Vec<Number> = level
+        let next: Vec<DeviceNumber> = level
             .iter()
             .flat_map(|number| {
                 let directory = sysfs.join(format!("dev/block/{}:{}", number.0, number.1));
@@ -275,7 +275,7 @@ fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
     read.filter_map(Result::ok).map(|entry| entry.path())
 }
 
-fn read_number(file: &Path) -> Option<Number> {
+fn read_number(file: &Path) -> Option<DeviceNumber> {
     let text = std::fs::read_to_string(file).ok()?;
     let (major, minor) = text.trim().split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
@@ -332,10 +332,10 @@ mod tests {
         // A loop, which no kernel makes, ends.
         std::os::unix::fs::symlink(&mapped, array.join("holders/dm-0")).unwrap();
         assert_eq!(
-            above(sysfs, (8, 0)),
+            with_holders(sysfs, (8, 0)),
             BTreeSet::from([(8, 0), (8, 1), (8, 2), (253, 0), (9, 0)])
         );
-        assert_eq!(above(sysfs, (8, 16)), BTreeSet::from([(8, 16)]));
-        assert_eq!(above(sysfs, (8, 99)), BTreeSet::from([(8, 99)]));
+        assert_eq!(with_holders(sysfs, (8, 16)), BTreeSet::from([(8, 16)]));
+        assert_eq!(with_holders(sysfs, (8, 99)), BTreeSet::from([(8, 99)]));
     }
 }

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use wharf_core::helper_profile::{Device, HelperProfile, Rotation};
+use wharf_core::helper_profile::{FuseDevice, HelperProfile, Rotation};
 use wharf_core::plan::Readiness;
 use wharf_node::supervisor::{
     Client, Credential, CredentialFile, MountRequest, Spec, StartCommand, Status,
@@ -278,7 +278,7 @@ pub fn bindfs() -> HelperProfile {
         read_only: vec!["-oro".into()],
         credentials: [("passwd".to_owned(), vec![])].into(),
         rotation: Rotation::Restart,
-        device: Device::Opens,
+        device: FuseDevice::Opens,
         user: None,
         memory_mib: Some(256),
         reserves_memory: false,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use wharf_core::ErrorKind;
-use wharf_core::helper_profile::{Device, Rotation};
+use wharf_core::helper_profile::{FuseDevice, Rotation};
 use wharf_node::supervisor::{Condition, Ending, MountRequest};
 
 use crate::bed::{Bed, PATIENCE, bindfs_unless, credential, holds, kill, request, sh, until};
@@ -69,7 +69,7 @@ fn a_helper_that_mounts_and_does_not_answer_never_shows_at_the_target() {
     let Some(bed) = Bed::new() else { return };
     let mut spec = bed.script("a", "exec sleep 4242");
     // Mounted before it is started, and it never reads a question.
-    spec.profile.device = Device::Given;
+    spec.profile.device = FuseDevice::Given;
     sh(&format!("chmod 755 {0} {0}/helper.sh", bed.path("").display()));
     let error = bed
         .client()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 use wharf_core::ErrorKind;
-use wharf_core::helper_profile::Device;
+use wharf_core::helper_profile::FuseDevice;
 use wharf_node::supervisor::{Condition, Status};
 
 use crate::bed::{Bed, PATIENCE, holds, kill, request, sh, signal, until};
@@ -178,7 +178,7 @@ fn a_helper_that_is_handed_the_device_runs_as_nobody_and_without_privileges() {
     let program = bed.path("helper");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     sh(&format!("chmod 755 {} {}", bed.path("").display(), program.display()));
-    spec.profile.device = Device::Given;
+    spec.profile.device = FuseDevice::Given;
     spec.profile.program = program.to_str().unwrap().to_owned();
     spec.profile.arguments =
         [file_system::TEST, "{mountpoint}", "--exact"].map(str::to_owned).to_vec();

@@ -25,7 +25,7 @@ use super::{
     Budget, Egress, Request, RequestEffect, Response, Scope, Spent, headers, parameters, url,
 };
 use crate::account::{AuthDescription, Unsigned};
-use crate::observer::{Observer, RequestEvent};
+use crate::observer::{RequestEvent, RuntimeObserver};
 
 /// How often a waiting request checks whether its caller has gone.
 const CANCELLATION_CHECK: Duration = Duration::from_millis(50);
@@ -44,7 +44,7 @@ pub struct HttpEgress {
     own: OnceLock<Result<Runtime, String>>,
     clients: Clients,
     pace: Pace,
-    observer: Option<Arc<dyn Observer>>,
+    observer: Option<Arc<dyn RuntimeObserver>>,
 }
 
 impl HttpEgress {
@@ -74,7 +74,7 @@ impl HttpEgress {
 
     /// Tells somebody about every request.
     #[must_use]
-    pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
+    pub fn with_observer(mut self, observer: Arc<dyn RuntimeObserver>) -> Self {
         self.observer = Some(observer);
         self
     }

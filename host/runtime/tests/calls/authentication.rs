@@ -557,7 +557,7 @@ fn obtaining_leaves_time_for_the_request_and_ends_with_its_call() {
 #[derive(Default)]
 struct Requested(Mutex<Vec<String>>);
 
-impl wharf_runtime::Observer for Requested {
+impl wharf_runtime::RuntimeObserver for Requested {
     fn requested(&self, event: &wharf_runtime::RequestEvent<'_>) {
         self.0.lock().unwrap().push(event.action.to_owned());
     }
@@ -567,8 +567,9 @@ impl wharf_runtime::Observer for Requested {
 fn keys_are_struck_out_of_what_is_said_of_a_request() {
     let (server, bench, requested) =
         (Server::start(), Bench::new(), Arc::new(Requested::default()));
-    let egress =
-        server.egress().with_observer(Arc::clone(&requested) as Arc<dyn wharf_runtime::Observer>);
+    let egress = server
+        .egress()
+        .with_observer(Arc::clone(&requested) as Arc<dyn wharf_runtime::RuntimeObserver>);
     let code = AuthCode::link(&ENGINE, &AUTH, manifest(World::CloudAuth), 1).unwrap();
     let ports = AuthPorts {
         calls: bench.ports.calls.clone(),

@@ -14,7 +14,7 @@ use wharf_core::verbs::{Delete, DeleteRequest};
 use wharf_core::{Error, types};
 use wharf_runtime::{
     BackendCode, BackendPorts, CallEvent, CallPorts, Component, Egress, Engine, EngineMode, Limits,
-    Observer, Outcome, Request, Response, Scope, Share, ShareLimits, WasmBackend,
+    Outcome, Request, Response, RuntimeObserver, Scope, Share, ShareLimits, WasmBackend,
 };
 use wit_component::ComponentEncoder;
 
@@ -174,7 +174,7 @@ pub struct HeardCall {
 #[derive(Default)]
 pub struct Heard(pub Mutex<Vec<HeardCall>>);
 
-impl Observer for Heard {
+impl RuntimeObserver for Heard {
     fn called(&self, event: &CallEvent<'_>) {
         self.0.lock().unwrap().push(HeardCall {
             generation: event.generation,

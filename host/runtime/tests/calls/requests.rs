@@ -8,8 +8,8 @@ use std::time::Duration;
 use wharf_core::ports::Call;
 use wharf_core::{Effect, Error, ErrorKind, Secret};
 use wharf_runtime::{
-    AuthDescription, Credential, Endpoint, HttpEgress, Observer, RequestEvent, Reserved, Signature,
-    Signer, Unsigned,
+    AuthDescription, Credential, Endpoint, HttpEgress, RequestEvent, Reserved, RuntimeObserver,
+    Signature, Signer, Unsigned,
 };
 
 use crate::fixture::{Bench, does};
@@ -226,7 +226,7 @@ fn a_server_with_a_runtime_of_its_own_lends_it() {
 #[derive(Default)]
 struct Requested(Mutex<Vec<String>>);
 
-impl Observer for Requested {
+impl RuntimeObserver for Requested {
     fn requested(&self, event: &RequestEvent<'_>) {
         self.0.lock().unwrap().push(event.action.to_owned());
     }
@@ -239,7 +239,7 @@ fn what_is_said_of_a_request_is_one_short_line() {
     let mut bench = Bench::new();
     bench.ports.egress = Some(Arc::new(
         HttpEgress::new([endpoint], None)
-            .with_observer(Arc::clone(&requested) as Arc<dyn Observer>),
+            .with_observer(Arc::clone(&requested) as Arc<dyn RuntimeObserver>),
     ));
     for path in [format!("/{}", "p".repeat(7 << 10)), "/a\nb\u{1b}[31m".to_owned()] {
         let error = sends(&bench, &format!("cloud - read - GET {path}"));

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountFlags, MoveMountFlags, move_mount};
 use wharf_core::Error;
-use wharf_core::helper_profile::{Device, HelperMount};
+use wharf_core::helper_profile::{FuseDevice, HelperMount};
 use wharf_core::plan::Readiness;
 
 use super::super::connections::Connection;
@@ -90,8 +90,8 @@ impl Mount {
     pub(super) fn user(&self) -> Option<u32> {
         let profile = &self.record.spec.profile;
         match profile.device {
-            Device::Opens => profile.user,
-            Device::Given => Some(profile.user.unwrap_or(NOBODY)),
+            FuseDevice::Opens => profile.user,
+            FuseDevice::Given => Some(profile.user.unwrap_or(NOBODY)),
         }
     }
 
@@ -119,8 +119,8 @@ impl Mount {
         // Opened before anybody can mount, so that no mount is missed.
         let changes = MountChanges::watch()?;
         let given = match profile.device {
-            Device::Opens => None,
-            Device::Given => Some(self.mount_given()?),
+            FuseDevice::Opens => None,
+            FuseDevice::Given => Some(self.mount_given()?),
         };
         let mountpoint = match &given {
             None => self.private.mountpoint().to_string_lossy().into_owned(),
@@ -202,7 +202,7 @@ impl Mount {
         deadline: Instant,
     ) -> Result<Connection, NotReady> {
         let profile = &self.record.spec.profile;
-        if self.record.spec.ready != Readiness::Answers && profile.device != Device::Given {
+        if self.record.spec.ready != Readiness::Answers && profile.device != FuseDevice::Given {
             return self.wait_until_mounted(helper, changes, deadline);
         }
         // While the helper loads its libraries.

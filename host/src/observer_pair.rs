@@ -1,15 +1,15 @@
-//! Two who hear of the same things.
+//! Two observers of the same calls: the log, and metrics or traces.
 
 use wharf_core::plan::Plan;
 use wharf_csi::{Answered, CallObserver, Work, Working};
-use wharf_runtime::{CallEvent, Observer, RequestEvent};
+use wharf_runtime::{CallEvent, RequestEvent, RuntimeObserver};
 
 use std::sync::Arc;
 
-/// Tells the first one, then the second.
-pub struct Both<T: ?Sized>(pub Arc<T>, pub Arc<T>);
+/// Passes everything to the first one, then to the second.
+pub struct ObserverPair<T: ?Sized>(pub Arc<T>, pub Arc<T>);
 
-impl Observer for Both<dyn Observer> {
+impl RuntimeObserver for ObserverPair<dyn RuntimeObserver> {
     fn called(&self, event: &CallEvent<'_>) {
         self.0.called(event);
         self.1.called(event);
@@ -26,9 +26,9 @@ impl Observer for Both<dyn Observer> {
     }
 }
 
-impl CallObserver for Both<dyn CallObserver> {
+impl CallObserver for ObserverPair<dyn CallObserver> {
     fn working(&self, work: &Work<'_>) -> Box<dyn Working> {
-        Box::new(BothWorking(self.0.working(work), self.1.working(work)))
+        Box::new(WorkingPair(self.0.working(work), self.1.working(work)))
     }
 
     fn answered(&self, answered: &Answered<'_>) {
@@ -37,9 +37,9 @@ impl CallObserver for Both<dyn CallObserver> {
     }
 }
 
-struct BothWorking(Box<dyn Working>, Box<dyn Working>);
+struct WorkingPair(Box<dyn Working>, Box<dyn Working>);
 
-impl Working for BothWorking {
+impl Working for WorkingPair {
     fn ended(&mut self, code: &'static str) {
         self.0.ended(code);
         self.1.ended(code);
