@@ -131,7 +131,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// Which generations serve here, and how requests leave.
-    pub fn insides(&self) -> (Arc<Loader>, Arc<HttpEgress>) {
+    pub fn loader_and_egress(&self) -> (Arc<Loader>, Arc<HttpEgress>) {
         (Arc::clone(&self.loader), Arc::clone(&self.http))
     }
 
@@ -190,7 +190,7 @@ impl<'a> Assembly<'a> {
     ///
     /// # Errors
     /// When the configuration has no such driver.
-    pub fn backend_behind(
+    pub fn backend_of(
         &self,
         driver: &str,
         egress: Arc<dyn Egress>,

@@ -67,7 +67,7 @@ fn run_logged(path: &Path, command: &Csi) -> Result<End, String> {
             tracing::error!(%error, "nothing new is mounted before this is mended");
         }
     }
-    may_mount::warn_otherwise(&config);
+    may_mount::warn_if_not(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(ASYNC_THREADS)
         .max_blocking_threads(
@@ -141,7 +141,7 @@ async fn serve(
     let reporter = Reporter::new(
         command.role.word(),
         watched.collect(),
-        assembly.insides(),
+        assembly.loader_and_egress(),
         changes.refused(),
     );
     let reporter = Arc::new(reporter);
@@ -187,7 +187,7 @@ fn event_sources(
     let has_node = command.role != Role::Controller;
     events::Sources {
         reporter: Arc::clone(reporter),
-        http: assembly.insides().1,
+        http: assembly.loader_and_egress().1,
         drivers: Arc::clone(drivers),
         node: has_node.then(|| assembly.machine()),
         supervisor: has_node.then(|| Client::new(&config.run_directory(), None)),

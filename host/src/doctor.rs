@@ -13,7 +13,6 @@ use crate::cli::{Doctor, Output, Role};
 use crate::config::Config;
 use crate::output::{self, Failure};
 
-mod at_once;
 mod capabilities;
 mod children;
 mod clock;
@@ -32,6 +31,7 @@ mod mount_table;
 mod mounts;
 mod nfs;
 mod node_identity;
+mod parallel;
 mod programs;
 mod propagation;
 mod servers;

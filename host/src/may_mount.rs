@@ -7,7 +7,7 @@ use crate::config::Config;
 const SYS_ADMIN: u32 = 21;
 
 /// Warns where a backend's plans may mount and this process may not.
-pub fn warn_otherwise(config: &Config) {
+pub fn warn_if_not(config: &Config) {
     let mut steps = config.backend.values().flat_map(|backend| &backend.node.steps);
     let is_needed = steps.any(|step| step.starts_with("mount-"));
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

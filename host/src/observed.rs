@@ -56,7 +56,7 @@ pub fn pages(
     let has_node = role != Role::Controller;
     let is_service = config.mounts.supervisor == Some(SupervisorStart::Service);
     let client = Client::new(&config.run_directory(), None);
-    let (loader, egress) = assembly.insides();
+    let (loader, egress) = assembly.loader_and_egress();
     metrics.read_from(Sources {
         drivers: Some(Arc::clone(&drivers)),
         clock: Some(assembly.clock()),

@@ -174,7 +174,7 @@ impl Remote {
             processes: Arc::clone(&self.processes),
             beginning: Some(Beginning { directory, lock }),
             is_answered: true,
-            has_let_go: false,
+            has_released: false,
             has_scratch: false,
         })
     }
@@ -196,7 +196,7 @@ pub(crate) struct Session {
     process: Option<Process>,
     beginning: Option<Beginning>,
     is_answered: bool,
-    has_let_go: bool,
+    has_released: bool,
     has_scratch: bool,
 }
 
@@ -218,7 +218,7 @@ impl Session {
     /// asked to, which saves the most frequent works half of what is said.
     pub fn ask_last(&mut self, request: Request, within: Duration) -> Result<Answer, Failure> {
         let answer = self.ask(&Request::Last(Box::new(request)), within)?;
-        self.has_let_go = true;
+        self.has_released = true;
         Ok(answer)
     }
 
@@ -257,7 +257,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         let Some(mut process) = self.process.take() else { return };
         let is_well = self.is_answered && !self.has_scratch;
-        if is_well && (self.has_let_go || self.beginning.is_some() || process.let_go()) {
+        if is_well && (self.has_released || self.beginning.is_some() || process.release()) {
             self.processes.put_back(process);
         }
     }

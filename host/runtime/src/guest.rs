@@ -128,7 +128,7 @@ impl Guest {
             }
             Err(error) if lacks_memory(&error) => Err(error.context(NoMemory)),
             // Linking compares names; the types of exports are compared only now.
-            Err(error) => Err(error.context(Unfit)),
+            Err(error) => Err(error.context(CannotInstantiate)),
         };
         wasi::flush(store.data_mut());
         let (result, outcome) = self.conclude(store.data_mut(), function, ran, convert, check);
@@ -312,7 +312,7 @@ fn cause(ctx: &HostCtx, trap: &wasmtime::Error) -> String {
     if let Some(exceeded) = ctx.memory.exceeded() {
         return exceeded.to_owned();
     }
-    if trap.is::<Unfit>() {
+    if trap.is::<CannotInstantiate>() {
         let cause = tidy(ctx, &trap.root_cause().to_string());
         return format!(
             "it cannot be started: a function or a type in it is not that of contract {VERSION}; \
@@ -368,7 +368,7 @@ pub(crate) fn lacks_memory(error: &wasmtime::Error) -> bool {
 /// It could not be instantiated, and not because it trapped.
 #[derive(Debug, thiserror::Error)]
 #[error("it cannot be instantiated")]
-struct Unfit;
+struct CannotInstantiate;
 
 /// What a component of a world is linked with: the world's imports, and an empty WASI where its
 /// tool chain insists on one.

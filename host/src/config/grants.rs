@@ -65,7 +65,7 @@ pub fn directory(config: &Path) -> PathBuf {
 
 /// Lays every file of grants into the configuration. Those of backends that it does not have grant
 /// nothing. Returns what is wrong with the files.
-pub fn lay_into(tree: &mut Tree, config: &Path) -> Vec<Mistake> {
+pub fn merge_into(tree: &mut Tree, config: &Path) -> Vec<Mistake> {
     let directory = directory(config);
     let mut mistakes = Vec::new();
     let files = match files(&directory) {

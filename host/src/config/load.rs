@@ -140,9 +140,9 @@ impl Loaded {
     /// Reads the text of a configuration.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Vec<Mistake>> {
         let mut tree = Tree::parse(text, file(path))?;
-        let mut mistakes = preset::lay_under(&mut tree);
+        let mut mistakes = preset::merge_under(&mut tree);
         let has_preset = mistakes.is_empty();
-        mistakes.extend(grants::lay_into(&mut tree, path));
+        mistakes.extend(grants::merge_into(&mut tree, path));
         let config = match read::read::<Config>(&tree) {
             Ok(config) => Some(config),
             Err((more, config)) => {
@@ -166,10 +166,10 @@ impl Loaded {
 
 /// What a configuration is written in, and who may write it: equal as long as nobody touched it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written(Vec<(PathBuf, Result<AsItIs, ErrorKind>)>);
+pub struct Written(Vec<(PathBuf, Result<FileContent, ErrorKind>)>);
 
 /// Content, owner and mode of a file.
-type AsItIs = (Vec<u8>, u32, u32);
+type FileContent = (Vec<u8>, u32, u32);
 
 impl Written {
     /// The file, and the grants beside it, as they are now; nothing is understood.
@@ -178,7 +178,7 @@ impl Written {
         // A directory that cannot be read stands for its files.
         let files = files.unwrap_or_else(|_| vec![grants::directory(path)]);
         let read = |path: PathBuf| {
-            let content = as_it_is(&path).map_err(|error| error.kind());
+            let content = read_content(&path).map_err(|error| error.kind());
             (path, content)
         };
         Self(std::iter::once(path.to_owned()).chain(files).map(read).collect())
@@ -186,7 +186,7 @@ impl Written {
 }
 
 /// Of a file that is too large, as much as shows that.
-fn as_it_is(path: &Path) -> std::io::Result<AsItIs> {
+fn read_content(path: &Path) -> std::io::Result<FileContent> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     let mut content = Vec::new();

@@ -85,7 +85,7 @@ pub enum Word {
 
 /// Lays the preset that the configuration names under it. Returns what is wrong with what it says
 /// of the preset.
-pub fn lay_under(tree: &mut Tree) -> Vec<Mistake> {
+pub fn merge_under(tree: &mut Tree) -> Vec<Mistake> {
     let Some(section) = tree.find(&["preset".to_owned()]) else { return Vec::new() };
     let expanded = read::read::<PresetSection>(section).map_err(|(mistakes, _)| mistakes).and_then(
         |section| {
@@ -100,7 +100,7 @@ pub fn lay_under(tree: &mut Tree) -> Vec<Mistake> {
         Ok(mut expanded) => {
             let over = std::mem::replace(tree, Tree::empty(Source::Default));
             expanded.origin = over.origin.clone();
-            expanded.lay_over(over);
+            expanded.merge_over(over);
             *tree = expanded;
             Vec::new()
         }
@@ -176,7 +176,7 @@ impl Preset {
         for fragment in shared.chain(parts.filter_map(|part| written.find(&part))) {
             let mut fragment = fragment.clone();
             fill(&mut fragment, &words);
-            expanded.lay_over(fragment);
+            expanded.merge_over(fragment);
         }
         Ok(expanded)
     }

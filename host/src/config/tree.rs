@@ -235,12 +235,12 @@ impl Tree {
 
     /// Lays another one over this: sections key by key; anything else takes the place of what was
     /// there.
-    pub fn lay_over(&mut self, over: Self) {
+    pub fn merge_over(&mut self, over: Self) {
         match (&mut self.value, over.value) {
             (Value::Table(under), Value::Table(over)) => {
                 for (key, entry) in over {
                     match under.get_mut(&key) {
-                        Some(there) => there.tree.lay_over(entry.tree),
+                        Some(there) => there.tree.merge_over(entry.tree),
                         None => {
                             under.insert(key, entry);
                         }
@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn what_is_laid_over_replaces_values_and_lists_and_joins_sections() {
         let mut under = parse("[a]\nx = 1\ny = [1, 2]\n[b]\nz = 1\n");
-        under.lay_over(parse("[a]\ny = [3]\n"));
+        under.merge_over(parse("[a]\ny = [3]\n"));
         let joined = "[a]\nx = 1\ny = [3]\n\n[b]\nz = 1\n";
         assert_eq!(toml::to_string(&under.plain()).unwrap(), joined);
     }

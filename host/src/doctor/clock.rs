@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::at_once::at_once;
 use super::endpoints::ANSWERS_WITHIN;
+use super::parallel::in_parallel;
 use super::{Environment, Finding};
 use crate::assembly::{Assembly, Process};
 
@@ -15,9 +15,9 @@ pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
     let Ok(assembly) = Assembly::new(environment.config, &Process::OneCall) else {
         return Vec::new();
     };
-    let (_, http) = assembly.insides();
+    let (_, http) = assembly.loader_and_egress();
     let ids: Vec<&String> = environment.config.endpoint.keys().collect();
-    let asked = at_once(&ids, |id| {
+    let asked = in_parallel(&ids, |id| {
         let date = http.probe(id, ANSWERS_WITHIN).ok()?.date?;
         difference(httpdate::parse_http_date(&date).ok()?, SystemTime::now())
     });

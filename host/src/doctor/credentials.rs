@@ -6,7 +6,7 @@ use std::time::Duration;
 use wharf_core::ErrorKind;
 use wharf_core::ports::Call;
 
-use super::at_once::at_once;
+use super::parallel::in_parallel;
 use super::{Environment, Finding};
 use crate::assembly::{Assembly, Process};
 
@@ -18,7 +18,7 @@ pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
         return Vec::new();
     };
     let drivers: Vec<&String> = environment.config.driver.keys().collect();
-    let asked = at_once(&drivers, |driver| {
+    let asked = in_parallel(&drivers, |driver| {
         let call = Call::until(assembly.clock().now() + ANSWERS_WITHIN);
         let listed = assembly.controller(driver).and_then(|it| it.list(&call, 1, None));
         of_error(driver, &listed.err()?)

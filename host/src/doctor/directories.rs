@@ -19,14 +19,14 @@ pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
     {
         let Some(path) = path else { continue };
         let existing = path.ancestors().find(|path| path.exists()).unwrap_or(path);
-        findings.extend(whose(what, path));
-        findings.extend(room(what, path, existing));
+        findings.extend(check_owner(what, path));
+        findings.extend(check_space(what, path, existing));
     }
     findings
 }
 
 /// What is not there yet is made when it is needed, as it should be.
-fn whose(what: &str, path: &Path) -> Option<Finding> {
+fn check_owner(what: &str, path: &Path) -> Option<Finding> {
     let metadata = path.metadata().ok()?;
     let shown = path.display();
     if !metadata.is_dir() {
@@ -50,7 +50,7 @@ fn whose(what: &str, path: &Path) -> Option<Finding> {
     })
 }
 
-fn room(what: &str, path: &Path, existing: &Path) -> Option<Finding> {
+fn check_space(what: &str, path: &Path, existing: &Path) -> Option<Finding> {
     let space = rustix::fs::statvfs(existing).ok()?;
     let shown = path.display();
     if space.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
@@ -131,6 +131,6 @@ mod tests {
             println!("skipped: a_file_system_on_which_nothing_can_be_written_is_found: no /proc");
             return;
         }
-        finds(&room("state", sys, sys).into_iter().collect::<Vec<_>>(), &["/proc/sys"]);
+        finds(&check_space("state", sys, sys).into_iter().collect::<Vec<_>>(), &["/proc/sys"]);
     }
 }

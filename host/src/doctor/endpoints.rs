@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wharf_core::ErrorKind;
 
-use super::at_once::at_once;
+use super::parallel::in_parallel;
 use super::{Environment, Finding};
 use crate::assembly::{Assembly, Process};
 
@@ -15,9 +15,9 @@ pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
     let Ok(assembly) = Assembly::new(environment.config, &Process::OneCall) else {
         return Vec::new();
     };
-    let (_, http) = assembly.insides();
+    let (_, http) = assembly.loader_and_egress();
     let ids: Vec<&String> = environment.config.endpoint.keys().collect();
-    let asked = at_once(&ids, |id| http.probe(id, ANSWERS_WITHIN).err());
+    let asked = in_parallel(&ids, |id| http.probe(id, ANSWERS_WITHIN).err());
     let failed = asked.into_iter().filter_map(|(id, error)| Some((id, error?)));
     failed
         .map(|(id, error)| {

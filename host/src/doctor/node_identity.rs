@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wharf_core::ports::Call;
 
-use super::at_once::at_once;
+use super::parallel::in_parallel;
 use super::{Environment, Finding};
 use crate::assembly::{Assembly, Process};
 use crate::config::Config;
@@ -14,7 +14,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
 
 pub fn examine(environment: &Environment<'_>) -> Vec<Finding> {
     let drivers: Vec<&String> = environment.config.driver.keys().collect();
-    let asked = at_once(&drivers, |driver| of_driver(environment, driver));
+    let asked = in_parallel(&drivers, |driver| of_driver(environment, driver));
     asked.into_iter().flat_map(|(_, findings)| findings).collect()
 }
 

@@ -118,7 +118,7 @@ pub struct Class {
 pub fn all<'a>(config: &'a Config, assembly: &Assembly<'a>) -> Result<Vec<Judge<'a>>, Error> {
     let judge = |(driver, section): (&'a String, &'a crate::config::Driver)| {
         let network = Arc::new(NoNetwork::default());
-        let (backend, policy) = assembly.backend_behind(driver, network.clone())?;
+        let (backend, policy) = assembly.backend_of(driver, network.clone())?;
         let mut judge = Judge {
             driver,
             flexvolume: section.flexvolume.clone(),

@@ -93,7 +93,7 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for item in &self.objects {
-            item.tell(&mut text);
+            item.write_text(&mut text);
         }
         let [unchanged, changes, person] =
             [Verdict::Unchanged, Verdict::Changes, Verdict::Person].map(|it| self.count(it));
@@ -122,7 +122,7 @@ impl Item {
         }
     }
 
-    fn tell(&self, text: &mut String) {
+    fn write_text(&self, text: &mut String) {
         let Self { kind, namespace, name, volume, driver, verdict, says, steps } = self;
         let namespace = namespace.as_ref().map(|it| format!("{it}/")).unwrap_or_default();
         let volume = volume.as_ref().map(|it| format!(", volume {it}")).unwrap_or_default();
@@ -136,7 +136,7 @@ impl Item {
             let _ = writeln!(text, "  {said}");
         }
         for (n, step) in steps.iter().enumerate() {
-            step.tell(n + 1, steps.len(), text);
+            step.write_text(n + 1, steps.len(), text);
         }
         text.push('\n');
     }
@@ -144,7 +144,7 @@ impl Item {
 
 impl Step {
     /// Commands begin at the margin, so that they can be copied with their documents.
-    fn tell(&self, n: usize, of: usize, text: &mut String) {
+    fn write_text(&self, n: usize, of: usize, text: &mut String) {
         let _ = writeln!(text, "\n  Step {n} of {of}: {}", self.what);
         for command in &self.run {
             let _ = writeln!(text, "{command}");

@@ -17,7 +17,7 @@ use crate::trees::{Ownership, Progress};
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Let go of the work: of its lock, and of its directory.
-    LetGo,
+    Release,
     /// Do this, and let go of the work unless it fails.
     Last(Box<Request>),
     /// Find the addresses of a server.

@@ -156,8 +156,8 @@ impl Process {
     }
 
     /// Has it let go of the lock and the directory of its work. Says whether it has.
-    pub fn let_go(&mut self) -> bool {
-        self.send(&Request::LetGo, &[]).is_ok()
+    pub fn release(&mut self) -> bool {
+        self.send(&Request::Release, &[]).is_ok()
             && matches!(self.wait(END_BOUND), Ok(Some(Answer::Done)))
     }
 

@@ -151,7 +151,7 @@ impl Worker {
         Ok(())
     }
 
-    fn let_go(&mut self) -> Answer {
+    fn release(&mut self) -> Answer {
         match Self::new() {
             Ok(new) => {
                 *self = new;
@@ -163,10 +163,10 @@ impl Worker {
 
     fn answer(&mut self, request: Request) -> Answer {
         match request {
-            Request::LetGo => self.let_go(),
+            Request::Release => self.release(),
             Request::Last(request) => match self.answer(*request) {
                 failed @ Answer::Failed { .. } => failed,
-                answer => match self.let_go() {
+                answer => match self.release() {
                     Answer::Done => answer,
                     failed => failed,
                 },

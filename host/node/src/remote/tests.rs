@@ -157,7 +157,7 @@ fn a_process_that_does_not_answer_is_killed_and_another_does_the_next_work() {
     let pid = scene.work();
     let mut session = scene.start("work");
     stop(pid);
-    let failure = session.ask(&Request::LetGo, Duration::from_millis(20)).unwrap_err();
+    let failure = session.ask(&Request::Release, Duration::from_millis(20)).unwrap_err();
     assert!(matches!(failure, Failure::Silent), "{failure:?}");
     assert!(is_gone(pid));
     assert!(matches!(make(&mut session), Err(Failure::Said { .. })));
@@ -169,7 +169,7 @@ fn a_process_that_does_not_answer_is_killed_and_another_does_the_next_work() {
 fn a_process_that_is_asked_and_not_waited_for_is_killed() {
     let scene = Scene::new();
     let mut session = scene.start("work");
-    session.send(&Request::LetGo).unwrap();
+    session.send(&Request::Release).unwrap();
     let pid = pid_of(&session);
     drop(session);
     assert!(is_gone(pid) && scene.idle().is_none());

@@ -104,7 +104,7 @@ pub(crate) fn set_ownership(
         walk.descend(OsString::new(), open()?, progress)?;
         while !walk.levels.is_empty() {
             if bound.is_over() {
-                walk.tell(progress);
+                walk.save_progress(progress);
                 return Ok(Piece::Unfinished(walk.visited));
             }
             walk.step(progress)?;
@@ -245,7 +245,7 @@ impl Walk<'_> {
     }
 
     /// Writes down the last entry that is done; nothing new: leaves what is there.
-    fn tell(&self, progress: &mut Progress) {
+    fn save_progress(&self, progress: &mut Progress) {
         let last = self.levels.iter().rposition(|level| level.done.is_some());
         let Some(last) = last else { return };
         let names = self.levels.iter().take(last + 1).skip(1).map(|level| level.name.clone());

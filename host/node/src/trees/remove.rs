@@ -114,7 +114,7 @@ impl Removal<'_> {
         }
         match self.base.enter(&level.directory, name) {
             Ok(Entered::Directory(next)) if !is_deep => return Some(next),
-            Ok(Entered::Directory(_)) => self.raise(levels, name),
+            Ok(Entered::Directory(_)) => self.move_to_top(levels, name),
             Ok(Entered::Missing) => level.has_progress = true,
             // It became something else; the next reading says what.
             Ok(Entered::NotADirectory) if is_directory == Some(true) => level.has_progress = true,
@@ -129,7 +129,7 @@ impl Removal<'_> {
     }
 
     /// Renames a directory of the last level to the top of the tree.
-    fn raise(&mut self, levels: &mut [Level], name: &OsStr) {
+    fn move_to_top(&mut self, levels: &mut [Level], name: &OsStr) {
         let [top, .., last] = levels else { return };
         let result = (0..MAX_TRIES).find_map(|number| {
             let raised = format!(".wharf-removing-{number}");

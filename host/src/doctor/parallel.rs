@@ -1,7 +1,7 @@
 //! Several questions at once: each may wait for somebody who does not answer.
 
 /// Asks about each, on a thread of its own.
-pub fn at_once<'a, T: Sync, R: Send>(
+pub fn in_parallel<'a, T: Sync, R: Send>(
     all: &'a [T],
     ask: impl Fn(&'a T) -> R + Sync,
 ) -> Vec<(&'a T, R)> {
