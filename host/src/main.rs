@@ -68,7 +68,7 @@ fn main() -> ExitCode {
 
 /// Memory holds keys now and then, and a dump would keep them. A limit of one byte stops dumps to
 /// files as a limit of zero does, and those that the kernel pipes to a program besides (core(5)).
-/// What is executed from here has the limit too. A system that refuses is none the worse.
+/// What is executed from here has the limit too. A system that refuses it works all the same.
 fn forbid_core_dumps() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(1), maximum: Some(1) });
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);

@@ -224,7 +224,7 @@ fn of_supervisor(seen: &Supervisor) -> String {
     }
 }
 
-/// What the records say, held against the mount table.
+/// What the records say, compared with the mount table.
 fn volumes(config: &Config) -> Vec<Volumes> {
     let node = LinuxNode::new(NodeOptions {
         state_directory: config.state.clone(),

@@ -1,7 +1,7 @@
 //! `attach`: a bucket is in reach of every node, so nothing is done.
 //!
 //! Kubernetes sends a volume's attributes along, and then nothing is asked either: a node mounts
-//! with keys of its own, and needs none of the controller's. A call without them is held against
+//! with keys of its own, and needs none of the controller's. A call without them is compared with
 //! what can be known: what was made for the volume has to be there, and the node to be an instance.
 
 use wharf_sdk::controller::{AttachRequest, Attachment};

@@ -243,7 +243,7 @@ fn compile_with_limits(input: &Path, output: &Path) -> Result<(), String> {
         setrlimit(resource, Rlimit { current: Some(bound), maximum: Some(bound) })
             .map_err(|error| format!("cannot limit the compiler: {error}"))?;
     }
-    // A machine that refuses either is none the worse.
+    // A machine that refuses either compiles all the same.
     let _ = nice(COMPILE_NICENESS);
     let _ = fs::write("/proc/self/oom_score_adj", COMPILE_OOM_SCORE);
     let bytes =

@@ -283,7 +283,7 @@ impl Store {
         Ok(generation)
     }
 
-    /// The component's bytes, held against the digest in its record.
+    /// The component's bytes, checked with the digest in its record.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when they are not what was installed.

@@ -3,7 +3,7 @@
 //! be killed, and it takes what it holds (descriptors, a private mount) with it.
 //!
 //! The process is this very program, started with [`COMMAND`]. For a piece of work ([`Session`]) it
-//! gets the work's lock and the directory to work in, answers requests in turn, and lets go of
+//! gets the work's lock and the directory to work in, answers requests in turn, and releases
 //! both. A process whose work has ended well is kept for the next one, because to start another
 //! costs more than most work. Its end of the conversation is in `serve`, what is said in `message`,
 //! starting and killing in `process`.
@@ -187,7 +187,7 @@ struct Beginning {
     lock: Option<File>,
 }
 
-/// A piece of work, and the process that does it. When it is dropped, the process lets go of the
+/// A piece of work, and the process that does it. When it is dropped, the process releases the
 /// work's lock and directory; one that has not answered, or has mounted something out of sight, is
 /// killed.
 #[derive(Debug)]
@@ -214,7 +214,7 @@ impl Session {
         }
     }
 
-    /// The same for what ends the work if it does not fail: the process lets go of it without being
+    /// The same for what ends the work if it does not fail: the process releases it without being
     /// asked to, which saves the most frequent works half of what is said.
     pub fn ask_last(&mut self, request: Request, within: Duration) -> Result<Answer, Failure> {
         let answer = self.ask(&Request::Last(Box::new(request)), within)?;

@@ -314,7 +314,7 @@ impl WasmBackend {
     }
 
     /// One verb, start to end: a fresh instance of the active generation is asked, and its answer
-    /// is held against the contract, the request and the manifest.
+    /// is checked with the contract, the request and the manifest.
     fn run<V: WasmVerb>(
         &self,
         call: &Call,

@@ -55,7 +55,7 @@ pub(crate) trait WasmVerb: Verb {
     /// Holds the answer against the contract's bounds and against what was asked.
     fn check(request: &Self::Request, answer: &Self::Answer) -> Checked;
 
-    /// The plan in an answer, if there is one: its steps are held against the manifest.
+    /// The plan in an answer, if there is one: its steps are compared with the manifest.
     fn plan(_answer: &Self::Answer) -> Option<&Plan> {
         None
     }

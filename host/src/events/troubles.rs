@@ -11,7 +11,7 @@ use super::sources::Seen;
 use crate::renewal::{is_overdue, unix_millis};
 use crate::status::Report;
 
-/// A helper that ends so often within [`WINDOW`] does not come to work.
+/// A helper that ends so often within [`WINDOW`] does not become useful.
 const ENDINGS: u64 = 5;
 /// Ten minutes, of two rounds each.
 const WINDOW: u32 = 20;

@@ -1,5 +1,5 @@
 //! Every metric, one row each: its name, kind, labels, help, and how many series it can have. The
-//! page `examples/kubernetes/metrics.md` is held against this list.
+//! page `examples/kubernetes/metrics.md` is compared with this list.
 
 use prometheus_client::registry::Registry;
 

@@ -199,7 +199,7 @@ impl Judge<'_> {
     }
 
     /// A volume of CSI as FlexVolume names it, by the first name that the driver has there. It is
-    /// held against the inverse: what FlexVolume would mount is what CSI mounts.
+    /// compared with the inverse: what FlexVolume would mount is what CSI mounts.
     ///
     /// # Errors
     /// Why there is none, or it would not be mounted.

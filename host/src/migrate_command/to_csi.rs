@@ -159,7 +159,7 @@ pub fn plan(
     Ok(())
 }
 
-/// Another object that stands in the way: one that shows the same volume, or has the name. `place`:
+/// Another object that prevents it: one that shows the same volume, or has the name. `place`:
 /// what shows it now, as messages name it.
 fn other_one(
     asked: &Asked<'_>,

@@ -98,7 +98,7 @@ fn not_carried(csi: &CsiVolume, volume: &Object) -> Option<String> {
     Some(format!("FlexVolume has one secret, which is `nodePublishSecretRef`; it has `{secret}`"))
 }
 
-/// Another object that stands in the way.
+/// Another object that prevents it.
 fn other_one(
     asked: &Asked<'_>,
     index: &VolumeIndex<'_>,

@@ -20,7 +20,7 @@ pub(super) struct Outcome<'a> {
 }
 
 impl NodeService {
-    /// Runs the plan and looks at what it came to. What does not do is taken away again, unless it
+    /// Runs the plan and looks at what it came to. What does not fit is unmounted again, unless it
     /// was there before.
     pub(super) fn run_to(
         &self,

@@ -34,7 +34,7 @@ impl NodeService {
             return Ok(false);
         };
         let _guard = self.lock(call, &seen.volume, "renew the keys of")?;
-        // Nobody takes the mount away from here on, and what was taken away is not mounted again.
+        // Nobody unmounts it from here on, and what was unmounted is not mounted again.
         let Some(record) = self.node.record(&self.driver, &seen.volume)? else { return Ok(false) };
         let Some(found) = self.with_keys_at(&record, path) else { return Ok(false) };
         if !self.node.is_mounted(path)? {

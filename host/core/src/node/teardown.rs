@@ -149,7 +149,7 @@ impl NodeService {
         self.node.save(record)
     }
 
-    /// A staging path is taken away by unstaging alone.
+    /// A staging path is unmounted by unstaging alone.
     ///
     /// # Errors
     /// `FailedPrecondition` when the path is where the volume is staged.

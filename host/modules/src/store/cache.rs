@@ -111,7 +111,7 @@ impl Cache {
             let path = self.directory.join(&name);
             if let Some(component) = name.strip_prefix(WORKSPACE) {
                 if !components.contains(component) {
-                    // What a compilation left that was killed. It is in nobody's way.
+                    // What a compilation left that was killed. It affects nothing.
                     let _ = fs::remove_dir_all(&path);
                 }
             } else if let Some((component, CODE | ORIGIN | FAILURE | LOCK)) = name.split_once('.')

@@ -133,7 +133,7 @@ impl FormatIntent {
         if self.file.is_some() { remove(&self.path) } else { Ok(()) }
     }
 
-    /// No mkfs was begun: a file that was made for its lock alone is taken away.
+    /// No mkfs was begun: a file that was made for its lock alone is removed.
     pub fn clear_unwritten(self) -> Result<(), Error> {
         if self.written.is_none() { self.clear() } else { Ok(()) }
     }

@@ -2,13 +2,13 @@
 //! of the node; nothing is done to one before it was compared with what is in use here.
 //!
 //! A disk is a volume's own once the volume has it mounted, or shows it raw, at one of its recorded
-//! paths: it was free when that was made. Beside that, only what follows from it is permitted: other
-//! mounts under kubelet's root (pods show parts of a volume there) that are no path of another
-//! volume, and what a workload has built on a raw device that it was given. Any other use refuses
-//! the disk: a mount anywhere else, of the disk, of a partition, or of what the kernel has built on
-//! them (device mapper, md), such a holder itself, swap, another record with the same serial. Where
-//! the volume has no own mount yet, the disk is opened exclusively, which the kernel also refuses
-//! for uses that are not seen here (another mount namespace).
+//! paths: it was free when that was made. Beside that, only what follows from it is permitted:
+//! other mounts under kubelet's root (pods show parts of a volume there) that are no path of
+//! another volume, and what a workload has built on a raw device that it was given. Any other use
+//! refuses the disk: a mount anywhere else, of the disk, of a partition, or of what the kernel has
+//! built on them (device mapper, md), such a holder itself, swap, another record with the same
+//! serial. Where the volume has no own mount yet, the disk is opened exclusively, which the kernel
+//! also refuses for uses that are not seen here (another mount namespace).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ fn check_pattern(context: &NodeContext, device: &Device) -> Result<(), Error> {
         .with_hint("an administrator can add it to `devices` of the `node` section"))
 }
 
-/// A link is not believed about a disk that says itself who it is.
+/// A link proves nothing about a disk that reports its own identity.
 fn check_proof(device: &Device, wanted: &FindDevice) -> Result<(), Error> {
     let is_proven = wanted
         .matches

@@ -18,7 +18,7 @@ use crate::trees::{Ownership, Progress};
 pub(crate) enum Request {
     /// Let go of the work: of its lock, and of its directory.
     Release,
-    /// Do this, and let go of the work unless it fails.
+    /// Do this, and release the work unless it fails.
     Last(Box<Request>),
     /// Find the addresses of a server.
     Resolve { server: String },

@@ -24,7 +24,7 @@ use crate::child::timespec;
 
 /// As a process list shows it.
 const NAME: &str = "wharf";
-/// A process that does not hang lets go of its work, and a killed one is gone, in microseconds.
+/// A process that does not hang releases its work, and a killed one is gone, in microseconds.
 const END_BOUND: Duration = Duration::from_millis(500);
 /// An answer is a few hundred bytes; how far a walk got is a path, which has no bound of its own.
 const MAX_ANSWER_BYTES: u64 = 4 << 20;
@@ -155,7 +155,7 @@ impl Process {
         Ok(std::mem::take(&mut self.line))
     }
 
-    /// Has it let go of the lock and the directory of its work. Says whether it has.
+    /// Has it release the lock and the directory of its work. Says whether it was asked.
     pub fn release(&mut self) -> bool {
         self.send(&Request::Release, &[]).is_ok()
             && matches!(self.wait(END_BOUND), Ok(Some(Answer::Done)))

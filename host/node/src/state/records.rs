@@ -205,7 +205,7 @@ pub(crate) fn forget(path: &Path) -> Result<(), Error> {
     remove(path)
 }
 
-/// Removes a state file for good; a missing one is fine.
+/// Removes a state file durably; a missing one is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Ok(()) => sync(path.parent().unwrap_or(Path::new("/"))),

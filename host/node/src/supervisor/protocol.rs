@@ -249,7 +249,7 @@ impl fmt::Display for Ending {
 pub enum Condition {
     /// Its helper runs and every mount point shows it.
     Serving,
-    /// It is being made, repaired or taken away.
+    /// It is being made, repaired or unmounted.
     Busy,
     /// Its helper has ended and is started again.
     Dead,

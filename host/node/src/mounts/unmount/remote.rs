@@ -16,8 +16,8 @@ use crate::mounts::unmount::silence::Silence;
 use crate::mounts::usage;
 use crate::remote::{Answer, Failure, Purpose, Remote, Request, Session, Work};
 
-/// So many times as long as for an answer: what was written is lost when the mount is taken away,
-/// and a server's failover takes half a minute.
+/// So many times as long as for an answer: what was written is lost when the mount is unmounted by
+/// force, and a server's failover takes half a minute.
 const PATIENCE_TO_WRITE: u32 = 6;
 /// A shorter wait than this part of the patience says nothing: the process that asks may not have
 /// begun to.
