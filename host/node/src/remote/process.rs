@@ -155,7 +155,7 @@ impl Process {
         Ok(std::mem::take(&mut self.line))
     }
 
-    /// Has it release the lock and the directory of its work. Says whether it was asked.
+    /// Has it release the lock and the directory of its work. Returns whether it has.
     pub fn release(&mut self) -> bool {
         self.send(&Request::Release, &[]).is_ok()
             && matches!(self.wait(END_BOUND), Ok(Some(Answer::Done)))
