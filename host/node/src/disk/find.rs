@@ -187,8 +187,8 @@ impl<'a> Finder<'a> {
                 continue;
             }
             // sysfs writes `!` where a device's name has a slash.
-            let node = PathBuf::from("/dev").join(name.replace('!', "/"));
-            devices.extend(Device::at(&node, identity, self.sysfs)?);
+            let device_node = PathBuf::from("/dev").join(name.replace('!', "/"));
+            devices.extend(Device::at(&device_node, identity, self.sysfs)?);
         }
         Ok(devices)
     }

@@ -137,14 +137,14 @@ fn check_users(
 ) -> Result<(), Error> {
     let sysfs = &context.options.sysfs;
     let numbers = with_holders(sysfs, device.number);
-    let nodes: Vec<PathBuf> = numbers
+    let device_nodes: Vec<PathBuf> = numbers
         .iter()
         .filter_map(|number| kernel_name(sysfs, *number))
         .map(|name| Path::new("/").join(name))
         .collect();
     let is_user = |entry: &&Entry| {
         numbers.contains(&entry.device)
-            || (entry.fs_type == "devtmpfs" && nodes.contains(&entry.root))
+            || (entry.fs_type == "devtmpfs" && device_nodes.contains(&entry.root))
     };
     let is_own = |entry: &&Entry| {
         recorded_uses.paths.contains(&entry.mount_point)
@@ -167,7 +167,7 @@ fn check_users(
     if own.is_empty() {
         return probe::check_unused(device, sysfs);
     }
-    check_no_swap(device, &nodes)?;
+    check_no_swap(device, &device_nodes)?;
     // A workload may build what it likes on a raw device that it was given.
     if own.iter().any(|entry| entry.fs_type == "devtmpfs") {
         return Ok(());
@@ -198,10 +198,12 @@ fn foreign_user<'a>(
     })
 }
 
-/// `nodes`: the names of the device and of what lies on it, each after a slash.
-fn check_no_swap(device: &Device, nodes: &[PathBuf]) -> Result<(), Error> {
+/// `device_nodes`: the names of the device and of what lies on it, each after a slash.
+fn check_no_swap(device: &Device, device_nodes: &[PathBuf]) -> Result<(), Error> {
     let table = swap_table(Path::new(SWAPS))?;
-    match swaps(&table).find(|swap| nodes.iter().any(|node| node.file_name() == swap.file_name())) {
+    match swaps(&table).find(|swap| {
+        device_nodes.iter().any(|device_node| device_node.file_name() == swap.file_name())
+    }) {
         Some(swap) => Err(Error::precondition(format!(
             "{} is in use: the node swaps to {}",
             device.path.display(),

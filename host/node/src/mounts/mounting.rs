@@ -244,12 +244,12 @@ pub(crate) fn publish_block(
             target.path().display()
         )));
     }
-    let node = open_node(device)?;
-    bind_here(&node, &device.path, &opened, target, &options, undo)?;
+    let device_node = open_device_node(device)?;
+    bind_here(&device_node, &device.path, &opened, target, &options, undo)?;
     add_flags(target, &options)
 }
 
-fn open_node(device: &Device) -> Result<Opened, Error> {
+fn open_device_node(device: &Device) -> Result<Opened, Error> {
     use rustix::fs::{CWD, Mode, OFlags};
     let fd = rustix::fs::openat(
         CWD,
@@ -258,15 +258,15 @@ fn open_node(device: &Device) -> Result<Opened, Error> {
         Mode::empty(),
     )
     .map_err(|error| Error::internal(format!("cannot open {}: {error}", device.path.display())))?;
-    let node = Opened::new(fd);
-    let stat = node.stat()?;
+    let device_node = Opened::new(fd);
+    let stat = device_node.stat()?;
     if split_number(stat.st_rdev) != device.number {
         return Err(Error::aborted(format!(
             "{} became another device at the same moment",
             device.path.display()
         )));
     }
-    Ok(node)
+    Ok(device_node)
 }
 
 /// The block device whose node is mounted here; `None` when it is something else. Looks only at the

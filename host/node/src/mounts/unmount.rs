@@ -133,17 +133,18 @@ fn write_back(target: &MountTarget) -> Result<(), Errno> {
 }
 
 fn warn_of_users(device: (u32, u32), sysfs: &Path, path: &Path) {
-    let Some(node) = kernel_name(sysfs, device).map(|name| Path::new("/dev").join(name)) else {
+    let Some(device_node) = kernel_name(sysfs, device).map(|name| Path::new("/dev").join(name))
+    else {
         return;
     };
     for _ in 0..EXCLUSIVE_ATTEMPTS {
-        if probe::is_free(&node).unwrap_or(true) {
+        if probe::is_free(&device_node).unwrap_or(true) {
             return;
         }
         std::thread::sleep(EXCLUSIVE_PAUSE);
     }
     tracing::warn!(
-        device = %node.display(),
+        device = %device_node.display(),
         "{} was unmounted and the disk is still in use on this node, probably mounted in another mount namespace; what that writes after the disk is detached is lost",
         path.display()
     );
