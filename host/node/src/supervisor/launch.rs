@@ -453,6 +453,7 @@ mod tests {
     fn a_helper_that_outlives_its_owner_leaves_no_zombie() {
         let running = sleeper(&["-c", "sleep 4242; exit"]).unwrap();
         let process = running.process();
+        until_it_runs(process.pid);
         drop(running);
         assert!(Running::adopt(process).is_some(), "it lives on");
         let pid = Pid::from_raw(process.pid).unwrap();
