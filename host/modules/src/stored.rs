@@ -27,27 +27,20 @@ pub struct StoredBackend {
 impl StoredBackend {
     /// Nothing is loaded yet.
     pub fn new(id: ComponentId, loader: &Arc<Loader>, ports: BackendPorts) -> Self {
-        let slot =
-            Slot::new(id, loader, move |loaded: Loaded, running: Option<&Arc<WasmBackend>>| {
-                let code = BackendCode::link(
-                    &loaded.engine,
-                    &loaded.component,
-                    loaded.manifest,
-                    loaded.generation,
-                )
-                .map_err(|error| Error::internal(error.to_string()))?;
-                let Checked::Backend(description) = loaded.description else {
-                    return Err(other_kind());
-                };
-                let code = code.described(description);
-                Ok(match running {
-                    Some(backend) => {
-                        backend.publish(Arc::new(code));
-                        Arc::clone(backend)
-                    }
-                    None => Arc::new(WasmBackend::new(ports.clone(), Arc::new(code))),
-                })
-            });
+        let slot = Slot::new(id, loader, move |loaded: Loaded| {
+            let code = BackendCode::link(
+                &loaded.engine,
+                &loaded.component,
+                loaded.manifest,
+                loaded.generation,
+            )
+            .map_err(|error| Error::internal(error.to_string()))?;
+            let Checked::Backend(description) = loaded.description else {
+                return Err(other_kind());
+            };
+            let code = code.described(description);
+            Ok(WasmBackend::new(ports.clone(), Arc::new(code)))
+        });
         Self { slot }
     }
 }
@@ -90,24 +83,20 @@ pub struct StoredAuthenticator {
 impl StoredAuthenticator {
     /// Nothing is loaded yet.
     pub fn new(id: ComponentId, loader: &Arc<Loader>, ports: AuthPorts) -> Self {
-        let slot = Slot::new(
-            id,
-            loader,
-            move |loaded: Loaded, _running: Option<&Arc<WasmAuthenticator>>| {
-                let code = AuthCode::link(
-                    &loaded.engine,
-                    &loaded.component,
-                    loaded.manifest,
-                    loaded.generation,
-                )
-                .map_err(|error| Error::internal(error.to_string()))?;
-                let Checked::Auth(description) = loaded.description else {
-                    return Err(other_kind());
-                };
-                let code = code.described(description);
-                Ok(Arc::new(WasmAuthenticator::new(ports.clone(), Arc::new(code))))
-            },
-        );
+        let slot = Slot::new(id, loader, move |loaded: Loaded| {
+            let code = AuthCode::link(
+                &loaded.engine,
+                &loaded.component,
+                loaded.manifest,
+                loaded.generation,
+            )
+            .map_err(|error| Error::internal(error.to_string()))?;
+            let Checked::Auth(description) = loaded.description else {
+                return Err(other_kind());
+            };
+            let code = code.described(description);
+            Ok(WasmAuthenticator::new(ports.clone(), Arc::new(code)))
+        });
         Self { slot }
     }
 }

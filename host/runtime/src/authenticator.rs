@@ -5,7 +5,7 @@
 //! the account, `sign` has no import behind it but its log, and from that log and from errors the
 //! values that it was given are struck out.
 
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::Store;
 use wasmtime::component::{Component, HasSelf};
@@ -110,26 +110,16 @@ pub struct AuthPorts {
     pub grants: Vec<EndpointGrant>,
 }
 
-/// An authenticator that is a component.
+/// An authenticator that is one generation of a component.
 pub struct WasmAuthenticator {
     ports: AuthPorts,
-    active: RwLock<Arc<AuthCode>>,
+    code: Arc<AuthCode>,
 }
 
 impl WasmAuthenticator {
-    /// An authenticator whose first generation is `code`.
+    /// The authenticator that this code is.
     pub fn new(ports: AuthPorts, code: Arc<AuthCode>) -> Self {
-        Self { ports, active: RwLock::new(code) }
-    }
-
-    /// Makes another generation the active one.
-    pub fn publish(&self, code: Arc<AuthCode>) {
-        *self.active.write().unwrap_or_else(PoisonError::into_inner) = code;
-    }
-
-    /// The active generation.
-    pub fn active(&self) -> Arc<AuthCode> {
-        Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner))
+        Self { ports, code }
     }
 
     fn entry<'a>(
@@ -147,14 +137,13 @@ impl WasmAuthenticator {
 
     fn call<W, T>(
         &self,
-        code: &Arc<AuthCode>,
         entry: Entry<'_>,
         invoke: impl FnOnce(&Instance, &mut Store<HostCtx>) -> Invoked<W>,
         convert: impl FnOnce(W) -> T,
         check: impl FnOnce(&T) -> Result<(), Error>,
     ) -> Result<T, Error> {
-        let Guest { manifest, generation, .. } = &code.guest;
-        let guard = code.on_demand.for_one_call(code, |engine, component| {
+        let Guest { manifest, generation, .. } = &self.code.guest;
+        let guard = self.code.on_demand.for_one_call(&self.code, |engine, component| {
             AuthCode::link(engine, component, manifest.clone(), *generation)
         });
         let code = &*guard.code;
@@ -171,32 +160,29 @@ impl WasmAuthenticator {
 
 impl Authenticator for WasmAuthenticator {
     fn generation(&self) -> u64 {
-        self.active().generation()
+        self.code.generation()
     }
 
     fn describe(&self, call: &Call) -> Result<AuthDescription, Error> {
-        let code = self.active();
-        if let Some(described) = code.described.get() {
+        if let Some(described) = self.code.described.get() {
             return Ok(described.clone());
         }
         let invoke = |it: &Instance, store: &mut Store<HostCtx>| {
             it.wharf_volume_authenticator().call_describe(store)
         };
         let description = self.call(
-            &code,
             self.entry(call, "describe", None, Vec::new())?,
             invoke,
             description_from_guest,
             check_description,
         )?;
-        Ok(code.described.get_or_init(|| description).clone())
+        Ok(self.code.described.get_or_init(|| description).clone())
     }
 
     fn obtain(&self, call: &Call, source: &Source, now_ms: u64) -> Result<Credential, Error> {
-        let code = self.active();
         let grants = Arc::new(Grants {
             operator: self.ports.grants.clone(),
-            manifest: code.guest.manifest.request.clone(),
+            manifest: self.code.guest.manifest.request.clone(),
         });
         let outbound = self.ports.egress.clone().map(|egress| Outbound {
             egress,
@@ -216,7 +202,6 @@ impl Authenticator for WasmAuthenticator {
             it.wharf_volume_authenticator().call_obtain(store, &source, now_ms)
         };
         self.call(
-            &code,
             self.entry(call, "obtain", outbound, secrets)?,
             invoke,
             credential_from_guest,
@@ -233,7 +218,6 @@ impl Authenticator for WasmAuthenticator {
         now_ms: u64,
         nonce: &str,
     ) -> Result<Signature, Error> {
-        let code = self.active();
         let secrets = credential.values.iter().map(|(_, value)| value.clone()).collect();
         let credential = credential_to_guest(credential);
         let request = unsigned_to_guest(request, settings);
@@ -241,7 +225,6 @@ impl Authenticator for WasmAuthenticator {
             it.wharf_volume_authenticator().call_sign(store, &request, &credential, now_ms, nonce)
         };
         self.call(
-            &code,
             self.entry(call, "sign", None, secrets)?,
             invoke,
             signature_from_guest,
@@ -256,14 +239,12 @@ impl Authenticator for WasmAuthenticator {
         form: &str,
         values: &Parameters,
     ) -> Result<Vec<CredentialFile>, Error> {
-        let code = self.active();
         let secrets = credential.values.iter().map(|(_, value)| value.clone()).collect();
         let credential = credential_to_guest(credential);
         let invoke = |it: &Instance, store: &mut Store<HostCtx>| {
             it.wharf_volume_authenticator().call_render(store, &credential, form, values)
         };
         self.call(
-            &code,
             self.entry(call, "render", None, secrets)?,
             invoke,
             |files| files.into_iter().map(file_from_guest).collect(),

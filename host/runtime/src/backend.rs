@@ -1,11 +1,11 @@
 //! [`WasmBackend`]: the core's port `Backend`, played by a component. Every verb takes the one path
-//! through [`WasmBackend::run`]; what differs between them is in [`crate::verbs`]. Holds the
-//! generation that is active; publishing another one is a pointer swap, and calls in flight end on
-//! the one they began with.
+//! through [`WasmBackend::run`]; what differs between them is in [`crate::verbs`]. Each generation is
+//! one of its own: whoever takes another one over keeps the only pointer to what is active, and
+//! calls in flight end on the one they began with.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{
@@ -218,40 +218,36 @@ pub struct BackendPorts {
     pub config: Parameters,
 }
 
-/// A backend that is a component.
+/// A backend that is one generation of a component.
 pub struct WasmBackend {
     ports: BackendPorts,
     config: Arc<Parameters>,
-    active: RwLock<Arc<Active>>,
-}
-
-struct Active {
     code: Arc<BackendCode>,
     outbound: Option<Outbound>,
 }
 
 impl WasmBackend {
-    /// A backend whose first generation is `code`.
+    /// The backend that this code is.
     pub fn new(ports: BackendPorts, code: Arc<BackendCode>) -> Self {
         let config = Arc::new(ports.config.clone());
-        let active = RwLock::new(Arc::new(Active::new(&ports, code)));
-        Self { ports, config, active }
+        let grants = Arc::new(Grants {
+            operator: ports.grants.clone(),
+            manifest: code.guest.manifest.request.clone(),
+        });
+        let outbound = ports.egress.clone().map(|egress| Outbound {
+            egress,
+            signer: ports.signer.clone(),
+            grants,
+            requester: Requester::Backend,
+            asker: Arc::clone(ports.calls.share.name()),
+            call_secrets: Arc::default(),
+        });
+        Self { ports, config, code, outbound }
     }
 
-    /// Makes another generation the active one. Calls in flight end on the old one, which is freed
-    /// with the last of them.
-    pub fn publish(&self, code: Arc<BackendCode>) {
-        let next = Arc::new(Active::new(&self.ports, code));
-        *self.active.write().unwrap_or_else(PoisonError::into_inner) = next;
-    }
-
-    /// The active generation.
-    pub fn active(&self) -> Arc<BackendCode> {
-        Arc::clone(&self.current().code)
-    }
-
-    fn current(&self) -> Arc<Active> {
-        Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner))
+    /// Its code.
+    pub fn code(&self) -> &Arc<BackendCode> {
+        &self.code
     }
 
     fn entry<'a>(
@@ -266,13 +262,13 @@ impl WasmBackend {
         Ok(Entry { call, function, admission, outbound, config, secrets: Vec::new() })
     }
 
-    /// What the active generation says of itself, asked anew. Only for those who measure a call:
+    /// What the component says of itself, asked anew. Only for those who measure a call:
     /// everybody else takes [`Describe::description`].
     ///
     /// # Errors
     /// When it fails, or breaks a bound.
     pub fn ask_description(&self, call: &Call) -> Result<Description, Error> {
-        self.describe(call, &self.current().code)
+        self.ask_to_describe(call)
     }
 
     /// Compares the type of every verb with the contract's, in a real instance: some differences
@@ -282,7 +278,7 @@ impl WasmBackend {
     /// The first that differs, in words.
     pub(crate) fn check_types(&self, call: &Call) -> Result<(), Error> {
         let entry = self.entry(call, "describe", Network::None, None)?;
-        let guard = self.active().for_one_call();
+        let guard = self.code.for_one_call();
         let code = &*guard.code;
         code.guest.call(
             &self.ports.calls,
@@ -298,9 +294,9 @@ impl WasmBackend {
         )
     }
 
-    fn describe(&self, call: &Call, code: &Arc<BackendCode>) -> Result<Description, Error> {
+    fn ask_to_describe(&self, call: &Call) -> Result<Description, Error> {
         let entry = self.entry(call, "describe", Network::None, None)?;
-        let guard = code.for_one_call();
+        let guard = self.code.for_one_call();
         let code = &*guard.code;
         let export = code.exports.get("identity", "describe")?;
         code.guest.call(
@@ -313,24 +309,23 @@ impl WasmBackend {
         )
     }
 
-    /// One verb, start to end: a fresh instance of the active generation is asked, and its answer
-    /// is checked with the contract, the request and the manifest.
+    /// One verb, start to end: a fresh instance is asked, and its answer is
+    /// checked with the contract, the request and the manifest.
     fn run<V: WasmVerb>(
         &self,
         call: &Call,
         request: &V::Request,
         progress: &Progress,
     ) -> Result<V::Answer, Error> {
-        let active = self.current();
         // What is not offered is refused without a slot.
-        active.code.exports.get(V::INTERFACE, V::NAME)?;
+        self.code.exports.get(V::INTERFACE, V::NAME)?;
         let outbound = match V::NETWORK {
-            Network::Reads | Network::Changes => active.outbound_for(V::caller(request)),
+            Network::Reads | Network::Changes => self.outbound_for(V::caller(request)),
             Network::None => None,
         };
         let params = V::lower(request, progress);
         let entry = self.entry(call, V::NAME, V::NETWORK, outbound)?;
-        let guard = active.code.for_one_call();
+        let guard = self.code.for_one_call();
         let code = &*guard.code;
         let export = code.exports.get(V::INTERFACE, V::NAME)?;
         code.guest.call(
@@ -345,27 +340,9 @@ impl WasmBackend {
                 if let Some(observer) = &self.ports.calls.observer {
                     observer.planned(V::NAME, plan);
                 }
-                active.check_plan(plan)
+                self.check_plan(plan)
             },
         )
-    }
-}
-
-impl Active {
-    fn new(ports: &BackendPorts, code: Arc<BackendCode>) -> Self {
-        let grants = Arc::new(Grants {
-            operator: ports.grants.clone(),
-            manifest: code.guest.manifest.request.clone(),
-        });
-        let outbound = ports.egress.clone().map(|egress| Outbound {
-            egress,
-            signer: ports.signer.clone(),
-            grants,
-            requester: Requester::Backend,
-            asker: Arc::clone(ports.calls.share.name()),
-            call_secrets: Arc::default(),
-        });
-        Self { code, outbound }
     }
 
     /// The way out of one call; accounts whose source is `call` sign with the caller's secrets.
@@ -396,16 +373,15 @@ impl Active {
 
 impl Describe for WasmBackend {
     fn description(&self, call: &Call) -> Result<Arc<Description>, Error> {
-        let active = self.current();
-        if let Some(described) = active.code.described.get() {
+        if let Some(described) = self.code.described.get() {
             return Ok(Arc::clone(described));
         }
-        let description = self.describe(call, &active.code)?;
-        Ok(Arc::clone(active.code.described.get_or_init(|| Arc::new(description))))
+        let description = self.ask_to_describe(call)?;
+        Ok(Arc::clone(self.code.described.get_or_init(|| Arc::new(description))))
     }
 
     fn description_at_hand(&self) -> Option<Arc<Description>> {
-        self.current().code.described.get().map(Arc::clone)
+        self.code.described.get().map(Arc::clone)
     }
 }
 

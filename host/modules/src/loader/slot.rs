@@ -21,10 +21,12 @@ const POLL: Duration = Duration::from_millis(5);
 /// the last: a disk that was full, a process that could not be started.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
-/// Links what was loaded; handed the component that is running, where there is one.
-type Link<T> = Box<dyn Fn(Loaded, Option<&Arc<T>>) -> Result<Arc<T>, Error> + Send + Sync>;
+/// Links what was loaded.
+type Link<T> = Box<dyn Fn(Loaded) -> Result<T, Error> + Send + Sync>;
 
-/// A component whose generation follows the store.
+/// A component whose generation follows the store. The one pointer to what is active: another
+/// generation is another component, calls in flight end on the one they began with, and it is freed
+/// with the last of them.
 pub(crate) struct Slot<T> {
     id: ComponentId,
     loader: Arc<Loader>,
@@ -123,7 +125,7 @@ impl<T: Send + Sync + 'static> Slot<T> {
     pub(crate) fn new(
         id: ComponentId,
         loader: &Arc<Loader>,
-        link: impl Fn(Loaded, Option<&Arc<T>>) -> Result<Arc<T>, Error> + Send + Sync + 'static,
+        link: impl Fn(Loaded) -> Result<T, Error> + Send + Sync + 'static,
     ) -> Arc<Self> {
         let slot = Arc::new(Self {
             id,
@@ -255,9 +257,9 @@ impl<T: Send + Sync + 'static> Slot<T> {
         if let Some(current) = current.as_ref().filter(|current| current.is_settled(revision)) {
             return Ok(Arc::clone(&current.component));
         }
-        let running = current.as_ref().map(|current| &current.component);
-        let linked =
-            |generation: &Generation| (self.link)(self.loader.load(generation, may_wait)?, running);
+        let linked = |generation: &Generation| {
+            (self.link)(self.loader.load(generation, may_wait)?).map(Arc::new)
+        };
         let active = self.loader.active(&self.id);
         let error = match active.as_ref().map_err(Clone::clone).and_then(linked) {
             Ok(next) => {
@@ -365,9 +367,9 @@ mod tests {
             bed.store.activate(&disk(), bed.checked(version)).unwrap();
         }
         let (loader, _) = loader(&bed, EngineMode::OnDemand);
-        let link = |loaded: Loaded, _: Option<&Arc<u64>>| match loaded.generation {
+        let link = |loaded: Loaded| match loaded.generation {
             2 => Err(Error::internal("it needs another host")),
-            generation => Ok(Arc::new(generation)),
+            generation => Ok(generation),
         };
         let slot = Slot::new(disk(), &loader, link);
         assert!(slot.at_hand().is_none());
@@ -380,24 +382,38 @@ mod tests {
         bed.store.activate(&disk(), bed.checked("3.0.0")).unwrap();
         assert!(slot.at_hand().is_none());
         assert_eq!(*slot.get(&call()).unwrap(), 3);
-        let none = Slot::new(disk(), &loader, |_: Loaded, _: Option<&Arc<u64>>| {
-            Err::<Arc<u64>, _>(Error::internal("it needs another host"))
+        let none = Slot::new(disk(), &loader, |_: Loaded| {
+            Err::<u64, _>(Error::internal("it needs another host"))
         });
         assert!(none.get(&call()).unwrap_err().message.contains("another host"));
+    }
+
+    #[test]
+    fn a_call_in_flight_keeps_the_generation_that_it_began_with_and_frees_it_at_its_end() {
+        let bed = TestStore::new();
+        bed.store.activate(&disk(), bed.checked("1.0.0")).unwrap();
+        let (loader, _) = loader(&bed, EngineMode::OnDemand);
+        let slot = Slot::new(disk(), &loader, |loaded: Loaded| Ok(loaded.generation));
+        let in_flight = slot.get(&call()).unwrap();
+        bed.store.activate(&disk(), bed.checked("2.0.0")).unwrap();
+        assert_eq!((*slot.get(&call()).unwrap(), *in_flight), (2, 1));
+        let old = Arc::downgrade(&in_flight);
+        drop(in_flight);
+        assert!(old.upgrade().is_none());
     }
 
     /// A slot whose first attempts at this generation fail, as on a disk that is full.
     fn failing(loader: &Arc<Loader>, number: u64, times: usize) -> (Arc<Slot<u64>>, Attempts) {
         let attempts = Attempts::default();
         let counted = Arc::clone(&attempts);
-        let link = move |loaded: Loaded, _: Option<&Arc<u64>>| {
+        let link = move |loaded: Loaded| {
             if loaded.generation == number {
                 let before = counted.fetch_add(1, Ordering::SeqCst);
                 if before < times {
                     return Err(Error::internal("no space left"));
                 }
             }
-            Ok(Arc::new(loaded.generation))
+            Ok(loaded.generation)
         };
         (Slot::new(disk(), loader, link), attempts)
     }
@@ -434,9 +450,9 @@ mod tests {
         let gate = Arc::new(Mutex::new(()));
         let closed = gate.lock().unwrap();
         let own = Arc::clone(&gate);
-        let slot = Slot::new(disk(), &loader, move |loaded: Loaded, _: Option<&Arc<u64>>| {
+        let slot = Slot::new(disk(), &loader, move |loaded: Loaded| {
             let _open = own.lock().unwrap();
-            Ok(Arc::new(loaded.generation))
+            Ok(loaded.generation)
         });
         let hurried = Call::until(clock.now() + Duration::from_secs(1));
         let error = slot.get(&hurried).unwrap_err();

@@ -16,8 +16,8 @@ mod raw;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use wharf_core::manifest::{Manifest, NodeRequest, World};
@@ -51,7 +51,9 @@ struct Subject {
     engine: Engine,
     code: PathBuf,
     manifest: Manifest,
-    backend: WasmBackend,
+    ports: BackendPorts,
+    /// As a host keeps what is active.
+    active: RwLock<Arc<WasmBackend>>,
 }
 
 impl Subject {
@@ -91,12 +93,24 @@ impl Subject {
         };
         let ports =
             BackendPorts { calls, egress: None, signer: None, grants: vec![], config: vec![] };
-        let first = link(&engine, &code, &manifest, 1);
-        Self { backend: WasmBackend::new(ports, first), engine, code, manifest }
+        let first = WasmBackend::new(ports.clone(), link(&engine, &code, &manifest, 1));
+        Self { active: RwLock::new(Arc::new(first)), engine, code, manifest, ports }
+    }
+
+    fn backend(&self) -> Arc<WasmBackend> {
+        Arc::clone(&self.active.read().unwrap())
+    }
+
+    fn publish(&self, generation: u64) {
+        let code = link(&self.engine, &self.code, &self.manifest, generation);
+        let next = Arc::new(WasmBackend::new(self.ports.clone(), code));
+        *self.active.write().unwrap() = next;
     }
 
     fn call(&self) -> bool {
-        self.backend.call::<PlanStage>(&Call::until(Duration::from_secs(3600)), &request()).is_ok()
+        self.backend()
+            .call::<PlanStage>(&Call::until(Duration::from_secs(3600)), &request())
+            .is_ok()
     }
 
     fn median(&self) -> Duration {
@@ -173,7 +187,7 @@ fn beside_engine_alone(subject: &Subject, wasm: &[u8]) -> (Duration, Duration) {
     };
     let mine = || {
         let call = Call::until(Duration::from_secs(3600));
-        subject.backend.call::<Translate>(&call, &request).is_ok()
+        subject.backend().call::<Translate>(&call, &request).is_ok()
     };
     let alone = || raw.translate(&request.driver, &request.options, &request.volume_name);
     let timed = |call: &dyn Fn() -> bool, times: &mut Vec<Duration>| {
@@ -216,7 +230,7 @@ fn swap_under_load(subject: &Subject) -> String {
         while Instant::now() < end {
             swaps += 1;
             let start = Instant::now();
-            subject.backend.publish(link(&subject.engine, &subject.code, &subject.manifest, swaps));
+            subject.publish(swaps);
             publish.push(start.elapsed());
             std::thread::sleep(PAUSE_BETWEEN_SWAPS);
         }

@@ -32,7 +32,7 @@ fn every_mode_is_measured_on_as_many_threads_as_asked() {
             measured.calls_per_second
         );
         assert!(measured.p50 <= measured.p99 && measured.calls_per_second > 0.0);
-        assert_eq!(backend.active().health().0, 4001);
+        assert_eq!(backend.code().health().0, 4001);
     }
 }
 
@@ -65,5 +65,5 @@ fn a_call_that_finds_the_pool_full_gets_memory_of_its_own() {
         let said = sent.unwrap_err();
         assert!(said.message.starts_with("status 200"), "{said}");
     }
-    assert_eq!(backend.active().health(), (6, 0), "those beyond the pool count too");
+    assert_eq!(backend.code().health(), (6, 0), "those beyond the pool count too");
 }

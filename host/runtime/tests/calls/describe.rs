@@ -49,21 +49,6 @@ fn a_component_that_answers_otherwise_or_never_after_its_check_is_believed_what_
 }
 
 #[test]
-fn the_generation_that_takes_over_is_believed_what_it_said_when_it_was_checked() {
-    let (bench, said) = (in_service("never"), checked());
-    let of = |number, version: &str| {
-        let code = BackendCode::link(&ENGINE, &BACKEND, manifest(World::Backend), number).unwrap();
-        let description = Description { version: version.to_owned(), ..said.clone() };
-        Arc::new(code.described(description))
-    };
-    let backend = WasmBackend::new(bench.ports.clone(), of(1, "1.0.0"));
-    assert_eq!(backend.description(&bench.call()).unwrap().version, "1.0.0");
-    backend.publish(of(2, "2.0.0"));
-    assert_eq!(backend.description(&bench.call()).unwrap().version, "2.0.0");
-    assert_eq!(asked(&bench), 0);
-}
-
-#[test]
 fn a_component_without_a_record_is_asked_once_however_many_want_to_know() {
     let bench = Bench::new();
     let backend = WasmBackend::new(bench.ports.clone(), code(1));

@@ -122,7 +122,7 @@ fn a_panics_text_survives_and_the_next_call_works() {
     assert!(error.message.contains("misbehaving 0.1.0 (generation 1) in `delete`"), "{error}");
     assert!(does(&backend, &bench.call(), "trap").unwrap_err().message.contains("trapped"));
     does(&backend, &bench.call(), "nothing").unwrap();
-    assert_eq!(backend.active().health(), (3, 2));
+    assert_eq!(backend.code().health(), (3, 2));
     let outcomes: Vec<Outcome> =
         bench.heard.0.lock().unwrap().iter().map(|heard| heard.outcome).collect();
     assert_eq!(

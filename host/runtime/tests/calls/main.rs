@@ -17,5 +17,4 @@ mod pace;
 mod requests;
 mod server;
 mod shares;
-mod swap;
 mod tls;

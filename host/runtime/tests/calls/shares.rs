@@ -115,7 +115,7 @@ fn a_call_that_finds_no_memory_left_by_others_is_repeated_and_no_defect() {
         cloud.end();
         assert!(first.join().unwrap().message.contains("status 200"));
     });
-    assert_eq!(backend.active().health().1, 0, "nothing broke");
+    assert_eq!(backend.code().health().1, 0, "nothing broke");
     let heard = bench.heard.0.lock().unwrap();
     assert!(heard.iter().all(|heard| !matches!(heard.outcome, Outcome::Broken(_))));
 }
