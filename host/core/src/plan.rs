@@ -109,7 +109,7 @@ pub trait PlanStep {
 
     /// What the call or a step before it must have provided.
     fn input(&self) -> Option<StepOutput> {
-        None
+        self.directory().and_then(DirectoryPath::input)
     }
 
     /// What it provides to the call and to the steps after it.
@@ -129,7 +129,12 @@ pub trait PlanStep {
     /// Whether the step works on the path of a call. A plan that the controller performs has no
     /// such path.
     fn needs_path(&self) -> bool {
-        true
+        self.directory().is_none_or(|directory| directory.base == DirectoryBase::Target)
+    }
+
+    /// The directory that it works on, for the steps that work on one.
+    fn directory(&self) -> Option<&DirectoryPath> {
+        None
     }
 
     /// The step in a few words, for a log: no option, no argument, nothing that could be secret.
@@ -169,6 +174,13 @@ macro_rules! steps {
             pub fn input(&self) -> Option<StepOutput> {
                 match self {
                     $(Self::$step(step) => step.input(),)*
+                }
+            }
+
+            /// See [`PlanStep::directory`].
+            pub fn directory(&self) -> Option<&DirectoryPath> {
+                match self {
+                    $(Self::$step(step) => step.directory(),)*
                 }
             }
 

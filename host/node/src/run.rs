@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use wharf_core::Error;
-use wharf_core::plan::{DirectoryBase, DirectoryPath, Plan, Step};
+use wharf_core::plan::{DirectoryBase, Plan, Step};
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{Call, CallSecrets, PlanRun};
 
@@ -166,22 +166,12 @@ fn purpose(plan: &Plan) -> String {
     let mut paths: Vec<&str> = plan
         .steps
         .iter()
-        .filter_map(directory_of)
+        .filter_map(Step::directory)
         .filter(|directory| directory.base == DirectoryBase::Scratch)
         .map(|directory| directory.path.as_str())
         .collect();
     paths.dedup();
     format!("work in {}", paths.join(", "))
-}
-
-fn directory_of(step: &Step) -> Option<&DirectoryPath> {
-    match step {
-        Step::MakeDirectory(make) => Some(&make.at),
-        Step::SetOwnership(set) => Some(&set.at),
-        Step::MoveAside(aside) => Some(&aside.from),
-        Step::RemoveTree(remove) => Some(&remove.at),
-        _ => None,
-    }
 }
 
 pub(crate) fn not_staged(path: &Path) -> Error {

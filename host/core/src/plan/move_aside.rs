@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirectoryBase, DirectoryPath, PlanStep, StepOutput};
+use super::{DirectoryPath, PlanStep};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -19,16 +19,12 @@ pub struct MoveAside {
 impl PlanStep for MoveAside {
     const NAME: &'static str = "move-aside";
 
-    fn needs_path(&self) -> bool {
-        self.from.base == DirectoryBase::Target
+    fn directory(&self) -> Option<&DirectoryPath> {
+        Some(&self.from)
     }
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         self.from.check_grant(policy)
-    }
-
-    fn input(&self) -> Option<StepOutput> {
-        self.from.input()
     }
 
     fn describe(&self) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirectoryBase, DirectoryPath, PlanStep, StepOutput};
+use super::{DirectoryPath, PlanStep};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -17,16 +17,12 @@ pub struct RemoveTree {
 impl PlanStep for RemoveTree {
     const NAME: &'static str = "remove-tree";
 
-    fn needs_path(&self) -> bool {
-        self.at.base == DirectoryBase::Target
+    fn directory(&self) -> Option<&DirectoryPath> {
+        Some(&self.at)
     }
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         self.at.check_grant(policy)
-    }
-
-    fn input(&self) -> Option<StepOutput> {
-        self.at.input()
     }
 
     fn describe(&self) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirectoryBase, DirectoryPath, PlanStep, StepOutput};
+use super::{DirectoryPath, PlanStep};
 use crate::error::Error;
 use crate::policy::NodePolicy;
 
@@ -24,16 +24,12 @@ pub struct SetOwnership {
 impl PlanStep for SetOwnership {
     const NAME: &'static str = "set-ownership";
 
-    fn needs_path(&self) -> bool {
-        self.at.base == DirectoryBase::Target
+    fn directory(&self) -> Option<&DirectoryPath> {
+        Some(&self.at)
     }
 
     fn check_grant(&self, policy: &NodePolicy) -> Result<(), Error> {
         self.at.check_grant(policy)
-    }
-
-    fn input(&self) -> Option<StepOutput> {
-        self.at.input()
     }
 
     fn describe(&self) -> String {
