@@ -175,7 +175,7 @@ impl NodeService {
             |capability: &Capability| capability.mode == AccessMode::SingleNodeSingleWriter;
         for other in record.targets.iter().filter(|other| other.target_path != target) {
             if (is_exclusive(&other.capability) || is_exclusive(&request.capability))
-                && self.node.is_mounted(&other.target_path)?
+                && self.is_mounted_at(&other.target_path)?
             {
                 return Err(Error::precondition(format!(
                     "one workload only may use it, and it is published at {}",

@@ -158,7 +158,7 @@ impl NodeService {
         }
         let is_mount = matches!(record.capability.access, AccessType::Mount { .. });
         if record.staging_path != staging_path {
-            if !is_mount || !self.node.is_mounted(&record.staging_path)? {
+            if !is_mount || !self.is_mounted_at(&record.staging_path)? {
                 return Ok(false);
             }
             return Err(Error::precondition(format!(

@@ -171,7 +171,7 @@ impl NodeService {
     }
 
     /// Nothing can be mounted at a path that is none.
-    fn is_mounted_at(&self, path: &Path) -> Result<bool, Error> {
+    pub(super) fn is_mounted_at(&self, path: &Path) -> Result<bool, Error> {
         match self.node.is_mounted(path) {
             Err(error) if error.kind == ErrorKind::InvalidArgument => {
                 tracing::warn!(%error, "a record names a path that is none");

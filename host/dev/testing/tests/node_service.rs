@@ -457,13 +457,35 @@ fn a_target_is_never_where_the_volume_is_staged() {
 }
 
 #[test]
-fn a_path_that_is_none_never_reaches_a_record_and_one_that_did_keeps_no_volume() {
+fn a_path_that_is_none_never_reaches_a_record() {
     let rig = Rig::new();
     for path in ["relative/path", "", "/kubelet/../etc"] {
         refused(rig.stage("v", mount(), path), ErrorKind::InvalidArgument, "absolute");
         refused(rig.publish("v", mount(), false, path), ErrorKind::InvalidArgument, "absolute");
     }
     assert_eq!(rig.node.all_records(), []);
+}
+
+/// As an earlier build wrote it.
+#[test]
+fn a_path_that_is_none_in_a_record_keeps_no_volume_from_being_used_or_unstaged() {
+    let one_writer = || Capability { mode: AccessMode::SingleNodeSingleWriter, ..mount() };
+    let rig = Rig::new();
+    rig.stage("v", one_writer(), STAGING).unwrap();
+    rig.publish("v", one_writer(), false, TARGET).unwrap();
+    let mut relative = rig.node.all_records().remove(0);
+    rig.unpublish("v", TARGET).unwrap();
+    relative.targets[0].target_path = "relative/target".into();
+    rig.node.save(&relative).unwrap();
+    rig.publish("v", one_writer(), false, TARGET).unwrap();
+    rig.unpublish("v", TARGET).unwrap();
+    rig.unstage("v", STAGING).unwrap();
+    // The same of where it was staged.
+    relative.staging_path = "relative/staging".into();
+    rig.node.save(&relative).unwrap();
+    rig.stage("v", one_writer(), STAGING).unwrap();
+    rig.unstage("v", STAGING).unwrap();
+    assert_eq!((rig.node.mounts(), rig.node.all_records()), (vec![], vec![]));
 }
 
 #[test]

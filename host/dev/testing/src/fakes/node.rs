@@ -253,6 +253,9 @@ impl Node for FakeNode {
     }
 
     fn mounted(&self, path: &Path) -> Result<Option<Mounted>, Error> {
+        if !path.is_absolute() {
+            return Err(Error::invalid(format!("{} is no absolute path", path.display())));
+        }
         Ok(lock(&self.machine).mounted(path))
     }
 
