@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use wharf_core::manifest::World;
 use wharf_core::ports::Describe as _;
-use wharf_core::types::Description;
 use wharf_runtime::{
     AuthCode, AuthDescription, AuthPorts, Authenticator as _, BackendCode, WasmAuthenticator,
     WasmBackend,
