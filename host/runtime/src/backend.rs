@@ -1,7 +1,7 @@
 //! [`WasmBackend`]: the core's port `Backend`, played by a component. Every verb takes the one path
-//! through [`WasmBackend::run`]; what differs between them is in [`crate::verbs`]. Each generation is
-//! one of its own: whoever takes another one over keeps the only pointer to what is active, and
-//! calls in flight end on the one they began with.
+//! through [`WasmBackend::run`]; what differs between them is in [`crate::verbs`]. Each generation
+//! is a backend of its own: whoever takes another one over keeps the only pointer to what is
+//! active, and calls in flight end on the one that they began with.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
