@@ -158,9 +158,7 @@ impl Child {
     }
 
     fn reap(self) {
-        let mut fds = [PollFd::new(&self.process, PollFlags::IN)];
-        let is_gone = rustix::event::poll(&mut fds, Some(&timespec(REAP))).is_ok_and(|n| n > 0);
-        if is_gone {
+        if wait_for_end(&self.process, REAP) {
             let _ =
                 rustix::process::waitid(WaitId::PidFd(self.process.as_fd()), WaitIdOptions::EXITED);
             return;
@@ -220,6 +218,19 @@ pub(crate) fn close_device(device: File, lock: BorrowedFd<'_>) {
         let _ = go.write_all(&[1]);
         if child.finish(Instant::now() + CLOSE_BOUND, || false).is_err() {
             tracing::warn!("a disk does not answer; it is closed once it does");
+        }
+    }
+}
+
+/// Waits for the end of the process that this pidfd stands for; whether it has ended.
+pub(crate) fn wait_for_end(process: impl AsFd, bound: Duration) -> bool {
+    let deadline = Instant::now() + bound;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(&process, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&timespec(left))) {
+            Err(rustix::io::Errno::INTR) => {}
+            polled => return polled.is_ok_and(|ready| ready > 0),
         }
     }
 }

@@ -20,7 +20,7 @@ use wharf_core::Error;
 use super::COMMAND;
 use super::message::{Answer, Request};
 use super::permits::Permit;
-use crate::child::timespec;
+use crate::child::{self, timespec};
 
 /// As a process list shows it.
 const NAME: &str = "wharf";
@@ -182,8 +182,7 @@ impl Process {
             .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
         let _ = child.kill();
         if let Some(handle) = handle {
-            let mut fds = [PollFd::new(&handle, PollFlags::IN)];
-            let _ = rustix::event::poll(&mut fds, Some(&timespec(END_BOUND)));
+            child::wait_for_end(handle, END_BOUND);
         }
         if matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {
             return;

@@ -69,8 +69,8 @@ impl Parent {
     }
 
     /// Nobody would use what this process still does, whatever it waits for. By the end of the
-    /// socket, because PR_SET_PDEATHSIG is about the thread that started the process, and not of
-    /// the parent: others give it work when that thread is gone.
+    /// socket, because PR_SET_PDEATHSIG is about the thread that started the process, and not
+    /// about the parent: others give it work when that thread is gone.
     fn end_this_process_with_it(&self) -> std::io::Result<()> {
         let socket = self.socket.try_clone()?;
         let watch = move || {

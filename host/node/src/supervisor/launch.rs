@@ -12,10 +12,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::libc;
-use rustix::event::{PollFd, PollFlags};
 use rustix::io::FdFlags;
 use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions,
@@ -25,7 +24,7 @@ use wharf_core::Error;
 
 use super::cgroups::Cgroups;
 use super::protocol::Ending;
-use crate::child::{self, timespec};
+use crate::child;
 
 /// A helper that is asked to end writes out what it has; one that does not is killed.
 const TERMINATION: Duration = Duration::from_secs(10);
@@ -203,7 +202,7 @@ fn become_user(user: u32) -> std::io::Result<()> {
 fn identify(pid: Pid) -> std::io::Result<(Process, OwnedFd)> {
     let number = pid.as_raw_pid();
     let process = Process { pid: number, started: start_time(number)? };
-    Ok((process, rustix::process::pidfd_open(pid, PidfdFlags::empty())?))
+    Ok((process, open(number)?))
 }
 
 fn open(pid: i32) -> std::io::Result<OwnedFd> {
@@ -269,15 +268,7 @@ impl Running {
 
     /// Waits for its end; whether it has ended.
     pub fn wait(&self, bound: Duration) -> bool {
-        let deadline = Instant::now() + bound;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let mut fds = [PollFd::new(&self.handle, PollFlags::IN)];
-            match rustix::event::poll(&mut fds, Some(&timespec(left))) {
-                Err(rustix::io::Errno::INTR) => {}
-                polled => return polled.is_ok_and(|ready| ready > 0),
-            }
-        }
+        child::wait_for_end(&self.handle, bound)
     }
 
     /// Asks it to end, then kills it. Whatever it started goes too.
@@ -354,6 +345,7 @@ impl Drop for Running {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Seek};
+    use std::time::Instant;
 
     use super::*;
 
