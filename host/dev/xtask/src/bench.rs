@@ -162,6 +162,11 @@ fn memory_kib(pid: i32, name: &str) -> Result<f64> {
     Ok(number.parse()?)
 }
 
+/// The same in MiB.
+fn memory_mib(pid: i32, name: &str) -> Result<f64> {
+    Ok(memory_kib(pid, name)? / KIB_IN_MIB)
+}
+
 /// Does the same with many things, each on a thread of its own.
 fn together<T: Send, A: Send>(
     things: impl Iterator<Item = T>,

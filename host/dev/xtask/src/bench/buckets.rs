@@ -16,7 +16,7 @@ use wharf_testing::snapshot::SHARED_BUCKET;
 
 use super::heard::Heard;
 use super::report::{Figure, Report};
-use super::{median, memory_kib};
+use super::{KIB_IN_MIB, median, memory_kib};
 
 const STAGE: &str = "NodeStageVolume";
 const DRIVER: &str = "ossplugin.csi.alibabacloud.com";
@@ -105,9 +105,9 @@ impl Scene<'_> {
         let (with, resident) = (self.supervisor_kib("RssAnon")?, self.supervisor_kib("VmRSS")?);
         volumes.iter().try_for_each(|volume| self.csi.unstage(volume, &self.node))?;
         for (what, value, unit, target) in [
-            ("supervisor's own memory, no mount", without / 1024.0, "MiB", "≤ 3 MiB"),
+            ("supervisor's own memory, no mount", without / KIB_IN_MIB, "MiB", "≤ 3 MiB"),
             ("  more for each mount", (with - without) / MOUNTS as f64, "KiB", "≤ 64 KiB"),
-            ("  resident with 16 mounts, program file included", resident / 1024.0, "MiB", "-"),
+            ("  resident with 16 mounts, program file included", resident / KIB_IN_MIB, "MiB", "-"),
         ] {
             report.add(Figure { what, value, unit, against: None, target });
         }

@@ -10,7 +10,7 @@ use wharf_testing::bed::{Bed, BedOptions, Machine, Parts};
 use wharf_testing::player::{Retry, VolumeClass};
 
 use super::report::{Figure, Report};
-use super::{KIB_IN_MIB, memory_kib, together};
+use super::{memory_mib, together};
 
 /// Calls at once: as many claims as a large rollout makes in a minute.
 const CALLS: usize = 100;
@@ -80,5 +80,5 @@ fn ready(machine: &Machine) -> Result<()> {
 
 /// A line about its server's memory, in MiB.
 fn resident(machine: &Machine, name: &str) -> Result<f64> {
-    Ok(memory_kib(machine.server_pid(), name)? / KIB_IN_MIB)
+    memory_mib(machine.server_pid(), name)
 }

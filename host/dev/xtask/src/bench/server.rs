@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use wharf_testing::bed::{Bed, BedOptions, Machine, Parts};
 
+use super::memory_mib;
 use super::report::{Figure, Report};
-use super::{KIB_IN_MIB, memory_kib};
 use crate::command::{self, announce};
 use crate::dist;
 use crate::workspace::Workspace;
@@ -127,9 +127,9 @@ pub fn measure(
             );
         }
     }
-    let ours = resident(&wharf)?;
+    let ours = memory_mib(wharf.pid, "VmRSS")?;
     for (name, peer) in &peers {
-        let theirs = (*name, resident(peer)?);
+        let theirs = (*name, memory_mib(peer.pid, "VmRSS")?);
         add(report, "memory of the CSI server after these calls", "MiB", ours, theirs, "-");
     }
     Ok(())
@@ -164,11 +164,6 @@ fn one_round(load: &Path, server: &Server, callers: usize) -> Result<Figures> {
         per_second: measured.per_second,
         processor_us: used * 1e6 / measured.calls,
     })
-}
-
-/// What a server holds, in MiB.
-fn resident(server: &Server) -> Result<f64> {
-    Ok(memory_kib(server.pid, "VmRSS")? / KIB_IN_MIB)
 }
 
 fn medians(figures: &[Figures]) -> Figures {

@@ -244,7 +244,7 @@ fn fill(directory: &Path) -> Result<()> {
 
 /// What the server has in memory.
 fn resident(machine: &Machine) -> Result<f64> {
-    let kib = super::memory_kib(machine.server_pid(), "VmRSS")?;
-    ensure!(kib > 0.0, "the server has no memory");
-    Ok(kib / 1024.0)
+    let mib = super::memory_mib(machine.server_pid(), "VmRSS")?;
+    ensure!(mib > 0.0, "the server has no memory");
+    Ok(mib)
 }

@@ -50,12 +50,9 @@ pub(super) fn call<T>(
     rpc: &Rpc<'_>,
     send: impl AsyncFnOnce(Line) -> Result<T, Status>,
 ) -> (Result<T, PlayError>, Duration) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match own_threads() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            let error = PlayError::stage("start the player's own threads", error);
-            return (Err(error), Duration::ZERO);
-        }
+        Err(error) => return (Err(error), Duration::ZERO),
     };
     let (result, took) = runtime.block_on(async {
         let begun = Instant::now();
@@ -80,9 +77,7 @@ pub(super) fn call_often<T>(
     count: usize,
     send: impl AsyncFn(Line) -> Result<T, Status>,
 ) -> Result<Vec<(T, Duration)>, PlayError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| PlayError::stage("start the player's own threads", error))?;
+    let runtime = own_threads()?;
     let all = runtime.block_on(async {
         let mut all = Vec::new();
         for _ in 0..count {
@@ -94,6 +89,11 @@ pub(super) fn call_often<T>(
         Ok(all)
     });
     all.map_err(|status| refused(rpc, &status))
+}
+
+fn own_threads() -> Result<tokio::runtime::Runtime, PlayError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| PlayError::stage("start the player's own threads", error))
 }
 
 async fn dial(socket: &Path) -> Result<Channel, Status> {
