@@ -15,6 +15,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use wharf_core::Error;
+use wharf_core::backoff::pause_after;
 
 use super::connections::{Connection, Connections};
 use super::context::SupervisorContext;
@@ -40,6 +41,34 @@ const END: Duration = Duration::from_secs(5);
 /// come up.
 const REPAIR_AGAIN: Duration = Duration::from_secs(10);
 
+/// The pauses between looks for mounts of a dead helper that the kernel still keeps and nobody was
+/// found to show: most are kept by an open file alone, and the others are attached soon.
+const FIRST_SEARCH: Duration = Duration::from_secs(1);
+const LAST_SEARCH: Duration = Duration::from_secs(300);
+
+/// Looks for mounts of a dead helper that no table shows yet: a copy that a container runtime holds
+/// by a descriptor, and attaches later; one in a namespace that no process is in.
+#[derive(Debug, Default)]
+struct Search {
+    looks: u32,
+    next: Option<Instant>,
+}
+
+impl Search {
+    /// Notes that a look found nothing, and whether the kernel keeps something all the same.
+    fn go_on(&mut self, is_kept: bool) {
+        if !is_kept {
+            return *self = Self::default();
+        }
+        self.next = Some(Instant::now() + pause_after(self.looks, FIRST_SEARCH, LAST_SEARCH));
+        self.looks = self.looks.saturating_add(1);
+    }
+
+    fn is_due(&self) -> bool {
+        self.next.is_some_and(|next| next <= Instant::now())
+    }
+}
+
 /// One mount.
 #[derive(Debug)]
 pub(crate) struct Mount {
@@ -60,6 +89,8 @@ pub(crate) struct Mount {
     not_before: Option<Instant>,
     gone_since: Option<Instant>,
     unhealed: Vec<String>,
+    /// What is looked for that was not found.
+    search: Search,
     /// Whether it was said that what is shown may be somebody else's.
     is_doubt_reported: bool,
     /// Replaced helpers that end when their last file is closed.
@@ -86,6 +117,7 @@ impl Mount {
             not_before: None,
             gone_since: None,
             unhealed: Vec::new(),
+            search: Search::default(),
             is_doubt_reported: false,
             leaving: Vec::new(),
         }
@@ -106,6 +138,7 @@ impl Mount {
             // An earlier supervisor may have been killed before it was there.
             helper.move_into(&context.cgroups, name, memory_bytes(&mount.record));
         }
+        mount.search.go_on(mount.record.dead().any(|dead| mount.is_there(dead)));
         mount
     }
 
@@ -211,7 +244,7 @@ impl Mount {
             return Some(now);
         }
         match next(&self.situation(table)) {
-            Next::Nothing => None,
+            Next::Nothing => self.search.next,
             Next::RollBack => Some(now),
             Next::Restart if self.helper.is_some() => Some(now),
             Next::Leave if self.is_doubt_reported && !self.has_dead_helper() => None,
@@ -252,6 +285,9 @@ impl Mount {
             self.is_doubt_reported = false;
         }
         match next {
+            Next::Nothing if self.search.is_due() => {
+                self.finish_replacement(context).map(|()| true)
+            }
             Next::Nothing => Ok(true),
             Next::RollBack => self.roll_back(context).map(|()| false),
             Next::Leave => self.note_doubt(context).map(|()| true),

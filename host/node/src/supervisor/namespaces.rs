@@ -2,8 +2,10 @@
 //! for each. A namespace that no process is in cannot be found, and nobody looks at it either.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::path::Path;
 
 use wharf_core::Error;
 
@@ -46,21 +48,31 @@ pub(crate) fn others(devices: &[DeviceNumber]) -> Result<Vec<Namespace>, Error> 
     let failed = |error: std::io::Error| Error::internal(format!("cannot list /proc: {error}"));
     let mut namespaces = by_namespace().map_err(failed)?;
     namespaces.remove(fs::read_link("/proc/self/ns/mnt").map_err(failed)?.as_os_str());
-    let find = |(id, pids): (OsString, Vec<i32>)| {
-        // The first that still lives; the lowest number is a container's first process, which has
-        // no other root than the namespace.
-        let (pid, table) = pids.iter().find_map(|pid| {
-            let table = fs::read(format!("/proc/{pid}/mountinfo")).ok()?;
-            (!table.is_empty()).then_some((*pid, table))
-        })?;
-        if !shows(&table, devices) {
-            return None;
-        }
-        // Fails when its last process has just ended.
-        let file = File::open(format!("/proc/{pid}/ns/mnt")).ok()?;
-        Some(Namespace { id: id.to_string_lossy().into_owned(), pid, file: Some(file) })
+    let found = namespaces.iter().filter_map(|(id, pids)| find(id, pids, devices));
+    Ok(found.collect())
+}
+
+/// A namespace, if it shows one of these devices. Its table is read from a process that sees all of
+/// it: the table of one that has another root lacks what lies outside.
+fn find(id: &OsStr, pids: &[i32], devices: &[DeviceNumber]) -> Option<Namespace> {
+    let sees_all = |pid: &&i32| {
+        fs::read_link(format!("/proc/{pid}/root")).is_ok_and(|root| root == Path::new("/"))
     };
-    Ok(namespaces.into_iter().filter_map(find).collect())
+    let all = pids.iter().filter(sees_all).chain(pids);
+    // The first that is still there, and still in this namespace: a process of this supervisor that
+    // repairs a mount enters one and leaves it again.
+    let (pid, file, table) = all.filter_map(|pid| read(id, *pid)).next()?;
+    let id = id.to_string_lossy().into_owned();
+    shows(&table, devices).then_some(Namespace { id, pid, file: Some(file) })
+}
+
+fn read(id: &OsStr, pid: i32) -> Option<(i32, File, Vec<u8>)> {
+    let is_in = |link: &str| fs::read_link(link).is_ok_and(|found| found.as_os_str() == id);
+    let link = format!("/proc/{pid}/ns/mnt");
+    let file = File::open(&link).ok()?;
+    let table = fs::read(format!("/proc/{pid}/mountinfo")).ok()?;
+    let is_of_it = is_in(&format!("/proc/self/fd/{}", file.as_raw_fd())) && is_in(&link);
+    (!table.is_empty() && is_of_it).then_some((pid, file, table))
 }
 
 fn by_namespace() -> std::io::Result<BTreeMap<OsString, Vec<i32>>> {

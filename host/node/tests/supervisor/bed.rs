@@ -253,6 +253,11 @@ impl Container {
         Self { child }
     }
 
+    /// Its mount namespace.
+    pub fn namespace(&self) -> PathBuf {
+        Path::new(&format!("/proc/{}/ns/mnt", self.child.id())).to_owned()
+    }
+
     /// A path as its processes see it.
     pub fn path(&self, path: &Path) -> PathBuf {
         Path::new(&format!("/proc/{}/root", self.child.id())).join(path.strip_prefix("/").unwrap())

@@ -1,8 +1,11 @@
 //! A helper is killed, and whoever looked at its files finds them again at the same paths.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
+use rustix::fs::CWD;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use rustix::process::Signal;
 use wharf_node::supervisor::Condition;
 
@@ -78,6 +81,56 @@ fn every_place_shows_the_files_again_after_the_helper_was_killed() {
     assert!(cannot_write(&part) && cannot_write(&containers[0].path(&inside.join("part"))));
     drop(containers);
     sh(&format!("umount {} {} {}", part.display(), pod.display(), stage.display()));
+    bed.assert_clean();
+}
+
+#[test]
+fn a_copy_that_was_attached_nowhere_is_healed_once_it_is() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.spec("stage");
+    bed.mount(&spec).unwrap();
+    // As a container runtime holds it before it has a place for it.
+    let copy = open_tree(CWD, &spec.target, OpenTreeFlags::OPEN_TREE_CLONE).unwrap();
+    kill(bed.pid(&spec));
+    until("the place of the host is repaired", || holds(&spec.target.join("file"), "hello"));
+    until("the mount is at rest", || bed.status(&spec).condition == Condition::Serving);
+    let late = bed.target("late");
+    move_mount(&copy, "", CWD, &late, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).unwrap();
+    until("the new place is repaired", || holds(&late.join("file"), "hello"));
+    until("nobody is at work", || bed.status(&spec).healed == 2);
+    drop(copy);
+    sh(&format!("umount {} {}", late.display(), spec.target.display()));
+    bed.assert_clean();
+}
+
+#[test]
+fn a_namespace_that_nobody_was_in_is_healed_once_somebody_is() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.spec("stage");
+    bed.mount(&spec).unwrap();
+    let container = Container::new(&bed, "true");
+    let names = bed.path("namespaces");
+    std::fs::create_dir(&names).unwrap();
+    // A namespace can be held by a file of a private mount alone.
+    sh(&format!(
+        "mount -t tmpfs names {0}; mount --make-private {0}; touch {0}/one; mount --bind {1} {0}/one",
+        names.display(),
+        container.namespace().display()
+    ));
+    drop(container);
+    kill(bed.pid(&spec));
+    until("the place of the host is repaired", || holds(&spec.target.join("file"), "hello"));
+    until("the mount is at rest", || bed.status(&spec).condition == Condition::Serving);
+    let mut somebody = Command::new("nsenter");
+    somebody.arg(format!("--mount={}/one", names.display())).args(["sleep", "4242"]);
+    let mut somebody = somebody.spawn().unwrap();
+    let file = Path::new("/proc").join(somebody.id().to_string()).join("root");
+    let file = file.join(spec.target.strip_prefix("/").unwrap()).join("file");
+    until("the new place is repaired", || holds(&file, "hello"));
+    until("nobody is at work", || bed.status(&spec).healed == 2);
+    somebody.kill().unwrap();
+    somebody.wait().unwrap();
+    sh(&format!("umount {0}/one {0} {1}", names.display(), spec.target.display()));
     bed.assert_clean();
 }
 

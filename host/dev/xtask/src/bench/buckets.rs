@@ -35,6 +35,8 @@ const CONTAINERS: usize = 3;
 const KILLS: usize = 100;
 /// What takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Of the supervisor's log: what ten healings write.
+const LAST_LINES: usize = 400;
 /// Between two looks meanwhile.
 const GLANCE: Duration = Duration::from_millis(1);
 
@@ -167,7 +169,8 @@ impl Scene<'_> {
             let killed = self.bed.node(0).kill_helpers();
             ensure!(killed.len() == HEALED, "there are {} helpers", killed.len());
             for place in &places {
-                until("every place is read again", || can_read(place))?;
+                until("every place is read again", || can_read(place))
+                    .with_context(|| self.told(place))?;
             }
             took.push(begun.elapsed().as_secs_f64());
         }
@@ -217,6 +220,21 @@ impl Scene<'_> {
             && mounts
                 .iter()
                 .all(|mount| mount.get("condition").and_then(Value::as_str) == Some("serving"))
+    }
+
+    /// For whoever has to find out why a place was not healed: what is read there, how the mounts
+    /// are, and the end of what the supervisor wrote.
+    fn told(&self, place: &Path) -> String {
+        let read = std::fs::read(place).map(|text| format!("{} bytes", text.len()));
+        let machine = self.bed.node(0);
+        let listed = machine.run(self.bed.parts(), &["mounts", "list", "--output", "json"]);
+        let listed = listed.map(|ran| ran.stdout);
+        let log = std::fs::read_to_string(machine.helper_mounts().join("supervisor.log"));
+        let log = log.unwrap_or_default();
+        let skipped = log.lines().count().saturating_sub(LAST_LINES);
+        let last: Vec<_> = log.lines().skip(skipped).collect();
+        let place = place.display();
+        format!("{place}: {read:?}\nmounts: {listed:?}\nsupervisor:\n{}", last.join("\n"))
     }
 
     /// A line of the supervisor's `status`.

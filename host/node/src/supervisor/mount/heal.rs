@@ -14,7 +14,7 @@ use super::super::launch::Running;
 use super::super::namespaces;
 use super::super::protocol::Ending;
 use super::super::repair::{self, Outcome, Replacement};
-use super::{Mount, REPAIR_AGAIN};
+use super::{Mount, REPAIR_AGAIN, Search};
 use crate::mounts::table::MountTable;
 
 /// Rounds of looking for mount points in one repair. A container that is being started may copy the
@@ -144,10 +144,16 @@ impl Mount {
                 "a mount point still shows the dead mount: {failure}"
             );
         }
-        if !failures.is_empty() {
-            self.not_before = Some(Instant::now() + REPAIR_AGAIN);
+        if healed > 0 {
+            self.search = Search::default();
+        }
+        if failures.is_empty() {
+            // What the kernel keeps and no table shows may be shown later.
+            let dead = self.dead()?;
+            self.search.go_on(!dead.is_empty());
+            self.record.connections = dead.into_iter().chain([serving]).collect();
         } else {
-            self.record.connections = vec![serving];
+            self.not_before = Some(Instant::now() + REPAIR_AGAIN);
         }
         if healed > 0 {
             tracing::info!(mount = self.name, target = %self.target().display(), places = healed, micros = began.elapsed().as_micros(), "healed");

@@ -103,7 +103,7 @@ impl Mount {
     /// that of a helper that is being replaced.
     pub(super) fn finish_replacement(&mut self, context: &SupervisorContext) -> Result<(), Error> {
         let retired = self.record.retired.and_then(Running::adopt);
-        self.repair(context, retired.is_none())?;
+        self.repair(context, retired.is_none() && self.leaving.is_empty())?;
         if self.record.retired.take().is_some() {
             self.save(context)?;
         }
