@@ -5,7 +5,8 @@
 //!   about one, in order. `decide`: what has to be done, from what is true. `record`: what is
 //!   remembered.
 //! - `earlier`: mounts at a target that somebody else made.
-//! - `launch`, `private`, `cgroups`: a helper's process, directory and control group.
+//! - `launch`, `private`, `cgroups`: a helper's process, directory and control group. `log`: files
+//!   that stay within a bound.
 //! - `connections`: what a file system is known by. `namespaces`, `repair`: giving a new mount to
 //!   every mount point that showed a dead one, inside of running containers too.
 //! - `protocol`, `client`: how the rest of the host asks for all this.
@@ -23,6 +24,7 @@ mod context;
 mod decide;
 mod earlier;
 mod launch;
+mod log;
 mod mount;
 mod namespaces;
 mod private;
@@ -78,4 +80,9 @@ impl Default for SupervisorOptions {
 
 fn socket_path(run_directory: &Path) -> PathBuf {
     run_directory.join("supervisor.sock")
+}
+
+/// Where a supervisor writes what nobody else keeps.
+fn log_path(run_directory: &Path) -> PathBuf {
+    run_directory.join("supervisor.log")
 }

@@ -1,7 +1,6 @@
 //! How the rest of the host asks the supervisor, and starts it where nobody else does.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::ErrorKind as ErrorOfIo;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -13,7 +12,7 @@ use wharf_core::{Error, ErrorKind};
 
 use super::protocol::{self, Answer, Credential, MountRequest, Request, Spec, Status};
 use super::server::check_peer;
-use super::socket_path;
+use super::{log, log_path, socket_path};
 
 /// Starting takes milliseconds; adopting many helpers, a second.
 const START: Duration = Duration::from_secs(10);
@@ -244,8 +243,7 @@ impl Client {
             ))
         };
         crate::state::records::make_private_directory(&self.run_directory)?;
-        // A new one each time: the old one is of a supervisor that has ended.
-        let log = File::create(self.log_path()).map_err(failed)?;
+        let log = log::open(&self.log_path()).map_err(failed)?;
         let mut command = Command::new(&start.program);
         if let Some((name, arguments)) = start.arguments.split_first() {
             command.arg0(name).args(arguments);
@@ -270,7 +268,7 @@ impl Client {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.run_directory.join("supervisor.log")
+        log_path(&self.run_directory)
     }
 
     fn absent(&self) -> Error {

@@ -111,6 +111,9 @@ pub(crate) fn obstacle() -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -119,6 +122,37 @@ mod tests {
         assert!(shows(table, &[(0, 51)]) && shows(table, &[(0, 9), (0, 5)]));
         assert!(!shows(table, &[(0, 52)]) && !shows(table, &[(0, 53)]) && !shows(table, &[]));
         assert!(!shows(b"", &[(0, 51)]));
+    }
+
+    #[test]
+    fn a_namespace_is_read_from_a_process_that_is_in_it() {
+        // As a process of this supervisor that was in a namespace when it was listed, and has left.
+        let gone = i32::try_from(std::process::id()).unwrap();
+        let script = "mount -t tmpfs here /mnt && echo && exec sleep 4242";
+        let mut process = Command::new("unshare");
+        process.args(["-m", "--propagation", "private", "sh", "-c", script]);
+        let Ok(mut process) = process.stdout(Stdio::piped()).stderr(Stdio::null()).spawn() else {
+            return;
+        };
+        let is_ready = process.stdout.take().unwrap().read_exact(&mut [0]).is_ok();
+        let pid = i32::try_from(process.id()).unwrap();
+        let id = fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap_or_default();
+        let shown = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        let here = crate::mounts::table::MountTable::parse(shown.as_bytes())
+            .ok()
+            .and_then(|table| Some(table.top(std::path::Path::new("/mnt"))?.device));
+        let find = |pids: &[i32], device| find(id.as_os_str(), pids, &[device]);
+        let found = here.map(|here| {
+            let found = [find(&[gone, pid], here), find(&[gone], here), find(&[pid], (999, 9))];
+            found.map(|namespace| namespace.map(|namespace| namespace.pid))
+        });
+        process.kill().unwrap();
+        process.wait().unwrap();
+        // Without the right to make a namespace there is nothing to find.
+        assert!(is_ready || !rustix::process::geteuid().is_root());
+        if is_ready {
+            assert_eq!(found, Some([Some(pid), None, None]));
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use wharf_core::Error;
 
+use super::log;
 use super::protocol::Credential;
 use crate::mounts::table::MountTable;
 
@@ -116,7 +117,7 @@ impl Private {
         match self.write(credential, owner) {
             // A helper that says much may have filled it.
             Err(error) if error.kind() == ErrorKind::StorageFull => {
-                self.cut_log(0);
+                log::cut(&self.log_path(), 0);
                 self.write(credential, owner)
             }
             result => result,
@@ -174,14 +175,14 @@ impl Private {
     /// # Errors
     /// `Internal` when it cannot be opened.
     pub fn open_log(&self) -> Result<File, Error> {
-        File::options().append(true).create(true).mode(0o600).open(self.log_path()).map_err(
-            |error| Error::internal(format!("cannot open {}: {error}", self.log_path().display())),
-        )
+        log::open(&self.log_path()).map_err(|error| {
+            Error::internal(format!("cannot open {}: {error}", self.log_path().display()))
+        })
     }
 
     /// How long the log is now.
     pub fn log_length(&self) -> u64 {
-        fs::metadata(self.log_path()).map_or(0, |metadata| metadata.len())
+        log::length(&self.log_path())
     }
 
     /// The log from here on, as far as it is kept: printable, and without what the credential files
@@ -200,24 +201,7 @@ impl Private {
 
     /// Keeps the log within its bound. A helper goes on writing at the new end.
     pub fn trim_log(&self) {
-        if self.log_length() > MAX_LOG_BYTES {
-            self.cut_log(KEPT_LOG_BYTES);
-        }
-    }
-
-    fn cut_log(&self, keep: u64) {
-        let cut = || -> std::io::Result<()> {
-            let mut file = File::options().read(true).append(true).open(self.log_path())?;
-            let end = file.seek(SeekFrom::End(0))?;
-            let mut kept = Vec::new();
-            file.seek(SeekFrom::Start(end.saturating_sub(keep)))?;
-            Read::by_ref(&mut file).take(keep).read_to_end(&mut kept)?;
-            file.set_len(0)?;
-            file.write_all(&kept)
-        };
-        if let Err(error) = cut() {
-            tracing::warn!(%error, log = %self.log_path().display(), "a helper's log could not be cut");
-        }
+        log::trim(&self.log_path(), MAX_LOG_BYTES, KEPT_LOG_BYTES);
     }
 
     /// Everything in the credential files that a log must not show.
@@ -395,20 +379,5 @@ mod tests {
         let shown = private.log_from(0);
         assert_eq!(shown, "key ***, ***  [31m\nnext \n");
         assert_eq!(private.log_from(private.log_length()), "");
-    }
-
-    #[test]
-    fn a_log_stays_within_its_bound_and_keeps_its_end() {
-        let (_run, private) = plain();
-        let mut log = private.open_log().unwrap();
-        let line = "x".repeat(1023) + "\n";
-        for _ in 0..MAX_LOG_BYTES / 1024 + 1 {
-            log.write_all(line.as_bytes()).unwrap();
-        }
-        log.write_all(b"last\n").unwrap();
-        private.trim_log();
-        assert_eq!(private.log_length(), KEPT_LOG_BYTES);
-        log.write_all(b"after\n").unwrap();
-        assert!(private.log_from(0).ends_with("last\nafter\n"));
     }
 }

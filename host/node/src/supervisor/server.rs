@@ -24,8 +24,8 @@ use super::client::Served;
 use super::context::SupervisorContext;
 use super::protocol::{self, Answer, Request};
 use super::registry::Registry;
-use super::{SupervisorOptions, socket_path};
-use super::{earlier, namespaces};
+use super::{SupervisorOptions, log_path, socket_path};
+use super::{earlier, log, namespaces};
 use crate::child::timespec;
 
 /// Requests at the same time: kubelet stages as many volumes at its start.
@@ -37,6 +37,10 @@ const MAX_ACCEPTED: usize = 16;
 const IO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Threads here do system calls and JSON; the usual 8 MiB would count against the node.
 const STACK_BYTES: usize = 512 * 1024;
+/// The log of a supervisor that a call-out started, and which nobody else keeps, is cut to its end
+/// when it is longer: ten helpers that die at once write about 60 KiB of it.
+const MAX_LOG_BYTES: u64 = 1 << 20;
+const KEPT_LOG_BYTES: u64 = 512 << 10;
 /// Logs are cut, and what was missed is found, this often at least.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 /// After a change of the table, further ones are not waited for this long: a node that mounts all
@@ -109,7 +113,9 @@ fn watch(registry: &Arc<Registry>, listener: &UnixListener) -> Result<(), Error>
     let table = File::open("/proc/self/mountinfo")
         .map_err(|error| Error::internal(format!("cannot read the mount table: {error}")))?;
     let mut settled = Instant::now();
+    let log = log_path(&registry.context.run_directory);
     loop {
+        log::trim(&log, MAX_LOG_BYTES, KEPT_LOG_BYTES);
         let watched = registry.watched()?;
         let now = Instant::now();
         let (due, waiting): (Vec<_>, Vec<_>) =
