@@ -303,25 +303,27 @@ fn fill(tree: &mut Tree, words: &BTreeMap<String, Said>) {
 
 /// The text with every `${word}` replaced, and who says the first of them that somebody says.
 fn replace(text: &str, words: &BTreeMap<String, Said>) -> (String, Option<Origin>) {
-    let (mut text, mut by) = (text.to_owned(), None);
-    for (word, said) in words {
-        let name = format!("${{{word}}}");
-        if !text.contains(&name) {
+    let (mut filled, mut by, mut rest) = (String::with_capacity(text.len()), None, text);
+    while let Some((before, after)) = rest.split_once("${") {
+        filled.push_str(before);
+        let known = after.split_once('}').and_then(|(word, tail)| Some((words.get(word)?, tail)));
+        let Some((said, tail)) = known else {
+            filled.push_str("${");
+            rest = after;
             continue;
-        }
-        text = text.replace(
-            &name,
-            match &said.word {
-                Word::Text(value) => value,
-                Word::Is(true) => "true",
-                Word::Is(false) => "false",
-            },
-        );
+        };
+        filled.push_str(match &said.word {
+            Word::Text(value) => value,
+            Word::Is(true) => "true",
+            Word::Is(false) => "false",
+        });
         if by.is_none() && !matches!(*said.by.source, Source::Preset(_)) {
             by = Some(said.by.clone());
         }
+        rest = tail;
     }
-    (text, by)
+    filled.push_str(rest);
+    (filled, by)
 }
 
 #[cfg(test)]
@@ -370,6 +372,24 @@ mod tests {
         assert_eq!(expanded["endpoint"]["api"]["url"].as_str(), Some("https://api.r-3.test"));
         assert_eq!(expanded["endpoint"]["api"]["private"].as_bool(), Some(false));
         assert_eq!(tree.find(&region).unwrap().origin.to_string(), "/w.toml:3");
+    }
+
+    #[test]
+    fn what_is_no_word_of_the_preset_stays_as_it_is_written() {
+        let said = |text: &str| Said {
+            word: Word::Text(text.to_owned()),
+            by: Origin::whole(Source::Preset("x".to_owned())),
+        };
+        let words = BTreeMap::from([("a".to_owned(), said("1")), ("b".to_owned(), said("${a}"))]);
+        for (text, filled) in [
+            ("${a}${a}-${a}", "11-1"),
+            ("${c} ${a} ${", "${c} 1 ${"),
+            ("${ ${a}", "${ 1"),
+            ("}${a", "}${a"),
+            ("${b}", "${a}"),
+        ] {
+            assert_eq!(replace(text, &words).0, filled);
+        }
     }
 
     #[test]

@@ -116,6 +116,12 @@ impl FlexVolume {
         paths::flex_pod(&node.root, pod, driver, &self.name)
     }
 
+    /// What kubelet passes after the word `mount`.
+    pub fn mount_arguments(&self, node: &FlexNode, driver: &str, pod: &str) -> Vec<String> {
+        let target = self.pod_mount(node, driver, pod);
+        vec![text(&target), self.options_json(self.pod_options(pod))]
+    }
+
     /// `$J`: keys sorted, the user's options last, so that they win.
     fn options_json(&self, extra: Map<String, Value>) -> String {
         let mut map: Map<String, Value> = extra;
@@ -364,7 +370,7 @@ impl FlexPlayer {
             if self.prepare(Part::Kubelet, node, "mount", volume, &target)? {
                 return Ok(());
             }
-            let arguments = vec![text(&target), volume.options_json(volume.pod_options(pod))];
+            let arguments = volume.mount_arguments(node, &self.driver, pod);
             let mounted = self.ask(Part::Kubelet, node, "mount", volume, arguments, &text(&target));
             if mounted.is_err() {
                 let _ = std::fs::remove_dir(&target);
