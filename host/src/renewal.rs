@@ -15,6 +15,10 @@ use wharf_core::node::NodeService;
 use wharf_core::ports::{Call, Clock};
 use wharf_node::supervisor::{Client, StartCommand, Status};
 
+use self::turns::Turns;
+
+mod turns;
+
 /// Mounts come meanwhile: the shortest keys that a cloud gives last a quarter of an hour, of which
 /// the next ones are due in the last quarter.
 const POLL: Duration = Duration::from_secs(10);
@@ -48,18 +52,27 @@ pub struct Outcome {
     pub renewed: Vec<PathBuf>,
     /// Those whose helper goes on with what it has, and why.
     pub failed: Vec<String>,
+    /// How many wait for the next round: they failed before, and others do not wait for them.
+    pub left: usize,
 }
 
 impl Renewal {
     /// Renews the keys of these mounts.
     pub fn of<'a>(&self, mounts: impl IntoIterator<Item = &'a Status>) -> Outcome {
+        self.round(mounts, &Turns::default())
+    }
+
+    fn round<'a>(&self, mounts: impl IntoIterator<Item = &'a Status>, turns: &Turns) -> Outcome {
         let mut outcome = Outcome::default();
-        for mount in mounts {
-            match self.one(mount) {
-                Ok(true) => outcome.renewed.push(mount.target.clone()),
+        for (mount, came_of_it) in turns.take(mounts, |mount| self.one(mount)) {
+            match came_of_it {
+                Some(Ok(true)) => outcome.renewed.push(mount.target.clone()),
                 // Another process's driver, or unmounted meanwhile.
-                Ok(false) => {}
-                Err(error) => outcome.failed.push(format!("{}: {error}", mount.target.display())),
+                Some(Ok(false)) => {}
+                Some(Err(error)) => {
+                    outcome.failed.push(format!("{}: {error}", mount.target.display()));
+                }
+                None => outcome.left += 1,
             }
         }
         outcome
@@ -76,7 +89,7 @@ impl Renewal {
     }
 
     /// Renews what is due, and says how long nothing will be.
-    fn check(&self) -> Duration {
+    fn check(&self, turns: &Turns) -> Duration {
         let mounts = match self.supervisor.list() {
             Ok(mounts) => mounts,
             Err(error) => {
@@ -85,7 +98,7 @@ impl Renewal {
             }
         };
         let now = unix_millis();
-        let outcome = self.of(mounts.iter().filter(|mount| is_due(mount, now)));
+        let outcome = self.round(mounts.iter().filter(|mount| is_due(mount, now)), turns);
         for target in &outcome.renewed {
             tracing::info!(target = %target.display(), "the helper has the keys that its account has by now");
         }
@@ -95,17 +108,21 @@ impl Renewal {
         if !outcome.failed.is_empty() {
             return RETRY_AFTER;
         }
+        if outcome.left > 0 {
+            return PAUSE;
+        }
         next(&mounts, now).clamp(PAUSE, POLL)
     }
 }
 
 /// Renews until the process ends.
 pub fn start(renewal: Renewal) {
-    let renewal = Arc::new(renewal);
+    let renewal = Arc::new((renewal, Turns::default()));
     tokio::spawn(async move {
         loop {
             let renewal = Arc::clone(&renewal);
-            let outcome = tokio::task::spawn_blocking(move || renewal.check()).await;
+            let check = move || renewal.0.check(&renewal.1);
+            let outcome = tokio::task::spawn_blocking(check).await;
             tokio::time::sleep(outcome.unwrap_or(RETRY_AFTER)).await;
         }
     });
