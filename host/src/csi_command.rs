@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -23,7 +22,7 @@ use crate::reload::{self, Asked, Changes};
 use crate::renewal::{self, Renewal};
 use crate::status::{self, Reporter, Watched};
 use crate::traces::{self, Traces};
-use crate::{events, http, may_mount, observed};
+use crate::{events, http, may_mount, observed, open_files};
 
 /// After the drain, threads that do not return are left: the one that waits for a mkfs may do so
 /// for half an hour, and with the drain this has to fit into a pod's default of 30 seconds. They
@@ -58,7 +57,7 @@ pub fn run(config: &Path, command: &Csi) -> Result<(), String> {
 }
 
 fn run_logged(path: &Path, command: &Csi) -> Result<End, String> {
-    raise_open_files();
+    open_files::raise();
     let changes = Changes::since_now(path);
     let config = Config::load(path).map_err(|error| error.for_a_command())?;
     for directory in [&config.state, &config.store] {
@@ -370,15 +369,6 @@ impl IgnoredSignals {
             _ = self.user_1.recv() => "SIGUSR1",
             _ = self.user_2.recv() => "SIGUSR2",
         }
-    }
-}
-
-/// Kubelet opens a connection for each call and every mount holds descriptors. The usual soft
-/// limit, 1024, is for programs that `select`; nothing here does.
-fn raise_open_files() {
-    let most = getrlimit(Resource::Nofile).maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
-        tracing::warn!(%error, "the limit of open files stays as it is; connections may have to wait");
     }
 }
 

@@ -23,6 +23,7 @@ mod migrate_command;
 mod mounts_command;
 mod observed;
 mod observer_pair;
+mod open_files;
 mod output;
 mod provide;
 mod reload;

@@ -12,6 +12,7 @@ use crate::cli::{Mounts, Output};
 use crate::config::Config;
 use crate::http::Listen;
 use crate::log::Log;
+use crate::open_files;
 use crate::output::{self, Failure};
 use crate::renewal::{self, Renewal};
 
@@ -107,6 +108,7 @@ impl Directories {
 fn serve(directories: Directories, own_group: bool, http: Option<Listen>) -> Result<(), Failure> {
     let Directories { run: run_directory, state: state_directory, renew_with } = directories;
     let log = Log::start(false);
+    open_files::raise();
     if let Some(listen) = http {
         pages::serve(listen, &run_directory)?;
     }
