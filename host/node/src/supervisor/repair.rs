@@ -44,6 +44,9 @@ const MAX_PARALLEL: usize = 16;
 /// `MOVE_MOUNT_BENEATH` (Linux 6.5): the new mount comes to lie under the old one, so that the
 /// mount point shows one of the two at every moment.
 const BENEATH: MoveMountFlags = MoveMountFlags::from_bits_retain(0x200);
+/// Two descriptors, and no path.
+const BOTH_OPEN: MoveMountFlags =
+    MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
 
 /// What is put in place of what.
 #[derive(Debug, Clone)]
@@ -308,10 +311,12 @@ fn put(
     if replacement.must_be_dead && !is_dead(&old) {
         return Err("it answers, and is not the dead mount that was to be replaced".to_owned());
     }
-    let empty_paths =
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     let lies_beneath =
-        !dead.is_prepared && move_mount(copy, "", &old, "", empty_paths | BENEATH).is_ok();
+        !dead.is_prepared && move_mount(copy, "", &old, "", BOTH_OPEN | BENEATH).is_ok();
+    if !dead.is_prepared && !lies_beneath {
+        exchange(this, dead, &old, copy)?;
+        return nested::attach(this, copy, dead, nested);
+    }
     if lies_beneath {
         nested::attach(this, copy, dead, nested)?;
     }
@@ -321,13 +326,33 @@ fn put(
     }
     let under = open_path(CWD, &dead.path)
         .map_err(|error| format!("the dead mount is gone, and its mount point too: {error}"))?;
-    if dead.is_prepared {
-        return nested::attach(this, &under, dead, nested);
-    }
-    move_mount(copy, "", &under, "", empty_paths).map_err(|error| {
-        format!("the dead mount is gone, and the healthy one could not be put there: {error}")
-    })?;
-    nested::attach(this, copy, dead, nested)
+    nested::attach(this, &under, dead, nested)
+}
+
+/// Takes the old mount away and puts the copy there, where the kernel cannot lay it beneath. Who
+/// looks in between sees the directory below, and would write to the node's disk: so everything is
+/// open before, this process is not ended with its parent, and what cannot be replaced is put back
+/// dead.
+fn exchange(this: &This, dead: &DeadMount, old: &OwnedFd, copy: &OwnedFd) -> Result<(), String> {
+    let failed = |error: Errno| format!("cannot take the dead mount away: {error}");
+    let (Some(parent), Some(name)) = (dead.path.parent(), dead.path.file_name()) else {
+        return Err("the root of a namespace is left as it is".to_owned());
+    };
+    let parent = open_path(CWD, parent).map_err(failed)?;
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let dead_copy = open_tree(old, "", clone).map_err(failed)?;
+    rustix::process::set_parent_process_death_signal(None).map_err(failed)?;
+    this.detach(old).map_err(failed)?;
+    let attach = |mount: &OwnedFd| -> Result<(), Errno> {
+        let under = open_path(&parent, Path::new(name))?;
+        move_mount(mount, "", &under, "", BOTH_OPEN)
+    };
+    attach(copy).map_err(|error| match attach(&dead_copy) {
+        Ok(()) => format!("the healthy mount could not be put there: {error}"),
+        Err(_) => format!("the dead mount is gone, and nothing could be put there: {error}"),
+    })
 }
 
 /// A file system whose helper has died says so at once, whatever is asked.

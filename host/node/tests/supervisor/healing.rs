@@ -10,10 +10,23 @@ use rustix::process::Signal;
 use wharf_node::supervisor::Condition;
 
 use crate::bed::{Bed, Container, PATIENCE, all_command_lines, holds, kill, sh, signal, until};
+use crate::process::OLDER_KERNEL;
 
 #[test]
 fn every_place_shows_the_files_again_after_the_helper_was_killed() {
     let Some(bed) = Bed::new() else { return };
+    heal_everywhere(&bed);
+}
+
+#[test]
+fn an_older_kernel_that_lays_no_mount_beneath_another_one_shows_them_too() {
+    let Some(bed) = Bed::new() else { return };
+    bed.kill_supervisor();
+    bed.start_by(&["env", &format!("{OLDER_KERNEL}=1")]);
+    heal_everywhere(&bed);
+}
+
+fn heal_everywhere(bed: &Bed) {
     let spec = bed.spec("stage");
     bed.mount(&spec).unwrap();
     let (stage, pod, part) = (&spec.target, bed.target("pod"), bed.target("part"));
@@ -27,7 +40,7 @@ fn every_place_shows_the_files_again_after_the_helper_was_killed() {
     let containers: Vec<_> = (0..3)
         .map(|_| {
             Container::new(
-                &bed,
+                bed,
                 &format!(
                     "mount -t tmpfs box {0}; mkdir {0}/whole {0}/part {0}/one; mount --bind {1} \
                  {0}/whole; mount -o bind,ro {1}/sub {0}/part; touch {0}/one/file; mount --bind \

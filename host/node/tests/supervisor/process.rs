@@ -3,13 +3,52 @@
 
 use std::path::PathBuf;
 
+use nix::libc;
 use wharf_node::supervisor::{SupervisorOptions, serve};
 
 use crate::bed::BED;
 
+/// Set for a supervisor that is to find a kernel before Linux 6.5.
+pub const OLDER_KERNEL: &str = "WHARF_TEST_OLDER_KERNEL";
+
+/// Such a kernel does not know `MOVE_MOUNT_BENEATH` and refuses move_mount(2) with it. See
+/// seccomp(2) and `linux/filter.h`.
+fn refuse_to_lay_beneath() {
+    const BENEATH: u32 = 0x200;
+    /// Of the number of the system call, and of the lower half of its fifth argument.
+    const NUMBER: u32 = 0;
+    const FLAGS: u32 = 16 + 4 * 8;
+    let load = |at| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, at);
+    let jump = |test, value, otherwise| statement(libc::BPF_JMP | test, 0, otherwise, value);
+    let end = |answer| statement(libc::BPF_RET, 0, 0, answer);
+    let mut filter = [
+        load(NUMBER),
+        jump(libc::BPF_JEQ, u32::try_from(libc::SYS_move_mount).unwrap(), 3),
+        load(FLAGS),
+        jump(libc::BPF_JSET, BENEATH, 1),
+        end(libc::SECCOMP_RET_ERRNO | libc::EINVAL.cast_unsigned()),
+        end(libc::SECCOMP_RET_ALLOW),
+    ];
+    let program =
+        libc::sock_fprog { len: u16::try_from(filter.len()).unwrap(), filter: filter.as_mut_ptr() };
+    // SAFETY: the program is there for as long as the calls last.
+    let is_set = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    };
+    assert!(is_set, "{}", std::io::Error::last_os_error());
+}
+
+fn statement(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: u16::try_from(code).unwrap(), jt, jf, k }
+}
+
 #[test]
 fn this_test_is_the_supervisor_of_a_bed() {
     let Some(bed) = std::env::var_os(BED).map(PathBuf::from) else { return };
+    if std::env::var_os(OLDER_KERNEL).is_some() {
+        refuse_to_lay_beneath();
+    }
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let options = SupervisorOptions {
         run_directory: bed.join("run"),

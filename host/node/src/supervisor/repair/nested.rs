@@ -10,9 +10,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
-use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use rustix::mount::{MountFlags, OpenTreeFlags, move_mount, open_tree};
 
-use super::{DeadMount, This, open_below, open_path, own_flags, propagation};
+use super::{BOTH_OPEN, DeadMount, This, open_below, open_path, own_flags, propagation};
 use crate::mounts::detached::replace_flags;
 use crate::mounts::table::{Entry, MountTable};
 use crate::supervisor::connections::Connection;
@@ -133,9 +133,7 @@ pub(super) fn attach(
             continue;
         }
         let spot = open_below(this, mount, &nested.at).map_err(|error| would_go(&at, &error))?;
-        let both_open =
-            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        move_mount(copy, "", &spot, "", both_open)
+        move_mount(copy, "", &spot, "", BOTH_OPEN)
             .map_err(|error| would_go(&at, &error.to_string()))?;
     }
     Ok(())
