@@ -87,6 +87,8 @@ pub(crate) struct Mount {
     deaths: Deaths,
     /// Not before this is anything done about a dead helper or an unrepaired mount point.
     not_before: Option<Instant>,
+    /// Nothing at all is done before this: the last attempt met an error of the system.
+    failed_until: Option<Instant>,
     gone_since: Option<Instant>,
     unhealed: Vec<String>,
     /// What is looked for that was not found.
@@ -115,6 +117,7 @@ impl Mount {
             memory_kills: 0,
             deaths: Deaths::default(),
             not_before: None,
+            failed_until: None,
             gone_since: None,
             unhealed: Vec::new(),
             search: Search::default(),
@@ -124,7 +127,14 @@ impl Mount {
     }
 
     /// One that an earlier supervisor left, with its helper if that still lives.
-    pub fn adopt(context: &SupervisorContext, name: &str, record: Record) -> Self {
+    pub fn adopt(context: &SupervisorContext, name: &str, mut record: Record) -> Self {
+        if record.serving.is_none() && record.retired.and_then(Running::adopt).is_some() {
+            // A supervisor was replacing it and was killed. It serves, and the other one does not.
+            if let Some(unready) = record.process.and_then(Running::adopt) {
+                unready.kill();
+            }
+            record.resume_retired();
+        }
         let helper = record.process.and_then(Running::adopt);
         let mut mount = Self::of(context, name, record);
         mount.helper = helper;
@@ -157,6 +167,11 @@ impl Mount {
     /// The end of the helper's log.
     pub fn log(&self) -> String {
         self.private.log_from(0)
+    }
+
+    /// Keeps the helper's log within its bound.
+    pub fn trim_log(&self) {
+        self.private.trim_log();
     }
 
     /// How it is, for people.
@@ -240,6 +255,11 @@ impl Mount {
 
     /// When [`Mount::reconcile`] has something to do; `None`: when something happens.
     pub fn due(&self, table: &MountTable, now: Instant) -> Option<Instant> {
+        let due = self.due_by_situation(table, now)?;
+        Some(self.failed_until.map_or(due, |failed_until| due.max(failed_until)))
+    }
+
+    fn due_by_situation(&self, table: &MountTable, now: Instant) -> Option<Instant> {
         if !self.leaving.iter().all(Running::is_alive) {
             return Some(now);
         }
@@ -260,13 +280,13 @@ impl Mount {
 
     /// Does what is due for the mount to be as recorded. `false`: the mount is forgotten.
     pub fn reconcile(&mut self, context: &SupervisorContext) -> bool {
-        self.private.trim_log();
         self.leaving.retain(Running::is_alive);
+        self.failed_until = None;
         let done = match self.reconcile_once(context) {
             Ok(is_kept) => is_kept,
             Err(error) => {
                 tracing::error!(%error, mount = self.name, target = %self.target().display(), "a mount could not be looked after");
-                self.not_before = Some(Instant::now() + REPAIR_AGAIN);
+                self.failed_until = Some(Instant::now() + REPAIR_AGAIN);
                 true
             }
         };

@@ -226,6 +226,13 @@ impl Private {
     /// # Errors
     /// `Internal` with what is left and why.
     pub fn remove(&self) -> Result<(), Error> {
+        // Another mount namespace may have a copy of this mount, and would keep the keys.
+        for name in ["credential", ".credential-next", ".credential-1", ".credential-2"] {
+            let path = self.directory.join(name);
+            remove_all(&path).map_err(|error| {
+                Error::internal(format!("cannot remove {}: {error}", path.display()))
+            })?;
+        }
         self.detach_mount()?;
         detach(&self.directory)?;
         match fs::remove_dir(&self.directory) {

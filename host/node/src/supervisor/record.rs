@@ -82,6 +82,13 @@ impl Record {
         self.has_old_keys = false;
     }
 
+    /// Notes that the helper which was to be replaced goes on: the other one has mounted nothing.
+    pub fn resume_retired(&mut self) {
+        self.process = self.retired.take();
+        self.serving = self.connections.last().copied();
+        self.has_old_keys = true;
+    }
+
     /// Notes what the helper has mounted.
     pub fn mounted(&mut self, connection: Connection) {
         self.serving = Some(connection);

@@ -198,6 +198,14 @@ impl Registry {
         }
     }
 
+    /// Keeps the logs of helpers within their bounds.
+    pub fn trim_logs(&self) {
+        self.slots().values().for_each(|slot| match slot {
+            Slot::Idle(mount) => mount.trim_log(),
+            Slot::Busy(_) => {}
+        });
+    }
+
     /// What to watch, and for how long.
     ///
     /// # Errors

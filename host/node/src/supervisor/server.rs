@@ -41,8 +41,11 @@ const STACK_BYTES: usize = 512 * 1024;
 /// when it is longer: ten helpers that die at once write about 60 KiB of it.
 const MAX_LOG_BYTES: u64 = 1 << 20;
 const KEPT_LOG_BYTES: u64 = 512 << 10;
-/// Logs are cut, and what was missed is found, this often at least.
+/// What was missed is found, and logs are looked at, this often at least.
 const MAX_WAIT: Duration = Duration::from_secs(30);
+/// Logs are looked at this often at most: a helper that says more than its tmpfs holds in so short
+/// a time loses the rest.
+const TRIM: Duration = Duration::from_secs(5);
 /// After a change of the table, further ones are not waited for this long: a node that mounts all
 /// the time does not make this process read its table all the time. Requests and helpers are.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -114,8 +117,13 @@ fn watch(registry: &Arc<Registry>, listener: &UnixListener) -> Result<(), Error>
         .map_err(|error| Error::internal(format!("cannot read the mount table: {error}")))?;
     let mut settled = Instant::now();
     let log = log_path(&registry.context.run_directory);
+    let mut trimmed: Option<Instant> = None;
     loop {
-        log::trim(&log, MAX_LOG_BYTES, KEPT_LOG_BYTES);
+        if trimmed.is_none_or(|trimmed| trimmed.elapsed() >= TRIM) {
+            log::trim(&log, MAX_LOG_BYTES, KEPT_LOG_BYTES);
+            registry.trim_logs();
+            trimmed = Some(Instant::now());
+        }
         let watched = registry.watched()?;
         let now = Instant::now();
         let (due, waiting): (Vec<_>, Vec<_>) =

@@ -1,6 +1,8 @@
 //! Credential files: whose they are, how they change, and that they go with the mount.
 
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -51,6 +53,26 @@ fn credential_files_are_roots_alone_on_a_tmpfs_and_vanish_with_the_mount() {
     assert!(holds(&path, "c4n4ry-secret"));
     bed.client().unmount(&spec.target, PATIENCE).unwrap();
     assert!(!path.exists());
+    bed.assert_clean();
+}
+
+#[test]
+fn nobody_keeps_the_keys_of_a_mount_that_is_gone() {
+    let Some(bed) = Bed::new() else { return };
+    let spec = bed.spec("a");
+    bed.client().mount(request(spec.clone(), Some(credential("c4n4ry-secret")))).unwrap();
+    let path = file(&bed, &spec);
+    // As a pod that is shown the node's `/run` when it starts; and a shell that is in there.
+    let container = Container::new(&bed, &format!("umount -l {}", spec.target.display()));
+    let copy = container.path(&path);
+    assert!(holds(&copy, "c4n4ry-secret"));
+    let private = File::open(path.ancestors().nth(2).unwrap()).unwrap();
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    assert!(!copy.exists());
+    let open = format!("/proc/self/fd/{}", private.as_raw_fd());
+    let left: Vec<_> = std::fs::read_dir(open).unwrap().map(|entry| entry.unwrap()).collect();
+    assert!(left.iter().all(|entry| !entry.file_name().to_string_lossy().contains("credential")));
+    drop(container);
     bed.assert_clean();
 }
 

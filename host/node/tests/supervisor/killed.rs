@@ -3,6 +3,8 @@
 //! nothing else is left.
 
 use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::Write;
 use std::time::Duration;
 
 use wharf_core::Error;
@@ -84,11 +86,16 @@ fn new_keys_that_were_interrupted_anywhere_are_in_use_after_the_next_call() {
     let Some(bed) = Bed::new() else { return };
     let script = "cp $(dirname $2)/credential/passwd $1/key; exec bindfs -f $1 $2";
     let spec = bed.script("a", script);
+    let held = RefCell::new(None);
     let prepare = |bed: &Bed| {
         bed.client().mount(request(spec.clone(), Some(credential("first-key")))).unwrap();
+        let open = File::options().write(true).open(spec.target.join("file")).unwrap();
+        *held.borrow_mut() = Some(open);
     };
     let perform = |bed: &Bed| bed.client().update(&spec.target, credential("second-key"), PATIENCE);
     let settle = |bed: &Bed| {
+        // Its helper serves it until it is closed, whoever supervises.
+        held.borrow_mut().take().unwrap().write_all(b"hello").unwrap();
         until("the new keys are in use", || holds(&spec.target.join("key"), "second-key"));
         until("one helper is left", || bed.processes().len() == 1);
         until("it can be unmounted", || bed.client().unmount(&spec.target, PATIENCE).is_ok());

@@ -47,17 +47,19 @@ impl Mount {
 
     /// Starts the helper again and gives its mount to every mount point.
     pub(super) fn restart(&mut self, context: &SupervisorContext) {
-        match self.try_restart(context) {
-            Ok(()) => {}
-            Err(error) => {
-                if let Some(helper) = self.helper.take() {
-                    helper.kill();
-                }
-                self.deaths.before_ready();
-                let pause = self.deaths.pause();
-                self.not_before = Some(Instant::now() + pause);
-                tracing::error!(%error, mount = self.name, target = %self.target().display(), "the helper could not be started again; tried again in {pause:?}");
-            }
+        let Err(error) = self.try_restart(context) else { return };
+        if self.record.serving.is_some() {
+            // What failed came after the mount was ready: it stays, and the rest is done later.
+            tracing::error!(%error, mount = self.name, target = %self.target().display(), "its helper runs again, and not every mount point shows it; tried again in {REPAIR_AGAIN:?}");
+            self.not_before = Some(Instant::now() + REPAIR_AGAIN);
+            return;
+        }
+        self.deaths.before_ready();
+        let pause = self.deaths.pause();
+        tracing::error!(%error, mount = self.name, target = %self.target().display(), "the helper could not be started again; tried again in {pause:?}");
+        self.not_before = Some(Instant::now() + pause);
+        if let Some(helper) = self.helper.take() {
+            helper.kill();
         }
     }
 

@@ -104,7 +104,8 @@ impl Mount {
     pub(super) fn finish_replacement(&mut self, context: &SupervisorContext) -> Result<(), Error> {
         let retired = self.record.retired.and_then(Running::adopt);
         self.repair(context, retired.is_none() && self.leaving.is_empty())?;
-        if self.record.retired.take().is_some() {
+        // The next supervisor has to know that what is left shows a living helper.
+        if self.unhealed.is_empty() && self.record.retired.take().is_some() {
             self.save(context)?;
         }
         Ok(())
