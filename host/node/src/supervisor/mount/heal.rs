@@ -50,7 +50,7 @@ impl Mount {
         let Err(error) = self.try_restart(context) else { return };
         if self.record.serving.is_some() {
             // What failed came after the mount was ready: it stays, and the rest is done later.
-            tracing::error!(%error, mount = self.name, target = %self.target().display(), "its helper runs again, and not every mount point shows it; tried again in {REPAIR_AGAIN:?}");
+            tracing::error!(%error, mount = self.name, target = %self.target().display(), "it runs again, not every mount point shows it yet; again in {REPAIR_AGAIN:?}");
             self.not_before = Some(Instant::now() + REPAIR_AGAIN);
             return;
         }
