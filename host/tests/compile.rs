@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -84,6 +85,31 @@ fn large_component() -> Vec<u8> {
     component.finish()
 }
 
+/// Half a megabyte for which the compiler notes, for each variable, what it is in each block before:
+/// 2 GiB of it.
+fn component_that_takes_memory() -> Vec<u8> {
+    const BLOCKS: u32 = 50_000;
+    const VARIABLES: u32 = 5_000;
+    let mut function = Function::new([(VARIABLES, ValType::I32)]);
+    let mut code = function.instructions();
+    for _ in 0..BLOCKS {
+        code.block(BlockType::Empty).local_get(0).br_if(0).end();
+    }
+    for variable in 0..VARIABLES {
+        code.i32_const(1).local_set(variable);
+    }
+    code.local_get(0).end();
+    let (mut types, mut functions) = (TypeSection::new(), FunctionSection::new());
+    types.ty().function([ValType::I32], [ValType::I32]);
+    functions.function(0);
+    let (mut code, mut module, mut component) =
+        (CodeSection::new(), Module::new(), Component::new());
+    code.function(&function);
+    module.section(&types).section(&functions).section(&code);
+    component.section(&ModuleSection(&module));
+    component.finish()
+}
+
 /// The compiler as the host starts it: each thread takes address space of its own.
 fn compiler(input: &Path, output: &Path) -> Command {
     let mut compiler = Command::new(env!("CARGO_BIN_EXE_wharf"));
@@ -157,4 +183,16 @@ fn a_component_of_18_mb_is_compiled_within_the_compilers_limits() {
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success(), "{}: {said}", ended.status);
     assert!(fs::metadata(&output).unwrap().len() > size as u64, "there is code for all of it");
+}
+
+#[test]
+fn a_component_that_takes_more_memory_than_the_compiler_may_have_ends_the_compiler_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let [input, output] = ["greedy.wasm", "greedy.cwasm"].map(|name| directory.path().join(name));
+    fs::write(&input, component_that_takes_memory()).unwrap();
+    let ended = compiler(&input, &output).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.signal().is_some(), "{}: {said}", ended.status);
+    assert!(said.contains("memory allocation of "), "{said}");
+    assert!(!output.exists());
 }
