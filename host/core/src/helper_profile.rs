@@ -28,8 +28,9 @@ pub struct HelperProfile {
     /// What an administrator does where it is missing.
     pub install: String,
     /// The argument vector. `{source}`, `{mountpoint}` and `{credentials}` (the directory of the
-    /// credential's files) are replaced inside of an element; the element `{options}` becomes the
-    /// plan's arguments. The program has to stay in the foreground.
+    /// credential's files, `/dev/fd/N/…` for a helper that is not root) are replaced inside of an
+    /// element; the element `{options}` becomes the plan's arguments. The program has to stay in
+    /// the foreground.
     pub arguments: Vec<String>,
     /// Appended for a mount through which nothing is written.
     #[serde(default)]
@@ -45,7 +46,7 @@ pub struct HelperProfile {
     #[serde(default)]
     pub device: FuseDevice,
     /// The user that it runs as. Only a helper that is handed an open device can be anybody but
-    /// root.
+    /// root; unset, each of its mounts has a user of its own, which is nobody else's.
     #[serde(default)]
     pub user: Option<u32>,
     /// Its memory, in MiB; beyond it is killed, and started again. Held by its control group; where

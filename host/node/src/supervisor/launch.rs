@@ -68,8 +68,8 @@ pub(crate) struct Launch<'a> {
     pub log: &'a File,
     /// Its `PATH`.
     pub search: &'a [PathBuf],
-    /// An open `/dev/fuse` that it keeps.
-    pub device: Option<BorrowedFd<'a>>,
+    /// What it keeps open, by the same numbers: an open `/dev/fuse`, the directory of its keys.
+    pub kept: &'a [BorrowedFd<'a>],
     /// Who it runs as; `None`: root.
     pub user: Option<u32>,
     /// A bound on its data, where no control group holds it.
@@ -132,7 +132,7 @@ fn command(launch: &Launch<'_>, wait_for_go: OwnedFd) -> std::io::Result<Command
         .stdin(Stdio::null())
         .stdout(launch.log.try_clone()?)
         .stderr(launch.log.try_clone()?);
-    let device = launch.device.map(|device| device.as_raw_fd());
+    let kept: Vec<_> = launch.kept.iter().map(AsRawFd::as_raw_fd).collect();
     let supervisor = rustix::process::getpid();
     let (user, data_bytes) = (launch.user, launch.data_bytes);
     let before_exec = move || {
@@ -149,9 +149,7 @@ fn command(launch: &Launch<'_>, wait_for_go: OwnedFd) -> std::io::Result<Command
         }
         rustix::process::set_parent_process_death_signal(None)?;
         limit(data_bytes)?;
-        if let Some(device) = device {
-            keep_open(device)?;
-        }
+        kept.iter().try_for_each(|descriptor| keep_open(*descriptor))?;
         user.map_or(Ok(()), become_user)
     };
     #[allow(unsafe_code, reason = "setting a process up before its exec has no safe form")]
@@ -374,7 +372,7 @@ mod tests {
                 arguments: &arguments,
                 log,
                 search: &["/bin".into()],
-                device: None,
+                kept: &[],
                 user: None,
                 data_bytes: None,
             },

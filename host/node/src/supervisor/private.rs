@@ -1,6 +1,6 @@
 //! What one helper has for itself: a small tmpfs that nobody but root may enter, with its
 //! credential files, its log and the directory that it mounts on at first. It is gone with the
-//! mount.
+//! mount. A helper that is not root is handed the directory open, as no path leads it there.
 //!
 //! ```text
 //! <run>/<name>/            tmpfs, 0700, private propagation
@@ -10,11 +10,13 @@
 //!     mount/               where it mounts; moved away from here once it is ready
 //! ```
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown, symlink};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use wharf_core::Error;
@@ -28,6 +30,7 @@ use crate::mounts::table::MountTable;
 const SIZE: &str = "mode=0700,size=1m,nr_inodes=256";
 /// Never written to a swap device (Linux 6.4).
 const SIZE_WITHOUT_SWAP: &str = "mode=0700,size=1m,nr_inodes=256,noswap";
+const CREDENTIAL: &str = "credential";
 /// A log that is longer is cut down to its end.
 const MAX_LOG_BYTES: u64 = 256 * 1024;
 /// As much of a log is kept and shown.
@@ -60,7 +63,7 @@ impl Private {
 
     /// Where its credential files are.
     pub fn credentials(&self) -> PathBuf {
-        self.directory.join("credential")
+        self.directory.join(CREDENTIAL)
     }
 
     fn log_path(&self) -> PathBuf {
@@ -92,7 +95,6 @@ impl Private {
         // else, and can be moved out only from a mount that is not shared.
         rustix::mount::mount_change(&self.directory, MountPropagationFlags::PRIVATE)
             .map_err(|error| failed(error.into()))?;
-        // A helper that is not root walks through, and sees its own files only.
         match private.mode(0o711).create(self.mountpoint()) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(failed(error)),
             _ => Ok(()),
@@ -168,6 +170,30 @@ impl Private {
         symlink(name, &next)?;
         fs::rename(&next, &link)?;
         old.map_or(Ok(()), |old| remove_all(&old))
+    }
+
+    /// For a helper that is this user and not root: the directory, in which it may look up its
+    /// credential by [`Private::credentials_in`], and see nothing else. The way to the directory
+    /// stays closed to it, and to everybody else.
+    ///
+    /// # Errors
+    /// `Internal` with what the system says.
+    pub fn open_for(&self, user: u32) -> Result<OwnedFd, Error> {
+        let open = || -> std::io::Result<OwnedFd> {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let directory = rustix::fs::open(&self.directory, flags, Mode::empty())?;
+            chown(&self.directory, None, Some(user))?;
+            fs::set_permissions(&self.directory, Permissions::from_mode(0o710))?;
+            Ok(directory)
+        };
+        open().map_err(|error| {
+            Error::internal(format!("cannot hand over {}: {error}", self.directory.display()))
+        })
+    }
+
+    /// Where the credential files are for whoever has this open.
+    pub fn credentials_in(directory: BorrowedFd<'_>) -> PathBuf {
+        PathBuf::from(format!("/dev/fd/{}/{CREDENTIAL}", directory.as_raw_fd()))
     }
 
     /// The log, for the helper to write to.
@@ -337,7 +363,6 @@ mod tests {
 
     #[test]
     fn credential_files_are_replaced_as_a_whole_and_readable_by_their_owner_only() {
-        use std::os::unix::fs::PermissionsExt;
         let (_run, private) = plain();
         for (name, content) in [("one", "first"), ("two", "second"), ("two", "third")] {
             private.put(&credential(name, content), None).unwrap();

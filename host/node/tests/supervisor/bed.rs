@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,6 +16,8 @@ use wharf_core::plan::Readiness;
 use wharf_node::supervisor::{
     Client, Credential, CredentialFile, MountRequest, Spec, StartCommand, Status,
 };
+
+use crate::process::file_system;
 
 /// Nothing here takes a second; a machine that is busy with other things may take many.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -145,6 +148,34 @@ impl Bed {
             },
             ..self.spec(target)
         }
+    }
+
+    /// This very program as a helper that is handed an open `/dev/fuse`.
+    pub fn on_a_given_device(&self, target: &str) -> Spec {
+        // Another user may not walk to where cargo builds.
+        let program = self.path("helper");
+        if !program.exists() {
+            std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        }
+        sh(&format!("chmod 755 {} {}", self.path("").display(), program.display()));
+        let key = format!("{{credentials}}{}", file_system::KEY);
+        Spec {
+            profile: HelperProfile {
+                program: program.to_str().unwrap().to_owned(),
+                arguments: [file_system::TEST, "{mountpoint}", "--exact"]
+                    .map(str::to_owned)
+                    .to_vec(),
+                credentials: [("passwd".to_owned(), vec![key])].into(),
+                device: FuseDevice::Given,
+                ..bindfs()
+            },
+            ..self.spec(target)
+        }
+    }
+
+    /// Whom the living helper runs as.
+    pub fn user(&self, spec: &Spec) -> u32 {
+        std::fs::metadata(format!("/proc/{}", self.pid(spec))).unwrap().uid()
     }
 
     pub fn mount(&self, spec: &Spec) -> Result<(), wharf_core::Error> {

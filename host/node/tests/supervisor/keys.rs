@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use wharf_core::ErrorKind;
 use wharf_core::helper_profile::Rotation;
@@ -29,7 +30,7 @@ fn credential_files_are_roots_alone_on_a_tmpfs_and_vanish_with_the_mount() {
     bed.client().mount(request(spec.clone(), Some(credential("c4n4ry-secret")))).unwrap();
     let path = file(&bed, &spec);
     assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-    let stolen = std::process::Command::new("setpriv")
+    let stolen = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "cat"])
         .arg(&path)
         .output()
@@ -144,6 +145,65 @@ fn keys_that_do_not_work_leave_the_old_helper_in_its_place() {
     assert!(holds(&spec.target.join("file"), "hello"));
     bed.client().update(&spec.target, credential("good-key-2"), PATIENCE).unwrap();
     assert_ne!(bed.pid(&spec), pid);
+    bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    bed.assert_clean();
+}
+
+/// What this user reads from a file, or nothing.
+fn read_as(user: u32, path: &Path) -> String {
+    let output = Command::new("setpriv")
+        .args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups", "cat"])
+        .arg(path)
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The key as the living helper finds it: by the path that its arguments have.
+fn lent(bed: &Bed, spec: &Spec) -> PathBuf {
+    let pid = bed.pid(spec);
+    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    let key = line.split('\0').find(|argument| argument.ends_with("/passwd")).unwrap();
+    PathBuf::from(format!("/proc/{pid}/fd/{}", key.strip_prefix("/dev/fd/").unwrap()))
+}
+
+#[test]
+fn a_helper_without_privileges_reads_its_keys_and_no_other_user_does() {
+    let Some(bed) = Bed::new() else { return };
+    let (spec, other) = (bed.on_a_given_device("a"), bed.on_a_given_device("b"));
+    bed.client().mount(request(spec.clone(), Some(credential("first-key")))).unwrap();
+    bed.client().mount(request(other.clone(), Some(credential("other-key")))).unwrap();
+    assert!(holds(&spec.target.join("file"), "first-key"));
+    sh(&format!("chmod 755 {}", bed.path("run").display()));
+    let (user, by_path, by_descriptor) = (bed.user(&spec), file(&bed, &spec), lent(&bed, &spec));
+    assert_eq!(read_as(user, &by_descriptor), "first-key");
+    for stranger in [65534, bed.user(&other)] {
+        assert_eq!(read_as(stranger, &by_path), "", "{stranger}");
+        assert_eq!(read_as(stranger, &by_descriptor), "", "{stranger}");
+    }
+    let log = by_path.parent().unwrap().with_file_name("log");
+    assert!(log.exists() && read_as(user, &log).is_empty());
+    bed.client().update(&spec.target, credential("second-key"), PATIENCE).unwrap();
+    assert!(holds(&spec.target.join("file"), "second-key"));
+    kill(bed.pid(&spec));
+    until("it is healed", || holds(&spec.target.join("file"), "second-key"));
+    for spec in [spec, other] {
+        bed.client().unmount(&spec.target, PATIENCE).unwrap();
+    }
+    bed.assert_clean();
+}
+
+#[test]
+fn a_helper_without_privileges_finds_new_keys_where_it_found_the_first_ones() {
+    let Some(bed) = Bed::new() else { return };
+    let mut spec = bed.on_a_given_device("a");
+    spec.profile.rotation = Rotation::InPlace;
+    bed.client().mount(request(spec.clone(), Some(credential("first-key")))).unwrap();
+    let (user, key) = (bed.user(&spec), lent(&bed, &spec));
+    for next in ["second-key", "third-key"] {
+        bed.client().update(&spec.target, credential(next), PATIENCE).unwrap();
+        assert_eq!(read_as(user, &key), next);
+    }
     bed.client().unmount(&spec.target, PATIENCE).unwrap();
     bed.assert_clean();
 }

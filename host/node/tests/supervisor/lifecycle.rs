@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 use wharf_core::ErrorKind;
-use wharf_core::helper_profile::FuseDevice;
 use wharf_node::supervisor::{Condition, Status};
 
 use crate::bed::{Bed, PATIENCE, holds, kill, request, sh, signal, until};
-use crate::process::file_system;
 
 #[test]
 fn a_mount_that_is_asked_for_again_is_found_and_with_other_options_refused() {
@@ -171,20 +169,18 @@ fn a_helper_has_a_control_group_of_its_own_that_bounds_its_memory() {
 }
 
 #[test]
-fn a_helper_that_is_handed_the_device_runs_as_nobody_and_without_privileges() {
+fn a_helper_that_is_handed_the_device_is_a_user_of_its_own_and_without_privileges() {
     let Some(bed) = Bed::new() else { return };
-    let mut spec = bed.spec("a");
-    // Nobody may walk to where cargo builds.
-    let program = bed.path("helper");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    sh(&format!("chmod 755 {} {}", bed.path("").display(), program.display()));
-    spec.profile.device = FuseDevice::Given;
-    spec.profile.program = program.to_str().unwrap().to_owned();
-    spec.profile.arguments =
-        [file_system::TEST, "{mountpoint}", "--exact"].map(str::to_owned).to_vec();
+    let (spec, other) = (bed.on_a_given_device("a"), bed.on_a_given_device("b"));
     bed.mount(&spec).unwrap();
+    bed.mount(&other).unwrap();
+    let user = bed.user(&spec);
+    assert!(user >= 0x7000_0000 && user != bed.user(&other), "{user}");
+    bed.client().unmount(&other.target, PATIENCE).unwrap();
     let status = std::fs::read_to_string(format!("/proc/{}/status", bed.pid(&spec))).unwrap();
-    assert!(status.contains("Uid:\t65534\t65534\t65534\t65534"), "{status}");
+    let same = format!("\t{user}").repeat(4);
+    assert!(status.contains(&format!("Uid:{same}")), "{status}");
+    assert!(status.contains(&format!("Gid:{same}")), "{status}");
     assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
     assert!(holds(&spec.target.join("file"), "hello"));
     kill(bed.pid(&spec));

@@ -69,8 +69,10 @@ pub mod file_system {
 
     /// The name of the test that serves it, on the descriptor that its argument names.
     pub const TEST: &str = "process::file_system::this_test_serves_one_file_on_a_given_device";
-    /// What is in its file.
+    /// What is in its file: this, or its key.
     pub const CONTENT: &str = "hello";
+    /// What the argument ends with that names its key.
+    pub const KEY: &str = "/passwd";
     /// What its argument begins with.
     const DESCRIPTOR: &str = "/dev/fd/";
 
@@ -80,12 +82,15 @@ pub mod file_system {
             argument.strip_prefix(DESCRIPTOR).and_then(|number| number.parse().ok())
         });
         let Some(number) = number else { return };
+        let key = std::env::args().find(|argument| argument.ends_with(KEY));
+        let content = key.map_or(CONTENT.into(), |key| std::fs::read_to_string(key).unwrap());
         // SAFETY: whoever started this program opened the descriptor for it.
-        serve(unsafe { File::from_raw_fd(number) });
+        serve(unsafe { File::from_raw_fd(number) }, content.as_bytes());
     }
 
     /// Until it is unmounted. The messages are those of `linux/fuse.h`.
-    fn serve(mut device: File) {
+    fn serve(mut device: File, content: &[u8]) {
+        let attributes = |node| attributes(node, content.len());
         let mut buffer = vec![0_u8; 1 << 20];
         while let Ok(count @ 40..) = device.read(&mut buffer) {
             let request = &buffer[..count];
@@ -101,7 +106,7 @@ pub mod file_system {
                 1 => Err(2),
                 3 => Ok([words(&[1, 0, 0, 0]), attributes(node)].concat()),
                 14 | 27 => Ok(words(&[0; 4])),
-                15 if long(48) == 0 => Ok(CONTENT.as_bytes().to_vec()),
+                15 if long(48) == 0 => Ok(content.to_vec()),
                 15 | 18 | 25 | 29 => Ok(Vec::new()),
                 17 => {
                     Ok(words(&[0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 4096, 255, 4096, 0, 0, 0, 0, 0, 0, 0]))
@@ -124,9 +129,9 @@ pub mod file_system {
         words.iter().flat_map(|word| word.to_ne_bytes()).collect()
     }
 
-    fn attributes(node: u64) -> Vec<u8> {
+    fn attributes(node: u64, length: usize) -> Vec<u8> {
         let is_root = node == 1;
-        let size = if is_root { 0 } else { u32::try_from(CONTENT.len()).unwrap() };
+        let size = if is_root { 0 } else { u32::try_from(length).unwrap() };
         let mode = if is_root { 0o40755 } else { 0o100_644 };
         let node = u32::try_from(node).unwrap();
         let times = [0; 9];

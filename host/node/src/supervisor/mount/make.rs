@@ -16,6 +16,7 @@ use super::super::connections::Connection;
 use super::super::context::SupervisorContext;
 use super::super::decide::Phase;
 use super::super::launch::{self, Launch, Running};
+use super::super::private::Private;
 use super::super::protocol::{Credential, Ending};
 use super::super::repair::RootQuestion;
 use super::{ANSWER, Mount, memory_bytes};
@@ -26,8 +27,12 @@ use crate::mounts::table::MountTable;
 
 /// Between two questions to a mount that does not answer yet.
 const POLL: Duration = Duration::from_millis(100);
-/// Who a helper runs as that needs no privilege: nobody.
-const NOBODY: u32 = 65534;
+/// Helpers that need no privilege run as users from here on, one for each target: `nobody` is also
+/// what other programs run as, and who has the same user reads the keys in a process's memory. No
+/// account, container or service manager is given these numbers.
+const FIRST_USER: u32 = 0x7000_0000;
+/// So many digits of a mount's name count up from there.
+const USER_DIGITS: usize = 6;
 /// As much of a helper's last words goes into an error: kubelet's events hold a kilobyte, with the
 /// paths in it. What a helper says last is the cause; what it says before goes to the log.
 const MAX_SHOWN_BYTES: usize = 400;
@@ -63,7 +68,7 @@ impl Mount {
     ) -> Result<(), Error> {
         // Before anything is made: what is refused leaves no trace.
         self.connections.open()?;
-        self.arguments("/dev/fd/0")?;
+        self.arguments("/dev/fd/0", Path::new("/dev/fd/0"))?;
         context.find(&self.record.spec.profile)?;
         self.record.renew_at_ms = credential.and_then(|credential| credential.renew_at_ms);
         self.save(context)?;
@@ -91,13 +96,12 @@ impl Mount {
         let profile = &self.record.spec.profile;
         match profile.device {
             FuseDevice::Opens => profile.user,
-            FuseDevice::Given => Some(profile.user.unwrap_or(NOBODY)),
+            FuseDevice::Given => Some(profile.user.unwrap_or_else(|| own_user(&self.name))),
         }
     }
 
-    fn arguments(&self, mountpoint: &str) -> Result<Vec<String>, Error> {
+    fn arguments(&self, mountpoint: &str, credentials: &Path) -> Result<Vec<String>, Error> {
         let spec = &self.record.spec;
-        let credentials = self.private.credentials();
         let credentials = credentials.to_string_lossy();
         spec.profile.argument_vector(&HelperMount {
             source: &spec.source,
@@ -126,7 +130,13 @@ impl Mount {
             None => self.private.mountpoint().to_string_lossy().into_owned(),
             Some(device) => format!("/dev/fd/{}", device.as_raw_fd()),
         };
-        let arguments = self.arguments(&mountpoint)?;
+        let directory = self.user().map(|user| self.private.open_for(user)).transpose()?;
+        let credentials = match &directory {
+            None => self.private.credentials(),
+            Some(directory) => Private::credentials_in(directory.as_fd()),
+        };
+        let arguments = self.arguments(&mountpoint, &credentials)?;
+        let kept: Vec<_> = given.iter().chain(&directory).map(AsFd::as_fd).collect();
         let log = self.private.open_log()?;
         let log_start = self.private.log_length();
         let memory = memory_bytes(&self.record);
@@ -135,7 +145,7 @@ impl Mount {
             arguments: &arguments,
             log: &log,
             search: &context.program_path,
-            device: given.as_ref().map(AsFd::as_fd),
+            kept: &kept,
             user: self.user(),
             data_bytes: memory
                 .filter(|_| !profile.reserves_memory && !context.cgroups.can_bound_memory()),
@@ -350,6 +360,11 @@ impl Mount {
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         move_mount(&mount, "", &target, "", both_open).map_err(failed)
     }
+}
+
+fn own_user(name: &str) -> u32 {
+    let digits = name.get(..USER_DIGITS).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    FIRST_USER + digits.unwrap_or_default()
 }
 
 /// Why a helper is not ready.
