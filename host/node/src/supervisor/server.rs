@@ -33,6 +33,9 @@ const MAX_REQUESTS: usize = 64;
 /// Requests taken before anything else is looked at again: whoever floods the socket holds up no
 /// mount.
 const MAX_ACCEPTED: usize = 16;
+/// The pause after a connection that could not be taken, for want of descriptors or memory: the
+/// next attempt would end alike.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// A request is written at once; whoever takes longer is not kubelet.
 const IO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Threads here do system calls and JSON; the usual 8 MiB would count against the node.
@@ -168,7 +171,15 @@ fn watch(registry: &Arc<Registry>, listener: &UnixListener) -> Result<(), Error>
 
 fn accept(registry: &Arc<Registry>, listener: &UnixListener, requests: &Arc<AtomicUsize>) {
     for _ in 0..MAX_ACCEPTED {
-        let Ok((stream, _)) = listener.accept() else { return };
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) => {
+                tracing::error!(%error, "a request cannot be taken");
+                std::thread::sleep(ACCEPT_AGAIN);
+                return;
+            }
+        };
         if requests.fetch_add(1, Ordering::SeqCst) >= MAX_REQUESTS {
             requests.fetch_sub(1, Ordering::SeqCst);
             // The caller hears of the end of the connection, and asks again.

@@ -23,6 +23,8 @@ pub trait Claim: Sized + 'static {
     const VERBS: &'static [&'static str];
     /// What disturbs it.
     const KINDS: &'static [Kind] = Kind::ALL;
+    /// What a VolumeAttributesClass makes of it.
+    const ATTRIBUTES: &'static [(&'static str, &'static str)] = &[];
     /// How many beds there are at once.
     const BEDS: usize = 8;
     /// How beds are made.
@@ -153,6 +155,7 @@ impl<'a, C: Claim> Life<'a> for ClaimLife<'a, C> {
                 C::use_target(&volume.target(node(), POD), Found::Written);
                 Ok(())
             }
+            "modify" => csi.modify(volume, C::ATTRIBUTES),
             "unpublish to read" => csi.unpublish(volume, node(), READER),
             "unpublish" => csi.unpublish(volume, node(), POD),
             "unstage" => csi.unstage(volume, node()),
@@ -204,5 +207,5 @@ impl<'a, C: Claim> Life<'a> for ClaimLife<'a, C> {
 /// Whether the controller does it, and no node.
 pub fn is_of_the_controller(verb: &str) -> bool {
     let verb = verb.trim_end_matches(" elsewhere");
-    matches!(verb, "create" | "attach" | "expand controller" | "detach" | "delete")
+    matches!(verb, "create" | "attach" | "expand controller" | "modify" | "detach" | "delete")
 }

@@ -25,6 +25,7 @@ impl<const RAW: bool> Claim for Disk<RAW> {
         "publish",
         "expand controller",
         "expand node",
+        "modify",
         "publish to read",
         "unpublish to read",
         "unpublish",
@@ -38,6 +39,9 @@ impl<const RAW: bool> Claim for Disk<RAW> {
         "detach elsewhere",
         "delete",
     ];
+
+    const ATTRIBUTES: &'static [(&'static str, &'static str)] =
+        &[("provisionedIops", "100"), ("burstingEnabled", "true"), ("diskTags/team", "a")];
 
     fn bed() -> BedOptions {
         BedOptions::default()
