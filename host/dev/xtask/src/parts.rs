@@ -74,11 +74,10 @@ pub enum Work {
     },
     /// Cargo commands whose tests are counted one by one, at the same time.
     CargoTests {
-        /// All test programs, but for those.
-        all: &'static [&'static str],
-        /// Those in machines with NFS. Such a machine has one processor and waits much of its time
-        /// for a clock of its own.
-        nfs: &'static [&'static str],
+        /// Test programs in machines with NFS, in the groups that run beside each other and beside
+        /// all other tests. Such a machine has one processor and waits much of its time for a clock
+        /// of its own.
+        nfs: &'static [&'static [&'static str]],
     },
     /// A function of this program.
     Here(fn(&Workspace) -> Result<Tally>),
@@ -179,28 +178,7 @@ pub const PARTS: &[Part] = &[
         weight: Weight::Required,
         needs: packages::TESTS,
         limit: MINUTE.saturating_mul(45),
-        // What a passing test prints is shown, because that is where it says that it could not run.
-        work: Work::CargoTests {
-            all: &[
-                "test",
-                "--workspace",
-                "--features=wharf/otlp",
-                "--no-fail-fast",
-                "--",
-                "--show-output",
-            ],
-            nfs: &[
-                "test",
-                "--workspace",
-                "--features=wharf/otlp",
-                "--no-fail-fast",
-                "--test=nfs",
-                "--test=nas_life",
-                "--test=nas_disturbed",
-                "--",
-                "--show-output",
-            ],
-        },
+        work: Work::CargoTests { nfs: &[&["nas_disturbed"], &["nas_life", "nfs"]] },
     },
     Part {
         name: "conformance",
@@ -337,27 +315,35 @@ fn work(workspace: &Workspace, part: &Part) -> Result<Tally> {
             complaints.insert(0, format!("`{}` failed ({status})", command::shown(&cargo)));
             Ok(Tally::failed(complaints.join("\n      ")))
         }
-        Work::CargoTests { all, nfs } => {
-            let mut apart = command::cargo();
-            apart.current_dir(&workspace.root);
+        Work::CargoTests { nfs } => {
             cargo.env(nfs_machine::ELSEWHERE, "1");
             Ok(std::thread::scope(|scope| {
-                let apart = scope.spawn(|| cargo_test(&mut apart, nfs));
-                let tally = cargo_test(&mut cargo, all);
-                let apart = apart.join();
-                tally.beside(apart.unwrap_or_else(|_| Tally::failed("a thread panicked")))
+                let apart = |programs: &'static [&'static str]| {
+                    let mut cargo = command::cargo();
+                    cargo.current_dir(&workspace.root);
+                    scope.spawn(move || cargo_test(&mut cargo, programs))
+                };
+                let apart: Vec<_> = nfs.iter().map(|programs| apart(programs)).collect();
+                let tally = cargo_test(&mut cargo, &[]);
+                apart.into_iter().fold(tally, |tally, apart| {
+                    let apart = apart.join();
+                    tally.beside(apart.unwrap_or_else(|_| Tally::failed("a thread panicked")))
+                })
             }))
         }
     }
 }
 
-/// A test program that hangs is ended alone, and what is said about failures survives the end of
-/// the whole part's time.
-fn cargo_test(cargo: &mut Command, arguments: &[&str]) -> Tally {
+/// These test programs; none named: all. One that hangs is ended alone, and what is said about
+/// failures survives the end of the whole part's time.
+fn cargo_test(cargo: &mut Command, tests: &[&str]) -> Tally {
     let mut tally = Tally::default();
     let mut programs = Programs::default();
-    cargo.args(arguments.first()).args(programs::limiting_programs());
-    cargo.args(arguments.iter().skip(1));
+    cargo.arg("test").args(programs::limiting_programs());
+    cargo.args(["--workspace", "--features=wharf/otlp", "--no-fail-fast"]);
+    cargo.args(tests.iter().map(|name| format!("--test={name}")));
+    // What a passing test prints is shown, because that is where it says that it could not run.
+    cargo.args(["--", "--show-output"]);
     let ran = supervise::run(cargo, deadline::left(), |line| {
         tally.take_test_line(line);
         tally.failures.extend(programs.take_line(line, tally.failures.len()));
