@@ -28,7 +28,10 @@ pub(crate) enum Request {
     Usage { at: OsString },
     /// Write back what is mounted at a name, and unmount it.
     Unmount { at: OsString },
-    /// Unmount what is there although its server is gone.
+    /// Take what is there out of the mount table, whoever uses it.
+    Detach { at: OsString },
+    /// The same, after everything that waits for the server of this file system has ended with an
+    /// error, at all its mounts.
     ForceUnmount { at: OsString },
     /// Work on directories.
     Tree { base: TreeBase, shown: String, work: Tree, bound: Duration },

@@ -18,8 +18,8 @@ const MAX_PERMITS: usize = 64;
 const MAX_PER_SERVER: usize = 16;
 /// More of both for unmounting, which one that is gone holds up for half a minute each.
 const EXTRA_TO_UNMOUNT: usize = 8;
-/// And more of all for unmounting by force, which asks no server and takes milliseconds.
-const EXTRA_TO_FORCE: usize = 8;
+/// And more of all for taking mounts away, which asks no server and takes milliseconds.
+const EXTRA_TO_TAKE_AWAY: usize = 8;
 /// Work takes milliseconds; asking more rarely would be felt, more often would be noise.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -31,7 +31,7 @@ pub(crate) enum Purpose {
     /// Unmounting what is to be written back first.
     Unmount,
     /// Unmounting without asking the server.
-    Force,
+    TakeAway,
     /// Asked by a call that has a permit already, one at a time: otherwise it could wait for
     /// itself.
     Nested,
@@ -43,7 +43,7 @@ impl Purpose {
         match self {
             Self::Use => (MAX_PER_SERVER, MAX_PERMITS),
             Self::Unmount => (MAX_PER_SERVER + EXTRA_TO_UNMOUNT, MAX_PERMITS + EXTRA_TO_UNMOUNT),
-            Self::Force => (usize::MAX, MAX_PERMITS + EXTRA_TO_UNMOUNT + EXTRA_TO_FORCE),
+            Self::TakeAway => (usize::MAX, MAX_PERMITS + EXTRA_TO_UNMOUNT + EXTRA_TO_TAKE_AWAY),
             Self::Nested => (usize::MAX, usize::MAX),
         }
     }
@@ -169,7 +169,7 @@ mod tests {
         let unmounts = take_all(&permits, "a", Purpose::Unmount);
         assert_eq!(unmounts.len(), EXTRA_TO_UNMOUNT);
         assert!(take(&permits, "e", Purpose::Unmount).is_err());
-        assert_eq!(take_all(&permits, "a", Purpose::Force).len(), EXTRA_TO_FORCE);
+        assert_eq!(take_all(&permits, "a", Purpose::TakeAway).len(), EXTRA_TO_TAKE_AWAY);
     }
 
     #[test]

@@ -194,6 +194,7 @@ impl Worker {
                 }
             },
             Request::Unmount { at } => unmounted(write_back_and_unmount(&at)),
+            Request::Detach { at } => unmounted(detach(&at)),
             Request::ForceUnmount { at } => unmounted(force_unmount(&at)),
             Request::Tree { base, shown, work, bound } => {
                 self.work(base, shown, work, Bound::after(bound)).unwrap_or_else(failed)
@@ -296,9 +297,12 @@ fn write_back_and_unmount(at: &OsStr) -> Result<(), Errno> {
 /// Ends what waits for the server with an error, and takes the mount out of the table; the kernel
 /// gives up the rest when it can.
 fn force_unmount(at: &OsStr) -> Result<(), Errno> {
-    let at = Path::new(at);
-    match unmount(at, UnmountFlags::FORCE | UnmountFlags::NOFOLLOW) {
+    match unmount(Path::new(at), UnmountFlags::FORCE | UnmountFlags::NOFOLLOW) {
         Ok(()) => Ok(()),
-        Err(_) => unmount(at, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW),
+        Err(_) => detach(at),
     }
+}
+
+fn detach(at: &OsStr) -> Result<(), Errno> {
+    unmount(Path::new(at), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
 }

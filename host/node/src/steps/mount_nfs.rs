@@ -12,7 +12,7 @@ use crate::mounts::mounting::{check_writable_alike, occupied};
 use crate::mounts::nfs::{self, NfsExport, tuning};
 use crate::mounts::paths::MountTarget;
 use crate::mounts::table::{Entry, MountTable};
-use crate::mounts::unmount::remote::force;
+use crate::mounts::unmount::remote::detach;
 use crate::run::{Run, Scratch};
 use crate::steps::{PerformStep, ShownMount};
 
@@ -97,7 +97,7 @@ fn remember(run: &mut Run<'_>, target: &MountTarget) -> Result<(), Error> {
         let table = MountTable::read().map_err(std::io::Error::other)?;
         match table.top(again.path()) {
             Some(entry) if entry.is_remote() => {
-                force(&remote, clock.as_ref(), &again, entry).map_err(std::io::Error::other)
+                detach(&remote, clock.as_ref(), &again, entry).map_err(std::io::Error::other)
             }
             _ => Ok(()),
         }

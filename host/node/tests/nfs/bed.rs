@@ -5,8 +5,9 @@
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -210,6 +211,63 @@ pub fn mount(server: &Server, path: &Path, version: &str) -> MountNfs {
 
 pub fn scratch(server: &Server, path: &Path, version: &str) -> Step {
     MountNfs { place: MountPlace::Scratch, ..mount(server, path, version) }.into()
+}
+
+/// A process that writes to a file until it is told to stop: piece by piece, each of which is with
+/// its server before the next. It ends by itself at the first error.
+pub struct Writing {
+    process: Child,
+    /// Where the server has the file.
+    kept: PathBuf,
+}
+
+impl Writing {
+    pub fn begin(file: &Path, kept: PathBuf) -> Self {
+        let process = Command::new("dd")
+            .args(["if=/dev/zero", "bs=4096", "oflag=dsync", "status=none"])
+            .arg(format!("of={}", file.display()))
+            .spawn()
+            .unwrap();
+        let mut this = Self { process, kept };
+        this.wait_for_more();
+        this
+    }
+
+    /// Returns when two pieces more are with the server.
+    pub fn wait_for_more(&mut self) {
+        let length = |file: &Path| std::fs::metadata(file).map_or(0, |found| found.len());
+        let enough = length(&self.kept) + 2 * 4096;
+        while length(&self.kept) < enough {
+            self.check();
+            std::thread::yield_now();
+        }
+    }
+
+    pub fn check(&mut self) {
+        assert_eq!(self.process.try_wait().unwrap(), None, "it met an error");
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Two exported directories of one file system, mounted at `a` and `b`, of which the kernel makes
+/// one file system too.
+pub fn mount_two(bed: &Bed, export: &Export, server: &Server, version: &str) -> [MountNfs; 2] {
+    let steps = ["a", "b"].map(|name| {
+        let path = export.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        let step = mount(server, &path, version);
+        bed.run(vec![step.clone().into()], name).unwrap();
+        step
+    });
+    let device = |name| std::fs::metadata(bed.path(name)).unwrap().dev();
+    assert_eq!(device("a"), device("b"), "{version}");
+    steps
 }
 
 /// What a call came to, and how long it took.

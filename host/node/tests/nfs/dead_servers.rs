@@ -14,7 +14,9 @@ use wharf_core::plan::{DirectoryBase, DirectoryPath, MountNfs, RemoveTree, Step}
 use wharf_core::ports::{Node, RemovePath};
 use wharf_node::{LinuxNode, NodeOptions};
 
-use crate::bed::{Bed, Export, LONG, Server, VERSIONS, mount, scratch, sh, timed, within};
+use crate::bed::{
+    Bed, Export, LONG, Server, VERSIONS, Writing, mount, mount_two, scratch, sh, timed, within,
+};
 use wharf_testing::tests;
 
 tests![
@@ -22,6 +24,7 @@ tests![
     a_volume_whose_server_is_dead_is_abnormal_and_names_it,
     a_volume_whose_server_is_slow_is_not_taken_for_dead,
     unmounting_ends_although_something_was_written,
+    unmounting_harms_no_other_volume_of_a_silent_servers_file_system,
     a_call_that_is_too_short_to_tell_gives_up_nothing_that_was_written,
     a_call_that_nobody_waits_for_gives_up_nothing_that_was_written,
     short_calls_end_a_dead_servers_mount_together,
@@ -163,6 +166,24 @@ fn unmounting_ends_although_something_was_written() {
         println!("unmounting a dead server's mount over {version}: {took:?}");
         assert!(took < Duration::from_secs(20), "{version}: {took:?}");
         assert!(bed.mounts().is_empty() && !bed.path("a").exists(), "{version}");
+    }
+}
+
+fn unmounting_harms_no_other_volume_of_a_silent_servers_file_system() {
+    let (bed, export, server) = (impatient(), Export::new(), Server::start());
+    for version in VERSIONS {
+        mount_two(&bed, &export, &server, version);
+        let mut writing = Writing::begin(&bed.path("b/file"), export.path().join("b/file"));
+        server.stop();
+        let (result, took) = timed(|| bed.unmount("a", Duration::from_secs(20)));
+        let is_gone = !bed.is_mounted("a") && bed.is_mounted("b");
+        server.go_on();
+        result.unwrap();
+        assert!(is_gone && took < Duration::from_secs(20), "{version}: {took:?}");
+        writing.wait_for_more();
+        drop(writing);
+        bed.unmount("b", LONG).unwrap();
+        assert!(bed.mounts().is_empty(), "{version}");
     }
 }
 

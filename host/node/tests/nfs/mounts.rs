@@ -1,12 +1,15 @@
 //! Exports mounted by the kernel's client, and taken away again.
 
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use wharf_core::ErrorKind;
-use wharf_core::plan::{MakePath, MountNfs, Plan};
+use wharf_core::plan::{
+    DirectoryBase, DirectoryPath, MakePath, MountNfs, Plan, SetOwnership, Step,
+};
 use wharf_core::ports::Node as _;
 
-use crate::bed::{Bed, Export, LONG, Server, VERSIONS, WITH_LOCKS, mount, sh};
+use crate::bed::{Bed, Export, LONG, Server, VERSIONS, WITH_LOCKS, Writing, mount, mount_two, sh};
 use wharf_testing::tests;
 
 tests![
@@ -25,6 +28,7 @@ tests![
     a_mount_with_locks_over_version_3_is_made_by_the_program,
     a_mount_with_locks_needs_no_program_where_statd_runs,
     a_failed_step_takes_the_mount_back,
+    a_failed_step_harms_no_other_volume_of_the_file_system,
 ];
 
 fn an_export_is_mounted_over_each_version_written_and_unmounted() {
@@ -275,5 +279,29 @@ fn a_failed_step_takes_the_mount_back() {
         ];
         bed.run(steps, "a").unwrap_err();
         assert!(bed.mounts().is_empty() && !bed.path("a").exists(), "{version}");
+    }
+}
+
+fn a_failed_step_harms_no_other_volume_of_the_file_system() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    for version in VERSIONS {
+        let [_, step] = mount_two(&bed, &export, &server, version);
+        bed.unmount("b", LONG).unwrap();
+        let at = DirectoryPath { base: DirectoryBase::Target, path: "missing".into() };
+        let ownership =
+            SetOwnership { at, mode: Some(0o770), uid: None, gid: None, recursive: false };
+        let other = mount(&server, &export.path().join("missing"), version);
+        let mut writing = Writing::begin(&bed.path("a/file"), export.path().join("a/file"));
+        // A piece is always on its way.
+        server.slow_down(Duration::from_millis(10));
+        for fails in [Step::from(ownership), other.into()] {
+            let error = bed.run(vec![step.clone().into(), fails], "b").unwrap_err();
+            assert!(error.message.contains("step 2"), "{version}: {error}");
+            assert_eq!(bed.mounts().len(), 1, "{version}");
+        }
+        server.slow_down(Duration::ZERO);
+        writing.wait_for_more();
+        drop(writing);
+        bed.unmount("a", LONG).unwrap();
     }
 }

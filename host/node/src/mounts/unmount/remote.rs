@@ -25,7 +25,7 @@ const LEAST_PART: u32 = 5;
 /// What is left of a call for taking a dead mount away: no server is asked for that.
 const RESERVE: Duration = Duration::from_secs(5);
 /// Looking at the mount table, and a process's start.
-const FORCE_BOUND: Duration = Duration::from_secs(5);
+const TAKE_AWAY_BOUND: Duration = Duration::from_secs(5);
 
 /// How it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,13 +79,8 @@ pub(super) fn unmount(
         let waited = if counts { waited } else { Duration::ZERO };
         listen(context, call, target, entry, &mut silence, waited);
         if silence.lasted() >= patience * PATIENCE_TO_WRITE {
-            tracing::warn!(
-                mounted = %entry.source_in_words(),
-                path = %target.path().display(),
-                "nobody answers; the mount is taken away by force, and what was not written is lost"
-            );
             drop(session);
-            return force(&context.remote, clock, target, entry)
+            return take_dead_away(context, target, entry)
                 .map(|()| Unmounted::Changed)
                 .inspect_err(|_| context.silences.save(entry, silence, clock.now()));
         }
@@ -173,28 +168,63 @@ fn unfinished(
     ))
     .with_hint(format!(
         "it is tried again, and goes on when the server answers; after {} s without an answer the \
-         mount is taken away by force, and what was not written is lost",
+         mount is taken away, and what was not written may be lost",
         seconds(dead_after)
     ))
 }
 
-/// Takes a mount away without asking its server: because that is dead, or because nobody has used
-/// the mount yet.
+/// Takes the mount of a dead server away. Force is against a file system, not a mount: at each
+/// other mount of it, of whichever volume, every write would fail that the server gets once it is
+/// back.
+fn take_dead_away(context: &NodeContext, target: &MountTarget, entry: &Entry) -> Result<(), Error> {
+    let (remote, clock) = (&context.remote, context.clock.as_ref());
+    let is_last = MountTable::read()?.of_device(entry.device).count() <= 1;
+    let (mounted, path) = (entry.source_in_words(), target.path().display());
+    if is_last {
+        tracing::warn!(
+            %mounted,
+            %path,
+            "nobody answers; the mount is taken away by force, and what was not written is lost"
+        );
+        let at = target.name().to_owned();
+        take_away(remote, clock, target, entry, Request::ForceUnmount { at })
+    } else {
+        tracing::warn!(
+            %mounted,
+            %path,
+            "nobody answers; the mount is detached, and the other mounts of its file system wait"
+        );
+        detach(remote, clock, target, entry)
+    }
+}
+
+/// Takes a mount out of the table without asking its server, whoever uses it; no other mount is
+/// touched.
 ///
 /// # Errors
 /// `Unavailable` when it is still in the mount table.
-pub(crate) fn force(
+pub(crate) fn detach(
     remote: &Remote,
     clock: &dyn Clock,
     target: &MountTarget,
     entry: &Entry,
 ) -> Result<(), Error> {
-    let call = Call::until(clock.now() + FORCE_BOUND);
-    let name = &format!("force {}", target.path().display());
-    let work = Work { name, server: &entry.server(), purpose: Purpose::Force };
+    let at = target.name().to_owned();
+    take_away(remote, clock, target, entry, Request::Detach { at })
+}
+
+fn take_away(
+    remote: &Remote,
+    clock: &dyn Clock,
+    target: &MountTarget,
+    entry: &Entry,
+    request: Request,
+) -> Result<(), Error> {
+    let call = Call::until(clock.now() + TAKE_AWAY_BOUND);
+    let name = &format!("take away {}", target.path().display());
+    let work = Work { name, server: &entry.server(), purpose: Purpose::TakeAway };
     let mut session = remote.start(work, Some(target.as_fd()), &call, clock)?;
-    let forced = Request::ForceUnmount { at: target.name().to_owned() };
-    let answer = session.ask_last(forced, FORCE_BOUND);
+    let answer = session.ask_last(request, TAKE_AWAY_BOUND);
     // The kernel may go on waiting for what is in the table no longer.
     if !MountTable::read()?.still_has(entry) {
         return Ok(());
@@ -202,6 +232,6 @@ pub(crate) fn force(
     let what = format!("{} (mounted at {})", entry.source_in_words(), target.path().display());
     match answer {
         Ok(_) => Err(Error::unavailable(format!("{what} is still mounted"))),
-        Err(failure) => Err(failure.into_error(&what, FORCE_BOUND)),
+        Err(failure) => Err(failure.into_error(&what, TAKE_AWAY_BOUND)),
     }
 }
