@@ -113,6 +113,16 @@ pub struct PublishRecord {
     /// What published it. Absent in records of earlier versions.
     #[serde(default)]
     pub plan: Option<Plan>,
+    /// Whether what is mounted there proves that every step of the plan was done. False: killed on
+    /// the way, or on it; the next call goes through the plan again. Absent in records of earlier
+    /// versions.
+    #[serde(default = "was_complete")]
+    pub complete: bool,
+}
+
+/// Earlier versions believed every mount.
+fn was_complete() -> bool {
+    true
 }
 
 /// A mount, as the kernel reports it.

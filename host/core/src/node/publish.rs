@@ -83,12 +83,14 @@ impl NodeService {
         check_plan_is_for(&record, &plan)?;
         record.targets.retain(|published| published.target_path != target);
         let before = record.clone();
-        record.targets.push(PublishRecord {
+        let published = PublishRecord {
             target_path: target.to_owned(),
             capability: request.capability.clone(),
             read_only: request.read_only,
             plan: Some(plan.clone()),
-        });
+            complete: plan.ends_with_its_mount(),
+        };
+        record.targets.push(published.clone());
         self.node.save(&record)?;
         let wanted = Outcome {
             goal,
@@ -97,9 +99,15 @@ impl NodeService {
             only_reads: request.read_only || request.capability.is_read_only(),
             secrets: CallSecrets::Brought(&request.caller.secrets),
         };
-        self.run_to(call, &plan, &request.volume, wanted).map(drop).inspect_err(|_| {
+        self.run_to(call, &plan, &request.volume, wanted).inspect_err(|_| {
             log_failure("write down what is published", self.save_or_forget(&before));
-        })
+        })?;
+        if published.complete {
+            return Ok(());
+        }
+        record.targets.pop();
+        record.targets.push(PublishRecord { complete: true, ..published });
+        self.node.save(&record)
     }
 
     /// A target is neither where this volume is staged nor where another one is.
@@ -147,7 +155,7 @@ impl NodeService {
             return Ok(false);
         };
         let Some(mounted) = self.node.mounted(target)? else { return Ok(false) };
-        if mounted.is_dead {
+        if mounted.is_dead || !published.complete {
             return Ok(false);
         }
         check_compatible_use(&published.capability, &request.capability)?;

@@ -103,6 +103,13 @@ impl Plan {
         Ok(())
     }
 
+    /// Whether the plan ends with what the call finds on its path, so that what is mounted there
+    /// proves that every step was done.
+    pub fn ends_with_its_mount(&self) -> bool {
+        let last = self.steps.last().and_then(Step::output);
+        matches!(last, Some(StepOutput::FileSystem | StepOutput::RawDevice))
+    }
+
     fn check_count(
         &self,
         output: StepOutput,

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use wharf_core::node::NodeService;
 use wharf_core::plan::{
-    BlockDevice, DeviceMatch, FindDevice, HelperCredential, MountDevice, MountFuse, MountNfs,
-    MountPlace, MountStaged, Readiness, Step,
+    BlockDevice, DeviceMatch, DirectoryBase, DirectoryPath, FindDevice, HelperCredential,
+    MountDevice, MountFuse, MountNfs, MountPlace, MountStaged, Readiness, SetOwnership, Step,
 };
 use wharf_core::policy::{HelperGrant, NfsPolicy, NodePolicy};
 use wharf_core::ports::{Call, Node, RemovePath};
@@ -343,8 +343,8 @@ fn the_mount_table_says_which_disk_is_mounted() {
     rig.publish("w", mount(), false, TARGET).unwrap();
 }
 
-/// A volume that is an export, published without being staged.
-fn share() -> Rig {
+/// A volume that is an export, published without being staged; more steps follow its mount.
+fn share(more: Vec<Step>) -> Rig {
     let nfs = NfsPolicy { servers: vec!["nas.example".into()], ..NfsPolicy::default() };
     let rig = Rig::with(NodePolicy { nfs, ..generous_policy() });
     let step = MountNfs {
@@ -355,13 +355,14 @@ fn share() -> Rig {
         place: MountPlace::Target,
         make_path: None,
     };
-    rig.backend.plan_instead("plan-publish", vec![step.into()]);
+    let steps = std::iter::once(step.into()).chain(more);
+    rig.backend.plan_instead("plan-publish", steps.collect());
     rig
 }
 
 #[test]
 fn the_mount_table_says_which_export_is_mounted() {
-    let (rig, target) = (share(), Path::new(TARGET));
+    let (rig, target) = (share(vec![]), Path::new(TARGET));
     let publish = || {
         let request = publish_request("v", mount(), Caller::default());
         rig.service.publish(&call(), &request, target, None)
@@ -382,6 +383,33 @@ fn the_mount_table_says_which_export_is_mounted() {
     rig.node.save(&record).unwrap();
     publish().unwrap();
     assert_eq!(rig.runs(), 1);
+}
+
+#[test]
+fn a_publish_that_was_killed_after_its_mount_is_not_what_publishing_finds() {
+    let at = DirectoryPath { base: DirectoryBase::Target, path: String::new() };
+    let mode = SetOwnership { at, mode: Some(0o770), uid: None, gid: None, recursive: false };
+    let (rig, target) = (share(vec![mode.into()]), Path::new(TARGET));
+    let publish = || {
+        let request = publish_request("v", mount(), Caller::default());
+        rig.service.publish(&call(), &request, target, None)
+    };
+    let is_complete = || rig.node.record_of_path(target).unwrap().unwrap().targets[0].complete;
+    publish().unwrap();
+    assert!(is_complete());
+    publish().unwrap();
+    assert_eq!(rig.runs(), 1);
+    // As one that was killed left it, and as it stays when the next one cannot do all of it.
+    let mut record = rig.node.record_of_path(target).unwrap().unwrap();
+    record.targets[0].complete = false;
+    rig.node.save(&record).unwrap();
+    rig.node.fail("set-ownership", Error::denied("the server does not let root"));
+    refused(publish(), ErrorKind::PermissionDenied, "does not let root");
+    assert!(rig.node.is_mounted(target).unwrap());
+    publish().unwrap();
+    assert_eq!((rig.runs(), is_complete()), (3, true));
+    publish().unwrap();
+    assert_eq!(rig.runs(), 3);
 }
 
 #[test]

@@ -278,6 +278,7 @@ fn a_raw_disk_is_published_again_while_its_first_workload_holds_it() {
         capability: record.capability.clone(),
         read_only: false,
         plan: None,
+        complete: true,
     }];
     bed.node().save(&record).unwrap();
     let _held = rustix::fs::open(&device, OFlags::RDWR | OFlags::EXCL, Mode::empty()).unwrap();

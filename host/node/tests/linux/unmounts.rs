@@ -171,6 +171,7 @@ fn records_are_found_by_staging_and_target_path() {
             capability,
             read_only: false,
             plan: None,
+            complete: true,
         }],
     };
     let node = bed.node();
