@@ -156,13 +156,11 @@ impl<'a> Assembly<'a> {
     /// When the configuration has no such driver.
     pub fn node(&self, driver: &str) -> Result<NodeService, Error> {
         let (name, section) = self.section(driver)?;
-        Ok(NodeService::new(
-            driver,
-            self.backend(name, section)?,
-            self.node.clone(),
-            self.clock(),
-            section.node.clone(),
-        ))
+        let backend = self.backend(name, section)?;
+        let (node, policy) = (self.node.clone(), section.node.clone());
+        let service = NodeService::new(driver, backend, node, self.clock(), policy);
+        let names = self.config.driver.get(driver).map(|driver| driver.secret_attributes.clone());
+        Ok(service.with_secret_attributes(names.unwrap_or_default()))
     }
 
     /// Loads what the drivers need before their calls do, and keeps it as the store has it. For

@@ -253,6 +253,11 @@ pub struct Driver {
     /// `vendor/driver` names of FlexVolume for the same volumes.
     #[serde(default)]
     pub flexvolume: Vec<String>,
+    /// Attributes of a volume over CSI, without regard to case, that hold a secret in plain text:
+    /// they are its secrets where a call brings none, and reach no component and no record. Unset:
+    /// they are for the backend to refuse.
+    #[serde(default)]
+    pub secret_attributes: Vec<String>,
 }
 
 impl Config {

@@ -205,13 +205,14 @@ impl Found {
             }
         }
         for key in ["akId", "akSecret"] {
-            if self.take(key).is_some() && !settings::allow_plaintext_keys()? {
+            if self.take(key).is_some() {
                 return Err(Error::invalid_request(format!(
                     "parameter `{key}` holds a key for everybody to read, which is refused"
                 ))
                 .with_hint(
                     "put `akId` and `akSecret` into a Secret and name it in \
-                     `nodePublishSecretRef` (FlexVolume: `secretRef`)",
+                     `nodePublishSecretRef` (FlexVolume: `secretRef`); an administrator can allow \
+                     them by `secret-attributes` of the driver",
                 ));
             }
         }

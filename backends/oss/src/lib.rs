@@ -4,7 +4,8 @@
 //! Attributes, secrets and normalisation are those of the cloud's own driver, so that its volumes
 //! go on working. Different on purpose: unknown keys and bad values are refused by name; no shell
 //! sees an option, and none reaches a helper that the operator did not allow; keys among the
-//! attributes are refused; no key ever comes near this component.
+//! attributes are refused, unless the host takes them out (`secret-attributes` of the driver); no
+//! key ever comes near this component.
 //!
 //! # Settings of the operator
 //!
@@ -21,8 +22,6 @@
 //! | `sts-account`, `rrsa-account` | have temporary credentials | `oss-sts`, `oss-rrsa` |
 //! | `account.<role>` | the account that a role, or a class of secrets, of a volume stands for |
 //! such a volume is refused |
-//! | `allow-plaintext-keys` | `true`: keys among the attributes are tolerated; the helper's come
-//! from the secret even then | `false` |
 //!
 //! # Attributes
 //!

@@ -29,14 +29,6 @@ pub fn region() -> Option<String> {
     config::get("region")
 }
 
-/// Whether `akId` and `akSecret` among a volume's attributes are tolerated.
-///
-/// # Errors
-/// The setting is neither `true` nor `false`.
-pub fn allow_plaintext_keys() -> Result<bool, Error> {
-    config::flag("allow-plaintext-keys")
-}
-
 /// The account whose credential a helper gets. `identity` is the role, or the class of secrets,
 /// that the volume names: only the operator says what it stands for.
 ///

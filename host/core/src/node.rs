@@ -8,6 +8,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use self::secret_attributes::SecretAttributes;
 use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::inflight::{InFlight, UnderWay};
@@ -27,6 +28,7 @@ mod outcome;
 mod publish;
 mod recorded_use;
 mod renew;
+mod secret_attributes;
 mod stage;
 mod takeover;
 mod teardown;
@@ -38,6 +40,7 @@ pub struct NodeService {
     node: Arc<dyn Node>,
     clock: Arc<dyn Clock>,
     policy: NodePolicy,
+    secret_attributes: SecretAttributes,
     in_flight: InFlight,
 }
 
@@ -51,7 +54,15 @@ impl NodeService {
         policy: NodePolicy,
     ) -> Self {
         let in_flight = InFlight::new(Arc::clone(&clock));
-        Self { driver: driver.into(), backend, node, clock, policy, in_flight }
+        let secret_attributes = SecretAttributes::default();
+        Self { driver: driver.into(), backend, node, clock, policy, secret_attributes, in_flight }
+    }
+
+    /// Attributes of a volume, without regard to case, that hold a secret in plain text. A call
+    /// that stages or publishes has them as its secrets, if it brings none.
+    #[must_use]
+    pub fn with_secret_attributes(self, names: Vec<String>) -> Self {
+        Self { secret_attributes: SecretAttributes::new(names), ..self }
     }
 
     /// The calls that are being worked on, the oldest first.

@@ -28,7 +28,9 @@ impl NodeService {
         staging: Option<&Path>,
     ) -> Result<(), Error> {
         let _guard = self.lock(call, &request.volume, "publish")?;
-        self.publish_locked(call, request, target, staging)
+        let mut request = request.clone();
+        self.secret_attributes.take(&mut request.context, &mut request.caller);
+        self.publish_locked(call, &request, target, staging)
             .map_err(|error| self.explain(error, "publish of", &request.volume))
     }
 

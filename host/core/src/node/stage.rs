@@ -37,7 +37,9 @@ impl NodeService {
         staging_path: &Path,
     ) -> Result<(), Error> {
         let _guard = self.lock(call, &request.volume, "stage")?;
-        self.stage_locked(call, request, staging_path, StagedBy::Stage)
+        let mut request = request.clone();
+        self.secret_attributes.take(&mut request.context, &mut request.caller);
+        self.stage_locked(call, &request, staging_path, StagedBy::Stage)
             .map_err(|error| self.explain(error, "stage of", &request.volume))
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use serde_json::Value;
+use wharf_testing::bed::Bed;
 use wharf_testing::canaries::Canaries;
 use wharf_testing::player::{Access, Event, Happening, Retry};
 
@@ -186,4 +187,31 @@ fn check_processes(cluster: &Cluster, canaries: &Canaries) {
     let names: Vec<_> =
         environment.split_terminator('\0').filter_map(|one| one.split('=').next()).collect();
     assert_eq!(names, ["LC_ALL", "PATH"], "a helper gets nothing else");
+}
+
+/// With keys allowed among the attributes, as an operator writes it.
+fn with_secret_attributes(_: &Bed, config: String) -> String {
+    let section = "backend = \"oss\"\n";
+    assert!(config.contains(section), "{config}");
+    config.replace(section, &format!("{section}secret-attributes = [\"akId\", \"akSecret\"]\n"))
+}
+
+#[test]
+fn keys_among_the_attributes_mount_where_that_is_allowed_and_are_written_down_nowhere() {
+    const TEST: &str =
+        "keys_among_the_attributes_mount_where_that_is_allowed_and_are_written_down_nowhere";
+    let Some(cluster) = Cluster::of_bed(TEST, "debug", with_secret_attributes) else { return };
+    let (csi, node, machine) = (&cluster.csi, &cluster.nodes[0], cluster.bed.node(0));
+    let keys = &cluster.bed.region().description().admin;
+    let canaries = Canaries::new([keys.access_key_id.clone(), keys.access_key_secret.clone()]);
+    let attributes =
+        [("AKID", keys.access_key_id.as_str()), ("akSecret", keys.access_key_secret.as_str())];
+    let mut volume = cluster.volume("pv-plain", Access::ManyNodes, &attributes);
+    volume.publish_secret.clear();
+    let target = csi.start_pod(&mut volume, node, "pod").unwrap();
+    write(&target, "data", "x");
+    assert!(canaries.search_files(machine.directory(), MAY_HOLD_KEYS) > 10);
+    check_processes(&cluster, &canaries);
+    csi.end_pod(&volume, node, "pod").unwrap();
+    cluster.assert_empty();
 }
