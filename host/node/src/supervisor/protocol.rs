@@ -17,6 +17,11 @@ use crate::sent_error::SentError;
 /// The largest message: the files of a credential (a token is a few KiB), or the list of a node's
 /// mounts.
 const MAX_MESSAGE_BYTES: u32 = 1 << 20;
+/// What all lines of `unhealed` in one answer take: below the bound of a message with what a
+/// thousand mounts say besides.
+const MAX_UNHEALED_BYTES: usize = 256 << 10;
+/// As many say what is wrong with a mount.
+const MAX_UNHEALED_LINES: usize = 16;
 /// SIGKILL.
 const KILL: i32 = 9;
 
@@ -141,6 +146,35 @@ pub enum Answer {
     Failed(SentError),
 }
 
+impl Answer {
+    /// Every mount, and of the mount points that are not healed as many as an answer has room for.
+    pub(crate) fn list(mut mounts: Vec<Status>) -> Self {
+        let unhealed = mounts.iter().filter(|mount| !mount.unhealed.is_empty()).count();
+        let share = MAX_UNHEALED_BYTES / unhealed.max(1);
+        for mount in &mut mounts {
+            shorten(&mut mount.unhealed, share);
+        }
+        Self::Mounts(mounts)
+    }
+}
+
+/// Leaves as many lines as fit, and one that says how many there are besides.
+fn shorten(lines: &mut Vec<String>, bytes: usize) {
+    let mut left = bytes;
+    let mut fits = |line: &String| {
+        let length = serde_json::to_string(line).map_or(usize::MAX, |text| text.len());
+        let rest = left.checked_sub(length);
+        left = rest.unwrap_or_default();
+        rest.is_some()
+    };
+    let kept = lines.iter().take(MAX_UNHEALED_LINES).take_while(|line| fits(line)).count();
+    let more = lines.len().saturating_sub(kept);
+    if more > 0 {
+        lines.truncate(kept);
+        lines.push(format!("{more} more mount points; the supervisor's log has each"));
+    }
+}
+
 /// One mount as it is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -163,7 +197,8 @@ pub struct Status {
     pub healed: u64,
     /// How the helper ended the last time.
     pub last_exit: Option<Ending>,
-    /// Mount points that still show a dead mount, each with the reason.
+    /// Mount points that still show a dead mount, each with the reason. In a list, where there are
+    /// many, the last line says how many more.
     pub unhealed: Vec<String>,
     /// Major and minor number of each file system that its helpers serve, or served before they
     /// died, as far as it is proved that nobody else has that number by now. Absent: a supervisor
@@ -309,6 +344,34 @@ mod tests {
             assert!(read::<Request>(&mut bytes.get(..cut).unwrap()).is_err(), "{cut}");
         }
         assert!(read::<Request>(&mut [0xff, 0xff, 0xff, 0xff, 0].as_slice()).is_err());
+    }
+
+    #[test]
+    fn a_list_has_room_for_every_mount_however_many_mount_points_are_not_healed() {
+        let line = format!("mnt:[1] (process 2), /\u{1}{}: another mount", "x".repeat(1000));
+        let mount = |unhealed: usize| Status {
+            target: "/var/lib/kubelet/x".repeat(10).into(),
+            unhealed: vec![line.clone(); unhealed],
+            ..Status::unknown("0123456789abcdef")
+        };
+        for (mounts, unhealed, lines) in
+            [(1, 3, 3), (1, 16, 16), (1, 5_000, 17), (1_000, 40, 1), (20, 20, 13)]
+        {
+            let mut bytes = Vec::new();
+            write(&mut bytes, &Answer::list(vec![mount(unhealed); mounts])).unwrap();
+            let Answer::Mounts(read) = read(&mut bytes.as_slice()).unwrap() else {
+                panic!("another answer")
+            };
+            assert_eq!(read.len(), mounts);
+            let shown = &read[0].unhealed;
+            assert_eq!(shown.len(), lines, "{mounts} {unhealed}");
+            let more = format!("{} more mount points", unhealed - (lines - 1));
+            assert_eq!(shown.last().unwrap().starts_with(&more), unhealed > lines);
+        }
+        let Answer::Mounts(list) = Answer::list(vec![mount(0), mount(0)]) else {
+            panic!("another answer")
+        };
+        assert!(list.iter().all(|mount| mount.unhealed.is_empty()));
     }
 
     #[test]

@@ -248,7 +248,7 @@ fn perform(registry: &Arc<Registry>, request: Request) -> Result<Answer, Error> 
             true => Answer::LeftAsFound,
             false => Answer::Done,
         }),
-        Request::List => registry.list().map(Answer::Mounts),
+        Request::List => registry.list().map(Answer::list),
         Request::Log { mount } => registry.log(&mount).map(Answer::Log),
     }
 }
