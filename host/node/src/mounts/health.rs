@@ -46,6 +46,11 @@ pub(crate) fn of(
     }
 }
 
+/// The supervisor answers within milliseconds. It is asked before and after a helper was waited
+/// for, and both are within the call: of a short one it gets a part.
+const SUPERVISOR: Duration = Duration::from_secs(1);
+const SUPERVISORS_PART: u32 = 4;
+
 /// Whatever works answers about its space within milliseconds, from another continent too.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -87,11 +92,16 @@ fn of_remote(
     entry: &Entry,
 ) -> Result<Stats, Error> {
     let begun = context.clock.now();
+    let reserved = match is_helpers(&entry.fs_type) {
+        true => SUPERVISOR.min(call.remaining(begun) / SUPERVISORS_PART),
+        false => Duration::ZERO,
+    };
     let answers = || match is_helpers(&entry.fs_type) {
-        true => helper_writes(context, entry),
+        true => helper_writes(context, entry, reserved),
         false => answers::count(target.path()),
     };
     let before = answers();
+    let call = &call.no_later_than(call.deadline().saturating_sub(reserved));
     // An earlier question still hangs where the kernel does not let go of who asked.
     let asked = match context.check_not_hanging(call, &usage::work_at(target)) {
         Ok(()) => usage::ask(context, call, target, entry, Purpose::Use),
@@ -126,8 +136,8 @@ fn is_helpers(fs_type: &str) -> bool {
 /// How often the helper of a mount has written, to whatever it is connected to: a helper answers
 /// the kernel by writing, and says what goes wrong with its own requests. The supervisor counts, as
 /// the helper's process is not one that can be seen from every container.
-fn helper_writes(context: &NodeContext, entry: &Entry) -> Option<u64> {
-    let mounts = context.options.supervisor.as_ref()?.list().ok()?;
+fn helper_writes(context: &NodeContext, entry: &Entry, bound: Duration) -> Option<u64> {
+    let mounts = context.options.supervisor.as_ref()?.list_within(bound).ok()??;
     let table = MountTable::read().ok()?;
     let shows = |at: &Path| table.of_device(entry.device).any(|shown| shown.mount_point == at);
     mounts.iter().find(|mount| shows(&mount.target))?.writes

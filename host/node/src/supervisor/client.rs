@@ -138,8 +138,16 @@ impl Client {
     /// # Errors
     /// `Unavailable` when it does not answer.
     pub fn list_if_running(&self) -> Result<Option<Vec<Status>>, Error> {
+        self.list_within(ANSWER)
+    }
+
+    /// The same for a caller that waits no longer than this.
+    ///
+    /// # Errors
+    /// `Unavailable` when it has not answered by then.
+    pub fn list_within(&self, bound: Duration) -> Result<Option<Vec<Status>>, Error> {
         let Some(stream) = self.connect()? else { return Ok(None) };
-        match exchange(stream, &Request::List, ANSWER)? {
+        match exchange(stream, &Request::List, bound)? {
             Answer::Mounts(mounts) => Ok(Some(mounts)),
             Answer::Failed(failure) => Err(failure.into()),
             other => Err(unexpected(&other)),
@@ -305,4 +313,22 @@ fn unexpected(answer: &Answer) -> Error {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_supervisor_that_hangs_is_waited_for_as_long_as_the_caller_says() {
+        let run = tempfile::tempdir().unwrap();
+        let _silent = UnixListener::bind(socket_path(run.path())).unwrap();
+        let begun = Instant::now();
+        let client = Client::new(run.path(), None);
+        let error = client.list_within(Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        assert!(begun.elapsed() < ANSWER, "{:?}", begun.elapsed());
+    }
 }
