@@ -87,6 +87,21 @@ impl Failure {
         }
     }
 
+    /// Says what the person should do besides.
+    #[must_use]
+    pub fn with_hint(self, more: &str) -> Self {
+        match self {
+            Self::Silent => Self::Silent,
+            Self::Said { error, errno } => {
+                let hint = match &error.hint {
+                    Some(hint) => format!("{hint}; {more}"),
+                    None => more.to_owned(),
+                };
+                Self::Said { error: error.with_hint(hint), errno }
+            }
+        }
+    }
+
     /// As an error; `what` did not answer where nobody did.
     pub fn into_error(self, what: &str, bound: Duration) -> Error {
         match self {

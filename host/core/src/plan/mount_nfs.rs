@@ -38,7 +38,8 @@ pub enum MountPlace {
 /// How a missing directory of an export is made: through a private mount of one that exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MakePath {
-    /// An export path that exists and that the mounted path lies below.
+    /// An export path that exists and that the mounted path lies below. Where it is not granted,
+    /// the granted one that is nearest to it is meant.
     pub root: String,
     /// Permission bits of the new directory.
     pub mode: u32,

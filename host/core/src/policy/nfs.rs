@@ -99,7 +99,8 @@ pub struct NfsPolicy {
     /// Exact host names and addresses, `*.suffix` for every name below a domain, and networks
     /// (`10.0.0.0/8`). Empty: no server.
     pub servers: Vec<String>,
-    /// Export paths; one grants itself and everything below it.
+    /// Export paths; one grants itself and everything below it. Missing directories are made below
+    /// one of them, which has to be there itself.
     pub paths: Vec<String>,
     /// Mount options: `name`, `name=value`, or `name=*` for every value.
     pub options: Vec<String>,
@@ -164,7 +165,8 @@ impl NfsPolicy {
         self.check_server(&mount.server)?;
         self.check_path(&mount.path)?;
         if let Some(make) = &mount.make_path {
-            self.check_path(&make.root)?;
+            // It need not be granted: directories are made as far as they are.
+            check_plain(&make.root)?;
             if !Path::new(&mount.path).starts_with(&make.root) {
                 return Err(Error::invalid(format!(
                     "the export path {} is to be made below {}, and does not lie there",
@@ -184,22 +186,29 @@ impl NfsPolicy {
         Err(refused("nfs.servers", &server.to_string()))
     }
 
-    fn check_path(&self, path: &str) -> Result<(), Error> {
-        let is_plain = path.starts_with('/')
-            && path.len() <= MAX_PATH_BYTES
-            && !path.chars().any(char::is_control)
-            && !Path::new(path).components().any(|part| part == Component::ParentDir);
-        if !is_plain {
-            return Err(Error::invalid(format!(
-                "`{}` is not an export path: absolute, without `..` and control characters, at \
-                 most {MAX_PATH_BYTES} bytes",
-                path.chars().take(200).filter(|c| !c.is_control()).collect::<String>()
-            )));
+    /// What is mounted to make a missing directory of a granted path: `root`, or, where that is not
+    /// granted, the granted directory on the way that is nearest to it. `None`: no directory above
+    /// the path is granted, so that it is mounted as it is or not at all.
+    pub fn root_for_making<'a>(&'a self, path: &str, root: &'a str) -> Option<&'a str> {
+        if self.is_path_granted(root) {
+            return Some(root);
         }
-        let is_granted = |granted: &String| {
-            granted.starts_with('/') && Path::new(path).starts_with(Path::new(granted))
-        };
-        if self.paths.iter().any(is_granted) { Ok(()) } else { Err(refused("nfs.paths", path)) }
+        let (path, depth) = (Path::new(path), |granted: &str| Path::new(granted).iter().count());
+        let granted = self
+            .paths
+            .iter()
+            .map(String::as_str)
+            .filter(|granted| is_at_or_below(path, granted) && path != Path::new(granted));
+        granted.min_by_key(|granted| depth(granted))
+    }
+
+    fn check_path(&self, path: &str) -> Result<(), Error> {
+        check_plain(path)?;
+        if self.is_path_granted(path) { Ok(()) } else { Err(refused("nfs.paths", path)) }
+    }
+
+    fn is_path_granted(&self, path: &str) -> bool {
+        self.paths.iter().any(|granted| is_at_or_below(Path::new(path), granted))
     }
 
     fn check_option(&self, option: &str) -> Result<(), Error> {
@@ -220,6 +229,25 @@ impl NfsPolicy {
         // The value may be anything that a backend was given; the name is what is granted.
         if self.options.iter().any(is_granted) { Ok(()) } else { Err(refused("nfs.options", name)) }
     }
+}
+
+fn is_at_or_below(path: &Path, granted: &str) -> bool {
+    granted.starts_with('/') && path.starts_with(granted)
+}
+
+fn check_plain(path: &str) -> Result<(), Error> {
+    let is_plain = path.starts_with('/')
+        && path.len() <= MAX_PATH_BYTES
+        && !path.chars().any(char::is_control)
+        && !Path::new(path).components().any(|part| part == Component::ParentDir);
+    if is_plain {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "`{}` is not an export path: absolute, without `..` and control characters, at most \
+         {MAX_PATH_BYTES} bytes",
+        path.chars().take(200).filter(|c| !c.is_control()).collect::<String>()
+    )))
 }
 
 /// A server as a plan names it.
@@ -468,7 +496,9 @@ mod tests {
             })
         };
         assert!(make("/k8s/a", "/k8s").is_ok() && make("/k8s/a", "/k8s/a").is_ok());
-        assert_eq!(make("/k8s/a", "/").unwrap_err().kind, ErrorKind::PermissionDenied);
+        // What is mounted to make a part of it is narrowed to what is granted.
+        assert!(make("/k8s/a", "/").is_ok());
+        assert_eq!(make("/k9s/a", "/").unwrap_err().kind, ErrorKind::PermissionDenied);
         for root in ["/k8s/b", "/k8s/a/b", "k8s", "/k8s/../k8s", ""] {
             assert_eq!(
                 make("/k8s/a", root).unwrap_err().kind,
@@ -476,6 +506,25 @@ mod tests {
                 "{root}"
             );
         }
+    }
+
+    #[test]
+    fn a_directory_is_made_below_the_granted_one_that_is_nearest_to_what_exists() {
+        let policy = NfsPolicy {
+            paths: ["/k8s/team/deep", "/k8s/team/", "/k8", "/a"].map(str::to_owned).to_vec(),
+            ..policy(&["n"])
+        };
+        for (path, root, expected) in [
+            ("/k8s/team/deep/pv", "/", Some("/k8s/team/")),
+            ("/k8s/team/deep/pv", "/k8s/team/deep", Some("/k8s/team/deep")),
+            ("/k8s/team", "/", None),
+            ("/a", "/", None),
+            ("/a/b/c", "/", Some("/a")),
+            ("/k8s/pv", "/k8s", None),
+        ] {
+            assert_eq!(policy.root_for_making(path, root), expected, "{path} {root}");
+        }
+        assert_eq!(NfsPolicy::default().root_for_making("/a", "/"), Some("/"));
     }
 
     #[test]

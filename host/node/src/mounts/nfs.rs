@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use wharf_core::plan::{MakePath, MountNfs};
+use wharf_core::policy::NfsPolicy;
 use wharf_core::ports::Call;
 use wharf_core::{Error, ErrorKind};
 
@@ -44,6 +45,8 @@ pub(crate) struct NfsExport {
     /// For the kernel's client.
     client_options: Vec<String>,
     make_path: Option<MakePath>,
+    /// Why a missing directory is not made although the plan asks for it, and what to do.
+    unmade: Option<String>,
 }
 
 impl NfsExport {
@@ -61,7 +64,23 @@ impl NfsExport {
             .cloned()
             .collect();
         let MountNfs { server, path, make_path, .. } = step.clone();
-        Ok(Self { server, path, options, client_options, make_path })
+        Ok(Self { server, path, options, client_options, make_path, unmade: None })
+    }
+
+    /// Makes a missing directory only as far as the operator grants the way to it.
+    pub fn making_within(mut self, policy: &NfsPolicy) -> Self {
+        let Some(make) = self.make_path.take() else { return self };
+        match policy.root_for_making(&self.path, &make.root) {
+            Some(root) => self.make_path = Some(MakePath { root: root.to_owned(), ..make }),
+            None => {
+                self.unmade = Some(format!(
+                    "{} is not made where it is missing, because `nfs.paths` grants no directory \
+                     above it: make it on the server",
+                    self.path
+                ));
+            }
+        }
+        self
     }
 
     /// As the mount table shows it.
@@ -282,17 +301,19 @@ impl Mounting<'_> {
                 None => session.ask(&Request::Mount { mount, at: None }, bound),
             }
         };
-        match (ask(bound), &self.export.make_path) {
-            (Ok(_), _) => Ok(()),
-            // Servers say the one or the other of a path that does not exist.
-            (Err(failure), Some(make))
-                if matches!(failure.errno(), Some(Errno::NOENT | Errno::ACCESS)) =>
-            {
-                self.make_path(make, address, bound.min(self.left()))?;
-                ask(bound.min(self.left())).map(drop)
-            }
-            (Err(failure), _) => Err(failure),
-        }
+        let failure = match ask(bound) {
+            Ok(_) => return Ok(()),
+            Err(failure) if is_perhaps_missing(&failure) => failure,
+            Err(failure) => return Err(failure),
+        };
+        let Some(make) = &self.export.make_path else {
+            return Err(match &self.export.unmade {
+                Some(hint) => failure.with_hint(hint),
+                None => failure,
+            });
+        };
+        self.make_path(make, address, bound.min(self.left()))?;
+        ask(bound.min(self.left())).map(drop)
     }
 
     /// Makes the exported directory through a private mount of one above it.
@@ -323,6 +344,11 @@ impl Mounting<'_> {
 pub(crate) fn left(context: &NodeContext, call: &Call) -> Duration {
     let left = call.remaining(context.clock.now());
     left.saturating_sub(RESERVE.min(left / 5))
+}
+
+/// Servers say the one or the other of a path that does not exist.
+fn is_perhaps_missing(failure: &Failure) -> bool {
+    matches!(failure.errno(), Some(Errno::NOENT | Errno::ACCESS))
 }
 
 /// Whether another address of the server may do better.

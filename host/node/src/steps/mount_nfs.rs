@@ -31,7 +31,7 @@ impl PerformStep for MountNfs {
     }
 
     fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
-        let export = NfsExport::parse(self)?;
+        let export = NfsExport::parse(self)?.making_within(&run.policy.nfs);
         match self.place {
             MountPlace::Target => {
                 tuning::set_slots(&run.policy.nfs);

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
+use std::path::Path;
 
 use wharf_core::ErrorKind;
 use wharf_core::plan::{
@@ -18,6 +19,7 @@ tests![
     a_read_only_mount_cannot_be_written,
     a_missing_directory_is_made_with_mode_and_owner_and_then_mounted,
     a_missing_directory_that_nobody_makes_is_an_error_that_names_it,
+    directories_are_made_below_what_is_granted_and_none_above_it,
     an_option_that_the_kernel_does_not_know_is_named_and_nothing_stays,
     the_kernels_client_is_set_as_the_operator_says_and_no_further,
     another_export_on_the_same_path_is_refused,
@@ -147,6 +149,36 @@ fn a_missing_directory_that_nobody_makes_is_an_error_that_names_it() {
         assert!(matches!(error.kind, ErrorKind::NotFound | ErrorKind::PermissionDenied), "{error}");
         assert!(error.message.contains("/missing") && error.hint.is_some(), "{error}");
         assert!(bed.mounts().is_empty() && !bed.path("a").exists());
+    }
+}
+
+fn directories_are_made_below_what_is_granted_and_none_above_it() {
+    let server = Server::start();
+    for version in VERSIONS {
+        let (mut bed, export) = (Bed::new(), Export::new());
+        let granted = export.path().join("k8s");
+        bed.nfs.paths = vec![granted.display().to_string()];
+        let make = MakePath {
+            root: export.path().display().to_string(),
+            mode: 0o700,
+            uid: None,
+            gid: None,
+        };
+        let run = |path: &Path| {
+            let step = MountNfs { make_path: Some(make.clone()), ..mount(&server, path, version) };
+            bed.run(vec![step.into()], "a")
+        };
+        let (missing, below) = (run(&granted).unwrap_err(), granted.join("team/pv"));
+        assert!(missing.to_string().contains("nfs.paths"), "{missing}");
+        assert!(run(&below).unwrap_err().message.contains("/k8s"), "{version}");
+        assert!(!granted.exists() && bed.mounts().is_empty());
+        std::fs::create_dir(&granted).unwrap();
+        // Made the first time, and there the second.
+        for path in [&granted, &below, &below] {
+            run(path).unwrap();
+            assert!(path.exists() && bed.is_mounted("a"), "{version}");
+            bed.unmount("a", LONG).unwrap();
+        }
     }
 }
 
