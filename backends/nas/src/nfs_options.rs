@@ -3,6 +3,8 @@
 
 use wharf_sdk::Error;
 
+use crate::server::Server;
+
 /// Whose defaults hold where neither `options` nor `mountOptions` say anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Defaults {
@@ -113,10 +115,20 @@ impl NfsOptions {
         if words.is_empty() { "none".to_owned() } else { words.join(",") }
     }
 
-    /// As the plan wants them, the version first.
-    pub fn for_plan(&self) -> Vec<String> {
+    /// As the plan wants them, the version first. The defaults name the protocol of IPv4
+    /// (`proto=tcp`), by which no server can be mounted whose address is one of IPv6: there it is
+    /// the same protocol of IPv6.
+    pub fn for_plan(&self, server: &Server) -> Vec<String> {
         let version = format!("vers={}", self.version.as_str());
-        std::iter::once(version).chain(self.options.iter().cloned()).collect()
+        let of_family = |option: &String| match option.as_str() {
+            "proto=tcp" | "proto=udp" | "mountproto=tcp" | "mountproto=udp"
+                if server.is_ipv6_address() =>
+            {
+                format!("{option}6")
+            }
+            _ => option.clone(),
+        };
+        std::iter::once(version).chain(self.options.iter().map(of_family)).collect()
     }
 }
 
@@ -164,7 +176,8 @@ mod tests {
 
     fn read(vers: &str, options: &str, flags: &[&str], defaults: Defaults) -> String {
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        NfsOptions::read(vers, options, &flags, defaults).unwrap().for_plan().join(",")
+        let server = Server::parse("server", "nas.test").unwrap();
+        NfsOptions::read(vers, options, &flags, defaults).unwrap().for_plan(&server).join(",")
     }
 
     #[test]
@@ -180,6 +193,22 @@ mod tests {
             assert_eq!(read("4", "", &[], defaults), "vers=4.0,noresvport");
             assert_eq!(read("4.0", "", &[], defaults), "vers=4.0,noresvport");
             assert_eq!(read("4.1", "", &[], defaults), "vers=4.1,noresvport");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_is_mounted_by_the_protocols_of_its_family() {
+        let by_default = NfsOptions::plain(Version::V3);
+        let said = ["proto=udp,mountproto=tcp,tcp".to_owned()];
+        let by_a_person = NfsOptions::read("3", "", &said, Defaults::Csi).unwrap();
+        for (server, expected, said) in [
+            ("[fd00::1]", "proto=tcp6", "vers=3,proto=udp6,mountproto=tcp6,tcp"),
+            ("10.0.0.1", "proto=tcp", "vers=3,proto=udp,mountproto=tcp,tcp"),
+            ("nas.test", "proto=tcp", "vers=3,proto=udp,mountproto=tcp,tcp"),
+        ] {
+            let server = Server::parse("server", server).unwrap();
+            assert!(by_default.for_plan(&server).contains(&expected.to_owned()), "{server}");
+            assert_eq!(by_a_person.for_plan(&server).join(","), said);
         }
     }
 

@@ -41,6 +41,11 @@ impl Server {
         &self.0
     }
 
+    /// Whether it is an address of IPv6, and no name.
+    pub fn is_ipv6_address(&self) -> bool {
+        self.0.contains(':')
+    }
+
     /// Whether the name is that of an extreme file system, whose files lie below `/share` and which
     /// speaks NFS 3 alone.
     pub fn is_extreme(&self) -> bool {
@@ -64,7 +69,7 @@ impl Server {
 /// As an attribute spells it: an IPv6 address in brackets.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.contains(':') { write!(f, "[{}]", self.0) } else { f.write_str(&self.0) }
+        if self.is_ipv6_address() { write!(f, "[{}]", self.0) } else { f.write_str(&self.0) }
     }
 }
 

@@ -21,7 +21,7 @@ const MAX_PATH_BYTES: usize = 4095;
 /// What is granted where the operator says nothing: how the kernel's client behaves towards its
 /// server. Left out is what names another server or port than the granted one (`addr`, `mountaddr`,
 /// `port`), what returns before anything is mounted (`bg`), and what needs keys (`sec=krb5`).
-const DEFAULT_OPTIONS: [&str; 64] = [
+const DEFAULT_OPTIONS: [&str; 65] = [
     "_netdev",
     "ac",
     "acdirmax=*",
@@ -45,6 +45,7 @@ const DEFAULT_OPTIONS: [&str; 64] = [
     "lookupcache=*",
     "minorversion=*",
     "mountproto=tcp",
+    "mountproto=tcp6",
     "mountvers=3",
     "namlen=*",
     "nconnect=*",

@@ -14,6 +14,7 @@ use wharf_core::ports::Call;
 use wharf_core::{Error, ErrorKind};
 
 use crate::context::NodeContext;
+use self::family::Families;
 use crate::mounts::options::MountOptions;
 use crate::mounts::paths::MountTarget;
 use crate::program::Program;
@@ -21,6 +22,7 @@ use crate::remote::{Answer, Failure, NfsMount, Purpose, Request, Session, Tree, 
 use crate::trees::Ownership;
 
 mod statd;
+mod family;
 pub(crate) mod tuning;
 
 /// A resolver that answers does so in less.
@@ -267,18 +269,20 @@ impl Mounting<'_> {
     fn resolve(&self) -> Result<Vec<IpAddr>, Error> {
         let server = self.export.server.clone();
         if let Ok(address) = server.parse() {
-            return Ok(vec![address]);
+            return families.permitted(&server, vec![address]);
         }
         let mut session = self.start(&format!("{}, resolving {server}", self.work))?;
         let bound = RESOLVE_BOUND.min(self.left());
         match session.ask_last(Request::Resolve { server }, bound) {
-            Ok(Answer::Addresses(mut addresses)) if !addresses.is_empty() => {
+            Ok(Answer::Addresses(addresses)) if !addresses.is_empty() => {
+                let mut addresses = families.permitted(&self.export.server, addresses)?;
                 addresses.truncate(MAX_ADDRESSES);
                 Ok(addresses)
             }
             Ok(_) => {
                 Err(Error::unavailable(format!("the name {} has no address", self.export.server)))
             }
+        let families = Families::of(&self.export.client_options);
             Err(failure) => {
                 let what = format!("the resolver, asked for {},", self.export.server);
                 Err(failure.into_error(&what, bound))

@@ -101,7 +101,7 @@ impl Bed {
             roots: vec![directory.path().join("kubelet")],
             ..NodeOptions::default()
         };
-        let servers = vec!["127.0.0.0/8".into(), "*.test".into()];
+        let servers = vec!["127.0.0.0/8".into(), "::1".into(), "*.test".into()];
         let mut nfs = NfsPolicy { servers, ..NfsPolicy::default() };
         nfs.options.push("no_such_option".into());
         Self { directory, options, node: OnceLock::new(), nfs }

@@ -1,8 +1,9 @@
 //! Exports mounted by the kernel's client, and taken away again.
 
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
-use std::time::Duration;
 use std::path::Path;
+use std::time::Duration;
 
 use wharf_core::ErrorKind;
 use wharf_core::plan::{
@@ -11,6 +12,7 @@ use wharf_core::plan::{
 use wharf_core::ports::Node as _;
 
 use crate::bed::{Bed, Export, LONG, Server, VERSIONS, WITH_LOCKS, Writing, mount, mount_two, sh};
+use wharf_testing::nfs_server::{MOUNT_PORT, NFS_PORT};
 use wharf_testing::tests;
 
 tests![
@@ -27,6 +29,7 @@ tests![
     an_address_that_refuses_gives_way_to_the_servers_next_one,
     a_name_that_does_not_resolve_is_an_error_that_names_it,
     what_needs_a_program_says_which_and_how_to_get_on,
+    an_address_of_ipv6_is_mounted_and_tried_only_by_its_own_protocol,
     a_mount_with_locks_over_version_3_is_made_by_the_program,
     a_mount_with_locks_needs_no_program_where_statd_runs,
     a_failed_step_takes_the_mount_back,
@@ -277,6 +280,65 @@ fn end_statd() {
 
 fn a_mount_with_locks_needs_no_program_where_statd_runs() {
     let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
+fn an_address_of_ipv6_is_mounted_and_tried_only_by_its_own_protocol() {
+    let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    bed.nfs.options.extend(["port=*", "mountport=*"].map(str::to_owned));
+    // The machine's server, and its port mapper, listen on addresses of IPv4 alone.
+    let mount_port = MOUNT_PORT + 1;
+    pass_on_from(Ipv6Addr::LOCALHOST, NFS_PORT, NFS_PORT);
+    pass_on_from(Ipv6Addr::LOCALHOST, mount_port, MOUNT_PORT);
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(hosts.path(), format!("::1 dual.test\n{} dual.test\n", server.address()))
+        .unwrap();
+    sh(&format!("mount --bind {} /etc/hosts", hosts.path().display()));
+    for version in VERSIONS {
+        let step = |name: &str, options: &str| MountNfs {
+            server: name.into(),
+            options: vec![
+                format!("{version},{options}"),
+                match version.starts_with("vers=3") {
+                    true => format!("port={NFS_PORT},mountport={mount_port}"),
+                    false => String::new(),
+                },
+            ],
+            ..mount(&server, export.path(), version)
+        };
+        for (name, options, address) in [
+            ("::1", "proto=tcp6", "addr=::1"),
+            ("::1", "tcp", "addr=::1"),
+            ("dual.test", "proto=tcp6", "addr=::1"),
+            ("dual.test", "proto=tcp", "addr=127.0.1."),
+        ] {
+            bed.run(vec![step(name, options).into()], "a").unwrap();
+            assert!(bed.mounts()[0].contains(address), "{version}: {:?}", bed.mounts());
+            bed.unmount("a", LONG).unwrap();
+        }
+        let error = bed.run(vec![step("::1", "proto=tcp").into()], "a").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::FailedPrecondition, "{error}");
+        assert!(error.to_string().contains("proto=tcp6"), "{error}");
+    }
+    sh("umount /etc/hosts");
+}
+
+/// Passes on what comes to a port of an address of IPv6, until the machine ends.
+fn pass_on_from(address: Ipv6Addr, from: u16, to: u16) {
+    let listener = TcpListener::bind((address, from)).unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, server) =
+                (client.unwrap(), TcpStream::connect((Ipv4Addr::LOCALHOST, to)).unwrap());
+            for (mut from, mut into) in
+                [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
+            {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut into);
+                    let _ = into.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
+}
+
     end_statd();
     sh("rpc.statd --no-notify");
     bed.options.program_path.clear();
