@@ -8,21 +8,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::mount::MountFlags;
 use wharf_core::plan::{MakePath, MountNfs};
 use wharf_core::policy::NfsPolicy;
 use wharf_core::ports::Call;
 use wharf_core::{Error, ErrorKind};
 
-use crate::context::NodeContext;
 use self::family::Families;
+use crate::context::NodeContext;
 use crate::mounts::options::MountOptions;
 use crate::mounts::paths::MountTarget;
 use crate::program::Program;
 use crate::remote::{Answer, Failure, NfsMount, Purpose, Request, Session, Tree, TreeBase, Work};
 use crate::trees::Ownership;
 
-mod statd;
 mod family;
+mod statd;
 pub(crate) mod tuning;
 
 /// A resolver that answers does so in less.
@@ -66,23 +67,35 @@ impl NfsExport {
             .cloned()
             .collect();
         let MountNfs { server, path, make_path, .. } = step.clone();
-        Ok(Self { server, path, options, client_options, make_path, unmade: None })
+        let export = Self { server, path, options, client_options, make_path, unmade: None };
+        if export.options.flags.contains(MountFlags::RDONLY) {
+            // An empty directory in place of a mistyped one would look like lost data.
+            return Ok(export.making_nothing("it is only to be read"));
+        }
+        Ok(export)
+    }
+
+    /// A missing directory that the plan would have made is an error.
+    fn making_nothing(mut self, why: &str) -> Self {
+        self.unmade = self.make_path.take().map(|_| {
+            format!(
+                "{} is not made where it is missing, because {why}: make it on the server",
+                self.path
+            )
+        });
+        self
     }
 
     /// Makes a missing directory only as far as the operator grants the way to it.
     pub fn making_within(mut self, policy: &NfsPolicy) -> Self {
-        let Some(make) = self.make_path.take() else { return self };
+        let Some(make) = &self.make_path else { return self };
         match policy.root_for_making(&self.path, &make.root) {
-            Some(root) => self.make_path = Some(MakePath { root: root.to_owned(), ..make }),
-            None => {
-                self.unmade = Some(format!(
-                    "{} is not made where it is missing, because `nfs.paths` grants no directory \
-                     above it: make it on the server",
-                    self.path
-                ));
+            Some(root) => {
+                self.make_path = Some(MakePath { root: root.to_owned(), ..make.clone() });
+                self
             }
+            None => self.making_nothing("`nfs.paths` grants no directory above it"),
         }
-        self
     }
 
     /// As the mount table shows it.
@@ -268,6 +281,7 @@ impl Mounting<'_> {
 
     fn resolve(&self) -> Result<Vec<IpAddr>, Error> {
         let server = self.export.server.clone();
+        let families = Families::of(&self.export.client_options);
         if let Ok(address) = server.parse() {
             return families.permitted(&server, vec![address]);
         }
@@ -282,7 +296,6 @@ impl Mounting<'_> {
             Ok(_) => {
                 Err(Error::unavailable(format!("the name {} has no address", self.export.server)))
             }
-        let families = Families::of(&self.export.client_options);
             Err(failure) => {
                 let what = format!("the resolver, asked for {},", self.export.server);
                 Err(failure.into_error(&what, bound))
@@ -327,8 +340,7 @@ impl Mounting<'_> {
             said(Error::invalid(format!("{} is not below {}", self.export.path, make.root)))
         })?;
         let export = self.export.clone().without_locks();
-        let mut mount = export.at(address, &make.root);
-        mount.flags &= !rustix::mount::MountFlags::RDONLY.bits();
+        let mount = export.at(address, &make.root);
         let shown = mount.source.clone();
         tracing::info!(path = %self.export.source(), "making an exported directory that is missing");
         let clock = self.context.clock.as_ref();

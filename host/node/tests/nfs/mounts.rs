@@ -22,14 +22,15 @@ tests![
     a_missing_directory_is_made_with_mode_and_owner_and_then_mounted,
     a_missing_directory_that_nobody_makes_is_an_error_that_names_it,
     directories_are_made_below_what_is_granted_and_none_above_it,
+    a_volume_that_is_only_read_makes_no_directory_and_the_error_names_it,
     an_option_that_the_kernel_does_not_know_is_named_and_nothing_stays,
     the_kernels_client_is_set_as_the_operator_says_and_no_further,
     another_export_on_the_same_path_is_refused,
     what_a_path_shows_is_told_from_another_export,
     an_address_that_refuses_gives_way_to_the_servers_next_one,
+    an_address_of_ipv6_is_mounted_and_tried_only_by_its_own_protocol,
     a_name_that_does_not_resolve_is_an_error_that_names_it,
     what_needs_a_program_says_which_and_how_to_get_on,
-    an_address_of_ipv6_is_mounted_and_tried_only_by_its_own_protocol,
     a_mount_with_locks_over_version_3_is_made_by_the_program,
     a_mount_with_locks_needs_no_program_where_statd_runs,
     a_failed_step_takes_the_mount_back,
@@ -185,6 +186,24 @@ fn directories_are_made_below_what_is_granted_and_none_above_it() {
     }
 }
 
+fn a_volume_that_is_only_read_makes_no_directory_and_the_error_names_it() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    let path = export.path().join("mistyped");
+    let make =
+        MakePath { root: export.path().display().to_string(), mode: 0o777, uid: None, gid: None };
+    for version in VERSIONS.into_iter().chain([WITH_LOCKS]) {
+        end_statd();
+        let step = MountNfs { make_path: Some(make.clone()), ..mount(&server, &path, version) };
+        let mut by_option = step.clone();
+        by_option.options.push("ro".into());
+        for step in [MountNfs { read_only: true, ..step }, by_option] {
+            let error = bed.run(vec![step.into()], "a").unwrap_err().to_string();
+            assert!(error.contains("/mistyped") && error.contains("only to be read"), "{error}");
+            assert!(!path.exists() && bed.mounts().is_empty(), "{version}");
+        }
+    }
+}
+
 fn an_option_that_the_kernel_does_not_know_is_named_and_nothing_stays() {
     let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
     let mut step = mount(&server, export.path(), "vers=4.0");
@@ -244,42 +263,6 @@ fn an_address_that_refuses_gives_way_to_the_servers_next_one() {
     sh("umount /etc/hosts");
 }
 
-fn a_name_that_does_not_resolve_is_an_error_that_names_it() {
-    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
-    let step =
-        MountNfs { server: "nobody.test".into(), ..mount(&server, export.path(), "vers=4.0") };
-    let error = bed.run(vec![step.into()], "a").unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
-    assert!(error.message.contains("nobody.test"), "{error}");
-}
-
-fn what_needs_a_program_says_which_and_how_to_get_on() {
-    let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
-    end_statd();
-    bed.options.program_path.clear();
-    bed.nfs.options.push("sec=krb5".into());
-    for (options, said, unsaid) in [
-        ("vers=3", ["rpc.statd", "mount.nfs", "nolock", "nfs-common"], "gssd"),
-        ("vers=4.1,sec=krb5", ["rpc.gssd", "mount.nfs", "keytab", "nfs-common"], "nolock"),
-        ("vers=3,sec=krb5", ["rpc.gssd", "mount.nfs", "keytab", "nfs-common"], "nolock"),
-    ] {
-        let error = bed.run(vec![mount(&server, export.path(), options).into()], "a").unwrap_err();
-        assert_eq!(error.kind, ErrorKind::FailedPrecondition, "{error}");
-        for words in said {
-            assert!(error.to_string().contains(words), "{words}: {error}");
-        }
-        assert!(!error.to_string().contains(unsaid), "{error}");
-        assert!(bed.mounts().is_empty() && !bed.path("a").exists());
-    }
-}
-
-/// Whoever mounted with locks before may have started it.
-fn end_statd() {
-    sh("pkill -KILL -x rpc.statd || true");
-}
-
-fn a_mount_with_locks_needs_no_program_where_statd_runs() {
-    let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
 fn an_address_of_ipv6_is_mounted_and_tried_only_by_its_own_protocol() {
     let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
     bed.nfs.options.extend(["port=*", "mountport=*"].map(str::to_owned));
@@ -339,6 +322,42 @@ fn pass_on_from(address: Ipv6Addr, from: u16, to: u16) {
     });
 }
 
+fn a_name_that_does_not_resolve_is_an_error_that_names_it() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    let step =
+        MountNfs { server: "nobody.test".into(), ..mount(&server, export.path(), "vers=4.0") };
+    let error = bed.run(vec![step.into()], "a").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    assert!(error.message.contains("nobody.test"), "{error}");
+}
+
+fn what_needs_a_program_says_which_and_how_to_get_on() {
+    let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    end_statd();
+    bed.options.program_path.clear();
+    bed.nfs.options.push("sec=krb5".into());
+    for (options, said, unsaid) in [
+        ("vers=3", ["rpc.statd", "mount.nfs", "nolock", "nfs-common"], "gssd"),
+        ("vers=4.1,sec=krb5", ["rpc.gssd", "mount.nfs", "keytab", "nfs-common"], "nolock"),
+        ("vers=3,sec=krb5", ["rpc.gssd", "mount.nfs", "keytab", "nfs-common"], "nolock"),
+    ] {
+        let error = bed.run(vec![mount(&server, export.path(), options).into()], "a").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::FailedPrecondition, "{error}");
+        for words in said {
+            assert!(error.to_string().contains(words), "{words}: {error}");
+        }
+        assert!(!error.to_string().contains(unsaid), "{error}");
+        assert!(bed.mounts().is_empty() && !bed.path("a").exists());
+    }
+}
+
+/// Whoever mounted with locks before may have started it.
+fn end_statd() {
+    sh("pkill -KILL -x rpc.statd || true");
+}
+
+fn a_mount_with_locks_needs_no_program_where_statd_runs() {
+    let (mut bed, export, server) = (Bed::new(), Export::new(), Server::start());
     end_statd();
     sh("rpc.statd --no-notify");
     bed.options.program_path.clear();
