@@ -87,6 +87,18 @@ impl Failure {
         }
     }
 
+    /// In the words of what had failed before and was to be mended by what failed now.
+    #[must_use]
+    pub fn after(self, first: &Self) -> Self {
+        match (self, first) {
+            (Self::Said { error, errno }, Self::Said { error: first, .. }) => {
+                let context = format!("{}; to make it failed too", first.message);
+                Self::Said { error: error.context(context), errno }
+            }
+            (later, _) => later,
+        }
+    }
+
     /// Says what the person should do besides.
     #[must_use]
     pub fn with_hint(self, more: &str) -> Self {

@@ -329,7 +329,9 @@ impl Mounting<'_> {
                 None => failure,
             });
         };
-        self.make_path(make, address, bound.min(self.left()))?;
+        // What was said of the path itself is the cause: it may be there and closed to this node.
+        let making = self.make_path(make, address, bound.min(self.left()));
+        making.map_err(|later| later.after(&failure))?;
         ask(bound.min(self.left())).map(drop)
     }
 

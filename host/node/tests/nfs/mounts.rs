@@ -23,6 +23,7 @@ tests![
     a_missing_directory_that_nobody_makes_is_an_error_that_names_it,
     directories_are_made_below_what_is_granted_and_none_above_it,
     a_volume_that_is_only_read_makes_no_directory_and_the_error_names_it,
+    a_directory_that_cannot_be_made_is_an_error_that_says_first_why_it_was_to_be,
     an_option_that_the_kernel_does_not_know_is_named_and_nothing_stays,
     the_kernels_client_is_set_as_the_operator_says_and_no_further,
     another_export_on_the_same_path_is_refused,
@@ -201,6 +202,22 @@ fn a_volume_that_is_only_read_makes_no_directory_and_the_error_names_it() {
             assert!(error.contains("/mistyped") && error.contains("only to be read"), "{error}");
             assert!(!path.exists() && bed.mounts().is_empty(), "{version}");
         }
+    }
+}
+
+fn a_directory_that_cannot_be_made_is_an_error_that_says_first_why_it_was_to_be() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    let path = export.path().join("a/b");
+    for version in VERSIONS {
+        // Nobody has it, so nothing can be mounted to make the rest.
+        let root = export.path().join("a").display().to_string();
+        let make = MakePath { root, mode: 0o777, uid: None, gid: None };
+        let step = MountNfs { make_path: Some(make), ..mount(&server, &path, version) };
+        let error = bed.run(vec![step.into()], "a").unwrap_err();
+        let said = error.message.split("to make it failed too").collect::<Vec<_>>();
+        let [first, later] = said.as_slice() else { panic!("{error}") };
+        assert!(first.contains("/a/b by way of") && later.contains("/a by way of"), "{error}");
+        assert!(bed.mounts().is_empty() && !export.path().join("a").exists(), "{version}");
     }
 }
 
