@@ -7,18 +7,18 @@
 //! refused.
 
 use serde::Deserialize;
-use wharf_sdk::Error;
+use wharf_alicloud::RpcCall;
 use wharf_sdk::types::Pending;
+use wharf_sdk::{Error, Progress};
 
 use crate::action::Action;
 use crate::attributes::{Mode, Named};
 use crate::file_system::{self, VOLUME_NAME};
 use crate::gone::gone;
 use crate::handle::Handle;
+use crate::ordered::{Kind, LOOK_AFTER_MS, order_once};
 use crate::plans::OPEN;
 
-/// They take seconds.
-const LOOK_AFTER_MS: u32 = 2000;
 /// Of DescribeAccessPoints.
 const PAGE: u32 = 100;
 /// A file system has a thousand access points at most, and a volume has one, or two where an answer
@@ -123,12 +123,18 @@ impl AccessPoints {
     /// # Errors
     /// `already-exists` where the one of this volume makes clients another user; those of the
     /// cloud.
-    pub fn create(&self, file_system: &str, handle: &Handle) -> Result<Step, Error> {
+    pub fn create(
+        &self,
+        file_system: &str,
+        handle: &Handle,
+        progress: &Progress,
+    ) -> Result<Step, Error> {
         let found = of_volume(file_system, handle)?;
         let Some(point) = found.into_iter().find(|point| point.status != "Deleting") else {
-            self.order(file_system, handle)?;
-            let what = format!("an access point to {}", handle.path().as_str());
-            return Ok(Step::Awaited(wait(&what)));
+            let is_there = |id: &str| is_there(file_system, id);
+            let order = |_| self.order(file_system, handle);
+            return order_once(Kind::AccessPoint, &handle.name, progress, is_there, order)
+                .map(Step::Awaited);
         };
         let has = point.posix_user.as_ref().map(|user| (user.posix_user_id, user.posix_group_id));
         if has != self.posix {
@@ -145,7 +151,7 @@ impl AccessPoints {
         }
     }
 
-    fn order(&self, file_system: &str, handle: &Handle) -> Result<(), Error> {
+    fn order(&self, file_system: &str, handle: &Handle) -> Result<String, Error> {
         let network = match self.is_network_said() {
             true => file_system::Network::default(),
             // Where the file system itself is reached from.
@@ -172,8 +178,7 @@ impl AccessPoints {
             "" => call,
             groups => call.with("PosixSecondaryGroupIds", groups),
         };
-        let _: serde_json::Value = call.send()?;
-        Ok(())
+        Ok(call.send::<Made>()?.access_point.access_point_id)
     }
 
     fn is_network_said(&self) -> bool {
@@ -205,16 +210,29 @@ fn of_volume(file_system: &str, handle: &Handle) -> Result<Vec<AccessPoint>, Err
         point.root_path.trim_end_matches('/') == path.as_str()
             && point.tags.iter().any(|tag| tag.key == VOLUME_NAME && tag.value == handle.name)
     };
+    let tags = [(VOLUME_NAME, handle.name.as_str())];
+    Ok(listed(file_system, |call| call.with_tags(tags))?.into_iter().filter(is_ours).collect())
+}
+
+/// Whether an access point exists that the listing by its tag does not show.
+fn is_there(file_system: &str, id: &str) -> Result<bool, Error> {
+    let all = listed(file_system, |call| call)?;
+    Ok(all.iter().any(|point| point.access_point_id == id && point.status != "Deleting"))
+}
+
+fn listed(
+    file_system: &str,
+    narrow: impl Fn(RpcCall) -> RpcCall,
+) -> Result<Vec<AccessPoint>, Error> {
     let (mut found, mut next) = (Vec::new(), None);
     for _ in 0..MOST_PAGES {
         let call = Action::DescribeAccessPoints
             .call()
             .with("FileSystemId", file_system)
             .with("MaxResults", PAGE)
-            .with_some("NextToken", next)
-            .with_tags([(VOLUME_NAME, handle.name.as_str())]);
-        let Some(page) = gone(call.send::<Page>())? else { break };
-        found.extend(page.access_points.into_iter().filter(is_ours));
+            .with_some("NextToken", next);
+        let Some(page) = gone(narrow(call).send::<Page>())? else { break };
+        found.extend(page.access_points);
         next = page.next_token.filter(|token| !token.is_empty());
         if next.is_none() {
             break;
@@ -225,6 +243,12 @@ fn of_volume(file_system: &str, handle: &Handle) -> Result<Vec<AccessPoint>, Err
 
 fn wait(what: &str) -> Pending {
     Pending::after_ms(LOOK_AFTER_MS, format!("the cloud is asked for {what}"))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Made {
+    access_point: AccessPoint,
 }
 
 #[derive(Default, Deserialize)]

@@ -79,7 +79,7 @@ fn subpath(
         quota::size(&request.capacity)?;
     }
     if let (Some(points), Some(file_system)) = (&class.access_points, &handle.access_point) {
-        let domain = match points.create(file_system, &handle)? {
+        let domain = match points.create(file_system, &handle, progress)? {
             Step::Active(domain) => domain,
             Step::Awaited(pending) => return Ok(pending.into()),
         };

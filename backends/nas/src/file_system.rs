@@ -14,13 +14,14 @@ use wharf_sdk::controller::CreateRequest;
 use wharf_sdk::types::{CapacityRange, Parameters, Pending, Volume};
 use wharf_sdk::{Answer, Error, Pairs as _, Progress};
 
-use self::described::{FileSystem, by_name, is_there};
+use self::described::{FileSystem, by_name, has_mount_target, is_there};
 pub use self::described::{Network, Tag, network, with_quotas};
 use crate::action::Action;
 use crate::attributes::{Mode, Named, OWN_FILE_SYSTEM, read_ahead_kb};
 use crate::gone::gone;
 use crate::handle::is_plain;
 use crate::nfs_options::{Defaults, NfsOptions};
+use crate::ordered::{Kind, LOOK_AFTER_MS, order_once};
 use crate::parameters::flag;
 use crate::quota;
 
@@ -28,15 +29,8 @@ use crate::quota;
 pub const VOLUME_NAME: &str = "csi.alibabacloud.com/volume-name";
 /// Says that a Kubernetes driver made it.
 pub const MANAGED: (&str, &str) = ("k8s.aliyun.com", "true");
-/// Mount targets and extreme file systems take seconds to minutes.
-const LOOK_AFTER_MS: u32 = 2000;
 /// The smallest extreme file system, in GiB.
 const SMALLEST_EXTREME: u64 = 100;
-/// How often the listing is looked at before a file system that it does not show is asked for by
-/// its id. One that is there is listed within seconds.
-const MOST_LOOKS: u32 = 3;
-/// A name that is used anew more often within a day has to wait.
-const MOST_RENEWALS: u32 = 7;
 
 /// Keys of a class.
 pub const KEYS: [&str; 22] = [
@@ -152,7 +146,9 @@ impl NewFileSystem {
     ) -> Result<Answer<Volume>, Error> {
         let size = self.size(&request.capacity)?;
         let Some(found) = by_name(&request.name)? else {
-            return self.order_once(request, size, progress);
+            let name = &request.name;
+            let order = |renewals| self.order(request, size, &client_token(name, renewals));
+            return order_once(Kind::FileSystem, name, progress, is_there, order).map(Answer::from);
         };
         self.check_same(request, size, &found)?;
         if !found.status.is_empty() && found.status != "Running" {
@@ -161,8 +157,10 @@ impl NewFileSystem {
         let targets = found.mount_targets.mount_target.iter();
         let of_use = targets.filter(|target| target.status != "Deleting");
         let Some(target) = of_use.min_by_key(|target| target.status == "Inactive") else {
-            self.order_mount_target(&found.file_system_id)?;
-            return Ok(wait(&format!("a mount target of {}", found.file_system_id)));
+            let id = &found.file_system_id;
+            let is_there = |domain: &str| has_mount_target(id, domain);
+            let order = |_| self.order_mount_target(id);
+            return order_once(Kind::MountTarget, id, progress, is_there, order).map(Answer::from);
         };
         let network = [
             ("vpcId", self.vpc.as_str(), target.vpc_id.as_str()),
@@ -244,31 +242,6 @@ impl NewFileSystem {
         if self.is_extreme { "extreme" } else { "standard" }
     }
 
-    /// Asks for the file system, unless it has been asked for and may still turn up.
-    fn order_once(
-        &self,
-        request: &CreateRequest,
-        size: Option<u64>,
-        progress: &Progress,
-    ) -> Result<Answer<Volume>, Error> {
-        let renewals = match progress.resume.as_deref().and_then(Ordered::parse) {
-            None => 0,
-            Some(ordered) if ordered.looks < MOST_LOOKS || is_there(&ordered.id)? => {
-                return Ok(Ordered { looks: ordered.looks + 1, ..ordered }.wait());
-            }
-            Some(ordered) => ordered.renewals + 1,
-        };
-        if renewals > MOST_RENEWALS {
-            return Err(Error::unavailable(format!(
-                "the cloud says of every file system that it made for {} that it is gone",
-                request.name
-            ))
-            .with_hint("use another name, or wait a day until the cloud has forgotten this one"));
-        }
-        let id = self.order(request, size, &client_token(&request.name, renewals))?;
-        Ok(Ordered { renewals, looks: 0, id }.wait())
-    }
-
     fn order(
         &self,
         request: &CreateRequest,
@@ -296,7 +269,12 @@ impl NewFileSystem {
         Ok(call.send::<Made>()?.file_system_id)
     }
 
-    fn order_mount_target(&self, file_system: &str) -> Result<(), Error> {
+    fn order_mount_target(&self, file_system: &str) -> Result<String, Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct Made {
+            mount_target_domain: String,
+        }
         let call = Action::CreateMountTarget
             .call()
             .with("FileSystemId", file_system)
@@ -304,8 +282,7 @@ impl NewFileSystem {
             .with("VpcId", &self.vpc)
             .with("VSwitchId", &self.vswitch)
             .with("AccessGroupName", &self.access_group);
-        let _: serde_json::Value = call.send()?;
-        Ok(())
+        Ok(call.send::<Made>()?.mount_target_domain)
     }
 }
 
@@ -344,30 +321,6 @@ fn client_token(name: &str, renewals: u32) -> String {
     match renewals {
         0 => format!("wharf-{:032x}", fnv128a(name)),
         renewals => format!("wharf-{:032x}-{renewals}", fnv128a(name)),
-    }
-}
-
-/// A file system that was asked for and is not listed yet.
-struct Ordered {
-    /// How many client tokens of this name stand for file systems that are gone.
-    renewals: u32,
-    /// How often the listing was looked at since.
-    looks: u32,
-    id: String,
-}
-
-impl Ordered {
-    fn parse(resume: &str) -> Option<Self> {
-        let mut words = resume.strip_prefix("ordered ")?.split(' ');
-        let (renewals, looks) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        Some(Self { renewals, looks, id: words.next()?.to_owned() })
-    }
-
-    fn wait(&self) -> Answer<Volume> {
-        let Self { renewals, looks, id } = self;
-        Pending::after_ms(LOOK_AFTER_MS, format!("the cloud is asked for file system {id}"))
-            .with_resume(format!("ordered {renewals} {looks} {id}"))
-            .into()
     }
 }
 

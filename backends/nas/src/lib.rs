@@ -32,6 +32,7 @@ pub mod file_system;
 pub mod gone;
 pub mod handle;
 pub mod nfs_options;
+pub mod ordered;
 pub mod parameters;
 pub mod plans;
 pub mod quota;

@@ -11,6 +11,14 @@ const SERVER: &str = "0cd8-1.cn-x.nas.aliyuncs.com";
 const DOMAIN: &str = "ap-1.0cd8-2.cn-x.nas.aliyuncs.com";
 
 fn ask(parameters: &[(&str, &str)]) -> Result<Answer<Volume>, Error> {
+    create(&request(parameters), &Progress::default())
+}
+
+fn ask_again(progress: &Progress) -> Answer<Volume> {
+    create(&request(&[]), progress).unwrap()
+}
+
+fn request(parameters: &[(&str, &str)]) -> CreateRequest {
     let mut request = CreateRequest::new("pvc-1", VolumeCapability::mount(""));
     request.capacity.required_bytes = Some(20 << 30);
     request.parameters = pairs([("volumeAs", "accesspoint")]);
@@ -18,7 +26,7 @@ fn ask(parameters: &[(&str, &str)]) -> Result<Answer<Volume>, Error> {
     for (key, value) in parameters {
         request.parameters.insert_pair(*key, *value);
     }
-    create(&request, &Progress::default())
+    request
 }
 
 fn listed(points: &Value) -> Response {
@@ -95,6 +103,42 @@ fn an_access_point_is_made_in_the_network_of_its_mount_target_and_waited_for() {
         ..wharf_sdk::node::PublishRequest::new(volume.id, VolumeCapability::mount(""))
     };
     assert!(crate::plans::publish(&publish).is_ok());
+}
+
+#[test]
+fn an_access_point_that_is_only_not_listed_yet_is_never_asked_for_twice() {
+    let mut untagged = point("ap-1", "Pending");
+    untagged["Tags"] = json!([]);
+    let mut host = FakeHost::install()
+        .answering("DescribeAccessPoints", listed(&json!([])))
+        .answering("DescribeFileSystems", network())
+        .answering("CreateAccessPoint", made());
+    // Thrice by its tag; then by its tag, and among all of the file system.
+    for _ in 0..4 {
+        host = host.answering("DescribeAccessPoints", listed(&json!([])));
+    }
+    let host = host
+        .answering("DescribeAccessPoints", listed(&json!([untagged])))
+        .answering("DescribeAccessPoints", listed(&json!([point("ap-1", "Active")])));
+    let mut progress = Progress::default();
+    for token in ["0 0", "0 1", "0 2", "0 3", "0 4"] {
+        let Answer::Pending(pending) = ask_again(&progress) else { panic!("{token}") };
+        assert_eq!(pending.resume.as_deref(), Some(&*format!("ordered-point {token} ap-1")));
+        progress = Progress::default().with_resume(pending.resume.unwrap());
+    }
+    assert!(matches!(ask_again(&progress), Answer::Done(_)));
+    assert_eq!(host.left_over(), 0);
+}
+
+#[test]
+fn access_points_that_are_gone_again_are_not_asked_for_without_bound() {
+    let host = FakeHost::install()
+        .answering("DescribeAccessPoints", listed(&json!([])))
+        .answering("DescribeAccessPoints", listed(&json!([])));
+    let progress = Progress::default().with_resume("ordered-point 7 3 ap-8");
+    let error = create(&request(&[]), &progress).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
+    assert_eq!(host.actions(), ["DescribeAccessPoints", "DescribeAccessPoints"]);
 }
 
 #[test]

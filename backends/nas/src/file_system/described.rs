@@ -111,6 +111,12 @@ pub(super) fn is_there(id: &str) -> Result<bool, Error> {
     }
 }
 
+/// Whether a file system has a mount target that the listing by name does not show.
+pub(super) fn has_mount_target(id: &str, domain: &str) -> Result<bool, Error> {
+    let targets = by_id(id)?.map(|system| system.mount_targets.mount_target).unwrap_or_default();
+    Ok(targets.iter().any(|target| target.mount_target_domain == domain))
+}
+
 fn asking() -> RpcCall {
     Action::DescribeFileSystems.call().with("FileSystemType", "all").with("PageSize", PAGE)
 }

@@ -148,6 +148,38 @@ fn a_file_system_that_is_only_not_listed_yet_is_never_asked_for_twice() {
 }
 
 #[test]
+fn a_mount_target_that_is_only_not_listed_yet_is_never_asked_for_twice() {
+    let bare = || listed(&json!([system("Running", &json!([]))]));
+    let domain = r#"{"MountTargetDomain":"fs1-a.cn-x.nas.aliyuncs.com"}"#;
+    let mut host = FakeHost::install()
+        .answering("DescribeFileSystems", bare())
+        .answering("CreateMountTarget", Response::new(200, domain));
+    // Thrice by the name of the volume; then by that, and by the id of the file system.
+    for _ in 0..4 {
+        host = host.answering("DescribeFileSystems", bare());
+    }
+    let host = host
+        .answering(
+            "DescribeFileSystems",
+            listed(&json!([system("Running", &json!([target("Pending")]))])),
+        )
+        .answering(
+            "DescribeFileSystems",
+            listed(&json!([system("Running", &json!([target("Active")]))])),
+        );
+    let mut progress = Progress::default();
+    for _ in 0..5 {
+        let answer = create(&request(&[]), &progress).unwrap();
+        let Answer::Pending(pending) = answer else { panic!("{answer:?}") };
+        progress = Progress::default().with_resume(pending.resume.unwrap());
+    }
+    let expected = "ordered-target 0 4 fs1-a.cn-x.nas.aliyuncs.com";
+    assert_eq!(progress.resume.as_deref(), Some(expected));
+    assert!(matches!(create(&request(&[]), &progress).unwrap(), Answer::Done(_)));
+    assert_eq!(host.left_over(), 0);
+}
+
+#[test]
 fn a_file_system_of_another_volume_is_never_taken() {
     let mut other = system("Running", &json!([target("Active")]));
     other["Tags"]["Tag"][0]["Value"] = json!("pvc-2");
