@@ -13,7 +13,7 @@ use crate::access_point;
 use crate::file_system;
 use crate::handle::{Deletion, Handle};
 use crate::nfs_options::NfsOptions;
-use crate::plans::{OPEN, share};
+use crate::plans::existing_share;
 use crate::quota;
 
 /// The token of a directory that the host has moved or removed.
@@ -58,15 +58,17 @@ fn plan(handle: &Handle, now_ms: u64) -> Plan {
     let nfs = NfsOptions::plain(handle.version);
     let place = handle.path();
     let volume = Directory::in_scratch(&handle.name);
+    // Where it is missing, nothing of the volume is left, and a delete makes nothing.
+    let base = existing_share(&handle.server, &handle.base, &nfs);
     match handle.deletion {
         Deletion::Archive => Plan::new(format!("archive of {}", place.as_str()))
-            .mount_nfs_in_scratch(share(&handle.server, &handle.base, &nfs, OPEN))
+            .mount_nfs_in_scratch(base)
             .move_aside(volume, archive_name(&handle.name, now_ms)),
         Deletion::Remove => {
             // Hidden, so that no volume can have this name.
             let aside = format!(".removing-{}", handle.name);
             Plan::new(format!("removal of {}", place.as_str()))
-                .mount_nfs_in_scratch(share(&handle.server, &handle.base, &nfs, OPEN))
+                .mount_nfs_in_scratch(base)
                 // What an interrupted removal of an earlier volume of this name left behind.
                 .remove_tree(Directory::in_scratch(&aside))
                 .move_aside(volume, &aside)
@@ -112,6 +114,7 @@ mod tests {
         let [mount, moved] = steps.as_slice() else { panic!("{steps:?}") };
         let Step::MountNfs { share, place: MountPlace::Scratch, .. } = mount else { panic!() };
         assert_eq!((share.path.as_str(), share.options[0].as_str()), ("/k8s", "vers=3"));
+        assert_eq!(share.missing, None, "a delete makes nothing");
         let expected = Step::MoveAside {
             from: Directory::in_scratch("pvc-1"),
             to: "archived-pvc-1-20231114T221320007Z".to_owned(),
@@ -123,7 +126,7 @@ mod tests {
     fn a_removal_goes_by_a_name_that_no_volume_has() {
         let steps = planned("remove,v4.1");
         let [Step::MountNfs { share, .. }, first, moved, last] = steps.as_slice() else { panic!() };
-        assert_eq!(share.options[0], "vers=4.1");
+        assert_eq!((share.options[0].as_str(), &share.missing), ("vers=4.1", &None));
         let aside = Directory::in_scratch(".removing-pvc-1");
         assert_eq!(first, &Step::RemoveTree { at: aside.clone() });
         assert_eq!(last, first);

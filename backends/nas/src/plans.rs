@@ -67,9 +67,14 @@ fn refuse_keys(secrets: &[String]) -> Result<(), Error> {
 
 /// An export whose directory is made with this mode where it is missing.
 pub fn share(server: &Server, path: &ExportPath, nfs: &NfsOptions, mode: u32) -> NfsShare {
-    let share = NfsShare::new(server.as_str(), path.as_str(), nfs.for_plan(server));
+    let share = existing_share(server, path, nfs);
     let root = path.existing_part(server);
     if root == *path { share } else { share.making_path(root.as_str(), mode) }
+}
+
+/// An export whose directory is not made.
+pub fn existing_share(server: &Server, path: &ExportPath, nfs: &NfsOptions) -> NfsShare {
+    NfsShare::new(server.as_str(), path.as_str(), nfs.for_plan(server))
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use wharf_core::Error;
-use wharf_core::plan::{DirectoryBase, Plan, Step};
+use wharf_core::plan::{DirectoryBase, MountPlace, Plan, Step};
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{Call, CallSecrets, PlanRun};
+use wharf_core::{Error, ErrorKind};
 
 use crate::context::NodeContext;
 use crate::disk::device::Device;
@@ -111,9 +111,12 @@ impl<'a> Run<'a> {
                 destination = %self.destination.display(),
                 "making a step true"
             );
-            performer(step)
-                .perform(self)
-                .map_err(|error| error.context(format!("step {} ({})", index + 1, step.name())))?;
+            let Err(error) = performer(step).perform(self) else { continue };
+            if error.kind == ErrorKind::NotFound && is_of_use_to_takers_alone(plan, index) {
+                tracing::warn!(step = step.describe(), "nothing is left to take away: {error}");
+                return Ok(());
+            }
+            return Err(error.context(format!("step {} ({})", index + 1, step.name())));
         }
         Ok(())
     }
@@ -158,6 +161,21 @@ impl<'a> Run<'a> {
             ))
         })
     }
+}
+
+/// Whether a step mounts out of sight what all steps after it only move aside or remove something
+/// in. Where that does not exist, they are true: what is not there is already aside.
+fn is_of_use_to_takers_alone(plan: &Plan, index: usize) -> bool {
+    let (Some(Step::MountNfs(mount)), Some(after)) =
+        (plan.steps.get(index), plan.steps.get(index + 1..))
+    else {
+        return false;
+    };
+    let takes_away = |step: &Step| {
+        matches!(step, Step::MoveAside(_) | Step::RemoveTree(_))
+            && step.directory().is_some_and(|at| at.base == DirectoryBase::Scratch)
+    };
+    mount.place == MountPlace::Scratch && !after.is_empty() && after.iter().all(takes_away)
 }
 
 /// The directories that a plan works on out of sight: a volume's own, so they name it, and whoever

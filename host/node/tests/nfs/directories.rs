@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use wharf_core::Error;
-use wharf_core::plan::{DirectoryBase, DirectoryPath, RemoveTree, Step};
+use wharf_core::plan::{DirectoryBase, DirectoryPath, MakeDirectory, MoveAside, RemoveTree, Step};
+use wharf_core::{Error, ErrorKind};
 
 use crate::bed::{Bed, Export, LONG, Server, VERSIONS, mount, scratch, sh};
 use crate::scenes::{self, Place};
@@ -16,6 +16,7 @@ tests![
     every_scene_holds_on_the_calls_path_over_version_4_1,
     what_is_mounted_inside_an_export_stays,
     what_is_mounted_out_of_sight_is_in_no_mount_table,
+    nothing_is_taken_away_from_an_export_that_is_gone_and_nothing_made,
 ];
 
 struct OnExport {
@@ -84,4 +85,22 @@ fn what_is_mounted_out_of_sight_is_in_no_mount_table() {
     bed.run(vec![scratch(&server, export.path(), "vers=4.0")], "a").unwrap();
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!table.contains(&server.address()) && !bed.path("a").exists(), "{table}");
+}
+
+fn nothing_is_taken_away_from_an_export_that_is_gone_and_nothing_made() {
+    let (bed, export, server) = (Bed::new(), Export::new(), Server::start());
+    let gone = export.path().join("gone");
+    let at = |path: &str| DirectoryPath { base: DirectoryBase::Scratch, path: path.into() };
+    for version in VERSIONS {
+        let mounted = || scratch(&server, &gone, version);
+        let moved = MoveAside { from: at("v"), to: ".removing-v".into() };
+        let taken: Vec<Step> = vec![moved.into(), RemoveTree { at: at(".removing-v") }.into()];
+        let steps: Vec<Step> = std::iter::once(mounted()).chain(taken.clone()).collect();
+        bed.run(steps, "a").unwrap();
+        let make = MakeDirectory { at: at("v"), mode: 0o700, uid: None, gid: None };
+        for steps in [vec![mounted()], vec![mounted(), make.into()]] {
+            assert_eq!(bed.run(steps, "a").unwrap_err().kind, ErrorKind::NotFound, "{version}");
+        }
+        assert!(!gone.exists(), "{version}");
+    }
 }

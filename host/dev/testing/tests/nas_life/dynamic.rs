@@ -12,6 +12,7 @@ use super::cluster::{Cluster, GIB, cluster, mode, names, read, write};
 tests![
     a_directory_is_made_used_and_archived,
     a_directory_is_removed_with_everything_in_it_and_nothing_else,
+    a_volume_whose_directories_are_all_gone_is_deleted_and_none_is_made,
     a_quota_is_set_raised_and_ended,
     a_quota_that_the_earlier_driver_set_is_found_and_raised,
     a_repeated_create_of_another_size_is_refused,
@@ -99,6 +100,19 @@ fn a_directory_is_removed_with_everything_in_it_and_nothing_else() {
     }
     assert_eq!(read(&cluster.share.at("/k8s/pvc-beside")), "kept");
     csi.delete(&beside).unwrap();
+    cluster.assert_as_before();
+}
+
+fn a_volume_whose_directories_are_all_gone_is_deleted_and_none_is_made() {
+    let cluster = cluster();
+    for archive in ["true", "false"] {
+        let volume = cluster.directory("pvc-lost", &[("archiveOnDelete", archive)]).unwrap();
+        fs::remove_dir_all(cluster.share.at("/k8s")).unwrap();
+        for _ in 0..2 {
+            cluster.csi.delete(&volume).unwrap();
+            assert!(!cluster.share.at("/k8s").exists());
+        }
+    }
     cluster.assert_as_before();
 }
 
