@@ -41,14 +41,16 @@ pub(crate) fn work(run: &mut Run<'_>, at: &DirectoryPath, work: Tree) -> Result<
     let context = run.context;
     let call = run.call;
     let mut own;
-    let (session, base, shown): (&mut Session, TreeBase, String) = match &at.base {
-        DirectoryBase::Scratch => {
+    let (session, base, shown): (&mut Session, TreeBase, String) = match (&at.base, &mut run.unseen)
+    {
+        (DirectoryBase::Target, Some(unseen)) => unseen.base(),
+        (DirectoryBase::Scratch, _) => {
             let scratch = run.scratch.as_mut().ok_or_else(|| {
                 Error::invalid("no step before this one mounts anything out of sight")
             })?;
             (&mut scratch.session, TreeBase::Scratch, scratch.shown.clone())
         }
-        DirectoryBase::Target => {
+        (DirectoryBase::Target, None) => {
             let missing = || {
                 Error::precondition(format!("nothing is mounted at {}", run.destination.display()))
             };
@@ -61,7 +63,7 @@ pub(crate) fn work(run: &mut Run<'_>, at: &DirectoryPath, work: Tree) -> Result<
             own = context.remote.start(work, at, call, clock)?;
             (&mut own, TreeBase::Mounted(target.name().to_owned()), entry.source_in_words())
         }
-        DirectoryBase::Granted(name) => {
+        (DirectoryBase::Granted(name), _) => {
             let path = run.granted_directory(name)?;
             let name = &format!("work on {}", path.join(&at.path).display());
             let shown = path.display().to_string();

@@ -245,7 +245,7 @@ impl Session {
     /// asked to, which saves the most frequent works half of what is said.
     pub fn ask_last(&mut self, request: Request, within: Duration) -> Result<Answer, Failure> {
         let answer = self.ask(&Request::Last(Box::new(request)), within)?;
-        self.has_released = true;
+        (self.has_released, self.has_scratch) = (true, false);
         Ok(answer)
     }
 
@@ -253,7 +253,8 @@ impl Session {
     pub fn send(&mut self, request: &Request) -> Result<(), Failure> {
         let process = self.process.as_mut().ok_or_else(ended)?;
         self.is_answered = false;
-        self.has_scratch |= matches!(request, Request::Mount { at: None, .. });
+        self.has_scratch |=
+            matches!(request, Request::Mount { at: None, .. } | Request::MountUnseen { .. });
         // Closed here once it is sent: the process alone holds the lock.
         let beginning = self.beginning.take();
         let begun: Vec<BorrowedFd<'_>> = beginning.iter().flat_map(Beginning::files).collect();

@@ -14,6 +14,7 @@ use crate::disk::ownership::RecordedUses;
 use crate::mounts::paths::MountTarget;
 use crate::mounts::table::MountTable;
 use crate::remote::Session;
+use crate::steps::mount_nfs::Unseen;
 use crate::steps::performer;
 use crate::undo::UndoLog;
 
@@ -38,6 +39,11 @@ pub(crate) struct Run<'a> {
     pub purpose: String,
     /// The export that the plan mounted out of sight.
     pub scratch: Option<Scratch>,
+    /// Whether a later step works on what is mounted on the call's path.
+    pub is_worked_on_later: bool,
+    /// The mount of the call's path, while steps work on it that have to be done before anybody
+    /// sees it.
+    pub unseen: Option<Unseen>,
     pub undo: UndoLog,
 }
 
@@ -68,6 +74,8 @@ impl<'a> Run<'a> {
             grows: false,
             purpose: String::new(),
             scratch: None,
+            is_worked_on_later: false,
+            unseen: None,
             undo: UndoLog::default(),
         }
     }
@@ -111,7 +119,10 @@ impl<'a> Run<'a> {
                 destination = %self.destination.display(),
                 "making a step true"
             );
-            let Err(error) = performer(step).perform(self) else { continue };
+            let later = plan.steps.get(index + 1..).unwrap_or_default();
+            self.is_worked_on_later = later.iter().any(works_on_target);
+            let performed = performer(step).perform(self).and_then(|()| self.show_when_done());
+            let Err(error) = performed else { continue };
             if error.kind == ErrorKind::NotFound && is_of_use_to_takers_alone(plan, index) {
                 tracing::warn!(step = step.describe(), "nothing is left to take away: {error}");
                 return Ok(());
@@ -119,6 +130,15 @@ impl<'a> Run<'a> {
             return Err(error.context(format!("step {} ({})", index + 1, step.name())));
         }
         Ok(())
+    }
+
+    /// kubelet takes a mount for a finished one; so it appears after the last step that works on
+    /// it.
+    fn show_when_done(&mut self) -> Result<(), Error> {
+        match self.unseen.take_if(|_| !self.is_worked_on_later) {
+            Some(unseen) => unseen.show(self),
+            None => Ok(()),
+        }
     }
 
     /// Where the mount lands; the directories that lead there are made when they are missing.
@@ -176,6 +196,10 @@ fn is_of_use_to_takers_alone(plan: &Plan, index: usize) -> bool {
             && step.directory().is_some_and(|at| at.base == DirectoryBase::Scratch)
     };
     mount.place == MountPlace::Scratch && !after.is_empty() && after.iter().all(takes_away)
+}
+
+fn works_on_target(step: &Step) -> bool {
+    step.directory().is_some_and(|directory| directory.base == DirectoryBase::Target)
 }
 
 /// The directories that a plan works on out of sight: a volume's own, so they name it, and whoever

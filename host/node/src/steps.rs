@@ -22,7 +22,7 @@ mod make_directory;
 mod mount_device;
 mod mount_directory;
 mod mount_fuse;
-mod mount_nfs;
+pub(crate) mod mount_nfs;
 mod mount_staged;
 mod move_aside;
 mod remove_tree;

@@ -123,6 +123,11 @@ impl NfsExport {
         (self.is_version_3() && !is_local).then_some(Need::Locks)
     }
 
+    /// The same, where nobody has started yet what it needs, or that cannot be known.
+    fn missing_program(&self) -> Option<Need> {
+        self.needs_program().filter(|need| *need != Need::Locks || !statd::is_running())
+    }
+
     fn is_version_3(&self) -> bool {
         self.client_options.iter().any(|option| match option.split_once('=') {
             Some(("vers" | "nfsvers", version)) => version.starts_with('3'),
@@ -203,14 +208,32 @@ pub(crate) fn mount_at(
     export: &NfsExport,
     target: &MountTarget,
 ) -> Result<(), Error> {
-    match export.needs_program() {
-        Some(Need::Locks) if statd::is_running() => {}
-        Some(need) => return by_program(context, call, export, target, need),
-        None => {}
+    if let Some(need) = export.missing_program() {
+        return by_program(context, call, export, target, need);
     }
     let work = format!("mount {}", target.path().display());
-    let mounting = Mounting { context, call, export, work, target: Some(target) };
-    mounting.run().map(drop)
+    let place = Place::Target(target);
+    Mounting { context, call, export, work, place }.run().map(drop)
+}
+
+/// Mounts for a directory that is there, where only the returned process sees it until
+/// [`Request::Show`]. `None`: nothing is mounted, because that takes a program, which mounts where
+/// everybody sees it.
+///
+/// # Errors
+/// As [`mount_at`].
+pub(crate) fn mount_unseen(
+    context: &NodeContext,
+    call: &Call,
+    export: &NfsExport,
+    target: &MountTarget,
+) -> Result<Option<Session>, Error> {
+    if export.missing_program().is_some() {
+        return Ok(None);
+    }
+    let work = format!("mount {}", target.path().display());
+    let place = Place::Unseen(target);
+    Mounting { context, call, export, work, place }.run().map(Some)
 }
 
 /// Mounts where only the returned process sees it, for as long as that lives. `purpose` is the same
@@ -227,7 +250,16 @@ pub(crate) fn mount_scratch(
 ) -> Result<Session, Error> {
     let export = &export.clone().without_locks();
     let work = format!("{purpose} on {}", export.source());
-    Mounting { context, call, export, work, target: None }.run()
+    Mounting { context, call, export, work, place: Place::Scratch }.run()
+}
+
+/// Where a mount lands.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Target(&'a MountTarget),
+    /// For a target, and not there yet.
+    Unseen(&'a MountTarget),
+    Scratch,
 }
 
 /// One mount, and what it takes.
@@ -236,8 +268,7 @@ struct Mounting<'a> {
     call: &'a Call,
     export: &'a NfsExport,
     work: String,
-    /// Absent: out of sight.
-    target: Option<&'a MountTarget>,
+    place: Place<'a>,
 }
 
 impl Mounting<'_> {
@@ -269,7 +300,10 @@ impl Mounting<'_> {
 
     fn start(&self, name: &str) -> Result<Session, Error> {
         let clock = self.context.clock.as_ref();
-        let at = self.target.map(MountTarget::as_fd);
+        let at = match self.place {
+            Place::Target(target) | Place::Unseen(target) => Some(target.as_fd()),
+            Place::Scratch => None,
+        };
         let work = Work { name, server: &self.export.server_name(), purpose: Purpose::Use };
         self.context.remote.start(work, at, self.call, clock)
     }
@@ -312,10 +346,16 @@ impl Mounting<'_> {
     ) -> Result<(), Failure> {
         let mut ask = |bound| {
             let mount = self.export.at(address, &self.export.path);
-            match self.target.map(|target| OsString::from(target.name())) {
-                Some(at) => session.ask_last(Request::Mount { mount, at: Some(at) }, bound),
-                // It is there for what comes next.
-                None => session.ask(&Request::Mount { mount, at: None }, bound),
+            let name = |target: &MountTarget| OsString::from(target.name());
+            match self.place {
+                Place::Target(target) => {
+                    session.ask_last(Request::Mount { mount, at: Some(name(target)) }, bound)
+                }
+                // They are there for what comes next.
+                Place::Unseen(target) => {
+                    session.ask(&Request::MountUnseen { mount, at: name(target) }, bound)
+                }
+                Place::Scratch => session.ask(&Request::Mount { mount, at: None }, bound),
             }
         };
         let failure = match ask(bound) {

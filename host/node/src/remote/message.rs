@@ -24,6 +24,11 @@ pub(crate) enum Request {
     Resolve { server: String },
     /// Mount an export at a name, or where nobody but this process can see it.
     Mount { mount: NfsMount, at: Option<OsString> },
+    /// Mount an export for a name, where nobody but this process can see it until it is shown. At
+    /// the name itself, where the kernel mounts nothing out of sight.
+    MountUnseen { mount: NfsMount, at: OsString },
+    /// Show at its name what is mounted for it.
+    Show { at: OsString },
     /// Ask the file system at a name for its space.
     Usage { at: OsString },
     /// Write back what is mounted at a name, and unmount it.
@@ -42,7 +47,7 @@ pub(crate) enum Request {
 pub(crate) enum TreeBase {
     /// What this process mounted for itself.
     Scratch,
-    /// What is mounted at a name.
+    /// What is mounted at a name, or for it.
     Mounted(OsString),
     /// A directory of this node.
     Directory(PathBuf),

@@ -43,10 +43,18 @@ pub(super) struct Refusal {
 impl NfsMount {
     /// Mounts at this path, in the current directory.
     pub(super) fn mount_at(&self, at: &Path) -> Result<(), Refusal> {
+        match self.mount_for(at)? {
+            Some(mount) => Ok(show(&mount, at)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Mounts for this path, in the current directory; `None`: it is there already, because the
+    /// kernel cannot do otherwise.
+    pub(super) fn mount_for(&self, at: &Path) -> Result<Option<OwnedFd>, Refusal> {
         match self.detached() {
-            Ok(mount) => move_mount(mount, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-                .map_err(Refusal::from),
-            Err(refusal) if is_old(refusal.errno) => self.mount_before_5_2(at),
+            Ok(mount) => Ok(Some(mount)),
+            Err(refusal) if is_old(refusal.errno) => self.mount_before_5_2(at).map(|()| None),
             Err(refusal) => Err(refusal),
         }
     }
@@ -127,6 +135,11 @@ impl From<Errno> for Refusal {
     fn from(errno: Errno) -> Self {
         Self { errno, report: String::new() }
     }
+}
+
+/// Moves a mount that is nowhere to a path in the current directory.
+pub(super) fn show(mount: &OwnedFd, at: &Path) -> Result<(), Errno> {
+    move_mount(mount, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 /// A kernel without these calls; a container's filter of system calls may say the one for the

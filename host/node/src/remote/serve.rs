@@ -20,7 +20,7 @@ use wharf_core::Error;
 use wharf_core::ports::Usage;
 
 use super::message::{Answer, Request, Tree, TreeBase};
-use super::nfs::NfsMount;
+use super::nfs::{self, NfsMount};
 use crate::mounts::usage;
 use crate::trees::{self, Base, Bound, Piece};
 
@@ -187,6 +187,14 @@ impl Worker {
                 ),
                 Err(refusal) => said(&mount, Err(refusal)),
             },
+            Request::MountUnseen { mount, at } => match mount.mount_for(Path::new(&at)) {
+                Ok(scratch) => {
+                    self.scratch = scratch;
+                    Answer::Done
+                }
+                Err(refusal) => said(&mount, Err(refusal)),
+            },
+            Request::Show { at } => self.show(Path::new(&at)),
             Request::Usage { at } => match usage_of(&at) {
                 Ok(usage) => Answer::Usage(usage),
                 Err(error) => {
@@ -198,6 +206,16 @@ impl Worker {
             Request::ForceUnmount { at } => unmounted(force_unmount(&at)),
             Request::Tree { base, shown, work, bound } => {
                 self.work(base, shown, work, Bound::after(bound)).unwrap_or_else(failed)
+            }
+        }
+    }
+
+    fn show(&self, at: &Path) -> Answer {
+        match self.scratch.as_ref().map_or(Ok(()), |scratch| nfs::show(scratch, at)) {
+            Ok(()) => Answer::Done,
+            Err(error) => {
+                let what = format!("cannot move the mount to its path: {error}");
+                failed_with(Error::internal(what), error)
             }
         }
     }
@@ -241,7 +259,10 @@ impl Worker {
                 })?;
                 rustix::fs::openat(scratch, ".", flags, Mode::empty())
             }
-            TreeBase::Mounted(name) => rustix::fs::openat(CWD, name, flags, Mode::empty()),
+            TreeBase::Mounted(name) => match &self.scratch {
+                Some(scratch) => rustix::fs::openat(scratch, ".", flags, Mode::empty()),
+                None => rustix::fs::openat(CWD, name, flags, Mode::empty()),
+            },
             TreeBase::Directory(path) => rustix::fs::openat(CWD, path, flags, Mode::empty()),
         };
         opened.map_err(|error| Error::unavailable(format!("cannot open {shown}: {error}")))
@@ -266,7 +287,7 @@ fn resolve(server: &str) -> Answer {
     }
 }
 
-fn said(mount: &NfsMount, result: Result<(), super::nfs::Refusal>) -> Answer {
+fn said(mount: &NfsMount, result: Result<(), nfs::Refusal>) -> Answer {
     match result {
         Ok(()) => Answer::Done,
         Err(refusal) => failed_with(mount.error(&refusal), refusal.errno),

@@ -13,6 +13,7 @@ use crate::mounts::nfs::{self, NfsExport, tuning};
 use crate::mounts::paths::MountTarget;
 use crate::mounts::table::{Entry, MountTable};
 use crate::mounts::unmount::remote::detach;
+use crate::remote::{Request, Session, TreeBase};
 use crate::run::{Run, Scratch};
 use crate::steps::{PerformStep, ShownMount};
 
@@ -35,11 +36,7 @@ impl PerformStep for MountNfs {
         match self.place {
             MountPlace::Target => {
                 tuning::set_slots(&run.policy.nfs);
-                let target = run.target()?;
-                let entry = mount_on_target(run, &export, &target)?;
-                let sysfs = &run.context.options.sysfs;
-                tuning::set_read_ahead(&run.policy.nfs, self, &entry, sysfs);
-                Ok(())
+                mount_on_target(run, self, &export)
             }
             MountPlace::Scratch => {
                 if run.scratch.is_some() {
@@ -61,31 +58,73 @@ impl PerformStep for MountNfs {
     }
 }
 
-/// Returns what is there now.
-fn mount_on_target(
-    run: &mut Run<'_>,
-    export: &NfsExport,
-    target: &MountTarget,
-) -> Result<Entry, Error> {
+fn mount_on_target(run: &mut Run<'_>, step: &MountNfs, export: &NfsExport) -> Result<(), Error> {
+    let target = run.target()?;
     if let Some(entry) = MountTable::read()?.top(target.path()) {
         if !is_export(entry, export) {
-            return Err(occupied(target, entry).with_hint(format!(
+            return Err(occupied(&target, entry).with_hint(format!(
                 "{} was to be mounted there; unmount the other first",
                 export.source()
             )));
         }
-        check_writable_alike(target, entry, export.options())?;
-        return Ok(entry.clone());
+        check_writable_alike(&target, entry, export.options())?;
+        return finish(run, step, export, &target);
     }
     target.open_or_create_directory(&mut run.undo)?;
-    remember(run, target)?;
-    nfs::mount_at(run.context, run.call, export, target)?;
+    remember(run, &target)?;
+    if run.is_worked_on_later
+        && let Some(session) = nfs::mount_unseen(run.context, run.call, export, &target)?
+    {
+        run.unseen = Some(Unseen { step: step.clone(), export: export.clone(), target, session });
+        return Ok(());
+    }
+    nfs::mount_at(run.context, run.call, export, &target)?;
+    finish(run, step, export, &target)
+}
+
+/// It is there: looks at it once more, and sets what belongs to it.
+fn finish(
+    run: &Run<'_>,
+    step: &MountNfs,
+    export: &NfsExport,
+    target: &MountTarget,
+) -> Result<(), Error> {
     match MountTable::read()?.top(target.path()) {
-        Some(entry) if is_export(entry, export) => Ok(entry.clone()),
+        Some(entry) if is_export(entry, export) => {
+            let sysfs = &run.context.options.sysfs;
+            tuning::set_read_ahead(&run.policy.nfs, step, entry, sysfs);
+            Ok(())
+        }
         _ => Err(Error::aborted(format!(
             "{} was unmounted or covered at the same moment",
             target.path().display()
         ))),
+    }
+}
+
+/// An export that is mounted for the call's path and is not there yet: it lives in a process, and
+/// is gone with it. A kernel that cannot do that has it there already.
+pub(crate) struct Unseen {
+    step: MountNfs,
+    export: NfsExport,
+    target: MountTarget,
+    session: Session,
+}
+
+impl Unseen {
+    /// Where work on its directories is done, and what is mounted, for an error.
+    pub fn base(&mut self) -> (&mut Session, TreeBase, String) {
+        let base = TreeBase::Mounted(self.target.name().to_owned());
+        (&mut self.session, base, self.export.source())
+    }
+
+    /// Puts it on its path.
+    pub fn show(mut self, run: &Run<'_>) -> Result<(), Error> {
+        let bound = nfs::left(run.context, run.call);
+        let show = Request::Show { at: self.target.name().to_owned() };
+        let shown = self.session.ask_last(show, bound);
+        shown.map_err(|failure| failure.into_error(&self.export.source(), bound))?;
+        finish(run, &self.step, &self.export, &self.target)
     }
 }
 

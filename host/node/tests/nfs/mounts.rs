@@ -36,6 +36,7 @@ tests![
     a_mount_with_locks_needs_no_program_where_statd_runs,
     a_failed_step_takes_the_mount_back,
     a_failed_step_harms_no_other_volume_of_the_file_system,
+    a_mount_is_seen_only_after_the_steps_that_work_on_it,
 ];
 
 fn an_export_is_mounted_over_each_version_written_and_unmounted() {
@@ -409,6 +410,35 @@ fn a_failed_step_takes_the_mount_back() {
         ];
         bed.run(steps, "a").unwrap_err();
         assert!(bed.mounts().is_empty() && !bed.path("a").exists(), "{version}");
+    }
+}
+
+fn a_mount_is_seen_only_after_the_steps_that_work_on_it() {
+    let (bed, server) = (Bed::new(), Server::start());
+    for version in VERSIONS {
+        let export = Export::new();
+        let mode = || std::fs::metadata(export.path()).unwrap().mode() & 0o7777;
+        let mut step = mount(&server, export.path(), version);
+        step.options.push("noatime".into());
+        let at = DirectoryPath { base: DirectoryBase::Target, path: String::new() };
+        let ownership =
+            SetOwnership { at, mode: Some(0o2710), uid: None, gid: None, recursive: true };
+        assert_ne!(mode(), 0o2710);
+        // It takes a while.
+        server.slow_down(Duration::from_millis(10));
+        std::thread::scope(|scope| {
+            let steps = vec![step.into(), ownership.into()];
+            let publishing = scope.spawn(|| bed.run(steps, "a"));
+            while !publishing.is_finished() {
+                assert!(!bed.is_mounted("a") || mode() == 0o2710, "{version}");
+            }
+            publishing.join().unwrap().unwrap();
+        });
+        server.slow_down(Duration::ZERO);
+        assert_eq!((bed.mounts().len(), mode()), (1, 0o2710), "{version}");
+        assert!(bed.mounts()[0].contains("noatime"), "{:?}", bed.mounts());
+        std::fs::write(bed.path("a/file"), version).unwrap();
+        bed.unmount("a", LONG).unwrap();
     }
 }
 

@@ -1,6 +1,7 @@
 //! The life of a volume over FlexVolume: a process for each call-out. Whose volume it is, and which
 //! verbs it has, its [`Flex`] says.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -47,6 +48,8 @@ pub trait Flex: Sized + 'static {
     }
     /// Waits for what follows a verb that has been answered.
     fn settle(_life: &FlexLife<'_, Self>) {}
+    /// What has to be so of what a pod finds mounted.
+    fn mounted(_at: &Path) {}
     /// Takes away what is left when the volume is neither mounted nor attached.
     fn end(&self, _bed: &Bed, _name: &str) -> Result<(), PlayError> {
         Ok(())
@@ -192,10 +195,12 @@ impl<F: Flex> FlexLife<'_, F> {
             }
             "waitforattach" => self.device = flex.wait_for_attach(volume, node, &self.device)?,
             "mountdevice" => flex.mount_device(volume, node, &self.device)?,
-            "mount" => use_volume(
-                &flex.mount(volume, node, POD)?.join("data"),
-                if is_elsewhere { Found::Written } else { Found::Empty },
-            ),
+            "mount" => {
+                let mounted = flex.mount(volume, node, POD)?;
+                F::mounted(&mounted);
+                let found = if is_elsewhere { Found::Written } else { Found::Empty };
+                use_volume(&mounted.join("data"), found);
+            }
             "expandfs" if !F::has("expandfs") => {}
             "expandfs" => {
                 flex.expand_fs(volume, node, &self.device, POD, Sizes { new: 2 * GIB, old: GIB })?;

@@ -1,7 +1,9 @@
 //! The lives of directories of file storage that a StorageClass makes, over CSI: one with a quota
 //! that is removed in the end, and one that is archived. For a machine with an NFS server.
 
-use std::path::PathBuf;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use wharf_testing::bed::{Bed, BedOptions};
@@ -48,6 +50,19 @@ fn class_of(bed: &Bed, more: &[(&str, &str)]) -> (VolumeClass, u64) {
     (VolumeClass::share(&[&[("server", server.as_str())][..], more].concat()), GIB)
 }
 
+/// Of every volume.
+pub const MODE: &str = "770";
+
+/// Gives a directory another mode, so that publishing has one to set.
+pub fn take_mode(directory: &Path) {
+    std::fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
+}
+
+/// What a pod finds mounted has its mode.
+pub fn check_mode(mounted: &Path) {
+    assert_eq!(std::fs::metadata(mounted).unwrap().mode() & 0o7777, 0o770);
+}
+
 /// A directory with a quota that is removed.
 pub struct Directory;
 
@@ -92,8 +107,17 @@ impl Claim for Directory {
     }
 
     fn class(bed: &Bed) -> (VolumeClass, u64) {
-        let more = [("volumeCapacity", "true"), ("archiveOnDelete", "false"), ("mode", "770")];
+        let more = [("volumeCapacity", "true"), ("archiveOnDelete", "false"), ("mode", MODE)];
         class_of(bed, &more)
+    }
+
+    fn created(bed: &Bed, volume: &mut CsiVolume) {
+        take_mode(&files(bed).join(&volume.name));
+    }
+
+    fn use_target(target: &Path, found: Found) {
+        check_mode(target);
+        use_volume(&target.join("data"), found);
     }
 }
 

@@ -1,11 +1,13 @@
 //! The life of a share over FlexVolume. No request goes to the cloud.
 
+use std::path::Path;
+
 use wharf_testing::bed::{Bed, BedOptions};
 use wharf_testing::player::{FlexVolume, PlayError};
 
 use super::flex::Flex;
 use super::kind::Kind;
-use super::nas::{BEDS, DIRECTORY, files, prepare, server_of};
+use super::nas::{BEDS, DIRECTORY, MODE, check_mode, files, prepare, server_of, take_mode};
 
 /// See above.
 pub struct FlexShare;
@@ -27,8 +29,14 @@ impl Flex for FlexShare {
     fn begin(bed: &Bed, number: usize) -> (Self, FlexVolume) {
         let name = format!("pv-life-{number:04}");
         let (server, path) = (server_of(bed), format!("{DIRECTORY}/{name}"));
-        let options = [("server", server.as_str()), ("path", path.as_str()), ("mode", "770")];
+        let options = [("server", server.as_str()), ("path", path.as_str()), ("mode", MODE)];
+        std::fs::create_dir(files(bed).join(&name)).unwrap();
+        take_mode(&files(bed).join(&name));
         (Self, FlexVolume::new(&name, "", &options))
+    }
+
+    fn mounted(at: &Path) {
+        check_mode(at);
     }
 
     /// An administrator's share stays with its data; this one is as good as never there.
