@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use wharf_core::Error;
 use wharf_core::plan::{DirectoryBase, DirectoryPath};
+use wharf_core::ports::Call;
 
+use crate::context::NodeContext;
 use crate::mounts::nfs::left;
 use crate::mounts::table::MountTable;
 use crate::remote::{Answer, Purpose, Request, Session, Tree, TreeBase, Work};
 use crate::run::Run;
+use walks::SavedWalk;
+
+mod walks;
 
 /// One request to the process takes no longer. Between two it is checked whether the caller waits.
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(5);
@@ -73,25 +78,47 @@ pub(crate) fn work(run: &mut Run<'_>, at: &DirectoryPath, work: Tree) -> Result<
         }
     };
     let mut work = work;
+    let walk = SavedWalk::of(&context.options.state_directory, &shown, &work);
+    if let (Some(walk), Tree::SetOwnership { progress, .. }) = (&walk, &mut work) {
+        *progress = walk.read();
+    }
+    let worked = finish(context, call, session, &base, &shown, &mut work);
+    match (&walk, &worked, &work) {
+        (Some(walk), Ok(()), _) => walk.forget(),
+        (Some(walk), Err(_), Tree::SetOwnership { progress, .. }) => walk.write(progress),
+        _ => {}
+    }
+    worked
+}
+
+/// Piece by piece.
+fn finish(
+    context: &NodeContext,
+    call: &Call,
+    session: &mut Session,
+    base: &TreeBase,
+    shown: &str,
+    work: &mut Tree,
+) -> Result<(), Error> {
     let mut done = 0;
     loop {
         let left = left(context, call);
         if left < MIN_TIME_LEFT || call.is_cancelled() {
-            return Err(unfinished(&shown, done));
+            return Err(unfinished(shown, done));
         }
         let bound = MAX_REQUEST_TIME.min(left.mul_f32(0.8));
         let wait = left.min(bound + GRACE);
         let request =
-            Request::Tree { base: base.clone(), shown: shown.clone(), work: work.clone(), bound };
+            Request::Tree { base: base.clone(), shown: shown.into(), work: work.clone(), bound };
         match session.ask(&request, wait) {
             Ok(Answer::Unfinished { entries, progress: far }) => {
                 done += entries;
-                if let Tree::SetOwnership { progress, .. } = &mut work {
+                if let Tree::SetOwnership { progress, .. } = work {
                     *progress = far;
                 }
             }
             Ok(_) => return Ok(()),
-            Err(failure) => return Err(failure.into_error(&shown, wait)),
+            Err(failure) => return Err(failure.into_error(shown, wait)),
         }
     }
 }
