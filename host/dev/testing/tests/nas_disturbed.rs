@@ -32,7 +32,7 @@ use std::time::Duration;
 use disturbed::claim::ClaimLives;
 use disturbed::flex::FlexLives;
 use disturbed::life::live_through;
-use disturbed::nas::{Archived, Directory};
+use disturbed::nas::{AccessPoint, Archived, Directory};
 use disturbed::nas_flex::FlexShare;
 
 /// Several times what it takes on two busy processors.
@@ -41,6 +41,7 @@ const LIMIT: Duration = Duration::from_secs(1800);
 wharf_testing::tests![
     every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed,
     archiving_disturbed_anywhere_ends_as_if_undisturbed,
+    access_points_disturbed_anywhere_end_as_if_undisturbed,
     every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed,
 ];
 
@@ -56,6 +57,12 @@ fn every_csi_verb_disturbed_anywhere_ends_as_if_undisturbed() {
 
 fn archiving_disturbed_anywhere_ends_as_if_undisturbed() {
     live_through::<ClaimLives<Archived>>("archiving_disturbed_anywhere_ends_as_if_undisturbed");
+}
+
+fn access_points_disturbed_anywhere_end_as_if_undisturbed() {
+    live_through::<ClaimLives<AccessPoint>>(
+        "access_points_disturbed_anywhere_end_as_if_undisturbed",
+    );
 }
 
 fn every_flexvolume_verb_disturbed_anywhere_ends_as_if_undisturbed() {

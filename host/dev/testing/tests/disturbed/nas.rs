@@ -1,11 +1,14 @@
 //! The lives of directories of file storage that a StorageClass makes, over CSI: one with a quota
-//! that is removed in the end, and one that is archived. For a machine with an NFS server.
+//! that is removed in the end, one that is archived, and one with an access point. For a machine
+//! with an NFS server.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use wharf_cloudsim::Delays;
 use wharf_testing::bed::{Bed, BedOptions};
 use wharf_testing::nas_servers::NasServers;
 use wharf_testing::player::{CsiVolume, VolumeClass};
@@ -176,5 +179,50 @@ impl Claim for Archived {
         let Some(volume) = &life.volume else { return Vec::new() };
         let archives = archives(life.bed, &volume.name).into_iter();
         archives.map(|name| (name, "ARCHIVE".to_owned())).collect()
+    }
+}
+
+/// A directory behind an access point of its own, which the cloud makes and deletes in its time.
+/// What is done to the directory is as above, and so only requests are disturbed.
+pub struct AccessPoint;
+
+/// Long enough for a call that is repeated at once to meet what is on its way.
+const ON_ITS_WAY_MS: u64 = 300;
+/// Many times that.
+const SETTLED: Duration = Duration::from_secs(30);
+
+fn access_points(bed: &Bed) -> Vec<String> {
+    bed.region().file_systems()[0].access_points.keys().cloned().collect()
+}
+
+impl Claim for AccessPoint {
+    const DRIVER: &'static str = DRIVER;
+    const VERBS: &'static [&'static str] = &["create", "delete"];
+    const BEDS: usize = BEDS;
+    const KINDS: &'static [Kind] =
+        &[Kind::AnswerLost, Kind::RequestLost, Kind::KilledBeforeRequest, Kind::KilledAfterRequest];
+
+    fn bed() -> BedOptions {
+        let options = Archived::bed();
+        BedOptions { delays: Delays { nas: ON_ITS_WAY_MS, ..options.delays }, ..options }
+    }
+
+    fn prepare(bed: &Bed) {
+        Archived::prepare(bed);
+    }
+
+    fn class(bed: &Bed) -> (VolumeClass, u64) {
+        class_of(bed, &[("volumeAs", "accesspoint"), ("archiveOnDelete", "false")])
+    }
+
+    fn deleted(bed: &Bed, _name: &str) {
+        let begun = Instant::now();
+        while !access_points(bed).is_empty() && begun.elapsed() < SETTLED {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn names(life: &ClaimLife<'_, Self>) -> Vec<(String, String)> {
+        access_points(life.bed).into_iter().map(|name| (name, "POINT".to_owned())).collect()
     }
 }
