@@ -259,14 +259,19 @@ fn copy_for(this: &This, healthy: &OwnedFd, dead: &DeadMount) -> Result<OwnedFd,
         return Err(obstacle.clone());
     }
     let part = open_below(this, healthy, &dead.root)?;
-    let clone = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    let copy = open_tree(&part, "", clone)
-        .map_err(|error| format!("cannot copy the healthy mount: {error}"))?;
+    let copy =
+        copy_mount(&part).map_err(|error| format!("cannot copy the healthy mount: {error}"))?;
     replace_flags(&copy, dead.flags, propagation(dead.is_shared))
         .map_err(|error| format!("cannot give the healthy mount the flags of this one: {error}"))?;
     Ok(copy)
+}
+
+/// A mount of what this file is the root of, attached nowhere. It asks no file system.
+fn copy_mount(root: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let copy = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(root, "", copy)
 }
 
 /// Walks to a part of the healthy file system without following a link: what was a directory when
@@ -339,10 +344,7 @@ fn exchange(this: &This, dead: &DeadMount, old: &OwnedFd, copy: &OwnedFd) -> Res
         return Err("the root of a namespace is left as it is".to_owned());
     };
     let parent = open_path(CWD, parent).map_err(failed)?;
-    let clone = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    let dead_copy = open_tree(old, "", clone).map_err(failed)?;
+    let dead_copy = copy_mount(old).map_err(failed)?;
     rustix::process::set_parent_process_death_signal(None).map_err(failed)?;
     this.detach(old).map_err(failed)?;
     let attach = |mount: &OwnedFd| -> Result<(), Errno> {

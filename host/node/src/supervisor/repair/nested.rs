@@ -10,9 +10,11 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
-use rustix::mount::{MountFlags, OpenTreeFlags, move_mount, open_tree};
+use rustix::mount::{MountFlags, move_mount};
 
-use super::{BOTH_OPEN, DeadMount, This, open_below, open_path, own_flags, propagation};
+use super::{
+    BOTH_OPEN, DeadMount, This, copy_mount, open_below, open_path, own_flags, propagation,
+};
 use crate::mounts::detached::replace_flags;
 use crate::mounts::table::{Entry, MountTable};
 use crate::supervisor::connections::Connection;
@@ -79,10 +81,7 @@ pub(super) fn copy(
         return Err(failed("what is mounted there is covered elsewhere"));
     }
     let part = open_below(this, &top, rest).map_err(|error| failed(&error))?;
-    let clone = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    let copy = open_tree(&part, "", clone).map_err(|error| failed(&error.to_string()))?;
+    let copy = copy_mount(&part).map_err(|error| failed(&error.to_string()))?;
     replace_flags(&copy, nested.flags, propagation(nested.is_shared))
         .map_err(|error| failed(&error.to_string()))?;
     Ok(copy)
