@@ -54,6 +54,14 @@ fn made() -> Response {
     Response::new(200, r#"{"FileSystemId":"fs1"}"#)
 }
 
+/// The next looks find the mount target on its way, and then there.
+fn showing_its_target(host: FakeHost) -> FakeHost {
+    ["Pending", "Active"].into_iter().fold(host, |host, status| {
+        let systems = json!([system("Running", &json!([target(status)]))]);
+        host.answering("DescribeFileSystems", listed(&systems))
+    })
+}
+
 #[test]
 fn a_file_system_is_made_then_its_mount_target_and_both_are_waited_for() {
     let host = FakeHost::install()
@@ -61,15 +69,8 @@ fn a_file_system_is_made_then_its_mount_target_and_both_are_waited_for() {
         .answering("CreateFileSystem", made())
         .answering("DescribeFileSystems", listed(&json!([system("Pending", &json!([]))])))
         .answering("DescribeFileSystems", listed(&json!([system("Running", &json!([]))])))
-        .answering("CreateMountTarget", Response::new(200, "{}"))
-        .answering(
-            "DescribeFileSystems",
-            listed(&json!([system("Running", &json!([target("Pending")]))])),
-        )
-        .answering(
-            "DescribeFileSystems",
-            listed(&json!([system("Running", &json!([target("Active")]))])),
-        );
+        .answering("CreateMountTarget", Response::new(200, "{}"));
+    let host = showing_its_target(host);
     for _ in 0..4 {
         assert!(matches!(ask(&[("deleteVolume", "true")]), Answer::Pending(_)));
     }
@@ -158,15 +159,7 @@ fn a_mount_target_that_is_only_not_listed_yet_is_never_asked_for_twice() {
     for _ in 0..4 {
         host = host.answering("DescribeFileSystems", bare());
     }
-    let host = host
-        .answering(
-            "DescribeFileSystems",
-            listed(&json!([system("Running", &json!([target("Pending")]))])),
-        )
-        .answering(
-            "DescribeFileSystems",
-            listed(&json!([system("Running", &json!([target("Active")]))])),
-        );
+    let host = showing_its_target(host);
     let mut progress = Progress::default();
     for _ in 0..5 {
         let answer = create(&request(&[]), &progress).unwrap();
