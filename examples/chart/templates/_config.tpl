@@ -37,6 +37,10 @@ paths = ["PUT /latest/api/token", "GET /latest/dynamic/instance-identity/documen
 backend = {{ .key | toJson }}
 {{- if eq $role "callouts" }}
 flexvolume = [{{ .flexvolume | toJson }}]
+{{- else if eq $role "node" }}
+{{- with (index $v.drivers .key).secretAttributes }}
+secret-attributes = {{ toJson . }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if eq $role "callouts" }}

@@ -8,7 +8,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use self::secret_attributes::SecretAttributes;
+pub use self::secret_attributes::SecretAttributes;
 use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::inflight::{InFlight, UnderWay};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use wharf_core::node::SecretAttributes;
 use wharf_core::plan::{MountFuse, Plan, Step};
 use wharf_core::policy::NodePolicy;
 use wharf_core::ports::{Backend, Call, Clock};
@@ -43,6 +44,8 @@ pub struct Judge<'a> {
     pub flexvolume: Vec<String>,
     /// Options that hold a secret: call-outs hand them to accounts, and to no component.
     pub secret_options: &'a [String],
+    /// Attributes that hold a secret: nodes hand them to accounts, and to no component.
+    secret_attributes: SecretAttributes,
     backend: Arc<dyn Backend>,
     network: Arc<NoNetwork>,
     policy: &'a NodePolicy,
@@ -123,6 +126,7 @@ pub fn all<'a>(config: &'a Config, assembly: &Assembly<'a>) -> Result<Vec<Judge<
             driver,
             flexvolume: section.flexvolume.clone(),
             secret_options: &config.flexvolume.secret_options,
+            secret_attributes: SecretAttributes::new(section.secret_attributes.clone()),
             backend,
             network,
             policy,
@@ -207,10 +211,17 @@ impl Judge<'_> {
         let driver = self.flexvolume.first().ok_or_else(|| {
             Error::unsupported(format!("driver {} has no name in FlexVolume", self.driver))
         })?;
+        let without_secrets = self.without_secrets(csi).attributes;
+        if without_secrets.len() < csi.attributes.len() {
+            return Err(Error::invalid("keys stand among its attributes").with_hint(
+                "make a new PersistentVolume that names a Secret in `nodePublishSecretRef`, and \
+                 move that one",
+            ));
+        }
         let volume = Volume {
             id: VolumeId::new(&csi.handle),
             capacity_bytes: 0,
-            context: csi.attributes.clone(),
+            context: without_secrets,
             topology: Vec::new(),
             source: None,
             attached_to: Vec::new(),
@@ -242,7 +253,14 @@ impl Judge<'_> {
     /// # Errors
     /// Why it would not.
     pub fn over_csi(&self, volume: &CsiVolume) -> Result<Vec<Plan>, Error> {
-        self.plans(volume, self.description()?.can("stage"))
+        self.plans(&self.without_secrets(volume), self.description()?.can("stage"))
+    }
+
+    /// As the component gets to know it: without what the operator names as secrets.
+    fn without_secrets(&self, volume: &CsiVolume) -> CsiVolume {
+        let mut volume = volume.clone();
+        self.secret_attributes.take(&mut volume.attributes, &mut Caller::default());
+        volume
     }
 
     /// What a person should know of a volume that goes on as it is; `None`: nothing, or nothing
@@ -250,7 +268,7 @@ impl Judge<'_> {
     pub fn remark(&self, volume: &CsiVolume) -> Option<String> {
         self.validated(ValidateRequest {
             volume: VolumeId::new(&volume.handle),
-            context: volume.attributes.clone(),
+            context: self.without_secrets(volume).attributes,
             parameters: Parameters::new(),
             mutable_parameters: Parameters::new(),
             capabilities: volume.modes.iter().map(|mode| capability(volume, *mode)).collect(),

@@ -54,6 +54,13 @@ fn of_csi(asked: &Asked<'_>, judge: &Judge<'_>, volume: &Object) -> Result<Item,
         Ok(_) => {
             says.push("it is mounted as before; nothing has to be applied".to_owned());
             says.extend(judge.remark(&csi).map(|remark| hidden.out_of(&remark)));
+            if !hidden.is_empty() {
+                says.push(
+                    "keys stand among its attributes, where everybody can read them; a Secret in \
+                     `nodePublishSecretRef` is the place for them"
+                        .to_owned(),
+                );
+            }
             if let Some(index) = asked.to_flexvolume {
                 to_flexvolume::plan(asked, index, judge, volume, &csi, &mut item)?;
             }

@@ -10,14 +10,15 @@ const OF_THE_POD: &str = "serviceAccount.tokens";
 
 /// The names of such attributes, without regard to case.
 #[derive(Debug, Default)]
-pub(super) struct SecretAttributes(Vec<String>);
+pub struct SecretAttributes(Vec<String>);
 
 impl SecretAttributes {
+    /// By these names.
     pub fn new(names: Vec<String>) -> Self {
         Self(names)
     }
 
-    /// Takes them out of a volume's attributes.
+    /// Takes them out of a volume's attributes. They are the caller's secrets where it brings none.
     pub fn take(&self, context: &mut Parameters, caller: &mut Caller) {
         let is_named = |key: &str| self.0.iter().any(|name| name.eq_ignore_ascii_case(key.trim()));
         let mut plain = Vec::new();

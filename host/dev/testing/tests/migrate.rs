@@ -261,6 +261,49 @@ fn what_does_not_carry_over_is_named_with_what_to_do() {
 }
 
 #[test]
+fn keys_among_attributes_are_taken_where_the_operator_allows_them() {
+    let home = home();
+    let config = fs::read_to_string(home.config()).unwrap();
+    let allowing = home.directory.path().join("allowing.toml");
+    let section = "[driver.\"ossplugin.csi.alibabacloud.com\"]\nbackend = \"oss\"\n\
+                   secret-attributes = [\"akid\", \"aksecret\"]\n";
+    fs::write(&allowing, format!("{config}{section}")).unwrap();
+    let claim = json!({ "namespace": "shop", "name": "models" });
+    let volume = json!({ "kind": "PersistentVolume", "metadata": { "name": "pv-oss-keys" }, "spec": {
+        "accessModes": ["ReadWriteMany"],
+        "capacity": { "storage": "5Gi" },
+        "claimRef": claim.clone(),
+        "csi": {
+            "driver": "ossplugin.csi.alibabacloud.com",
+            "volumeHandle": "pv-oss-keys",
+            "volumeAttributes": {
+                "bucket": "models",
+                "url": "oss-cn-hangzhou.aliyuncs.com",
+                "akId": "canary-id",
+                "akSecret": "canary-secret",
+            },
+        },
+    } });
+    let bound = json!({ "volumeName": "pv-oss-keys", "accessModes": ["ReadWriteMany"] });
+    let claim = json!({ "kind": "PersistentVolumeClaim", "metadata": claim, "spec": bound });
+    let input = list(&[volume, claim]);
+    let migrate = |arguments: &[&str]| {
+        let mut command = Command::new(&home.parts.wharf);
+        command.arg("--config").arg(&allowing).args(["migrate", "--output", "json"]);
+        let ran = run(command.args(arguments), input.as_bytes());
+        assert!(!ran.out.contains("canary"), "{}", ran.out);
+        let report: Value = serde_json::from_str(&ran.out).unwrap();
+        item(&report, "pv-oss-keys").clone()
+    };
+    let kept = migrate(&[]);
+    assert_eq!(kept["verdict"], "unchanged", "{kept:#}");
+    assert!(kept["says"].to_string().contains("`nodePublishSecretRef` is the place"), "{kept:#}");
+    let moved = migrate(&["--to-flexvolume"]);
+    assert_eq!(moved["verdict"], "person", "{moved:#}");
+    assert!(moved["says"].to_string().contains("keys stand among its attributes"), "{moved:#}");
+}
+
+#[test]
 fn volumes_of_flexvolume_become_volumes_of_csi_that_the_components_accept() {
     let home = home();
     let ran = home.migrate(&["--to-csi"], sample("flexvolume.yaml"));
