@@ -316,22 +316,21 @@ fn put(
     if replacement.must_be_dead && !is_dead(&old) {
         return Err("it answers, and is not the dead mount that was to be replaced".to_owned());
     }
-    let lies_beneath =
-        !dead.is_prepared && move_mount(copy, "", &old, "", BOTH_OPEN | BENEATH).is_ok();
-    if !dead.is_prepared && !lies_beneath {
-        exchange(this, dead, &old, copy)?;
-        return nested::attach(this, copy, dead, nested);
+    let take_away =
+        || this.detach(&old).map_err(|error| format!("cannot take the dead mount away: {error}"));
+    // The healthy one lies beneath it already.
+    if dead.is_prepared {
+        take_away()?;
+        let under = open_path(CWD, &dead.path)
+            .map_err(|error| format!("the dead mount is gone, and its mount point too: {error}"))?;
+        return nested::attach(this, &under, dead, nested);
     }
-    if lies_beneath {
+    if move_mount(copy, "", &old, "", BOTH_OPEN | BENEATH).is_ok() {
         nested::attach(this, copy, dead, nested)?;
+        return take_away();
     }
-    this.detach(&old).map_err(|error| format!("cannot take the dead mount away: {error}"))?;
-    if lies_beneath {
-        return Ok(());
-    }
-    let under = open_path(CWD, &dead.path)
-        .map_err(|error| format!("the dead mount is gone, and its mount point too: {error}"))?;
-    nested::attach(this, &under, dead, nested)
+    exchange(this, dead, &old, copy)?;
+    nested::attach(this, copy, dead, nested)
 }
 
 /// Takes the old mount away and puts the copy there, where the kernel cannot lay it beneath. Who
