@@ -1,6 +1,7 @@
 //! What the decisions need from the world. Each port has one real implementation and one fake that
 //! keeps state; both pass the same conformance suite in `wharf-testing`.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -181,12 +182,22 @@ impl CallSecrets<'_> {
 }
 
 /// A block device that a plan found.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundDevice {
     /// Its node (`/dev/…`, resolved).
     pub path: PathBuf,
     /// The serial that it reports, if it does.
     pub serial: Option<String>,
+    /// Nobody else on the node decides whose device it is while this lives: until it is written
+    /// down, which is all that says so of one that is not mounted.
+    pub guard: NodeGuard,
+}
+
+impl fmt::Debug for FoundDevice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, serial, guard: _ } = self;
+        let mut shown = formatter.debug_struct("FoundDevice");
+        shown.field("path", path).field("serial", serial).finish_non_exhaustive()
+    }
 }
 
 /// Bytes and inodes of a mounted volume.

@@ -138,7 +138,7 @@ impl Performer for LinuxNode {
             staged: None,
             secrets: CallSecrets::NONE,
         };
-        Run::new(&self.context, call, &run, RecordedUses::default()).finish(plan).map(drop)
+        Run::new(&self.context, call, &run, &|| Ok(RecordedUses::default())).finish(plan).map(drop)
     }
 
     fn shown_at(&self, driver: &str, volume: &VolumeId) -> Result<Option<PathBuf>, Error> {
@@ -237,12 +237,13 @@ impl Node for LinuxNode {
     fn run(&self, call: &Call, run: &PlanRun<'_>) -> Result<Option<FoundDevice>, Error> {
         let destination = self.context.roots.spell(run.destination)?;
         let _guard = self.context.acquire(call, &format!("path {}", destination.display()))?;
-        let recorded_uses = match run.plan.find_device() {
-            Some(_) => self.recorded_uses(run)?,
-            None => RecordedUses::default(),
-        };
-        let device = Run::new(&self.context, call, run, recorded_uses).finish(run.plan)?;
-        Ok(device.map(|device| FoundDevice { path: device.path, serial: device.serial }))
+        let recorded_uses = || self.recorded_uses(run);
+        let device = Run::new(&self.context, call, run, &recorded_uses).finish(run.plan)?;
+        Ok(device.map(|device| FoundDevice {
+            path: device.path.clone(),
+            serial: device.serial.clone(),
+            guard: Box::new(device),
+        }))
     }
 
     fn find_device(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<PathBuf, Error> {

@@ -23,8 +23,8 @@ pub(crate) struct Run<'a> {
     pub context: &'a NodeContext,
     pub call: &'a Call,
     pub policy: &'a NodePolicy,
-    /// Whose disk the found one has to be.
-    pub recorded_uses: RecordedUses,
+    /// Whose disk the found one has to be, read once nobody else decides about that disk.
+    pub recorded_uses: &'a dyn Fn() -> Result<RecordedUses, Error>,
     /// The path of the call.
     pub destination: &'a Path,
     /// The staging path, in a call that has one besides its own path.
@@ -60,7 +60,7 @@ impl<'a> Run<'a> {
         context: &'a NodeContext,
         call: &'a Call,
         run: &PlanRun<'a>,
-        recorded_uses: RecordedUses,
+        recorded_uses: &'a dyn Fn() -> Result<RecordedUses, Error>,
     ) -> Self {
         Self {
             context,

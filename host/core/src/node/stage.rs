@@ -98,11 +98,14 @@ impl NodeService {
         };
         match ran {
             Ok(found) => {
-                if let Some(found) = found {
+                let guard = found.map(|found| {
                     (record.device, record.serial) = (Some(found.path), found.serial);
-                }
+                    found.guard
+                });
                 record.complete = true;
-                self.node.save(&record)
+                let saved = self.node.save(&record);
+                drop(guard);
+                saved
             }
             Err(error)
                 if error.kind == ErrorKind::Unauthenticated

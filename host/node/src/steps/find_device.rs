@@ -17,7 +17,7 @@ impl PerformStep for FindDevice {
     fn perform(&self, run: &mut Run<'_>) -> Result<(), Error> {
         let finder = Finder::of(&run.context.options, run.context.clock.as_ref());
         let device = finder.find(run.call, self)?;
-        ownership::check(run.context, &device, self, &run.recorded_uses)?;
+        ownership::check(run.context, &device, self, &(run.recorded_uses)()?)?;
         run.device = Some(device);
         Ok(())
     }

@@ -198,7 +198,7 @@ impl Bed {
             context: vec![],
             publish_context: vec![],
             device: device.as_ref().map(|device| device.path.clone()),
-            serial: device.and_then(|device| device.serial),
+            serial: device.as_ref().and_then(|device| device.serial.clone()),
             plan: None,
             complete: true,
             targets: vec![],

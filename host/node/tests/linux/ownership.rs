@@ -1,6 +1,7 @@
 //! Whose disk it is: a plan may name any, and only one that is free, or the volume's own, is used.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use wharf_core::ErrorKind;
 use wharf_core::plan::{DeviceMatch, Plan, Step};
@@ -98,6 +99,24 @@ fn a_disk_that_is_another_volume_is_left_alone() {
     is_left_alone(&bed, "s1", "volume d-2");
     bed.node().forget(DRIVER, &VolumeId::new("d-2")).unwrap();
     bed.run(stage("s1", "ext4"), "d1").unwrap();
+}
+
+/// Nothing shows at once whose a disk is that is staged raw: it is not mounted.
+#[test]
+fn a_disk_that_two_volumes_stage_raw_at_the_same_time_is_one_of_them() {
+    let Some(bed) = Bed::new() else { return };
+    bed.disk("s1", 64);
+    let plan = Plan { steps: vec![find("s1")], summary: String::new() };
+    let stage = |volume: &str| bed.run_plan(&forever(), &plan, volume, &bed.path(volume), None);
+    let found = stage("d-2").unwrap();
+    let other = std::thread::scope(|scope| {
+        let other = scope.spawn(|| stage("d-1").map(|found| found.map(|found| found.path)));
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!other.is_finished(), "nobody has said yet whose disk it is");
+        bed.record("d-2", "d2", found);
+        other.join().unwrap()
+    });
+    assert_kind(other, ErrorKind::FailedPrecondition, "volume d-2");
 }
 
 #[test]

@@ -298,7 +298,7 @@ impl Node for FakeNode {
         if let Some(path) = &device {
             machine.devices.extend(draft.devices.remove_entry(path));
         }
-        Ok(device.map(|path| FoundDevice { serial: serial(&path), path }))
+        Ok(device.map(|path| FoundDevice { serial: serial(&path), path, guard: Box::new(()) }))
     }
 
     fn find_device(&self, call: &Call, plan: &Plan, policy: &NodePolicy) -> Result<PathBuf, Error> {
