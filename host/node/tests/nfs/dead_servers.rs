@@ -95,7 +95,7 @@ fn a_volume_whose_server_is_slow_is_not_taken_for_dead() {
         // An answer for each 64 KiB.
         step.options.push("wsize=65536".to_owned());
         bed.run(vec![step.into()], "a").unwrap();
-        let mut writer = Writer::open(&bed.path("a/file"));
+        let mut writer = Writer::open(&bed.path("a/file"), MUCH);
         server.slow_down(Duration::from_millis(20));
         writer.write();
         let sync = Command::new("sync").arg("-f").arg(bed.path("a")).spawn();
@@ -117,13 +117,18 @@ fn a_volume_whose_server_is_slow_is_not_taken_for_dead() {
 /// A process with a file open that writes when it is told to, and keeps the file open.
 struct Writer(Child);
 
+/// Bytes that a slow server takes within seconds.
+const SOME: u64 = 4 << 20;
+/// The same, and not before a question was asked and waited for, on busy processors too.
+const MUCH: u64 = 32 << 20;
+
 impl Writer {
-    fn open(file: &Path) -> Self {
-        let script =
-            "exec 3>\"$1\"; echo open; read -r _; head -c 4194304 /dev/zero >&3; sleep 600";
+    fn open(file: &Path, bytes: u64) -> Self {
+        let script = "exec 3>\"$1\"; echo open; read -r _; head -c \"$2\" /dev/zero >&3; sleep 600";
         let mut process = Command::new("sh")
             .args(["-c", script, "writer"])
             .arg(file)
+            .arg(bytes.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -191,7 +196,7 @@ fn unmounting_harms_no_other_volume_of_a_silent_servers_file_system() {
 fn assert_written_and_unmount(bed: &Bed, export: &Export, writer: Writer) {
     let refused = bed.unmount("a", LONG).unwrap_err();
     assert_eq!(refused.kind, ErrorKind::FailedPrecondition, "it is in use: {refused}");
-    assert_eq!(std::fs::metadata(export.path().join("file")).unwrap().len(), 4 << 20);
+    assert_eq!(std::fs::metadata(export.path().join("file")).unwrap().len(), SOME);
     drop(writer);
     bed.unmount("a", LONG).unwrap();
 }
@@ -204,7 +209,7 @@ fn written_to_a_stopped_server(
     version: &str,
 ) -> Writer {
     bed.run(vec![mount(server, export.path(), version).into()], "a").unwrap();
-    let mut writer = Writer::open(&bed.path("a/file"));
+    let mut writer = Writer::open(&bed.path("a/file"), SOME);
     server.stop();
     writer.write();
     writer
@@ -280,13 +285,13 @@ fn a_slow_server_gets_everything_that_was_written() {
     bed.options.patience = Duration::from_millis(50);
     for version in VERSIONS {
         bed.run(vec![mount(&server, export.path(), version).into()], "a").unwrap();
-        let mut writer = Writer::open(&bed.path("a/file"));
+        let mut writer = Writer::open(&bed.path("a/file"), SOME);
         server.slow_down(Duration::from_millis(20));
         writer.write();
         let (result, took) = timed(|| bed.unmount("a", LONG));
         assert_eq!(result.unwrap_err().kind, ErrorKind::FailedPrecondition, "it is in use");
         assert!(took > bed.options.patience * 10, "{took:?}");
-        assert_eq!(std::fs::metadata(export.path().join("file")).unwrap().len(), 4 << 20);
+        assert_eq!(std::fs::metadata(export.path().join("file")).unwrap().len(), SOME);
         server.slow_down(Duration::ZERO);
         drop(writer);
         bed.unmount("a", LONG).unwrap();
