@@ -2,8 +2,11 @@
 //! how many series there can be.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::hash::RandomState;
+use std::sync::atomic::AtomicU64;
+use std::sync::{PoisonError, RwLock};
 
+use hashbrown::{Equivalent, HashMap};
 use prometheus_client::encoding::{
     EncodeLabel as _, EncodeLabelSet, EncodeMetric, LabelSetEncoder, MetricEncoder,
 };
@@ -41,19 +44,32 @@ pub trait Series: Clone {
 }
 
 type Constructor<M> = fn() -> M;
+type Values<const N: usize> = [Box<str>; N];
+
+/// Values that are looked for. Every call counts in several metrics, and to allocate them for each
+/// costs more than to count.
+#[derive(Hash)]
+struct Wanted<'a, const N: usize>([&'a str; N]);
+
+impl<const N: usize> Equivalent<Values<N>> for Wanted<'_, N> {
+    fn equivalent(&self, known: &Values<N>) -> bool {
+        known.iter().zip(self.0).all(|(known, wanted)| **known == *wanted)
+    }
+}
 
 /// All series of one metric.
 pub struct Metric<M, const N: usize> {
     names: [&'static str; N],
     family: Family<Labels<N>, M, Constructor<M>>,
-    series: AtomicUsize,
+    /// What is in the family.
+    series: RwLock<HashMap<Values<N>, M, RandomState>>,
 }
 
 impl<M: Series, const N: usize> Metric<M, N> {
     /// None yet.
     pub fn new(names: [&'static str; N]) -> Self {
         let family: Family<_, _, Constructor<M>> = Family::new_with_constructor(M::new);
-        Self { names, family, series: AtomicUsize::new(0) }
+        Self { names, family, series: RwLock::default() }
     }
 
     /// Exports it. The library puts `_total` behind a counter's name by itself.
@@ -70,21 +86,24 @@ impl<M: Series, const N: usize> Metric<M, N> {
 
     /// Forgets every series: those that there are now are reported anew.
     pub fn clear(&self) {
+        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        series.clear();
         self.family.clear();
-        self.series.store(0, Ordering::Relaxed);
     }
 
     fn of(&self, values: [&str; N]) -> M {
-        let labels = Labels { names: self.names, values: values.map(Box::from) };
-        if let Some(known) = self.family.get(&labels) {
+        let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = series.get(&Wanted(values)) {
             return known.clone();
         }
-        // Two threads that begin one series count it twice, which does no harm.
-        if self.series.fetch_add(1, Ordering::Relaxed) < SERIES {
-            return self.family.get_or_create_owned(&labels);
-        }
-        let other = Labels { values: values.map(|_| Box::from("other")), ..labels };
-        self.family.get_or_create_owned(&other)
+        drop(series);
+        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        let is_one_too_many = series.len() >= SERIES;
+        let values = values.map(|value| Box::from(if is_one_too_many { "other" } else { value }));
+        let labels = Labels { names: self.names, values };
+        let one = self.family.get_or_create_owned(&labels);
+        series.insert(labels.values, one.clone());
+        one
     }
 }
 
