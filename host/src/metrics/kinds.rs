@@ -4,13 +4,12 @@
 use std::fmt;
 use std::hash::RandomState;
 use std::sync::atomic::AtomicU64;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use hashbrown::{Equivalent, HashMap};
 use prometheus_client::encoding::{
     EncodeLabel as _, EncodeLabelSet, EncodeMetric, LabelSetEncoder, MetricEncoder,
 };
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::{MetricType, TypedMetric, counter, gauge, histogram};
 use prometheus_client::registry::Registry;
 
@@ -21,18 +20,19 @@ const SERIES: usize = 4000;
 /// ten minutes.
 const BUCKETS: [f64; 10] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 5.0, 15.0, 60.0, 300.0];
 
+type Values<const N: usize> = [Box<str>; N];
+
 /// The labels of one series.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Labels<const N: usize> {
-    names: [&'static str; N],
-    values: [Box<str>; N],
+struct Labels<'a, const N: usize> {
+    names: &'a [&'static str; N],
+    values: &'a Values<N>,
 }
 
-impl<const N: usize> EncodeLabelSet for Labels<N> {
+impl<const N: usize> EncodeLabelSet for Labels<'_, N> {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
         self.names
             .iter()
-            .zip(&self.values)
+            .zip(self.values)
             .try_for_each(|(name, value)| (*name, &**value).encode(encoder.encode_label()))
     }
 }
@@ -42,9 +42,6 @@ pub trait Series: Clone {
     /// The first value.
     fn new() -> Self;
 }
-
-type Constructor<M> = fn() -> M;
-type Values<const N: usize> = [Box<str>; N];
 
 /// Values that are looked for. Every call counts in several metrics, and to allocate them for each
 /// costs more than to count.
@@ -57,19 +54,35 @@ impl<const N: usize> Equivalent<Values<N>> for Wanted<'_, N> {
     }
 }
 
-/// All series of one metric.
+/// All series of one metric. The library's `Family` finds a series only by labels that were
+/// allocated to look for it.
+#[derive(Debug, Clone)]
 pub struct Metric<M, const N: usize> {
     names: [&'static str; N],
-    family: Family<Labels<N>, M, Constructor<M>>,
-    /// What is in the family.
-    series: RwLock<HashMap<Values<N>, M, RandomState>>,
+    series: Arc<RwLock<HashMap<Values<N>, M, RandomState>>>,
+}
+
+impl<M: EncodeMetric + TypedMetric, const N: usize> EncodeMetric for Metric<M, N> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        series.iter().try_for_each(|(values, one)| {
+            one.encode(encoder.encode_family(&Labels { names: &self.names, values })?)
+        })
+    }
+
+    fn metric_type(&self) -> MetricType {
+        M::TYPE
+    }
+
+    fn is_empty(&self) -> bool {
+        self.series.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
 }
 
 impl<M: Series, const N: usize> Metric<M, N> {
     /// None yet.
     pub fn new(names: [&'static str; N]) -> Self {
-        let family: Family<_, _, Constructor<M>> = Family::new_with_constructor(M::new);
-        Self { names, family, series: RwLock::default() }
+        Self { names, series: Arc::default() }
     }
 
     /// Exports it. The library puts `_total` behind a counter's name by itself.
@@ -81,14 +94,12 @@ impl<M: Series, const N: usize> Metric<M, N> {
             MetricType::Counter => name.strip_suffix("_total").unwrap_or(name),
             _ => name,
         };
-        registry.register(name, help, self.family.clone());
+        registry.register(name, help, self.clone());
     }
 
     /// Forgets every series: those that there are now are reported anew.
     pub fn clear(&self) {
-        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
-        series.clear();
-        self.family.clear();
+        self.series.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn of(&self, values: [&str; N]) -> M {
@@ -100,10 +111,8 @@ impl<M: Series, const N: usize> Metric<M, N> {
         let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
         let is_one_too_many = series.len() >= SERIES;
         let values = values.map(|value| Box::from(if is_one_too_many { "other" } else { value }));
-        let labels = Labels { names: self.names, values };
-        let one = self.family.get_or_create_owned(&labels);
-        series.insert(labels.values, one.clone());
-        one
+        // Another thread may have begun it since.
+        series.entry(values).or_insert_with(M::new).clone()
     }
 }
 
