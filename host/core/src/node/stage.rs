@@ -98,14 +98,13 @@ impl NodeService {
         };
         match ran {
             Ok(found) => {
-                let guard = found.map(|found| {
-                    (record.device, record.serial) = (Some(found.path), found.serial);
-                    found.guard
-                });
+                // Held until the record is saved.
+                if let Some(found) = &found {
+                    record.device = Some(found.path.clone());
+                    record.serial.clone_from(&found.serial);
+                }
                 record.complete = true;
-                let saved = self.node.save(&record);
-                drop(guard);
-                saved
+                self.node.save(&record)
             }
             Err(error)
                 if error.kind == ErrorKind::Unauthenticated
