@@ -54,13 +54,7 @@ fn of_csi(asked: &Asked<'_>, judge: &Judge<'_>, volume: &Object) -> Result<Item,
         Ok(_) => {
             says.push("it is mounted as before; nothing has to be applied".to_owned());
             says.extend(judge.remark(&csi).map(|remark| hidden.out_of(&remark)));
-            if !hidden.is_empty() {
-                says.push(
-                    "keys stand among its attributes, where everybody can read them; a Secret in \
-                     `nodePublishSecretRef` is the place for them"
-                        .to_owned(),
-                );
-            }
+            says.extend(plain_keys(&hidden, "attributes", "nodePublishSecretRef"));
             if let Some(index) = asked.to_flexvolume {
                 to_flexvolume::plan(asked, index, judge, volume, &csi, &mut item)?;
             }
@@ -126,13 +120,7 @@ pub fn over_flexvolume(
             item.says.push(
                 "it is mounted through FlexVolume as before; nothing has to be applied".to_owned(),
             );
-            if !hidden.is_empty() {
-                item.says.push(
-                    "keys stand among its options, where everybody can read them; a Secret in \
-                     `secretRef` is the place for them"
-                        .to_owned(),
-                );
-            }
+            item.says.extend(plain_keys(&hidden, "options", "secretRef"));
             then(item, &translated)?;
         }
         Err(error) => {
@@ -145,6 +133,16 @@ pub fn over_flexvolume(
         *text = hidden.out_of(text);
     }
     Ok(())
+}
+
+/// Keys that work, and stand where they should not.
+fn plain_keys(hidden: &Hidden, among: &str, secret: &str) -> Option<String> {
+    (!hidden.is_empty()).then(|| {
+        format!(
+            "keys stand among its {among}, where everybody can read them; a Secret in `{secret}` \
+             is the place for them"
+        )
+    })
 }
 
 /// A refusal, and what to do about it.

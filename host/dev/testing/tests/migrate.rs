@@ -65,8 +65,12 @@ impl Home {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of(&self.config(), arguments)
+    }
+
+    fn command_of(&self, config: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.parts.wharf);
-        command.arg("--config").arg(self.config()).args(arguments);
+        command.arg("--config").arg(config).args(arguments);
         command
     }
 
@@ -288,8 +292,7 @@ fn keys_among_attributes_are_taken_where_the_operator_allows_them() {
     let claim = json!({ "kind": "PersistentVolumeClaim", "metadata": claim, "spec": bound });
     let input = list(&[volume, claim]);
     let migrate = |arguments: &[&str]| {
-        let mut command = Command::new(&home.parts.wharf);
-        command.arg("--config").arg(&allowing).args(["migrate", "--output", "json"]);
+        let mut command = home.command_of(&allowing, &["migrate", "--output", "json"]);
         let ran = run(command.args(arguments), input.as_bytes());
         assert!(!ran.out.contains("canary"), "{}", ran.out);
         let report: Value = serde_json::from_str(&ran.out).unwrap();
