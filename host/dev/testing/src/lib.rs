@@ -9,6 +9,7 @@ pub mod configuration;
 pub mod conformance;
 pub mod fakes;
 pub mod http_server;
+pub mod latency;
 pub mod nas_servers;
 pub mod nfs_machine;
 pub mod nfs_server;
